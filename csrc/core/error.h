@@ -1,0 +1,51 @@
+// The error that crosses every layer; translated once, in bind/, to interleave_rt.errors.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace irt {
+
+// Mirrors the classes of interleave_rt/errors.py, one to one.
+enum class ErrorCode {
+  kBadRequest,     // the caller's input is wrong
+  kBadPack,        // a model file or its contract is wrong
+  kLimitExceeded,  // over a documented limit
+  kBackendFailed,  // a lane threw or died
+  kDeadline,       // the request ran out of time
+  kCancelled,      // somebody asked for it
+  kOverloaded,     // admission refused; try later
+  kInternal,       // a broken invariant of ours
+};
+
+[[nodiscard]] constexpr const char* to_string(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kBadRequest: return "bad_request";
+    case ErrorCode::kBadPack: return "bad_pack";
+    case ErrorCode::kLimitExceeded: return "limit_exceeded";
+    case ErrorCode::kBackendFailed: return "backend_failed";
+    case ErrorCode::kDeadline: return "deadline";
+    case ErrorCode::kCancelled: return "cancelled";
+    case ErrorCode::kOverloaded: return "overloaded";
+    case ErrorCode::kInternal: return "internal";
+  }
+  return "internal";
+}
+
+// An error as a value: what lanes and the scheduler hand around.
+struct Failure {
+  ErrorCode code = ErrorCode::kInternal;
+  std::string message;
+};
+
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  [[nodiscard]] ErrorCode code() const noexcept { return code_; }
+
+ private:
+  ErrorCode code_;
+};
+
+}  // namespace irt

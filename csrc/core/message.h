@@ -1,0 +1,132 @@
+// The alphabet of the core: events go in, commands come out (design: section 4).
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/call.h"
+#include "core/error.h"
+#include "core/lane.h"
+#include "core/request.h"
+#include "core/result.h"
+
+namespace irt {
+
+// ---- events -------------------------------------------------------------------------------
+
+struct Submit {
+  RequestId request = 0;
+  RequestSpec spec;
+};
+// A plan step has closed. `index` counts from 0; lanes report them in order.
+struct StepClosed {
+  Key call;
+  int index = 0;
+  PlanStep step;
+};
+// The boolean of a verdict is known; the answer may go on (the refined prompt).
+struct VerdictKnown {
+  Key call;
+  bool accepted = false;
+  double p_success = 0.0;
+};
+// Exactly one of these three ends every started call.
+struct CallDone {
+  Key call;
+  CallResult result;
+};
+struct CallFailed {
+  Key call;
+  Failure failure;
+};
+struct CallCancelled {
+  Key call;
+};
+struct LaneUp {
+  LaneInfo lane;
+};
+// Every call that the lane still owns has ended with it.
+struct LaneDown {
+  LaneId lane = 0;
+  Failure why;
+};
+struct CancelRequest {
+  RequestId request = 0;
+};
+// The reader has taken everything, the terminal event included: the request may be forgotten.
+struct Consumed {
+  RequestId request = 0;
+};
+struct Tick {};
+
+using Event = std::variant<Submit, StepClosed, VerdictKnown, CallDone, CallFailed, CallCancelled,
+                           LaneUp, LaneDown, CancelRequest, Consumed, Tick>;
+
+// ---- what a reader is told, in order ------------------------------------------------------
+
+struct PlanStepReady {
+  int index = 0;
+  PlanStep step;
+};
+struct AttemptReady {
+  int step = 0;  // index
+  Attempt attempt;  // without its verdict
+};
+struct VerdictReady {
+  int step = 0;
+  int attempt = 0;
+  Verdict verdict;
+};
+struct StepCommitted {
+  int step = 0;
+  StepResult result;
+};
+struct RequestEnded {
+  Outcome outcome = Outcome::kFinished;
+  std::optional<Failure> failure;
+  bool plan_truncated = false;
+};
+
+using Notice =
+    std::variant<PlanStepReady, AttemptReady, VerdictReady, StepCommitted, RequestEnded>;
+
+// ---- commands -----------------------------------------------------------------------------
+
+struct StartCall {
+  LaneId lane = 0;
+  Call call;
+  bool speculative = false;
+};
+// A running speculative call has become part of the committed path.
+struct PromoteCall {
+  LaneId lane = 0;
+  Key call;
+};
+struct CancelCall {
+  LaneId lane = 0;
+  Key call;
+};
+struct SendHint {
+  LaneId lane = 0;
+  Hint hint;
+};
+// The trajectory needs the image no longer; readers and running calls hold references of their own.
+struct ReleaseImage {
+  RequestId request = 0;
+  Key image;
+};
+struct Deliver {
+  RequestId request = 0;
+  Notice notice;
+};
+// Submit was not taken; nothing else will be said about the request.
+struct Refuse {
+  RequestId request = 0;
+  Failure failure;
+};
+
+using Command = std::variant<StartCall, PromoteCall, CancelCall, SendHint, ReleaseImage, Deliver,
+                             Refuse>;
+
+}  // namespace irt
