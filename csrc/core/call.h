@@ -35,8 +35,8 @@ struct Call {
   std::string prompt;                    // plan: the user's text; generate: r; judge: used prompt r
   std::string original;                  // judge: the plan's prompt p
   std::vector<Key> images;               // plan: the input images
-  Key source;                            // generate: source image or none; judge: before (none = white)
-  Key image;                             // judge: after
+  Key source;  // generate: source image or none; judge: before (none = white)
+  Key image;   // judge: after
 
   int width = 0;  // generate
   int height = 0;

@@ -13,8 +13,8 @@ using LaneId = std::uint32_t;
 struct LaneInfo {
   LaneId id = 0;
   Role role = Role::kGenerator;
-  int capacity = 1;     // calls that may be under way at once
-  std::string device;   // lanes of one device slow each other; equal strings = shared
+  int capacity = 1;    // calls that may be under way at once
+  std::string device;  // lanes of one device slow each other; equal strings = shared
   std::string name;
 };
 

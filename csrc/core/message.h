@@ -70,7 +70,7 @@ struct PlanStepReady {
   PlanStep step;
 };
 struct AttemptReady {
-  int step = 0;  // index
+  int step = 0;     // index
   Attempt attempt;  // without its verdict
 };
 struct VerdictReady {
@@ -88,8 +88,7 @@ struct RequestEnded {
   bool plan_truncated = false;
 };
 
-using Notice =
-    std::variant<PlanStepReady, AttemptReady, VerdictReady, StepCommitted, RequestEnded>;
+using Notice = std::variant<PlanStepReady, AttemptReady, VerdictReady, StepCommitted, RequestEnded>;
 
 // ---- commands -----------------------------------------------------------------------------
 
@@ -126,7 +125,7 @@ struct Refuse {
   Failure failure;
 };
 
-using Command = std::variant<StartCall, PromoteCall, CancelCall, SendHint, ReleaseImage, Deliver,
-                             Refuse>;
+using Command =
+    std::variant<StartCall, PromoteCall, CancelCall, SendHint, ReleaseImage, Deliver, Refuse>;
 
 }  // namespace irt

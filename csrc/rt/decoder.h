@@ -1,0 +1,88 @@
+// Continuous batching of token sequences over one decoder graph (export/README.md: its contract).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "rt/ort.h"
+#include "rt/sampler.h"
+#include "rt/vision.h"
+
+namespace irt::rt {
+
+struct DecoderConfig {
+  int layers = 0;
+  int hidden = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int vocab = 0;
+  int deepstack_levels = 0;
+  int slots = 8;           // sequences at once; 1 where the graph is not batch-invariant
+  int cache_length = 0;    // tokens of a slot, prompt and answer together
+  int prefill_chunk = 64;  // prompt tokens of a row in one step
+  int merge_size = 2;      // of the vision encoder, for m-rope positions
+  std::int64_t image_token_id = -1;
+  std::vector<std::int64_t> eos_token_ids;
+};
+
+// One prompt: token ids with ONE image token for each image, in order.
+struct Prompt {
+  std::vector<std::int64_t> ids;
+  std::vector<std::shared_ptr<const VisionFeatures>> images;
+  SamplingParams sampling;
+  int max_new_tokens = 4096;
+};
+
+using SequenceId = std::uint64_t;
+
+enum class StopReason { kNone, kEndOfText, kLength, kCacheFull };
+
+// One token of one sequence. `logits` stays valid until the next step.
+struct TokenOut {
+  SequenceId sequence = 0;
+  std::int64_t token = 0;  // an end-of-text token is reported as well, with stop = kEndOfText
+  int index = 0;           // of the token in the answer, from 0
+  std::span<const float> logits;
+  StopReason stop = StopReason::kNone;
+};
+
+// Not thread-safe: one object a lane. A sequence occupies a slot from `admit` to `release`.
+class BatchedDecoder {
+ public:
+  BatchedDecoder(const std::string& path, const DecoderConfig& config,
+                 const SessionOptions& options);
+  ~BatchedDecoder();
+
+  [[nodiscard]] int free_slots() const noexcept;
+  [[nodiscard]] int active() const noexcept;
+  // Expands image tokens, computes m-rope positions, reserves a slot and reuses the cached prefix
+  // of a live or just released slot with the same ids and images where there is one.
+  // Throws Error(kLimitExceeded) when prompt + 1 token do not fit into the cache, and
+  // Error(kOverloaded) when no slot is free.
+  [[nodiscard]] SequenceId admit(const Prompt& prompt);
+  // Runs the graph once over all active sequences: a chunk of the prompt for those that are not
+  // through, one token for the others. Appends what was decided to `out` (cleared first).
+  // On an error no sequence advances; Error(kBackendFailed), or kCancelled after `terminate`.
+  void step(std::vector<TokenOut>& out);
+  // Frees the slot; the sequence may be at any point. Unknown ids are ignored.
+  void release(SequenceId sequence) noexcept;
+  // From another thread: ends a step in progress.
+  void terminate() noexcept;
+
+  struct Counters {
+    std::uint64_t steps = 0;
+    std::uint64_t tokens = 0;
+    std::uint64_t prompt_tokens = 0;
+    std::uint64_t reused_tokens = 0;
+  };
+  [[nodiscard]] Counters counters() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace irt::rt
