@@ -1,0 +1,77 @@
+"""interleave-rt: text-image sequences from a planner, a generator and a critic, speculative and lossless.
+
+Example:
+    >>> import interleave_rt
+    >>> engine = interleave_rt.Engine.load()  # doctest: +SKIP
+    >>> engine.run("Draw a snowman step by step", seed=7).save("out/")  # doctest: +SKIP
+
+Importing the package loads nothing heavy: public names are resolved at their first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .errors import (
+        BackendFailedError,
+        BadPackError,
+        BadRequestError,
+        CancelledError,
+        DeadlineError,
+        InterleaveError,
+        LimitExceededError,
+        OverloadedError,
+    )
+    from .pack import Pack, load_pack
+    from .types import Attempt, Options, Request, Result, Step, Verdict
+
+    __version__: str
+
+__all__ = [
+    "Attempt",
+    "BackendFailedError",
+    "BadPackError",
+    "BadRequestError",
+    "CancelledError",
+    "DeadlineError",
+    "Engine",
+    "InterleaveError",
+    "LimitExceededError",
+    "Options",
+    "OverloadedError",
+    "Pack",
+    "Request",
+    "Result",
+    "Step",
+    "Verdict",
+    "__version__",
+    "load_pack",
+]
+
+_HOMES = {
+    "Engine": "engine",
+    "Pack": "pack",
+    "load_pack": "pack",
+    **dict.fromkeys(("Attempt", "Options", "Request", "Result", "Step", "Verdict"), "types"),
+    **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("interleave-rt")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
