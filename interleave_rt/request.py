@@ -1,0 +1,167 @@
+"""What callers ask for: the request and its options, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import BadRequestError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image as PilImage
+
+    Pixels = npt.NDArray[np.uint8]
+    ImageSource = str | PathLike[str] | bytes | PilImage.Image | Pixels
+
+__all__ = ["IMAGE_MARK", "Devices", "Options", "Request"]
+
+IMAGE_MARK = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A text, with pictures to go on from where there are any.
+
+    Args:
+        text: What to make. `<image>` marks where a picture stands; without marks the pictures come first.
+        images: Paths, encoded bytes, Pillow images or uint8 arrays [height, width, 3].
+
+    Example:
+        >>> Request("Draw a snowman step by step").mode
+        'narrative'
+    """
+
+    text: str
+    images: tuple[ImageSource, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise BadRequestError(
+                "[Request] the text is empty", hint='say what to draw, e.g. "Draw a snowman"'
+            )
+        object.__setattr__(self, "images", tuple(self.images))
+        marks = self.text.count(IMAGE_MARK)
+        if marks not in (0, len(self.images)):
+            raise BadRequestError(
+                f"[Request] the text has {marks} {IMAGE_MARK} marks, but {len(self.images)} images are given",
+                hint=f"write one {IMAGE_MARK} for each image, or none at all",
+            )
+
+    @property
+    def mode(self) -> Literal["narrative", "guidance"]:
+        """How the planner is asked: `guidance` goes on from pictures, `narrative` starts without any."""
+        return "guidance" if self.images else "narrative"
+
+    @property
+    def marked_text(self) -> str:
+        """The text with one `<image>` mark for each picture."""
+        if self.images and IMAGE_MARK not in self.text:
+            return f"{IMAGE_MARK} " * len(self.images) + self.text
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Switches of the latency devices of one request; none of them changes a result, only its time.
+
+    S2 is `Options.speculation`, S8 is `EngineConfig.batching`.
+    """
+
+    stream_plan: bool = True  # S1
+    early_verdict: bool = True  # S3
+    skip_last_judge: bool = True  # S4
+    encode_text_ahead: bool = True  # S5
+    cache_vision: bool = True  # S6
+    raw_images: bool = True  # S7
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a request is run.
+
+    Args:
+        seed: The whole result is a function of the request, the pack and this number.
+        t_max: Generations of a step at most; the last one is final, whatever it looks like.
+        max_steps: Steps of the plan that are read.
+        keep: After `t_max` refusals keep the `last` image, or the one with the `best` p(success).
+        judge_last: Judge the `t_max`-th image too (`keep="best"` implies it).
+        speculation: `off`, `auto`, or `depth=K`: how far work runs ahead of verdicts.
+        seeds: `counter`, or `reference` for the image seeds of the official demo.
+        width: Of the images, in pixels; 0 is the pack's default.
+        height: Of the images, in pixels; 0 is the pack's default.
+        denoising_steps: 0 is the pack's default.
+        deadline_s: The request ends with what it has after so many seconds.
+        devices: Switches for measurements.
+
+    Example:
+        >>> Options(seed=7, speculation="depth=2").speculation
+        'depth=2'
+    """
+
+    seed: int = 0
+    t_max: int = 5
+    max_steps: int = 25
+    keep: Literal["last", "best"] = "last"
+    judge_last: bool = False
+    speculation: str = "auto"
+    seeds: Literal["counter", "reference"] = "counter"
+    width: int = 0
+    height: int = 0
+    denoising_steps: int = 0
+    deadline_s: float | None = None
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, 2**63 - 1)
+        _within("t_max", self.t_max, 1, 10)
+        _within("max_steps", self.max_steps, 1, 25)
+        _within("width", self.width, 0, 4096)
+        _within("height", self.height, 0, 4096)
+        _within("denoising_steps", self.denoising_steps, 0, 100)
+        _one_of("keep", self.keep, ("last", "best"))
+        _one_of("seeds", self.seeds, ("counter", "reference"))
+        self.speculation_depth()
+        if self.deadline_s is not None and not 0 < self.deadline_s < 1e6:
+            raise BadRequestError(f"[Options] deadline_s is {self.deadline_s!r}: seconds above 0 are wanted")
+
+    @classmethod
+    def of(cls, options: Options | None = None, **changes: Any) -> Options:
+        """`options` (or the defaults) with some fields changed; an unknown name is a `BadRequestError`."""
+        values = {name: getattr(options or cls(), name) for name in cls.__dataclass_fields__}
+        unknown = sorted(set(changes) - set(values))
+        if unknown:
+            raise BadRequestError(
+                f"[Options] there is no option {unknown[0]!r}", hint="options are " + ", ".join(values)
+            )
+        return cls(**{**values, **changes})
+
+    def speculation_depth(self) -> tuple[Literal["off", "depth", "auto"], int]:
+        """The mode and the depth that `speculation` stands for."""
+        text = self.speculation
+        if text in ("off", "auto"):
+            return ("off", 0) if text == "off" else ("auto", 1)
+        head, _, depth = str(text).partition("=")
+        if head == "depth" and depth.isdecimal() and 1 <= int(depth) <= 25:
+            return "depth", int(depth)
+        raise BadRequestError(
+            f"[Options] speculation is {text!r}", hint="it is off, auto, or depth=K with K from 1 to 25"
+        )
+
+    def judges_attempt(self, attempt: int) -> bool:
+        """Whether the critic's verdict on the `attempt`-th image of a step is part of the result."""
+        return attempt < self.t_max or self.judge_last or self.keep == "best"
+
+
+def _within(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BadRequestError(f"[Options] {name} is {value!r}: a whole number from {low} to {high} is wanted")
+
+
+def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BadRequestError(f"[Options] {name} is {value!r}", hint=f"it is one of {', '.join(allowed)}")
