@@ -1,6 +1,7 @@
 // ONNX Runtime by address: the library is loaded by Python (or by a test program), never linked.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,7 +16,8 @@ struct SessionOptions {
   int inter_op_threads = 1;
   bool spinning = false;  // a spinning pool starves the other lanes of a small machine
   // Execution providers in order of preference, e.g. {"CUDAExecutionProvider",
-  // "CPUExecutionProvider"}.
+  // "CPUExecutionProvider"}; the CPU is always there, as the last one. One that the loaded library
+  // lacks is an error: choose among available_providers().
   std::vector<std::string> providers = {"CPUExecutionProvider"};
   // Passed to ONNX Runtime as session configuration entries.
   std::vector<std::pair<std::string, std::string>> config;
@@ -29,8 +31,18 @@ enum class ElementType { kFloat32, kInt64, kInt32, kBool, kFloat16, kUint8 };
 void load_runtime(std::uintptr_t api_base);
 [[nodiscard]] bool runtime_loaded() noexcept;
 [[nodiscard]] std::string runtime_version();
+[[nodiscard]] std::vector<std::string> available_providers();
+
+// Objects of this library that are alive in the process: what leak checks compare.
+struct LiveObjects {
+  int sessions = 0;
+  int values = 0;
+  int runs = 0;
+};
+[[nodiscard]] LiveObjects live_objects() noexcept;
 
 // A view of memory that the caller owns, bound as an input or an output. Contiguous, row-major.
+// Once bound, a binding needs the memory, not the Value.
 class Value {
  public:
   Value() noexcept;
@@ -91,8 +103,8 @@ class Run {
   void clear_bindings();
   // Throws Error(kBackendFailed) with ONNX Runtime's message and the graph's path.
   void run();
-  // Asks a run in progress to stop between two nodes; that run throws Error(kCancelled).
-  // Later runs are not affected (fresh run options each time).
+  // Asks a run in progress to stop between two nodes; that run throws Error(kCancelled), unless it
+  // was past its last node already. Later runs are not affected.
   void terminate() noexcept;
 
  private:
