@@ -1,0 +1,102 @@
+// Readers of the answers of planner and critic, fed as the bytes are decoded.
+//
+// What has been read after n bytes depends on those bytes alone, never on how they were cut into
+// feeds (law 1: streaming and reference read alike). Work is linear in the bytes, memory bounded
+// by the limits of LiteralReader and AnswerFrame. Not thread-safe; copies are independent.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "text/frame.h"
+#include "text/literal.h"
+
+namespace irt {
+
+// The text of a step for the reader: auxiliary_text unless that is absent, empty or "None", else
+// instruction, else "".
+[[nodiscard]] std::string text_of(const PlanStep& step);
+
+// Reads <answer>{"execution_plan": [{...}, ...]}: the step objects that close before the first
+// violation. Violations: bad syntax or a value of the wrong type; a step_number that is absent or
+// not consecutive; the beginning of step max_steps + 1; in narrative mode a step with neither
+// prompt nor text. A prompt that is null, blank or absent makes a text-only step. Unknown keys are
+// skipped, whatever their value; of equal keys in a step the last counts.
+class PlanScanner : private LexemeSink {
+ public:
+  // `first_step_number`: 1 in narrative mode; 0 in guidance mode, where the first step may bear any
+  // number from 1 on. Throws kBadRequest for max_steps < 1 or first_step_number < 0.
+  PlanScanner(int max_steps, int first_step_number);
+
+  // Bytes after done() are ignored.
+  void feed(std::string_view bytes);
+  // Grows only; an element never changes once it is there.
+  [[nodiscard]] const std::vector<PlanStep>& closed() const noexcept { return steps_; }
+  // The list has closed, or was violated: no further byte can change the plan.
+  [[nodiscard]] bool done() const noexcept;
+  // The plan if the answer ended here; truncated unless the list has closed. May be asked any time.
+  [[nodiscard]] Plan finish() const;
+  // "byte 120: a comma that follows no value"; empty where nothing was violated.
+  [[nodiscard]] std::string violation() const;
+
+ private:
+  enum class Field { kOther, kNumber, kName, kInstruction, kPrompt, kText };
+
+  bool on_lexeme(const Lexeme& lexeme) override;
+  bool on_top(const Lexeme& lexeme);
+  bool on_element(const Lexeme& lexeme);
+  bool on_field(const Lexeme& lexeme);
+  bool close_step();
+  bool violate(const char* problem);
+
+  int max_steps_;
+  int first_;
+  AnswerFrame frame_;
+  bool plan_key_ = false;  // the key under way is execution_plan
+  bool in_list_ = false;
+  bool list_closed_ = false;
+  Field field_ = Field::kOther;
+  PlanStep step_;
+  bool has_number_ = false;
+  std::vector<PlanStep> steps_;
+  std::string_view problem_;
+};
+
+// Reads <answer>{"previous_step_success": bool, "refine_prompt": str}, both at the top level.
+// The verdict is the first boolean under its key; it is complete with its last letter, and what
+// follows cannot revoke it. The refined prompt is the first value under its key, before or after
+// the boolean; it counts only if it is a string that is not blank.
+class VerdictScanner : private LexemeSink {
+ public:
+  // Bytes after done() are ignored.
+  void feed(std::string_view bytes);
+  // The boolean, as soon as it is complete.
+  [[nodiscard]] std::optional<bool> accepted() const noexcept { return accepted_; }
+  // Offset in the stream of the boolean's first byte, so that its token can be found.
+  [[nodiscard]] std::optional<std::size_t> boolean_started_at() const noexcept { return start_; }
+  // True was read; or false and the refined prompt; or the answer has closed or was violated.
+  [[nodiscard]] bool done() const noexcept;
+  // The verdict if the answer ended here, without p_success. May be asked any time.
+  [[nodiscard]] Verdict finish() const;
+  // "byte 12: a byte that begins no value"; empty where nothing was violated.
+  [[nodiscard]] std::string violation() const;
+
+ private:
+  enum class Field { kOther, kSuccess, kRefine };
+
+  bool on_lexeme(const Lexeme& lexeme) override;
+
+  AnswerFrame frame_;
+  Field field_ = Field::kOther;
+  std::optional<bool> accepted_;
+  std::optional<std::size_t> start_;
+  bool refine_seen_ = false;
+  std::optional<std::string> refined_;
+  std::string_view problem_;
+};
+
+}  // namespace irt
