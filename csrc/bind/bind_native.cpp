@@ -1,0 +1,212 @@
+// Configuration of native roles, and the synchronous roles of the reference loop.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "bind/native_config.h"
+#include "engine/sync_roles.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace irt {
+
+namespace {
+
+using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Pixels = nb::ndarray<const std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+
+rt::ImageView view_of(const Pixels& pixels) {
+  return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
+}
+
+std::span<const std::int64_t> span_of(const Ids& ids) { return {ids.data(), ids.size()}; }
+
+// A Python attribute that stands for a field of a member of the bound struct.
+template <auto Outer, auto Inner, typename Owner, typename... Extra>
+void field(nb::class_<Owner, Extra...>& cls, const char* name) {
+  using Value = std::remove_cvref_t<decltype((std::declval<Owner&>().*Outer).*Inner)>;
+  cls.def_prop_rw(
+      name, [](const Owner& self) { return (self.*Outer).*Inner; },
+      [](Owner& self, Value value) { (self.*Outer).*Inner = std::move(value); });
+}
+
+// The same, one level deeper: BoundVlmConfig::config.<Outer>.<Inner>.
+template <auto Outer, auto Inner>
+void deep_field(nb::class_<BoundVlmConfig>& cls, const char* name) {
+  using Value = std::remove_cvref_t<decltype((std::declval<VlmConfig&>().*Outer).*Inner)>;
+  cls.def_prop_rw(
+      name, [](const BoundVlmConfig& self) { return (self.config.*Outer).*Inner; },
+      [](BoundVlmConfig& self, Value value) { (self.config.*Outer).*Inner = std::move(value); });
+}
+
+void bind_session_options(nb::module_& m) {
+  nb::class_<rt::SessionOptions>(m, "SessionOptions", "How ONNX Runtime runs the graphs of a role.")
+      .def(nb::init<>())
+      .def_rw("intra_op_threads", &rt::SessionOptions::intra_op_threads)
+      .def_rw("inter_op_threads", &rt::SessionOptions::inter_op_threads)
+      .def_rw("spinning", &rt::SessionOptions::spinning)
+      .def_rw("providers", &rt::SessionOptions::providers)
+      .def_rw("config", &rt::SessionOptions::config);
+}
+
+void bind_vlm_config(nb::module_& m) {
+  using B = BoundVlmConfig;
+  using D = rt::DecoderConfig;
+  using V = rt::VisionConfig;
+  nb::class_<B> cls(m, "VlmConfig", "A planner or critic on the native runtime.");
+  cls.def(nb::init<>());
+  field<&B::config, &VlmConfig::decoder>(cls, "decoder");
+  field<&B::config, &VlmConfig::vision>(cls, "vision");
+  deep_field<&VlmConfig::decoder_config, &D::layers>(cls, "layers");
+  deep_field<&VlmConfig::decoder_config, &D::hidden>(cls, "hidden");
+  deep_field<&VlmConfig::decoder_config, &D::kv_heads>(cls, "kv_heads");
+  deep_field<&VlmConfig::decoder_config, &D::head_dim>(cls, "head_dim");
+  deep_field<&VlmConfig::decoder_config, &D::vocab>(cls, "vocab");
+  deep_field<&VlmConfig::decoder_config, &D::deepstack_levels>(cls, "deepstack_levels");
+  deep_field<&VlmConfig::decoder_config, &D::image_token_id>(cls, "image_token_id");
+  deep_field<&VlmConfig::decoder_config, &D::eos_token_ids>(cls, "eos_token_ids");
+  deep_field<&VlmConfig::decoder_config, &D::cache_length>(cls, "cache_length");
+  deep_field<&VlmConfig::decoder_config, &D::slots>(cls, "slots");
+  deep_field<&VlmConfig::decoder_config, &D::prefill_chunk>(cls, "prefill_chunk");
+  deep_field<&VlmConfig::vision_config, &V::patch_size>(cls, "patch_size");
+  deep_field<&VlmConfig::vision_config, &V::merge_size>(cls, "merge_size");
+  deep_field<&VlmConfig::vision_config, &V::temporal_patch_size>(cls, "temporal_patch_size");
+  deep_field<&VlmConfig::vision_config, &V::mean>(cls, "image_mean");
+  deep_field<&VlmConfig::vision_config, &V::std>(cls, "image_std");
+  deep_field<&VlmConfig::vision_config, &V::min_pixels>(cls, "min_pixels");
+  deep_field<&VlmConfig::vision_config, &V::max_pixels>(cls, "max_pixels");
+  field<&B::config, &VlmConfig::max_pixels_many>(cls, "max_pixels_many");
+  field<&B::config, &VlmConfig::many>(cls, "many");
+  field<&B::config, &VlmConfig::true_tokens>(cls, "true_tokens");
+  field<&B::config, &VlmConfig::false_tokens>(cls, "false_tokens");
+  field<&B::config, &VlmConfig::max_new_tokens>(cls, "max_new_tokens");
+  field<&B::config, &VlmConfig::vision_cache>(cls, "vision_cache");
+  field<&B::config, &VlmConfig::session>(cls, "session");
+  deep_field<&VlmConfig::sampling, &rt::SamplingParams::temperature>(cls, "temperature");
+  deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_k>(cls, "top_k");
+  deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_p>(cls, "top_p");
+  cls.def_rw("special_tokens", &B::special_tokens);
+  cls.def_prop_rw(
+      "token_bytes",
+      [](const B& self) {
+        std::vector<nb::bytes> out;
+        for (const std::string& token : self.token_bytes) {
+          out.emplace_back(token.data(), token.size());
+        }
+        return out;
+      },
+      [](B& self, const std::vector<nb::bytes>& tokens) {
+        self.token_bytes.clear();
+        for (const nb::bytes& token : tokens) {
+          self.token_bytes.emplace_back(token.c_str(), token.size());
+        }
+      });
+}
+
+void bind_generator_config(nb::module_& m) {
+  using L = GeneratorLaneConfig;
+  using G = rt::GeneratorConfig;
+  nb::class_<L> cls(m, "GeneratorConfig", "An image generator on the native runtime.");
+  cls.def(nb::init<>());
+  field<&L::generator, &G::text_encoder>(cls, "text_encoder");
+  field<&L::generator, &G::transformer>(cls, "transformer");
+  field<&L::generator, &G::vae_encoder>(cls, "vae_encoder");
+  field<&L::generator, &G::vae_decoder>(cls, "vae_decoder");
+  field<&L::generator, &G::latent_channels>(cls, "latent_channels");
+  field<&L::generator, &G::text_dim>(cls, "text_dim");
+  field<&L::generator, &G::max_sequence_length>(cls, "max_sequence_length");
+  field<&L::generator, &G::token_pixels>(cls, "token_pixels");
+  field<&L::generator, &G::reference_time>(cls, "reference_time");
+  field<&L::generator, &G::default_width>(cls, "default_width");
+  field<&L::generator, &G::default_height>(cls, "default_height");
+  field<&L::generator, &G::default_steps>(cls, "default_steps");
+  field<&L::generator, &G::max_batch>(cls, "max_batch");
+  cls.def_rw("slots", &L::slots)
+      .def_rw("text_cache", &L::text_cache)
+      .def_rw("latent_cache", &L::latent_cache)
+      .def_rw("session", &L::session);
+}
+
+const char* name_of(rt::StopReason stop) {
+  switch (stop) {
+    case rt::StopReason::kNone: return "none";
+    case rt::StopReason::kEndOfText: return "end_of_text";
+    case rt::StopReason::kLength: return "length";
+    case rt::StopReason::kCacheFull: return "cache_full";
+  }
+  return "none";
+}
+
+void bind_sync_roles(nb::module_& m) {
+  nb::class_<Answer>(m, "Answer", "One whole answer of a vision-language model.")
+      .def_prop_ro("text",
+                   [](const Answer& self) { return nb::bytes(self.text.data(), self.text.size()); })
+      .def_ro("tokens", &Answer::tokens)
+      .def_ro("offsets", &Answer::offsets, "Byte offset in text at which each token begins.")
+      .def_ro("verdict_p", &Answer::p_success, "p(success) at each token, from its logits.")
+      .def_prop_ro("stop", [](const Answer& self) { return name_of(self.stop); });
+
+  nb::class_<SyncVlm>(m, "NativeVlm", "A planner or critic called synchronously at batch 1.")
+      .def(
+          "__init__",
+          [](SyncVlm* self, const BoundVlmConfig& config) {
+            new (self) SyncVlm(config.resolved());
+          },
+          "config"_a)
+      .def(
+          "answer",
+          [](SyncVlm& self, const Ids& ids, const std::vector<Pixels>& images, std::uint64_t seed,
+             int retry) {
+            std::vector<rt::ImageView> views;
+            for (const Pixels& image : images) views.push_back(view_of(image));
+            const nb::gil_scoped_release unlocked;
+            return self.answer(span_of(ids), views, seed, retry);
+          },
+          "ids"_a, "images"_a, "seed"_a, "retry"_a = 0,
+          "Decodes to the end of the answer. `ids` holds one image token for each image.");
+
+  nb::class_<SyncGenerator>(m, "NativeGenerator", "The generator called synchronously at batch 1.")
+      .def(nb::init<const GeneratorLaneConfig&>(), "config"_a)
+      .def(
+          "generate",
+          [](SyncGenerator& self, const Ids& ids, const Ids& mask,
+             const std::optional<Pixels>& source, std::uint64_t seed, int width, int height,
+             int steps) {
+            rt::PixelBuffer made;
+            {
+              const nb::gil_scoped_release unlocked;
+              made = self.generate(span_of(ids), span_of(mask),
+                                   source ? view_of(*source) : rt::ImageView{}, seed, width, height,
+                                   steps);
+            }
+            auto* kept = new rt::PixelBuffer(std::move(made));
+            const nb::capsule owner(
+                kept, [](void* p) noexcept { delete static_cast<rt::PixelBuffer*>(p); });
+            const std::size_t shape[] = {static_cast<std::size_t>(kept->height),
+                                         static_cast<std::size_t>(kept->width), 3};
+            return nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<3>>(kept->data.data(), 3,
+                                                                           shape, owner);
+          },
+          "ids"_a, "mask"_a, "source"_a.none(), "seed"_a, "width"_a = 0, "height"_a = 0,
+          "steps"_a = 0, "Makes one image: uint8 [height, width, 3], read-only.");
+}
+
+}  // namespace
+
+void bind_native(nb::module_& m) {
+  bind_session_options(m);
+  bind_vlm_config(m);
+  bind_generator_config(m);
+  bind_sync_roles(m);
+}
+
+}  // namespace irt

@@ -1,0 +1,88 @@
+#include "engine/answer_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/scanner.h"
+
+namespace irt {
+
+namespace {
+
+class PlanReader final : public AnswerReader {
+ public:
+  explicit PlanReader(const Call& call)
+      : key_(call.key),
+        streams_(call.devices.stream_plan),
+        scanner_(call.max_steps, call.mode == PlanMode::kNarrative ? 1 : 0) {}
+
+  bool take(std::string_view bytes, double /*p*/, LaneEvents& events) override {
+    scanner_.feed(bytes);
+    const std::vector<PlanStep>& steps = scanner_.closed();
+    for (; streams_ && reported_ < steps.size(); ++reported_) {
+      events.step_closed(key_, static_cast<int>(reported_), steps[reported_]);
+    }
+    return streams_ && scanner_.done();
+  }
+
+  CallResult finish() override { return scanner_.finish(); }
+
+ private:
+  Key key_;
+  bool streams_;
+  PlanScanner scanner_;
+  std::size_t reported_ = 0;
+};
+
+class VerdictReader final : public AnswerReader {
+ public:
+  explicit VerdictReader(const Call& call) : key_(call.key), early_(call.devices.early_verdict) {}
+
+  bool take(std::string_view bytes, double p, LaneEvents& events) override {
+    if (!known_) marks_.push_back({length_, p});
+    length_ += bytes.size();
+    scanner_.feed(bytes);
+    if (!known_ && scanner_.accepted()) {
+      known_ = true;
+      p_success_ = p_at(*scanner_.boolean_started_at());
+      events.verdict_known(key_, *scanner_.accepted(), p_success_);
+    }
+    return early_ && scanner_.done();
+  }
+
+  CallResult finish() override {
+    Verdict verdict = scanner_.finish();
+    if (verdict.readable) verdict.p_success = p_success_;
+    return verdict;
+  }
+
+ private:
+  struct Mark {
+    std::size_t offset;  // of the token's first byte in the answer
+    double p;
+  };
+
+  // The verdict token is the one that carries the boolean's first byte. Control tokens have no
+  // bytes, so the last mark at or before that byte is the one.
+  [[nodiscard]] double p_at(std::size_t byte) const {
+    const auto after = std::ranges::upper_bound(marks_, byte, {}, &Mark::offset);
+    return after == marks_.begin() ? 0.0 : std::prev(after)->p;
+  }
+
+  Key key_;
+  bool early_;
+  VerdictScanner scanner_;
+  std::vector<Mark> marks_;
+  std::size_t length_ = 0;
+  bool known_ = false;
+  double p_success_ = 0.0;
+};
+
+}  // namespace
+
+std::unique_ptr<AnswerReader> make_reader(const Call& call) {
+  if (call.kind == CallKind::kPlan) return std::make_unique<PlanReader>(call);
+  return std::make_unique<VerdictReader>(call);
+}
+
+}  // namespace irt

@@ -1,0 +1,46 @@
+// What a pack's manifest says of its native roles.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rt/decoder.h"
+#include "rt/denoiser.h"
+#include "rt/ort.h"
+#include "rt/sampler.h"
+#include "rt/vision.h"
+#include "text/token_table.h"
+
+namespace irt {
+
+// An unreadable answer is sampled once more at this temperature, with top-k and top-p off (law 1).
+inline constexpr float kRetryTemperature = 0.7F;
+
+struct VlmConfig {
+  std::string decoder;  // path of the graph
+  std::string vision;   // path of the graph; empty: the model takes no images
+  rt::DecoderConfig decoder_config;
+  rt::VisionConfig vision_config;
+  // A prompt with this many images or more limits each of them to `max_pixels_many`.
+  int many = 5;
+  std::int64_t max_pixels_many = 384 * 384;
+  std::shared_ptr<const TokenTable> tokens;
+  std::vector<std::int64_t> true_tokens;  // ids whose text begins a true boolean
+  std::vector<std::int64_t> false_tokens;
+  int max_new_tokens = 4096;
+  rt::SamplingParams sampling;    // of first answers; the seed comes from the call
+  std::size_t vision_cache = 64;  // images
+  rt::SessionOptions session;
+};
+
+struct GeneratorLaneConfig {
+  rt::GeneratorConfig generator;
+  int slots = 1;
+  std::size_t text_cache = 256;   // prompts
+  std::size_t latent_cache = 32;  // source images
+  rt::SessionOptions session;
+};
+
+}  // namespace irt

@@ -1,0 +1,51 @@
+// The roles as plain synchronous calls at batch 1: what the sequential reference loop uses.
+// They share models and arithmetic with the lanes, but no scheduling, caching, batching or early
+// stop: an answer is decoded to its end and read afterwards.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/native_config.h"
+#include "engine/vlm.h"
+
+namespace irt {
+
+struct Answer {
+  std::string text;  // bytes, without control tokens
+  std::vector<std::int64_t> tokens;
+  std::vector<std::size_t> offsets;  // of each token's first byte in `text`
+  std::vector<double> p_success;     // at each token
+  rt::StopReason stop = rt::StopReason::kNone;
+};
+
+// Not thread-safe.
+class SyncVlm {
+ public:
+  explicit SyncVlm(const VlmConfig& config);
+  [[nodiscard]] Answer answer(std::span<const std::int64_t> ids,
+                              std::span<const rt::ImageView> images, std::uint64_t seed, int retry);
+
+ private:
+  Vlm vlm_;
+};
+
+// Not thread-safe.
+class SyncGenerator {
+ public:
+  explicit SyncGenerator(const GeneratorLaneConfig& config);
+  // `source` without data: text-to-image. Sizes and steps 0 = the pack's defaults.
+  [[nodiscard]] rt::PixelBuffer generate(std::span<const std::int64_t> ids,
+                                         std::span<const std::int64_t> mask,
+                                         const rt::ImageView& source, std::uint64_t seed, int width,
+                                         int height, int steps);
+
+ private:
+  rt::Denoiser denoiser_;
+};
+
+}  // namespace irt
