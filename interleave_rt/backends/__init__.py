@@ -1,0 +1,29 @@
+"""What executes the three roles. `native` runs a pack in C++ lanes; `scripted` plays roles for tests and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from interleave_rt import _core
+
+from ..config import EngineConfig
+from ..request import Options
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """What an `Engine` asks of the thing that runs the roles."""
+
+    def info(self) -> Mapping[str, str]:
+        """What results say of it: name, version, lossless."""
+
+    def check(self, options: Options) -> None:
+        """Raises `BadRequestError` for options that the roles cannot serve."""
+
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
+        """Adds one lane or more of each role."""
+
+    def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
+        """Does one text job: called by the engine's text worker, ends with a `finish_*` of the job."""

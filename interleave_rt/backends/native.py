@@ -1,0 +1,174 @@
+"""A pack's roles as C++ lanes over ONNX Runtime; the manifest says everything that the lanes are told."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from interleave_rt import _core
+
+from ..config import EngineConfig
+from ..errors import BadPackError, BadRequestError, InterleaveError, from_code
+from ..images import png_round_trip
+from ..manifest import GeneratorRole, VlmRole
+from ..pack import Pack
+from ..request import Options
+from ..tokens import TextEncoder
+from .ort import load_runtime
+
+__all__ = ["NativeBackend", "generator_config", "vlm_config"]
+
+Role = TypeVar("Role")
+
+
+class NativeBackend:
+    """The three roles of one pack, each in a lane of its own."""
+
+    def __init__(self, pack: Pack) -> None:
+        missing = {"planner", "generator", "critic"} - set(pack.roles)
+        if missing:
+            raise BadPackError(
+                f"[NativeBackend] {pack.path} has no {' and no '.join(sorted(missing))}",
+                hint="use a pack with the three roles",
+            )
+        self.pack = pack
+
+    def info(self) -> Mapping[str, str]:
+        """Name, version and promise of the pack."""
+        return self.pack.info()
+
+    def check(self, options: Options) -> None:
+        """Raises `BadRequestError` for an image size that the generator cannot make."""
+        image = self._generator.image
+        for name, side in (("width", options.width), ("height", options.height)):
+            if side and (side % image.multiple_of or not image.min <= side <= image.max):
+                raise BadRequestError(
+                    f"[Options] {name} is {side}: this pack makes multiples of {image.multiple_of} "
+                    f"from {image.min} to {image.max}"
+                )
+
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
+        """Loads the graphs; raises `BadPackError` naming the one that does not fit."""
+        load_runtime()
+        pack, budget = self.pack, config.budget()
+        try:
+            planner = vlm_config(pack, self._planner, config)
+            critic = vlm_config(pack, self._critic, config)
+            generator = generator_config(pack, self._generator, config)
+            core.add_planner(planner, _device(planner.session, budget.vlm_device), "planner")
+            core.add_critic(critic, _device(critic.session, budget.vlm_device), "critic")
+            core.add_generator(generator, _device(generator.session, budget.generator_device), "generator")
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
+
+    def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
+        """Text to token ids: templates and tokenizer live in Python, off the critical path but for refinements."""
+        try:
+            if job.kind == "png":
+                core.finish_png(job.id, png_round_trip(core.image(job.image)))
+                return
+            ids, mask = self.texts.encode(job)
+        except InterleaveError as error:
+            core.fail_text(job.id, error.code, error.message)
+        except Exception as error:
+            core.fail_text(
+                job.id, "backend_failed", f"[NativeBackend.encode] {type(error).__name__}: {error}"
+            )
+        else:
+            core.finish_text(job.id, ids, mask)
+
+    @cached_property
+    def texts(self) -> TextEncoder:
+        """Tokenizers and templates of the pack; also what the reference loop encodes with."""
+        return TextEncoder.of_pack(self.pack.path, self.pack.manifest)
+
+    @property
+    def _planner(self) -> VlmRole:
+        return _present(self.pack.manifest.roles.planner)
+
+    @property
+    def _critic(self) -> VlmRole:
+        return _present(self.pack.manifest.roles.critic)
+
+    @property
+    def _generator(self) -> GeneratorRole:
+        return _present(self.pack.manifest.roles.generator)
+
+
+def vlm_config(pack: Pack, role: VlmRole, config: EngineConfig) -> _core.VlmConfig:
+    """What the core is told of a planner or critic."""
+    made = _core.VlmConfig()
+    made.decoder = str(pack.path / role.decoder.file)
+    made.vision = str(pack.path / role.vision.file)
+    arch, vision, generation = role.architecture, role.vision_config, role.generation
+    for name in ("layers", "hidden", "kv_heads", "head_dim", "vocab", "deepstack_levels", "image_token_id"):
+        setattr(made, name, getattr(arch, name))
+    made.eos_token_ids = list(arch.eos_token_ids)
+    for name in ("patch_size", "merge_size", "temporal_patch_size", "min_pixels", "max_pixels"):
+        setattr(made, name, getattr(vision, name))
+    made.image_mean, made.image_std = vision.image_mean, vision.image_std
+    made.max_pixels_many, made.many = vision.max_pixels_many, vision.many
+    made.max_new_tokens = generation.max_new_tokens
+    made.temperature, made.top_k, made.top_p = generation.temperature, generation.top_k, generation.top_p
+    made.cache_length, made.prefill_chunk = role.cache_length, role.prefill_chunk
+    made.slots = role.slots if _may_batch(pack, config, role.decoder.batch_invariant) else 1
+    made.token_bytes, made.special_tokens = _token_table(pack.path / role.token_bytes)
+    if role.verdict_tokens is not None:
+        made.true_tokens = list(role.verdict_tokens.true)
+        made.false_tokens = list(role.verdict_tokens.false)
+    made.session = _session(role.providers, config, config.budget().vlm)
+    return made
+
+
+def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:
+    """What the core is told of a generator."""
+    made = _core.GeneratorConfig()
+    for name in ("text_encoder", "transformer", "vae_encoder", "vae_decoder"):
+        setattr(made, name, str(pack.path / getattr(role, name).file))
+    for name in ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time"):
+        setattr(made, name, getattr(role, name))
+    made.default_width, made.default_height = role.image.width, role.image.height
+    made.default_steps = role.scheduler.num_inference_steps
+    made.slots = role.slots if _may_batch(pack, config, role.transformer.batch_invariant) else 1
+    made.max_batch = made.slots
+    made.session = _session(role.providers, config, config.budget().generator)
+    return made
+
+
+def _may_batch(pack: Pack, config: EngineConfig, invariant: bool) -> bool:
+    """A graph whose rows depend on their neighbours is batched only where the pack gives up bit-equality."""
+    return config.batching and (invariant or pack.manifest.lossless == "scheduling-only")
+
+
+def _session(providers: Sequence[str], config: EngineConfig, threads: int) -> _core.SessionOptions:
+    made = _core.SessionOptions()
+    made.intra_op_threads = threads
+    made.inter_op_threads = 1
+    made.spinning = False
+    made.providers = list(config.providers or providers)
+    return made
+
+
+def _device(session: _core.SessionOptions, cpu: str) -> str:
+    """The device that a lane occupies: its first provider's, on the CPU the one of the thread budget."""
+    first = session.providers[0]
+    return cpu if first == "CPUExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
+
+
+def _token_table(path: Path) -> tuple[list[bytes], list[int]]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return [base64.b64decode(token, validate=True) for token in raw["tokens"]], list(raw["special"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadPackError(
+            f"[token_bytes] {path} cannot be read: {error}", hint="export the pack again"
+        ) from None
+
+
+def _present(role: Role | None) -> Role:
+    assert role is not None  # the constructor has looked
+    return role

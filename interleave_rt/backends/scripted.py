@@ -1,0 +1,69 @@
+"""Roles that follow a script instead of running models: exact latencies and verdicts for tests and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from interleave_rt import _core
+
+from ..config import EngineConfig
+from ..errors import from_code
+from ..images import png_round_trip
+from ..request import Options
+
+__all__ = ["Script", "ScriptedBackend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the scripted roles do: pure functions of their inputs and `seed`, after the given milliseconds."""
+
+    planner_ms: float = 4.0
+    first_step_ms: float = 1.0
+    generator_ms: float = 4.0
+    denoise_steps: int = 4
+    critic_ms: float = 4.0
+    verdict_ms: float = 1.0
+    planner_cap: int = 4
+    generator_cap: int = 1
+    critic_cap: int = 4
+    shared: bool = False  # all lanes on one device
+    accept_prob: float = 0.6
+    steps: int = 3
+    seed: int = 0
+
+    def core(self) -> _core.ScriptedConfig:
+        """The script as the core reads it."""
+        made = _core.ScriptedConfig()
+        for field in fields(self):
+            setattr(made, field.name, getattr(self, field.name))
+        return made
+
+
+class ScriptedBackend:
+    """Three scripted lanes."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        self.script = script or Script()
+
+    def info(self) -> Mapping[str, str]:
+        """A name for reports."""
+        return {"name": "scripted", "version": "0", "lossless": "bitwise"}
+
+    def check(self, options: Options) -> None:
+        """Every option is served."""
+
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
+        """Adds the three lanes."""
+        try:
+            core.add_scripted(self.script.core())
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
+
+    def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
+        """Scripted roles read no text; images still travel through PNG where S7 is off."""
+        if job.kind == "png":
+            core.finish_png(job.id, png_round_trip(core.image(job.image)))
+        else:
+            core.fail_text(job.id, "internal", "[ScriptedBackend.encode] scripted roles need no text")

@@ -1,0 +1,231 @@
+"""The engine: loads a pack, runs requests, ends them cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+from types import TracebackType
+from typing import Any
+
+from interleave_rt import _core
+
+from .backends import Backend
+from .backends.worker import Worker
+from .config import EngineConfig
+from .errors import BadRequestError, from_code
+from .handle import SLICE_MS, Handle
+from .images import load_image
+from .pack import Pack, load_pack
+from .request import ImageSource, Options, Request
+from .translate import EventReader, make_spec
+from .types import Event, FinishedEvent, Result
+
+__all__ = ["Engine"]
+
+_HINTS = {"overloaded": "wait for a request to end, or raise max_queued of EngineConfig"}
+
+
+class Engine:
+    """Runs requests over the three roles of a pack; may be used from several threads.
+
+    Example:
+        >>> with Engine.load() as engine:  # doctest: +SKIP
+        ...     result = engine.run("Draw a snowman step by step", seed=7)
+        ...     result.save("out/")
+    """
+
+    def __init__(self, backend: Backend, config: EngineConfig | None = None) -> None:
+        self.config = config or EngineConfig()
+        self.backend = backend
+        core = _core.EngineConfig()
+        for name in ("max_live", "max_queued", "batching", "image_bytes", "text_cache"):
+            setattr(core, name, getattr(self.config, name))
+        self._core = _core.Engine(core)
+        backend.attach(self._core, self.config)
+        self._worker = Worker(self._core, backend)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls,
+        pack: str | PathLike[str] | Pack | None = None,
+        config: EngineConfig | None = None,
+        *,
+        verify: bool = True,
+        **changes: Any,
+    ) -> Engine:
+        """An engine over a pack.
+
+        Args:
+            pack: A directory, a `Pack`, or None for the embedded one, which draws shapes.
+            config: Limits and resources; `changes` are single fields of it.
+            verify: Compare every file of the pack with its manifest.
+
+        Raises:
+            BadPackError: The pack or the ONNX Runtime is not usable; the hint says what to do.
+        """
+        from .backends.native import NativeBackend
+
+        unknown = sorted(set(changes) - set(EngineConfig.__dataclass_fields__))
+        if unknown:
+            raise BadRequestError(f"[Engine.load] EngineConfig has no field {unknown[0]!r}")
+        chosen = pack if isinstance(pack, Pack) else load_pack(pack, verify=verify)
+        return cls(NativeBackend(chosen), replace(config or EngineConfig(), **changes))
+
+    def submit(
+        self,
+        request: Request | str,
+        images: Sequence[ImageSource] = (),
+        options: Options | None = None,
+        **changes: Any,
+    ) -> Handle:
+        """Takes a request and returns at once.
+
+        Args:
+            request: A text, or a `Request` that brings its own images.
+            images: Pictures to go on from.
+            options: How to run it; `changes` are single fields of it (`seed=7`, `speculation="off"`).
+
+        Raises:
+            BadRequestError: Input or options are wrong.
+            OverloadedError: Too many requests wait.
+        """
+        if isinstance(request, Request):
+            if images:
+                raise BadRequestError("[Engine.submit] images are given twice: in the request and beside it")
+        else:
+            request = Request(request, tuple(images))
+        chosen = Options.of(options, **changes)
+        self.backend.check(chosen)
+        limit = self.config.max_image_pixels
+        pixels = tuple(load_image(image, max_pixels=limit) for image in request.images)
+        keys: list[str] = []
+        try:
+            for array in pixels:
+                keys.append(self._core.put_image(array))
+            submitted_us = self._core.now_us()
+            request_id = self._core.submit(make_spec(request, chosen, keys))
+        except _core.CoreError as error:
+            self._release(keys)
+            code, message = error.args
+            raise from_code(code, message, hint=_HINTS.get(code)) from None
+        info = self.backend.info()
+        reader = EventReader(self._core, request, chosen, pixels, info, submitted_us)
+        return Handle(self._core, request_id, reader, lambda: self._release(keys), self._worker.abandon)
+
+    def run(
+        self,
+        request: Request | str,
+        images: Sequence[ImageSource] = (),
+        options: Options | None = None,
+        **changes: Any,
+    ) -> Result:
+        """Runs a request to its end; arguments as for `submit`.
+
+        Raises:
+            InterleaveError: The request did not finish; `.partial` holds what was committed.
+        """
+        handle = self.submit(request, images, options, **changes)
+        try:
+            return handle.result()
+        finally:
+            handle.close()
+
+    def stream(
+        self,
+        request: Request | str,
+        images: Sequence[ImageSource] = (),
+        options: Options | None = None,
+        **changes: Any,
+    ) -> Iterator[Event]:
+        """The events of a request as they happen; the last is a `FinishedEvent`, which raises nothing.
+
+        Leaving the loop early cancels the request.
+        """
+        handle = self.submit(request, images, options, **changes)
+        return _events(handle)
+
+    async def arun(
+        self,
+        request: Request | str,
+        images: Sequence[ImageSource] = (),
+        options: Options | None = None,
+        **changes: Any,
+    ) -> Result:
+        """`run` for asyncio; cancelling the task cancels the request."""
+        handle = await asyncio.to_thread(self.submit, request, images, options, **changes)
+        try:
+            return await asyncio.to_thread(handle.result)
+        finally:
+            handle.close()
+
+    async def astream(
+        self,
+        request: Request | str,
+        images: Sequence[ImageSource] = (),
+        options: Options | None = None,
+        **changes: Any,
+    ) -> AsyncIterator[Event]:
+        """`stream` for asyncio; leaving the loop early cancels the request."""
+        handle = await asyncio.to_thread(self.submit, request, images, options, **changes)
+        try:
+            index, event = 0, None
+            while not isinstance(event, FinishedEvent):
+                event = await asyncio.to_thread(handle.event, index, SLICE_MS / 1000)
+                if event is not None:
+                    index += 1
+                    yield event
+        finally:
+            handle.close()
+
+    def cancel(self, handle: Handle) -> None:
+        """The same as `handle.cancel()`."""
+        handle.cancel()
+
+    def counters(self) -> dict[str, Any]:
+        """What the lanes and the scheduler have counted since the start."""
+        return dict(self._core.counters())
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Takes no new requests and waits for those under way; False when `timeout` seconds have passed."""
+        self._core.set_draining(True)
+        until = None if timeout is None else time.monotonic() + timeout
+        while self._core.live() > 0:
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(SLICE_MS / 5000)
+        return True
+
+    def close(self) -> None:
+        """Cancels what is under way and frees the lanes. Images that callers hold stay valid."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        # The core first: its lanes may wait for the worker until they are told to stop.
+        self._core.close()
+        self._worker.stop()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _release(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._core.release_image(key)
+
+
+def _events(handle: Handle) -> Iterator[Event]:
+    try:
+        yield from handle
+    finally:
+        handle.close()
