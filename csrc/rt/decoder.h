@@ -22,10 +22,11 @@ struct DecoderConfig {
   int deepstack_levels = 0;
   int slots = 8;           // sequences at once; 1 where the graph is not batch-invariant
   int cache_length = 0;    // tokens of a slot, prompt and answer together
-  int prefill_chunk = 64;  // prompt tokens of a row in one step
+  int prefill_chunk = 64;  // prompt tokens of a row in one step, at most
   int merge_size = 2;      // of the vision encoder, for m-rope positions
   std::int64_t image_token_id = -1;
   std::vector<std::int64_t> eos_token_ids;
+  bool reuse_prefix = true;  // off where the graph is not invariant over chunk sizes
 };
 
 // One prompt: token ids with ONE image token for each image, in order.
@@ -38,9 +39,11 @@ struct Prompt {
 
 using SequenceId = std::uint64_t;
 
-enum class StopReason { kNone, kEndOfText, kLength, kCacheFull };
+// kNonFinite: the sequence has failed (its token is -1); the others are not touched.
+enum class StopReason { kNone, kEndOfText, kLength, kCacheFull, kNonFinite };
 
-// One token of one sequence. `logits` stays valid until the next step.
+// One token of one sequence. `logits` stays valid until the next step. A sequence with a stop
+// reason takes no further part in steps; it keeps its slot until it is released.
 struct TokenOut {
   SequenceId sequence = 0;
   std::int64_t token = 0;  // an end-of-text token is reported as well, with stop = kEndOfText
@@ -49,34 +52,39 @@ struct TokenOut {
   StopReason stop = StopReason::kNone;
 };
 
-// Not thread-safe: one object a lane. A sequence occupies a slot from `admit` to `release`.
+// Not thread-safe, except `terminate`: one object a lane. A sequence occupies a slot from `admit`
+// to `release`. Its tokens and logits are those that it would have alone, bit for bit, where the
+// graph is batch-invariant: whatever the other slots do, and whatever is reused.
 class BatchedDecoder {
  public:
+  // Throws Error(kBadPack) where the graph does not fit the contract or the configuration.
   BatchedDecoder(const std::string& path, const DecoderConfig& config,
                  const SessionOptions& options);
   ~BatchedDecoder();
 
   [[nodiscard]] int free_slots() const noexcept;
-  [[nodiscard]] int active() const noexcept;
+  [[nodiscard]] int active() const noexcept;  // sequences that a step advances
   // Expands image tokens, computes m-rope positions, reserves a slot and reuses the cached prefix
   // of a live or just released slot with the same ids and images where there is one.
-  // Throws Error(kLimitExceeded) when prompt + 1 token do not fit into the cache, and
-  // Error(kOverloaded) when no slot is free.
+  // Throws Error(kBadRequest) for a malformed prompt, Error(kLimitExceeded) when prompt + 1 token
+  // do not fit into the cache, and Error(kOverloaded) when no slot is free.
   [[nodiscard]] SequenceId admit(const Prompt& prompt);
-  // Runs the graph once over all active sequences: a chunk of the prompt for those that are not
-  // through, one token for the others. Appends what was decided to `out` (cleared first).
+  // Advances all active sequences: by a chunk of the prompt for those that are not through, by one
+  // token for the others. Appends what was decided to `out` (cleared first), by slot.
   // On an error no sequence advances; Error(kBackendFailed), or kCancelled after `terminate`.
   void step(std::vector<TokenOut>& out);
   // Frees the slot; the sequence may be at any point. Unknown ids are ignored.
   void release(SequenceId sequence) noexcept;
-  // From another thread: ends a step in progress.
+  // From another thread: a step in progress throws Error(kCancelled) soon; later ones do not.
   void terminate() noexcept;
 
   struct Counters {
     std::uint64_t steps = 0;
-    std::uint64_t tokens = 0;
-    std::uint64_t prompt_tokens = 0;
-    std::uint64_t reused_tokens = 0;
+    std::uint64_t tokens = 0;         // reported
+    std::uint64_t prompt_tokens = 0;  // of admitted prompts, expanded
+    std::uint64_t reused_tokens = 0;  // of these, taken from the cache
+    std::uint64_t moved_rows = 0;     // to keep the rows that decode together
+    std::uint64_t failed_sequences = 0;
   };
   [[nodiscard]] Counters counters() const noexcept;
 

@@ -1,0 +1,380 @@
+#include "rt/decoder.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <tuple>
+#include <utility>
+
+#include "core/error.h"
+#include "rt/decoder_graph.h"
+#include "rt/prompt.h"
+
+namespace irt::rt {
+namespace {
+
+[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
+
+// A row of the cache and the sequence in it. A free slot keeps what it caches, for reuse.
+struct Slot {
+  SequenceId id = 0;                    // 0: free
+  bool running = false;                 // takes part in steps
+  std::vector<std::int64_t> ids;        // prompt, then answer; the last one may not be cached yet
+  std::vector<ImageSpan> images;        // of the prompt
+  std::vector<std::int64_t> positions;  // of the prompt: [3, prompt]
+  std::int64_t next_position = 0;       // of the first answer token
+  int prompt = 0;                       // tokens
+  int cached = 0;                       // tokens in the cache: the first ones of `ids`
+  int planned = 0;                      // tokens of the step in progress
+  int max_new_tokens = 0;
+  SamplingParams sampling;
+  std::uint64_t last_used = 0;
+
+  [[nodiscard]] bool free() const noexcept { return id == 0; }
+  [[nodiscard]] bool prefilling() const noexcept { return running && cached < prompt; }
+  [[nodiscard]] bool decoding() const noexcept { return running && cached >= prompt; }
+  [[nodiscard]] std::span<const std::int64_t> cached_ids() const noexcept {
+    return std::span(ids).first(size(cached));
+  }
+};
+
+// Lets another thread end a step: it reaches the run in progress, and stays set for the step.
+class StopSwitch {
+ public:
+  void begin_step() noexcept {
+    const std::lock_guard lock(mutex_);
+    in_step_ = true;
+    stop_ = false;
+  }
+  void end_step() noexcept {
+    const std::lock_guard lock(mutex_);
+    in_step_ = false;
+  }
+  // The run to reach from now on, or null. Throws Error(kCancelled) where the step was stopped.
+  void watch(Run* run) {
+    const std::lock_guard lock(mutex_);
+    current_ = run;
+    if (stop_) throw Error(ErrorCode::kCancelled, "[BatchedDecoder.step] terminated");
+  }
+  void forget() noexcept {
+    const std::lock_guard lock(mutex_);
+    current_ = nullptr;
+  }
+  void stop() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (!in_step_) return;
+    stop_ = true;
+    if (current_ != nullptr) current_->terminate();
+  }
+
+ private:
+  std::mutex mutex_;
+  bool in_step_ = false;
+  bool stop_ = false;
+  Run* current_ = nullptr;
+};
+
+}  // namespace
+
+struct BatchedDecoder::Impl {
+  DecoderConfig config;
+  DecoderGraph graph;
+  std::vector<Slot> slots;
+  Counters counters;
+  StopSwitch stop;
+  SequenceId next_id = 1;
+  std::uint64_t clock = 0;
+
+  Impl(const std::string& path, const DecoderConfig& settings, const SessionOptions& options)
+      : config(settings), graph(path, settings, options), slots(size(settings.slots)) {
+    // A token costs no allocation.
+    for (Slot& slot : slots) slot.ids.reserve(size(config.cache_length) + 1);
+  }
+
+  [[nodiscard]] Slot& slot(int row) noexcept { return slots[size(row)]; }
+
+  // Admission.
+  [[nodiscard]] int choose_row(const std::vector<int>& common) const noexcept;
+  [[nodiscard]] SequenceId admit(const Prompt& prompt);
+
+  // A step: compact, run, commit.
+  [[nodiscard]] std::pair<int, int> decode_range() const noexcept;
+  void move_row(int from, int to) noexcept;
+  void compact() noexcept;
+  void run(Run& run);
+  void run_decode();
+  void run_prefill();
+  void stage_images(int row);
+  void undo() noexcept;
+  void commit(int row, std::vector<TokenOut>& out);
+  [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
+  void step(std::vector<TokenOut>& out);
+};
+
+// ---- admission ----------------------------------------------------------------------------
+
+// The free row that keeps occupied rows closest together; then the one that holds most of the
+// prompt; then the one that has been free for longest. -1: none is free.
+int BatchedDecoder::Impl::choose_row(const std::vector<int>& common) const noexcept {
+  int first = config.slots;
+  int last = -1;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slots[size(row)].free()) continue;
+    first = std::min(first, row);
+    last = row;
+  }
+  const auto rank = [&](int row) {
+    const int growth = last < 0 ? 0 : std::max({0, first - row, row - last});
+    return std::tuple(growth, -common[size(row)], slots[size(row)].last_used, row);
+  };
+  int best = -1;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slots[size(row)].free() && (best < 0 || rank(row) < rank(best))) best = row;
+  }
+  return best;
+}
+
+SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
+  ExpandedPrompt expanded = expand_prompt(prompt, config);
+  const std::size_t tokens = expanded.ids.size();
+  if (tokens + 1 > size(config.cache_length)) {
+    throw Error(ErrorCode::kLimitExceeded,
+                "[BatchedDecoder.admit] a prompt of " + std::to_string(tokens) +
+                    " tokens does not fit into a cache of " + std::to_string(config.cache_length) +
+                    ": shorten it, use smaller images, or export with a longer cache");
+  }
+  std::vector<int> common(slots.size(), 0);
+  if (config.reuse_prefix) {
+    for (std::size_t row = 0; row < slots.size(); ++row) {
+      const int same = common_prefix(slots[row].cached_ids(), slots[row].images, expanded);
+      common[row] = std::min(same, static_cast<int>(tokens) - 1);  // the last one makes logits
+    }
+  }
+  const int row = choose_row(common);
+  if (row < 0) {
+    throw Error(ErrorCode::kOverloaded, "[BatchedDecoder.admit] all " +
+                                            std::to_string(config.slots) +
+                                            " slots are taken: release a sequence first");
+  }
+  const int donor =
+      static_cast<int>(std::max_element(common.begin(), common.end()) - common.begin());
+  const int reused = common[size(donor)];
+  if (reused > common[size(row)]) graph.cache().copy_prefix(donor, row, reused);
+
+  Slot& slot = this->slot(row);
+  slot.ids.assign(expanded.ids.begin(), expanded.ids.end());
+  slot.images = std::move(expanded.images);
+  slot.positions = std::move(expanded.positions.ids);
+  slot.next_position = expanded.positions.next;
+  slot.prompt = static_cast<int>(tokens);
+  slot.cached = reused;
+  slot.max_new_tokens = prompt.max_new_tokens;
+  slot.sampling = prompt.sampling;
+  slot.running = true;
+  slot.id = next_id++;
+  counters.prompt_tokens += tokens;
+  counters.reused_tokens += static_cast<std::uint64_t>(reused);
+  return slot.id;
+}
+
+// ---- step ---------------------------------------------------------------------------------
+
+// Rows [first, second) hold all sequences that decode.
+std::pair<int, int> BatchedDecoder::Impl::decode_range() const noexcept {
+  std::pair<int, int> range{config.slots, 0};
+  for (int row = 0; row < config.slots; ++row) {
+    if (!slots[size(row)].decoding()) continue;
+    range.first = std::min(range.first, row);
+    range.second = row + 1;
+  }
+  return range;
+}
+
+void BatchedDecoder::Impl::move_row(int from, int to) noexcept {
+  graph.cache().copy_prefix(from, to, slot(from).cached);
+  std::swap(slot(from), slot(to));
+  slot(from).cached = 0;
+  ++counters.moved_rows;
+}
+
+// Fills free rows between decoding ones from an end of the range, by the cheaper move. Rows that
+// are not free (in prefill, or waiting for their release) stay: a step runs over them in vain.
+void BatchedDecoder::Impl::compact() noexcept {
+  for (;;) {
+    const auto [first, end] = decode_range();
+    int hole = first;
+    while (hole < end && !slot(hole).free()) ++hole;
+    if (hole >= end) return;
+    const int last = end - 1;
+    move_row(slot(first).cached < slot(last).cached ? first : last, hole);
+  }
+}
+
+void BatchedDecoder::Impl::run(Run& run) {
+  stop.watch(&run);
+  run.run();
+  stop.watch(nullptr);
+}
+
+void BatchedDecoder::Impl::run_decode() {
+  const auto [first, end] = decode_range();
+  if (first >= end) return;
+  for (int row = first; row < end; ++row) {
+    Slot& slot = this->slot(row);
+    if (slot.decoding()) {
+      slot.planned = 1;
+      const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
+      graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
+    } else {
+      // Run over in vain: it writes one token behind what the row caches.
+      slot.cached = std::min(slot.cached, config.cache_length - 1);
+      graph.set_token(row, 0, slot.cached, slot.cached);
+    }
+  }
+  run(graph.decode(first, end - first));
+}
+
+void BatchedDecoder::Impl::run_prefill() {
+  const auto chunk_of = [&](const Slot& slot) {
+    return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
+  };
+  for (int first = 0; first < config.slots;) {
+    const int chunk = chunk_of(slot(first));
+    int end = first + 1;
+    while (chunk > 0 && end < config.slots && chunk_of(slot(end)) == chunk) ++end;
+    if (chunk > 0) {
+      Run& prepared = graph.begin_prefill(first, end - first, chunk);
+      for (int row = first; row < end; ++row) {
+        Slot& slot = this->slot(row);
+        slot.planned = chunk;
+        const std::int64_t* positions = slot.positions.data() + slot.cached;
+        graph.set_row(row, {std::span(slot.ids).subspan(size(slot.cached), size(chunk)), positions,
+                            positions + slot.prompt, positions + 2 * slot.prompt, slot.cached});
+        stage_images(row);
+      }
+      run(prepared);
+    }
+    first = end;
+  }
+}
+
+// The parts of the row's images that lie in its planned chunk.
+void BatchedDecoder::Impl::stage_images(int row) {
+  const Slot& slot = this->slot(row);
+  for (const ImageSpan& image : slot.images) {
+    const int first = std::max(image.start, slot.cached);
+    const int end = std::min(image.start + image.features->tokens, slot.cached + slot.planned);
+    if (first >= end) continue;
+    graph.set_image(row, first - slot.cached, *image.features, first - image.start, end - first);
+  }
+}
+
+// What a failed step has written may be anything.
+void BatchedDecoder::Impl::undo() noexcept {
+  for (int row = 0; row < config.slots; ++row) {
+    Slot& slot = this->slot(row);
+    const int end = std::min(config.cache_length, slot.cached + std::max(1, slot.planned));
+    graph.cache().clear(row, slot.cached, end);
+    slot.planned = 0;
+  }
+}
+
+StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t token) const noexcept {
+  const auto& ends = config.eos_token_ids;
+  if (std::find(ends.begin(), ends.end(), token) != ends.end()) return StopReason::kEndOfText;
+  const int answered = static_cast<int>(slot.ids.size()) - slot.prompt;
+  if (answered >= slot.max_new_tokens) return StopReason::kLength;
+  return slot.cached >= config.cache_length ? StopReason::kCacheFull : StopReason::kNone;
+}
+
+void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
+  Slot& slot = this->slot(row);
+  slot.cached += std::exchange(slot.planned, 0);
+  if (slot.prefilling()) return;
+  TokenOut token;
+  token.sequence = slot.id;
+  token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
+  token.logits = graph.logits(row);
+  if (all_finite(token.logits)) {
+    token.token = sample(token.logits, slot.sampling, static_cast<std::uint64_t>(token.index));
+    slot.ids.push_back(token.token);
+    token.stop = stop_reason(slot, token.token);
+    ++counters.tokens;
+  } else {
+    token.token = -1;
+    token.stop = StopReason::kNonFinite;
+    graph.cache().clear(row, 0, slot.cached);
+    slot.cached = 0;
+    ++counters.failed_sequences;
+  }
+  slot.running = token.stop == StopReason::kNone;
+  out.push_back(token);
+}
+
+void BatchedDecoder::Impl::step(std::vector<TokenOut>& out) {
+  out.clear();
+  out.reserve(slots.size());
+  compact();
+  stop.begin_step();
+  try {
+    run_decode();
+    run_prefill();  // after the decoding rows, which may have run over rows in prefill
+  } catch (...) {
+    stop.forget();
+    stop.end_step();
+    undo();
+    throw;
+  }
+  stop.end_step();
+  bool advanced = false;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slot(row).planned == 0) continue;
+    advanced = true;
+    commit(row, out);
+  }
+  counters.steps += advanced ? 1U : 0U;
+}
+
+// ---- BatchedDecoder -----------------------------------------------------------------------
+
+BatchedDecoder::BatchedDecoder(const std::string& path, const DecoderConfig& config,
+                               const SessionOptions& options)
+    : impl_(std::make_unique<Impl>(path, config, options)) {}
+
+BatchedDecoder::~BatchedDecoder() = default;
+
+int BatchedDecoder::free_slots() const noexcept {
+  const auto free = [](const Slot& slot) { return slot.free(); };
+  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), free));
+}
+
+int BatchedDecoder::active() const noexcept {
+  const auto running = [](const Slot& slot) { return slot.running; };
+  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), running));
+}
+
+SequenceId BatchedDecoder::admit(const Prompt& prompt) { return impl_->admit(prompt); }
+
+void BatchedDecoder::step(std::vector<TokenOut>& out) { impl_->step(out); }
+
+void BatchedDecoder::release(SequenceId sequence) noexcept {
+  for (int row = 0; row < impl_->config.slots; ++row) {
+    Slot& slot = impl_->slot(row);
+    if (sequence == 0 || slot.id != sequence) continue;
+    if (slot.prefilling()) {
+      // No logits have shown yet that what it cached is finite.
+      impl_->graph.cache().clear(row, 0, slot.cached);
+      slot.cached = 0;
+    }
+    slot.id = 0;
+    slot.running = false;
+    slot.last_used = ++impl_->clock;
+    return;
+  }
+}
+
+void BatchedDecoder::terminate() noexcept { impl_->stop.stop(); }
+
+BatchedDecoder::Counters BatchedDecoder::counters() const noexcept { return impl_->counters; }
+
+}  // namespace irt::rt
