@@ -1,0 +1,212 @@
+"""The language of prompts: one canonical explicit wording, grounded wordings, and their meaning.
+
+Explicit prompts name a thing in full and where it stands; grounded ones need the picture ("add a small blue star
+left of the circle", "make the square blue"). `apply` gives every prompt of the language its meaning.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+from .transitions import Transition
+from .world import COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing
+
+__all__ = ["article", "apply", "descriptions", "explicit", "grounded", "natural", "parse", "relations"]
+
+RELATIONS = {"above": (-1, 0), "below": (1, 0), "left of": (0, -1), "right of": (0, 1)}
+"""Where the new thing stands, seen from the thing that is named: (rows down, columns right)."""
+
+
+def _any(words: tuple[str, ...]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_THING = rf"an? ({_any(SIZES)}) ({_any(COLOURS)}) ({_any(SHAPES)})"
+_REFERENCE = rf"the (?:({_any(SIZES)}) )?(?:({_any(COLOURS)}) )?({_any(SHAPES)})(?: at the ({_any(POSITIONS)}))?"
+_RELATION = rf"({_any(tuple(RELATIONS))}) {_REFERENCE}"
+_DRAW = re.compile(rf"draw {_THING} at the ({_any(POSITIONS)}) on an? ({_any(COLOURS)}) background")
+_ADD = re.compile(rf"add {_THING} (?:at the ({_any(POSITIONS)})|{_RELATION})")
+_REMOVE = re.compile(rf"remove {_REFERENCE}")
+_RECOLOUR = re.compile(rf"make {_REFERENCE} ({_any(COLOURS)})")
+_MOVE = re.compile(rf"move {_REFERENCE}(?: from the ({_any(POSITIONS)}))? (?:to the ({_any(POSITIONS)})|{_RELATION})")
+
+
+def article(words: str) -> str:
+    """The words with their indefinite article."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def neighbour(cell: int, relation: str) -> int | None:
+    """The cell that lies `relation` the given one, or None outside the grid."""
+    down, right = RELATIONS[relation]
+    row, column = cell // 3 + down, cell % 3 + right
+    return row * 3 + column if 0 <= row < 3 and 0 <= column < 3 else None
+
+
+def descriptions(scene: Scene, cell: int) -> list[str]:
+    """Wordings without a place that fit this thing and no other of the scene, shortest first."""
+    thing = scene.at(cell)
+    others = [scene.at(i) for i in scene.occupied if i != cell]
+    size, colour, shape = SIZES[thing.size], COLOURS[thing.colour], SHAPES[thing.shape]
+    alike = [other for other in others if other.shape == thing.shape]
+    found = []
+    if not alike:
+        found.append(shape)
+    if all(other.colour != thing.colour for other in alike):
+        found.append(f"{colour} {shape}")
+    if all(other.size != thing.size for other in alike):
+        found.append(f"{size} {shape}")
+    if all(other != thing for other in alike):
+        found.append(f"{size} {colour} {shape}")
+    return found
+
+
+def relations(scene: Scene, place: int, *, without: int | None = None) -> list[tuple[str, int]]:
+    """Pairs of a relation and an anchor cell that together name the cell `place`."""
+    found = []
+    for relation in RELATIONS:
+        for anchor in scene.occupied:
+            if anchor != without and neighbour(anchor, relation) == place:
+                found.append((relation, anchor))
+    return found
+
+
+def explicit(transition: Transition) -> str:
+    """The one canonical wording that names everything in full."""
+    cell, place = transition.cell, POSITIONS[transition.cell]
+    if transition.operation == "draw":
+        ground = article(f"{COLOURS[transition.after.background]} background")
+        return f"draw {article(transition.after.at(cell).name)} at the {place} on {ground}"
+    if transition.operation == "add":
+        return f"add {article(transition.after.at(cell).name)} at the {place}"
+    assert transition.before is not None
+    name = transition.before.at(cell).name
+    if transition.operation == "remove":
+        return f"remove the {name} at the {place}"
+    if transition.operation == "recolour":
+        return f"make the {name} at the {place} {COLOURS[transition.after.at(cell).colour]}"
+    assert transition.to is not None
+    return f"move the {name} from the {place} to the {POSITIONS[transition.to]}"
+
+
+def grounded_options(transition: Transition, *, shortest: bool = False) -> list[str]:
+    """Every wording of this step that needs the picture (only the shortest names if so asked)."""
+    before, cell = transition.before, transition.cell
+    if before is None:
+        return []
+
+    def names(i: int) -> list[str]:
+        found = descriptions(before, i)
+        return found[:1] if shortest else found
+
+    if transition.operation == "add":
+        thing = article(transition.after.at(cell).name)
+        return [f"add {thing} {how} the {name}" for how, i in relations(before, cell) for name in names(i)]
+    if transition.operation == "remove":
+        return [f"remove the {name}" for name in names(cell)]
+    if transition.operation == "recolour":
+        return [f"make the {name} {COLOURS[transition.after.at(cell).colour]}" for name in names(cell)]
+    assert transition.to is not None
+    places = [f"to the {POSITIONS[transition.to]}"]
+    places += [f"{how} the {name}" for how, i in relations(before, transition.to, without=cell) for name in names(i)]
+    return [f"move the {name} {place}" for name in names(cell) for place in places]
+
+
+def grounded(transition: Transition, rng: random.Random) -> str | None:
+    """A random wording that needs the picture, or None where there is none."""
+    options = grounded_options(transition)
+    return rng.choice(options) if options else None
+
+
+def natural(transition: Transition, anchor: int | None = None) -> str:
+    """How a person would say it: relative to `anchor` (the thing added last) if it is a neighbour, deterministic.
+
+    Things are named in full as anchors and as briefly as possible otherwise; explicit where nothing else is unique.
+    """
+    before = transition.before
+    if transition.operation == "add" and before is not None:
+        pairs = sorted(relations(before, transition.cell), key=lambda pair: pair[1] != anchor)
+        for relation, i in pairs:
+            name = before.at(i).name
+            if name in descriptions(before, i):
+                return f"add {article(transition.after.at(transition.cell).name)} {relation} the {name}"
+    elif before is not None:
+        options = grounded_options(transition, shortest=True)
+        if options:
+            return options[0]
+    return explicit(transition)
+
+
+def _find(scene: Scene, size: str | None, colour: str | None, shape: str, place: str | None) -> int | None:
+    """The one cell that fits a reference, or None where none or several do."""
+    fits = [
+        i
+        for i in scene.occupied
+        if SHAPES[scene.at(i).shape] == shape
+        and (size is None or SIZES[scene.at(i).size] == size)
+        and (colour is None or COLOURS[scene.at(i).colour] == colour)
+        and (place is None or POSITIONS[i] == place)
+    ]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _target(scene: Scene, place: str | None, relation: tuple[str | None, ...], without: int | None) -> int | None:
+    """The empty cell that a place or a relation names."""
+    if place is not None:
+        cell: int | None = POSITIONS.index(place)
+    else:
+        how, size, colour, shape, where = relation
+        assert how is not None and shape is not None
+        anchor = _find(scene, size, colour, shape, where)
+        if anchor is None or anchor == without:
+            return None
+        cell = neighbour(anchor, how)
+    return cell if cell is not None and scene.cells[cell] is None else None
+
+
+def parse(scene: Scene | None, prompt: str) -> Transition | None:
+    """The step that a prompt asks for on a scene, or None where it cannot be resolved."""
+    text = " ".join(prompt.lower().split()).rstrip(".")
+    found = _DRAW.fullmatch(text)
+    if found:
+        size, colour, shape, place, ground = found.groups()
+        if colour == ground:
+            return None
+        return Transition.draw(COLOURS.index(ground), Thing.named(size, colour, shape), POSITIONS.index(place))
+    if scene is None:
+        return None
+    found = _ADD.fullmatch(text)
+    if found:
+        size, colour, shape, place, *relation = found.groups()
+        thing = Thing.named(size, colour, shape)
+        target = _target(scene, place, tuple(relation), None)
+        return None if target is None or thing.colour == scene.background else Transition.add(scene, thing, target)
+    found = _REMOVE.fullmatch(text)
+    if found:
+        cell = _find(scene, *found.groups())
+        return None if cell is None else Transition.remove(scene, cell)
+    found = _RECOLOUR.fullmatch(text)
+    if found:
+        *reference, new = found.groups()
+        cell, colour_index = _find(scene, *reference), COLOURS.index(new)
+        if cell is None or colour_index in (scene.background, scene.at(cell).colour):
+            return None
+        return Transition.recolour(scene, cell, colour_index)
+    found = _MOVE.fullmatch(text)
+    if found:
+        size, colour, shape, where, origin, place, *relation = found.groups()
+        cell = _find(scene, size, colour, shape, origin or where)
+        target = None if cell is None else _target(scene, place, tuple(relation), cell)
+        return None if cell is None or target is None else Transition.move(scene, cell, target)
+    return None
+
+
+def apply(scene: Scene | None, prompt: str) -> Scene | None:
+    """The scene after a prompt; `scene=None` means that there is no source picture.
+
+    None where the prompt cannot be resolved: unknown words, a reference that fits nothing or several things, an
+    occupied target cell.
+    """
+    transition = parse(scene, prompt)
+    return None if transition is None else transition.after

@@ -1,0 +1,162 @@
+"""The right words of every role: rendered prompts and the answers that the models learn."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from .grammar import explicit, parse
+from .requests import Request
+from .transitions import Transition
+from .world import CELLS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing, random_thing
+
+__all__ = [
+    "IMAGE_TOKENS",
+    "Verdict",
+    "chat",
+    "corrupt",
+    "critic_prompt",
+    "generator_prompt",
+    "judge",
+    "plan_answer",
+    "planner_prompt",
+    "template",
+]
+
+IMAGE_TOKENS = 9
+"""Merged vision tokens of a 48x48 picture (patch 8, merge 2)."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_IMAGE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
+
+
+def template(name: str) -> str:
+    """The text of a template file (`narrative.txt`, `guidance.txt`, `critic.txt`, `chat.jinja`)."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def chat(content: str) -> str:
+    """One user message and the opening of the answer; every `<image>` becomes its vision tokens."""
+    return f"<|im_start|>user\n{content.replace('<image>', _IMAGE)}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def generator_prompt(prompt: str) -> str:
+    """What the text encoder of the generator reads."""
+    return chat(prompt)
+
+
+def planner_prompt(request: Request) -> str:
+    """What the planner reads."""
+    return chat(template(f"{request.mode}.txt").replace("{text_input}", request.text))
+
+
+def critic_prompt(original: str, rewritten: str) -> str:
+    """What the critic reads: the plan's prompt, the prompt that was used, the two pictures."""
+    text = template("critic.txt").replace("{original_instruction}", original)
+    return chat(text.replace("{rewritten_prompt}", rewritten))
+
+
+def plan_answer(request: Request) -> str:
+    """The planner's right answer: a summary and the plan."""
+    plan = [
+        {
+            "step_number": request.first_number + i,
+            "step_name": step.step_name,
+            "instruction": step.instruction,
+            "prompt": step.prompt,
+            "auxiliary_text": step.auxiliary_text,
+        }
+        for i, step in enumerate(request.steps)
+    ]
+    summary = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
+    return f"<think>{summary}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
+
+
+class Verdict:
+    """The critic's right answer about one attempt, as text and as labels."""
+
+    __slots__ = ("accepted", "refined", "text")
+
+    def __init__(self, accepted: bool, refined: str, thought: str) -> None:
+        self.accepted = accepted
+        self.refined = refined
+        answer = json.dumps({"previous_step_success": accepted, "refine_prompt": refined})
+        self.text = f"<think>{thought}</think><answer>{answer}</answer>"
+
+
+def _sight(scene: Scene, cells: tuple[int, ...]) -> str:
+    """What is at these cells, and the background, in words."""
+    parts = []
+    for cell in cells:
+        thing = scene.cells[cell]
+        parts.append(f"{POSITIONS[cell]} {'nothing' if thing is None else thing.name}")
+    return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
+
+
+def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritten: str) -> Verdict | None:
+    """The right verdict about a picture that shows `seen`; None where `original` means nothing on `before`."""
+    wanted = parse(before, original)
+    if wanted is None:
+        return None
+    target, cells = wanted.after, wanted.touched
+    rest = all(seen.cells[i] == target.cells[i] for i in range(CELLS) if i not in cells)
+    thought = f"want {_sight(target, cells)}; see {_sight(seen, cells)}; rest {'same' if rest and clean else 'changed'}"
+    accepted = clean and seen == target
+    return Verdict(accepted, rewritten if accepted else explicit(wanted), thought)
+
+
+def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
+    """The thing with one attribute changed."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return thing._replace(shape=rng.choice([s for s in range(len(SHAPES)) if s != thing.shape]))
+    if kind == 1:
+        return thing._replace(colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)]))
+    return thing._replace(size=len(SIZES) - 1 - thing.size)
+
+
+def corrupt(step: Transition, rng: random.Random) -> Scene:
+    """A picture's scene as a generator might get this step wrong; never the right one."""
+    while True:
+        wrong = _corrupt_once(step, rng)
+        if wrong is not None and wrong != step.after:
+            return wrong
+
+
+def _corrupt_once(step: Transition, rng: random.Random) -> Scene | None:
+    after, focus = step.after, step.to if step.to is not None else step.cell
+    ground = after.background
+    kind = rng.choice(("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half"))
+    others = [i for i in after.occupied if i not in step.touched]
+    if kind == "nothing":
+        return step.before or Scene(ground)
+    if kind == "attribute":
+        thing = after.cells[focus]
+        if thing is None:  # a removal: what should be gone is still there, perhaps changed
+            assert step.before is not None
+            return after.put(focus, _changed(rng, step.before.at(focus), ground))
+        return after.put(focus, _changed(rng, thing, ground))
+    if kind == "place":
+        thing = after.cells[focus]
+        if step.operation in ("remove", "recolour") and step.before is not None:
+            if not others:
+                return None
+            victim = rng.choice(others)  # the right edit of the wrong thing
+            if step.operation == "remove":
+                return step.before.put(victim, None)
+            return step.before.put(victim, step.before.at(victim)._replace(colour=after.at(focus).colour))
+        return None if thing is None else after.put(focus, None).put(rng.choice(after.empty), thing)
+    if kind == "other":
+        if not others:
+            return None
+        victim = rng.choice(others)
+        return after.put(victim, None if rng.random() < 0.4 else _changed(rng, after.at(victim), ground))
+    if kind == "extra":
+        return after.put(rng.choice(after.empty), random_thing(rng, ground)) if after.empty else None
+    if kind == "background":
+        ground = rng.randrange(len(COLOURS))
+        return None if any(after.at(i).colour == ground for i in after.occupied) else Scene(ground, after.cells)
+    if step.operation == "move" and step.before is not None:  # copied instead of moved, or only taken away
+        return after.put(step.cell, after.at(focus)) if rng.random() < 0.5 else after.put(focus, None)
+    return None
