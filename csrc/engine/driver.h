@@ -1,0 +1,176 @@
+// The driver joins the pure scheduler with real lanes, readers, images and time.
+//
+// Threads. One mutex around the scheduler and the books that follow it; events come from any
+// thread. Commands to lanes go through an outbox that one thread at a time empties, in order and
+// with no lock held: a lane may report from inside `start`, nothing recurses.
+//
+// Life of a request: submit -> next_event ... until RequestEnded was taken ("consumed": its place
+// is free) -> forget (its trace and images go). Nothing is kept longer than asked, and the number
+// of requests that were not forgotten is limited.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "core/message.h"
+#include "engine/image_owners.h"
+#include "engine/image_store.h"
+#include "engine/lane.h"
+#include "engine/text_broker.h"
+#include "engine/timer.h"
+#include "engine/trace.h"
+#include "sched/scheduler.h"
+
+namespace irt {
+
+struct DriverConfig {
+  SchedulerConfig scheduler;
+  std::size_t image_bytes = std::size_t{1} << 30;  // of the image store
+  std::size_t text_cache = 4096;                   // encodings
+  std::size_t max_unforgotten = 1024;              // consumed requests that keep trace and images
+};
+
+struct DriverCounters {
+  Counters scheduler;
+  TextBroker::Counters text;
+  std::uint64_t stray_reports = 0;  // of lanes, about calls that had ended
+  int live = 0;                     // requests that were accepted and not consumed
+  std::size_t records = 0;          // requests that were not forgotten
+  std::size_t running = 0;          // calls
+  std::size_t images = 0;
+  std::size_t image_bytes = 0;
+};
+
+// Thread-safe. Lanes hold references to it and are destroyed by close().
+class Driver final : public LaneEvents {
+ public:
+  explicit Driver(const DriverConfig& config);
+  ~Driver() override;  // close()
+  Driver(const Driver&) = delete;
+  Driver& operator=(const Driver&) = delete;
+
+  // ---- lanes: `LaneInfo::id` comes from next_lane_id()
+  [[nodiscard]] LaneId next_lane_id();
+  void add_lane(std::unique_ptr<Lane> lane);
+  [[nodiscard]] ImageStore& images() noexcept { return images_; }
+  [[nodiscard]] TextBroker& text() noexcept { return text_; }
+
+  // ---- images of requests: equal pixels have equal keys; each put needs its own release
+  Key put_image(rt::PixelBuffer pixels);
+  void release_image(const Key& image);
+
+  // ---- requests
+  // Throws Error(kOverloaded) when too much is under way, kBadRequest, kLimitExceeded.
+  [[nodiscard]] RequestId submit(RequestSpec spec);
+  // Waits for the next notice; none after `timeout`. Throws Error(kBadRequest) for a request that
+  // is unknown or was read to its end.
+  [[nodiscard]] std::optional<Notice> next_event(RequestId request,
+                                                 std::chrono::milliseconds timeout);
+  // No effect on a request that has ended or is unknown: cancelling races with the end.
+  void cancel(RequestId request);
+  // Gives up the trace and the images; a request that still runs is cancelled first.
+  void forget(RequestId request);
+  [[nodiscard]] Trace trace(RequestId request) const;
+
+  // While draining, submissions are refused; what was accepted goes on.
+  void set_draining(bool draining);
+  [[nodiscard]] int live() const;
+  [[nodiscard]] DriverCounters counters() const;
+  [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
+  // Ends every request (kCancelled; what was said before can still be read), then joins all
+  // threads. Not from a lane's thread. Later calls return once the first one has finished.
+  void close();
+
+  // ---- LaneEvents
+  void step_closed(const Key& call, int index, PlanStep step) override;
+  void verdict_known(const Key& call, bool accepted, double p_success) override;
+  void done(const Key& call, CallResult result) override;
+  void failed(const Key& call, Failure failure) override;
+  void cancelled(const Key& call) override;
+  void down(LaneId lane, Failure why) override;
+
+ private:
+  struct Record {
+    std::deque<Notice> notices;  // bounded by the spec: t_max and max_steps
+    std::condition_variable ready;
+    bool ended = false;      // RequestEnded is among the notices, or was taken
+    bool consumed = false;   // it was taken
+    bool abandoned = false;  // forgotten before its end
+    std::vector<Key> kept;   // images that stay until forget()
+    Trace trace;
+  };
+  struct Run {
+    Call call;
+    LaneId lane = 0;
+    std::uint64_t serial = 0;  // tells a restarted call from its earlier runs
+    std::size_t span = Trace::kNone;
+    std::optional<Image> made;  // S7 off: stored, on its way through PNG
+  };
+  struct PngTrip {
+    Key call;
+    std::uint64_t serial = 0;
+  };
+  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint, PngTrip>;
+  using Runs = std::unordered_map<Key, Run>;
+
+  void post(Event event);
+  void apply(Event event);  // these five: under the lock
+  void carry_out(Command&& command);
+  void begin(StartCall&& start);
+  void deliver(Deliver&& deliver);
+  void note_decisions();
+  void empty_outbox();
+  void execute(Lane* lane, Order& order);
+  [[nodiscard]] Lane* lane_of(const Order& order) const;
+
+  [[nodiscard]] Runs::iterator find_run(const Key& call);
+  void end_run(Runs::iterator run, SpanOutcome outcome);
+  void finish_image(Runs::iterator run, const Image& image);
+  void png_done(const PngTrip& trip, const rt::PixelBuffer& pixels, std::optional<Failure> failure);
+  void end_call(const Key& call, SpanOutcome outcome, Event event);
+  void consume(RequestId request, Record& record);
+  void erase(RequestId request);
+  void admit(const RequestSpec& spec) const;
+
+  const DriverConfig config_;
+  Clock clock_;
+  ImageStore images_;
+  TextBroker text_;
+
+  mutable std::mutex mutex_;
+  Scheduler scheduler_;
+  ImageOwners owners_;
+  std::unordered_map<LaneId, std::unique_ptr<Lane>> lanes_;
+  std::unordered_map<RequestId, std::shared_ptr<Record>> records_;
+  std::unordered_map<Key, std::size_t> put_;  // references that clients hold
+  Runs runs_;
+  std::deque<Event> events_;       // to be applied, oldest first
+  std::vector<Command> commands_;  // of one event
+  std::vector<Order> outbox_;
+  std::condition_variable outbox_empty_;
+  std::optional<Failure> refused_;  // by the last Submit
+  std::uint64_t decisions_seen_ = 0;
+  std::uint64_t stray_reports_ = 0;
+  std::uint64_t last_serial_ = 0;
+  RequestId last_request_ = 0;
+  LaneId last_lane_ = 0;
+  int live_ = 0;
+  bool emptying_ = false;
+  bool applying_ = false;
+  bool closing_ = false;
+  bool closed_ = false;
+  std::mutex close_mutex_;
+
+  Timer timer_;  // last: its thread uses everything above
+};
+
+}  // namespace irt

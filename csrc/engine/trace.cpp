@@ -1,0 +1,87 @@
+#include "engine/trace.h"
+
+#include <variant>
+
+namespace irt {
+
+std::size_t Trace::open(const Call& call, const LaneInfo& lane, bool speculative, TimePoint now) {
+  if (spans_.size() >= kMaxSpans) {
+    ++dropped_;
+    return kNone;
+  }
+  Span span;
+  span.lane = lane.id;
+  span.lane_name = lane.name;
+  span.kind = call.kind;
+  span.step = call.step;
+  span.attempt = call.attempt;
+  span.retry = call.retry;
+  span.speculative = speculative;
+  span.queued = now;
+  span.started = now;
+  span.key = call.key;
+  span.image = call.image;
+  spans_.push_back(std::move(span));
+  return spans_.size() - 1;
+}
+
+void Trace::start(std::size_t span, TimePoint now) {
+  if (span < spans_.size()) spans_[span].started = now;
+}
+
+void Trace::end(std::size_t span, SpanOutcome outcome, TimePoint now) {
+  if (span >= spans_.size()) return;
+  spans_[span].ended = now;
+  spans_[span].outcome = outcome;
+  // A plan is never speculative: whatever it said was read.
+  spans_[span].used = spans_[span].kind == CallKind::kPlan && outcome == SpanOutcome::kDone;
+}
+
+void Trace::note(const Notice& notice) {
+  if (const auto* made = std::get_if<AttemptReady>(&notice)) {
+    use_image(made->attempt.image.key);
+  } else if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
+    Key image;
+    for (const Span& span : spans_) {
+      const bool same = span.step == judged->step && span.attempt == judged->attempt;
+      if (span.kind == CallKind::kGenerate && span.used && same) image = span.key;
+    }
+    use_verdicts(image);
+  } else if (const auto* step = std::get_if<StepCommitted>(&notice)) {
+    // Unreadable verdicts are never delivered, but the program waited for them.
+    for (const Attempt& attempt : step->result.attempts) use_verdicts(attempt.image.key);
+  }
+}
+
+void Trace::decide(const SpeculationDecision& decision, TimePoint now) {
+  if (!decisions_.empty()) {
+    const SpeculationDecision& last = decisions_.back().decision;
+    if (last.reason == decision.reason && last.start == decision.start &&
+        last.depth == decision.depth) {
+      return;
+    }
+  }
+  if (decisions_.size() >= kMaxDecisions) {
+    ++dropped_;
+    return;
+  }
+  decisions_.push_back({now, decision});
+}
+
+void Trace::use_image(const Key& image) {
+  for (Span& span : spans_) {
+    if (span.kind == CallKind::kGenerate && span.key == image) {
+      span.used = span.used || span.outcome == SpanOutcome::kDone;
+    }
+  }
+}
+
+void Trace::use_verdicts(const Key& image) {
+  for (Span& span : spans_) {
+    if (span.kind == CallKind::kJudge && span.image == image) {
+      span.used = span.used || span.outcome == SpanOutcome::kDone;
+    }
+  }
+}
+
+}  // namespace irt

@@ -1,0 +1,70 @@
+// What a request's calls did and when: the raw material of reports.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/message.h"
+#include "sched/policy.h"
+
+namespace irt {
+
+enum class SpanOutcome { kRunning, kDone, kFailed, kCancelled };
+
+// One run of a call on a lane. Times in microseconds of the driver's clock.
+struct Span {
+  LaneId lane = 0;
+  std::string lane_name;
+  CallKind kind = CallKind::kPlan;
+  int step = 0;
+  int attempt = 0;
+  int retry = 0;
+  bool speculative = false;  // when it was started
+  TimePoint queued = 0;      // the scheduler decided to start it
+  TimePoint started = 0;     // it was handed to the lane
+  std::optional<TimePoint> ended;
+  SpanOutcome outcome = SpanOutcome::kRunning;
+  bool used = false;  // its result is part of the committed path
+
+  Key key;
+  Key image;  // judge: the image under judgement
+};
+
+struct DecisionRecord {
+  TimePoint at = 0;
+  SpeculationDecision decision;
+};
+
+// Of one request. Bounded: what comes over the limits is counted and dropped. Not thread-safe.
+class Trace {
+ public:
+  static constexpr std::size_t kMaxSpans = 4096;
+  static constexpr std::size_t kMaxDecisions = 1024;
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  // Returns the span's index, kNone over the limit.
+  std::size_t open(const Call& call, const LaneInfo& lane, bool speculative, TimePoint now);
+  void start(std::size_t span, TimePoint now);
+  void end(std::size_t span, SpanOutcome outcome, TimePoint now);
+  // Marks what the notice proves to be used.
+  void note(const Notice& notice);
+  // Keeps a decision that differs from the last one.
+  void decide(const SpeculationDecision& decision, TimePoint now);
+
+  [[nodiscard]] const std::vector<Span>& spans() const noexcept { return spans_; }
+  [[nodiscard]] const std::vector<DecisionRecord>& decisions() const noexcept { return decisions_; }
+  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_; }
+
+ private:
+  void use_image(const Key& image);
+  void use_verdicts(const Key& image);
+
+  std::vector<Span> spans_;
+  std::vector<DecisionRecord> decisions_;
+  std::uint64_t dropped_ = 0;
+};
+
+}  // namespace irt
