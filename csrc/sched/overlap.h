@@ -1,0 +1,59 @@
+// Who computes beside whom: service times of calls, alone and with another role on the device.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/call.h"
+#include "sched/policy.h"
+
+namespace irt {
+
+// Taken when a call starts; kept with the call.
+struct OverlapMark {
+  std::size_t device = 0;
+  Role role = Role::kPlanner;
+  TimePoint started = 0;
+  double beside = 0.0;   // the device's account at the start
+  bool crowded = false;  // another call shared the lane: its time says nothing about devices
+};
+
+class OverlapMeter {
+ public:
+  explicit OverlapMeter(const PolicyConfig& config) : config_(config) {}
+
+  // The index of a device; equal names are one device.
+  [[nodiscard]] std::size_t device(const std::string& name);
+
+  [[nodiscard]] OverlapMark start(std::size_t device, Role role, TimePoint now);
+  // The call has left the device. To be called once for every start().
+  void stop(const OverlapMark& mark, TimePoint now);
+  // The call took from its start until now to yield what is waited for: a sample.
+  void sample(const OverlapMark& mark, TimePoint now);
+
+  [[nodiscard]] int active(std::size_t device, Role role) const noexcept;
+  [[nodiscard]] std::optional<double> critic_slowdown(std::size_t device) const noexcept;
+  [[nodiscard]] std::optional<double> generator_rate(std::size_t device) const noexcept;
+  [[nodiscard]] std::optional<double> verdict_time() const noexcept;   // Cv over all devices
+  [[nodiscard]] std::optional<double> generate_time() const noexcept;  // G over all devices
+
+ private:
+  struct Device {
+    std::string name;
+    std::array<int, kRoles> active{};
+    std::array<double, kRoles> beside{};  // time during which another role was active
+    TimePoint updated = 0;
+    std::array<ServiceModel, kRoles> service{};
+  };
+  static void advance(Device& device, TimePoint now) noexcept;
+  [[nodiscard]] std::optional<double> mean_of(Role role) const noexcept;
+
+  PolicyConfig config_;
+  std::vector<Device> devices_;
+  std::array<DecayingMean, kRoles> time_{};
+};
+
+}  // namespace irt
