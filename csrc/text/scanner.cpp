@@ -8,9 +8,14 @@
 namespace irt {
 namespace {
 
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\n\v\f\r") == std::string_view::npos;
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\n\v\f\r";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
+
+bool is_blank(std::string_view text) { return trimmed(text).empty(); }
 
 std::string violation_at(const AnswerFrame& frame, std::string_view problem) {
   if (problem.empty()) problem = frame.problem();
@@ -24,9 +29,12 @@ bool is_top(const Lexeme& lexeme) { return lexeme.kind == LexemeKind::kBeginObje
 }  // namespace
 
 std::string text_of(const PlanStep& step) {
-  const auto& text = step.auxiliary_text;
-  if (text && !text->empty() && *text != "None") return *text;
-  return step.instruction.value_or("");
+  const auto text = [](const std::optional<std::string>& field) {
+    return trimmed(field ? std::string_view(*field) : std::string_view());
+  };
+  const std::string_view auxiliary = text(step.auxiliary_text);
+  const bool says_nothing = auxiliary.empty() || auxiliary == "None";
+  return std::string(says_nothing ? text(step.instruction) : auxiliary);
 }
 
 // ---- plan ---------------------------------------------------------------------------------

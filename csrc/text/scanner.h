@@ -17,8 +17,8 @@
 
 namespace irt {
 
-// The text of a step for the reader: auxiliary_text unless that is absent, empty or "None", else
-// instruction, else "".
+// The text of a step for the reader: auxiliary_text unless that is absent, blank or "None", else
+// instruction, else ""; without the white space around it.
 [[nodiscard]] std::string text_of(const PlanStep& step);
 
 // Reads <answer>{"execution_plan": [{...}, ...]}: the step objects that close before the first

@@ -278,8 +278,10 @@ std::optional<PlanStep> step_of(const Node& node, bool narrative) {
       if (key == "auxiliary_text") step.auxiliary_text = text;
     }
   }
-  const std::string aux = step.auxiliary_text.value_or("");
-  const bool has_text = (!aux.empty() && aux != "None") || !step.instruction.value_or("").empty();
+  std::string aux = step.auxiliary_text.value_or("");
+  while (!aux.empty() && blank(aux.substr(0, 1))) aux.erase(0, 1);
+  while (!aux.empty() && blank(aux.substr(aux.size() - 1))) aux.pop_back();
+  const bool has_text = (!aux.empty() && aux != "None") || !blank(step.instruction.value_or(""));
   if (!numbered || (narrative && !step.prompt && !has_text)) return std::nullopt;
   return step;
 }

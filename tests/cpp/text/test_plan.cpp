@@ -155,10 +155,10 @@ TEST_CASE("the text of a step is its auxiliary text unless that says nothing") {
   CHECK(text_of(step) == "instruction");
   step.auxiliary_text = "None";
   CHECK(text_of(step) == "instruction");
-  step.auxiliary_text = "";
+  step.auxiliary_text = " \n";
   CHECK(text_of(step) == "instruction");
-  step.auxiliary_text = "text";
-  CHECK(text_of(step) == "text");
+  step.auxiliary_text = "\ntwo words ";
+  CHECK(text_of(step) == "two words");
 }
 
 TEST_CASE("unknown keys are skipped with their values, known names inside them included") {
