@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interleave_rt import _core
 
@@ -20,9 +21,12 @@ from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle
 from .images import load_image
 from .pack import Pack, load_pack
-from .request import ImageSource, Options, Request
+from .request import Options, Request
 from .translate import EventReader, make_spec
 from .types import Event, FinishedEvent, Result
+
+if TYPE_CHECKING:
+    from .request import ImageSource
 
 __all__ = ["Engine"]
 
@@ -111,12 +115,14 @@ class Engine:
             submitted_us = self._core.now_us()
             request_id = self._core.submit(make_spec(request, chosen, keys))
         except _core.CoreError as error:
-            self._release(keys)
+            _release(self._core, keys)
             code, message = error.args
             raise from_code(code, message, hint=_HINTS.get(code)) from None
-        info = self.backend.info()
-        reader = EventReader(self._core, request, chosen, pixels, info, submitted_us)
-        return Handle(self._core, request_id, reader, lambda: self._release(keys), self._worker.abandon)
+        reader = EventReader(self._core, request, chosen, pixels, self.backend.info(), submitted_us)
+        release = partial(_release, self._core, keys)
+        return Handle(
+            self._core, request_id, reader, release, partial(_abandon, self._core, request_id, keys)
+        )
 
     def run(
         self,
@@ -219,9 +225,15 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _release(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            self._core.release_image(key)
+
+def _release(core: _core.Engine, keys: Sequence[str]) -> None:
+    for key in keys:
+        core.release_image(key)
+
+
+def _abandon(core: _core.Engine, request_id: int, keys: Sequence[str]) -> None:
+    core.forget(request_id)  # cancels it first
+    _release(core, keys)
 
 
 def _events(handle: Handle) -> Iterator[Event]:

@@ -31,13 +31,13 @@ class Handle:
         request: int,
         reader: EventReader,
         on_end: Callable[[], None],
-        abandon: Callable[[int], None],
+        abandon: Callable[[], None],
     ) -> None:
         self.id = request
         self._core, self._reader, self._on_end = core, reader, on_end
         self._events: list[Event] = []
         self._lock = threading.Lock()
-        self._abandon = weakref.finalize(self, abandon, request)
+        self._abandon = weakref.finalize(self, abandon)
         self._abandon.atexit = False
 
     @property
@@ -51,7 +51,7 @@ class Handle:
             self._core.cancel(self.id)
 
     def close(self) -> None:
-        """Cancels a request that has not ended and gives its place free without waiting."""
+        """Cancels a request that has not ended, without waiting for it."""
         if not self.done:
             self._abandon()
 

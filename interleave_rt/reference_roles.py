@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from .backends.scripted import Script
 from .config import EngineConfig
 from .images import load_image
 from .pack import Pack
-from .request import Options, Pixels, Request
+from .request import Options, Request
 from .types import PlanStep, Verdict
+
+if TYPE_CHECKING:
+    from .request import Pixels
 
 __all__ = ["NativeRoles", "ScriptedRoles"]
 

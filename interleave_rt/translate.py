@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from interleave_rt import _core
 
 from .errors import CancelledError, DeadlineError, InterleaveError, from_code
-from .request import Options, Pixels, Request
+from .request import Options, Request
 from .types import (
     Attempt,
     AttemptImageEvent,
@@ -26,6 +26,9 @@ from .types import (
     Verdict,
     VerdictEvent,
 )
+
+if TYPE_CHECKING:
+    from .request import Pixels
 
 __all__ = ["EventReader", "make_spec"]
 
@@ -149,8 +152,10 @@ class EventReader:
 
     def _span(self, raw: _core.Span) -> Span:
         values = {name: getattr(raw, name) for name in Span.__dataclass_fields__}
+        now = self._core.now_us()
         for name in ("queued_us", "started_us", "ended_us"):
-            values[name] -= self._submitted_us
+            at = now if values[name] is None else values[name]  # a discarded call may still be running
+            values[name] = at - self._submitted_us
         return Span(**values)
 
     def _timings(self, total_s: float, trace: Sequence[Span]) -> Timings:

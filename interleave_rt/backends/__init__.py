@@ -7,8 +7,8 @@ from typing import Protocol
 
 from interleave_rt import _core
 
-from ..config import EngineConfig
-from ..request import Options
+from interleave_rt.config import EngineConfig
+from interleave_rt.request import Options
 
 __all__ = ["Backend"]
 

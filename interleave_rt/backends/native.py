@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from interleave_rt import _core
 
-from ..config import EngineConfig
-from ..errors import BadPackError, BadRequestError, InterleaveError, from_code
-from ..images import png_round_trip
-from ..manifest import GeneratorRole, VlmRole
-from ..pack import Pack
-from ..request import Options
-from ..tokens import TextEncoder
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
+from interleave_rt.images import png_round_trip
+from interleave_rt.manifest import GeneratorRole, VlmRole
+from interleave_rt.pack import Pack
+from interleave_rt.request import Options
+from interleave_rt.tokens import TextEncoder
 from .ort import load_runtime
 
 __all__ = ["NativeBackend", "generator_config", "vlm_config"]
@@ -67,17 +67,13 @@ class NativeBackend:
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Text to token ids: templates and tokenizer live in Python, off the critical path but for refinements."""
+        if job.kind == "png":
+            core.finish_png(job.id, png_round_trip(core.image(job.image)))
+            return
         try:
-            if job.kind == "png":
-                core.finish_png(job.id, png_round_trip(core.image(job.image)))
-                return
             ids, mask = self.texts.encode(job)
         except InterleaveError as error:
             core.fail_text(job.id, error.code, error.message)
-        except Exception as error:
-            core.fail_text(
-                job.id, "backend_failed", f"[NativeBackend.encode] {type(error).__name__}: {error}"
-            )
         else:
             core.finish_text(job.id, ids, mask)
 

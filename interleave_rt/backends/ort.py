@@ -12,13 +12,13 @@ from pathlib import Path
 
 from interleave_rt import _core
 
-from ..errors import BadPackError
+from interleave_rt.errors import BadPackError
 
 __all__ = ["find_library", "load_runtime"]
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _lock = threading.Lock()
-_library: ctypes.CDLL | None = None  # keeps the library loaded: ONNX Runtime cannot be unloaded
+_loaded: list[ctypes.CDLL] = []  # at most one; kept, for ONNX Runtime cannot be unloaded
 
 
 def installed_distributions() -> list[str]:
@@ -64,9 +64,8 @@ def find_library(installed: Callable[[], list[str]] = installed_distributions) -
 
 def load_runtime() -> str:
     """Loads the library once a process and gives its API to the core; returns its version."""
-    global _library
     with _lock:
-        if _library is None:
+        if not _loaded:
             path = find_library()
             # Read by ONNX Runtime when it is loaded: later is too late.
             os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -76,5 +75,5 @@ def load_runtime() -> str:
             except (OSError, AttributeError) as error:
                 raise BadPackError(f"[onnxruntime] {path} cannot be loaded: {error}") from None
             _core.load_runtime(address or 0)
-            _library = library
+            _loaded.append(library)
     return _core.runtime_version()

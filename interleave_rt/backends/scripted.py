@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 
 from interleave_rt import _core
 
-from ..config import EngineConfig
-from ..errors import from_code
-from ..images import png_round_trip
-from ..request import Options
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import from_code
+from interleave_rt.images import png_round_trip
+from interleave_rt.request import Options
 
 __all__ = ["Script", "ScriptedBackend"]
 

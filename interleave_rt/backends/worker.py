@@ -1,9 +1,8 @@
-"""The engine's one Python thread: encodes texts for the lanes and ends requests that nobody reads any more."""
+"""The engine's one Python thread: encodes texts for the lanes, which never call Python."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 
 from interleave_rt import _core
@@ -23,47 +22,23 @@ class Worker:
     def __init__(self, core: _core.Engine, backend: Backend) -> None:
         self._core = core
         self._backend = backend
-        self._abandoned: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="interleave-rt-text", daemon=True)
         self._thread.start()
 
-    def abandon(self, request: int) -> None:
-        """Cancels a request and takes its remaining events; may be called from a finalizer."""
-        self._abandoned.put(request)
-
     def stop(self) -> None:
         """Ends and joins the thread."""
         self._stop.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
-        unread: set[int] = set()
         while not self._stop.is_set():
-            try:
-                for job in self._core.poll_text(10 if unread else _POLL_MS, _MOST_JOBS):
-                    self._backend.encode(self._core, job)
-                self._reap(unread)
-            except _core.CoreError as error:
-                if self._stop.is_set():
-                    return
-                _log.warning("[Worker] %s", error.args[-1])
-            except Exception:
-                # The thread must go on: without it every request would wait for ever.
-                _log.exception("[Worker] a job failed")
+            for job in self._core.poll_text(_POLL_MS, _MOST_JOBS):
+                self._encode(job)
 
-    def _reap(self, unread: set[int]) -> None:
-        while True:
-            try:
-                request = self._abandoned.get_nowait()
-            except queue.Empty:
-                break
-            self._core.cancel(request)
-            unread.add(request)
-        for request in list(unread):
-            while (event := self._core.next_event(request, 0)) is not None:
-                if event[0] == "ended":
-                    self._core.forget(request)
-                    unread.discard(request)
-                    break
+    def _encode(self, job: _core.TextJob) -> None:
+        try:
+            self._backend.encode(self._core, job)
+        except Exception as error:  # noqa: BLE001 - the thread must go on: every request waits for it
+            _log.debug("a text job failed", exc_info=True)
+            self._core.fail_text(job.id, "backend_failed", f"[Worker] {type(error).__name__}: {error}")

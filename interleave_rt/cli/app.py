@@ -1,0 +1,74 @@
+"""The verbs together, and what every failure looks like: one clear line, a hint, a stable exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
+
+from .run import run
+
+__all__ = ["main"]
+
+# Some versions of typer carry a click of their own: the base class of a public one is the right one.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
+
+app = typer.Typer(
+    name="interleave-rt",
+    help="Text-image sequences from a planner, a generator and a critic, on this machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from interleave_rt import __version__
+
+        typer.echo(f"interleave-rt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in args
+    try:
+        code = app(args or ["--help"], standalone_mode=False)
+    except _UsageError as error:
+        hint = f"see {error.ctx.command_path} --help" if error.ctx else None
+        return _fail(BadRequestError(error.format_message(), hint=hint), as_json)
+    except InterleaveError as error:
+        return _fail(error, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(CancelledError("interrupted; nothing was saved"), as_json)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: InterleaveError, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"outcome": "failed", "error": error.as_dict()}, ensure_ascii=False))
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint:  {error.hint}", file=sys.stderr)
+    return error.exit_code

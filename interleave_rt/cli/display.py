@@ -1,0 +1,201 @@
+"""What a person sees while a request runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from interleave_rt.types import (
+    AttemptImageEvent,
+    Event,
+    PlanStepEvent,
+    Result,
+    StepCommittedEvent,
+    VerdictEvent,
+)
+
+__all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
+
+
+class Display:
+    """Shows nothing: what `--json` uses, and the base of the others."""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        """Takes one event."""
+
+    def interrupted(self) -> None:
+        """Somebody pressed Ctrl-C; the request is ending."""
+
+    def close(self, result: Result, out: Path) -> None:
+        """Everything is saved."""
+
+
+class PlainDisplay(Display):
+    """One line an event: for logs and pipes."""
+
+    def show(self, event: Event) -> None:
+        line = _line(event)
+        if line:
+            print(line, flush=True)
+
+    def interrupted(self) -> None:
+        print("interrupted: ending the request", file=sys.stderr, flush=True)
+
+    def close(self, result: Result, out: Path) -> None:
+        print(summary(result))
+        print(f"saved in {out}: report.html, result.json")
+
+
+@dataclass(slots=True)
+class _Row:
+    number: int
+    text: str
+    state: str = "planned"  # planned | drawing | judging | accepted | kept | unjudged | text
+    attempts: int = 0
+    scores: list[tuple[bool, float]] = field(default_factory=list)
+
+
+class LiveDisplay(Display):
+    """A table that fills in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rows: dict[int, _Row] = {}
+        self._started = time.monotonic()
+        self._note = "planning"
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=12, transient=False)
+
+    def __enter__(self) -> Display:
+        self._started = time.monotonic()
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._note = ""
+        self._live.__exit__(kind, error, trace)
+
+    def interrupted(self) -> None:
+        self._note = "interrupted: ending the request"
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, PlanStepEvent):
+            self._rows[event.index] = _Row(event.step.step_number, event.step.text)
+            return
+        if isinstance(event, AttemptImageEvent):
+            row = self._rows[event.index]
+            row.attempts, row.state = event.attempt.number, "judging"
+            self._note = ""
+        elif isinstance(event, VerdictEvent):
+            row = self._rows[event.index]
+            row.scores.append((event.verdict.accepted, event.verdict.p_success))
+            row.state = "accepted" if event.verdict.accepted else "drawing"
+        elif isinstance(event, StepCommittedEvent):
+            states = {True: "accepted", False: "kept", None: "unjudged"}
+            done = "text" if event.step.pixels is None else states[event.step.accepted]
+            self._rows[event.index].state = done
+
+    def close(self, result: Result, out: Path) -> None:
+        self._console.print(Text(summary(result), style="bold"))
+        self._console.print(Text(f"Open {out / 'report.html'}", style="dim"))
+
+    def _table(self) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+        table.add_column(width=1)
+        table.add_column(justify="right", style="dim")
+        table.add_column(ratio=1, overflow="fold")
+        table.add_column(no_wrap=True)
+        current = next((row for row in self._rows.values() if row.state in _OPEN), None)
+        for row in self._rows.values():
+            mark: Text | Spinner = Text(*_MARKS[row.state])
+            if row is current and not self._ended():
+                mark = self._spinner
+            style = "dim" if row.state == "planned" and row is not current else ""
+            table.add_row(mark, str(row.number), Text(row.text, style=style), _tries(row, row is current))
+        if self._note:
+            elapsed = f"{time.monotonic() - self._started:.1f} s"
+            table.add_row(self._spinner, "", Text(self._note, style="dim"), Text(elapsed, style="dim"))
+        return table
+
+    def _ended(self) -> bool:
+        return not self._live.is_started
+
+
+_OPEN = ("planned", "drawing", "judging")
+_MARKS = {
+    "planned": ("·", "dim"),
+    "drawing": ("·", "cyan"),
+    "judging": ("·", "cyan"),
+    "accepted": ("✓", "green"),
+    "kept": ("✗", "yellow"),
+    "unjudged": ("○", "yellow"),
+    "text": ("✓", "green"),
+}
+
+
+def _tries(row: _Row, current: bool) -> Text:
+    text = Text()
+    for accepted, p in row.scores:
+        text.append(f"{'✓' if accepted else '✗'} {p:.2f}  ", style="green" if accepted else "yellow")
+    if row.state == "unjudged":
+        text.append("last try, not judged", style="dim")
+    elif current and row.state == "judging":
+        text.append("judging", style="cyan")
+    elif current:
+        text.append("drawing" + (f", try {row.attempts + 1}" if row.attempts else ""), style="cyan")
+    return text
+
+
+def make_display(*, quiet: bool) -> Display:
+    """The right display for where standard output goes."""
+    if quiet:
+        return Display()
+    console = Console()
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay()
+
+
+def summary(result: Result) -> str:
+    """One line about a result."""
+    steps, images = len(result.steps), sum(len(step.attempts) for step in result.steps)
+    refused = sum(a.verdict is not None and not a.verdict.accepted for s in result.steps for a in s.attempts)
+    parts = [f"{steps} step{'' if steps == 1 else 's'}", f"{images} picture{'' if images == 1 else 's'} made"]
+    if refused:
+        parts.append(f"{refused} refused")
+    text = f"{result.outcome}: {', '.join(parts)} in {result.timings.total_s:.2f} s"
+    if result.timings.first_image_s is not None:
+        text += f" (first picture after {result.timings.first_image_s:.2f} s)"
+    return text
+
+
+def _line(event: Event) -> str:
+    if isinstance(event, PlanStepEvent):
+        return f"plan  {event.step.step_number}: {event.step.text}"
+    if isinstance(event, AttemptImageEvent):
+        return f"image {event.index + 1}.{event.attempt.number}: {event.attempt.prompt}"
+    if isinstance(event, VerdictEvent):
+        word = "accepted" if event.verdict.accepted else "refused"
+        return f"judge {event.index + 1}.{event.attempt}: {word} (p {event.verdict.p_success:.3f})"
+    if isinstance(event, StepCommittedEvent):
+        said = {True: "accepted", False: "not accepted", None: "not judged"}[event.step.accepted]
+        tail = "" if event.step.pixels is None else f" ({said}, {len(event.step.attempts)} made)"
+        return f"step  {event.step.step_number}: {event.step.text}{tail}"
+    return ""

@@ -1,0 +1,129 @@
+"""`interleave-rt run`: one request from a text to a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from interleave_rt.errors import BadRequestError, CancelledError
+from interleave_rt.request import Options, Request
+from interleave_rt.types import FinishedEvent, Result
+
+from .display import Display, make_display
+
+if TYPE_CHECKING:
+    from interleave_rt.engine import Engine
+
+__all__ = ["run"]
+
+
+def run(
+    request: Annotated[str, typer.Argument(help="What to make; <image> marks where a picture stands.")],
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A picture to go on from; may be repeated.")
+    ] = None,
+    pack: Annotated[
+        Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for pictures, result.json and report.html.")] = Path(
+        "out"
+    ),
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
+    t_max: Annotated[int, typer.Option("--t-max", help="Tries of a step, 1 to 10.")] = 5,
+    speculation: Annotated[
+        str,
+        typer.Option(metavar="off|auto|depth=K", help="Work ahead of the critic. Never changes a result."),
+    ] = "auto",
+    keep: Annotated[
+        str, typer.Option(metavar="last|best", help="Which image stays when every try was refused.")
+    ] = "last",
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds; what was committed by then is kept.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write a trace for Perfetto to this file.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Make a text-image sequence.
+
+    Exit codes: 0 finished, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
+    7 overloaded, 130 interrupted. Whatever was committed by then is saved.
+    """
+    # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.reports import check_folder
+
+    wanted = Request(request, tuple(image or ()))
+    options = Options.of(
+        seed=seed, t_max=t_max, speculation=speculation, keep=_keep(keep), deadline_s=deadline
+    )
+    _check_images(wanted)
+    check_folder(out)
+    if trace is not None:
+        check_folder(trace.parent)
+
+    from interleave_rt.engine import Engine
+
+    display = make_display(quiet=json_)
+    with Engine.load(pack) as engine, display:
+        end = _follow(engine, wanted, options, display)
+    result = end.result
+    result.save(out)
+    if trace is not None:
+        from interleave_rt.reports import save_trace
+
+        save_trace(result, trace)
+    display.close(result, out)
+    if json_:
+        _print_json(result, out)
+    return _report(end, out)
+
+
+def _keep(text: str) -> Literal["last", "best"]:
+    if text in ("last", "best"):
+        return "last" if text == "last" else "best"
+    raise BadRequestError(f"--keep is {text!r}", hint="it is last or best")
+
+
+def _check_images(request: Request) -> None:
+    from interleave_rt.images import load_image
+
+    for source in request.images:
+        load_image(source)
+
+
+def _follow(engine: Engine, request: Request, options: Options, display: Display) -> FinishedEvent:
+    handle = engine.submit(request, options=options)
+    try:
+        for event in handle:
+            display.show(event)
+    except KeyboardInterrupt:
+        handle.cancel()
+        display.interrupted()
+        return handle.finished()  # a second Ctrl-C ends this wait, too
+    return handle.finished()
+
+
+def _print_json(result: Result, out: Path) -> None:
+    from interleave_rt.reports.document import result_document
+
+    document = result_document(result, prefix=f"{out.as_posix()}/")
+    document["out"] = str(out)
+    print(json.dumps(document, ensure_ascii=False))
+
+
+def _report(end: FinishedEvent, out: Path) -> int:
+    error = end.error
+    if error is None:
+        return 0
+    steps = len(end.result.steps)
+    saved = f"{steps} step{'' if steps == 1 else 's'} saved in {out}"
+    if isinstance(error, CancelledError):
+        print(f"interrupted: {saved}", file=sys.stderr)
+    else:
+        print(f"error: {error.message} ({saved})", file=sys.stderr)
+        if error.hint:
+            print(f"hint:  {error.hint}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,146 @@
+"""The report: one HTML file that opens anywhere, offline."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from PIL import Image
+
+from interleave_rt.types import Result, Step
+
+from .timeline import LEFT, WIDTH, make_timeline
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["render_page"]
+
+_MAX_SIDE = 768  # of an image in the page; the files beside it are whole
+
+
+def render_page(result: Result) -> str:
+    """The page as text: no script, no font, no image from elsewhere."""
+    return _template().render(
+        result=result,
+        title=_title(result.request),
+        steps=[_step(step) for step in result.steps],
+        waiting=result.plan[len(result.steps) :],
+        inputs=[_inline(pixels) for pixels in result.inputs],
+        facts=_facts(result),
+        settings=_settings(result),
+        timeline=make_timeline(result.trace),
+        width=WIDTH,
+        left=LEFT,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("interleave_rt.reports", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _title(request: str) -> str:
+    line = " ".join(request.split())
+    return line if len(line) <= 120 else line[:119] + "…"
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "number": step.step_number,
+        "name": step.plan.step_name,
+        "text": step.text,
+        "image": _inline(step.pixels),
+        "accepted": step.accepted,
+        "judged": step.accepted is not None,
+        "prompt": step.plan.prompt,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "prompt": attempt.prompt,
+                "rewritten": attempt.prompt != step.plan.prompt,
+                "image": _inline(attempt.pixels),
+                "verdict": attempt.verdict,
+                "final": attempt.pixels is step.pixels,
+                "unreadable": attempt.refused_unreadable,
+            }
+            for attempt in step.attempts
+        ],
+    }
+
+
+def _facts(result: Result) -> list[tuple[str, str, str]]:
+    """(value, what it is, remark) for the row of figures."""
+    images = sum(step.pixels is not None for step in result.steps)
+    attempts = sum(len(step.attempts) for step in result.steps)
+    refused = sum(
+        attempt.verdict is not None and not attempt.verdict.accepted
+        for step in result.steps
+        for attempt in step.attempts
+    )
+    timings, ahead = result.timings, result.speculation
+    facts = [
+        (str(len(result.steps)), "steps" if len(result.steps) != 1 else "step", f"{images} with a picture"),
+        (_seconds(timings.total_s), "in all", f"first picture after {_seconds(timings.first_image_s)}"),
+        (str(attempts), "pictures made", f"{refused} refused by the critic"),
+    ]
+    if ahead.setting == "off":
+        return [*facts, ("off", "speculation", "every call waited for its verdict")]
+    remark = f"{ahead.used} kept, {ahead.discarded} discarded"
+    return [*facts, (str(ahead.started), "calls made ahead", remark)]
+
+
+def _settings(result: Result) -> list[tuple[str, str]]:
+    options, pack = result.options, result.pack
+    rows = [
+        ("pack", " ".join(filter(None, (pack.get("name", ""), pack.get("version", ""))))),
+        ("equality", _promise(pack.get("lossless", ""))),
+        ("seed", f"{options.seed} ({options.seeds})"),
+        ("tries a step", f"at most {options.t_max}, keep {options.keep}"),
+        ("speculation", options.speculation),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _promise(lossless: str) -> str:
+    if lossless == "bitwise":
+        return "equal to the sequential loop, bit for bit"
+    return (
+        "scheduling only: this pack batches graphs that are not bit-equal over batch sizes"
+        if lossless
+        else ""
+    )
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def _inline(pixels: Pixels | None) -> dict[str, Any] | None:
+    if pixels is None:
+        return None
+    image = Image.fromarray(pixels)
+    width, height = image.size
+    if max(image.size) > _MAX_SIDE:
+        image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return {
+        "data": f"data:image/png;base64,{data}",
+        "width": width,
+        "height": height,
+        "small": max(width, height) <= 256,
+    }

@@ -1,0 +1,123 @@
+"""Geometry of the lane timeline: which call is drawn where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interleave_rt.types import Span
+
+from .trace import label
+
+__all__ = ["Bar", "Row", "Tick", "Timeline", "make_timeline"]
+
+WIDTH = 1000.0
+LEFT = 92.0
+_BAR_HEIGHT = 20.0
+_ROW_GAP = 14.0
+_TOP = 8.0
+_ORDER = {"planner": 0, "generator": 1, "critic": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One call: a rectangle, its role and fate, a short text inside and a long one on hover."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    role: str
+    fate: str  # used | lost
+    speculative: bool
+    text: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One lane: a label and a band."""
+
+    name: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark of the time axis."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Everything that is drawn."""
+
+    rows: tuple[Row, ...]
+    bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
+    height: float
+    axis_y: float
+
+
+def make_timeline(spans: Sequence[Span]) -> Timeline | None:
+    """Lays the calls out, lane by lane; calls of one lane that overlap get lines of their own."""
+    drawn = [span for span in spans if span.ended_us > span.started_us]
+    if not drawn:
+        return None
+    end = max(span.ended_us for span in drawn)
+    scale = (WIDTH - LEFT - 8) / end
+    lanes = sorted({(_ORDER.get(span.role, 9), span.lane) for span in drawn})
+    rows, bars = [], []
+    y = _TOP
+    for _, lane in lanes:
+        mine = sorted((span for span in drawn if span.lane == lane), key=lambda span: span.started_us)
+        free: list[int] = []  # when each line of the lane ends
+        for span in mine:
+            line = next((i for i, until in enumerate(free) if until <= span.started_us), len(free))
+            free[line : line + 1] = [span.ended_us]
+            bars.append(_bar(span, y + line * (_BAR_HEIGHT + 3), scale))
+        height = len(free) * (_BAR_HEIGHT + 3) - 3
+        rows.append(Row(lane, y, height))
+        y += height + _ROW_GAP
+    axis_y = y - _ROW_GAP + 8
+    step = _tick_step(end / 1000)
+    ticks = [
+        Tick(LEFT + i * step * 1000 * scale, f"{i * step:g} ms") for i in range(int(end / 1000 / step) + 1)
+    ]
+    return Timeline(tuple(rows), tuple(bars), tuple(ticks), axis_y + 20, axis_y)
+
+
+def _bar(span: Span, y: float, scale: float) -> Bar:
+    x = LEFT + span.started_us * scale
+    width = max(1.5, (span.ended_us - span.started_us) * scale)
+    short = "plan" if span.kind == "plan" else f"{span.step + 1}.{span.attempt}"
+    milliseconds = (span.ended_us - span.started_us) / 1000
+    notes = [f"{milliseconds:.1f} ms", f"starts at {span.started_us / 1000:.1f} ms"]
+    if span.speculative:
+        notes.append("started ahead of its verdict")
+    if not span.used:
+        notes.append("discarded" if span.outcome != "failed" else "failed")
+    return Bar(
+        x=round(x, 2),
+        y=round(y, 2),
+        width=round(width, 2),
+        height=_BAR_HEIGHT,
+        role=span.role,
+        fate="used" if span.used else "lost",
+        speculative=span.speculative,
+        text=short if width > 7.5 * len(short) else "",
+        title=f"{span.kind}: {label(span)} ({', '.join(notes)})",
+    )
+
+
+def _tick_step(milliseconds: float) -> float:
+    """A round step that gives four to ten marks."""
+    step = 1.0
+    while milliseconds / step > 10:
+        step *= 2.5 if str(step).startswith("2") and not str(step).startswith("25") else 2
+    while milliseconds / step < 4:
+        step /= 2
+    return step

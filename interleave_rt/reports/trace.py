@@ -1,0 +1,61 @@
+"""The trace of a request as Chrome trace events: open the file in Perfetto (ui.perfetto.dev works offline too)."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.types import Result, Span
+
+__all__ = ["chrome_trace", "label", "save_trace"]
+
+TRACE_FORMAT_VERSION = 1
+
+
+def label(span: Span) -> str:
+    """A short name of a call: `step 2, attempt 1`."""
+    if span.kind == "plan":
+        return "plan" + (", again" if span.retry else "")
+    text = f"step {span.step + 1}, attempt {span.attempt}"
+    return text + (", asked again" if span.retry else "")
+
+
+def chrome_trace(result: Result) -> dict[str, Any]:
+    """One process a request, one thread a lane, complete events in microseconds."""
+    lanes = list(dict.fromkeys(span.lane for span in result.trace))
+    names = [
+        {"ph": "M", "pid": 1, "tid": i + 1, "name": "thread_name", "args": {"name": lane}}
+        for i, lane in enumerate(lanes)
+    ]
+    calls = [
+        {
+            "ph": "X",
+            "pid": 1,
+            "tid": lanes.index(span.lane) + 1,
+            "name": f"{span.kind} {label(span)}" if span.kind != "plan" else label(span),
+            "cat": "speculative" if span.speculative else "committed",
+            "ts": span.started_us,
+            "dur": max(0, span.ended_us - span.started_us),
+            "args": {"outcome": span.outcome, "used": span.used, "queued_us": span.queued_us},
+        }
+        for span in result.trace
+    ]
+    return {
+        "traceEvents": [
+            {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": result.request[:80]}},
+            *names,
+            *calls,
+        ],
+        "displayTimeUnit": "ms",
+        "otherData": {"format_version": TRACE_FORMAT_VERSION, "outcome": result.outcome},
+    }
+
+
+def save_trace(result: Result, path: str | PathLike[str]) -> Path:
+    """Writes the trace as JSON."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(chrome_trace(result), ensure_ascii=False), encoding="utf-8")
+    return target
