@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from interleave_rt import BadRequestError, Options
+from interleave_rt.images import load_image
+from interleave_rt.reports import chrome_trace, check_folder, save_result, save_trace
+from interleave_rt.reports.page import render_page
+from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
+from interleave_rt.types import Attempt, PlanStep, Result, Span, Speculation, Step, Timings, Verdict
+
+NASTY = '<script>alert(1)</script> "quoted" & {{ 7*7 }}'
+
+
+def picture(value: int, size: int = 8) -> np.ndarray:
+    return np.full((size, size, 3), value, np.uint8)
+
+
+def span(kind: str, start: int, end: int, **changes) -> Span:
+    role = {"plan": "planner", "generate": "generator", "judge": "critic"}[kind]
+    values = {
+        "lane": role, "role": role, "kind": kind, "step": 0, "attempt": 1, "retry": 0, "speculative": False,
+        "queued_us": start, "started_us": start, "ended_us": end, "outcome": "done", "used": True,
+    }  # fmt: skip
+    return Span(**{**values, **changes})
+
+
+@pytest.fixture
+def result() -> Result:
+    final = picture(200)
+    refused = Attempt(1, NASTY, 1, 11, picture(90), Verdict(False, 0.125, "a better prompt", "why"))
+    kept = Attempt(2, "a better prompt", 2, 12, final, Verdict(True, 0.875))
+    steps = (
+        Step(PlanStep(1, "hat", NASTY, NASTY), (refused, kept), final, True),
+        Step(PlanStep(2, "words", "Only words.")),
+        Step(PlanStep(3, "end", "Last.", "draw"), (Attempt(1, "draw", 3, 13, last := picture(9), None),), last, None),
+    )
+    trace = (
+        span("plan", 0, 10_000),
+        span("generate", 5_000, 20_000),
+        span("judge", 20_000, 30_000),
+        span("generate", 20_000, 28_000, step=1, speculative=True, used=False, outcome="cancelled"),
+        span("judge", 25_000, 29_000, step=2, speculative=True),
+    )
+    return Result(
+        NASTY, Options(seed=7), steps, "finished", tuple(step.plan for step in steps),
+        timings=Timings(0.5, 0.01, 0.02), speculation=Speculation("auto", 2, 1, 1, 0.008), trace=trace,
+        inputs=(picture(3),), pack={"name": "shapes", "version": "1", "lossless": "bitwise", "path": "/secret/place"},
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    void = {"meta", "img", "rect", "line", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.words = ""
+        self.feed(text)
+        assert self.open == [], "unclosed tags"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def test_the_page_is_complete_and_loads_nothing(result):
+    text = render_page(result)
+    page = Page(text)
+    assert [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "audio", "video")] == []
+    sources = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    assert len(sources) == 2 + 3 + 1  # two final images, every attempt, the input
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:|#)[a-z/]""", text)
+    assert "http://" not in text.replace("http-equiv", "")
+    assert "https://" not in text
+
+
+def test_what_models_say_is_text_and_never_markup(result):
+    text = render_page(result)
+    assert "<script" not in text
+    assert NASTY in Page(text).words
+    assert "49" not in Page(text).words
+
+
+def test_the_page_shows_every_attempt_with_its_verdict(result):
+    words = Page(render_page(result)).words
+    for needle in ("refused", "0.125", "0.875", "a better prompt", "Only words.", "not judged", "bit for bit", "Last."):
+        assert needle in words
+
+
+def test_discarded_and_speculative_calls_are_marked(result):
+    page = Page(render_page(result))
+    classes = [attrs.get("class", "") for tag, attrs in page.tags if tag == "g"]
+    assert sum("lost" in name for name in classes) == 1
+    assert sum("ahead" in name for name in classes) == 2
+    assert "discarded" in page.words
+
+
+def test_an_empty_result_has_a_page_too():
+    from interleave_rt import DeadlineError
+
+    error = DeadlineError("ran out of its 1 s; 0 steps committed", hint="allow more time")
+    plan = (PlanStep(1, "a", "Draw it.", "p"),)
+    words = Page(render_page(Result("q", Options(), (), "deadline", plan, error=error))).words
+    assert "ran out of its 1 s" in words
+    assert "allow more time" in words
+    assert "Draw it." in words
+    assert "Nothing was committed" in words
+
+
+def test_the_timeline_keeps_overlapping_calls_apart_and_inside(result):
+    timeline = make_timeline(result.trace)
+    for bar in timeline.bars:
+        assert LEFT <= bar.x
+        assert bar.x + bar.width <= WIDTH + 1
+        assert bar.y + bar.height < timeline.axis_y
+    for i, a in enumerate(timeline.bars):
+        for b in timeline.bars[:i]:
+            apart = a.x + a.width <= b.x + 0.1 or b.x + b.width <= a.x + 0.1 or abs(a.y - b.y) >= a.height
+            assert apart, (a, b)
+    assert [row.name for row in timeline.rows] == ["planner", "generator", "critic"]
+    assert 3 <= len(timeline.ticks) <= 12
+    assert make_timeline(()) is None
+
+
+@pytest.mark.parametrize("end_ms", [1, 7, 99, 1000, 12345, 600_000])
+def test_the_axis_has_a_few_round_marks(end_ms):
+    ticks = make_timeline((span("plan", 0, end_ms * 1000),)).ticks
+    assert 4 <= len(ticks) <= 12
+
+
+def test_files_of_a_result(result, tmp_path):
+    folder = save_result(result, tmp_path / "a" / "b")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert names == ["attempts/step-1-1.png", "report.html", "result.json", "step-1.png", "step-3.png"]
+    assert np.array_equal(load_image(folder / "step-1.png"), picture(200))
+    text = (folder / "result.json").read_text()
+    document = json.loads(text)
+    assert "/secret/place" not in text + (folder / "report.html").read_text()
+    first = document["steps"][0]
+    assert (first["image"], first["accepted"], first["step_number"]) == ("step-1.png", True, 1)
+    assert [attempt["image"] for attempt in first["attempts"]] == ["attempts/step-1-1.png", "step-1.png"]
+    assert first["attempts"][0]["verdict"]["refine_prompt"] == "a better prompt"
+    assert document["steps"][1]["image"] is None
+    assert document["speculation"]["discarded"] == 1
+    assert document["timings"]["total_s"] == 0.5
+
+
+def test_a_second_result_in_the_folder_leaves_nothing_of_the_first(result, tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"keep")
+    result.save(tmp_path)
+    Result("q", Options(), (), "finished").save(tmp_path)
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["mine.png", "report.html", "result.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRequestError, match="file cannot be written"):
+        check_folder(tmp_path / "file")
+
+
+def test_the_trace_opens_in_perfetto(result, tmp_path):
+    path = save_trace(result, tmp_path / "t" / "trace.json")
+    trace = json.loads(path.read_text())
+    assert trace == json.loads(json.dumps(chrome_trace(result)))
+    calls = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert len(calls) == len(result.trace)
+    assert {event["cat"] for event in calls} == {"speculative", "committed"}
+    assert all(event["dur"] >= 0 and isinstance(event["ts"], int) for event in calls)
+    lanes = [event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "thread_name"]
+    assert lanes == ["planner", "generator", "critic"]
