@@ -242,7 +242,7 @@ void Scheduler::Impl::start(Live& live, const Want& want, Lane& lane) {
   run.request = live.id;
   run.kind = kind;
   run.lane = lane.info.id;
-  run.speculative = !want.certain;
+  run.ahead = run.speculative = !want.certain;
   run.early_verdict = live.trajectory.spec().devices.early_verdict;
   run.probability = want.probability;
   run.mark = meter_.start(lane.device, lane.info.role, now_);

@@ -285,7 +285,7 @@ void Scheduler::Impl::on(VerdictKnown&& event) {
   if (live == nullptr || find_want(*live, event.call) == nullptr) return;
   if (auto failure = live->trajectory.add(event)) {
     const Key key = event.call;
-    call_failed(*live, key, run.speculative, std::move(*failure));
+    call_failed(*live, key, run.ahead, std::move(*failure));
   } else {
     touch(*live);
   }
@@ -314,7 +314,7 @@ void Scheduler::Impl::on(CallDone&& event) {
   }
   if (auto failure = live->trajectory.add(event.call, run.kind, std::move(event.result))) {
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
-    call_failed(*live, event.call, run.speculative, std::move(*failure));
+    call_failed(*live, event.call, run.ahead, std::move(*failure));
   } else {
     touch(*live);
   }
@@ -333,7 +333,7 @@ void Scheduler::Impl::on(CallFailed&& event) {
   if (run.cancelling) {  // however the lane words it, we have asked for it
     recount(*live);
   } else {
-    call_failed(*live, event.call, run.speculative, std::move(event.failure));
+    call_failed(*live, event.call, run.ahead, std::move(event.failure));
   }
 }
 
@@ -352,20 +352,20 @@ void Scheduler::Impl::on(CallCancelled&& event) {
   if (run.cancelling) {
     recount(*live);
   } else {
-    call_failed(*live, event.call, run.speculative,
+    call_failed(*live, event.call, run.ahead,
                 Failure{ErrorCode::kBackendFailed,
                         "[Scheduler.call] a lane cancelled a call that was wanted: look at the "
                         "lane's log"});
   }
 }
 
-// A failure is the program's only if the program asks for the call: ahead of it, it only bars
-// the call from being speculated on again.
-void Scheduler::Impl::call_failed(Live& live, const Key& key, bool speculative, Failure&& failure) {
+// A failure is the program's only where the program has asked for the call. The sequential loop
+// would not have run a call ahead, so that failure costs a second run at most, not the request.
+void Scheduler::Impl::call_failed(Live& live, const Key& key, bool ahead, Failure&& failure) {
   const Want* want = find_want(live, key);
   if (want == nullptr) {
     recount(live);
-  } else if (want->certain && !speculative) {
+  } else if (want->certain && !ahead) {
     end(live, Outcome::kFailed, std::move(failure));
   } else {
     live.barred.push_back(key);
@@ -426,7 +426,7 @@ void Scheduler::Impl::lose(Live& live, const Key& key, const Run& run, const Fai
                             [&key](const auto& known) { return known.first == key; });
   if (entry == live.lost.end()) entry = live.lost.insert(live.lost.end(), {key, 0});
   if (++entry->second < 2) return recount(live);
-  call_failed(live, key, run.speculative,
+  call_failed(live, key, run.ahead,
               Failure{ErrorCode::kBackendFailed,
                       "[Scheduler.lanes] the lane of a call died twice (" + why.message +
                           "): look at the lane's log before sending the request again"});

@@ -32,7 +32,8 @@ class Scheduler::Impl {
     RequestId request = 0;
     CallKind kind = CallKind::kPlan;
     LaneId lane = 0;
-    bool speculative = false;
+    bool ahead = false;        // it was started speculatively
+    bool speculative = false;  // and it still is
     bool cancelling = false;
     bool early_verdict = true;  // the boolean, not the end of the answer, is waited for
     double probability = 1.0;
@@ -63,7 +64,7 @@ class Scheduler::Impl {
     std::vector<Want> wants;
     std::vector<Key> runs;                    // under way, cancelled ones included
     std::vector<Taken> ahead;                 // started speculatively, fate not known yet
-    std::vector<Key> barred;                  // failed speculatively: start again only when certain
+    std::vector<Key> barred;                  // failed when started ahead: again only when certain
     std::vector<std::pair<Key, int>> lost;    // died with a lane, how often
     std::vector<StepHint> hints;              // to be sent
     int generated_step = -1;                  // the furthest step with a generate call started
@@ -95,7 +96,7 @@ class Scheduler::Impl {
   void end(Live& live, Outcome outcome, std::optional<Failure> failure);
   void retire(Live& live);
   void lose(Live& live, const Key& key, const Run& run, const Failure& why);
-  void call_failed(Live& live, const Key& key, bool speculative, Failure&& failure);
+  void call_failed(Live& live, const Key& key, bool ahead, Failure&& failure);
   void touch(Live& live);
   void flush(Live& live, Reading& reading);
   [[nodiscard]] Live* running(RequestId request);  // null unless its trajectory goes on

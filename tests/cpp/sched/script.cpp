@@ -1,0 +1,102 @@
+#include "script.h"
+
+#include <algorithm>
+
+namespace irt::test {
+namespace {
+
+enum What : std::uint64_t {
+  kFails = 1,
+  kUnreadable,
+  kTruncated,
+  kAccept,
+  kScore,
+  kRefined,
+  kTime,
+  kSpeculationFails,
+  kExtraText,
+  kTextOnly = 1000,  // + step
+  kClosed = 2000,    // + step
+};
+
+}  // namespace
+
+double chance(const Script& script, const Key& call, std::uint64_t what) {
+  const std::uint64_t bits = mix64(mix64(call.hi ^ script.seed) ^ call.lo ^ (what << 32));
+  return static_cast<double>(bits >> 11) * 0x1.0p-53;
+}
+
+std::variant<CallResult, Failure> Script::result(const Call& call) const {
+  const auto draw = [&](std::uint64_t what) { return chance(*this, call.key, what); };
+  if (draw(kFails) < call_fails) {
+    return Failure{ErrorCode::kBackendFailed, "[Script] the call fails"};
+  }
+  if (call.kind == CallKind::kGenerate) {
+    return CallResult{Image{call.key, mix64(call.key.hi ^ seed)}};
+  }
+  if (call.kind == CallKind::kPlan) {
+    Plan plan;
+    if (draw(kUnreadable) < plan_unreadable) return CallResult{plan};
+    for (int i = 0; i < std::min(plan_steps, call.max_steps); ++i) {
+      PlanStep step;
+      step.step_number = i + 1;
+      step.step_name = "step " + std::to_string(i + 1);
+      if (draw(kTextOnly + static_cast<std::uint64_t>(i)) < text_only) {
+        step.auxiliary_text = "text " + std::to_string(i);
+      } else {
+        step.instruction = "do " + std::to_string(i);
+        step.prompt = "p" + std::to_string(i) + "." + std::to_string(seed);
+      }
+      plan.steps.push_back(std::move(step));
+    }
+    plan.truncated = draw(kTruncated) < plan_truncated;
+    return CallResult{plan};
+  }
+  Verdict verdict;
+  verdict.reasoning = "because";
+  verdict.readable = draw(kUnreadable) >= verdict_unreadable;
+  if (!verdict.readable) return CallResult{verdict};
+  verdict.accepted = draw(kAccept) < accept;
+  // Coarse on purpose: keep=best must meet ties.
+  verdict.p_success = static_cast<double>(static_cast<int>(draw(kScore) * 4)) / 4.0;
+  const std::string refined = call.prompt + "'";
+  if (verdict.accepted) {
+    if (draw(kExtraText) < 0.5) verdict.refined = refined;  // must not reach the result
+  } else if (draw(kRefined) >= refined_unreadable) {
+    verdict.refined = refined;
+  }
+  return CallResult{verdict};
+}
+
+SimAnswer Script::answer(const StartCall& start) const {
+  const Call& call = start.call;
+  const auto draw = [&](std::uint64_t what) { return chance(*this, call.key, what); };
+  SimAnswer answer;
+  answer.end = result(call);
+  const TimePoint base = call.kind == CallKind::kPlan       ? plan_time
+                         : call.kind == CallKind::kGenerate ? generate_time
+                                                            : judge_time;
+  const double stretch = jitter ? 0.5 + draw(kTime) : 1.0;
+  answer.work = static_cast<TimePoint>(static_cast<double>(base) * stretch);
+  if (start.speculative && draw(kSpeculationFails) < speculation_fails) {
+    answer.end = Failure{ErrorCode::kBackendFailed, "[Script] a speculative run fails"};
+    return answer;
+  }
+  if (!stream) return answer;
+  if (call.kind == CallKind::kPlan) {
+    for (int i = 0; i < plan_steps; ++i) {
+      answer.steps_closed.push_back(answer.work * (i + 1) / (plan_steps + 1));
+    }
+  } else if (call.kind == CallKind::kJudge) {
+    answer.verdict_known = static_cast<TimePoint>(static_cast<double>(answer.work) * verdict_share);
+  }
+  return answer;
+}
+
+SimModel model_of(std::vector<Script> scripts) {
+  return [scripts = std::move(scripts)](const StartCall& start) {
+    return scripts[static_cast<std::size_t>(start.call.request) % scripts.size()].answer(start);
+  };
+}
+
+}  // namespace irt::test
