@@ -1,0 +1,204 @@
+"""Prompt templates are filled in literally; pictures stand where the marks are."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.protocol import (
+    ImagePart,
+    Templates,
+    TextPart,
+    assemble_text,
+    mode_for,
+    text_of_step,
+)
+from interleave_rt.types import PlanStep
+
+SEED = 20260613
+IMAGE = ImagePart()
+TEMPLATES = Templates(
+    narrative="Plan {this}:\n{text_input}\nNow.",
+    guidance="Go on:\n{text_input}\nNow.",
+    critic="<image><image>Wanted: {original_instruction}\nUsed: {rewritten_prompt}",
+)
+
+
+def spell(parts):
+    return "".join("<image>" if isinstance(part, ImagePart) else part.text for part in parts)
+
+
+def test_a_narrative_request_is_one_text():
+    assert TEMPLATES.render_plan("narrative", "a cat", 0) == [TextPart("Plan {this}:\na cat\nNow.")]
+
+
+def test_values_are_never_looked_at_again():
+    nasty = "{text_input} {0} {original_instruction} {{x}} %s \\1 \\g<0>"
+    assert spell(TEMPLATES.render_plan("narrative", nasty, 0)) == f"Plan {{this}}:\n{nasty}\nNow."
+    swapped = TEMPLATES.render_critic("{rewritten_prompt}", "{original_instruction} <image>")
+    assert swapped == [
+        IMAGE,
+        IMAGE,
+        TextPart("Wanted: {rewritten_prompt}\nUsed: {original_instruction} <image>"),
+    ]
+
+
+def test_marks_in_a_narrative_text_stay_text():
+    assert TEMPLATES.render_plan("narrative", "the tag <image>", 0) == [
+        TextPart("Plan {this}:\nthe tag <image>\nNow.")
+    ]
+
+
+def test_pictures_stand_where_the_user_marked_them():
+    assert TEMPLATES.render_plan("guidance", "first <image><image> and more", 2) == [
+        TextPart("Go on:\nfirst "),
+        IMAGE,
+        IMAGE,
+        TextPart(" and more\nNow."),
+    ]
+
+
+def test_unmarked_pictures_come_first_as_in_a_marked_request():
+    parts = TEMPLATES.render_plan("guidance", "and more", 2)
+    assert spell(parts) == "Go on:\n<image> <image> and more\nNow."
+    assert parts == TEMPLATES.render_plan("guidance", "<image> <image> and more", 2)
+
+
+def test_marks_of_the_template_take_pictures_too():
+    templates = Templates(guidance="<image>{text_input}")
+    assert templates.render_plan("guidance", "x", 1) == [IMAGE, TextPart("x")]
+    assert templates.render_plan("guidance", "x <image>", 2) == [IMAGE, TextPart("x "), IMAGE]
+
+
+@pytest.mark.parametrize(("text", "count"), [("<image>", 2), ("<image> <image>", 1), ("a <image>", 0)])
+def test_a_mismatch_says_both_counts(text, count):
+    marks = text.count("<image>")
+    with pytest.raises(BadRequestError, match=rf"{marks} <image> marks .* {count} images") as caught:
+        TEMPLATES.render_plan("guidance", text, count)
+    assert "one <image> for each image" in caught.value.hint
+
+
+def test_a_template_with_more_marks_than_pictures_is_a_mismatch():
+    with pytest.raises(BadRequestError, match="template's: 2"):
+        Templates(guidance="<image><image>{text_input}").render_plan("guidance", "x", 1)
+
+
+def test_narrative_mode_refuses_pictures():
+    with pytest.raises(BadRequestError, match="2 are given"):
+        TEMPLATES.render_plan("narrative", "a cat", 2)
+
+
+def test_the_phrase_that_the_demos_cut_is_cut():
+    text = "Show a cat both visually and textually, both visually and textually"
+    assert spell(TEMPLATES.render_plan("narrative", text, 0)) == "Plan {this}:\nShow a cat,\nNow."
+    assert "visually" in spell(TEMPLATES.render_critic(text, "x"))
+
+
+def test_the_critic_sees_two_pictures_before_the_text_where_its_template_has_no_marks():
+    parts = Templates(critic="{rewritten_prompt}|{original_instruction}").render_critic("p", "r")
+    assert parts == [IMAGE, IMAGE, TextPart("r|p")]
+
+
+def test_the_critic_sees_them_where_its_template_says():
+    templates = Templates(critic="B <image> A <image> {original_instruction}{rewritten_prompt}")
+    assert templates.render_critic("p", "") == [TextPart("B "), IMAGE, TextPart(" A "), IMAGE, TextPart(" p")]
+
+
+def test_random_values_come_out_as_they_went_in():
+    print("seed", SEED)
+    rng = random.Random(SEED)
+    pool = [
+        "{",
+        "}",
+        "{text_input}",
+        "{rewritten_prompt}",
+        "{original_instruction}",
+        "<imag",
+        "e>",
+        "\n",
+        "é",
+        "",
+    ]
+    for _ in range(500):
+        original, used = ("".join(rng.choices(pool, k=rng.randrange(6))) for _ in range(2))
+        expected = f"<image><image>Wanted: {original}\nUsed: {used}"
+        assert spell(TEMPLATES.render_critic(original, used)) == expected
+        parts = TEMPLATES.render_plan("narrative", original, 0)
+        assert parts == [TextPart(f"Plan {{this}}:\n{original}\nNow.")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"narrative": "no place"}, "narrative template holds {text_input} 0 times"),
+        ({"guidance": "{text_input}{text_input}"}, "guidance template holds {text_input} 2 times"),
+        ({"narrative": "<image>{text_input}"}, "that mode has no pictures"),
+        ({"critic": "{rewritten_prompt}"}, "has no {original_instruction}"),
+        ({"critic": "{original_instruction}"}, "has no {rewritten_prompt}"),
+        ({"critic": "<image>{original_instruction}{rewritten_prompt}"}, "holds <image> 1 times"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_when_it_is_loaded(fields, said):
+    with pytest.raises(BadPackError) as caught:
+        Templates(**fields)
+    assert said in str(caught.value)
+    assert caught.value.hint
+
+
+def test_templates_are_read_byte_for_byte(tmp_path: Path):
+    file = tmp_path / "narrative.txt"
+    file.write_bytes("é\r\n{text_input}\n".encode())
+    assert Templates.load({"narrative": file}).narrative == "é\r\n{text_input}\n"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(BadPackError, match=r"critic\.txt cannot be read"):
+        Templates.load({"critic": tmp_path / "critic.txt"})
+    (tmp_path / "critic.txt").write_bytes(b"\xff")
+    with pytest.raises(BadPackError, match=r"critic\.txt cannot be read"):
+        Templates.load({"critic": tmp_path / "critic.txt"})
+    with pytest.raises(BadPackError, match="no template 'judge'"):
+        Templates.load({"judge": tmp_path / "critic.txt"})
+
+
+def test_a_template_that_is_absent_is_missed_only_when_it_is_needed():
+    templates = Templates(narrative="{text_input}")
+    assert spell(templates.render_plan("narrative", "x", 0)) == "x"
+    with pytest.raises(BadPackError, match="no guidance template"):
+        templates.render_plan("guidance", "x", 1)
+    with pytest.raises(BadPackError, match="no critic template"):
+        templates.render_critic("p", "r")
+
+
+def test_pictures_decide_the_mode():
+    assert [mode_for(count) for count in (0, 1, 5)] == ["narrative", "guidance", "guidance"]
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "instruction", "text"),
+    [
+        ("aux", "ins", "aux"),
+        ("None", "ins", "ins"),
+        ("", "ins", "ins"),
+        (" \n", "ins", "ins"),
+        (None, "ins", "ins"),
+        (None, None, ""),
+        ("None", None, ""),
+    ],
+)
+def test_the_text_of_a_step(auxiliary, instruction, text):
+    step = PlanStep(1, "name", instruction=instruction, prompt="p", auxiliary_text=auxiliary)
+    assert text_of_step(step) == text
+
+
+def test_the_text_of_a_sequence_has_blank_lines_between_its_steps():
+    steps = [
+        PlanStep(1, "a", auxiliary_text="One."),
+        PlanStep(2, "b", prompt="p"),
+        PlanStep(3, "c", instruction="Three."),
+    ]
+    assert assemble_text(steps) == "One.\n\nThree."
+    assert assemble_text([]) == ""
