@@ -43,7 +43,14 @@ Precision = Literal["fp32", "fp16-weights", "fp16", "bf16", "fp8", "int8", "int4
 
 def _relative(path: str) -> str:
     pure = PurePosixPath(path)
-    if not path or "\\" in path or "\0" in path or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
+    if (
+        not path
+        or "\\" in path
+        or "\0" in path
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or str(pure) != path
+    ):
         raise ValueError(f"'{path}' is not a plain relative path inside the pack (forward slashes, no '..')")
     return path
 

@@ -1,0 +1,113 @@
+"""Weights stored once, as float16 behind a Cast; ONNX Runtime folds the Cast when it loads the graph.
+
+Storage only: a tensor is touched only where every value of it is exactly a float16, so the graph computes the
+same float32 numbers as before.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+__all__ = ["HalfReport", "store_half"]
+
+log = logging.getLogger(__name__)
+
+# Smaller tensors stay as they are: tables and scalars computed by the exporter, and the Cast would cost more.
+_MIN_ELEMENTS = 64
+# Above this a float32 tensor is worth a warning: it is a weight, not a table.
+_WARN_ELEMENTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class HalfReport:
+    """What `store_half` did: tensors stored as float16, shared or left, and bytes before and after."""
+
+    halved: int
+    shared: int
+    inexact: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+
+
+def store_half(model: onnx.ModelProto) -> HalfReport:
+    """Rewrite the initializers of `model` in place: equal ones stored once, float32 ones as float16.
+
+    A transposed copy (the output matrix of tied embeddings) becomes a Transpose of the first one, which is folded
+    at load as well.
+    """
+    graph = model.graph
+    before = sum(_nbytes(tensor) for tensor in graph.initializer)
+    casts: list[onnx.NodeProto] = []
+    kept: list[onnx.TensorProto] = []
+    rename: dict[str, str] = {}
+    seen: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    halved = 0
+    inexact: list[str] = []
+    for tensor in graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.size < _MIN_ELEMENTS:
+            kept.append(tensor)
+            continue
+        if (twin := seen.get(_key(array))) is not None:
+            rename[tensor.name] = twin
+            continue
+        if array.ndim == 2 and (twin := seen.get(_key(array.T))) is not None:
+            casts.append(helper.make_node("Transpose", [twin], [tensor.name], perm=[1, 0]))
+            continue
+        seen[_key(array)] = tensor.name
+        if array.dtype != np.float32:
+            kept.append(tensor)
+            continue
+        half = _as_half(array)
+        if half is None:
+            kept.append(tensor)
+            if array.size >= _WARN_ELEMENTS:
+                inexact.append(tensor.name)
+            continue
+        halved += 1
+        stored = f"{tensor.name}.half"
+        kept.append(numpy_helper.from_array(half, stored))
+        casts.append(helper.make_node("Cast", [stored], [tensor.name], to=onnx.TensorProto.FLOAT))
+    shared = len(graph.initializer) - len(kept)
+    _rename_inputs(model, rename)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    if inexact:
+        log.warning(
+            "[store_half] %d weights are not exactly float16 and stay float32 (first: %s): round them when training ends",
+            len(inexact),
+            inexact[0],
+        )
+    return HalfReport(halved, shared, tuple(inexact), before, sum(_nbytes(tensor) for tensor in kept))
+
+
+def _as_half(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float16] | None:
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), array) else None
+
+
+def _key(array: npt.NDArray[np.generic]) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()
+
+
+def _nbytes(tensor: onnx.TensorProto) -> int:
+    return int(numpy_helper.to_array(tensor).nbytes)
+
+
+def _rename_inputs(model: onnx.ModelProto, rename: dict[str, str]) -> None:
+    for node in model.graph.node:
+        if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute):
+            raise ValueError(f"[store_half] {node.name} has a subgraph: sharing weights would miss its inputs")
+        for position, name in enumerate(node.input):
+            if name in rename:
+                node.input[position] = rename[name]

@@ -1,0 +1,162 @@
+"""Proof, on the real graph, that a row's output does not depend on how it was batched.
+
+The reference of a row is the graph at batch 1 in chunks of the pack's prefill size on one thread. Everything else
+(batch sizes, row positions, chunk sizes, ragged mixtures of both, cache lengths, thread counts) must give the
+same bits. It is a proof for the machine that ran it: other instruction sets choose other kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checks import Comparison, Tally
+from .sessions import DecoderRunner, Floats, RowInput, open_session
+
+__all__ = ["batch_invariance", "decoder_invariance", "thread_invariance"]
+
+_THREADS = (1, 2)
+_ANSWER = 3  # decoding steps behind every prompt
+
+
+class _DecoderProof:
+    """Seeded rows, their references, and ways to run them again."""
+
+    def __init__(self, path: Path, slots: int, chunk: int, length: int, image: int, seed: int) -> None:
+        self.path, self.slots, self.chunk, self.length = path, slots, chunk, length
+        self._rng = np.random.default_rng(seed)
+        session = open_session(path)
+        self._shape = DecoderRunner(session, 1, 1)
+        vocab = int(session.get_outputs()[0].shape[1])
+        sizes = [chunk + 7, *self._rng.integers(2, 2 * chunk, slots - 1)]
+        self.rows = [self._row(int(size), vocab, image) for size in sizes]
+        self.expected = [self._alone(session, row, chunk, length) for row in self.rows]
+        self.tally = Tally(path.parent.name + "/decoder")
+
+    def _row(self, size: int, vocab: int, image: int) -> RowInput:
+        """Random tokens with images in between, the last `_ANSWER` of them being text."""
+        rng, shape = self._rng, self._shape
+        ids = rng.integers(0, vocab, size + _ANSWER)
+        places = rng.random(size + _ANSWER) < 0.2
+        places[size:] = False
+        ids[ids == image] = (image + 1) % vocab
+        ids[places] = image
+        visual = np.zeros((len(ids), shape.hidden), np.float32)
+        deepstack = np.zeros((shape.levels, len(ids), shape.hidden), np.float32)
+        visual[places] = rng.standard_normal((int(places.sum()), shape.hidden))
+        deepstack[:, places] = rng.standard_normal((shape.levels, int(places.sum()), shape.hidden))
+        positions = np.tile(np.arange(len(ids)), (3, 1))
+        positions[1:, places] += rng.integers(0, 3, (2, int(places.sum())))
+        return RowInput(ids.astype(np.int64), positions.astype(np.int64), visual, deepstack)
+
+    def _alone(self, session: Any, row: RowInput, chunk: int, length: int) -> list[Floats]:
+        """Logits after the prompt and after every answer token, then the cache."""
+        runner = DecoderRunner(session, 1, length)
+        prompt = len(row.ids) - _ANSWER
+        logits = [runner.prefill(0, row.part(0, prompt), chunk).copy()]
+        for index in range(prompt, len(row.ids)):
+            logits.append(runner.step({0: row.part(index, index + 1)}, 1)[0].copy())
+        return [*logits, *runner.cache_of(0)]
+
+    def chunks(self, session: Any, kind: str) -> None:
+        """Batch 1, every chunk size."""
+        for chunk in range(1, self.chunk + 1):
+            actual = self._alone(session, self.rows[0], chunk, self.length)
+            self.tally.compare(kind, f"chunk {chunk}", self.expected[0], actual)
+
+    def lengths(self, session: Any, lengths: Sequence[int], kind: str) -> None:
+        """Batch 1, other cache lengths."""
+        for length in lengths:
+            actual = self._alone(session, self.rows[0], self.chunk, length)
+            self.tally.compare(kind, f"cache length {length}", self.expected[0], actual)
+
+    def together(self, session: Any, batch: int, kind: str) -> None:
+        """Rows of one batch advance by random pieces in calls of random width: prompts beside answers beside idle."""
+        rng = self._rng
+        chosen = rng.permutation(self.slots)[:batch]
+        runner = DecoderRunner(session, batch, self.length)
+        done = [0] * batch
+        logits: list[list[Floats]] = [[] for _ in range(batch)]
+        while any(done[slot] < len(self.rows[row].ids) for slot, row in enumerate(chosen)):
+            width = int(rng.choice([1, 1, rng.integers(1, self.chunk + 1), self.chunk]))
+            pieces = {}
+            for slot, row in enumerate(chosen):
+                size = len(self.rows[row].ids)
+                prompt = size - _ANSWER
+                left = prompt - done[slot] if done[slot] < prompt else min(1, size - done[slot])
+                take = min(left, width if rng.random() < 0.7 else int(rng.integers(0, width + 1)))
+                if take:
+                    pieces[slot] = self.rows[row].part(done[slot], done[slot] + take)
+            if not pieces:
+                continue
+            out = runner.step(pieces, width)
+            for slot, piece in pieces.items():
+                done[slot] += len(piece.ids)
+                if done[slot] >= len(self.rows[chosen[slot]].ids) - _ANSWER:
+                    logits[slot].append(out[slot].copy())
+        for slot, row in enumerate(chosen):
+            actual = [*logits[slot], *runner.cache_of(slot)]
+            self.tally.compare(kind, f"batch {batch}, slot {slot}, row {row}", self.expected[row], actual)
+
+
+def decoder_invariance(
+    path: Path, *, slots: int, chunk: int, length: int, image: int, seed: int, rounds: int = 2
+) -> Comparison:
+    """All batch sizes 1..slots, chunk sizes 1..chunk, ragged mixtures, cache lengths and thread counts of a decoder."""
+    proof = _DecoderProof(path, slots, chunk, length, image, seed)
+    others = sorted({2 * chunk + 2 * _ANSWER, length // 2, length - 1, 2 * length})
+    for threads in _THREADS:
+        session = open_session(path, threads)
+        suffix = "" if threads == 1 else f", {threads} threads"
+        proof.chunks(session, f"chunk size{suffix}")
+        proof.lengths(session, [size for size in others if size >= 2 * chunk], f"cache length{suffix}")
+        for batch in range(1, slots + 1):
+            for _ in range(rounds):
+                proof.together(session, batch, f"ragged batch{suffix}")
+    return proof.tally.result()
+
+
+def batch_invariance(path: Path, feeds: Sequence[dict[str, Any]], *, slots: int, shared: Sequence[str] = ()) -> Comparison:
+    """A graph without state: every batch size and row position, 1 and 2 threads.
+
+    Args:
+        path: The graph.
+        feeds: Inputs with `slots` rows each; the rows run alone are the reference.
+        slots: Largest batch.
+        shared: Inputs without a batch axis.
+    """
+    tally = Tally(f"{path.parent.name}/{path.stem}")
+
+    def rows_of(feed: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+        return {name: value if name in shared else np.ascontiguousarray(value[list(rows)]) for name, value in feed.items()}
+
+    single = open_session(path)
+    references = [[single.run(None, rows_of(feed, [row]))[0][0] for row in range(slots)] for feed in feeds]
+    for threads in _THREADS:
+        session = open_session(path, threads)
+        kind = "batch" if threads == 1 else f"batch, {threads} threads"
+        for number, (feed, expected) in enumerate(zip(feeds, references, strict=True)):
+            for batch in range(1, slots + 1):
+                for first in range(slots):
+                    rows = [(first + offset) % slots for offset in range(batch)]
+                    out = session.run(None, rows_of(feed, rows))[0]
+                    for place, row in enumerate(rows):
+                        case = f"feed {number}, batch {batch}, place {place}"
+                        tally.compare(kind, case, [expected[row]], [out[place]])
+    return tally.result()
+
+
+def thread_invariance(path: Path, feeds: Sequence[dict[str, Any]]) -> Comparison:
+    """A graph that is called for one item at a time: the same bits on 1 and 2 threads, call after call."""
+    tally = Tally(f"{path.parent.name}/{path.stem}")
+    single = open_session(path)
+    references = [single.run(None, feed) for feed in feeds]
+    for threads in _THREADS:
+        session = open_session(path, threads)
+        for repeat in range(2):
+            for number, (feed, expected) in enumerate(zip(feeds, references, strict=True)):
+                tally.compare(f"{threads} threads", f"feed {number}, call {repeat}", expected, session.run(None, feed))
+    return tally.result()

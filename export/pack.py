@@ -1,0 +1,246 @@
+"""Assembling a pack: graphs, tokenizer, templates, and the manifest that names and hashes them."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadPackError
+from ..manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
+from .shapes import ShapesRecipe
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from diffusers import Flux2KleinPipeline
+    from transformers import Qwen3VLForConditionalGeneration
+
+__all__ = ["build_graphs", "write_manifest", "write_texts"]
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = ["CPUExecutionProvider"]
+PARITY = "parity.json"
+PARTS = {
+    "planner": ("decoder", "vision"),
+    "critic": ("decoder", "vision"),
+    "generator": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
+}
+
+
+def build_graphs(
+    out: Path,
+    pipeline: Flux2KleinPipeline,
+    vlms: Mapping[str, Qwen3VLForConditionalGeneration],
+    recipe: ShapesRecipe,
+) -> dict[str, dict[str, Any]]:
+    """Export every graph into `out`; returns what the float16 storage of each file did."""
+    from .generator import generator_specs, generator_trace
+    from .graph import export_graph
+    from .vlm import decoder_spec, decoder_trace, vision_spec
+
+    reports = {}
+    for role, model in vlms.items():
+        with decoder_trace(model):
+            reports[f"{role}/decoder.onnx"] = export_graph(decoder_spec(model), out / role / "decoder.onnx")
+        reports[f"{role}/vision.onnx"] = export_graph(vision_spec(model), out / role / "vision.onnx")
+    with generator_trace():
+        for part, spec in generator_specs(pipeline, recipe.text_layers).items():
+            reports[f"generator/{part}.onnx"] = export_graph(spec, out / "generator" / f"{part}.onnx")
+    return {
+        name: {"halved": r.halved, "shared": r.shared, "inexact": list(r.inexact), "bytes": r.bytes_after}
+        for name, r in reports.items()
+    }
+
+
+def write_texts(out: Path, weights: Weights, vocab: int) -> None:
+    """Tokenizer, chat template, token bytes (for the `vocab` rows of the models' logits) and prompt templates."""
+    (out / "tokenizer").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights.tokenizer_json, out / "tokenizer" / "tokenizer.json")
+    shutil.copyfile(weights.chat_template, out / "tokenizer" / "chat_template.jinja")
+    table, special = token_bytes(weights.tokenizer_json)
+    table += [b""] * (vocab - len(table))  # models round their vocabulary up
+    encoded = [base64.b64encode(item).decode("ascii") for item in table]
+    _write_json(out / "tokenizer" / "token_bytes.json", {"format_version": 1, "tokens": encoded, "special": special})
+    for role in ("planner", "critic"):
+        (out / role).mkdir(parents=True, exist_ok=True)
+        for name, file in weights.template_files(role).items():
+            shutil.copyfile(file, out / role / f"{name}.txt")
+
+
+def token_bytes(tokenizer_json: Path) -> tuple[list[bytes], list[int]]:
+    """Bytes of every token of a byte-level BPE, and the ids of special tokens (which decode to nothing)."""
+    raw = json.loads(tokenizer_json.read_text(encoding="utf-8"))
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    byte_of = {chr(code): code for code in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    added = {item["id"]: item for item in raw["added_tokens"]}
+    vocab = {index: token for token, index in raw["model"]["vocab"].items()}
+    table = []
+    for index in range(max((*vocab, *added)) + 1):
+        if index in added:
+            table.append(added[index]["content"].encode())
+        else:
+            table.append(bytes(byte_of[char] for char in vocab.get(index, "")))
+    return table, sorted(index for index, item in added.items() if item["special"])
+
+
+def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
+    """Ids of the tokens that spell a boolean, with or without a space before it."""
+    found = {
+        word: [index for index, item in enumerate(table) if item.strip() == word.encode()] for word in ("true", "false")
+    }
+    if not all(found.values()):
+        raise BadPackError(
+            "[export] the tokenizer has no single token for true or for false, so p(success) cannot be read",
+            hint="train the tokenizer on answers that contain both booleans",
+        )
+    return found
+
+
+def _vlm_role(
+    role: str, model: Qwen3VLForConditionalGeneration, weights: Weights, recipe: ShapesRecipe
+) -> dict[str, Any]:
+    from .vlm import VlmShape
+
+    shape = VlmShape.of(model)
+    vision = model.config.vision_config
+    generation = model.generation_config
+    ends = generation.eos_token_id
+    side = int(vision.num_position_embeddings**0.5) * vision.patch_size
+    length = min(recipe.cache_length, model.config.text_config.max_position_embeddings)
+    sampled = bool(generation.do_sample)
+    return {
+        "runtime": "native",
+        "decoder": {"file": f"{role}/decoder.onnx"},
+        "vision": {"file": f"{role}/vision.onnx"},
+        "tokenizer": "tokenizer/tokenizer.json",
+        "chat_template": "tokenizer/chat_template.jinja",
+        "token_bytes": "tokenizer/token_bytes.json",
+        "templates": {name: f"{role}/{name}.txt" for name in weights.template_files(role)},
+        "architecture": {
+            "layers": shape.layers,
+            "hidden": shape.hidden,
+            "kv_heads": shape.kv_heads,
+            "head_dim": shape.head_dim,
+            "vocab": shape.vocab,
+            "deepstack_levels": shape.deepstack_levels,
+            "image_token_id": shape.image_token_id,
+            "eos_token_ids": list(ends) if isinstance(ends, (list, tuple)) else [ends],
+            "pad_token_id": generation.pad_token_id,
+        },
+        "vision_config": {
+            "patch_size": vision.patch_size,
+            "merge_size": vision.spatial_merge_size,
+            "temporal_patch_size": vision.temporal_patch_size,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+            # one grid is all that the tiny encoders have seen
+            "min_pixels": side * side,
+            "max_pixels": side * side,
+            "max_pixels_many": min(384 * 384, side * side),
+            "many": 5,
+        },
+        "generation": {
+            "temperature": (generation.temperature or 1.0) if sampled else 0.0,
+            "top_k": (generation.top_k or 0) if sampled else 0,
+            "top_p": (generation.top_p or 1.0) if sampled else 1.0,
+            "max_new_tokens": min(recipe.max_new_tokens, length - 1),
+        },
+        "verdict_tokens": None,
+        "cache_length": length,
+        "slots": recipe.slots,
+        "prefill_chunk": recipe.prefill_chunk,
+        "providers": PROVIDERS,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }
+
+
+def _generator_role(pipeline: Flux2KleinPipeline, recipe: ShapesRecipe) -> dict[str, Any]:
+    from .generator import token_pixels
+
+    pixels = token_pixels(pipeline)
+    side = recipe.image_side
+    modules = (pipeline.text_encoder, pipeline.transformer, pipeline.vae)
+    return {
+        "runtime": "native",
+        **{part: {"file": f"generator/{part}.onnx"} for part in PARTS["generator"]},
+        "tokenizer": "tokenizer/tokenizer.json",
+        "chat_template": "tokenizer/chat_template.jinja",
+        "max_sequence_length": recipe.max_sequence_length,
+        "pad_token_id": pipeline.tokenizer.pad_token_id,
+        "scheduler": {
+            "kind": "flow_match_euler",
+            "shift": "flux2_empirical",
+            "num_inference_steps": recipe.inference_steps,
+        },
+        "image": {"width": side, "height": side, "multiple_of": pixels, "min": pixels, "max": max(side, 8 * pixels)},
+        "latent_channels": pipeline.transformer.config.in_channels,
+        "text_dim": pipeline.transformer.config.joint_attention_dim,
+        "token_pixels": pixels,
+        "reference_time": 10,
+        "slots": recipe.generator_slots,
+        "providers": PROVIDERS,
+        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
+    }
+
+
+def write_manifest(
+    out: Path,
+    weights: Weights,
+    pipeline: Flux2KleinPipeline,
+    vlms: Mapping[str, Qwen3VLForConditionalGeneration],
+    recipe: ShapesRecipe,
+    invariant: Mapping[str, bool],
+) -> Manifest:
+    """Write `pack.json` over the files that lie in `out`; `invariant` says which parts may be batched."""
+    roles: dict[str, dict[str, Any]] = {role: _vlm_role(role, model, weights, recipe) for role, model in vlms.items()}
+    table, _ = token_bytes(weights.tokenizer_json)
+    roles["critic"]["verdict_tokens"] = verdict_tokens(table)
+    roles["generator"] = _generator_role(pipeline, recipe)
+    for role, parts in PARTS.items():
+        for part in parts:
+            roles[role][part] |= {
+                "precision": "fp16-weights",
+                "batch_invariant": invariant.get(f"{role}/{part}", False),
+            }
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    raw = {
+        "format_version": FORMAT_VERSION,
+        "name": recipe.name,
+        "version": recipe.version,
+        "description": recipe.description,
+        "license": recipe.license,
+        "source": recipe.source,
+        "lossless": "bitwise",
+        "roles": roles,
+        "files": {
+            name: {"size": (out / name).stat().st_size, "sha256": hash_file(out / name)}
+            for name in files
+            if name != MANIFEST_NAME and not name.startswith("reference/")
+        },
+        "exporter": _versions(),
+        "parity": PARITY if (out / PARITY).is_file() else None,
+    }
+    manifest = Manifest.model_validate(raw)
+    _write_json(out / MANIFEST_NAME, raw)
+    return manifest
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("interleave-rt", "torch", "transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"):
+        try:
+            found[package.replace("-", "_")] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package.replace("-", "_")] = "source tree"
+    return found
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,115 @@
+"""Running exported graphs with ONNX Runtime, for the checks of parity and batch invariance.
+
+Sessions get the options of the native runtime: what is proved here must hold there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def open_session(path: Path, threads: int = 1) -> Any:
+    """A CPU session. Telemetry of ONNX Runtime is switched off before its library is loaded."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True, slots=True)
+class RowInput:
+    """The next tokens of one row: ids [n], positions [3, n], and what the vision encoder said, [n, h] and [nd, n, h]."""
+
+    ids: Ints
+    positions: Ints
+    visual: Floats
+    deepstack: Floats
+
+    def part(self, start: int, stop: int) -> RowInput:
+        """Tokens [start, stop)."""
+        return RowInput(
+            self.ids[start:stop], self.positions[:, start:stop], self.visual[start:stop], self.deepstack[:, start:stop]
+        )
+
+
+class DecoderRunner:
+    """A decoder graph with cache buffers of its own, updated in place as the native runtime does."""
+
+    def __init__(self, session: Any, rows: int, length: int) -> None:
+        import onnxruntime
+
+        self._session = session
+        shapes = {item.name: item.shape for item in session.get_inputs()}
+        self.hidden = int(shapes["visual_embeds"][2])
+        self.levels = int(shapes["deepstack"][0]) if "deepstack" in shapes else 0
+        self.length = length
+        self._cache = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.zeros((rows, int(shape[1]), length, int(shape[3])), np.float32)
+            )
+            for name, shape in shapes.items()
+            if name.startswith("past_k.") or name.startswith("past_v.")
+        }
+        self.past = np.zeros(rows, np.int64)
+
+    def step(self, rows: Mapping[int, RowInput], chunk: int) -> Floats:
+        """Append each row's tokens (at most `chunk`); returns logits [rows, vocab] after every row's last token.
+
+        Rows that are not named take part with padding and do not advance, as idle slots do.
+        """
+        count = len(self.past)
+        ids = np.zeros((count, chunk), np.int64)
+        positions = np.zeros((3, count, chunk), np.int64)
+        visual = np.zeros((count, chunk, self.hidden), np.float32)
+        deepstack = np.zeros((self.levels, count, chunk, self.hidden), np.float32)
+        last = np.zeros(count, np.int64)
+        for row, tokens in rows.items():
+            n = len(tokens.ids)
+            ids[row, :n], positions[:, row, :n], visual[row, :n] = tokens.ids, tokens.positions, tokens.visual
+            deepstack[:, row, :n] = tokens.deepstack
+            last[row] = n - 1
+        binding = self._session.io_binding()
+        inputs = {"input_ids": ids, "position_ids": positions, "past_len": self.past, "last_index": last}
+        inputs["visual_embeds"] = visual
+        if self.levels:
+            inputs["deepstack"] = deepstack
+        for name, value in inputs.items():
+            binding.bind_cpu_input(name, value)
+        binding.bind_output("logits")
+        for name, buffer in self._cache.items():
+            binding.bind_ortvalue_input(name, buffer)
+            binding.bind_ortvalue_output(name.replace("past_", "present_"), buffer)
+        self._session.run_with_iobinding(binding)
+        for row, tokens in rows.items():
+            self.past[row] += len(tokens.ids)
+        logits: Floats = binding.get_outputs()[0].numpy()
+        return logits
+
+    def cache_of(self, row: int) -> list[Floats]:
+        """What the row's cache holds, a copy of [kv_heads, tokens, head_dim] for every buffer."""
+        used = int(self.past[row])
+        return [buffer.numpy()[row, :, :used].copy() for buffer in self._cache.values()]
+
+    def prefill(self, row: int, tokens: RowInput, chunk: int) -> Floats:
+        """All tokens of one row in pieces of `chunk`; returns the logits after the last one."""
+        logits = np.zeros((1, 1), np.float32)
+        for start in range(0, len(tokens.ids), chunk):
+            logits = self.step({row: tokens.part(start, min(start + chunk, len(tokens.ids)))}, chunk)
+        return logits[row]

@@ -1,0 +1,30 @@
+"""The recipe of the embedded pack: what the weights alone do not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ShapesRecipe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapesRecipe:
+    """Settings of the shapes pack; the defaults are the ones that its models were trained with."""
+
+    name: str = "shapes"
+    version: str = "0.1.0"
+    description: str = (
+        "Tiny planner, generator and critic for a closed world of shapes on a 48x48 canvas: demo, test bed, benchmark."
+    )
+    license: str = "Apache-2.0"
+    source: str = "trained from scratch by interleave_rt.train in the shapes world"
+    # The two layers of the tiny text encoder; FLUX.2-klein uses (9, 18, 27).
+    text_layers: tuple[int, ...] = (1, 2)
+    max_sequence_length: int = 32
+    image_side: int = 48
+    inference_steps: int = 4
+    cache_length: int = 640
+    slots: int = 8
+    prefill_chunk: int = 64
+    generator_slots: int = 4
+    max_new_tokens: int = 512

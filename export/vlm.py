@@ -1,0 +1,273 @@
+"""Graphs of a vision-language model of the Qwen3-VL family: the decoder and the vision encoder.
+
+The library's own modelling code is traced. What is swapped for the time of the trace: the cache (a `TensorScatter` on
+fixed-size buffers), the attention function (ONNX `Attention` with an explicit mask), and two data-dependent helpers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, Qwen3VLForConditionalGeneration
+from transformers.masking_utils import AttentionMaskInterface
+
+from .graph import GraphSpec
+
+__all__ = ["VlmShape", "decoder_spec", "decoder_trace", "vision_spec"]
+
+_OPSET = 24  # the first one with TensorScatter and with Attention as used here
+_NAME = "interleave_rt_kv"
+
+
+@dataclass(frozen=True, slots=True)
+class VlmShape:
+    """The numbers that callers of the graphs need; keys of `architecture` in pack.json."""
+
+    layers: int
+    hidden: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    deepstack_levels: int
+    image_token_id: int
+    merge_size: int
+    patch_values: int
+
+    @classmethod
+    def of(cls, model: Qwen3VLForConditionalGeneration) -> VlmShape:
+        """Read from a model's configuration."""
+        text, vision = model.config.text_config, model.config.vision_config
+        return cls(
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            kv_heads=text.num_key_value_heads,
+            head_dim=text.head_dim,
+            vocab=text.vocab_size,
+            deepstack_levels=len(vision.deepstack_visual_indexes),
+            image_token_id=model.config.image_token_id,
+            merge_size=vision.spatial_merge_size,
+            patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+        )
+
+
+class _SlotCache:
+    """What the attention layers see as their cache: writes go to `past_len` of fixed-size buffers."""
+
+    def __init__(self, keys: Sequence[Tensor], values: Sequence[Tensor], past_len: Tensor) -> None:
+        self.keys, self.values = list(keys), list(values)
+        self._past_len = past_len
+
+    def get_seq_length(self, *_: Any) -> int:
+        return 0
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.keys[layer] = self._scatter(self.keys[layer], key)
+        self.values[layer] = self._scatter(self.values[layer], value)
+        return self.keys[layer], self.values[layer]
+
+    def _scatter(self, buffer: Tensor, chunk: Tensor) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            "TensorScatter",
+            [buffer, chunk, self._past_len],
+            {"axis": 2},
+            dtype=buffer.dtype,
+            shape=buffer.shape,
+            version=_OPSET,
+        )
+
+
+def _onnx_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    out = torch.onnx.ops.symbolic(
+        "Attention",
+        [query, key, value, mask],
+        {"scale": float(scaling)},
+        dtype=query.dtype,
+        shape=query.shape,
+        version=_OPSET,
+    )
+    return out.transpose(1, 2), None
+
+
+@contextlib.contextmanager
+def decoder_trace(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
+    """Swap attention, mask and deepstack of `model` for what the decoder graph needs; put all back at the end."""
+    language = model.model.language_model
+    before = language.config._attn_implementation
+    AttentionInterface.register(_NAME, _onnx_attention)
+    AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
+    language._deepstack_process = lambda hidden, _mask, level: hidden + level
+    try:
+        language.set_attn_implementation(_NAME)
+        yield
+    finally:
+        language.set_attn_implementation(before)
+        del language._deepstack_process
+        AttentionInterface._global_mapping.pop(_NAME, None)
+        AttentionMaskInterface._global_mapping.pop(_NAME, None)
+
+
+class _Decoder(nn.Module):
+    """The decoder as the contract of export/README.md wants it."""
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        super().__init__()
+        self.language = model.model.language_model
+        self.head = model.lm_head
+        self.image_token_id = model.config.image_token_id
+        self.levels = len(model.config.vision_config.deepstack_visual_indexes)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        past_len: Tensor,
+        last_index: Tensor,
+        visual_embeds: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, ...]:
+        deepstack, cache = (rest[0], rest[1:]) if self.levels else (None, rest)
+        half = len(cache) // 2
+        slots = _SlotCache(cache[:half], cache[half:], past_len)
+        length = cache[0].shape[2]
+        position = past_len[:, None] + torch.arange(input_ids.shape[1])[None]
+        mask = (torch.arange(length)[None, None] <= position[:, :, None])[:, None]
+        is_image = (input_ids == self.image_token_id)[:, :, None]
+        hidden = self.language(
+            inputs_embeds=torch.where(is_image, visual_embeds, self.language.embed_tokens(input_ids)),
+            position_ids=position_ids,
+            attention_mask=mask,
+            past_key_values=slots,
+            visual_pos_masks=None if deepstack is None else is_image[:, :, 0],
+            deepstack_visual_embeds=None if deepstack is None else list(deepstack.unbind(0)),
+        ).last_hidden_state
+        index = last_index[:, None, None].expand(-1, 1, hidden.shape[2])
+        logits = self.head(hidden.gather(1, index))[:, 0]
+        return (logits, *slots.keys, *slots.values)
+
+
+def cache_names(layers: int, prefix: str) -> list[str]:
+    """Names of the cache tensors, keys first: ``past_k.0``, ... ``past_v.0``, ..."""
+    return [f"{prefix}_{kind}.{layer}" for kind in "kv" for layer in range(layers)]
+
+
+def decoder_spec(model: Qwen3VLForConditionalGeneration) -> GraphSpec:
+    """The decoder graph of `model`; export it inside `decoder_trace(model)`."""
+    shape = VlmShape.of(model)
+    b, s, length = 2, 3, 16
+    cache = [torch.zeros(b, shape.kv_heads, length, shape.head_dim) for _ in range(2 * shape.layers)]
+    sample = [
+        torch.zeros(b, s, dtype=torch.long),
+        torch.zeros(3, b, s, dtype=torch.long),
+        torch.tensor([1, 2]),
+        torch.tensor([2, 1]),
+        torch.zeros(b, s, shape.hidden),
+    ]
+    dynamic: list[dict[int, str]] = [{0: "b", 1: "s"}, {1: "b", 2: "s"}, {0: "b"}, {0: "b"}, {0: "b", 1: "s"}]
+    inputs = ["input_ids", "position_ids", "past_len", "last_index", "visual_embeds"]
+    rest: list[Tensor] = []
+    rest_dynamic: list[dict[int, str]] = []
+    if shape.deepstack_levels:
+        inputs.append("deepstack")
+        rest.append(torch.zeros(shape.deepstack_levels, b, s, shape.hidden))
+        rest_dynamic.append({1: "b", 2: "s"})
+    rest += cache
+    rest_dynamic += [{0: "b", 2: "L"}] * len(cache)
+    return GraphSpec(
+        module=_Decoder(model).eval(),
+        sample=(*sample, *rest),
+        inputs=[*inputs, *cache_names(shape.layers, "past")],
+        outputs=["logits", *cache_names(shape.layers, "present")],
+        dynamic=(*dynamic, tuple(rest_dynamic)),
+        opset=_OPSET,
+    )
+
+
+class _WholeImage:
+    """Sequence boundaries of a call with one image: a single segment, whatever its length."""
+
+    def __init__(self, length: Any) -> None:
+        self._length = length
+
+    def __getitem__(self, _: Any) -> _WholeImage:
+        return self
+
+    def __sub__(self, _: Any) -> _WholeImage:
+        return self
+
+    def tolist(self) -> list[Any]:
+        return [self._length]
+
+
+class _Vision(nn.Module):
+    """The vision encoder for one image; the grid-dependent tables are computed in the graph."""
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        super().__init__()
+        self.visual = model.model.visual
+        self.merge = model.config.vision_config.spatial_merge_size
+
+    def forward(self, pixel_values: Tensor, grid_thw: Tensor) -> tuple[Tensor, ...]:
+        count = pixel_values.shape[0]
+        row, column = self._places(count, grid_thw[0, 2])
+        taps, weights = self._resampling(row, column, grid_thw[0, 1], grid_thw[0, 2])
+        features = self.visual(
+            pixel_values,
+            grid_thw=grid_thw,
+            interp_indices=taps,
+            interp_weights=weights,
+            position_ids=torch.stack([row, column], dim=-1),
+            cu_seqlens=_WholeImage(count),
+            max_seqlen=count,
+        )
+        embeds = features.pooler_output
+        levels = features.deepstack_features
+        return (embeds, torch.stack(list(levels))) if levels else (embeds,)
+
+    def _places(self, count: Any, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of every patch: patches come in merge x merge blocks."""
+        merge = self.merge
+        index = torch.arange(count)
+        blocks = width // merge
+        block = index // (merge * merge)
+        row = block // blocks * merge + index // merge % merge
+        column = block % blocks * merge + index % merge
+        return row, column
+
+    def _resampling(self, row: Tensor, column: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Bilinear taps into the learned square table of positions, corners aligned."""
+        side = self.visual.num_grid_per_side
+        row_taps, row_weights = self._axis(row, height, side)
+        column_taps, column_weights = self._axis(column, width, side)
+        taps = (row_taps[:, :, None] * side + column_taps[:, None, :]).reshape(-1, 4)
+        return taps, (row_weights[:, :, None] * column_weights[:, None, :]).reshape(-1, 4)
+
+    @staticmethod
+    def _axis(index: Tensor, size: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        source = index.float() * (side - 1) / (size - 1).clamp(min=1)
+        floor = source.floor()
+        fraction = source - floor
+        low = floor.long()
+        taps = torch.stack([low, low + 1], dim=1).clamp(max=side - 1)
+        return taps, torch.stack([1 - fraction, fraction], dim=1)
+
+
+def vision_spec(model: Qwen3VLForConditionalGeneration) -> GraphSpec:
+    """The vision graph of `model`: one image a call, any grid."""
+    shape = VlmShape.of(model)
+    outputs = ["embeds", "deepstack"] if shape.deepstack_levels else ["embeds"]
+    grid = (2 * shape.merge_size, 3 * shape.merge_size)
+    return GraphSpec(
+        module=_Vision(model).eval(),
+        sample=(torch.zeros(grid[0] * grid[1], shape.patch_values), torch.tensor([[1, *grid]])),
+        inputs=["pixel_values", "grid_thw"],
+        outputs=outputs,
+        dynamic=({0: "patches"}, {}),
+        opset=_OPSET,
+    )
