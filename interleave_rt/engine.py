@@ -67,7 +67,8 @@ class Engine:
 
         Args:
             pack: A directory, a `Pack`, or None for the embedded one, which draws shapes.
-            config: Limits and resources; `changes` are single fields of it.
+            config: Limits and resources.
+            **changes: Single fields of the configuration, e.g. `threads=2`.
             verify: Compare every file of the pack with its manifest.
 
         Raises:
@@ -93,7 +94,8 @@ class Engine:
         Args:
             request: A text, or a `Request` that brings its own images.
             images: Pictures to go on from.
-            options: How to run it; `changes` are single fields of it (`seed=7`, `speculation="off"`).
+            options: How to run it.
+            **changes: Single fields of the options, e.g. `seed=7`, `speculation="off"`.
 
         Raises:
             BadRequestError: Input or options are wrong.
@@ -110,8 +112,7 @@ class Engine:
         pixels = tuple(load_image(image, max_pixels=limit) for image in request.images)
         keys: list[str] = []
         try:
-            for array in pixels:
-                keys.append(self._core.put_image(array))
+            keys.extend(self._core.put_image(array) for array in pixels)
             submitted_us = self._core.now_us()
             request_id = self._core.submit(make_spec(request, chosen, keys))
         except _core.CoreError as error:

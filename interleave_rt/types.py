@@ -222,10 +222,8 @@ class Result:
     @property
     def text(self) -> str:
         """The whole sequence as text, `<image>` where a picture stands."""
-        parts = []
-        for step in self.steps:
-            parts.append(f"{step.text}\n{IMAGE_MARK}" if step.pixels is not None else step.text)
-        return "\n\n".join(parts)
+        marks = ["" if step.pixels is None else f"\n{IMAGE_MARK}" for step in self.steps]
+        return "\n\n".join(step.text + mark for step, mark in zip(self.steps, marks, strict=True))
 
     @property
     def images(self) -> list[PilImage.Image]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from interleave_rt import _core
-
 from interleave_rt.config import EngineConfig
 from interleave_rt.request import Options
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from interleave_rt import _core
-
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.images import png_round_trip
@@ -18,6 +17,7 @@ from interleave_rt.manifest import GeneratorRole, VlmRole
 from interleave_rt.pack import Pack
 from interleave_rt.request import Options
 from interleave_rt.tokens import TextEncoder
+
 from .ort import load_runtime
 
 __all__ = ["NativeBackend", "generator_config", "vlm_config"]

@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 
 from interleave_rt import _core
-
 from interleave_rt.errors import BadPackError
 
 __all__ = ["find_library", "load_runtime"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from interleave_rt import _core
-
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
 from interleave_rt.images import png_round_trip
@@ -54,7 +53,7 @@ class ScriptedBackend:
     def check(self, options: Options) -> None:
         """Every option is served."""
 
-    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:  # noqa: ARG002 - a Backend
         """Adds the three lanes."""
         try:
             core.add_scripted(self.script.core())

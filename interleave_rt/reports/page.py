@@ -124,7 +124,7 @@ def _promise(lossless: str) -> str:
 
 def _seconds(value: float | None) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 

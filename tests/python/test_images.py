@@ -12,9 +12,9 @@ from interleave_rt import BadRequestError
 from interleave_rt.images import encode_png, load_image, png_round_trip
 
 
-def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format=format, **options)
+    image.save(buffer, format=kind, **options)
     return buffer.getvalue()
 
 
@@ -33,19 +33,19 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP"])
-def test_lossless_formats_keep_every_pixel(format, tmp_path):
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_lossless_formats_keep_every_pixel(kind, tmp_path):
     pixels = noise()
-    path = tmp_path / f"x.{format.lower()}"
+    path = tmp_path / f"x.{kind.lower()}"
     Image.fromarray(pixels).save(path)
     for source in (path, str(path), path.read_bytes(), Image.open(path), pixels):
         assert np.array_equal(load_image(source), pixels)
     assert load_image(path).flags.c_contiguous
 
 
-@pytest.mark.parametrize("format", ["JPEG", "WEBP", "GIF"])
-def test_other_formats_are_read(format):
-    found = load_image(encoded(Image.new("RGB", (9, 6), (200, 10, 10)), format))
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF"])
+def test_other_formats_are_read(kind):
+    found = load_image(encoded(Image.new("RGB", (9, 6), (200, 10, 10)), kind))
     assert found.shape == (6, 9, 3)
     assert abs(int(found[2, 2, 0]) - 200) < 8
 
@@ -73,7 +73,9 @@ def test_exif_orientation_is_applied():
     assert found[0, 1].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize(("width", "height"), [(5000, 5000), (60000, 60000), (2**31 - 1, 2**31 - 1), (1, 20_000_000)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(5000, 5000), (60000, 60000), (2**31 - 1, 2**31 - 1), (1, 20_000_000)]
+)
 def test_a_bomb_is_refused_by_its_header(width, height):
     with pytest.raises(BadRequestError, match="16000000 pixels|damaged"):
         load_image(bomb(width, height))
@@ -87,17 +89,19 @@ def test_the_limit_is_inclusive_and_can_be_set():
             load_image(source, max_pixels=99)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_a_truncated_file_is_refused_and_named(format, share, tmp_path):
-    data = encoded(Image.fromarray(noise(40, 40)), format)
+def test_a_truncated_file_is_refused_and_named(kind, share, tmp_path):
+    data = encoded(Image.fromarray(noise(40, 40)), kind)
     path = tmp_path / "cut.bin"
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(BadRequestError, match=r"cut\.bin"):
         load_image(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", bytes(100), b"%!PS-Adobe-3.0 EPSF"])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", bytes(100), b"%!PS-Adobe-3.0 EPSF"]
+)
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(BadRequestError, match="image bytes"):
         load_image(data)
@@ -121,7 +125,15 @@ def test_deep_pixels_are_refused():
         load_image(encoded(Image.fromarray(np.zeros((2, 2), np.uint16))))
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2), np.uint8),
+        np.zeros((2, 2, 4), np.uint8),
+        np.zeros((2, 2, 3)),
+        np.zeros((0, 2, 3), np.uint8),
+    ],
+)
 def test_arrays_of_the_wrong_shape_are_refused(array):
     with pytest.raises(BadRequestError, match="uint8"):
         load_image(array)

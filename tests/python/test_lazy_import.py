@@ -7,7 +7,18 @@ import statistics
 import subprocess
 import sys
 
-HEAVY = ["numpy", "onnxruntime", "pydantic", "typer", "rich", "PIL", "jinja2", "tokenizers", "torch", "transformers"]
+HEAVY = [
+    "numpy",
+    "onnxruntime",
+    "pydantic",
+    "typer",
+    "rich",
+    "PIL",
+    "jinja2",
+    "tokenizers",
+    "torch",
+    "transformers",
+]
 
 
 def loaded(code: str) -> list[str]:
@@ -23,7 +34,9 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_requests_and_errors_need_nothing_heavy():
-    modules = loaded("from interleave_rt import Options, Request, Result, BadRequestError; Request('x'); Options(seed=1)")
+    modules = loaded(
+        "from interleave_rt import Options, Request, Result, BadRequestError; Request('x'); Options(seed=1)"
+    )
     assert [name for name in HEAVY if name in modules] == []
 
 
@@ -46,7 +59,18 @@ def test_import_takes_less_than_300_ms():
 def test_public_names_are_the_documented_ones_and_all_resolve():
     import interleave_rt
 
-    assert set(interleave_rt.__all__) >= {"Engine", "Request", "Options", "Result", "Step", "Attempt", "Verdict", "Pack", "load_pack", "__version__"}
+    assert set(interleave_rt.__all__) >= {
+        "Engine",
+        "Request",
+        "Options",
+        "Result",
+        "Step",
+        "Attempt",
+        "Verdict",
+        "Pack",
+        "load_pack",
+        "__version__",
+    }
     for name in interleave_rt.__all__:
         assert getattr(interleave_rt, name) is not None
     try:

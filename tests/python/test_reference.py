@@ -120,7 +120,9 @@ def test_the_last_attempt_is_judged_on_demand():
     assert source_of_b.startswith("r2<")  # the last image, whatever its score
 
 
-@pytest.mark.parametrize(("scores", "best"), [((0.1, 0.4, 0.2), 1), ((0.3, 0.1, 0.3), 2), ((0.5, 0.4, 0.2), 0)])
+@pytest.mark.parametrize(
+    ("scores", "best"), [((0.1, 0.4, 0.2), 1), ((0.3, 0.1, 0.3), 2), ((0.5, 0.4, 0.2), 0)]
+)
 def test_keep_best_takes_the_highest_score_and_of_equals_the_latest(scores, best):
     verdicts = {(0, t + 1): [no(p, f"r{t + 1}")] for t, p in enumerate(scores)}
     roles = Roles([plan("a", "b")], verdicts)

@@ -9,7 +9,7 @@ import pytest
 
 from interleave_rt import BadRequestError, Options
 from interleave_rt.images import load_image
-from interleave_rt.reports import chrome_trace, check_folder, save_result, save_trace
+from interleave_rt.reports import check_folder, chrome_trace, save_result, save_trace
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
 from interleave_rt.types import Attempt, PlanStep, Result, Span, Speculation, Step, Timings, Verdict
@@ -38,7 +38,12 @@ def result() -> Result:
     steps = (
         Step(PlanStep(1, "hat", NASTY, NASTY), (refused, kept), final, True),
         Step(PlanStep(2, "words", "Only words.")),
-        Step(PlanStep(3, "end", "Last.", "draw"), (Attempt(1, "draw", 3, 13, last := picture(9), None),), last, None),
+        Step(
+            PlanStep(3, "end", "Last.", "draw"),
+            (Attempt(1, "draw", 3, 13, last := picture(9), None),),
+            last,
+            None,
+        ),
     )
     trace = (
         span("plan", 0, 10_000),
@@ -83,7 +88,9 @@ class Page(HTMLParser):
 def test_the_page_is_complete_and_loads_nothing(result):
     text = render_page(result)
     page = Page(text)
-    assert [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "audio", "video")] == []
+    assert [
+        tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "audio", "video")
+    ] == []
     sources = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
     assert len(sources) == 2 + 3 + 1  # two final images, every attempt, the input
     assert all(source.startswith("data:image/png;base64,") for source in sources)
@@ -101,7 +108,16 @@ def test_what_models_say_is_text_and_never_markup(result):
 
 def test_the_page_shows_every_attempt_with_its_verdict(result):
     words = Page(render_page(result)).words
-    for needle in ("refused", "0.125", "0.875", "a better prompt", "Only words.", "not judged", "bit for bit", "Last."):
+    for needle in (
+        "refused",
+        "0.125",
+        "0.875",
+        "a better prompt",
+        "Only words.",
+        "not judged",
+        "bit for bit",
+        "Last.",
+    ):
         assert needle in words
 
 
@@ -128,7 +144,7 @@ def test_an_empty_result_has_a_page_too():
 def test_the_timeline_keeps_overlapping_calls_apart_and_inside(result):
     timeline = make_timeline(result.trace)
     for bar in timeline.bars:
-        assert LEFT <= bar.x
+        assert bar.x >= LEFT
         assert bar.x + bar.width <= WIDTH + 1
         assert bar.y + bar.height < timeline.axis_y
     for i, a in enumerate(timeline.bars):

@@ -40,7 +40,10 @@ def test_speculation_settings(text, meaning):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"speculation": text} for text in ("", "on", "depth", "depth=", "depth=0", "depth=26", "depth=-1", "Off")),
+        *(
+            {"speculation": text}
+            for text in ("", "on", "depth", "depth=", "depth=0", "depth=26", "depth=-1", "Off")
+        ),
         {"t_max": 0},
         {"t_max": 11},
         {"t_max": True},
@@ -80,7 +83,8 @@ def test_which_attempts_are_judged():
 
 
 @pytest.mark.parametrize(
-    ("auxiliary", "text"), [("aux", "aux"), (None, "do"), ("", "do"), ("None", "do"), (" ", "do"), ("None of it", "None of it")]
+    ("auxiliary", "text"),
+    [("aux", "aux"), (None, "do"), ("", "do"), ("None", "do"), (" ", "do"), ("None of it", "None of it")],
 )
 def test_the_text_of_a_step(auxiliary, text):
     assert PlanStep(1, "n", "do", "p", auxiliary).text == text
@@ -106,7 +110,13 @@ def test_the_canonical_result_is_plain_and_holds_nothing_that_timing_changes():
     assert second["verdict"] == {"accepted": True, "p_success": 0.75}
     assert first["image"] == "8000000000000001"
     assert canonical["steps"][1] == {
-        "step": {"step_number": 2, "step_name": "n", "instruction": "Read this.", "prompt": None, "auxiliary_text": None},
+        "step": {
+            "step_number": 2,
+            "step_name": "n",
+            "instruction": "Read this.",
+            "prompt": None,
+            "auxiliary_text": None,
+        },
         "attempts": [],
         "accepted": None,
     }

@@ -1,0 +1,326 @@
+"""The engine's promises, over scripted roles: order, losslessness, cancelling, deadlines, limits, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from interleave_rt import (
+    BackendFailedError,
+    BadRequestError,
+    CancelledError,
+    DeadlineError,
+    Engine,
+    InterleaveError,
+    Options,
+    OverloadedError,
+    Request,
+)
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.config import EngineConfig
+from interleave_rt.reference import run_reference
+from interleave_rt.reference_roles import ScriptedRoles
+from interleave_rt.types import (
+    AttemptImageEvent,
+    FinishedEvent,
+    PlanStepEvent,
+    StepCommittedEvent,
+    VerdictEvent,
+)
+
+QUICK = Script(
+    planner_ms=4, first_step_ms=1, generator_ms=3, critic_ms=3, verdict_ms=1, steps=3, accept_prob=0.5
+)
+SLOW = Script(planner_ms=2, first_step_ms=1, generator_ms=60, critic_ms=60, steps=6, accept_prob=1.0)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(ScriptedBackend(QUICK)) as made:
+        yield made
+
+
+@pytest.fixture
+def slow() -> Iterator[Engine]:
+    with Engine(ScriptedBackend(SLOW), EngineConfig(max_live=2, max_queued=1)) as made:
+        yield made
+
+
+def wait_until(condition, seconds: float = 5) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return bool(condition())
+
+
+@pytest.mark.parametrize("speculation", ["off", "auto", "depth=3"])
+def test_results_equal_the_sequential_loop(engine, speculation):
+    roles = ScriptedRoles(QUICK)
+    for seed in range(12):
+        options = Options(seed=seed, t_max=1 + seed % 5, speculation=speculation, judge_last=seed % 3 == 0)
+        result = engine.run(f"request {seed}", options=options)
+        assert result.outcome == "finished"
+        assert result.canonical() == run_reference(Request(f"request {seed}"), options, roles)
+
+
+def test_keep_best_and_reference_seeds_equal_the_sequential_loop(engine):
+    roles = ScriptedRoles(QUICK)
+    for seed in range(8):
+        options = Options(seed=seed, t_max=3, keep="best", seeds="reference")
+        result = engine.run(f"q{seed}", options=options)
+        assert result.canonical() == run_reference(Request(f"q{seed}"), options, roles)
+        for index, step in enumerate(result.steps):
+            assert {attempt.seed for attempt in step.attempts} <= {index * 1000}
+
+
+def test_input_images_are_the_first_source(engine):
+    picture = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    request = Request("go on", (picture,))
+    result = engine.run(request, seed=3)
+    assert result.canonical() == run_reference(request, Options(seed=3), ScriptedRoles(QUICK))
+    assert result.canonical() != engine.run("go on", seed=3).canonical()
+    assert np.array_equal(result.inputs[0], picture)
+
+
+def test_events_come_in_the_order_of_the_sequential_program(engine):
+    for seed in range(6):
+        events = list(engine.stream("a story", seed=seed, speculation="depth=3"))
+        assert isinstance(events[-1], FinishedEvent)
+        assert [e.kind for e in events].count("finished") == 1
+        planned = [e.index for e in events if isinstance(e, PlanStepEvent)]
+        assert planned == list(range(len(planned)))
+        step, attempt, committed = 0, 0, 0
+        for event in events[:-1]:
+            if isinstance(event, AttemptImageEvent):
+                assert (event.index, event.attempt.number) == (step, attempt + 1)
+                assert event.attempt.verdict is None
+                assert event.attempt.pixels is not None
+                attempt += 1
+            elif isinstance(event, VerdictEvent):
+                assert (event.index, event.attempt) == (step, attempt)
+            elif isinstance(event, StepCommittedEvent):
+                assert event.index == step
+                assert len(event.step.attempts) == attempt
+                step, attempt, committed = step + 1, 0, committed + 1
+        result = events[-1].result
+        assert committed == len(result.steps) == len(planned)
+
+
+def test_pixels_hash_to_what_the_result_says(engine):
+    from interleave_rt import _core
+
+    result = engine.run("x", seed=2)
+    for step in result.steps:
+        for attempt in step.attempts:
+            assert _core.hash_pixels(attempt.pixels) == attempt.image_hash
+            assert not attempt.pixels.flags.writeable
+        assert any(attempt.pixels is step.pixels for attempt in step.attempts)
+
+
+def test_the_trace_accounts_for_every_call(engine):
+    result = engine.run("x", seed=4, speculation="depth=2")
+    made = {(s.step, s.attempt) for s in result.trace if s.kind == "generate" and s.used}
+    wanted = {(i, a.number) for i, step in enumerate(result.steps) for a in step.attempts}
+    assert made == wanted
+    assert all(0 <= s.queued_us <= s.started_us <= s.ended_us for s in result.trace)
+    ahead = result.speculation
+    assert ahead.started == ahead.used + ahead.discarded == sum(s.speculative for s in result.trace)
+    assert result.timings.first_step_s <= result.timings.first_image_s <= result.timings.total_s
+
+
+def test_a_handle_replays_its_events_to_every_reader(engine):
+    handle = engine.submit("x", seed=1)
+    seen: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: seen.append([e.kind for e in handle])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(seen) == 4
+    assert all(kinds == [event.kind for event in handle] for kinds in seen)
+    assert handle.result() is handle.result()
+    with pytest.raises(IndexError):
+        handle.event(10_000)
+
+
+def test_many_threads_share_an_engine(engine):
+    roles, wrong = ScriptedRoles(QUICK), []
+    lock = threading.Lock()
+
+    def work(first: int) -> None:
+        for seed in range(first, first + 5):
+            result = engine.run(f"t{seed}", seed=seed, speculation="auto")
+            with lock:
+                wanted = run_reference(Request(f"t{seed}"), Options(seed=seed), roles)
+            if result.canonical() != wanted:
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(100 * i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert wrong == []
+
+
+def test_cancelling_keeps_a_prefix(slow):
+    handle = slow.submit("x", seed=1)
+    for event in handle:
+        if isinstance(event, StepCommittedEvent) and event.index == 1:
+            break
+    slow.cancel(handle)
+    with pytest.raises(CancelledError) as caught:
+        handle.result(10)
+    partial = caught.value.partial
+    assert partial.outcome == "cancelled"
+    assert 2 <= len(partial.steps) < SLOW.steps
+    full = run_reference(Request("x"), Options(seed=1), ScriptedRoles(SLOW))
+    assert partial.canonical()["steps"] == full["steps"][: len(partial.steps)]
+    handle.cancel()  # after the end: no effect
+
+
+def test_cancelling_takes_one_quantum(slow):
+    handle = slow.submit("x")
+    wait_until(lambda: handle.event(0, 0.01) is not None)
+    asked = time.monotonic()
+    handle.cancel()
+    assert handle.finished(5).outcome == "cancelled"
+    assert time.monotonic() - asked < 0.5
+
+
+def test_a_deadline_ends_the_request_with_what_it_has(slow):
+    with pytest.raises(DeadlineError) as caught:
+        slow.run("x", deadline_s=0.2, speculation="off")
+    partial = caught.value.partial
+    assert partial.outcome == "deadline"
+    assert 1 <= len(partial.steps) < SLOW.steps
+    assert 0.15 < partial.timings.total_s < 1.0
+
+
+def test_stream_does_not_raise_but_tells(slow):
+    end = list(slow.stream("x", deadline_s=0.05))[-1]
+    assert (end.outcome, end.error.code, end.result.outcome) == ("deadline", "deadline", "deadline")
+
+
+def test_one_request_too_many_is_refused_at_once(slow):
+    handles = [slow.submit(f"x{i}") for i in range(3)]
+    asked = time.monotonic()
+    with pytest.raises(OverloadedError) as caught:
+        slow.submit("one more")
+    assert time.monotonic() - asked < 0.5
+    assert "max_queued" in caught.value.hint
+    for handle in handles:
+        handle.cancel()
+        assert handle.finished(10).outcome == "cancelled"
+    assert slow.run("now there is room", max_steps=1, t_max=1).outcome == "finished"
+
+
+def test_leaving_a_stream_early_cancels_its_request(slow):
+    for event in slow.stream("x"):
+        if isinstance(event, PlanStepEvent):
+            break
+    gc.collect()
+    assert wait_until(lambda: slow._core.live() == 0)
+
+
+def test_a_dropped_handle_gives_its_place_free(slow):
+    for _ in range(6):
+        handle = slow.submit("x")
+        del handle
+        gc.collect()
+        assert wait_until(lambda: slow._core.live() == 0)
+
+
+def test_waiting_has_a_timeout_and_the_request_goes_on(slow):
+    handle = slow.submit("x", max_steps=1)
+    with pytest.raises(TimeoutError):
+        handle.result(0.01)
+    assert handle.result(10).outcome == "finished"
+
+
+def test_drain_refuses_new_requests_and_waits_for_the_old(slow):
+    results = []
+    handle = slow.submit("x", max_steps=2)
+    reader = threading.Thread(target=lambda: results.append(handle.result()))
+    reader.start()
+    assert slow.drain(0.01) is False
+    with pytest.raises(OverloadedError):
+        slow.submit("y")
+    assert slow.drain(20) is True
+    reader.join(5)
+    assert results[0].outcome == "finished"
+
+
+def test_close_ends_what_waits_and_pictures_stay(engine):
+    engine.run("x")
+    other = Engine(ScriptedBackend(SLOW))
+    result = other.run("x", max_steps=1)
+    handle = other.submit("y")
+    failures = []
+
+    def wait() -> None:
+        try:
+            handle.result()
+        except InterleaveError as error:
+            failures.append(error.code)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.05)
+    other.close()
+    other.close()
+    waiting.join(10)
+    assert failures == ["cancelled"]
+    copy = result.steps[0].pixels.copy()
+    del other
+    gc.collect()
+    assert np.array_equal(result.steps[0].pixels, copy)
+
+
+def test_a_failing_role_is_a_backend_error_with_what_was_committed():
+    with Engine(ScriptedBackend(Script(generator_ms=1, critic_ms=1, failing=1.0))) as engine:
+        with pytest.raises(BackendFailedError) as caught:
+            engine.run("x")
+        assert caught.value.partial.steps == ()
+        assert caught.value.partial.outcome == "failed"
+
+
+def test_wrong_input_never_reaches_a_lane(engine):
+    with pytest.raises(BadRequestError, match="empty"):
+        engine.run(" ")
+    with pytest.raises(BadRequestError, match="twice"):
+        engine.submit(Request("x"), images=[np.zeros((2, 2, 3), np.uint8)])
+    with pytest.raises(BadRequestError, match="no option"):
+        engine.submit("x", colour="red")
+    with pytest.raises(BadRequestError, match="gone.png"):
+        engine.submit("x", images=["gone.png"])
+    with pytest.raises(BadRequestError, match="no field 'thread'"):
+        Engine.load(thread=1)
+    assert engine._core.live() == 0
+
+
+def test_asyncio_twins(engine, slow):
+    async def scenario() -> None:
+        result = await engine.arun("x", seed=1)
+        assert result.canonical() == engine.run("x", seed=1).canonical()
+        kinds = [event.kind async for event in engine.astream("x", seed=1)]
+        assert kinds == [event.kind for event in engine.stream("x", seed=1)]
+        both = await asyncio.gather(*(engine.arun(f"x{i}", seed=i) for i in range(6)))
+        assert all(one.outcome == "finished" for one in both)
+        task = asyncio.create_task(slow.arun("x"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(wait_until, lambda: slow._core.live() == 0)
+
+    asyncio.run(scenario())

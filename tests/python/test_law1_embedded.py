@@ -1,0 +1,77 @@
+"""Law 1 on the embedded pack: every latency device, alone and together, equals the sequential loop.
+
+The same harness as `benchmarks/lossless.py`, with fewer requests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from interleave_rt import Engine, load_pack
+
+REQUESTS, SEED = 56, 20261121
+
+
+def _harness() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "lossless.py"
+    spec = importlib.util.spec_from_file_location("lossless", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lossless"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+lossless = _harness()
+
+
+@pytest.fixture(scope="module")
+def cases():
+    print(f"{REQUESTS} requests, seed {SEED}")
+    drawn = lossless.draw_cases(REQUESTS, SEED)
+    assert {case.options.t_max for case in drawn} == {1, 2, 3, 5}
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def wanted(cases):
+    return lossless.references(load_pack(), cases)
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[dict[bool, Engine]]:
+    made = {batching: Engine.load(batching=batching, max_live=16) for batching in (True, False)}
+    yield made
+    for engine in made.values():
+        engine.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("arm", lossless.ARMS, ids=lambda arm: arm.name)
+def test_every_result_equals_the_reference(arm, concurrency, cases, wanted, engines):
+    row = lossless.compare(engines[arm.batching], arm, cases, wanted, concurrency)
+    print(row)
+    assert row["first_difference"] is None
+    assert row["equal"] == row["requests"]
+    assert row["finished"] >= 0.99 * row["requests"]
+    if arm.speculation.startswith("depth"):
+        assert row["speculative"] > 0
+
+
+def test_the_requests_try_the_law(cases, wanted):
+    shares = lossless.shares(wanted, cases)
+    print(shares)
+    assert shares["with_a_rejection"] > 0.1
+    assert shares["reaching_t_max"] > 0
+
+
+def test_a_difference_is_found_and_named():
+    same = {"steps": [{"accepted": True, "attempts": [{"seed": 1}]}], "plan_truncated": False}
+    other = {"steps": [{"accepted": True, "attempts": [{"seed": 2}]}], "plan_truncated": False}
+    assert lossless.difference(same, same) is None
+    assert lossless.difference(same, other) == ".steps[0].attempts[0].seed: 1 instead of 2"
