@@ -33,8 +33,10 @@ struct Slot {
   [[nodiscard]] bool free() const noexcept { return id == 0; }
   [[nodiscard]] bool prefilling() const noexcept { return running && cached < prompt; }
   [[nodiscard]] bool decoding() const noexcept { return running && cached >= prompt; }
-  [[nodiscard]] std::span<const std::int64_t> cached_ids() const noexcept {
-    return std::span(ids).first(size(cached));
+  // What another prompt may take over. The answer's part of the cache was computed one token at a
+  // time, which may round otherwise than the same tokens inside a prompt.
+  [[nodiscard]] std::span<const std::int64_t> reusable() const noexcept {
+    return std::span(ids).first(size(std::min(cached, prompt)));
   }
 };
 
@@ -106,6 +108,7 @@ struct BatchedDecoder::Impl {
   void run_prefill();
   void stage_images(int row);
   void undo() noexcept;
+  void wipe(int row) noexcept;
   void commit(int row, std::vector<TokenOut>& out);
   [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
   void step(std::vector<TokenOut>& out);
@@ -146,7 +149,7 @@ SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
   std::vector<int> common(slots.size(), 0);
   if (config.reuse_prefix) {
     for (std::size_t row = 0; row < slots.size(); ++row) {
-      const int same = common_prefix(slots[row].cached_ids(), slots[row].images, expanded);
+      const int same = common_prefix(slots[row].reusable(), slots[row].images, expanded);
       common[row] = std::min(same, static_cast<int>(tokens) - 1);  // the last one makes logits
     }
   }
@@ -273,10 +276,17 @@ void BatchedDecoder::Impl::stage_images(int row) {
 void BatchedDecoder::Impl::undo() noexcept {
   for (int row = 0; row < config.slots; ++row) {
     Slot& slot = this->slot(row);
-    const int end = std::min(config.cache_length, slot.cached + std::max(1, slot.planned));
+    const int end = std::min(config.cache_length, slot.cached + std::max(2, slot.planned));
     graph.cache().clear(row, slot.cached, end);
     slot.planned = 0;
   }
+}
+
+// Forgets all that a row caches, and the padding that a run may have written behind it.
+void BatchedDecoder::Impl::wipe(int row) noexcept {
+  Slot& slot = this->slot(row);
+  graph.cache().clear(row, 0, std::min(config.cache_length, slot.cached + 2));
+  slot.cached = 0;
 }
 
 StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t token) const noexcept {
@@ -303,8 +313,7 @@ void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
   } else {
     token.token = -1;
     token.stop = StopReason::kNonFinite;
-    graph.cache().clear(row, 0, slot.cached);
-    slot.cached = 0;
+    wipe(row);
     ++counters.failed_sequences;
   }
   slot.running = token.stop == StopReason::kNone;
@@ -363,8 +372,7 @@ void BatchedDecoder::release(SequenceId sequence) noexcept {
     if (sequence == 0 || slot.id != sequence) continue;
     if (slot.prefilling()) {
       // No logits have shown yet that what it cached is finite.
-      impl_->graph.cache().clear(row, 0, slot.cached);
-      slot.cached = 0;
+      impl_->wipe(row);
     }
     slot.id = 0;
     slot.running = false;

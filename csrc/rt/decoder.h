@@ -53,8 +53,10 @@ struct TokenOut {
 };
 
 // Not thread-safe, except `terminate`: one object a lane. A sequence occupies a slot from `admit`
-// to `release`. Its tokens and logits are those that it would have alone, bit for bit, where the
-// graph is batch-invariant: whatever the other slots do, and whatever is reused.
+// to `release`. Its tokens and logits are those that it would have alone, bit for bit, whatever the
+// other slots do and whatever is reused, where the graph is batch-invariant: rows of a batch do not
+// depend on each other, nor chunks of two tokens or more on their cut. (One-token chunks may round
+// otherwise: they are used for answers only, and answers are never reused as a prompt.)
 class BatchedDecoder {
  public:
   // Throws Error(kBadPack) where the graph does not fit the contract or the configuration.

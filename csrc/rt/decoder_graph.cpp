@@ -8,6 +8,8 @@
 namespace irt::rt {
 namespace {
 
+constexpr int kMinChunk = 2;  // see begin_prefill
+
 [[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
 
 [[nodiscard]] std::string name_of(const char* stem, int layer) {
@@ -55,7 +57,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
       session_(path, options),
       cache_({config.layers, config.slots, config.kv_heads, config.cache_length, config.head_dim}),
       decode_(config, 1),
-      prefill_(config, std::min(config.prefill_chunk, config.cache_length)),
+      prefill_(config, std::max(kMinChunk, std::min(config.prefill_chunk, config.cache_length))),
       token_positions_(size(config.slots)),
       logits_(size(config.slots) * size(config.vocab)) {
   check(path);
@@ -160,23 +162,29 @@ Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
   }
   first_ = first;
   rows_ = rows;
-  chunk_ = chunk;
+  tokens_ = chunk;
+  chunk_ = std::max(kMinChunk, chunk);
   Bound& range = bound(prefill_ranges_, first, rows);
-  bind_inputs(range, prefill_, 0, rows, chunk);
+  bind_inputs(range, prefill_, 0, rows, chunk_);
   return range.run;
 }
 
 void DecoderGraph::set_row(int row, const RowInput& input) noexcept {
   const std::size_t index = size(row - first_);
-  const std::size_t chunk = size(chunk_);
-  const std::size_t stream = size(rows_) * chunk;
-  std::copy_n(input.ids.begin(), chunk, prefill_.ids.begin() + index * chunk);
-  std::int64_t* positions = prefill_.positions.data() + index * chunk;
-  std::copy_n(input.time, chunk, positions);
-  std::copy_n(input.height, chunk, positions + stream);
-  std::copy_n(input.width, chunk, positions + 2 * stream);
+  const auto at = static_cast<std::ptrdiff_t>(index * size(chunk_));
+  const auto stream = static_cast<std::ptrdiff_t>(size(rows_) * size(chunk_));
+  // Padding repeats the last token: what it writes lies behind the row's length.
+  const auto fill = [&](const std::int64_t* from, std::vector<std::int64_t>& to,
+                        std::ptrdiff_t first) {
+    const auto end = std::copy_n(from, tokens_, to.begin() + first);
+    std::fill_n(end, chunk_ - tokens_, from[tokens_ - 1]);
+  };
+  fill(input.ids.data(), prefill_.ids, at);
+  fill(input.time, prefill_.positions, at);
+  fill(input.height, prefill_.positions, at + stream);
+  fill(input.width, prefill_.positions, at + 2 * stream);
   prefill_.past[index] = input.past;
-  prefill_.last[index] = chunk_ - 1;
+  prefill_.last[index] = tokens_ - 1;
 }
 
 void DecoderGraph::set_image(int row, int at, const VisionFeatures& features, int from,

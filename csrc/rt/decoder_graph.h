@@ -37,7 +37,9 @@ class DecoderGraph {
   void set_token(int row, std::int64_t id, std::int64_t position, std::int64_t past) noexcept;
   [[nodiscard]] Run& decode(int first, int rows);
 
-  // A chunk of the prompt: `begin_prefill`, then `set_row` and `set_image` for every row.
+  // A chunk of the prompt: `begin_prefill`, then `set_row` and `set_image` for every row. A chunk
+  // of one token is padded to two: providers have a path of their own for one query, which rounds
+  // otherwise (CPU: M = 1 products), and a prompt must not depend on how it is cut.
   [[nodiscard]] Run& begin_prefill(int first, int rows, int chunk);
   void set_row(int row, const RowInput& input) noexcept;
   // Image tokens `from` .. `from` + `count` - 1 of `features` at index `at` of the row's chunk.
@@ -77,7 +79,8 @@ class DecoderGraph {
   // Of the prefill run that is being staged.
   int first_ = 0;
   int rows_ = 0;
-  int chunk_ = 0;
+  int chunk_ = 0;   // tokens of a row, padding included
+  int tokens_ = 0;  // without
   bool images_staged_ = false;
 };
 

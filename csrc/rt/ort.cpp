@@ -360,6 +360,7 @@ Run::Run(const Session& session) : impl_(std::make_unique<Impl>(runtime("Run"), 
 Run::~Run() = default;
 
 void Run::bind_input(const std::string& name, const Value& value) {
+  require(impl_->session.inputs, name, "input", impl_->session.path);
   if (value.impl_ == nullptr) {
     throw Error(ErrorCode::kInternal, impl_->where() + ": empty value for input " + name);
   }
@@ -368,6 +369,7 @@ void Run::bind_input(const std::string& name, const Value& value) {
 }
 
 void Run::bind_output(const std::string& name, const Value& value) {
+  require(impl_->session.outputs, name, "output", impl_->session.path);
   if (value.impl_ == nullptr) {
     throw Error(ErrorCode::kInternal, impl_->where() + ": empty value for output " + name);
   }
