@@ -365,6 +365,9 @@ void Scheduler::Impl::call_failed(Live& live, const Key& key, bool ahead, Failur
   const Want* want = find_want(live, key);
   if (want == nullptr) {
     recount(live);
+  } else if (want->dropped) {
+    live.trajectory.skip_dropped(key);
+    touch(live);
   } else if (want->certain && !ahead) {
     end(live, Outcome::kFailed, std::move(failure));
   } else {

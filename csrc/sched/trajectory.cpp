@@ -128,6 +128,11 @@ std::optional<Failure> Trajectory::add(const Key& call, CallKind kind, CallResul
   return std::nullopt;
 }
 
+void Trajectory::skip_dropped(const Key& call) {
+  forget(call);
+  results_.emplace_back(call, Verdict{});
+}
+
 CallResult* Trajectory::find(const Key& key) noexcept {
   for (auto& [known, result] : results_) {
     if (known == key) return &result;
@@ -386,6 +391,7 @@ bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   look.need(look.at.image);
   look.want(std::move(call));
   const bool counted = counts(attempt);
+  look.out.wants.back().dropped = !counted;
   const bool sure = partial != nullptr && partial->accepted && counted;
   if (matters(attempt) && partial != nullptr && !partial->accepted) return false;
   if (look.commit) {

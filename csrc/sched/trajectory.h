@@ -36,6 +36,7 @@ struct Want {
   int beyond = 0;            // unverified verdicts that it lies beyond
   bool after_retry = false;  // one of them judges an attempt > 1
   double probability = 1.0;  // that it will be asked for
+  bool dropped = false;      // a judgement that is waited for, and its verdict is dropped (S4 off)
 };
 
 struct StepHint {
@@ -73,6 +74,9 @@ class Trajectory {
   [[nodiscard]] std::optional<Failure> add(StepClosed&& partial);
   [[nodiscard]] std::optional<Failure> add(const VerdictKnown& partial);
   [[nodiscard]] std::optional<Failure> add(const Key& call, CallKind kind, CallResult&& result);
+
+  // A dropped judgement has failed: no loss, and no other arm would have run it.
+  void skip_dropped(const Key& call);
 
   // Reads on from the cursor. `limit`: how many unverified verdicts to read beyond.
   void read(const AcceptOdds& odds, int limit, Reading& out);
