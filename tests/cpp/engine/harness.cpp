@@ -1,0 +1,160 @@
+#include "engine/harness.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "engine/reference.h"
+
+namespace irt::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// The grammar of notices: steps of the plan in order; attempts of a step only after the steps
+// before it; a verdict after its attempt; the end last.
+class Order {
+ public:
+  std::string check(const Notice& notice) {
+    if (const auto* plan = std::get_if<PlanStepReady>(&notice)) {
+      return expect(plan->index == planned_++, "plan step");
+    }
+    if (const auto* made = std::get_if<AttemptReady>(&notice)) {
+      const bool fits = made->step == committed_ && made->step < planned_ &&
+                        made->attempt.number == attempts_ + 1 && !made->attempt.verdict;
+      ++attempts_;
+      return expect(fits, "attempt");
+    }
+    if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
+      const bool fits = judged->step == committed_ && judged->attempt == attempts_ &&
+                        judged->attempt == verdicts_ + 1 && judged->verdict.readable;
+      ++verdicts_;
+      return expect(fits, "verdict");
+    }
+    if (const auto* step = std::get_if<StepCommitted>(&notice)) {
+      const bool fits =
+          step->step == committed_ && static_cast<int>(step->result.attempts.size()) == attempts_;
+      ++committed_;
+      attempts_ = 0;
+      verdicts_ = 0;
+      return expect(fits, "commit");
+    }
+    return {};
+  }
+
+ private:
+  static std::string expect(bool fits, const char* what) {
+    return fits ? "" : std::string("out of order: ") + what;
+  }
+  int planned_ = 0;
+  int committed_ = 0;
+  int attempts_ = 0;
+  int verdicts_ = 0;
+};
+
+}  // namespace
+
+int runs(int usual) {
+  const char* factor = std::getenv("IRT_RUNS");
+  return factor ? usual * std::max(1, std::atoi(factor)) : usual;
+}
+
+Seen read_all(Driver& driver, RequestId request, std::chrono::milliseconds patience) {
+  Seen seen;
+  Order order;
+  const auto until = Clock::now() + patience;
+  while (Clock::now() < until) {
+    auto notice = driver.next_event(request, std::chrono::milliseconds(50));
+    if (!notice) continue;
+    if (seen.disorder.empty()) seen.disorder = order.check(*notice);
+    if (const auto* step = std::get_if<StepCommitted>(&*notice)) {
+      seen.steps.push_back(canonical(step->result));
+    } else if (auto* ended = std::get_if<RequestEnded>(&*notice)) {
+      seen.outcome = ended->outcome;
+      seen.failure = std::move(ended->failure);
+      seen.truncated = ended->plan_truncated;
+      return seen;
+    }
+  }
+  seen.disorder = "the request did not end in time";
+  return seen;
+}
+
+bool settles(Driver& driver, std::chrono::milliseconds patience) {
+  const auto until = Clock::now() + patience;
+  while (driver.counters().running > 0) {
+    if (Clock::now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+ScriptedConfig quick_config() {
+  ScriptedConfig config;
+  config.script.image_size = 4;
+  config.times.planner_ms = 0.6;
+  config.times.first_step_ms = 0.2;
+  config.times.generator_ms = 0.4;
+  config.times.critic_ms = 0.4;
+  config.times.verdict_ms = 0.2;
+  return config;
+}
+
+ScriptedConfig random_config(Random& random) {
+  ScriptedConfig config;
+  Script& script = config.script;
+  script.seed = random.seed();
+  script.min_steps = random.between(1, 2);
+  script.max_steps = random.between(2, 5);
+  script.text_only = random.chance(0.3) ? 0.2 : 0.0;
+  script.unreadable_plan = random.chance(0.3) ? 0.3 : 0.0;
+  script.unreadable_verdict = random.chance(0.3) ? 0.3 : 0.0;
+  script.unreadable_refined = random.chance(0.3) ? 0.5 : 0.0;
+  script.accept = random.uniform(0.2, 1.0);
+  if (random.chance(0.3)) script.accept_by_refinement = {0.3, 0.9, 0.5};
+  script.image_size = random.between(3, 6);
+  ScriptedTimes& times = config.times;
+  times.planner_ms = random.uniform(0.0, 3.0);
+  times.first_step_ms = times.planner_ms * random.uniform(0.0, 1.0);
+  times.generator_ms = random.uniform(0.0, 2.0);
+  times.denoise_steps = random.between(1, 4);
+  times.critic_ms = random.uniform(0.0, 2.0);
+  times.verdict_ms = times.critic_ms * random.uniform(0.0, 1.0);
+  times.jitter = random.uniform(0.0, 0.9);
+  times.slowdown = random.uniform(1.0, 2.0);
+  config.planner_slots = random.between(1, 3);
+  config.generator_slots = random.between(1, 3);
+  config.critic_slots = random.between(1, 3);
+  config.shared = random.chance(0.5);
+  return config;
+}
+
+RequestSpec random_spec(Random& random) {
+  RequestSpec spec;
+  spec.text = "request " + std::to_string(random.between(0, 9999));
+  spec.seed = random.seed();
+  spec.seed_rule = random.chance(0.2) ? SeedRule::kReference : SeedRule::kCounter;
+  spec.t_max = random.between(1, 4);
+  spec.max_steps = random.chance(0.2) ? random.between(1, 3) : 25;
+  spec.keep = random.chance(0.3) ? Keep::kBest : Keep::kLast;
+  spec.judge_last = random.chance(0.3);
+  spec.speculation.mode = static_cast<SpeculationMode>(random.between(0, 2));
+  spec.speculation.depth = random.between(1, 3);
+  for (bool* device :
+       {&spec.devices.stream_plan, &spec.devices.early_verdict, &spec.devices.skip_last_judge,
+        &spec.devices.encode_text_ahead, &spec.devices.cache_vision}) {
+    *device = random.chance(0.7);
+  }
+  return spec;
+}
+
+rt::PixelBuffer random_image(Random& random) {
+  rt::PixelBuffer image;
+  image.width = random.between(2, 5);
+  image.height = random.between(2, 5);
+  for (std::size_t i = 0; i < image.view().bytes(); ++i) {
+    image.data.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  }
+  return image;
+}
+
+}  // namespace irt::test

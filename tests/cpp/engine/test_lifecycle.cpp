@@ -1,0 +1,330 @@
+// Laws 2 and 3 at the driver's face: everything ends once, everything has a limit.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <thread>
+
+#include "engine/harness.h"
+
+using namespace irt;
+using namespace irt::test;
+using std::chrono::milliseconds;
+
+namespace {
+
+RequestSpec spec_of(const std::string& text) {
+  RequestSpec spec;
+  spec.text = text;
+  return spec;
+}
+
+ErrorCode code_of(const auto& act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).starts_with("["));
+    return error.code();
+  }
+  FAIL("no error was thrown");
+  return ErrorCode::kInternal;
+}
+
+// Lanes that need seconds, so that a request is surely under way.
+ScriptedConfig slow_config() {
+  ScriptedConfig config = quick_config();
+  config.times.planner_ms = 20'000;
+  config.times.first_step_ms = 1;
+  config.times.generator_ms = 20'000;
+  config.times.denoise_steps = 2'000;
+  config.times.critic_ms = 20'000;
+  return config;
+}
+
+double ms_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+}  // namespace
+
+TEST_CASE("a reader that does not read stops admission, not memory") {
+  DriverConfig config;
+  config.scheduler.max_live = 1;
+  config.scheduler.max_queued = 1;
+  Driver driver(config);
+  add_scripted_lanes(driver, quick_config());
+  const RequestId first = driver.submit(spec_of("one"));
+  const RequestId second = driver.submit(spec_of("two"));
+  while (driver.counters().scheduler.requests_ended[0] < 1) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  // The first one has ended, but nobody has read it.
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("three"))); }) ==
+        ErrorCode::kOverloaded);
+  CHECK(driver.live() == 2);
+  CHECK(read_all(driver, first).outcome == Outcome::kFinished);
+  const RequestId third = driver.submit(spec_of("three"));
+  CHECK(read_all(driver, second).outcome == Outcome::kFinished);
+  CHECK(read_all(driver, third).outcome == Outcome::kFinished);
+  CHECK(driver.live() == 0);
+}
+
+TEST_CASE("requests that nobody forgets are limited") {
+  DriverConfig config;
+  config.max_unforgotten = 2;
+  Driver driver(config);
+  add_scripted_lanes(driver, quick_config());
+  std::vector<RequestId> ended;
+  for (int i = 0; i < 2; ++i) {
+    ended.push_back(driver.submit(spec_of("again")));
+    read_all(driver, ended.back());
+  }
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("again"))); }) ==
+        ErrorCode::kOverloaded);
+  driver.forget(ended.front());
+  const RequestId next = driver.submit(spec_of("again"));
+  CHECK(read_all(driver, next).outcome == Outcome::kFinished);
+}
+
+TEST_CASE("a full image store refuses requests and fails calls, with the reason") {
+  DriverConfig config;
+  config.image_bytes = 4 * 4 * 3 * 4;  // four images
+  Driver driver(config);
+  add_scripted_lanes(driver, quick_config());
+  RequestSpec spec = spec_of("many pictures");
+  spec.t_max = 1;
+  std::vector<RequestId> made;
+  made.push_back(driver.submit(spec));
+  CHECK(read_all(driver, made.back()).outcome == Outcome::kFinished);  // three images stay
+  made.push_back(driver.submit(spec));
+  const Seen seen = read_all(driver, made.back());
+  CHECK(seen.outcome == Outcome::kFailed);
+  REQUIRE(seen.failure);
+  CHECK(seen.failure->code == ErrorCode::kLimitExceeded);
+  CHECK(seen.failure->message.find("image_bytes") != std::string::npos);
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kOverloaded);
+  for (const RequestId request : made) driver.forget(request);
+  CHECK(settles(driver));
+  CHECK(driver.counters().images == 0);
+  CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
+}
+
+TEST_CASE("a thousand cancelled requests leave nothing behind") {
+  DriverConfig config;
+  Driver driver(config);
+  ScriptedConfig lanes = quick_config();
+  lanes.times.jitter = 0.5;
+  lanes.generator_slots = 3;
+  add_scripted_lanes(driver, lanes);
+  Random random(1);
+  for (int i = 0; i < runs(1000); ++i) {
+    RequestSpec spec = random_spec(random);
+    const RequestId request = driver.submit(spec);
+    std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 600)));
+    driver.cancel(request);
+    if (random.chance(0.5)) {
+      const Seen seen = read_all(driver, request);
+      CHECK(seen.disorder == "");
+    }
+    driver.forget(request);
+  }
+  CHECK(settles(driver));
+  const DriverCounters left = driver.counters();
+  CHECK(left.live == 0);
+  CHECK(left.records == 0);
+  CHECK(left.images == 0);
+  CHECK(left.image_bytes == 0);
+  CHECK(left.stray_reports == 0);
+  CHECK(left.scheduler.requests_ended[static_cast<std::size_t>(Outcome::kCancelled)] > 100);
+}
+
+TEST_CASE("draining refuses what is new and finishes what is under way") {
+  Driver driver({});
+  add_scripted_lanes(driver, quick_config());
+  const RequestId request = driver.submit(spec_of("the last one"));
+  driver.set_draining(true);
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("too late"))); }) ==
+        ErrorCode::kOverloaded);
+  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
+  driver.set_draining(false);
+  CHECK(read_all(driver, driver.submit(spec_of("again"))).outcome == Outcome::kFinished);
+}
+
+TEST_CASE("closing a busy engine ends every request at once and keeps what readers hold") {
+  Driver driver({});
+  ScriptedConfig lanes = slow_config();
+  lanes.times.generator_ms = 1;
+  add_scripted_lanes(driver, lanes);
+  std::vector<RequestId> requests;
+  for (int i = 0; i < 12; ++i) requests.push_back(driver.submit(spec_of("long")));
+  ImageRef kept;
+  while (!kept) {
+    const auto notice = driver.next_event(requests.front(), milliseconds(50));
+    if (!notice) continue;
+    if (const auto* made = std::get_if<AttemptReady>(&*notice)) {
+      kept = driver.images().get(made->attempt.image.key);
+      CHECK(kept);
+    }
+  }
+  std::vector<Seen> seen(requests.size());
+  std::vector<std::jthread> readers;
+  for (std::size_t i = 1; i < requests.size(); ++i) {
+    readers.emplace_back([&, i] { seen[i] = read_all(driver, requests[i]); });
+  }
+  std::this_thread::sleep_for(milliseconds(20));
+  const auto begin = std::chrono::steady_clock::now();
+  driver.close();
+  CHECK(ms_since(begin) < 5'000);
+  readers.clear();
+  for (std::size_t i = 1; i < requests.size(); ++i) {
+    CHECK(seen[i].disorder != "the request did not end in time");
+    CHECK(seen[i].outcome == Outcome::kCancelled);
+  }
+  for (auto notice = driver.next_event(requests.front(), milliseconds(0)); notice;) {
+    const bool last = std::holds_alternative<RequestEnded>(*notice);
+    if (last) break;
+    notice = driver.next_event(requests.front(), milliseconds(0));
+    REQUIRE(notice);
+  }
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("after"))); }) ==
+        ErrorCode::kCancelled);
+  for (const RequestId request : requests) driver.forget(request);
+  CHECK(driver.counters().images == 0);
+  CHECK(kept->pixels.data.size() == kept->pixels.view().bytes());
+  driver.close();  // again: no effect
+}
+
+TEST_CASE("a cancel ends the request at once and its calls at their next cancel point") {
+  Driver driver({});
+  add_scripted_lanes(driver, slow_config());
+  const RequestId request = driver.submit(spec_of("long"));
+  while (driver.counters().running < 2) std::this_thread::sleep_for(milliseconds(1));
+  const auto begin = std::chrono::steady_clock::now();
+  driver.cancel(request);
+  CHECK(read_all(driver, request).outcome == Outcome::kCancelled);
+  CHECK(settles(driver));
+  CHECK(ms_since(begin) < 5'000);
+  driver.cancel(request);
+  driver.cancel(12345);  // unknown: no effect
+}
+
+TEST_CASE("forgetting a running request cancels it") {
+  Driver driver({});
+  add_scripted_lanes(driver, slow_config());
+  const RequestId request = driver.submit(spec_of("long"));
+  while (driver.counters().running < 2) std::this_thread::sleep_for(milliseconds(1));
+  std::jthread waiting([&] {
+    // Returns early, or finds the request gone.
+    try {
+      for (int i = 0; i < 100; ++i) {
+        static_cast<void>(driver.next_event(request, milliseconds(100)));
+      }
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::kBadRequest);
+    }
+  });
+  driver.forget(request);
+  waiting.join();
+  CHECK(settles(driver));
+  CHECK(driver.live() == 0);
+  CHECK(driver.counters().records == 0);
+  CHECK(driver.counters().images == 0);
+}
+
+TEST_CASE("deadlines and missing lanes are noticed by the clock alone") {
+  DriverConfig config;
+  config.scheduler.lane_grace = 30'000;
+  Driver driver(config);
+  RequestSpec spec = spec_of("nobody is there");
+  spec.deadline = driver.now() + 10'000;
+  const RequestId late = driver.submit(spec);
+  spec.deadline = kNever;
+  const RequestId alone = driver.submit(spec);
+  CHECK(read_all(driver, late).outcome == Outcome::kDeadline);
+  const Seen seen = read_all(driver, alone);
+  CHECK(seen.outcome == Outcome::kFailed);
+  CHECK(seen.failure->code == ErrorCode::kBackendFailed);
+}
+
+TEST_CASE("the faces of misuse") {
+  Driver driver({});
+  const ScriptedIds ids = add_scripted_lanes(driver, quick_config());
+  CHECK(code_of([&] { static_cast<void>(driver.next_event(99, milliseconds(0))); }) ==
+        ErrorCode::kBadRequest);
+  CHECK(code_of([&] { static_cast<void>(driver.trace(99)); }) == ErrorCode::kBadRequest);
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of(""))); }) == ErrorCode::kBadRequest);
+  RequestSpec spec = spec_of("with a picture that is not there");
+  spec.mode = PlanMode::kGuidance;
+  spec.images = {Key{1, 2}};
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kBadRequest);
+  CHECK(code_of([&] { driver.release_image(Key{1, 2}); }) == ErrorCode::kBadRequest);
+  const LaneInfo taken{ids.critic, Role::kCritic, 1, "", "twice"};
+  CHECK(code_of([&] {
+          driver.add_lane(std::make_unique<ScriptedLane>(taken, quick_config(), nullptr, driver,
+                                                         driver.images()));
+        }) == ErrorCode::kInternal);
+  const LaneInfo empty{driver.next_lane_id(), Role::kCritic, 0, "", "no slots"};
+  CHECK(code_of([&] {
+          driver.add_lane(std::make_unique<ScriptedLane>(empty, quick_config(), nullptr, driver,
+                                                         driver.images()));
+        }) == ErrorCode::kInternal);
+  const RequestId request = driver.submit(spec_of("fine"));
+  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
+  CHECK(code_of([&] { static_cast<void>(driver.next_event(request, milliseconds(0))); }) ==
+        ErrorCode::kBadRequest);
+  driver.forget(request);
+  CHECK(driver.counters().images == 0);
+}
+
+namespace {
+
+// Breaks the contract in the way that it is told.
+class BadLane final : public Lane {
+ public:
+  enum class How { kThrows, kReportsTwice, kNoImage };
+  BadLane(LaneInfo lane, LaneEvents& events, How how)
+      : info_(std::move(lane)), events_(events), how_(how) {}
+  const LaneInfo& info() const noexcept override { return info_; }
+  void start(const Call& call, bool /*speculative*/) override {
+    if (how_ == How::kThrows) throw std::runtime_error("out of luck");
+    if (how_ == How::kNoImage) return events_.done(call.key, Image{call.key, 1});
+    events_.failed(call.key, {ErrorCode::kBackendFailed, "first"});
+    events_.failed(call.key, {ErrorCode::kBackendFailed, "second"});
+    events_.done(call.key, Image{call.key, 1});
+  }
+  void cancel(const Key& /*call*/) override {}
+
+ private:
+  LaneInfo info_;
+  LaneEvents& events_;
+  How how_;
+};
+
+}  // namespace
+
+TEST_CASE("a lane that breaks its contract fails the request and nothing else") {
+  using How = BadLane::How;
+  for (const auto& [how, text] : {std::pair{How::kThrows, "out of luck"},
+                                  {How::kReportsTwice, "first"},
+                                  {How::kNoImage, "not stored"}}) {
+    Driver driver({});
+    ScriptedConfig config = quick_config();
+    const auto add = [&](Role role, const char* name) {
+      driver.add_lane(
+          std::make_unique<ScriptedLane>(LaneInfo{driver.next_lane_id(), role, 2, name, name},
+                                         config, nullptr, driver, driver.images()));
+    };
+    add(Role::kPlanner, "planner");
+    add(Role::kCritic, "critic");
+    driver.add_lane(std::make_unique<BadLane>(
+        LaneInfo{driver.next_lane_id(), Role::kGenerator, 1, "bad", "bad"}, driver, how));
+    const RequestId request = driver.submit(spec_of("bad luck"));
+    const Seen seen = read_all(driver, request);
+    CHECK(seen.outcome == Outcome::kFailed);
+    REQUIRE(seen.failure);
+    CHECK(seen.failure->code == ErrorCode::kBackendFailed);
+    CHECK(seen.failure->message.find(text) != std::string::npos);
+    CHECK(settles(driver));
+    CHECK((driver.counters().stray_reports > 0) == (how == How::kReportsTwice));
+  }
+}
