@@ -95,8 +95,10 @@ class ScriptedRoles(_Roles):
         steps, truncated = self._roles.plan(request.marked_text, mode, max_steps, seed)
         return [_plan_step(step) for step in steps], truncated
 
-    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:  # noqa: ARG002
-        return self._roles.generate(prompt, 0 if source is None else self.hash_of(source), seed)
+    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+        before = 0 if source is None else self.hash_of(source)
+        size = options.width, options.height
+        return self._roles.generate(prompt, before, seed, *size, options.denoising_steps)
 
     def judge(
         self, before: Pixels | None, after: Pixels, original: str, used: str, seed: int, retry: int

@@ -28,8 +28,16 @@ class Script:
     generator_cap: int = 1
     critic_cap: int = 4
     shared: bool = False  # all lanes on one device
+    jitter: float = 0.0  # of every latency, relative
+    slowdown: float = 1.0  # of lanes on one device that are busy together
+    min_steps: int = 3
+    max_steps: int = 3
     accept_prob: float = 0.6
-    steps: int = 3
+    text_only_prob: float = 0.0
+    unreadable_plan_prob: float = 0.0
+    unreadable_verdict_prob: float = 0.0
+    unreadable_refined_prob: float = 0.0
+    failing_prob: float = 0.0
     seed: int = 0
 
     def core(self) -> _core.ScriptedConfig:

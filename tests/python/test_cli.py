@@ -156,7 +156,7 @@ SLOW = """
 import sys
 from interleave_rt import cli, engine
 from interleave_rt.backends.scripted import Script, ScriptedBackend
-script = Script(generator_ms=150, critic_ms=150, steps=8)
+script = Script(generator_ms=150, critic_ms=150, min_steps=8, max_steps=8)
 engine.Engine.load = lambda *a, **k: engine.Engine(ScriptedBackend(script))
 sys.exit(cli.main(["run", "x", "--speculation", "off"]))
 """

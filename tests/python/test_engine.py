@@ -34,10 +34,10 @@ from interleave_rt.types import (
     VerdictEvent,
 )
 
-QUICK = Script(
-    planner_ms=4, first_step_ms=1, generator_ms=3, critic_ms=3, verdict_ms=1, steps=3, accept_prob=0.5
+QUICK = Script(planner_ms=4, first_step_ms=1, generator_ms=3, critic_ms=3, verdict_ms=1, accept_prob=0.5)
+SLOW = Script(
+    planner_ms=2, first_step_ms=1, generator_ms=60, critic_ms=60, min_steps=6, max_steps=6, accept_prob=1.0
 )
-SLOW = Script(planner_ms=2, first_step_ms=1, generator_ms=60, critic_ms=60, steps=6, accept_prob=1.0)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_cancelling_keeps_a_prefix(slow):
         handle.result(10)
     partial = caught.value.partial
     assert partial.outcome == "cancelled"
-    assert 2 <= len(partial.steps) < SLOW.steps
+    assert 2 <= len(partial.steps) < SLOW.max_steps
     full = run_reference(Request("x"), Options(seed=1), ScriptedRoles(SLOW))
     assert partial.canonical()["steps"] == full["steps"][: len(partial.steps)]
     handle.cancel()  # after the end: no effect
@@ -202,7 +202,7 @@ def test_a_deadline_ends_the_request_with_what_it_has(slow):
         slow.run("x", deadline_s=0.2, speculation="off")
     partial = caught.value.partial
     assert partial.outcome == "deadline"
-    assert 1 <= len(partial.steps) < SLOW.steps
+    assert 1 <= len(partial.steps) < SLOW.max_steps
     assert 0.15 < partial.timings.total_s < 1.0
 
 
@@ -287,7 +287,7 @@ def test_close_ends_what_waits_and_pictures_stay(engine):
 
 
 def test_a_failing_role_is_a_backend_error_with_what_was_committed():
-    with Engine(ScriptedBackend(Script(generator_ms=1, critic_ms=1, failing=1.0))) as engine:
+    with Engine(ScriptedBackend(Script(generator_ms=1, critic_ms=1, failing_prob=1.0))) as engine:
         with pytest.raises(BackendFailedError) as caught:
             engine.run("x")
         assert caught.value.partial.steps == ()
