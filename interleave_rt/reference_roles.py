@@ -89,7 +89,11 @@ class ScriptedRoles(_Roles):
         self._roles = _core.ScriptedRoles(script.core())
 
     def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
+        self,
+        request: Request,
+        max_steps: int,
+        seed: int,
+        retry: int,  # noqa: ARG002
     ) -> tuple[Sequence[PlanStep], bool]:
         mode = getattr(_core.PlanMode, request.mode)
         steps, truncated = self._roles.plan(request.marked_text, mode, max_steps, seed)
@@ -101,7 +105,13 @@ class ScriptedRoles(_Roles):
         return self._roles.generate(prompt, before, seed, *size, options.denoising_steps)
 
     def judge(
-        self, before: Pixels | None, after: Pixels, original: str, used: str, seed: int, retry: int
+        self,
+        before: Pixels | None,
+        after: Pixels,
+        original: str,
+        used: str,
+        seed: int,
+        retry: int,  # noqa: ARG002
     ) -> Verdict | None:
         before_hash = 0 if before is None else self.hash_of(before)
         verdict = self._roles.judge(original, used, before_hash, self.hash_of(after), seed)

@@ -19,7 +19,9 @@ COMMAND = [sys.executable, "-m", "interleave_rt"]
 
 
 def run(*arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 @pytest.fixture
@@ -153,7 +155,8 @@ def test_a_deadline_keeps_what_was_committed(tmp_path):
 
 
 SLOW = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have switched it off
 from interleave_rt import cli, engine
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 script = Script(generator_ms=150, critic_ms=150, min_steps=8, max_steps=8)
@@ -165,7 +168,6 @@ sys.exit(cli.main(["run", "x", "--speculation", "off"]))
 def test_ctrl_c_saves_what_was_committed(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     for line in process.stdout:
         if line.startswith("step "):
