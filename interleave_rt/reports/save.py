@@ -14,6 +14,7 @@ from interleave_rt.types import Result
 
 from .document import FORMAT, attempt_file, result_document, step_file
 from .page import render_page
+from .story import render_story
 
 __all__ = ["check_folder", "save_result"]
 
@@ -33,7 +34,7 @@ def check_folder(folder: str | PathLike[str]) -> Path:
 
 
 def save_result(result: Result, folder: str | PathLike[str]) -> Path:
-    """Writes step-N.png, attempts/ (images that were not kept), result.json and report.html."""
+    """Writes step-N.png, attempts/ (images that were not kept), story.svg, report.html and result.json."""
     path = check_folder(folder)
     _clear_previous(path)
     for step in result.steps:
@@ -44,6 +45,7 @@ def save_result(result: Result, folder: str | PathLike[str]) -> Path:
                 (path / "attempts").mkdir(exist_ok=True)
                 save_png(attempt.pixels, path / attempt_file(step.step_number, attempt.number))
     (path / "report.html").write_text(render_page(result), encoding="utf-8")
+    (path / "story.svg").write_text(render_story(result), encoding="utf-8")
     # The list of files comes last: a folder with it is complete.
     document = json.dumps(result_document(result), ensure_ascii=False, indent=2)
     scratch = path / "result.json.tmp"

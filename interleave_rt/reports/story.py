@@ -1,0 +1,95 @@
+"""The sequence as one picture: an SVG that shows every step with its text, and the tries that were refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from html import escape
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from interleave_rt.types import Result, Step
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["render_story"]
+
+_SIDE = 168  # of a step's picture, in SVG units
+_GAP = 24
+_SMALL = 48  # of a refused try
+_LINE = 16
+_MAX_REFUSED = 3  # shown; a step may have up to nine
+
+
+def render_story(result: Result) -> str:
+    """The SVG as text; it embeds the pictures and loads nothing. Steps without a picture are text cards."""
+    steps = result.steps
+    width = _GAP + max(1, len(steps)) * (_SIDE + _GAP)
+    texts = [textwrap.wrap(step.text or step.plan.step_name, 26)[:4] for step in steps]
+    has_refused = any(_refused(step) for step in steps)
+    lines = max((len(text) for text in texts), default=0)
+    top = 44
+    height = top + _SIDE + 26 + lines * _LINE + (_SMALL + 40 if has_refused else 8)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        ' font-family="system-ui, sans-serif">',
+        "<style>image{image-rendering:pixelated}</style>",
+        f'<rect width="{width}" height="{height}" rx="10" fill="#fafafa"/>',
+        f'<text x="{_GAP}" y="28" font-size="15" font-weight="600" fill="#222">{escape(_title(result.request))}</text>',
+    ]
+    for index, (step, text) in enumerate(zip(steps, texts, strict=True)):
+        x = _GAP + index * (_SIDE + _GAP)
+        parts += _card(step, text, x, top)
+        if has_refused:
+            parts += _tries(step, x, top + _SIDE + 26 + lines * _LINE)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _card(step: Step, text: list[str], x: int, y: int) -> list[str]:
+    parts = []
+    if step.pixels is not None:
+        parts.append(_image(step.pixels, x, y, _SIDE))
+    edge = "#c0392b" if step.accepted is False else "#d0d0d0"
+    parts.append(
+        f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" rx="4" fill="none" stroke="{edge}" stroke-width="1.5"/>'
+    )
+    for i, line in enumerate(text):
+        lead = f"{step.step_number}. " if i == 0 else ""
+        parts.append(
+            f'<text x="{x}" y="{y + _SIDE + 20 + i * _LINE}" font-size="12.5" fill="#333">{escape(lead + line)}</text>'
+        )
+    return parts
+
+
+def _tries(step: Step, x: int, y: int) -> list[str]:
+    refused = _refused(step)
+    if not refused:
+        return []
+    parts = [f'<text x="{x}" y="{y + 8}" font-size="11" fill="#c0392b">refused by the critic:</text>']
+    for i, pixels in enumerate(refused[:_MAX_REFUSED]):
+        left = x + i * (_SMALL + 8)
+        parts.append(_image(pixels, left, y + 16, _SMALL))
+        parts.append(
+            f'<rect x="{left}" y="{y + 16}" width="{_SMALL}" height="{_SMALL}" rx="3" fill="none" stroke="#c0392b"/>'
+        )
+    return parts
+
+
+def _refused(step: Step) -> list[Pixels]:
+    return [a.pixels for a in step.attempts if a.pixels is not None and a.pixels is not step.pixels]
+
+
+def _title(request: str) -> str:
+    return textwrap.shorten(request, 70, placeholder="…")
+
+
+def _image(pixels: Pixels, x: int, y: int, side: int) -> str:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((384, 384))
+    picture.save(buffer, format="PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<image x="{x}" y="{y}" width="{side}" height="{side}" href="data:image/png;base64,{data}"/>'
