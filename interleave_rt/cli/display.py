@@ -60,7 +60,7 @@ class PlainDisplay(Display):
 
     def close(self, result: Result, out: Path) -> None:
         print(summary(result))
-        print(f"saved in {out}: report.html, result.json")
+        print(f"saved in {out}: story.svg, report.html, result.json")
 
 
 @dataclass(slots=True)

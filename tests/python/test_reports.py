@@ -11,6 +11,7 @@ from interleave_rt import BadRequestError, Options
 from interleave_rt.images import load_image
 from interleave_rt.reports import check_folder, chrome_trace, save_result, save_trace
 from interleave_rt.reports.page import render_page
+from interleave_rt.reports.story import render_story
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
 from interleave_rt.types import Attempt, PlanStep, Result, Span, Speculation, Step, Timings, Verdict
 
@@ -165,7 +166,14 @@ def test_the_axis_has_a_few_round_marks(end_ms):
 def test_files_of_a_result(result, tmp_path):
     folder = save_result(result, tmp_path / "a" / "b")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    assert names == ["attempts/step-1-1.png", "report.html", "result.json", "step-1.png", "step-3.png"]
+    assert names == [
+        "attempts/step-1-1.png",
+        "report.html",
+        "result.json",
+        "step-1.png",
+        "step-3.png",
+        "story.svg",
+    ]
     assert np.array_equal(load_image(folder / "step-1.png"), picture(200))
     text = (folder / "result.json").read_text()
     document = json.loads(text)
@@ -184,13 +192,28 @@ def test_a_second_result_in_the_folder_leaves_nothing_of_the_first(result, tmp_p
     result.save(tmp_path)
     Result("q", Options(), (), "finished").save(tmp_path)
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert left == ["mine.png", "report.html", "result.json"]
+    assert left == ["mine.png", "report.html", "result.json", "story.svg"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRequestError, match="file cannot be written"):
         check_folder(tmp_path / "file")
+
+
+def test_the_story_is_one_picture_that_loads_nothing(result):
+    from xml.etree import ElementTree as ET
+
+    text = render_story(result)
+    root = ET.fromstring(text)
+    space = "{http://www.w3.org/2000/svg}"
+    assert {element.tag for element in root.iter()} <= {
+        space + n for n in ("svg", "style", "rect", "text", "image")
+    }
+    links = [element.get("href") for element in root.iter(space + "image")]
+    assert len(links) == 3  # two final images and a refused try
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    ET.fromstring(render_story(Result("q", Options(), (), "failed")))
 
 
 def test_the_trace_opens_in_perfetto(result, tmp_path):
