@@ -1,7 +1,7 @@
 // Dialects, escapes, encodings, frames and limits: what both scanners share.
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <string>
 #include <string_view>
 
@@ -164,14 +164,14 @@ TEST_CASE("reading is linear: an answer of a megabyte fed byte by byte takes und
     text += "{'step_number': " + std::to_string(++number) + ", 'prompt': '" + unicode +
             "\\u00e9\\ud83d" + std::string(2000, 'p') + "', 'x': [[[[{'y': [1, 2.5, None]}]]]]},";
   }
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of the processor: the machine may be busy
   PlanScanner scanner(1000, 1);
   for (const char byte : text) scanner.feed({&byte, 1});
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  const double took = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   CHECK(scanner.violation() == "");
   CHECK(scanner.closed().size() == static_cast<std::size_t>(number));
-  MESSAGE("1 MB in " << took.count() << " s");
-  CHECK(took.count() < kMaxSeconds);
+  MESSAGE("1 MB in " << took << " s");
+  CHECK(took < kMaxSeconds);
 }
 
 TEST_CASE("a copy of a scanner goes on by itself") {
