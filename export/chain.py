@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from .shapes import ShapesRecipe
 if TYPE_CHECKING:
     from diffusers import Flux2KleinPipeline
 
-__all__ = ["GeneratorChain", "VlmChain", "flow_sigmas"]
+__all__ = ["GeneratorChain", "VlmChain", "flow_sigmas", "places", "words"]
 
 _REFERENCE_TIME = 10
 
@@ -55,7 +56,7 @@ class VlmChain:
         return RowInput(np.array([token], np.int64), where, np.zeros((1, runner.hidden), np.float32), empty)
 
     def generate(self, prompt: VlmPrompt, tokens: int) -> tuple[list[int], Floats]:
-        """This many greedy tokens and the logits that chose them, [tokens, vocab]."""
+        """So many greedy tokens and the logits that chose them, [tokens, vocab]."""
         row = self.row(prompt)
         runner = DecoderRunner(self._decoder, 1, len(prompt.ids) + tokens)
         logits = runner.step({0: row}, len(prompt.ids))[0]
@@ -87,39 +88,44 @@ class GeneratorChain:
         self.sessions = {name: open_session(directory / f"{name}.onnx") for name in names}
         self.channels = int(self.sessions["vae_decoder"].get_inputs()[0].shape[3])
         self._recipe = recipe
-        probe = self.sessions["vae_decoder"].run(None, {"latents": np.zeros((1, 1, 1, self.channels), np.float32)})
+        probe = self.sessions["vae_decoder"].run(
+            None, {"latents": np.zeros((1, 1, 1, self.channels), np.float32)}
+        )
         self.token_pixels = int(probe[0].shape[2])
 
     def tokens(self, tokenizer: Any, prompt: str) -> tuple[Ints, Ints]:
         """Ids and mask [1, max_sequence_length] of a prompt, as the pipeline makes them."""
         chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
         )
         length = self._recipe.max_sequence_length
         batch = tokenizer(chat, padding="max_length", truncation=True, max_length=length, return_tensors="np")
         return batch.input_ids.astype(np.int64), batch.attention_mask.astype(np.int64)
 
-    def paint(self, ids: Ints, mask: Ints, noise: Floats, source: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+    def paint(
+        self, ids: Ints, mask: Ints, noise: Floats, source: npt.NDArray[np.uint8] | None
+    ) -> npt.NDArray[np.uint8]:
         """A picture uint8 [H, W, 3] from a prompt, noise [1, c, rows, columns] and a source picture."""
         text = self.sessions["text_encoder"].run(None, {"input_ids": ids, "attention_mask": mask})[0]
         _, _, rows, columns = noise.shape
         x = noise.reshape(1, self.channels, rows * columns).transpose(0, 2, 1)
-        places, reference = _places(0, rows, columns), np.zeros((1, 0, self.channels), np.float32)
+        where, reference = places(0, rows, columns), np.zeros((1, 0, self.channels), np.float32)
         if source is not None:
             planar = source.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - np.float32(1)
             latents = self.sessions["vae_encoder"].run(None, {"image": planar})[0]
             reference = latents.reshape(1, -1, self.channels)
-            places = np.concatenate([places, _places(_REFERENCE_TIME, *latents.shape[1:3])])
-        words = np.zeros((text.shape[1], 4), np.int64)
-        words[:, 3] = np.arange(text.shape[1])
+            where = np.concatenate([where, places(_REFERENCE_TIME, *latents.shape[1:3])])
         sigmas = flow_sigmas(self._recipe.inference_steps, rows * columns)
-        for now, then in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, then in itertools.pairwise(sigmas):
             feed = {
                 "hidden_states": np.ascontiguousarray(np.concatenate([x, reference], axis=1)),
                 "encoder_hidden_states": text,
                 "timestep": np.array([now], np.float32),
-                "img_ids": places,
-                "txt_ids": words,
+                "img_ids": where,
+                "txt_ids": words(text.shape[1]),
             }
             x = x + (then - now) * self.sessions["transformer"].run(None, feed)[0][:, : rows * columns]
         latents = np.ascontiguousarray(x.reshape(1, rows, columns, self.channels))
@@ -127,24 +133,26 @@ class GeneratorChain:
         pixels = np.clip(planar / 2 + np.float32(0.5), 0, 1) * 255
         return np.ascontiguousarray(np.round(pixels).astype(np.uint8).transpose(1, 2, 0))
 
-    def sample_inputs(self, pipeline: Flux2KleinPipeline, rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
+    def sample_inputs(
+        self, pipeline: Flux2KleinPipeline, rng: np.random.Generator
+    ) -> dict[str, list[dict[str, Any]]]:
         """Feeds of several sizes for every graph."""
         text_dim = pipeline.transformer.config.joint_attention_dim
         feeds: dict[str, list[dict[str, Any]]] = {name: [] for name in self.sessions}
         for batch, rows, columns, length in ((1, 3, 3, self._recipe.max_sequence_length), (3, 2, 4, 7)):
-            places = np.concatenate([_places(0, rows, columns), _places(_REFERENCE_TIME, rows, columns)])
-            words = np.zeros((length, 4), np.int64)
-            words[:, 3] = np.arange(length)
+            where = np.concatenate([places(0, rows, columns), places(_REFERENCE_TIME, rows, columns)])
             mask = (np.arange(length)[None] < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
             ids = rng.integers(8, 250, (batch, length))
             feeds["text_encoder"].append({"input_ids": ids, "attention_mask": mask})
             feeds["transformer"].append(
                 {
-                    "hidden_states": rng.standard_normal((batch, len(places), self.channels), dtype=np.float32),
+                    "hidden_states": rng.standard_normal(
+                        (batch, len(where), self.channels), dtype=np.float32
+                    ),
                     "encoder_hidden_states": rng.standard_normal((batch, length, text_dim), dtype=np.float32),
                     "timestep": rng.random(batch, dtype=np.float32),
-                    "img_ids": places,
-                    "txt_ids": words,
+                    "img_ids": where,
+                    "txt_ids": words(length),
                 }
             )
             latents = rng.standard_normal((batch, rows, columns, self.channels), dtype=np.float32)
@@ -154,8 +162,16 @@ class GeneratorChain:
         return feeds
 
 
-def _places(time: int, rows: int, columns: int) -> Ints:
+def places(time: int, rows: int, columns: int) -> Ints:
+    """Position ids [rows * columns, 4] of an image's tokens: time, row, column, 0."""
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
-    places = np.zeros((len(grid), 4), np.int64)
-    places[:, 0], places[:, 1:3] = time, grid
-    return places
+    found = np.zeros((len(grid), 4), np.int64)
+    found[:, 0], found[:, 1:3] = time, grid
+    return found
+
+
+def words(count: int) -> Ints:
+    """Position ids [count, 4] of a prompt's tokens: 0, 0, 0, index."""
+    found = np.zeros((count, 4), np.int64)
+    found[:, 3] = np.arange(count)
+    return found

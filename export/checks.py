@@ -78,7 +78,9 @@ class Tally:
 
     def result(self) -> Comparison:
         """What was found."""
-        return Comparison(self._part, self._compared, self._different, self._largest, self._kinds, self._first)
+        return Comparison(
+            self._part, self._compared, self._different, self._largest, self._kinds, self._first
+        )
 
 
 def all_passed(checks: Iterable[Parity | Comparison]) -> bool:

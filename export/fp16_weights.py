@@ -106,8 +106,13 @@ def _nbytes(tensor: onnx.TensorProto) -> int:
 
 def _rename_inputs(model: onnx.ModelProto, rename: dict[str, str]) -> None:
     for node in model.graph.node:
-        if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute):
-            raise ValueError(f"[store_half] {node.name} has a subgraph: sharing weights would miss its inputs")
+        if any(
+            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+            for attribute in node.attribute
+        ):
+            raise ValueError(
+                f"[store_half] {node.name} has a subgraph: sharing weights would miss its inputs"
+            )
         for position, name in enumerate(node.input):
             if name in rename:
                 node.input[position] = rename[name]

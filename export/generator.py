@@ -54,7 +54,12 @@ class _Transformer(nn.Module):
         self.model = model
 
     def forward(
-        self, hidden_states: Tensor, encoder_hidden_states: Tensor, timestep: Tensor, img_ids: Tensor, txt_ids: Tensor
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        timestep: Tensor,
+        img_ids: Tensor,
+        txt_ids: Tensor,
     ) -> Tensor:
         velocity: Tensor = self.model(
             hidden_states=hidden_states,

@@ -57,8 +57,9 @@ class _DecoderProof:
         runner = DecoderRunner(session, 1, length)
         prompt = len(row.ids) - _ANSWER
         logits = [runner.prefill(0, row.part(0, prompt), chunk).copy()]
-        for index in range(prompt, len(row.ids)):
-            logits.append(runner.step({0: row.part(index, index + 1)}, 1)[0].copy())
+        logits += [
+            runner.step({0: row.part(index, index + 1)}, 1)[0].copy() for index in range(prompt, len(row.ids))
+        ]
         return [*logits, *runner.cache_of(0)]
 
     def chunks(self, session: Any, kind: str) -> None:
@@ -119,7 +120,9 @@ def decoder_invariance(
     return proof.tally.result()
 
 
-def batch_invariance(path: Path, feeds: Sequence[dict[str, Any]], *, slots: int, shared: Sequence[str] = ()) -> Comparison:
+def batch_invariance(
+    path: Path, feeds: Sequence[dict[str, Any]], *, slots: int, shared: Sequence[str] = ()
+) -> Comparison:
     """A graph without state: every batch size and row position, 1 and 2 threads.
 
     Args:
@@ -131,7 +134,10 @@ def batch_invariance(path: Path, feeds: Sequence[dict[str, Any]], *, slots: int,
     tally = Tally(f"{path.parent.name}/{path.stem}")
 
     def rows_of(feed: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-        return {name: value if name in shared else np.ascontiguousarray(value[list(rows)]) for name, value in feed.items()}
+        return {
+            name: value if name in shared else np.ascontiguousarray(value[list(rows)])
+            for name, value in feed.items()
+        }
 
     single = open_session(path)
     references = [[single.run(None, rows_of(feed, [row]))[0][0] for row in range(slots)] for feed in feeds]
@@ -158,5 +164,7 @@ def thread_invariance(path: Path, feeds: Sequence[dict[str, Any]]) -> Comparison
         session = open_session(path, threads)
         for repeat in range(2):
             for number, (feed, expected) in enumerate(zip(feeds, references, strict=True)):
-                tally.compare(f"{threads} threads", f"feed {number}, call {repeat}", expected, session.run(None, feed))
+                tally.compare(
+                    f"{threads} threads", f"feed {number}, call {repeat}", expected, session.run(None, feed)
+                )
     return tally.result()

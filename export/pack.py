@@ -7,12 +7,16 @@ import importlib.metadata
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadPackError
-from ..manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
+from tokenizers import Tokenizer
+
+from interleave_rt.errors import BadPackError
+from interleave_rt.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
+from interleave_rt.tokens import check_token_bytes, special_token_ids, token_bytes
+
 from .shapes import ShapesRecipe
 from .weights import Weights
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from diffusers import Flux2KleinPipeline
     from transformers import Qwen3VLForConditionalGeneration
 
-__all__ = ["build_graphs", "write_manifest", "write_texts"]
+__all__ = ["PARITY", "PARTS", "build_graphs", "write_json", "write_manifest", "write_texts"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ def build_graphs(
     pipeline: Flux2KleinPipeline,
     vlms: Mapping[str, Qwen3VLForConditionalGeneration],
     recipe: ShapesRecipe,
+    progress: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
     """Export every graph into `out`; returns what the float16 storage of each file did."""
     from .generator import generator_specs, generator_trace
@@ -46,11 +51,13 @@ def build_graphs(
 
     reports = {}
     for role, model in vlms.items():
+        progress(f"graphs of {role}")
         with decoder_trace(model):
             reports[f"{role}/decoder.onnx"] = export_graph(decoder_spec(model), out / role / "decoder.onnx")
         reports[f"{role}/vision.onnx"] = export_graph(vision_spec(model), out / role / "vision.onnx")
     with generator_trace():
         for part, spec in generator_specs(pipeline, recipe.text_layers).items():
+            progress(f"graph of generator: {part}")
             reports[f"generator/{part}.onnx"] = export_graph(spec, out / "generator" / f"{part}.onnx")
     return {
         name: {"halved": r.halved, "shared": r.shared, "inexact": list(r.inexact), "bytes": r.bytes_after}
@@ -63,37 +70,25 @@ def write_texts(out: Path, weights: Weights, vocab: int) -> None:
     (out / "tokenizer").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights.tokenizer_json, out / "tokenizer" / "tokenizer.json")
     shutil.copyfile(weights.chat_template, out / "tokenizer" / "chat_template.jinja")
-    table, special = token_bytes(weights.tokenizer_json)
-    table += [b""] * (vocab - len(table))  # models round their vocabulary up
+    tokenizer = Tokenizer.from_file(str(weights.tokenizer_json))
+    table = token_bytes(tokenizer, vocab)
+    check_token_bytes(table, tokenizer)
     encoded = [base64.b64encode(item).decode("ascii") for item in table]
-    _write_json(out / "tokenizer" / "token_bytes.json", {"format_version": 1, "tokens": encoded, "special": special})
+    write_json(
+        out / "tokenizer" / "token_bytes.json",
+        {"format_version": 1, "tokens": encoded, "special": special_token_ids(tokenizer)},
+    )
     for role in ("planner", "critic"):
         (out / role).mkdir(parents=True, exist_ok=True)
         for name, file in weights.template_files(role).items():
             shutil.copyfile(file, out / role / f"{name}.txt")
 
 
-def token_bytes(tokenizer_json: Path) -> tuple[list[bytes], list[int]]:
-    """Bytes of every token of a byte-level BPE, and the ids of special tokens (which decode to nothing)."""
-    raw = json.loads(tokenizer_json.read_text(encoding="utf-8"))
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    byte_of = {chr(code): code for code in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-    added = {item["id"]: item for item in raw["added_tokens"]}
-    vocab = {index: token for token, index in raw["model"]["vocab"].items()}
-    table = []
-    for index in range(max((*vocab, *added)) + 1):
-        if index in added:
-            table.append(added[index]["content"].encode())
-        else:
-            table.append(bytes(byte_of[char] for char in vocab.get(index, "")))
-    return table, sorted(index for index, item in added.items() if item["special"])
-
-
 def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
     """Ids of the tokens that spell a boolean, with or without a space before it."""
     found = {
-        word: [index for index, item in enumerate(table) if item.strip() == word.encode()] for word in ("true", "false")
+        word: [index for index, item in enumerate(table) if item.strip() == word.encode()]
+        for word in ("true", "false")
     }
     if not all(found.values()):
         raise BadPackError(
@@ -179,7 +174,13 @@ def _generator_role(pipeline: Flux2KleinPipeline, recipe: ShapesRecipe) -> dict[
             "shift": "flux2_empirical",
             "num_inference_steps": recipe.inference_steps,
         },
-        "image": {"width": side, "height": side, "multiple_of": pixels, "min": pixels, "max": max(side, 8 * pixels)},
+        "image": {
+            "width": side,
+            "height": side,
+            "multiple_of": pixels,
+            "min": pixels,
+            "max": max(side, 8 * pixels),
+        },
         "latent_channels": pipeline.transformer.config.in_channels,
         "text_dim": pipeline.transformer.config.joint_attention_dim,
         "token_pixels": pixels,
@@ -199,8 +200,10 @@ def write_manifest(
     invariant: Mapping[str, bool],
 ) -> Manifest:
     """Write `pack.json` over the files that lie in `out`; `invariant` says which parts may be batched."""
-    roles: dict[str, dict[str, Any]] = {role: _vlm_role(role, model, weights, recipe) for role, model in vlms.items()}
-    table, _ = token_bytes(weights.tokenizer_json)
+    roles: dict[str, dict[str, Any]] = {
+        role: _vlm_role(role, model, weights, recipe) for role, model in vlms.items()
+    }
+    table = token_bytes(Tokenizer.from_file(str(weights.tokenizer_json)))
     roles["critic"]["verdict_tokens"] = verdict_tokens(table)
     roles["generator"] = _generator_role(pipeline, recipe)
     for role, parts in PARTS.items():
@@ -222,19 +225,27 @@ def write_manifest(
         "files": {
             name: {"size": (out / name).stat().st_size, "sha256": hash_file(out / name)}
             for name in files
-            if name != MANIFEST_NAME and not name.startswith("reference/")
+            if name != MANIFEST_NAME
         },
         "exporter": _versions(),
         "parity": PARITY if (out / PARITY).is_file() else None,
     }
     manifest = Manifest.model_validate(raw)
-    _write_json(out / MANIFEST_NAME, raw)
+    write_json(out / MANIFEST_NAME, raw)
     return manifest
 
 
 def _versions() -> dict[str, str]:
     found = {}
-    for package in ("interleave-rt", "torch", "transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"):
+    for package in (
+        "interleave-rt",
+        "torch",
+        "transformers",
+        "diffusers",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+    ):
         try:
             found[package.replace("-", "_")] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -242,5 +253,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """JSON for people and machines: one space of indentation, a newline at the end."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -32,7 +32,9 @@ def _deviation(part: str, metric: str, actual: Floats, expected: Floats, detail:
     return Parity(part, metric, value, _RELATIVE * scale, detail)
 
 
-def hf_generate(model: Qwen3VLForConditionalGeneration, prompt: VlmPrompt, tokens: int) -> tuple[list[int], Floats]:
+def hf_generate(
+    model: Qwen3VLForConditionalGeneration, prompt: VlmPrompt, tokens: int
+) -> tuple[list[int], Floats]:
     """Greedy tokens of the library's own `generate`, with the logits that chose them, [tokens, vocab]."""
     import torch
 
@@ -58,7 +60,12 @@ def hf_generate(model: Qwen3VLForConditionalGeneration, prompt: VlmPrompt, token
 
 
 def vlm_parity(
-    role: str, model: Qwen3VLForConditionalGeneration, tokenizer: Any, templates: list[str], pack: Path, seed: int
+    role: str,
+    model: Qwen3VLForConditionalGeneration,
+    tokenizer: Any,
+    templates: list[str],
+    pack: Path,
+    seed: int,
 ) -> list[Parity]:
     """Vision on several grids; logits and greedy tokens of whole prompts against `generate`."""
     import torch
@@ -77,7 +84,9 @@ def vlm_parity(
         got = [outputs[0], *(outputs[1] if len(outputs) > 1 else [])]
         actual += [item.ravel() for item in got]
         expected += [item.numpy().ravel() for item in wanted]
-    results = [_deviation(f"{role}/vision", "max abs error", np.concatenate(actual), np.concatenate(expected))]
+    results = [
+        _deviation(f"{role}/vision", "max abs error", np.concatenate(actual), np.concatenate(expected))
+    ]
 
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
     prompts = make_prompts(model, tokenizer, templates, seed, (side, side))
@@ -127,7 +136,9 @@ def pipeline_image(
     return np.asarray(image, np.float32)
 
 
-def generator_parity(pipeline: Flux2KleinPipeline, recipe: ShapesRecipe, pack: Path, seed: int) -> list[Parity]:
+def generator_parity(
+    pipeline: Flux2KleinPipeline, recipe: ShapesRecipe, pack: Path, seed: int
+) -> list[Parity]:
     """Each graph against its module, and whole images (with and without a source) against the pipeline."""
     import torch
     from PIL import Image
@@ -152,9 +163,13 @@ def generator_parity(pipeline: Flux2KleinPipeline, recipe: ShapesRecipe, pack: P
         noise = rng.standard_normal((1, chain.channels, side // pixels, side // pixels), dtype=np.float32)
         source = picture(rng, side, side) if number % 2 else None
         prompt = f"{_PROMPT} {number}"
-        expected = pipeline_image(pipeline, recipe, prompt, noise, None if source is None else Image.fromarray(source))
+        expected = pipeline_image(
+            pipeline, recipe, prompt, noise, None if source is None else Image.fromarray(source)
+        )
         ids, mask = chain.tokens(pipeline.tokenizer, prompt)
         actual = chain.paint(ids, mask, noise, source)
         levels = max(levels, int(np.abs(actual.astype(int) - np.round(expected * 255).astype(int)).max()))
-    results.append(Parity("generator/image", "levels of 255 beside diffusers", levels, 1, "6 images, 3 with a source"))
+    results.append(
+        Parity("generator/image", "levels of 255 beside diffusers", levels, 1, "6 images, 3 with a source")
+    )
     return results

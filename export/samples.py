@@ -61,7 +61,11 @@ def patchify(image: npt.NDArray[np.uint8], vision: Any) -> tuple[Floats, Ints]:
 
 
 def make_prompts(
-    model: Qwen3VLForConditionalGeneration, tokenizer: Any, templates: list[str], seed: int, image_sides: tuple[int, int]
+    model: Qwen3VLForConditionalGeneration,
+    tokenizer: Any,
+    templates: list[str],
+    seed: int,
+    image_sides: tuple[int, int],
 ) -> list[VlmPrompt]:
     """One prompt for every template and request; `<image>` in a template is an image of these sides."""
     rng = np.random.default_rng(seed)
@@ -78,7 +82,11 @@ def make_prompts(
 
 
 def _prompt(
-    model: Qwen3VLForConditionalGeneration, tokenizer: Any, text: str, rng: np.random.Generator, sides: tuple[int, int]
+    model: Qwen3VLForConditionalGeneration,
+    tokenizer: Any,
+    text: str,
+    rng: np.random.Generator,
+    sides: tuple[int, int],
 ) -> VlmPrompt:
     import torch
 

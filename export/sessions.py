@@ -45,7 +45,10 @@ class RowInput:
     def part(self, start: int, stop: int) -> RowInput:
         """Tokens [start, stop)."""
         return RowInput(
-            self.ids[start:stop], self.positions[:, start:stop], self.visual[start:stop], self.deepstack[:, start:stop]
+            self.ids[start:stop],
+            self.positions[:, start:stop],
+            self.visual[start:stop],
+            self.deepstack[:, start:stop],
         )
 
 
@@ -65,7 +68,7 @@ class DecoderRunner:
                 np.zeros((rows, int(shape[1]), length, int(shape[3])), np.float32)
             )
             for name, shape in shapes.items()
-            if name.startswith("past_k.") or name.startswith("past_v.")
+            if name.startswith(("past_k.", "past_v."))
         }
         self.past = np.zeros(rows, np.int64)
 

@@ -13,9 +13,7 @@ class ShapesRecipe:
 
     name: str = "shapes"
     version: str = "0.1.0"
-    description: str = (
-        "Tiny planner, generator and critic for a closed world of shapes on a 48x48 canvas: demo, test bed, benchmark."
-    )
+    description: str = "Tiny planner, generator and critic for a closed world of shapes on a 48x48 canvas: demo, test bed, benchmark."
     license: str = "Apache-2.0"
     source: str = "trained from scratch by interleave_rt.train in the shapes world"
     # The two layers of the tiny text encoder; FLUX.2-klein uses (9, 18, 27).

@@ -7,7 +7,8 @@ fixed-size buffers), the attention function (ONNX `Attention` with an explicit m
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +83,21 @@ class _SlotCache:
 
 
 def _onnx_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+    _module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
+    """Attention with the query heads that share a key head folded into the sequence.
+
+    Besides saving the repetition of keys, no matrix of a one-token call has a single row: ONNX Runtime's kernel for
+    that case rounds differently (no fused multiply-add), and a token's bits would depend on its chunk.
+    """
+    batch, heads, tokens, width = query.shape
+    shared = heads // key.shape[1]
+    if shared > 1:
+        query = query.reshape(batch, key.shape[1], shared * tokens, width)
+        mask = mask.repeat(1, 1, shared, 1)
+    else:
+        query = torch.cat([query, query], dim=2)
+        mask = mask.repeat(1, 1, 2, 1)
     out = torch.onnx.ops.symbolic(
         "Attention",
         [query, key, value, mask],
@@ -92,25 +106,94 @@ def _onnx_attention(
         shape=query.shape,
         version=_OPSET,
     )
+    out = out.reshape(batch, heads, tokens, width) if shared > 1 else out[:, :, :tokens]
     return out.transpose(1, 2), None
+
+
+def _rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotary embedding of [b, heads, s, d] by half tables [b, s, d / 2]."""
+    rotated = [
+        torch.onnx.ops.symbolic(
+            "RotaryEmbedding", [x, cos, sin], {}, dtype=x.dtype, shape=x.shape, version=_OPSET
+        )
+        for x in (query, key)
+    ]
+    return rotated[0], rotated[1]
+
+
+def _half_tables(rope: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The multimodal rope with one gather: which of time, height and width turns a frequency is fixed."""
+    half = rope.inv_freq.shape[0]
+    probe = torch.arange(3.0)[:, None, None, None].repeat(1, 1, 1, half)
+    axis = rope.recomposition_frequencies(probe)[0, 0, :half].long()
+
+    def tables(_hidden: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        angles = position_ids.float().index_select(0, axis).permute(1, 2, 0) * rope.inv_freq
+        return angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
+
+    return tables
+
+
+def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            "RMSNormalization",
+            [x, norm.weight],
+            {"axis": -1, "epsilon": float(norm.variance_epsilon)},
+            dtype=x.dtype,
+            shape=x.shape,
+            version=_OPSET,
+        )
+
+    return forward
+
+
+@contextlib.contextmanager
+def _swapped(owner: Any, **values: Any) -> Iterator[None]:
+    """Set attributes and put back what was there, the difference between own and inherited included."""
+    missing = object()
+    before = {name: vars(owner).get(name, missing) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
 def decoder_trace(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
-    """Swap attention, mask and deepstack of `model` for what the decoder graph needs; put all back at the end."""
+    """Swap parts of `model` for what its decoder graph needs; put all back at the end.
+
+    Attention and mask for the cache in slots; deepstack for a plain addition; norms and rope, which are the same
+    arithmetic, for single nodes (a decoding step is mostly the cost of its nodes).
+    """
     language = model.model.language_model
+    modelling = sys.modules[type(language.layers[0].self_attn).__module__]
     before = language.config._attn_implementation
-    AttentionInterface.register(_NAME, _onnx_attention)
-    AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
-    language._deepstack_process = lambda hidden, _mask, level: hidden + level
-    try:
+    with contextlib.ExitStack() as stack:
+        for registry, function in (
+            (AttentionInterface, _onnx_attention),
+            (AttentionMaskInterface, lambda *_, **__: None),
+        ):
+            registry.register(_NAME, function)
+            stack.callback(registry._global_mapping.pop, _NAME)
+        stack.callback(language.set_attn_implementation, before)
         language.set_attn_implementation(_NAME)
+        stack.enter_context(
+            _swapped(language, _deepstack_process=lambda hidden, _mask, level: hidden + level)
+        )
+        for module in language.modules():
+            if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+                stack.enter_context(_swapped(module, forward=_norm(module)))
+        if language.rotary_emb.rope_type == "default":
+            stack.enter_context(_swapped(language.rotary_emb, forward=_half_tables(language.rotary_emb)))
+            stack.enter_context(_swapped(modelling, apply_rotary_pos_emb=_rotate))
         yield
-    finally:
-        language.set_attn_implementation(before)
-        del language._deepstack_process
-        AttentionInterface._global_mapping.pop(_NAME, None)
-        AttentionMaskInterface._global_mapping.pop(_NAME, None)
 
 
 class _Decoder(nn.Module):
@@ -240,7 +323,9 @@ class _Vision(nn.Module):
         column = block % blocks * merge + index % merge
         return row, column
 
-    def _resampling(self, row: Tensor, column: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def _resampling(
+        self, row: Tensor, column: Tensor, height: Tensor, width: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Bilinear taps into the learned square table of positions, corners aligned."""
         side = self.visual.num_grid_per_side
         row_taps, row_weights = self._axis(row, height, side)

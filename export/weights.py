@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadPackError, BadRequestError
+from interleave_rt.errors import BadPackError, BadRequestError
 
 if TYPE_CHECKING:
     from diffusers import Flux2KleinPipeline
@@ -16,7 +16,12 @@ __all__ = ["Weights"]
 
 _TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
 _NEEDED = {
-    "generator": ("vae/config.json", "transformer/config.json", "text_encoder/config.json", "model_index.json"),
+    "generator": (
+        "vae/config.json",
+        "transformer/config.json",
+        "text_encoder/config.json",
+        "model_index.json",
+    ),
     "planner": ("config.json", "model.safetensors"),
     "critic": ("config.json", "model.safetensors"),
     "tokenizer": ("tokenizer.json", "chat_template.jinja"),
@@ -44,7 +49,8 @@ class Weights:
         """
         if not directory.is_dir():
             raise BadRequestError(
-                f"[export] {directory} is not a directory", hint="give the directory that training wrote with --weights"
+                f"[export] {directory} is not a directory",
+                hint="give the directory that training wrote with --weights",
             )
         for part, files in _NEEDED.items():
             for file in files:

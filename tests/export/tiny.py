@@ -21,7 +21,15 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+SPECIAL = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content -%}
@@ -31,7 +39,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}"""
 CORPUS = [
-    'draw a small red circle at the top left on a blue background. add a large green star.',
+    "draw a small red circle at the top left on a blue background. add a large green star.",
     '<think> the star is there </think><answer>{"previous_step_success": true, "refine_prompt": null}</answer>',
     'true false "previous_step_success": true, "previous_step_success": false, "refine_prompt": "add a small ring"',
     '{"step_number": 1, "step_name": "draw", "instruction": "put", "prompt": "add a ring", "auxiliary_text": "None"}',
@@ -51,7 +59,9 @@ def build_tokenizer(vocab: int = 500) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
     fast.chat_template = CHAT_TEMPLATE
     return fast
 
@@ -69,7 +79,9 @@ def scramble(module: nn.Module, seed: int, gain: float = 1.0) -> None:
             weight.copy_(weight.half().float())
 
 
-def build_vlm(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int = 1000, deepstack: tuple[int, ...] = (0,)) -> Qwen3VLForConditionalGeneration:
+def build_vlm(
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int = 1000, deepstack: tuple[int, ...] = (0,)
+) -> Qwen3VLForConditionalGeneration:
     """Qwen3-VL: text 4 x 128, vision 2 x 128, patch 8, merge 2."""
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     config = Qwen3VLConfig(
@@ -82,7 +94,12 @@ def build_vlm(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int = 100
             "num_key_value_heads": 2,
             "head_dim": 32,
             "max_position_embeddings": 1024,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
             "tie_word_embeddings": True,
             "pad_token_id": ids["<|endoftext|>"],
             "bos_token_id": None,
@@ -166,7 +183,12 @@ def build_pipeline(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int 
         use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, time_shift_type="exponential"
     )
     return Flux2KleinPipeline(
-        scheduler=scheduler, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, transformer=transformer, is_distilled=True
+        scheduler=scheduler,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        transformer=transformer,
+        is_distilled=True,
     )
 
 

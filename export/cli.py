@@ -1,0 +1,166 @@
+"""`python -m interleave_rt.export shapes --weights DIR --out PACK [--verify-only]`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
+
+from .checks import Comparison, Parity, all_passed
+from .shapes import ShapesRecipe
+from .weights import Weights
+
+__all__ = ["export_shapes", "main"]
+
+_FAILED = 1
+Checks = list[Parity | Comparison]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code (0 only when every check passed)."""
+    parser = argparse.ArgumentParser(prog="python -m interleave_rt.export", description=__doc__)
+    worlds = parser.add_subparsers(dest="world", required=True)
+    shapes = worlds.add_parser("shapes", help="the pack of the shapes world")
+    shapes.add_argument(
+        "--weights", type=Path, required=True, help="directory with generator/ planner/ critic/ tokenizer/"
+    )
+    shapes.add_argument(
+        "--out", type=Path, required=True, help="the pack; an existing one is replaced when all is written"
+    )
+    shapes.add_argument("--templates", type=Path, help="prompt templates, when not in the weights directory")
+    shapes.add_argument("--name", default=ShapesRecipe.name, help="name of the pack")
+    shapes.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
+    shapes.add_argument(
+        "--verify-only", action="store_true", help="check an existing pack against the weights"
+    )
+    arguments = parser.parse_args(argv)
+    console = Console()
+    try:
+        checks, manifest = export_shapes(
+            arguments.weights,
+            arguments.out,
+            templates=arguments.templates,
+            name=arguments.name,
+            seed=arguments.seed,
+            verify_only=arguments.verify_only,
+            console=console,
+        )
+    except InterleaveError as error:
+        Console(stderr=True).print(
+            f"[red]{error.code}[/red] {error.message}" + (f"\n{error.hint}" if error.hint else "")
+        )
+        return error.exit_code
+    _print(console, arguments.out, checks, manifest)
+    return 0 if all_passed(checks) else _FAILED
+
+
+def export_shapes(
+    weights_dir: Path,
+    out: Path,
+    *,
+    templates: Path | None = None,
+    name: str = ShapesRecipe.name,
+    seed: int = 0,
+    verify_only: bool = False,
+    console: Console | None = None,
+) -> tuple[Checks, Manifest]:
+    """Export (or only check) the shapes pack; returns the checks and the manifest.
+
+    The pack is built beside `out` and moved there at the end, so a reader never sees half of one. It is written even
+    when a check fails: the flags in its manifest and its parity.json say so.
+
+    Raises:
+        BadRequestError: `weights_dir` is no directory, or `out` holds something that is not a pack.
+        BadPackError: a part of the weights is missing, or (with `verify_only`) the pack is wrong.
+    """
+    weights = Weights.find(weights_dir, templates)
+    recipe = ShapesRecipe(name=name)
+    if verify_only:
+        verify_files(out, load_manifest(out))
+    elif out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise BadRequestError(
+            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
+        )
+    from . import pack
+    from .verify import machine, prove_invariance, prove_parity
+
+    console = console or Console(quiet=True)
+    with console.status("loading the weights") as status:
+        pipeline = weights.pipeline()
+        vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
+        if verify_only:
+            invariance = prove_invariance(out, vlms, recipe, seed, status.update)
+            parity = prove_parity(out, weights, pipeline, vlms, recipe, seed, status.update)
+            return [*parity, *invariance], load_manifest(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            fresh = Path(scratch) / "pack"
+            fresh.mkdir()
+            status.update("writing texts")
+            pack.write_texts(fresh, weights, vlms["planner"].config.text_config.vocab_size)
+            storage = pack.build_graphs(fresh, pipeline, vlms, recipe, status.update)
+            invariance = prove_invariance(fresh, vlms, recipe, seed, status.update)
+            parity = prove_parity(fresh, weights, pipeline, vlms, recipe, seed, status.update)
+            report: dict[str, Any] = {
+                "format_version": 1,
+                "seed": seed,
+                "machine": machine(),
+                "parity": [check.as_dict() for check in parity],
+                "invariance": [check.as_dict() for check in invariance],
+                "weights": storage,
+            }
+            pack.write_json(fresh / pack.PARITY, report)
+            flags = {check.part: check.passed for check in invariance}
+            manifest = pack.write_manifest(fresh, weights, pipeline, vlms, recipe, flags)
+            verify_files(fresh, manifest)
+            _replace(fresh, out)
+    return [*parity, *invariance], manifest
+
+
+def _replace(fresh: Path, out: Path) -> None:
+    """Put the new pack in the place of the old one, which stays until the new one is there."""
+    old = fresh.with_name("old")
+    if out.exists():
+        out.rename(old)
+    try:
+        fresh.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _print(console: Console, out: Path, checks: Checks, manifest: Manifest) -> None:
+    table = Table(title=f"{manifest.name} {manifest.version}: {out}")
+    for column in ("part", "check", "found", "allowed", ""):
+        table.add_column(column, justify="right" if column in ("found", "allowed") else "left")
+    for check in checks:
+        verdict = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
+        if isinstance(check, Parity):
+            table.add_row(check.part, check.metric, f"{check.value:.3g}", f"{check.limit:.3g}", verdict)
+        else:
+            metric = f"bit-equal over {', '.join(check.kinds)}"
+            table.add_row(check.part, metric, f"{check.different}/{check.compared}", "0", verdict)
+    console.print(table)
+    size = sum(entry.size for entry in manifest.files.values())
+    console.print(f"{len(manifest.files)} files, {size / 1e6:.2f} MB")
+    for check in checks:
+        if isinstance(check, Comparison) and not check.passed:
+            console.print(
+                f"{check.part}: differs by {check.largest:.2g}, first at {check.first}", style="red"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

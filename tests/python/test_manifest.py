@@ -1,0 +1,321 @@
+"""Every way in which pack.json or a file of a pack can be wrong is named, with what to do next."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interleave_rt import manifest as module
+from interleave_rt.errors import BadPackError
+from interleave_rt.manifest import Manifest, hash_file, load_manifest, verify_files
+
+FILES = {
+    "planner/decoder.onnx": b"decoder",
+    "planner/vision.onnx": b"vision",
+    "planner/narrative.txt": b"Plan: {text_input}",
+    "critic/critic.txt": b"Wanted: {original_instruction}",
+    "generator/text_encoder.onnx": b"text",
+    "generator/transformer.onnx": b"transformer",
+    "generator/vae_encoder.onnx": b"encoder",
+    "generator/vae_decoder.onnx": b"decoder of pictures",
+    "tokenizer/tokenizer.json": b"{}",
+    "tokenizer/token_bytes.json": b"[]",
+}
+
+
+def _vlm(template: str) -> dict[str, Any]:
+    return {
+        "runtime": "native",
+        "decoder": {"file": "planner/decoder.onnx", "precision": "fp16-weights", "batch_invariant": True},
+        "vision": {"file": "planner/vision.onnx"},
+        "tokenizer": "tokenizer/tokenizer.json",
+        "token_bytes": "tokenizer/token_bytes.json",
+        "templates": {template.split("/")[1].removesuffix(".txt"): template},
+        "architecture": {
+            "layers": 4,
+            "hidden": 128,
+            "kv_heads": 2,
+            "head_dim": 32,
+            "vocab": 1000,
+            "deepstack_levels": 1,
+            "image_token_id": 5,
+            "eos_token_ids": [2],
+            "pad_token_id": 0,
+        },
+        "vision_config": {
+            "patch_size": 8,
+            "merge_size": 2,
+            "temporal_patch_size": 2,
+            "min_pixels": 2304,
+            "max_pixels": 2304,
+        },
+        "cache_length": 640,
+        "slots": 8,
+    }
+
+
+def _raw() -> dict[str, Any]:
+    parts = ("text_encoder", "transformer", "vae_encoder", "vae_decoder")
+    return {
+        "format_version": 1,
+        "name": "small",
+        "version": "0.1.0",
+        "license": "Apache-2.0",
+        "source": "a test",
+        "lossless": "bitwise",
+        "roles": {
+            "planner": _vlm("planner/narrative.txt"),
+            "critic": _vlm("critic/critic.txt") | {"verdict_tokens": {"true": [7, 8], "false": [9]}},
+            "generator": {
+                **{part: {"file": f"generator/{part}.onnx"} for part in parts},
+                "tokenizer": "tokenizer/tokenizer.json",
+                "max_sequence_length": 32,
+                "image": {"width": 48, "height": 48, "min": 16, "max": 128},
+                "latent_channels": 32,
+                "text_dim": 256,
+                "token_pixels": 16,
+            },
+        },
+        "files": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in FILES.items()
+        },
+    }
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "pack.json").write_text(json.dumps(_raw()), encoding="utf-8")
+    return tmp_path
+
+
+def _write(pack: Path, raw: Any) -> Path:
+    (pack / "pack.json").write_text(json.dumps(raw), encoding="utf-8")
+    return pack
+
+
+def _refused(pack: Path, *words: str) -> BadPackError:
+    with pytest.raises(BadPackError) as caught:
+        load_manifest(pack)
+    for word in (*words, "pack.json"):
+        assert word in str(caught.value), (word, str(caught.value))
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_good_pack_is_read_and_verified(pack: Path) -> None:
+    manifest = load_manifest(pack)
+    verify_files(pack, manifest)
+    assert manifest.roles.planner is not None
+    assert manifest.roles.planner.decoder.batch_invariant
+    assert not manifest.roles.planner.vision.batch_invariant  # never assumed
+    assert manifest.roles.critic is not None
+    assert manifest.roles.critic.verdict_tokens is not None
+    assert manifest.roles.critic.verdict_tokens.true == (7, 8)
+    assert manifest.roles.generator is not None
+    assert manifest.roles.generator.scheduler.num_inference_steps == 4
+    assert {path for _, path in manifest.referenced()} == set(FILES)
+
+
+def test_json_round_trip_keeps_everything(pack: Path) -> None:
+    manifest = load_manifest(pack)
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+
+
+def test_a_manifest_cannot_be_changed(pack: Path) -> None:
+    manifest = load_manifest(pack)
+    with pytest.raises(ValueError, match="frozen"):
+        manifest.name = "other"  # type: ignore[misc]
+
+
+def test_roles_may_be_absent(pack: Path) -> None:
+    raw = _raw()
+    del raw["roles"]["planner"], raw["roles"]["critic"]
+    assert load_manifest(_write(pack, raw)).roles.planner is None
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    error = _refused(tmp_path, "cannot be read")
+    assert "pack.json" in str(error.hint)
+
+
+def test_not_json(pack: Path) -> None:
+    (pack / "pack.json").write_text('{"format_version": 1,', encoding="utf-8")
+    _refused(pack, "not JSON")
+
+
+def test_not_utf8(pack: Path) -> None:
+    (pack / "pack.json").write_bytes(b'{"name": "\xff\xfe"}')
+    _refused(pack, "not JSON")
+
+
+def test_not_an_object(pack: Path) -> None:
+    _refused(_write(pack, [1]), "not a JSON object")
+
+
+def test_a_huge_manifest_is_not_parsed(pack: Path) -> None:
+    (pack / "pack.json").write_bytes(b" " * (module._MAX_MANIFEST_BYTES + 1))
+    _refused(pack, "larger than")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, True])
+def test_other_versions_name_the_ones_that_are_read(pack: Path, version: Any) -> None:
+    error = _refused(_write(pack, _raw() | {"format_version": version}), repr(version), "reads: 1")
+    assert "install the version that wrote it" in str(error.hint)
+
+
+def test_an_unknown_field_is_refused_by_name(pack: Path) -> None:
+    raw = _raw()
+    raw["roles"]["planner"]["temprature"] = 1
+    _refused(_write(pack, raw), "roles.planner.temprature")
+
+
+def test_a_missing_field_is_named(pack: Path) -> None:
+    raw = _raw()
+    del raw["roles"]["planner"]["architecture"]["layers"]
+    _refused(_write(pack, raw), "roles.planner.architecture.layers", "Field required")
+
+
+BROKEN = {
+    "slots": (("roles", "planner", "slots"), 0),
+    "temperature": (("roles", "critic", "generation"), {"temperature": -1}),
+    "pixels": (("roles", "planner", "vision_config", "min_pixels"), 9999),
+    "sides": (("roles", "generator", "image", "width"), 50),
+    "side over the limit": (("roles", "generator", "image", "height"), 256),
+    "no end of text": (("roles", "planner", "architecture", "eos_token_ids"), []),
+    "no verdict token": (("roles", "critic", "verdict_tokens", "true"), []),
+    "no provider": (("roles", "planner", "providers"), []),
+    "hash": (("files", "planner/decoder.onnx", "sha256"), "123"),
+    "lossless": (("lossless",), "mostly"),
+    "runtime": (("roles", "generator", "runtime"), "magic"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_value_out_of_range_is_named(pack: Path, case: str) -> None:
+    (*way, last), value = BROKEN[case]
+    raw = _raw()
+    place = raw
+    for key in way:
+        place = place[key]
+    place[last] = value
+    named = way[-1] if case in ("pixels", "sides", "side over the limit") else last
+    _refused(_write(pack, raw), named)
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\b", "", "a/", "a\0b"]
+)
+def test_paths_stay_inside_the_pack(pack: Path, path: str) -> None:
+    raw = _raw()
+    raw["roles"]["planner"]["decoder"]["file"] = path
+    _refused(_write(pack, raw), "plain relative path")
+    raw = _raw()
+    raw["files"][path] = {"size": 1, "sha256": "0" * 64}
+    _refused(_write(pack, raw), "plain relative path")
+
+
+def test_a_file_that_is_not_listed_is_named(pack: Path) -> None:
+    raw = _raw()
+    del raw["files"]["critic/critic.txt"]
+    _refused(_write(pack, raw), "roles.critic.templates.critic", "critic/critic.txt")
+
+
+def _unverified(pack: Path, *words: str) -> None:
+    with pytest.raises(BadPackError) as caught:
+        verify_files(pack, load_manifest(pack))
+    for word in words:
+        assert word in str(caught.value), (word, str(caught.value))
+    assert caught.value.hint
+
+
+def test_a_missing_file_is_named(pack: Path) -> None:
+    (pack / "generator/transformer.onnx").unlink()
+    _unverified(pack, "generator/transformer.onnx", "missing")
+
+
+def test_a_directory_is_no_file(pack: Path) -> None:
+    (pack / "generator/transformer.onnx").unlink()
+    (pack / "generator/transformer.onnx").mkdir()
+    _unverified(pack, "generator/transformer.onnx")
+
+
+def test_sizes_are_compared_before_hashes(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "hash_file", lambda _: pytest.fail("hashed although a size is wrong"))
+    (pack / "planner/vision.onnx").write_bytes(b"vision and more")
+    _unverified(pack, "planner/vision.onnx", "15 bytes", "says 6")
+
+
+def test_changed_content_of_equal_size_is_named(pack: Path) -> None:
+    (pack / "planner/vision.onnx").write_bytes(b"VISION")
+    _unverified(pack, "planner/vision.onnx", "sha256")
+
+
+def test_a_change_after_a_first_check_is_seen(pack: Path) -> None:
+    verify_files(pack, load_manifest(pack))
+    target = pack / "planner/vision.onnx"
+    target.write_bytes(b"VISION")
+    os.utime(target, ns=(1, 1))
+    _unverified(pack, "planner/vision.onnx", "sha256")
+
+
+def test_a_link_out_of_the_pack_is_refused(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "vision.onnx"
+    outside.write_bytes(b"vision")
+    (pack / "planner/vision.onnx").unlink()
+    (pack / "planner/vision.onnx").symlink_to(outside)
+    _unverified(pack, "planner/vision.onnx", "leads out of the pack")
+
+
+def test_a_linked_directory_out_of_the_pack_is_refused(
+    pack: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "generator"
+    (pack / "generator").rename(outside)
+    (pack / "generator").symlink_to(outside, target_is_directory=True)
+    _unverified(pack, "generator/", "leads out of the pack")
+
+
+def test_a_link_inside_the_pack_is_fine(pack: Path) -> None:
+    (pack / "planner/vision.onnx").rename(pack / "planner/real.onnx")
+    (pack / "planner/vision.onnx").symlink_to("real.onnx")
+    verify_files(pack, load_manifest(pack))
+
+
+def test_a_pack_may_itself_be_reached_by_a_link(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    link = tmp_path_factory.mktemp("links") / "pack"
+    link.symlink_to(pack, target_is_directory=True)
+    verify_files(link, load_manifest(link))
+
+
+def test_hashes_are_remembered_while_a_file_stays_the_same(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pack / "planner/decoder.onnx"
+    first = hash_file(path)
+    monkeypatch.setattr(module.hashlib, "sha256", lambda: pytest.fail("hashed again"))
+    assert hash_file(path) == first == hashlib.new("sha256", b"decoder").hexdigest()
+
+
+def test_fifteen_megabytes_are_verified_in_less_than_60_ms(pack: Path) -> None:
+    raw = copy.deepcopy(_raw())
+    rest = 15_000_000 // len(raw["files"])
+    for name in raw["files"]:
+        data = os.urandom(rest)
+        (pack / name).write_bytes(data)
+        raw["files"][name] = {"size": rest, "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = load_manifest(_write(pack, raw))
+    module._hashes.clear()
+    begin = time.process_time()
+    verify_files(pack, manifest)
+    assert time.process_time() - begin < 0.06
