@@ -1,0 +1,255 @@
+// The engine. The GIL is released around everything that may wait for a lock or another thread.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "bind/bound_engine.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace irt {
+namespace {
+
+using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+
+nb::tuple tuple_of(Notice&& notice) {
+  if (auto* plan = std::get_if<PlanStepReady>(&notice)) {
+    return nb::make_tuple("plan_step", plan->index, std::move(plan->step));
+  }
+  if (auto* made = std::get_if<AttemptReady>(&notice)) {
+    return nb::make_tuple("attempt_image", made->step, std::move(made->attempt));
+  }
+  if (auto* judged = std::get_if<VerdictReady>(&notice)) {
+    return nb::make_tuple("verdict", judged->step, judged->attempt, std::move(judged->verdict));
+  }
+  if (auto* step = std::get_if<StepCommitted>(&notice)) {
+    return nb::make_tuple("step_committed", step->step, std::move(step->result));
+  }
+  auto& ended = std::get<RequestEnded>(notice);
+  nb::object code = nb::none();
+  nb::object message = nb::none();
+  if (ended.failure) {
+    code = nb::str(to_string(ended.failure->code));
+    message = nb::str(ended.failure->message.c_str(), ended.failure->message.size());
+  }
+  return nb::make_tuple("ended", ended.outcome, code, message, ended.plan_truncated);
+}
+
+void bind_config(nb::module_& m) {
+  using C = BoundEngineConfig;
+  nb::class_<C>(m, "EngineConfig", "Limits of one engine; every queue and store has one.")
+      .def(nb::init<>())
+      .def_rw("max_live", &C::max_live)
+      .def_rw("max_queued", &C::max_queued)
+      .def_rw("image_bytes", &C::image_bytes)
+      .def_rw("text_cache", &C::text_cache)
+      .def_rw("max_unforgotten", &C::max_unforgotten)
+      .def_rw("lane_grace_s", &C::lane_grace_s, "How long a request waits for a missing lane.")
+      .def_rw("batching", &C::batching, "S8: several calls of a role at once on one lane.");
+}
+
+void bind_jobs(nb::module_& m) {
+  nb::class_<TextJob>(m, "TextJob", "Work for the text worker.")
+      .def_ro("id", &TextJob::id)
+      .def_prop_ro("kind", [](const TextJob& self) { return name_of(self.kind); })
+      .def_ro("mode", &TextJob::mode)
+      .def_ro("image_count", &TextJob::image_count)
+      .def_ro("text", &TextJob::text)
+      .def_ro("original", &TextJob::original)
+      .def_prop_ro("image", [](const TextJob& self) { return to_hex(self.image); });
+}
+
+void bind_trace(nb::module_& m) {
+  nb::class_<Span>(m, "Span", "One run of a call on a lane, times on the engine's clock.")
+      .def_ro("lane", &Span::lane_name)
+      .def_prop_ro("role", [](const Span& self) { return name_of(role_of(self.kind)); })
+      .def_prop_ro("kind", [](const Span& self) { return name_of(self.kind); })
+      .def_ro("step", &Span::step)
+      .def_ro("attempt", &Span::attempt)
+      .def_ro("retry", &Span::retry)
+      .def_ro("speculative", &Span::speculative)
+      .def_ro("queued_us", &Span::queued)
+      .def_ro("started_us", &Span::started)
+      .def_ro("ended_us", &Span::ended, "None while it runs.")
+      .def_prop_ro("outcome", [](const Span& self) { return name_of(self.outcome); })
+      .def_ro("used", &Span::used);
+  nb::class_<DecisionRecord>(m, "Decision", "Whether to start a call ahead of a verdict, and why.")
+      .def_ro("at_us", &DecisionRecord::at)
+      .def_prop_ro("started", [](const DecisionRecord& self) { return self.decision.start; })
+      .def_prop_ro("reason",
+                   [](const DecisionRecord& self) { return to_string(self.decision.reason); })
+      .def_prop_ro("p", [](const DecisionRecord& self) { return self.decision.p; })
+      .def_prop_ro("gain_us", [](const DecisionRecord& self) { return self.decision.gain; })
+      .def_prop_ro("depth", [](const DecisionRecord& self) { return self.decision.depth; });
+}
+
+RequestId submit(BoundEngine& self, const BoundSpec& spec) {
+  RequestSpec asked = spec;
+  if (!(spec.timeout_s >= 0.0)) {
+    throw Error(ErrorCode::kBadRequest, "[Engine.submit] timeout_s is " +
+                                            std::to_string(spec.timeout_s) +
+                                            ": give seconds, or 0 for none");
+  }
+  // A deadline beyond a century is none.
+  constexpr double kLongest = 3.2e9;
+  const nb::gil_scoped_release unlocked;
+  if (spec.timeout_s > 0.0 && spec.timeout_s < kLongest) {
+    asked.deadline = self.driver.now() + std::llround(spec.timeout_s * 1e6);
+  }
+  return self.driver.submit(std::move(asked));
+}
+
+nb::object next_event(BoundEngine& self, RequestId request, int timeout_ms) {
+  std::optional<Notice> notice;
+  {
+    const nb::gil_scoped_release unlocked;
+    notice = self.driver.next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
+  }
+  return notice ? nb::object(tuple_of(std::move(*notice))) : nb::none();
+}
+
+std::optional<PixelsOut> image(BoundEngine& self, const std::string& key) {
+  ImageRef found = self.driver.images().get(key_of_hex(key));
+  if (!found) return std::nullopt;
+  const rt::ImageView view = found->pixels.view();
+  return array_of(view, std::move(found));
+}
+
+void bind_requests(nb::class_<BoundEngine>& cls) {
+  using E = BoundEngine;
+  cls.def(
+         "put_image",
+         [](E& self, const PixelsIn& pixels) {
+           const nb::gil_scoped_release unlocked;
+           return to_hex(self.driver.put_image(copy_of(pixels)));
+         },
+         "pixels"_a.noconvert(), "Stores uint8 [height, width, 3]; returns its key.")
+      .def(
+          "release_image",
+          [](E& self, const std::string& key) { self.driver.release_image(key_of_hex(key)); },
+          "key"_a, Unlocked(), "Takes one put_image back.")
+      .def("image", &image, "key"_a,
+           "The image as a read-only array that outlives the engine; None if it is not there.")
+      .def("submit", &submit, "spec"_a)
+      .def("next_event", &next_event, "request"_a, "timeout_ms"_a,
+           nb::sig("def next_event(self, request: int, timeout_ms: int) -> "
+                   "tuple[typing.Any, ...] | None"),
+           "The next event as (kind, ...), or None: ('plan_step', index, PlanStep), "
+           "('attempt_image', step, Attempt), ('verdict', step, attempt, Verdict), "
+           "('step_committed', step, StepResult), ('ended', Outcome, code, message, truncated).")
+      .def(
+          "cancel", [](E& self, RequestId request) { self.driver.cancel(request); }, "request"_a,
+          Unlocked())
+      .def(
+          "forget", [](E& self, RequestId request) { self.driver.forget(request); }, "request"_a,
+          Unlocked(), "Gives up trace and images; a running request is cancelled.")
+      .def(
+          "trace",
+          [](const E& self, RequestId request) {
+            Trace trace;
+            {
+              const nb::gil_scoped_release unlocked;
+              trace = self.driver.trace(request);
+            }
+            return trace.spans();
+          },
+          "request"_a)
+      .def(
+          "decisions",
+          [](const E& self, RequestId request) {
+            Trace trace;
+            {
+              const nb::gil_scoped_release unlocked;
+              trace = self.driver.trace(request);
+            }
+            return trace.decisions();
+          },
+          "request"_a);
+}
+
+void bind_texts(nb::class_<BoundEngine>& cls) {
+  using E = BoundEngine;
+  cls.def(
+         "poll_text",
+         [](E& self, int timeout_ms, std::size_t most) {
+           const nb::gil_scoped_release unlocked;
+           return self.driver.text().poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most);
+         },
+         "timeout_ms"_a, "most"_a)
+      .def(
+          "finish_text",
+          [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {
+            EncodedText encoded{copy_of(ids), mask ? copy_of(*mask) : std::vector<std::int64_t>{}};
+            const nb::gil_scoped_release unlocked;
+            self.driver.text().finish(job, std::move(encoded));
+          },
+          "job"_a, "ids"_a, "mask"_a.none() = nb::none())
+      .def(
+          "finish_png",
+          [](E& self, std::uint64_t job, const PixelsIn& pixels) {
+            rt::PixelBuffer copy = copy_of(pixels);
+            const nb::gil_scoped_release unlocked;
+            self.driver.text().finish_png(job, std::move(copy));
+          },
+          "job"_a, "pixels"_a.noconvert())
+      .def(
+          "fail_text",
+          [](E& self, std::uint64_t job, const std::string& code, std::string message) {
+            Failure failure{code_of(code), std::move(message)};
+            const nb::gil_scoped_release unlocked;
+            self.driver.text().fail(job, std::move(failure));
+          },
+          "job"_a, "code"_a, "message"_a);
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& m) {
+  bind_config(m);
+  bind_jobs(m);
+  bind_trace(m);
+  using E = BoundEngine;
+  nb::class_<E> cls(m, "Engine", "Scheduler, lanes, images and readers. Thread-safe.");
+  cls.def(nb::init<const BoundEngineConfig&>(), "config"_a)
+      .def("add_planner", &E::add_planner, "config"_a, "device"_a, "name"_a, Unlocked())
+      .def("add_critic", &E::add_critic, "config"_a, "device"_a, "name"_a, Unlocked())
+      .def("add_generator", &E::add_generator, "config"_a, "device"_a, "name"_a, Unlocked())
+      .def("add_scripted", &E::add_scripted, "config"_a, Unlocked(),
+           "Adds three scripted lanes. They need no text worker.")
+      .def(
+          "set_draining", [](E& self, bool draining) { self.driver.set_draining(draining); },
+          "draining"_a, Unlocked())
+      .def(
+          "live", [](const E& self) { return self.driver.live(); }, Unlocked(),
+          "Requests that were accepted and not read to their end.")
+      .def(
+          "close", [](E& self) { self.driver.close(); }, Unlocked(),
+          "Cancels what is under way and joins all threads.")
+      .def(
+          "now_us", [](const E& self) { return self.driver.now(); },
+          "The clock of traces, in microseconds.")
+      .def(
+          "counters",
+          [](const E& self) {
+            DriverCounters counters;
+            {
+              const nb::gil_scoped_release unlocked;
+              counters = self.driver.counters();
+            }
+            return dict_of(counters);
+          },
+          nb::sig("def counters(self) -> dict[str, typing.Any]"));
+  bind_requests(cls);
+  bind_texts(cls);
+}
+
+}  // namespace irt

@@ -1,0 +1,107 @@
+// The runtime library, and the arithmetic that reference and parity tests share with the lanes.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bind/convert.h"
+#include "core/error.h"
+#include "rt/denoiser.h"
+#include "rt/ort.h"
+#include "rt/pixels.h"
+#include "rt/vision.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace irt {
+namespace {
+
+using Floats = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
+
+Floats array_of_floats(std::vector<float> values) {
+  auto* kept = new std::vector<float>(std::move(values));
+  const nb::capsule owner(kept,
+                          [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
+  const std::size_t shape[] = {kept->size()};
+  return Floats(kept->data(), 1, shape, owner);
+}
+
+void require(bool good, const char* text) {
+  if (!good) throw Error(ErrorCode::kBadRequest, text);
+}
+
+nb::dict build_info() {
+  nb::dict info;
+  info["version"] = IRT_VERSION;
+  info["compiler"] = __VERSION__;
+  info["build_type"] = IRT_BUILD_TYPE;
+  info["sanitizer"] = IRT_SANITIZER;
+  return info;
+}
+
+}  // namespace
+
+void bind_rt(nb::module_& m) {
+  m.def("load_runtime", &rt::load_runtime, "address"_a,
+        "Gives the core ONNX Runtime: the address of OrtGetApiBase in the loaded library.");
+  m.def("runtime_version", &rt::runtime_version);
+  m.def("runtime_loaded", &rt::runtime_loaded);
+  m.def(
+      "gaussian_noise",
+      [](std::uint64_t seed, std::size_t n) {
+        std::vector<float> out(n);
+        {
+          const nb::gil_scoped_release unlocked;
+          rt::gaussian_noise(seed, out);
+        }
+        return array_of_floats(std::move(out));
+      },
+      "seed"_a, "n"_a, "The generator's noise: float32 [n], a function of seed and index.");
+  m.def(
+      "flow_sigmas",
+      [](int steps, int tokens) {
+        require(steps >= 1 && tokens >= 1, "[_core.flow_sigmas] give steps >= 1 and tokens >= 1");
+        return array_of_floats(rt::flow_sigmas(steps, tokens));
+      },
+      "steps"_a, "tokens"_a, "Sigmas of the denoising schedule: float32 [steps + 1].");
+  m.def(
+      "hash_pixels",
+      [](const PixelsIn& pixels) {
+        const nb::gil_scoped_release unlocked;
+        return rt::hash_pixels(view_of(pixels));
+      },
+      "pixels"_a.noconvert(), "Content hash of uint8 [height, width, 3].");
+  m.def(
+      "resize_bicubic",
+      [](const PixelsIn& pixels, int width, int height) {
+        require(width >= 1 && height >= 1 && pixels.size() > 0,
+                "[_core.resize_bicubic] give an image and a size of at least 1 x 1");
+        rt::PixelBuffer made;
+        {
+          const nb::gil_scoped_release unlocked;
+          made = rt::resize_bicubic(view_of(pixels), width, height);
+        }
+        return array_of(std::move(made));
+      },
+      "pixels"_a.noconvert(), "width"_a, "height"_a, "As Pillow's BICUBIC, bit for bit.");
+  m.def(
+      "smart_resize",
+      [](int width, int height, int factor, std::int64_t min_pixels, std::int64_t max_pixels) {
+        require(width >= 1 && height >= 1 && factor >= 1,
+                "[_core.smart_resize] give a size and a factor of at least 1");
+        const rt::Size size = rt::smart_resize({width, height}, factor, min_pixels, max_pixels);
+        return std::pair(size.width, size.height);
+      },
+      "width"_a, "height"_a, "factor"_a, "min_pixels"_a, "max_pixels"_a,
+      "(width, height) that a vision encoder reads an image at.");
+  m.def("build_info", &build_info, nb::sig("def build_info() -> dict[str, str]"));
+}
+
+}  // namespace irt
