@@ -4,8 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -94,12 +92,17 @@ inline Answer finish(BatchedDecoder& decoder, SequenceId sequence) {
   return answer;
 }
 
-// What the prompt gets from a decoder of one slot, in one chunk, with nothing to reuse.
-inline Answer alone(const Prompt& prompt, DecoderConfig config) {
+// A decoder of one slot that takes any prompt in one chunk and reuses nothing.
+inline BatchedDecoder lone_decoder(DecoderConfig config) {
   config.slots = 1;
   config.prefill_chunk = config.cache_length;
   config.reuse_prefix = false;
-  BatchedDecoder decoder = make_decoder(config);
+  return make_decoder(config);
+}
+
+// What the prompt gets when nothing else ever ran.
+inline Answer alone(const Prompt& prompt, const DecoderConfig& config) {
+  BatchedDecoder decoder = lone_decoder(config);
   return finish(decoder, decoder.admit(prompt));
 }
 

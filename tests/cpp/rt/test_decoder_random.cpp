@@ -53,6 +53,7 @@ class Schedule {
     config.eos_token_ids = {between(0, 89), between(0, 89)};
     config.reuse_prefix = between(0, 3) > 0;
     BatchedDecoder decoder = make_decoder(config);
+    BatchedDecoder lone = lone_decoder(config);
     struct Live {
       Prompt prompt;
       Answer answer;
@@ -76,7 +77,7 @@ class Schedule {
         const bool ended = sequence.answer.stop != StopReason::kNone;
         // An ended sequence may keep its slot for a while.
         if ((ended && between(0, 2) > 0) || --sequence.lifetime < 0) {
-          const Answer whole = alone(sequence.prompt, config);
+          const Answer whole = finish(lone, lone.admit(sequence.prompt));
           REQUIRE(sequence.answer.begins(whole));
           compared += ended ? 1 : 0;
           decoder.release(at->first);

@@ -1,0 +1,190 @@
+// What the batched decoder adds to ONNX Runtime: one decoding step through BatchedDecoder against
+// the bare call of the same graph with the same bindings, in turns; medians as JSON.
+//   bench_decoder LIBONNXRUNTIME DECODER_GRAPH [STEPS] [CACHE_LENGTH]
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "rt/cache.h"
+#include "rt/decoder.h"
+#include "rt/ort.h"
+
+using namespace irt::rt;
+
+namespace {
+
+constexpr int kPrompt = 16;
+
+double microseconds(auto&& function) {
+  const auto began = std::chrono::steady_clock::now();
+  function();
+  const std::chrono::duration<double, std::micro> taken = std::chrono::steady_clock::now() - began;
+  return taken.count();
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+const TensorInfo& find(const std::vector<TensorInfo>& tensors, const std::string& name) {
+  const auto same = [&](const TensorInfo& tensor) { return tensor.name == name; };
+  const auto found = std::find_if(tensors.begin(), tensors.end(), same);
+  if (found != tensors.end()) return *found;
+  std::fprintf(stderr, "the graph has no %s\n", name.c_str());
+  std::exit(1);
+}
+
+// The sizes that the graph itself tells.
+DecoderConfig read_config(const Session& session, int slots, int length) {
+  const auto dim = [](const TensorInfo& tensor, std::size_t axis) {
+    return static_cast<int>(tensor.shape[axis]);
+  };
+  DecoderConfig config;
+  config.hidden = dim(find(session.inputs(), "visual_embeds"), 2);
+  config.deepstack_levels = dim(find(session.inputs(), "deepstack"), 0);
+  config.layers = static_cast<int>(session.outputs().size() - 1) / 2;
+  const TensorInfo& keys = find(session.inputs(), "past_k.0");
+  config.kv_heads = dim(keys, 1);
+  config.cache_length = dim(keys, 2) > 0 ? dim(keys, 2) : length;
+  config.head_dim = dim(keys, 3);
+  config.vocab = dim(find(session.outputs(), "logits"), 1);
+  config.slots = slots;
+  return config;
+}
+
+// The graph with its bindings and nothing else: every row decodes token 1 at `past`.
+class Bare {
+ public:
+  Bare(const Session& session, const DecoderConfig& c)
+      : cache_({c.layers, c.slots, c.kv_heads, c.cache_length, c.head_dim}),
+        rows_(static_cast<std::size_t>(c.slots)),
+        ids_(rows_, 1),
+        positions_(3 * rows_),
+        past_(rows_),
+        last_(rows_),
+        visual_(rows_ * static_cast<std::size_t>(c.hidden)),
+        deepstack_(visual_.size() * static_cast<std::size_t>(c.deepstack_levels)),
+        logits_(rows_ * static_cast<std::size_t>(c.vocab)),
+        run_(session) {
+    const std::int64_t b = c.slots;
+    const auto in = [&](const char* name, auto& memory, std::vector<std::int64_t> shape) {
+      run_.bind_input(name, Value::wrap(std::span(memory), shape));
+    };
+    in("input_ids", ids_, {b, 1});
+    in("position_ids", positions_, {3, b, 1});
+    in("past_len", past_, {b});
+    in("last_index", last_, {b});
+    in("visual_embeds", visual_, {b, 1, c.hidden});
+    in("deepstack", deepstack_, {c.deepstack_levels, b, 1, c.hidden});
+    run_.bind_output("logits", Value::wrap(logits_, std::array<std::int64_t, 2>{b, c.vocab}));
+    for (int layer = 0; layer < c.layers; ++layer) {
+      const std::string number = std::to_string(layer);
+      const Value keys = cache_.keys(layer, 0, c.slots);
+      const Value values = cache_.values(layer, 0, c.slots);
+      run_.bind_input("past_k." + number, keys);
+      run_.bind_input("past_v." + number, values);
+      run_.bind_output("present_k." + number, keys);
+      run_.bind_output("present_v." + number, values);
+    }
+  }
+
+  void at(std::int64_t past) {
+    std::fill(past_.begin(), past_.end(), past);
+    std::fill(positions_.begin(), positions_.end(), past);
+  }
+  void run() { run_.run(); }
+
+ private:
+  KvCache cache_;
+  std::size_t rows_;
+  std::vector<std::int64_t> ids_, positions_, past_, last_;
+  std::vector<float> visual_, deepstack_, logits_;
+  Run run_;
+};
+
+void admit_all(BatchedDecoder& decoder, const DecoderConfig& config,
+               std::vector<SequenceId>& live) {
+  for (const SequenceId id : live) decoder.release(id);
+  live.clear();
+  for (int row = 0; row < config.slots; ++row) {
+    Prompt prompt;
+    for (int i = 0; i < kPrompt; ++i) prompt.ids.push_back((7 * row + 3 * i) % config.vocab);
+    prompt.max_new_tokens = config.cache_length;
+    live.push_back(decoder.admit(prompt));
+  }
+}
+
+void measure(const std::string& path, int batch, int steps, int length) {
+  const SessionOptions options;
+  const Session session(path, options);
+  DecoderConfig config = read_config(session, batch, length);
+  Bare bare(session, config);
+  BatchedDecoder decoder(path, config, options);
+  std::vector<SequenceId> live;
+  std::vector<TokenOut> out;
+  std::vector<double> bare_us;
+  std::vector<double> decoder_us;
+  std::vector<double> ratios;
+  int past = config.cache_length;
+  for (int i = -20; i < steps; ++i) {
+    if (past + 2 >= config.cache_length) {
+      admit_all(decoder, config, live);
+      decoder.step(out);  // the prompt
+      past = kPrompt;
+    }
+    bare.at(past++);
+    double alone = 0.0;
+    double whole = 0.0;
+    const auto run_bare = [&] { alone = microseconds([&] { bare.run(); }); };
+    const auto run_step = [&] { whole = microseconds([&] { decoder.step(out); }); };
+    if (i % 2 == 0) run_bare();
+    run_step();
+    if (i % 2 != 0) run_bare();
+    if (static_cast<int>(out.size()) != batch || out[0].stop != StopReason::kNone) {
+      std::fprintf(stderr, "a sequence stopped: is the graph finite?\n");
+      std::exit(1);
+    }
+    if (i < 0) continue;  // warm-up
+    bare_us.push_back(alone);
+    decoder_us.push_back(whole);
+    ratios.push_back(whole / alone);
+  }
+  const double bare_median = median(bare_us);
+  const double decoder_median = median(decoder_us);
+  std::printf(
+      "{\"batch\": %d, \"steps\": %d, \"cache_length\": %d, \"bare_us\": %.1f, "
+      "\"decoder_us\": %.1f, \"ratio\": %.4f, \"median_of_ratios\": %.4f}\n",
+      batch, steps, config.cache_length, bare_median, decoder_median, decoder_median / bare_median,
+      median(ratios));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: %s LIBONNXRUNTIME DECODER_GRAPH [STEPS] [CACHE_LENGTH]\n",
+                 argv[0]);
+    return 2;
+  }
+  setenv("ORT_DISABLE_TELEMETRY", "1", 1);
+  void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+  void* base = library == nullptr ? nullptr : dlsym(library, "OrtGetApiBase");
+  if (base == nullptr) {
+    std::fprintf(stderr, "%s\n", dlerror());
+    return 1;
+  }
+  load_runtime(reinterpret_cast<std::uintptr_t>(base));
+  const int steps = argc > 3 ? std::atoi(argv[3]) : 400;
+  const int length = argc > 4 ? std::atoi(argv[4]) : 512;
+  for (const int batch : {1, 8}) measure(argv[2], batch, steps, length);
+  return 0;
+}
