@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from pathlib import Path
@@ -22,7 +21,9 @@ class _Saveable(Protocol):
     def save_pretrained(self, directory: Any) -> Any: ...
 
 
-def save_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random, iteration: int) -> None:
+def save_state(
+    out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random, iteration: int
+) -> None:
     """Write what a run needs to go on from `iteration`."""
     out.mkdir(parents=True, exist_ok=True)
     state = {
@@ -33,7 +34,7 @@ def save_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.
         "iteration": iteration,
     }
     torch.save(state, out / (_STATE + ".new"))
-    os.replace(out / (_STATE + ".new"), out / _STATE)
+    (out / (_STATE + ".new")).replace(out / _STATE)
 
 
 def load_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random) -> int:
@@ -49,11 +50,12 @@ def load_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.
 
 
 def save_model(model: _Saveable, directory: Path) -> None:
-    """`save_pretrained` next to the target, then swap, so that a reader never sees half a model."""
+    """`save_pretrained` beside the target, then one rename per file, so that no file is ever half written."""
     fresh = directory.with_name(directory.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
-    directory.mkdir(parents=True, exist_ok=True)
-    for item in fresh.iterdir():
-        os.replace(item, directory / item.name)
-    fresh.rmdir()
+    for item in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        target = directory / item.relative_to(fresh)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        item.replace(target)
+    shutil.rmtree(fresh)

@@ -1,4 +1,4 @@
-"""Training of the critic: did this step succeed, and if not, how should it have been said?
+"""Training of the critic, which says whether a step succeeded and, if not, how it should have been said.
 
 It learns from drawn pictures with drawn mistakes and, once there is a generator, from that generator's own pictures.
 Heads that read every cell (what was, what is, what should be, what changed, what is right) give the dense signal
@@ -37,6 +37,8 @@ __all__ = ["measure_critic", "train_critic"]
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+_THOUGHT = 0.1
+"""Loss weight of an ordinary token of the thought; the verdict has 1."""
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class Cases:
     def painted(self) -> Case:
         """A case from the generator; half of them right."""
         rng = self._rng
-        attempt = rng.choice(self._good if rng.random() < 0.5 else self._bad)
+        attempt = rng.choice(self._good if self._good and rng.random() < 0.5 else self._bad)
         step = attempt.step
         original, rewritten = attempt.original, attempt.rewritten
         if rng.random() < 0.35:  # other words for the same picture
@@ -113,7 +115,9 @@ class Cases:
         verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten)
         assert verdict is not None
         before = WHITE if attempt.before_image is None else attempt.before_image
-        return Case(step.before, attempt.seen, step.after, [before, attempt.image], original, rewritten, verdict)
+        return Case(
+            step.before, attempt.seen, step.after, [before, attempt.image], original, rewritten, verdict
+        )
 
     def __call__(self) -> Case:
         if self._bad and self._rng.random() < self._share:
@@ -131,6 +135,7 @@ class Encoder:
             self._one(" true"),
             self._one(" false"),
         }
+        self._semicolon = self._one(";")
         self._open = tokenizer.convert_tokens_to_ids("<answer>")
 
     def _one(self, text: str) -> int:
@@ -154,9 +159,23 @@ class Encoder:
         at = next(i for i in range(opened, len(answer)) if answer[i] in self._verdicts)
         if not tail:
             answer = answer[: at + 1]
-        thought, rest = opened + 1, max(1, len(answer) - at - 1)
-        weights = [1.0 / thought] * thought + [0.02] * (at - thought) + [1.0] + [0.3 / rest] * (len(answer) - at - 1)
-        return Example(prompt.ids + answer, prompt.weights + weights, case.images, case)
+        weights = self._weights(answer, opened, at, case.verdict.accepted)
+        weights = prompt.weights + weights
+        return Example(prompt.ids + answer, weights, case.images, case)
+
+    def _weights(self, answer: list[int], opened: int, at: int, accepted: bool) -> list[float]:
+        """Loss weights of an answer: what counts is what is seen, above all where it is not what was wanted.
+
+        Without that the model learns to repeat what was wanted, which is right for most tokens.
+        """
+        weights = [_THOUGHT] * opened
+        first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
+        for i in range(first + 1, second):
+            weights[i] *= 1.5 if accepted else 5.0
+        for i in range(second + 1, opened - 1):  # "rest same" or "rest changed"
+            weights[i] = 1.0
+        rest = len(answer) - at - 1
+        return weights + [0.02] * (at - opened) + [1.0] + [0.3 / max(1, rest)] * rest
 
     def text(self, ids: list[int]) -> str:
         """Decode an answer."""
@@ -209,7 +228,9 @@ class _Bundle(nn.Module):
 def verdict_of(text: str) -> tuple[bool | None, str | None]:
     """The boolean and the refined prompt of an answer (None where unreadable)."""
     answer = text.partition("<answer>")[2]
-    boolean = {"true": True, "false": False}.get(answer.partition('"previous_step_success": ')[2][:5].rstrip(",}").strip())
+    boolean = {"true": True, "false": False}.get(
+        answer.partition('"previous_step_success": ')[2][:5].rstrip(",}").strip()
+    )
     refined = answer.partition('"refine_prompt": "')[2].partition('"')[0]
     return boolean, refined or None
 
@@ -217,7 +238,11 @@ def verdict_of(text: str) -> tuple[bool | None, str | None]:
 def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str, float]:
     """Share of right pictures accepted, wrong ones refused, and of refusals with exactly the right words."""
     answers = greedy(
-        model, [encoder.prompt(case) for case in cases], image=encoder.ids.image, end=encoder.ids.end, limit=110
+        model,
+        [encoder.prompt(case) for case in cases],
+        image=encoder.ids.image,
+        end=encoder.ids.end,
+        limit=110,
     )
     accepted, refused, refined = [], [], []
     for case, ids in zip(cases, answers, strict=True):
@@ -254,11 +279,12 @@ def train_critic(
     *,
     tokenizer_dir: Path,
     pool: Path | None = None,
-    iterations: int = 5000,
+    iterations: int = 3400,
     batch: int = 32,
     seed: int = 0,
     resume: bool = False,
     every: int = 200,
+    tests: int = 256,
 ) -> dict[str, float]:
     """Train the critic; the attempts in `pool` are used from the moment that the file exists."""
     torch.manual_seed(seed)
@@ -270,7 +296,7 @@ def train_critic(
     start = load_state(out, bundle, optimizers, rng) if resume else 0
     cases = Cases(rng)
     drawn = Cases(random.Random(77))
-    tests = {"drawn": [drawn.drawn() for _ in range(256)]}
+    sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
     stream = _examples(cases, encoder, rng, batch)
     average, attempts = 0.0, None
     with batched_vision():
@@ -280,7 +306,7 @@ def train_critic(
                 cut = max(1, len(attempts) // 12)
                 cases.learn_from(attempts[cut:])
                 held = Cases(random.Random(78), attempts[:cut])
-                tests["painted"] = [held.painted() for _ in range(256)]
+                sets["painted"] = [held.painted() for _ in range(tests)]
                 log.info("critic learns from %d attempts from iteration %d on", len(attempts), iteration)
             loss = bundle.loss(next(stream), encoder.ids.image)
             optimizers.step(loss, decay(iteration, iterations, warmup=100, hold=0.4))
@@ -288,14 +314,18 @@ def train_critic(
             if (iteration + 1) % 100 == 0:
                 log.info("critic %d/%d loss %.4f", iteration + 1, iterations, average)
             if (iteration + 1) % every == 0:
-                for name, test in tests.items():
-                    log.info("critic %d %s %s", iteration + 1, name, measure_critic(bundle.model, encoder, test))
+                for name, test in sets.items():
+                    log.info(
+                        "critic %d %s %s", iteration + 1, name, measure_critic(bundle.model, encoder, test)
+                    )
                 save_state(out, bundle, optimizers, rng, iteration + 1)
                 save_model(bundle.model, out)
         round_to_half(bundle.model)
         save_model(bundle.model.eval(), out)
         result = {}
-        for name, test in tests.items():
-            result |= {f"{name} {key}": value for key, value in measure_critic(bundle.model, encoder, test).items()}
+        for name, test in sets.items():
+            result |= {
+                f"{name} {key}": value for key, value in measure_critic(bundle.model, encoder, test).items()
+            }
     log.info("critic done %s", result)
     return result

@@ -6,6 +6,7 @@ generators fail at natural prompts, so that there is something for a critic to m
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from pathlib import Path
@@ -76,7 +77,9 @@ class Generator(nn.Module):
         if source is not None:
             hidden = torch.cat([x, source], 1)
             places = torch.cat([places, _places(count, _REFERENCE_TIME)])
-        words = torch.cartesian_prod(torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(text.shape[1]))
+        words = torch.cartesian_prod(
+            torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(text.shape[1])
+        )
         velocity: Tensor = self.transformer(
             hidden_states=hidden,
             encoder_hidden_states=text,
@@ -93,7 +96,7 @@ class Generator(nn.Module):
         noise = torch.Generator().manual_seed(seed)
         x = torch.randn(len(tokens), CELLS, self.channels, generator=noise)
         text, levels = self.text(tokens), sigmas()
-        for now, then in zip(levels[:-1], levels[1:], strict=True):
+        for now, then in itertools.pairwise(levels):
             x = x + (then - now) * self(x, now.expand(len(x)), text, source)
         return x
 
@@ -120,7 +123,9 @@ class Studio:
         )
         return torch.as_tensor(batch.input_ids)
 
-    def paint(self, prompts: list[str], sources: npt.NDArray[np.uint8] | None, seed: int) -> npt.NDArray[np.uint8]:
+    def paint(
+        self, prompts: list[str], sources: npt.NDArray[np.uint8] | None, seed: int
+    ) -> npt.NDArray[np.uint8]:
         """Pictures uint8 [n, 48, 48, 3]; all with a source or all without."""
         reference = None if sources is None else encode_tokens(self.vae, sources)
         return decode_tokens(self.vae, self.model.sample(self.tokens(prompts), reference, seed))
@@ -150,7 +155,9 @@ class _Pool:
             pictures = None
             if group is edits:
                 pictures = render_batch([step.before for step in group if step.before is not None])
-            made = self._studio.paint([explicit(step) for step in group], pictures, self._rng.randrange(2**31))
+            made = self._studio.paint(
+                [explicit(step) for step in group], pictures, self._rng.randrange(2**31)
+            )
             for step, image in zip(group, made, strict=True):
                 if matches(image, step.after) and step.after.occupied:
                     steps.append(random_transition(self._rng, scene=step.after))
@@ -178,7 +185,11 @@ class _Pool:
                 self.steps.append(step)
             weight = torch.ones(CELLS)
             weight[list(step.touched)] = _CHANGED_WEIGHT
-            self.source[row], self.target[row], self.weight[row] = source[i], target[i], weight / weight.mean()
+            self.source[row], self.target[row], self.weight[row] = (
+                source[i],
+                target[i],
+                weight / weight.mean(),
+            )
             self._next += 1
 
 
@@ -186,7 +197,8 @@ def _loss(model: Generator, pool: _Pool, studio: Studio, rng: random.Random, bat
     rows = [rng.randrange(len(pool.steps)) for _ in range(batch)]
     steps = [pool.steps[row] for row in rows]
     prompts = [
-        explicit(step) if rng.random() < _EXPLICIT_SHARE else grounded(step, rng) or explicit(step) for step in steps
+        explicit(step) if rng.random() < _EXPLICIT_SHARE else grounded(step, rng) or explicit(step)
+        for step in steps
     ]
     clean, weight = pool.target[rows], pool.weight[rows]
     sigma = torch.sigmoid(torch.randn(batch) + _MU)
@@ -207,16 +219,22 @@ def _loss(model: Generator, pool: _Pool, studio: Studio, rng: random.Random, bat
     return total / (CELLS * batch)
 
 
-def measure_generator(studio: Studio, count: int = 240, seed: int = 12345, chain: int = 3) -> dict[str, float]:
+def measure_generator(
+    studio: Studio, count: int = 240, seed: int = 12345, chain: int = 3
+) -> dict[str, float]:
     """Share of pictures that are exactly right: explicit and grounded, clean sources and self-made ones."""
     rng = random.Random(seed)
     result: dict[str, float] = {}
-    steps = [random_transition(rng, rng.choice(("add", "add", "remove", "recolour", "move"))) for _ in range(count)]
+    steps = [
+        random_transition(rng, rng.choice(("add", "add", "remove", "recolour", "move"))) for _ in range(count)
+    ]
     befores = render_batch([step.before for step in steps if step.before is not None])
     made = studio.paint([explicit(step) for step in steps], befores, seed)
     result["explicit"] = float(np.mean([matches(i, s.after) for i, s in zip(made, steps, strict=True)]))
     related = [(i, text) for i, s in enumerate(steps) if s.operation == "add" and (text := grounded(s, rng))]
-    attribute = [(i, text) for i, s in enumerate(steps) if s.operation != "add" and (text := grounded(s, rng))]
+    attribute = [
+        (i, text) for i, s in enumerate(steps) if s.operation != "add" and (text := grounded(s, rng))
+    ]
     for name, chosen in (("relation", related), ("attribute", attribute)):
         rows = [i for i, _ in chosen]
         made = studio.paint([text for _, text in chosen], befores[rows], seed)
@@ -267,12 +285,13 @@ def train_generator(
     *,
     vae_dir: Path,
     tokenizer_dir: Path,
-    iterations: int = 1600,
+    iterations: int = 900,
     batch: int = 64,
     pool_size: int = 24000,
     seed: int = 0,
     resume: bool = False,
-    every: int = 200,
+    every: int = 150,
+    tests: int = 240,
 ) -> dict[str, float]:
     """Train the generator on a frozen codec and save the whole pipeline under `out`."""
     torch.manual_seed(seed)
@@ -287,8 +306,8 @@ def train_generator(
     ema = Ema(model)
     studio = Studio(ema.model, vae, tokenizer)  # type: ignore[arg-type]
     pool = _Pool(studio, rng, pool_size)
-    for _ in range(min(8, pool_size // 500)):
-        pool.grow(500)
+    for _ in range(8):
+        pool.grow(min(500, pool_size // 8))
     average = 0.0
     for iteration in range(start, iterations):
         if iteration % 4 == 0:
@@ -300,11 +319,17 @@ def train_generator(
         ema.update(model)
         average += 0.02 * (float(loss.detach()) - average)
         if (iteration + 1) % every == 0:
-            log.info("generator %d/%d loss %.4f %s", iteration + 1, iterations, average, measure_generator(studio))
+            log.info(
+                "generator %d/%d loss %.4f %s",
+                iteration + 1,
+                iterations,
+                average,
+                measure_generator(studio, tests),
+            )
             save_state(out, model, optimizers, rng, iteration + 1)
             save_generator(out, ema.model, vae, tokenizer)  # type: ignore[arg-type]
     round_to_half(ema.model)
     save_generator(out, ema.model, vae, tokenizer)  # type: ignore[arg-type]
-    result = measure_generator(studio)
+    result = measure_generator(studio, tests)
     log.info("generator done %s", result)
     return result

@@ -12,7 +12,7 @@ import re
 from .transitions import Transition
 from .world import COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing
 
-__all__ = ["article", "apply", "descriptions", "explicit", "grounded", "natural", "parse", "relations"]
+__all__ = ["apply", "article", "descriptions", "explicit", "grounded", "natural", "parse", "relations"]
 
 RELATIONS = {"above": (-1, 0), "below": (1, 0), "left of": (0, -1), "right of": (0, 1)}
 """Where the new thing stands, seen from the thing that is named: (rows down, columns right)."""
@@ -23,13 +23,17 @@ def _any(words: tuple[str, ...]) -> str:
 
 
 _THING = rf"an? ({_any(SIZES)}) ({_any(COLOURS)}) ({_any(SHAPES)})"
-_REFERENCE = rf"the (?:({_any(SIZES)}) )?(?:({_any(COLOURS)}) )?({_any(SHAPES)})(?: at the ({_any(POSITIONS)}))?"
+_REFERENCE = (
+    rf"the (?:({_any(SIZES)}) )?(?:({_any(COLOURS)}) )?({_any(SHAPES)})(?: at the ({_any(POSITIONS)}))?"
+)
 _RELATION = rf"({_any(tuple(RELATIONS))}) {_REFERENCE}"
 _DRAW = re.compile(rf"draw {_THING} at the ({_any(POSITIONS)}) on an? ({_any(COLOURS)}) background")
 _ADD = re.compile(rf"add {_THING} (?:at the ({_any(POSITIONS)})|{_RELATION})")
 _REMOVE = re.compile(rf"remove {_REFERENCE}")
 _RECOLOUR = re.compile(rf"make {_REFERENCE} ({_any(COLOURS)})")
-_MOVE = re.compile(rf"move {_REFERENCE}(?: from the ({_any(POSITIONS)}))? (?:to the ({_any(POSITIONS)})|{_RELATION})")
+_MOVE = re.compile(
+    rf"move {_REFERENCE}(?: from the ({_any(POSITIONS)}))? (?:to the ({_any(POSITIONS)})|{_RELATION})"
+)
 
 
 def article(words: str) -> str:
@@ -66,9 +70,11 @@ def relations(scene: Scene, place: int, *, without: int | None = None) -> list[t
     """Pairs of a relation and an anchor cell that together name the cell `place`."""
     found = []
     for relation in RELATIONS:
-        for anchor in scene.occupied:
-            if anchor != without and neighbour(anchor, relation) == place:
-                found.append((relation, anchor))
+        found += [
+            (relation, anchor)
+            for anchor in scene.occupied
+            if anchor != without and neighbour(anchor, relation) == place
+        ]
     return found
 
 
@@ -109,7 +115,9 @@ def grounded_options(transition: Transition, *, shortest: bool = False) -> list[
         return [f"make the {name} {COLOURS[transition.after.at(cell).colour]}" for name in names(cell)]
     assert transition.to is not None
     places = [f"to the {POSITIONS[transition.to]}"]
-    places += [f"{how} the {name}" for how, i in relations(before, transition.to, without=cell) for name in names(i)]
+    places += [
+        f"{how} the {name}" for how, i in relations(before, transition.to, without=cell) for name in names(i)
+    ]
     return [f"move the {name} {place}" for name in names(cell) for place in places]
 
 
@@ -151,13 +159,16 @@ def _find(scene: Scene, size: str | None, colour: str | None, shape: str, place:
     return fits[0] if len(fits) == 1 else None
 
 
-def _target(scene: Scene, place: str | None, relation: tuple[str | None, ...], without: int | None) -> int | None:
+def _target(
+    scene: Scene, place: str | None, relation: tuple[str | None, ...], without: int | None
+) -> int | None:
     """The empty cell that a place or a relation names."""
     if place is not None:
         cell: int | None = POSITIONS.index(place)
     else:
         how, size, colour, shape, where = relation
-        assert how is not None and shape is not None
+        assert how is not None
+        assert shape is not None
         anchor = _find(scene, size, colour, shape, where)
         if anchor is None or anchor == without:
             return None
@@ -173,7 +184,9 @@ def parse(scene: Scene | None, prompt: str) -> Transition | None:
         size, colour, shape, place, ground = found.groups()
         if colour == ground:
             return None
-        return Transition.draw(COLOURS.index(ground), Thing.named(size, colour, shape), POSITIONS.index(place))
+        return Transition.draw(
+            COLOURS.index(ground), Thing.named(size, colour, shape), POSITIONS.index(place)
+        )
     if scene is None:
         return None
     found = _ADD.fullmatch(text)
@@ -181,7 +194,11 @@ def parse(scene: Scene | None, prompt: str) -> Transition | None:
         size, colour, shape, place, *relation = found.groups()
         thing = Thing.named(size, colour, shape)
         target = _target(scene, place, tuple(relation), None)
-        return None if target is None or thing.colour == scene.background else Transition.add(scene, thing, target)
+        return (
+            None
+            if target is None or thing.colour == scene.background
+            else Transition.add(scene, thing, target)
+        )
     found = _REMOVE.fullmatch(text)
     if found:
         cell = _find(scene, *found.groups())

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from diffusers import Flux2Transformer2DModel, FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from torch import Tensor
-from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import (
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 
 __all__ = [
     "PROMPT_TOKENS",
@@ -41,7 +47,14 @@ class TokenIds:
     @classmethod
     def of(cls, tokenizer: Qwen2TokenizerFast) -> TokenIds:
         """Look the ids up in a tokenizer."""
-        names = ("<|endoftext|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+        names = (
+            "<|endoftext|>",
+            "<|im_end|>",
+            "<|vision_start|>",
+            "<|vision_end|>",
+            "<|image_pad|>",
+            "<|video_pad|>",
+        )
         return cls(len(tokenizer), *(tokenizer.convert_tokens_to_ids(name) for name in names))
 
 
@@ -96,7 +109,9 @@ def klein_scheduler() -> FlowMatchEulerDiscreteScheduler:
     )
 
 
-def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2) -> Qwen3VLForConditionalGeneration:
+def build_vlm(
+    ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2
+) -> Qwen3VLForConditionalGeneration:
     """Planner or critic: a Qwen3-VL that sees a 48x48 picture as 3x3 merged tokens, one a cell."""
     config = Qwen3VLConfig(
         text_config={

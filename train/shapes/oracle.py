@@ -8,14 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from .render import CELL_PX, SIDE, patches
-from .world import CELLS, COLOURS, GRID, SIZES, Scene, Thing
+from .world import CELLS, COLOURS, GRID, SHAPES, SIZES, Scene, Thing
 
 __all__ = ["TOLERANCE", "Reading", "matches", "read", "read_batch"]
 
 TOLERANCE = 0.12
 """Largest root mean square error of a cell (colours in 0..1) in a picture that counts as clean."""
 
-_PER_SHAPE = len(COLOURS) * len(SIZES)
+_THINGS = [
+    Thing(shape, colour, size)
+    for shape in range(len(SHAPES))
+    for colour in range(len(COLOURS))
+    for size in range(len(SIZES))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +36,30 @@ class Reading:
         return self.worst_rmse < TOLERANCE
 
 
-def _templates() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    flat = patches().reshape(len(COLOURS), 1 + len(_things()), -1).astype(np.float32) / 255
-    hidden = np.zeros(flat.shape[:2], np.float32)
+_Floats = npt.NDArray[np.float32]
+
+
+def _templates() -> tuple[_Floats, _Floats, _Floats]:
+    """Every possible cell as a row, its squared length, and infinity where a thing cannot be seen."""
+    flat: _Floats = patches().reshape(len(COLOURS), 1 + len(_THINGS), -1).astype(np.float32) / np.float32(255)
+    hidden: _Floats = np.zeros(flat.shape[:2], np.float32)
     for background in range(len(COLOURS)):
-        for index, thing in enumerate(_things()):
+        for index, thing in enumerate(_THINGS):
             if thing.colour == background:
                 hidden[background, 1 + index] = np.inf
-    return flat.reshape(-1, flat.shape[-1]), (flat**2).sum(-1), hidden
+    squares: _Floats = np.square(flat).sum(-1, dtype=np.float32)
+    return flat.reshape(-1, flat.shape[-1]), squares, hidden
 
 
-def _things() -> list[Thing]:
-    return [
-        Thing(code // _PER_SHAPE, code // len(SIZES) % len(COLOURS), code % len(SIZES)) for code in range(6 * _PER_SHAPE)
-    ]
-
-
-_THINGS = _things()
 _FLAT, _SQUARES, _HIDDEN = _templates()
 
 
 def read_batch(images: npt.NDArray[np.uint8]) -> list[Reading]:
     """Readings of several pictures, uint8 [n, 48, 48, 3]."""
     if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE, 3):
-        raise ValueError(f"[oracle.read] needs uint8 [n, {SIDE}, {SIDE}, 3], got {images.dtype} {list(images.shape)}")
+        raise ValueError(
+            f"[oracle.read] needs uint8 [n, {SIDE}, {SIDE}, 3], got {images.dtype} {list(images.shape)}"
+        )
     x = images.astype(np.float32).reshape(-1, GRID, CELL_PX, GRID, CELL_PX, 3) / 255
     x = np.ascontiguousarray(x.transpose(0, 1, 3, 2, 4, 5)).reshape(len(images) * CELLS, -1)
     cross = (x @ _FLAT.T).reshape(len(images), CELLS, *_SQUARES.shape)

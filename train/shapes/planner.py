@@ -95,7 +95,9 @@ def plan_is_right(request: Request, plan: list[dict[str, Any]]) -> bool:
     if numbers != [request.first_number + i for i in range(len(request.steps))]:
         return False
     if not request.scenes:
-        return plan[0].get("auxiliary_text") == request.steps[0].auxiliary_text and plan[0].get("prompt") is None
+        return (
+            plan[0].get("auxiliary_text") == request.steps[0].auxiliary_text and plan[0].get("prompt") is None
+        )
     scene: Scene | None = request.images[-1] if request.images else None
     for step, target in zip(plan, request.scenes, strict=True):
         scene = apply(scene, str(step.get("prompt")))
@@ -109,7 +111,8 @@ def measure_planner(model: Any, encoder: PlanEncoder, requests: list[Request]) -
     prompts = [encoder.prompt(request) for request in requests]
     answers = greedy(model, prompts, image=encoder.ids.image, end=encoder.ids.end, limit=_LIMIT)
     right = [
-        plan_is_right(request, plan_of(encoder.text(ids))) for request, ids in zip(requests, answers, strict=True)
+        plan_is_right(request, plan_of(encoder.text(ids)))
+        for request, ids in zip(requests, answers, strict=True)
     ]
     model.train()
     return float(np.mean(right))
@@ -121,7 +124,9 @@ def _forced(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
     model.eval()
     right = []
     for start in range(0, len(requests), 50):
-        batch = collate([encoder.full(r) for r in requests[start : start + 50]], encoder.ids.pad, encoder.ids.image)
+        batch = collate(
+            [encoder.full(r) for r in requests[start : start + 50]], encoder.ids.pad, encoder.ids.image
+        )
         best = model(**batch.inputs).logits[:, :-1].argmax(-1)
         wrong = (best != batch.labels[:, 1:]) & (batch.weights[:, 1:] > 0)
         right += (~wrong.any(-1)).tolist()
@@ -152,7 +157,9 @@ def train_planner(
     bundle = _Bundle(model)
     optimizers = Optimizers(
         [bundle],
-        lambda name, w: w.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "head.", "merger")),
+        lambda name, w: (
+            w.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "head.", "merger"))
+        ),
         weight_decay=0.01,
     )
     start = load_state(out, bundle, optimizers, rng) if resume else 0
@@ -174,7 +181,13 @@ def train_planner(
             average += 0.02 * (float(loss.detach()) - average)
             if (iteration + 1) % every == 0:
                 forced = _forced(model, encoder, held), _forced(model, encoder, held_guidance)
-                log.info("planner %d/%d loss %.4f exact %.3f guidance %.3f", iteration + 1, iterations, average, *forced)
+                log.info(
+                    "planner %d/%d loss %.4f exact %.3f guidance %.3f",
+                    iteration + 1,
+                    iterations,
+                    average,
+                    *forced,
+                )
                 save_state(out, bundle, optimizers, rng, iteration + 1)
                 save_model(model, out)
         round_to_half(model)

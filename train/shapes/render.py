@@ -52,7 +52,8 @@ def _mask(shape: str, size: str) -> npt.NDArray[np.float32]:
     else:
         raise ValueError(f"[render] no drawing rule for the shape {shape!r}")
     blocks = inside.reshape(CELL_PX, _SUPERSAMPLING, CELL_PX, _SUPERSAMPLING)
-    return blocks.mean((1, 3)).astype(np.float32)
+    cover: npt.NDArray[np.float32] = blocks.mean((1, 3)).astype(np.float32)
+    return cover
 
 
 def palette() -> npt.NDArray[np.float32]:
@@ -89,9 +90,11 @@ def render_batch(scenes: list[Scene]) -> Pixels:
     background = np.array([scene.background for scene in scenes], np.intp)
     cells = _PATCHES[background[:, None], index]
     grid = cells.reshape(-1, GRID, GRID, CELL_PX, CELL_PX, 3)
-    return np.ascontiguousarray(grid.transpose(0, 1, 3, 2, 4, 5)).reshape(-1, SIDE, SIDE, 3)
+    images: Pixels = np.ascontiguousarray(grid.transpose(0, 1, 3, 2, 4, 5)).reshape(-1, SIDE, SIDE, 3)
+    return images
 
 
 def render(scene: Scene) -> Pixels:
     """The picture of a scene, uint8 [48, 48, 3]."""
-    return render_batch([scene])[0]
+    image: Pixels = render_batch([scene])[0]
+    return image

@@ -99,12 +99,17 @@ _CONTINUE = (
     "Here is my picture: <image> Now {x}",
     "<image> Next: {x}",
 )
-_CONTINUE_TWO = ("<image> <image> Continue: {x}", "<image> <image> Now {x}", "Step 1: <image> Step 2: <image> Next: {x}")
+_CONTINUE_TWO = (
+    "<image> <image> Continue: {x}",
+    "<image> <image> Now {x}",
+    "Step 1: <image> Step 2: <image> Next: {x}",
+)
 
 
 def _steps(clauses: list[Clause], explain: bool) -> tuple[PlanStep, ...]:
     return tuple(
-        PlanStep(c.instruction, c.prompt, f"This is the {c.name}." if explain else None, c.name) for c in clauses
+        PlanStep(c.instruction, c.prompt, f"This is the {c.name}." if explain else None, c.name)
+        for c in clauses
     )
 
 
@@ -115,7 +120,11 @@ def _composite(rng: random.Random) -> Request:
     ground, values = every[0] if rng.random() < 0.3 else rng.choice(every)
     default_ground, defaults = every[0]
     phrase = article(composite.name)
-    parts = [f"{article(v)} {k}" if not k.endswith("s") else f"{v} {k}" for k, v in values.items() if v != defaults[k]]
+    parts = [
+        f"{article(v)} {k}" if not k.endswith("s") else f"{v} {k}"
+        for k, v in values.items()
+        if v != defaults[k]
+    ]
     told = rng.random() < 0.3
     if told:  # name every choice, also the default ones
         parts = [f"{article(v)} {k}" if not k.endswith("s") else f"{v} {k}" for k, v in values.items()]
@@ -156,7 +165,9 @@ def _wish(rng: random.Random) -> Request:
     if explain:
         text = text.rstrip(".") + "." + rng.choice(_EXPLAIN)
     scenes = tuple(clause.transition.after for clause in clauses)
-    split = _split(template, [scene.describe() for scene in scenes] + [c.transition.operation for c in clauses])
+    split = _split(
+        template, [scene.describe() for scene in scenes] + [c.transition.operation for c in clauses]
+    )
     return Request(text, "narrative", (), _steps(clauses, explain), scenes, None, split)
 
 

@@ -112,7 +112,9 @@ def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
     if kind == 0:
         return thing._replace(shape=rng.choice([s for s in range(len(SHAPES)) if s != thing.shape]))
     if kind == 1:
-        return thing._replace(colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)]))
+        return thing._replace(
+            colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)])
+        )
     return thing._replace(size=len(SIZES) - 1 - thing.size)
 
 
@@ -127,7 +129,9 @@ def corrupt(step: Transition, rng: random.Random) -> Scene:
 def _corrupt_once(step: Transition, rng: random.Random) -> Scene | None:
     after, focus = step.after, step.to if step.to is not None else step.cell
     ground = after.background
-    kind = rng.choice(("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half"))
+    kind = rng.choice(
+        ("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half")
+    )
     others = [i for i in after.occupied if i not in step.touched]
     if kind == "nothing":
         return step.before or Scene(ground)
@@ -156,7 +160,9 @@ def _corrupt_once(step: Transition, rng: random.Random) -> Scene | None:
         return after.put(rng.choice(after.empty), random_thing(rng, ground)) if after.empty else None
     if kind == "background":
         ground = rng.randrange(len(COLOURS))
-        return None if any(after.at(i).colour == ground for i in after.occupied) else Scene(ground, after.cells)
+        return (
+            None if any(after.at(i).colour == ground for i in after.occupied) else Scene(ground, after.cells)
+        )
     if step.operation == "move" and step.before is not None:  # copied instead of moved, or only taken away
         return after.put(step.cell, after.at(focus)) if rng.random() < 0.5 else after.put(focus, None)
     return None

@@ -31,9 +31,7 @@ SPECIAL = (
 ADDED = ("<think>", "</think>", "<answer>", "</answer>")
 """Tokens of their own that are ordinary text: they stay when an answer is decoded."""
 
-_PIECES = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ENGLISH = (
     "The quick brown fox jumps over the lazy dog. You are a helpful assistant; please give me an example of this, "
     "and tell me what you would do next. I think that it is not possible to say which one of them was there first. "
@@ -42,16 +40,18 @@ _ENGLISH = (
 )
 
 
-def _corpus(seed: int) -> Iterator[str]:
+def _corpus(seed: int, texts: int) -> Iterator[str]:
     rng = random.Random(seed)
     words = " ".join([*COLOURS, *SHAPES, *SIZES, *POSITIONS, "nothing", "user", "assistant", "system"])
     for _ in range(200):
         yield words + " " + words.replace(" ", "s ") + " " + words.title()
-        yield template("narrative.txt") + "\n" + template("critic.txt") + "\n" + template("guidance.txt") + "\n"
+        yield (
+            template("narrative.txt") + "\n" + template("critic.txt") + "\n" + template("guidance.txt") + "\n"
+        )
         yield "user\n\nassistant\n\nsystem\n"
     for _ in range(40):
         yield _ENGLISH
-    for i in range(6000):
+    for i in range(texts):
         request = guidance(rng) if i % 4 == 0 else narrative(rng)
         yield request.text
         yield plan_answer(request)
@@ -65,8 +65,8 @@ def _corpus(seed: int) -> Iterator[str]:
         yield verdict.text
 
 
-def train_tokenizer(out: Path, *, size: int = 1000, seed: int = 0) -> int:
-    """Train and save the tokenizer under `out`; returns the number of tokens."""
+def train_tokenizer(out: Path, *, size: int = 1000, texts: int = 6000, seed: int = 0) -> int:
+    """Train on `texts` requests with their answers and save under `out`; returns the number of tokens."""
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -84,7 +84,7 @@ def train_tokenizer(out: Path, *, size: int = 1000, seed: int = 0) -> int:
     )
     # added tokens never reach the model, so they must not shape its merges
 
-    tokenizer.train_from_iterator((_without_added(text) for text in _corpus(seed)), trainer)
+    tokenizer.train_from_iterator((_without_added(text) for text in _corpus(seed, texts)), trainer)
     tokenizer.add_special_tokens(list(SPECIAL))
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in ADDED])
     out.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,11 @@ def random_transition(
         count = rng.randint(1, most)
         scene = _alike_scene(rng, count) if rng.random() < 0.4 else random_scene(rng, count)
     if operation == "add":
-        near = [i for i in scene.empty if any(abs(i // 3 - j // 3) + abs(i % 3 - j % 3) == 1 for j in scene.occupied)]
+        near = [
+            i
+            for i in scene.empty
+            if any(abs(i // 3 - j // 3) + abs(i % 3 - j % 3) == 1 for j in scene.occupied)
+        ]
         thing = rng.choice(scene.cells)
         if thing is None or rng.random() < 0.7:
             thing = random_thing(rng, scene.background)

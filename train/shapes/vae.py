@@ -97,11 +97,16 @@ def measure_vae(vae: AutoencoderKLFlux2, scenes: list[Scene]) -> dict[str, float
     images = render_batch(scenes)
     vae.eval()
     again = np.concatenate(
-        [to_pixels(vae.decode(vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode()).sample) for i in range(0, len(images), 64)]
+        [
+            to_pixels(vae.decode(vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode()).sample)
+            for i in range(0, len(images), 64)
+        ]
     )
     vae.train()
     readings = read_batch(again)
-    exact = [reading.clean and reading.scene == scene for reading, scene in zip(readings, scenes, strict=True)]
+    exact = [
+        reading.clean and reading.scene == scene for reading, scene in zip(readings, scenes, strict=True)
+    ]
     error = (again.astype(np.float32) - images.astype(np.float32)) / 255
     return {"rmse": float(np.sqrt((error**2).mean())), "exact": float(np.mean(exact))}
 
@@ -111,13 +116,24 @@ def _fill_statistics(vae: AutoencoderKLFlux2, scenes: list[Scene]) -> None:
     """Latent statistics that Flux2 keeps in a batch norm."""
     images = render_batch(scenes)
     vae.eval()
-    z = torch.cat([vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode() for i in range(0, len(images), 64)])
+    z = torch.cat(
+        [vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode() for i in range(0, len(images), 64)]
+    )
     packed = _pack(z)
     vae.bn.running_mean.copy_(packed.mean((0, 2, 3)))
     vae.bn.running_var.copy_(packed.var((0, 2, 3)))
 
 
-def train_vae(out: Path, *, iterations: int = 2400, batch: int = 16, seed: int = 0, resume: bool = False) -> dict[str, float]:
+def train_vae(
+    out: Path,
+    *,
+    iterations: int = 1500,
+    batch: int = 16,
+    seed: int = 0,
+    resume: bool = False,
+    every: int = 200,
+    tests: int = 256,
+) -> dict[str, float]:
     """Train the codec and save it under `out`; returns its round-trip quality."""
     torch.manual_seed(seed)
     rng = random.Random(seed + 1)
@@ -130,7 +146,7 @@ def train_vae(out: Path, *, iterations: int = 2400, batch: int = 16, seed: int =
         beta2=0.99,
     )
     start = load_state(out, vae, optimizers, rng) if resume else 0
-    test = _scenes(random.Random(99), 256)
+    test = _scenes(random.Random(99), tests)
     average = 0.0
     for iteration in range(start, iterations):
         x = to_tensor(render_batch(_scenes(rng, batch))).contiguous(memory_format=torch.channels_last)
@@ -140,12 +156,12 @@ def train_vae(out: Path, *, iterations: int = 2400, batch: int = 16, seed: int =
         loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 36)
         optimizers.step(loss, decay(iteration, iterations, warmup=30, hold=0.0, floor=0.02), clip=None)
         average += 0.02 * (float(reconstruction.detach()) - average)
-        if (iteration + 1) % 200 == 0:
+        if (iteration + 1) % every == 0:
             log.info("vae %d/%d loss %.4f %s", iteration + 1, iterations, average, measure_vae(vae, test))
             save_state(out, vae, optimizers, rng, iteration + 1)
     vae = vae.to(memory_format=torch.contiguous_format)
     round_to_half(vae)
-    _fill_statistics(vae, _scenes(random.Random(98), 512))
+    _fill_statistics(vae, _scenes(random.Random(98), 2 * tests))
     round_to_half(vae)
     result = measure_vae(vae, test)
     save_model(vae.eval(), out)

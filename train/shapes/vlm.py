@@ -73,7 +73,12 @@ def pixel_patches(images: npt.NDArray[np.uint8]) -> Tensor:
     """Pictures uint8 [n, 48, 48, 3] as the vision tower takes them, float32 [36 n, 3 * 2 * 8 * 8]."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     x = x.reshape(len(x), 3, 3, 2, 8, 3, 2, 8).permute(0, 2, 5, 3, 6, 1, 4, 7)
-    return x.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1).reshape(len(images) * _PATCHES, -1).contiguous()
+    return (
+        x.unsqueeze(6)
+        .expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
+        .reshape(len(images) * _PATCHES, -1)
+        .contiguous()
+    )
 
 
 def collate(examples: list[Example], pad: int, image: int, *, left: bool = False) -> Batch:
@@ -110,14 +115,17 @@ def buckets(
             yield collate(group, pad, image)
 
 
-def _attend(
-    self: Any, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: Any = None, **_: Any
-) -> Tensor:
+def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: Any) -> Tensor:
     """Vision attention for pictures of one size: the same result, in one call instead of one a picture."""
     count = hidden_states.shape[0]
-    query, key, value = self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
+    query, key, value = (
+        self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
+    )
     query, key = qwen3_vl.apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-    split = [x.reshape(count // _PATCHES, _PATCHES, self.num_heads, -1).transpose(1, 2) for x in (query, key, value)]
+    split = [
+        x.reshape(count // _PATCHES, _PATCHES, self.num_heads, -1).transpose(1, 2)
+        for x in (query, key, value)
+    ]
     out = functional.scaled_dot_product_attention(*split).transpose(1, 2).reshape(count, -1)
     projected: Tensor = self.proj(out)
     return projected
@@ -174,7 +182,9 @@ def cell_labels(scene: Scene | None) -> list[list[int]]:
 
 
 @torch.no_grad()
-def greedy(model: Any, prompts: list[Example], *, image: int, end: int, limit: int, batch: int = 64) -> list[list[int]]:
+def greedy(
+    model: Any, prompts: list[Example], *, image: int, end: int, limit: int, batch: int = 64
+) -> list[list[int]]:
     """Greedy continuations of prompts, without the end token; padded on the left, longest prompts together."""
     model.eval()
     results: list[list[int]] = [[] for _ in prompts]

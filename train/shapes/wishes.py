@@ -92,7 +92,9 @@ def _edit(rng: random.Random, scene: Scene) -> Clause | None:
         if len(scene.occupied) == 1:
             return None
         text = rng.choice(_REMOVE).format(r=name)
-        return Clause(text, f"remove the {name}", f"Remove the {shape}.", f"no {shape}", Transition.remove(scene, cell))
+        return Clause(
+            text, f"remove the {name}", f"Remove the {shape}.", f"no {shape}", Transition.remove(scene, cell)
+        )
     if kind == "recolour":
         colour = other_colour(rng, scene.background, scene.at(cell).colour)
         word = COLOURS[colour]
@@ -115,7 +117,9 @@ def _edit(rng: random.Random, scene: Scene) -> Clause | None:
     return Clause(text, f"move the {name} {place}", f"Move the {shape}.", f"moved {shape}", step)
 
 
-def random_clauses(rng: random.Random, count: int, *, edits: bool, scene: Scene | None = None) -> list[Clause]:
+def random_clauses(
+    rng: random.Random, count: int, *, edits: bool, scene: Scene | None = None
+) -> list[Clause]:
     """`count` wishes that follow each other: additions, and edits where allowed.
 
     Without `scene` the first one draws; its text (and all texts, where `edits` is false) has no verb.
@@ -143,7 +147,9 @@ def continuation(rng: random.Random, clauses: list[Clause]) -> str:
         if style == 0:
             text += (", finally " if last else ", then ") + clause.text
         elif style == 1:
-            text += (". Finally " if last else rng.choice((". Then ", ". Next ", ". After that "))) + clause.text
+            text += (
+                ". Finally " if last else rng.choice((". Then ", ". Next ", ". After that "))
+            ) + clause.text
         else:
             text += (" and then " if last else ", ") + clause.text
     return text + rng.choice((".", "", "."))

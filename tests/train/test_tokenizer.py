@@ -1,0 +1,71 @@
+"""The tokenizer: any bytes round-trip, prompts fit, and its chat template is the one that training used."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+
+from interleave_rt.train.shapes import grammar, requests, teacher, tokenizer  # noqa: E402
+from interleave_rt.train.shapes.transitions import random_transition  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory: Path = tmp_path_factory.mktemp("tokenizer")
+    assert tokenizer.train_tokenizer(directory, texts=800) <= 1000
+    return tokenizer.load_tokenizer(directory)
+
+
+def test_any_text_round_trips(trained: Any) -> None:
+    rng = random.Random(1)
+    texts = [
+        "",
+        "日本語 ünï 🙂",
+        "a  b\t\n c\r\n",
+        '{"step_number": 12, "prompt": null}',
+        "<think>x</think><answer>y</answer>",
+    ]
+    texts += ["".join(chr(rng.randrange(1, 0x3000)) for _ in range(40)) for _ in range(50)]
+    import unicodedata
+
+    for text in texts:
+        normal = unicodedata.normalize("NFC", text)
+        assert trained.decode(trained(normal).input_ids) == normal
+    assert trained.unk_token is None
+
+
+def test_names_of_the_tokens(trained: Any) -> None:
+    assert trained.eos_token == "<|im_end|>" and trained.pad_token == "<|endoftext|>"
+    for token in (*tokenizer.SPECIAL, *tokenizer.ADDED):
+        assert trained(token).input_ids == [trained.convert_tokens_to_ids(token)]
+    assert "<answer>" in trained.decode(trained("<answer>").input_ids, skip_special_tokens=True)
+
+
+def test_generator_prompts_fit(trained: Any) -> None:
+    rng = random.Random(2)
+    for _ in range(800):
+        step = random_transition(rng)
+        for text in (grammar.explicit(step), grammar.natural(step)):
+            assert len(trained(teacher.generator_prompt(text)).input_ids) <= 32
+
+
+def test_chat_template_equals_the_teacher(trained: Any) -> None:
+    def render(content: object, **options: object) -> str:
+        text = trained.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **options
+        )
+        return str(text).replace("<|image_pad|>", "<|image_pad|>" * teacher.IMAGE_TOKENS)
+
+    assert render("add a star", enable_thinking=False) == teacher.generator_prompt("add a star")
+    request = next(r for r in requests.sample("train", 50, 1, "guidance") if r.images)
+    rendered = teacher.template("guidance.txt").replace("{text_input}", request.text)
+    parts: list[dict[str, str]] = []
+    for i, piece in enumerate(rendered.split("<image>")):
+        parts += [{"type": "image"}] * (i > 0) + [{"type": "text", "text": piece}] * bool(piece)
+    assert render(parts) == teacher.planner_prompt(request)

@@ -1,0 +1,109 @@
+"""The command line: `python -m interleave_rt.train shapes [--part PART] [--out DIR] ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+PARTS = ("tokenizer", "vae", "generator", "pool", "critic", "planner")
+"""In the order in which they need each other."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m interleave_rt.train", description="Train models from nothing."
+    )
+    worlds = parser.add_subparsers(dest="command", required=True)
+    shapes = worlds.add_parser(
+        "shapes", help="the trio of the closed shapes world (about two hours on two CPU cores)"
+    )
+    shapes.add_argument(
+        "--part", choices=[*PARTS, "all"], default="all", help="what to train (default: everything)"
+    )
+    shapes.add_argument(
+        "--out", type=Path, default=Path("runs/shapes"), help="directory of weights and checkpoints"
+    )
+    shapes.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    shapes.add_argument("--seed", type=int, default=0)
+    shapes.add_argument(
+        "--iterations", type=int, help="length of the run (default: that of the shipped models)"
+    )
+    shapes.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
+    torch_eval = worlds.add_parser(
+        "shapes-eval", help="run the loop of a trained trio in torch, judged by the oracle"
+    )
+    torch_eval.add_argument(
+        "--out", type=Path, default=Path("runs/shapes"), help="directory of the trained trio"
+    )
+    torch_eval.add_argument("--count", type=int, default=100, help="held-out requests")
+    torch_eval.add_argument("--seed", type=int, default=1)
+    torch_eval.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None) -> dict[str, float]:
+    length = {} if iterations is None else {"iterations": iterations}
+    tokenizer = out / "tokenizer"
+    if part == "tokenizer":
+        from .tokenizer import train_tokenizer
+
+        return {"tokens": float(train_tokenizer(tokenizer, seed=seed))}
+    if part == "vae":
+        from .vae import train_vae
+
+        return train_vae(out / "vae", seed=seed, resume=resume, **length)
+    if part == "generator":
+        from .generator import train_generator
+
+        return train_generator(
+            out / "generator",
+            vae_dir=out / "vae",
+            tokenizer_dir=tokenizer,
+            seed=seed,
+            resume=resume,
+            **length,
+        )
+    if part == "pool":
+        from .attempts import make_pool
+
+        return make_pool(out / "pool.pkl", generator_dir=out / "generator", seed=seed)
+    if part == "critic":
+        from .critic import train_critic
+
+        return train_critic(
+            out / "critic", tokenizer_dir=tokenizer, pool=out / "pool.pkl", seed=seed, resume=resume, **length
+        )
+    from .planner import train_planner
+
+    return train_planner(
+        out / "planner",
+        tokenizer_dir=tokenizer,
+        start_from=out / "critic",
+        seed=seed,
+        resume=resume,
+        **length,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    if arguments.command == "shapes-eval":
+        from .evaluate import evaluate
+
+        print(json.dumps(evaluate(arguments.out, count=arguments.count, seed=arguments.seed), indent=2))
+        return 0
+    for part in PARTS if arguments.part == "all" else (arguments.part,):
+        result = _train(part, arguments.out, arguments.seed, arguments.resume, arguments.iterations)
+        print(json.dumps({part: result}))
+    return 0
