@@ -1,5 +1,5 @@
-// The state of a scheduler. Private to scheduler.cpp (events), reconcile.cpp (slots) and
-// snapshot.cpp.
+// The state of a scheduler. Private to scheduler.cpp (calls and lanes), admission.cpp (requests),
+// reconcile.cpp (slots) and snapshot.cpp.
 #pragma once
 
 #include <array>
@@ -78,7 +78,7 @@ class Scheduler::Impl {
     std::optional<SpeculationDecision> decision;
   };
 
-  // events (scheduler.cpp)
+  // events (scheduler.cpp, admission.cpp)
   void on(Submit&& event);
   void on(StepClosed&& event);
   void on(VerdictKnown&& event);

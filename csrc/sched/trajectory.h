@@ -12,7 +12,7 @@
 //     attempt is final, `accepted` is absent, and neither keep=best nor T_max changes that.
 //   * Refused with an unreadable refined prompt: the used prompt is kept for the next attempt.
 //   * The T_max-th attempt is judged only with judge_last or keep=best. With S4 off it is judged
-//     as well and waited for, and the verdict is dropped.
+//     as well and waited for, and the verdict is dropped (its failure is a failure all the same).
 //   * keep=best, all T_max attempts refused: the highest p_success is final, of equals the latest.
 //   * A partial verdict (S3 on) decides what runs next at once; it is committed with CallDone.
 #pragma once
@@ -36,7 +36,6 @@ struct Want {
   int beyond = 0;            // unverified verdicts that it lies beyond
   bool after_retry = false;  // one of them judges an attempt > 1
   double probability = 1.0;  // that it will be asked for
-  bool dropped = false;      // a judgement that is waited for, and its verdict is dropped (S4 off)
 };
 
 struct StepHint {
@@ -74,9 +73,6 @@ class Trajectory {
   [[nodiscard]] std::optional<Failure> add(StepClosed&& partial);
   [[nodiscard]] std::optional<Failure> add(const VerdictKnown& partial);
   [[nodiscard]] std::optional<Failure> add(const Key& call, CallKind kind, CallResult&& result);
-
-  // A dropped judgement has failed: no loss, and no other arm would have run it.
-  void skip_dropped(const Key& call);
 
   // Reads on from the cursor. `limit`: how many unverified verdicts to read beyond.
   void read(const AcceptOdds& odds, int limit, Reading& out);
