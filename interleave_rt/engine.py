@@ -49,7 +49,11 @@ class Engine:
         for name in ("max_live", "max_queued", "batching", "image_bytes", "text_cache"):
             setattr(core, name, getattr(self.config, name))
         self._core = _core.Engine(core)
-        backend.attach(self._core, self.config)
+        try:
+            backend.attach(self._core, self.config)
+        except BaseException:
+            self._core.close()
+            raise
         self._worker = Worker(self._core, backend)
         self._lock = threading.Lock()
         self._closed = False

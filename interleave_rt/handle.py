@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from interleave_rt import _core
 
@@ -35,7 +36,8 @@ class Handle:
     ) -> None:
         self.id = request
         self._core, self._reader, self._on_end = core, reader, on_end
-        self._events: list[Event] = []
+        self._raw: list[tuple[Any, ...]] = []  # as the core said it
+        self._events: list[Event] = []  # the same, read
         self._lock = threading.Lock()
         self._abandon = weakref.finalize(self, abandon)
         self._abandon.atexit = False
@@ -109,15 +111,15 @@ class Handle:
         return end.result
 
     def _take(self, timeout_ms: int) -> None:
-        try:
-            raw = self._core.next_event(self.id, timeout_ms)
-        except _core.CoreError as error:
-            raise from_code(*error.args) from None
-        if raw is None:
-            return
-        event = self._reader.read(self.id, raw)
-        self._events.append(event)
-        if isinstance(event, FinishedEvent):
-            self._abandon.detach()
+        if len(self._events) == len(self._raw):  # else Ctrl-C has struck while one was read
+            try:
+                # Ctrl-C strikes right after a call has returned: an event that it cut off would be lost for ever.
+                # Here the call and the append are one step of the interpreter; all that follows may be repeated.
+                self._raw.extend(filter(None, map(self._core.next_event, (self.id,), (timeout_ms,))))
+            except _core.CoreError as error:
+                raise from_code(*error.args) from None
+        while len(self._events) < len(self._raw):
+            self._events.append(self._reader.read(self.id, self._raw[len(self._events)]))
+        if self.done and self._abandon.detach():
             self._core.forget(self.id)
             self._on_end()

@@ -51,7 +51,7 @@ def make_spec(request: Request, options: Options, images: Sequence[str]) -> _cor
 
 
 class EventReader:
-    """Turns raw events into public ones, in order, and builds the result at the end."""
+    """Turns raw events into public ones and builds the result at the end; reading one again is harmless."""
 
     def __init__(
         self,
@@ -66,8 +66,9 @@ class EventReader:
         self._request, self._options = request, options
         self._inputs, self._pack = tuple(inputs), pack
         self._submitted_us = submitted_us
-        self._plan: list[PlanStep] = []
-        self._steps: list[Step] = []
+        # By index: reading an event twice changes nothing.
+        self._plan: dict[int, PlanStep] = {}
+        self._steps: dict[int, Step] = {}
         self._pixels: dict[str, Pixels] = {}
         self._first_step_s: float | None = None
         self._first_image_s: float | None = None
@@ -77,9 +78,9 @@ class EventReader:
         kind, *payload = raw
         if kind == "plan_step":
             index, step = payload
-            self._plan.append(_plan_step(step))
+            self._plan[index] = _plan_step(step)
             self._first_step_s = self._first_step_s or self._elapsed()
-            return PlanStepEvent(index, self._plan[-1])
+            return PlanStepEvent(index, self._plan[index])
         if kind == "attempt_image":
             index, attempt = payload
             self._first_image_s = self._first_image_s or self._elapsed()
@@ -89,8 +90,8 @@ class EventReader:
             return VerdictEvent(index, number, _verdict(verdict))
         if kind == "step_committed":
             index, committed = payload
-            self._steps.append(self._step(committed))
-            return StepCommittedEvent(index, self._steps[-1])
+            self._steps[index] = self._step(committed)
+            return StepCommittedEvent(index, self._steps[index])
         if kind == "ended":
             return self._finished(request_id, *payload)
         raise InterleaveError(f"[EventReader] the core sent an unknown event {kind!r}")
@@ -135,9 +136,9 @@ class EventReader:
         result = Result(
             request=self._request.marked_text,
             options=self._options,
-            steps=tuple(self._steps),
+            steps=tuple(self._steps.values()),
             outcome=ended,
-            plan=tuple(self._plan),
+            plan=tuple(self._plan.values()),
             plan_truncated=truncated,
             timings=self._timings(total_s, trace),
             speculation=_speculation(self._options.speculation, trace),

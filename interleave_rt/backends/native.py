@@ -62,6 +62,7 @@ class NativeBackend:
             core.add_planner(planner, _device(planner.session, budget.vlm_device), "planner")
             core.add_critic(critic, _device(critic.session, budget.vlm_device), "critic")
             core.add_generator(generator, _device(generator.session, budget.generator_device), "generator")
+            _ = self.texts  # read now: the first request must not wait for the tokenizer
         except _core.CoreError as error:
             raise from_code(*error.args) from None
 

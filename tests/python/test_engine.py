@@ -324,3 +324,58 @@ def test_asyncio_twins(engine, slow):
         assert await asyncio.to_thread(wait_until, lambda: slow._core.live() == 0)
 
     asyncio.run(scenario())
+
+
+INTERRUPTED = """
+import _thread, random, signal, sys, threading, time
+from interleave_rt import Engine
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+engine = Engine(ScriptedBackend(Script(generator_ms=2, critic_ms=2, min_steps=6, max_steps=6, accept_prob=0.5)))
+main, rng, strikes, going = threading.main_thread().ident, random.Random(1), 0, True
+
+
+def strike():
+    while going:
+        time.sleep(rng.uniform(0.0005, 0.006))
+        signal.pthread_kill(main, signal.SIGINT)
+
+
+def disturbed(handle):
+    global strikes
+    while True:
+        try:
+            for event in handle:
+                pass
+            return
+        except KeyboardInterrupt:
+            strikes += 1
+
+
+wanted = [engine.run("x", seed=seed).canonical() for seed in range(5)]
+handles = [engine.submit("x", seed=seed) for seed in range(5)]
+threading.Thread(target=strike, daemon=True).start()
+while True:
+    try:
+        for handle in handles:
+            disturbed(handle)
+        going = False
+        time.sleep(0.05)
+        break
+    except KeyboardInterrupt:
+        strikes += 1
+assert [handle.result().canonical() for handle in handles] == wanted
+print("strikes", strikes)
+assert strikes > 5
+"""
+
+
+def test_ctrl_c_at_any_moment_loses_no_event():
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
