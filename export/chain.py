@@ -16,7 +16,7 @@ from .shapes import ShapesRecipe
 if TYPE_CHECKING:
     from diffusers import Flux2KleinPipeline
 
-__all__ = ["GeneratorChain", "VlmChain", "flow_sigmas", "places", "words"]
+__all__ = ["GeneratorChain", "VlmChain", "flow_sigmas", "padded_tokens", "places", "words"]
 
 _REFERENCE_TIME = 10
 
@@ -80,6 +80,18 @@ def flow_sigmas(steps: int, image_tokens: int) -> Floats:
     return np.append(shifted, 0.0).astype(np.float32)
 
 
+def padded_tokens(tokenizer: Any, prompt: str, length: int) -> tuple[Ints, Ints]:
+    """Ids and mask [1, length] of a generator prompt, as the pipeline makes them."""
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}],
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=False,
+    )
+    batch = tokenizer(chat, padding="max_length", truncation=True, max_length=length, return_tensors="np")
+    return batch.input_ids.astype(np.int64), batch.attention_mask.astype(np.int64)
+
+
 class GeneratorChain:
     """The four generator graphs, one image at a time."""
 
@@ -92,18 +104,6 @@ class GeneratorChain:
             None, {"latents": np.zeros((1, 1, 1, self.channels), np.float32)}
         )
         self.token_pixels = int(probe[0].shape[2])
-
-    def tokens(self, tokenizer: Any, prompt: str) -> tuple[Ints, Ints]:
-        """Ids and mask [1, max_sequence_length] of a prompt, as the pipeline makes them."""
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-        length = self._recipe.max_sequence_length
-        batch = tokenizer(chat, padding="max_length", truncation=True, max_length=length, return_tensors="np")
-        return batch.input_ids.astype(np.int64), batch.attention_mask.astype(np.int64)
 
     def paint(
         self, ids: Ints, mask: Ints, noise: Floats, source: npt.NDArray[np.uint8] | None

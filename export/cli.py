@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, required=True, help="the pack; an existing one is replaced when all is written"
     )
     shapes.add_argument("--templates", type=Path, help="prompt templates, when not in the weights directory")
-    shapes.add_argument("--name", default=ShapesRecipe.name, help="name of the pack")
+    shapes.add_argument("--name", default=ShapesRecipe().name, help="name of the pack")
     shapes.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
     shapes.add_argument(
         "--verify-only", action="store_true", help="check an existing pack against the weights"
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.weights,
             arguments.out,
             templates=arguments.templates,
-            name=arguments.name,
+            recipe=ShapesRecipe(name=arguments.name),
             seed=arguments.seed,
             verify_only=arguments.verify_only,
             console=console,
@@ -69,7 +69,7 @@ def export_shapes(
     out: Path,
     *,
     templates: Path | None = None,
-    name: str = ShapesRecipe.name,
+    recipe: ShapesRecipe | None = None,
     seed: int = 0,
     verify_only: bool = False,
     console: Console | None = None,
@@ -84,7 +84,7 @@ def export_shapes(
         BadPackError: a part of the weights is missing, or (with `verify_only`) the pack is wrong.
     """
     weights = Weights.find(weights_dir, templates)
-    recipe = ShapesRecipe(name=name)
+    recipe = recipe or ShapesRecipe()
     if verify_only:
         verify_files(out, load_manifest(out))
     elif out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():

@@ -74,6 +74,9 @@ class _Transformer(nn.Module):
 
 
 class _Codec(nn.Module):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, vae: AutoencoderKLFlux2) -> None:
         super().__init__()
         self.vae = vae
@@ -86,7 +89,7 @@ class _VaeEncoder(_Codec):
         latents = self.vae.encode(image, return_dict=False)[0].mode()
         b, c, h, w = latents.shape
         blocks = latents.view(b, c, h // _PACK, _PACK, w // _PACK, _PACK).permute(0, 2, 4, 1, 3, 5)
-        packed = blocks.reshape(b, h // _PACK, w // _PACK, c * _PACK * _PACK)
+        packed: Tensor = blocks.reshape(b, h // _PACK, w // _PACK, c * _PACK * _PACK)
         return (packed - self.mean) / self.std
 
 

@@ -82,7 +82,7 @@ class _DecoderProof:
         done = [0] * batch
         logits: list[list[Floats]] = [[] for _ in range(batch)]
         while any(done[slot] < len(self.rows[row].ids) for slot, row in enumerate(chosen)):
-            width = int(rng.choice([1, 1, rng.integers(1, self.chunk + 1), self.chunk]))
+            width = (1, 1, int(rng.integers(1, self.chunk + 1)), self.chunk)[rng.integers(0, 4)]
             pieces = {}
             for slot, row in enumerate(chosen):
                 size = len(self.rows[row].ids)

@@ -47,7 +47,8 @@ def build_graphs(
     """Export every graph into `out`; returns what the float16 storage of each file did."""
     from .generator import generator_specs, generator_trace
     from .graph import export_graph
-    from .vlm import decoder_spec, decoder_trace, vision_spec
+    from .vision import vision_spec
+    from .vlm import decoder_spec, decoder_trace
 
     reports = {}
     for role, model in vlms.items():

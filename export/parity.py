@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .chain import GeneratorChain, VlmChain
+from .chain import GeneratorChain, VlmChain, padded_tokens
 from .checks import Parity
 from .samples import VlmPrompt, make_prompts, patchify, picture
 from .sessions import Floats, open_session
@@ -166,7 +166,7 @@ def generator_parity(
         expected = pipeline_image(
             pipeline, recipe, prompt, noise, None if source is None else Image.fromarray(source)
         )
-        ids, mask = chain.tokens(pipeline.tokenizer, prompt)
+        ids, mask = padded_tokens(pipeline.tokenizer, prompt, recipe.max_sequence_length)
         actual = chain.paint(ids, mask, noise, source)
         levels = max(levels, int(np.abs(actual.astype(int) - np.round(expected * 255).astype(int)).max()))
     results.append(

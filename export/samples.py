@@ -31,6 +31,7 @@ class VlmPrompt:
     positions: Ints
     pixel_values: Floats
     grids: Ints
+    images: tuple[npt.NDArray[np.uint8], ...]
 
     @property
     def next_position(self) -> int:
@@ -101,16 +102,17 @@ def _prompt(
     message = [{"role": "user", "content": content if len(pieces) > 1 else text}]
     chat = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     raw = tokenizer(chat, add_special_tokens=False).input_ids
-    patches = [patchify(picture(rng, *sides), vision) for _ in pieces[1:]]
+    images = tuple(picture(rng, *sides) for _ in pieces[1:])
+    patches = [patchify(image, vision) for image in images]
     tokens = sides[0] * sides[1] // (vision.patch_size * vision.spatial_merge_size) ** 2
-    image = model.config.image_token_id
-    ids = np.array([t for token in raw for t in ([token] * tokens if token == image else [token])], np.int64)
+    pad = model.config.image_token_id
+    ids = np.array([t for token in raw for t in ([token] * tokens if token == pad else [token])], np.int64)
     grids = np.concatenate([grid for _, grid in patches]) if patches else np.zeros((0, 3), np.int64)
     positions, _ = model.model.get_rope_index(
         torch.from_numpy(ids)[None],
-        torch.from_numpy((ids == image).astype(np.int64))[None],
+        torch.from_numpy((ids == pad).astype(np.int64))[None],
         image_grid_thw=torch.from_numpy(grids) if patches else None,
     )
     width = 3 * vision.temporal_patch_size * vision.patch_size**2
     values = np.concatenate([value for value, _ in patches]) if patches else np.zeros((0, width), np.float32)
-    return VlmPrompt(ids, np.ascontiguousarray(positions[:, 0].numpy()), values, grids)
+    return VlmPrompt(ids, np.ascontiguousarray(positions[:, 0].numpy()), values, grids, images)

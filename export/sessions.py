@@ -89,7 +89,12 @@ class DecoderRunner:
             deepstack[:, row, :n] = tokens.deepstack
             last[row] = n - 1
         binding = self._session.io_binding()
-        inputs = {"input_ids": ids, "position_ids": positions, "past_len": self.past, "last_index": last}
+        inputs: dict[str, Any] = {
+            "input_ids": ids,
+            "position_ids": positions,
+            "past_len": self.past,
+            "last_index": last,
+        }
         inputs["visual_embeds"] = visual
         if self.levels:
             inputs["deepstack"] = deepstack
@@ -112,7 +117,8 @@ class DecoderRunner:
 
     def prefill(self, row: int, tokens: RowInput, chunk: int) -> Floats:
         """All tokens of one row in pieces of `chunk`; returns the logits after the last one."""
-        logits = np.zeros((1, 1), np.float32)
+        logits: Floats = np.zeros((1, 1), np.float32)
         for start in range(0, len(tokens.ids), chunk):
             logits = self.step({row: tokens.part(start, min(start + chunk, len(tokens.ids)))}, chunk)
-        return logits[row]
+        last: Floats = logits[row]
+        return last

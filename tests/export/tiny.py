@@ -80,16 +80,22 @@ def scramble(module: nn.Module, seed: int, gain: float = 1.0) -> None:
 
 
 def build_vlm(
-    tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int = 1000, deepstack: tuple[int, ...] = (0,)
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int,
+    vocab: int = 1000,
+    layers: int = 4,
+    vision_layers: int = 2,
+    deepstack: tuple[int, ...] = (0,),
 ) -> Qwen3VLForConditionalGeneration:
-    """Qwen3-VL: text 4 x 128, vision 2 x 128, patch 8, merge 2."""
+    """Qwen3-VL: text `layers` x 128, vision `vision_layers` x 128, patch 8, merge 2."""
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": vocab,
             "hidden_size": 128,
             "intermediate_size": 384,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": layers,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "head_dim": 32,
@@ -106,7 +112,7 @@ def build_vlm(
             "eos_token_id": ids["<|im_end|>"],
         },
         vision_config={
-            "depth": 2,
+            "depth": vision_layers,
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
@@ -130,13 +136,20 @@ def build_vlm(
     return model
 
 
-def build_pipeline(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int = 1000) -> Flux2KleinPipeline:
-    """FLUX.2-klein: VAE (16, 16, 32, 64) with 8 latent channels, transformer 4 x 32 of 2 + 4 blocks, Qwen3 2 x 128."""
+def build_pipeline(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int,
+    vocab: int = 1000,
+    channels: tuple[int, ...] = (16, 16, 32, 64),
+    blocks: tuple[int, int] = (2, 4),
+) -> Flux2KleinPipeline:
+    """FLUX.2-klein: VAE with 8 latent channels, transformer 4 x 32 of double and single blocks, Qwen3 2 x 128."""
     torch.manual_seed(seed)
     vae = AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
         layers_per_block=1,
         latent_channels=8,
         norm_num_groups=8,
@@ -146,8 +159,8 @@ def build_pipeline(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int 
     transformer = Flux2Transformer2DModel(
         patch_size=1,
         in_channels=32,
-        num_layers=2,
-        num_single_layers=4,
+        num_layers=blocks[0],
+        num_single_layers=blocks[1],
         attention_head_dim=32,
         num_attention_heads=4,
         joint_attention_dim=256,
@@ -192,16 +205,30 @@ def build_pipeline(tokenizer: PreTrainedTokenizerFast, *, seed: int, vocab: int 
     )
 
 
-def write_weights(directory: Path, seed: int = 0) -> Path:
-    """A weights directory as training leaves it: generator/, planner/, critic/, tokenizer/, templates/."""
+def write_weights(directory: Path, seed: int = 0, *, small: bool = False) -> Path:
+    """A weights directory as training leaves it: generator/, planner/, critic/, tokenizer/, templates/.
+
+    `small`: fewer layers of everything, for tests that only need the kinds of nodes.
+    """
     print(f"tiny weights, seed {seed}")
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(directory / "tokenizer")
-    build_pipeline(tokenizer, seed=seed + 10).save_pretrained(directory / "generator")
+    pipeline = (
+        build_pipeline(tokenizer, seed=seed + 10, channels=(16, 32), blocks=(1, 1))
+        if small
+        else build_pipeline(tokenizer, seed=seed + 10)
+    )
+    pipeline.save_pretrained(directory / "generator")
     for number, role in enumerate(("planner", "critic")):
-        build_vlm(tokenizer, seed=seed + 20 + number).save_pretrained(directory / role)
+        size = {"layers": 1, "vision_layers": 1} if small else {}
+        build_vlm(tokenizer, seed=seed + 20 + number, **size).save_pretrained(directory / role)
     templates = directory / "templates"
     templates.mkdir()
-    for name in ("narrative", "guidance", "critic"):
-        (templates / f"{name}.txt").write_text(f"{name}: {{request}}\n", encoding="utf-8")
+    texts = {
+        "narrative": "Plan: {text_input}",
+        "guidance": "Go on: {text_input}",
+        "critic": "{rewritten_prompt}<image><image>",
+    }
+    for name, text in texts.items():
+        (templates / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
     return directory

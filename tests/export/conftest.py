@@ -1,0 +1,72 @@
+"""One tiny pack for the whole session: exporting it is most of what these tests cost."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from interleave_rt.export.checks import Comparison, Parity
+
+    from interleave_rt.manifest import Manifest
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+NEEDED = ("torch", "transformers", "diffusers", "onnx", "onnxscript", "onnxruntime")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+collect_ignore_glob = ["test_*.py"] if MISSING else []
+
+
+def _tiny() -> Any:
+    """tiny.py beside this file, whatever the import mode is."""
+    name = "interleave_rt_tests_tiny"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("tiny.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return _tiny()
+
+
+@dataclass(frozen=True)
+class Exported:
+    weights: Path
+    pack: Path
+    checks: list[Parity | Comparison]
+    manifest: Manifest
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Any:
+    from interleave_rt.export.shapes import ShapesRecipe
+
+    return ShapesRecipe(
+        name="tiny", image_side=48, cache_length=96, slots=3, prefill_chunk=6, generator_slots=2
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Any, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    from interleave_rt.export import export_shapes
+
+    root = tmp_path_factory.mktemp("export")
+    weights = tiny.write_weights(root / "weights", small=True)
+    checks, manifest = export_shapes(weights, root / "pack", recipe=recipe)
+    return Exported(weights, root / "pack", checks, manifest)
