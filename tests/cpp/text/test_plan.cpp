@@ -163,7 +163,8 @@ TEST_CASE("the text of a step is its auxiliary text unless that says nothing") {
 
 TEST_CASE("unknown keys are skipped with their values, known names inside them included") {
   const Plan plan = read(
-      "<answer>{'meta': {'execution_plan': [1]}, 'execution_plan': [{'mood': {'prompt': [{}, "
+      "<answer>{'meta': {'execution_plan': [1]}, 'old': [{'prompt': 3}], 'execution_plan': "
+      "[{'mood': {'prompt': [{}, "
       "3.5e2, "
       "True]}, 'step_number': 1, 'prompt': 'p', 'list': [['step_number', 9]]}]}");
   REQUIRE(plan.steps.size() == 1);

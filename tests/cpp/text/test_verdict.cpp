@@ -57,6 +57,12 @@ TEST_CASE("the refined prompt may come before the boolean") {
   CHECK_FALSE(read("<answer>{'refine_prompt': 'x', 'previous_step_success': True").refined);
 }
 
+TEST_CASE("of several refined prompts the first counts") {
+  CHECK(read("<answer>{'refine_prompt': 'first', 'refine_prompt': 'second', "
+             "'previous_step_success': False")
+            .refined == "first");
+}
+
 TEST_CASE("a refused answer without a usable prompt is refused all the same") {
   for (const char* rest :
        {"}", ", 'refine_prompt': ''}", ", 'refine_prompt': ' \\n'}", ", 'refine_prompt': None}",
