@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -54,9 +54,8 @@ class Engine:
         except BaseException:
             self._core.close()
             raise
-        self._worker = Worker(self._core, backend)
-        self._lock = threading.Lock()
-        self._closed = False
+        # Also at the end of the process: its threads must not outlive the interpreter.
+        self._shut = weakref.finalize(self, _shut, self._core, Worker(self._core, backend))
 
     @classmethod
     def load(
@@ -125,9 +124,8 @@ class Engine:
             raise from_code(code, message, hint=_HINTS.get(code)) from None
         reader = EventReader(self._core, request, chosen, pixels, self.backend.info(), submitted_us)
         release = partial(_release, self._core, keys)
-        return Handle(
-            self._core, request_id, reader, release, partial(_abandon, self._core, request_id, keys)
-        )
+        abandon = partial(_abandon, self._core, request_id, keys)
+        return Handle(self, self._core, request_id, reader, release, abandon)
 
     def run(
         self,
@@ -214,13 +212,7 @@ class Engine:
 
     def close(self) -> None:
         """Cancels what is under way and frees the lanes. Images that callers hold stay valid."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        # The core first: its lanes may wait for the worker until they are told to stop.
-        self._core.close()
-        self._worker.stop()
+        self._shut()
 
     def __enter__(self) -> Engine:
         return self
@@ -229,6 +221,12 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _shut(core: _core.Engine, worker: Worker) -> None:
+    # The core first: its lanes may wait for the worker until they are told to stop.
+    core.close()
+    worker.stop()
 
 
 def _release(core: _core.Engine, keys: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ class Handle:
 
     def __init__(
         self,
+        owner: object,
         core: _core.Engine,
         request: int,
         reader: EventReader,
@@ -35,6 +36,7 @@ class Handle:
         abandon: Callable[[], None],
     ) -> None:
         self.id = request
+        self._owner = owner  # an engine must not be collected while its requests run
         self._core, self._reader, self._on_end = core, reader, on_end
         self._raw: list[tuple[Any, ...]] = []  # as the core said it
         self._events: list[Event] = []  # the same, read

@@ -371,11 +371,16 @@ assert strikes > 5
 """
 
 
-def test_ctrl_c_at_any_moment_loses_no_event():
+def test_ctrl_c_at_any_moment_loses_no_event(tmp_path):
     import subprocess
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

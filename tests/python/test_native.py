@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def engine() -> Iterator[Engine]:
 def process(code: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
