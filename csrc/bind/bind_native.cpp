@@ -142,6 +142,7 @@ const char* name_of(rt::StopReason stop) {
     case rt::StopReason::kEndOfText: return "end_of_text";
     case rt::StopReason::kLength: return "length";
     case rt::StopReason::kCacheFull: return "cache_full";
+    case rt::StopReason::kNonFinite: return "non_finite";
   }
   return "none";
 }

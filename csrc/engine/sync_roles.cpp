@@ -31,6 +31,9 @@ Answer SyncVlm::answer(std::span<const std::int64_t> ids, std::span<const rt::Im
       decoder.step(out);
       for (const rt::TokenOut& token : out) {
         answer.stop = token.stop;
+        if (token.stop == rt::StopReason::kNonFinite) {
+          throw Error(ErrorCode::kBackendFailed, "[SyncVlm] the logits are not finite");
+        }
         if (token.stop == rt::StopReason::kEndOfText) continue;
         answer.tokens.push_back(token.token);
         answer.offsets.push_back(answer.text.size());

@@ -135,6 +135,14 @@ struct VlmLane::Impl {
     const auto it = std::ranges::find(active, out.sequence, &Active::sequence);
     if (it == active.end()) return;
     const auto i = static_cast<std::size_t>(it - active.begin());
+    if (out.stop == rt::StopReason::kNonFinite) {
+      const Key key = retire(i);
+      events.failed(key, {ErrorCode::kBackendFailed,
+                          "[" + info.name +
+                              "] the logits of the answer are not finite: check the "
+                              "precision of the decoder graph"});
+      return;
+    }
     bool done = out.stop != rt::StopReason::kNone;
     if (out.stop != rt::StopReason::kEndOfText) {
       const std::string_view bytes =
