@@ -40,12 +40,17 @@ struct Latents {
   std::vector<float> data;
 };
 
-// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0.
+// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0; those of
+// diffusers' Flux2KleinPipeline, bit for bit.
 // Formula: linspace(1, 1/n, n), then e^mu / (e^mu + 1/s - 1), mu by resolution and step count.
+// Throws Error(kBadRequest) unless 1 <= steps <= 1000.
 [[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens);
 
 // Standard normal noise from a counter (seed, index): Box-Muller over splitmix64 uniforms, in
-// double. interleave_rt's reference and the parity tests use the same numbers.
+// double. Values 2p and 2p + 1 are float(r cos a) and float(r sin a) with
+//   u(k) = ((mix64(mix64(seed) + k * 0x9e3779b97f4a7c15) >> 11) + 0.5) * 2^-53   (core/key.h)
+//   r = sqrt(-2 ln u(2p)),  a = 2 pi u(2p + 1).
+// A job's noise is indexed by token, then channel. The parity tests restate this in Python.
 void gaussian_noise(std::uint64_t seed, std::span<float> out) noexcept;
 
 // One image being made. Plain data: a lane owns it, the denoiser advances it.
@@ -73,20 +78,23 @@ class Denoiser {
   [[nodiscard]] TextEmbedding encode_text(std::span<const std::int64_t> ids,
                                           std::span<const std::int64_t> mask);
   // The reference image is scaled down to at most 1024 x 1024 pixels of area and cropped to whole
-  // tokens, as diffusers' Flux2KleinPipeline does.
+  // tokens, as diffusers' Flux2KleinPipeline does. Throws Error(kBadRequest) for one that is
+  // smaller than a token.
   [[nodiscard]] Latents encode_image(const ImageView& image);
-  // Size 0 = that of the reference image, else the default. Throws Error(kBadRequest) when a side
-  // is not a multiple of token_pixels.
+  // Size 0 = that of the reference image, else the default; steps 0 = the default. Throws
+  // Error(kBadRequest) when a side is not a multiple of token_pixels.
   [[nodiscard]] DenoiseJob begin(std::shared_ptr<const TextEmbedding> text,
                                  std::shared_ptr<const Latents> reference, std::uint64_t seed,
                                  int width, int height, int steps);
-  // One Euler step for each job (up to max_batch jobs of one shape run as one batch).
-  // On an error no job advances.
+  // One Euler step for each job (up to max_batch jobs of one shape run as one batch; jobs may be at
+  // different points of their schedules). On an error no job advances.
   void step(std::span<DenoiseJob* const> jobs);
   // Whether two jobs may share a batch.
   [[nodiscard]] static bool same_shape(const DenoiseJob& a, const DenoiseJob& b) noexcept;
+  // Throws Error(kInternal) for a job that is not finished, Error(kBackendFailed) when the
+  // decoder's output is not finite.
   [[nodiscard]] PixelBuffer decode(const DenoiseJob& job);
-  // From another thread: ends a run in progress.
+  // From another thread: ends a run in progress, which throws Error(kCancelled).
   void terminate() noexcept;
 
  private:

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,7 @@ struct VisionFeatures {
 
 // The size that Qwen-VL resizes an image to: both sides multiples of patch * merge, the area
 // inside [min_pixels, max_pixels], the aspect ratio kept as well as that allows.
-// Throws Error(kBadRequest) for an aspect ratio over 200.
+// Throws Error(kBadRequest) for an empty image or an aspect ratio over 200.
 struct Size {
   int width = 0;
   int height = 0;
@@ -43,15 +44,23 @@ struct Size {
 [[nodiscard]] Size smart_resize(Size size, int factor, std::int64_t min_pixels,
                                 std::int64_t max_pixels);
 
+// Normalised patches of an image whose sides are multiples of patch * merge, in Qwen-VL order: rows
+// of merge blocks, the patches of a block, then channel, time (copies), row, column. Bit-equal to
+// transformers' Qwen2VLImageProcessorPil. `out` holds 3 * temporal * width * height floats.
+void patchify(const ImageView& image, const VisionConfig& config, std::span<float> out) noexcept;
+
 // Not thread-safe: one object a lane.
 class VisionEncoder {
  public:
+  // Throws Error(kBadPack) when the graph or the configuration breaks the contract.
   VisionEncoder(const std::string& path, const VisionConfig& config, const SessionOptions& options);
   ~VisionEncoder();
   // `max_pixels` overrides the configuration when positive (five or more images: 384 x 384 each).
   [[nodiscard]] VisionFeatures encode(const ImageView& image, std::int64_t max_pixels = 0);
   // Tokens that `encode` will return, without running anything.
   [[nodiscard]] int count_tokens(Size size, std::int64_t max_pixels = 0) const;
+  // From another thread: ends a run in progress, which throws Error(kCancelled).
+  void terminate() noexcept;
 
  private:
   struct Impl;
