@@ -34,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
         "--iterations", type=int, help="length of the run (default: that of the shipped models)"
     )
     shapes.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
+    check = worlds.add_parser("shapes-check", help="judge a saved story with the oracle: exit 1 where a picture is wrong")
+    check.add_argument("story", type=Path, help="the directory that `interleave-rt run --out` wrote")
     torch_eval = worlds.add_parser(
         "shapes-eval", help="run the loop of a trained trio in torch, judged by the oracle"
     )
@@ -90,9 +92,23 @@ def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None
     )
 
 
+def _check(story: Path) -> int:
+    from .check import check_story
+
+    findings = check_story(story)
+    for finding in findings:
+        word = "right" if finding.right else "WRONG"
+        print(f"step {finding.step_number}: {word}  {finding.prompt}  (saw: {finding.seen.describe()})")
+    right = sum(finding.right for finding in findings)
+    print(f"the oracle calls {right} of {len(findings)} pictures right")
+    return 0 if findings and right == len(findings) else 1
+
+
 def main(argv: Sequence[str]) -> int:
     """Run a command; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    if arguments.command == "shapes-check":
+        return _check(arguments.story)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     import torch
 
