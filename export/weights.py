@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +96,10 @@ class Weights:
         import torch
         from transformers import Qwen3VLForConditionalGeneration
 
-        model = Qwen3VLForConditionalGeneration.from_pretrained(self.directory / role, dtype=torch.float32)
+        with _no_progress_bars():
+            model = Qwen3VLForConditionalGeneration.from_pretrained(
+                self.directory / role, dtype=torch.float32
+            )
         return model.eval()
 
     def pipeline(self) -> Flux2KleinPipeline:
@@ -102,11 +107,27 @@ class Weights:
         import torch
         from diffusers import Flux2KleinPipeline
 
-        pipeline = Flux2KleinPipeline.from_pretrained(self.directory / "generator", torch_dtype=torch.float32)
+        with _no_progress_bars():
+            pipeline = Flux2KleinPipeline.from_pretrained(self.directory / "generator", dtype=torch.float32)
         pipeline.set_progress_bar_config(disable=True)
         for part in (pipeline.vae, pipeline.transformer, pipeline.text_encoder):
             part.eval()
         return pipeline
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """The libraries draw bars for loads of a few milliseconds."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in (diffusers_logging, transformers_logging):
+            library.enable_progress_bar()
 
 
 def _default_templates(directory: Path) -> Path:
