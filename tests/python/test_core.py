@@ -1,0 +1,232 @@
+"""The bindings themselves: errors, ownership of arrays, types, the GIL, and clean ends."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from interleave_rt import _core
+
+PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+
+
+def make_engine(**script: Any) -> _core.Engine:
+    """An engine with scripted lanes that take no time, unless `script` says otherwise."""
+    config = _core.ScriptedConfig()
+    times = dict.fromkeys(("planner_ms", "first_step_ms", "generator_ms", "critic_ms", "verdict_ms"), 0.5)
+    for name, value in {**times, "steps": 2, **script}.items():
+        setattr(config, name, value)
+    engine = _core.Engine(_core.EngineConfig())
+    engine.add_scripted(config)
+    return engine
+
+
+def spec(text: str = "draw", **fields: Any) -> _core.RequestSpec:
+    made = _core.RequestSpec()
+    made.text = text
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def events(engine: _core.Engine, request: int) -> list[tuple[Any, ...]]:
+    out: list[tuple[Any, ...]] = []
+    while not out or out[-1][0] != "ended":
+        event = engine.next_event(request, 1000)
+        if event is not None:
+            out.append(event)
+    return out
+
+
+def code_of(act: Any, *args: Any) -> str:
+    with pytest.raises(_core.CoreError) as caught:
+        act(*args)
+    code, message = caught.value.args
+    assert message.startswith("[")
+    return code
+
+
+def test_errors_carry_code_and_message() -> None:
+    engine = make_engine()
+    assert code_of(engine.submit, spec("")) == "bad_request"
+    assert code_of(engine.submit, spec(timeout_s=-1.0)) == "bad_request"
+    assert code_of(engine.submit, spec(timeout_s=float("nan"))) == "bad_request"
+    assert code_of(engine.next_event, 99, 0) == "bad_request"
+    assert code_of(engine.image, "zz") == "bad_request"
+    assert code_of(engine.fail_text, 1, "no such code", "text") == "bad_request"
+    assert code_of(_core.seed_of, 1, _core.SeedRule.counter, "paint", 0, 0, 0) == "bad_request"
+    engine.set_draining(True)
+    assert code_of(engine.submit, spec()) == "overloaded"
+    engine.close()
+    assert code_of(engine.submit, spec()) == "cancelled"
+    assert {code.name for code in _core.ErrorCode} >= {"bad_request", "bad_pack", "internal"}
+
+
+def test_limits_of_an_engine_are_checked() -> None:
+    config = _core.EngineConfig()
+    config.max_live = 0
+    assert code_of(_core.Engine, config) == "bad_request"
+    script = _core.ScriptedConfig()
+    script.accept_prob = 1.5
+    assert code_of(_core.ScriptedRoles, script) == "bad_request"
+    script = _core.ScriptedConfig()
+    script.first_step_ms = 10.0
+    script.planner_ms = 1.0
+    assert code_of(_core.Engine(_core.EngineConfig()).add_scripted, script) == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [PICTURE.astype(np.float32), PICTURE[:, :, :2], PICTURE[0], np.zeros((4, 4, 4), np.uint8), PICTURE[::2]],
+    ids=["float", "two channels", "one row", "four channels", "strided"],
+)
+def test_pictures_of_another_kind_are_type_errors(picture: np.ndarray) -> None:
+    with pytest.raises(TypeError):
+        make_engine().put_image(picture)
+
+
+def test_empty_picture_is_refused() -> None:
+    assert code_of(make_engine().put_image, np.zeros((0, 4, 3), np.uint8)) == "bad_request"
+
+
+def test_images_are_read_only_and_outlive_the_engine() -> None:
+    engine = make_engine()
+    request = engine.submit(spec(seed=3))
+    kept = [
+        (engine.image(payload[1].image), payload[1].image_hash)
+        for kind, *payload in events(engine, request)
+        if kind == "attempt_image"
+    ]
+    key = engine.put_image(PICTURE)
+    stored = engine.image(key)
+    engine.release_image(key)
+    assert engine.image(key) is None
+    engine.forget(request)
+    engine.close()
+    del engine
+    gc.collect()
+    assert np.array_equal(stored, PICTURE)
+    for pixels, image_hash in kept:
+        assert not pixels.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            pixels.setflags(write=True)
+        assert _core.hash_pixels(pixels) == image_hash
+
+
+def test_a_waiting_reader_leaves_python_running() -> None:
+    engine = make_engine(planner_ms=300.0, first_step_ms=300.0)
+    request = engine.submit(spec())
+    counted = 0
+    reader = threading.Thread(target=engine.next_event, args=(request, 10_000))
+    reader.start()
+    while reader.is_alive():
+        counted += 1
+        time.sleep(0.001)
+    assert counted > 20
+    engine.close()
+
+
+def test_close_wakes_readers_and_workers() -> None:
+    engine = make_engine(planner_ms=60_000.0, first_step_ms=50_000.0)
+    request = engine.submit(spec())
+    seen: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: seen.append(engine.next_event(request, 30_000))),
+        threading.Thread(target=lambda: seen.append(engine.poll_text(30_000, 1))),
+    ]
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    engine.close()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 15
+    assert [] in seen
+    (ended,) = [event for event in seen if event]
+    assert ended[0] == "ended"
+    assert ended[1] == _core.Outcome.cancelled
+
+
+def test_dropping_an_engine_joins_its_threads() -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        engine = make_engine(planner_ms=1000.0)
+        engine.submit(spec())
+        del engine
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_scripted_roles_are_what_the_lanes_answer() -> None:
+    script = _core.ScriptedConfig()
+    script.seed, script.steps, script.accept_prob = 11, 2, 0.5
+    roles = _core.ScriptedRoles(script)
+    engine = _core.Engine(_core.EngineConfig())
+    engine.add_scripted(script)
+    request = engine.submit(spec("same", seed=5))
+    made = events(engine, request)
+    seed = _core.seed_of(5, _core.SeedRule.counter, "plan", 0, 0, 0)
+    steps, truncated = roles.plan("same", _core.PlanMode.narrative, 25, seed)
+    assert not truncated
+    assert [step.prompt for step in steps] == [event[2].prompt for event in made if event[0] == "plan_step"]
+    first = next(event[2] for event in made if event[0] == "attempt_image")
+    assert np.array_equal(roles.generate(first.prompt, 0, first.seed), engine.image(first.image))
+    verdict = next(event[3] for event in made if event[0] == "verdict")
+    seed = _core.seed_of(5, _core.SeedRule.counter, "judge", 0, 1, 0)
+    again = roles.judge(steps[0].prompt, first.prompt, 0, first.image_hash, seed)
+    assert (again.accepted, again.p_success) == (verdict.accepted, verdict.p_success)
+    engine.close()
+
+
+def test_trace_and_decisions_tell_what_was_started_ahead() -> None:
+    engine = make_engine(steps=4, accept_prob=1.0, critic_ms=5.0, verdict_ms=4.0)
+    request = engine.submit(spec(speculation_mode=_core.SpeculationMode.depth))
+    assert events(engine, request)[-1][1] == _core.Outcome.finished
+    trace = engine.trace(request)
+    assert {span.kind for span in trace} == {"plan", "generate", "judge"}
+    assert any(span.speculative and span.used for span in trace)
+    assert all(span.queued_us <= span.started_us <= span.ended_us for span in trace if span.used)
+    assert any(decision.started for decision in engine.decisions(request))
+    engine.forget(request)
+    assert code_of(engine.trace, request) == "bad_request"
+    counters = engine.counters()
+    assert counters["strays"] == 0
+    assert counters["requests_ended"]["finished"] == 1
+    engine.close()
+
+
+def test_scanners_read_streams() -> None:
+    answer = (
+        b'<think>two</think><answer>{"execution_plan": ['
+        b'{"step_number": 1, "step_name": "a", "prompt": "p\xc3\xa9"}, {"step_number": 2, "step_name": "b"'
+    )
+    scanner = _core.PlanScanner(25, 1)
+    for byte in answer:
+        scanner.feed(bytes([byte]))
+    assert [step.prompt for step in scanner.closed()] == ["pé"]
+    steps, truncated, reasoning = scanner.finish()
+    assert (len(steps), truncated, reasoning) == (1, True, "two")
+    verdict = _core.VerdictScanner()
+    verdict.feed(b'<answer>{"previous_step_success": true')
+    assert verdict.accepted() is True
+    assert verdict.boolean_started_at() == 34
+    assert verdict.finish().readable
+
+
+def test_arithmetic_has_the_shapes_it_says() -> None:
+    noise = _core.gaussian_noise(7, 1000)
+    assert noise.dtype == np.float32
+    assert noise.shape == (1000,)
+    assert np.array_equal(noise, _core.gaussian_noise(7, 1000))
+    sigmas = _core.flow_sigmas(4, 64)
+    assert sigmas.shape == (5,)
+    assert sigmas[-1] == 0.0
+    assert _core.resize_bicubic(PICTURE, 2, 3).shape == (3, 2, 3)
+    assert code_of(_core.resize_bicubic, PICTURE, 0, 3) == "bad_request"
+    assert code_of(_core.flow_sigmas, 0, 3) == "bad_request"
+    assert set(_core.build_info()) == {"version", "compiler", "build_type", "sanitizer"}
