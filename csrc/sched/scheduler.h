@@ -19,6 +19,7 @@
 //     most once a run. A call that was started again may repeat its partials.
 //   * CallDone of a generate call: the image is in the store under the call's key, with one
 //     reference for the trajectory, given up at ReleaseImage. Running calls hold their own.
+//     A call may be made again later, with the same key and the same pixels (see trajectory.h).
 //   * Call apply() with Tick no later than the returned time.
 //   * Consumed is sent once the reader has taken RequestEnded, or has gone away after it.
 // An event that breaks these (unknown call, second terminal) is dropped and counted as a stray.

@@ -219,9 +219,12 @@ bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   const int attempt = look.at.attempt;
   look.need(look.at.image);
   look.want(std::move(call));
-  const bool counted = counts(attempt);
-  const bool sure = partial != nullptr && partial->accepted && counted;
-  if (matters(attempt) && partial != nullptr && !partial->accepted) return false;
+  const bool said_no = partial != nullptr && !partial->accepted && matters(attempt);
+  if (said_no && attempt < spec_.t_max) return false;
+  const bool sure = partial != nullptr && partial->accepted && counts(attempt);
+  const Cursor& at = look.at;  // keep=best: the refused attempt may be the best all the same
+  const bool other = said_no && at.best && partial->p_success < at.best_p;
+  const Key guess = other ? at.best : at.image;
   if (look.commit) {
     look.commit = false;
     cursor_ = look.at;
@@ -230,12 +233,12 @@ bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   }
   if (!sure) {
     if (++look.beyond > look.limit) return false;
-    if (matters(attempt)) {
+    if (matters(attempt) && !said_no) {
       look.probability *= look.odds[static_cast<std::size_t>(attempt)];
       look.after_retry = look.after_retry || attempt > 1;
     }
   }
-  finish_step(look, look.at.image, std::nullopt);
+  finish_step(look, guess, std::nullopt);
   return true;
 }
 

@@ -3,7 +3,8 @@
 //   plan; per step i with a prompt: per attempt t: generate r(i,t) from the final image of the
 //   image step before; judge; accepted: next step; refused: r(i,t+1); the last attempt stands.
 //
-// Reading is pure: what it yields depends on the facts only, not on the order in which they came.
+// Reading is pure: what it yields depends on the facts only, not on the order in which they came
+// (but that plan steps are told as they close, between whatever else is told).
 // A cursor remembers how far the committed part was read, so that a reading costs what is new.
 //
 // Rules that are easily got wrong
@@ -14,6 +15,7 @@
 //   * The T_max-th attempt is judged only with judge_last or keep=best. With S4 off it is judged
 //     as well and waited for, and the verdict is dropped (its failure is a failure all the same).
 //   * keep=best, all T_max attempts refused: the highest p_success is final, of equals the latest.
+//     It may return to a result that was dropped: then the call is made again, with the same key.
 //   * A partial verdict (S3 on) decides what runs next at once; it is committed with CallDone.
 #pragma once
 
@@ -53,7 +55,7 @@ struct Reading {
   std::vector<Notice> notices;  // new ones; RequestEnded last
   std::vector<Taken> consumed;  // results that the program took
   std::vector<Want> wants;      // in program order
-  std::vector<Key> dropped;     // results at hand that nobody can ever want
+  std::vector<Key> dropped;     // results at hand that the program has turned away from
   std::vector<Key> released;    // images that are needed no longer, each once
   std::vector<StepHint> hints;  // new ones
   int plans_unreadable = 0;     // planner answers consumed without a step in them

@@ -40,7 +40,12 @@ class Loop {
     for (int t = 1; t <= spec_.t_max; ++t) {
       tries.push_back(generate(i, t, prompt, source));
       chosen = tries.size() - 1;
-      if (t == spec_.t_max && !spec_.judge_last && spec_.keep != Keep::kBest) break;
+      if (t == spec_.t_max && !spec_.judge_last && spec_.keep != Keep::kBest) {
+        if (!spec_.devices.skip_last_judge) {  // waited for, and dropped
+          judge(i, t, 0, *plan.prompt, prompt, source, tries.back().image.key);
+        }
+        break;
+      }
       Verdict verdict = judge(i, t, 0, *plan.prompt, prompt, source, tries.back().image.key);
       if (!verdict.readable) {
         verdict = judge(i, t, 1, *plan.prompt, prompt, source, tries.back().image.key);

@@ -1,0 +1,135 @@
+#include <doctest/doctest.h>
+
+#include "sched/overlap.h"
+#include "sched/policy.h"
+
+namespace irt::test {
+namespace {
+
+SpeculationCase shared_case() {
+  SpeculationCase question;
+  question.setting.mode = SpeculationMode::kAuto;
+  question.p = 0.8;
+  question.shared_device = true;
+  question.critic_slowdown = 1.09;
+  question.generator_rate = 0.98;
+  question.verdict_time = 2000.0;
+  question.generate_time = 1000.0;
+  return question;
+}
+
+TEST_CASE("the gain is the formula of the design") {
+  // p Cv (s r - (s - 1)) - (1 - p) Cv (s - 1) - (1 - p) delay
+  CHECK(expected_gain(1.0, 1000, 1.0, 1.0, 50) == doctest::Approx(1000));
+  CHECK(expected_gain(0.5, 1000, 1.0, 1.0, 50) == doctest::Approx(475));
+  CHECK(expected_gain(0.8, 1000, 1.5, 0.7, 0) == doctest::Approx(0.8 * 550 - 0.2 * 500));
+  CHECK(expected_gain(0.0, 1000, 1.5, 0.7, 10) == doctest::Approx(-510));
+  // Time slicing (s = 2, r = 1/2) never pays, whatever p is.
+  for (const double p : {0.1, 0.5, 0.9, 1.0}) CHECK(expected_gain(p, 1000, 2.0, 0.5, 0) <= 0.0);
+  // The break-even of the formula without delay: p* = (s - 1) / (s r).
+  const double edge = 0.4 / (1.4 * 0.7);
+  CHECK(expected_gain(edge + 0.01, 1000, 1.4, 0.7, 0) > 0.0);
+  CHECK(expected_gain(edge - 0.01, 1000, 1.4, 0.7, 0) < 0.0);
+}
+
+TEST_CASE("the depth of auto is ceil(Cv / G), at least 1 and at most 2") {
+  CHECK(auto_depth(std::nullopt, 1000.0) == 1);
+  CHECK(auto_depth(500.0, 1000.0) == 1);
+  CHECK(auto_depth(1000.0, 1000.0) == 1);
+  CHECK(auto_depth(1001.0, 1000.0) == 2);
+  CHECK(auto_depth(9000.0, 1000.0) == 2);
+}
+
+TEST_CASE("every decision says why") {
+  SpeculationCase question = shared_case();
+  const auto reason = [&question] { return decide(question).reason; };
+  CHECK(reason() == SpeculationReason::kGain);
+  CHECK(decide(question).gain > 0.0);
+  question.p = 0.01;
+  CHECK(reason() == SpeculationReason::kNoGain);
+  CHECK(!decide(question).start);
+  question = shared_case();
+  question.critic_slowdown.reset();
+  CHECK(reason() == SpeculationReason::kUnknownOverlap);
+  question = shared_case();
+  question.planner_on_device = true;
+  CHECK(reason() == SpeculationReason::kPlannerOnDevice);
+  question = shared_case();
+  question.committed_beside = true;
+  CHECK(reason() == SpeculationReason::kCommittedWorkBeside);
+  question = shared_case();
+  question.beyond = 2;
+  CHECK(reason() == SpeculationReason::kGain);
+  question.after_retry = true;
+  CHECK(reason() == SpeculationReason::kRetryDepth);
+  question.beyond = 3;
+  CHECK(reason() == SpeculationReason::kBeyondDepth);
+  question = shared_case();
+  question.shared_device = false;
+  question.critic_slowdown.reset();
+  CHECK(reason() == SpeculationReason::kSeparateDevices);
+  question.verdict_time.reset();
+  CHECK(decide(question).start);
+  question.verdict_time = 100.0;
+  question.cancel_delay = 1e6;
+  CHECK(reason() == SpeculationReason::kNoGain);
+  question.setting.mode = SpeculationMode::kOff;
+  CHECK(reason() == SpeculationReason::kOff);
+  question.setting = {SpeculationMode::kDepth, 3};
+  question.beyond = 3;
+  CHECK(reason() == SpeculationReason::kDepthAsked);
+  for (int r = 0; r < kSpeculationReasons; ++r) {
+    CHECK(std::string(to_string(static_cast<SpeculationReason>(r))) != "");
+  }
+}
+
+TEST_CASE("the odds start at the prior and follow what the critic says, by attempt") {
+  AcceptModel model{PolicyConfig{}};
+  CHECK(model.odds()[1] == doctest::Approx(0.7));
+  CHECK(model.odds()[2] == doctest::Approx(0.5));
+  for (int i = 0; i < 500; ++i) model.add(1, i % 10 == 0);
+  CHECK(model.odds()[1] < 0.2);
+  CHECK(model.odds()[1] > 0.03);
+  CHECK(model.odds()[2] == doctest::Approx(0.5));
+  for (int i = 0; i < 500; ++i) model.add(1, true);
+  CHECK(model.odds()[1] > 0.95);  // it forgets
+}
+
+TEST_CASE("slowdown is found from times with and without a neighbour, of unequal lengths") {
+  const PolicyConfig config;
+  ServiceModel model;
+  CHECK(!model.slowdown(config));
+  for (int i = 0; i < 300; ++i) {
+    const double length = 1000.0 + 400.0 * (i % 3 - 1);
+    model.add(length, 0.0, config);
+    // A third of the work alone, two thirds at slowdown 1.5.
+    model.add(length / 3 + length * 2 / 3 * 1.5, length * 2 / 3 * 1.5, config);
+  }
+  REQUIRE(model.slowdown(config));
+  CHECK(*model.slowdown(config) == doctest::Approx(1.5).epsilon(0.02));
+}
+
+TEST_CASE("the meter splits a call's time by whether another role was on the device") {
+  PolicyConfig config;
+  config.min_samples = 1;
+  OverlapMeter meter(config);
+  const std::size_t gpu = meter.device("gpu");
+  CHECK(meter.device("gpu") == gpu);
+  CHECK(meter.device("other") != gpu);
+  OverlapMark alone = meter.start(gpu, Role::kCritic, 0);
+  meter.sample(alone, 1000);
+  meter.stop(alone, 1000);
+  CHECK(!meter.critic_slowdown(gpu));
+  const OverlapMark critic = meter.start(gpu, Role::kCritic, 2000);
+  const OverlapMark generator = meter.start(gpu, Role::kGenerator, 2000);
+  meter.stop(generator, 3000);
+  meter.sample(critic, 3500);  // 1000 beside a generator, 500 alone: 500 of 1000 took 1000
+  meter.stop(critic, 3500);
+  REQUIRE(meter.critic_slowdown(gpu));
+  CHECK(*meter.critic_slowdown(gpu) == doctest::Approx(2.0));
+  CHECK(meter.verdict_time());
+  CHECK(!meter.generate_time());
+}
+
+}  // namespace
+}  // namespace irt::test

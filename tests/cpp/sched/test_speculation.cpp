@@ -1,0 +1,193 @@
+// Starting ahead, promoting, preempting, cancelling; and the races between them.
+#include "rig.h"
+
+namespace irt::test {
+namespace {
+
+constexpr auto kPlan = CallKind::kPlan;
+constexpr auto kGenerate = CallKind::kGenerate;
+constexpr auto kJudge = CallKind::kJudge;
+
+// Brings a request to: image of step 0 made, its judgement running.
+void to_first_verdict(Rig& rig, RequestId id, const RequestSpec& spec, int steps = 3) {
+  rig.submit(id, spec);
+  rig.done(rig.call(id, kPlan), plan_of(steps));
+  rig.image(rig.call(id, kGenerate));
+}
+
+TEST_CASE("speculation off waits for every verdict") {
+  Rig rig;
+  rig.lanes();
+  to_first_verdict(rig, 1, spec_of());
+  CHECK(rig.starts(1, kGenerate, 1) == 0);
+}
+
+TEST_CASE("an accepted verdict promotes what was started ahead of it") {
+  Rig rig;
+  rig.lanes();
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth));
+  const Call ahead = rig.call(1, kGenerate, 1);
+  CHECK(ahead.source == rig.call(1, kGenerate, 0).key);
+  const auto starts = rig.last<StartCall>();
+  CHECK(std::count_if(starts.begin(), starts.end(), [&](const StartCall& start) {
+          return start.speculative && start.call.key == ahead.key;
+        }) == 1);
+  rig.done(rig.call(1, kJudge), accepted());
+  REQUIRE(rig.last<PromoteCall>().size() == 1);
+  CHECK(rig.last<PromoteCall>()[0].call == ahead.key);
+  rig.image(ahead);
+  CHECK(rig.scheduler.counters().role[1].speculation_used == 1);
+}
+
+TEST_CASE("a refused verdict cancels what was started ahead of it and the retry takes its slot") {
+  Rig rig;
+  rig.lanes();
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth));
+  const Call ahead = rig.call(1, kGenerate, 1);
+  rig.done(rig.call(1, kJudge), refused("better"));
+  CHECK(rig.cancels(ahead.key));
+  CHECK(rig.starts(1, kGenerate, 0, 2) == 0);  // the lane owns the slot until the call has ended
+  SUBCASE("cancelled") { rig.send(CallCancelled{ahead.key}); }
+  SUBCASE("done after the cancel was sent: the image is released") {
+    rig.image(ahead);
+    REQUIRE(rig.last<ReleaseImage>().size() == 1);
+    CHECK(rig.last<ReleaseImage>()[0].image == ahead.key);
+  }
+  SUBCASE("the cancelled call fails") {
+    rig.send(CallFailed{ahead.key, {ErrorCode::kBackendFailed, "terminated"}});
+  }
+  CHECK(rig.starts(1, kGenerate, 0, 2) == 1);
+  CHECK(!rig.end(1));
+  CHECK(rig.scheduler.counters().role[1].speculation_wasted == 1);
+}
+
+TEST_CASE("depth bounds how many unverified verdicts a call may lie beyond") {
+  for (const int depth : {1, 2}) {
+    Rig rig;
+    rig.lanes(1, 1, 4);
+    to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth, depth), 5);
+    rig.image(rig.call(1, kGenerate, 1));
+    CHECK(rig.starts(1, kJudge, 1) == 1);  // a judgement may be speculative as well
+    CHECK(rig.starts(1, kGenerate, 2) == (depth == 2 ? 1 : 0));
+    if (depth == 1) continue;
+    rig.image(rig.call(1, kGenerate, 2));
+    CHECK(rig.starts(1, kGenerate, 3) == 0);
+    rig.done(rig.call(1, kJudge, 0), accepted());
+    CHECK(rig.starts(1, kGenerate, 3) == 1);
+  }
+}
+
+TEST_CASE("committed work preempts the least probable speculation") {
+  Rig rig;
+  rig.lanes(2, 2, 4);
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth, 3), 5);
+  rig.image(rig.call(1, kGenerate, 1));
+  const Call far = rig.call(1, kGenerate, 2);
+  to_first_verdict(rig, 2, spec_of(SpeculationMode::kDepth, 1), 5);
+  // Step 0 of request 2 came first; now both lanes speculate: request 1 at depth 2, 2 at depth 1.
+  const Call near = rig.call(2, kGenerate, 1);
+  rig.submit(3);
+  rig.done(rig.call(3, kPlan), plan_of(1));
+  CHECK(rig.cancels(far.key));
+  CHECK(!rig.cancels(near.key));
+  CHECK(rig.starts(3, kGenerate) == 0);
+  rig.send(CallCancelled{far.key});
+  CHECK(rig.starts(3, kGenerate) == 1);
+  CHECK(rig.scheduler.counters().role[1].preempted == 1);
+}
+
+TEST_CASE("nothing speculative starts while committed work waits for the role") {
+  Rig rig;
+  rig.lanes(2, 1, 4);
+  rig.submit(1, spec_of(SpeculationMode::kDepth));
+  rig.submit(2, spec_of(SpeculationMode::kDepth));
+  rig.done(rig.call(1, kPlan), plan_of(3));
+  rig.done(rig.call(2, kPlan), plan_of(3));
+  rig.image(rig.call(1, kGenerate));
+  CHECK(rig.starts(1, kGenerate, 1) == 0);
+  CHECK(rig.starts(2, kGenerate, 0) == 1);
+}
+
+// A speculative call is preempted, and then its verdict is accepted: it is wanted again.
+struct Race : Rig {
+  Race() {
+    lanes(2, 1, 2);
+    to_first_verdict(*this, 1, spec_of(SpeculationMode::kDepth), 2);
+    ahead = call(1, kGenerate, 1);
+    submit(2);
+    done(call(2, kPlan), plan_of(1));
+    REQUIRE(cancels(ahead.key));
+    done(call(1, kJudge), accepted());
+    CHECK(last<PromoteCall>().empty());
+  }
+  Call ahead;
+};
+
+TEST_CASE("a preempted call that is wanted again is used if it is done all the same") {
+  Race race;
+  race.image(race.ahead);
+  CHECK(race.starts(1, kGenerate, 1) == 1);
+  CHECK(race.starts(1, kJudge, 1) == 1);
+}
+
+TEST_CASE("a preempted call that is wanted again is started again once it has ended") {
+  Race race;
+  SUBCASE("cancelled") { race.send(CallCancelled{race.ahead.key}); }
+  SUBCASE("failed") { race.send(CallFailed{race.ahead.key, {ErrorCode::kBackendFailed, "x"}}); }
+  CHECK(race.starts(1, kGenerate, 1) == 2);  // granted less recently than request 2
+  CHECK(!race.started.back().speculative);
+  CHECK(!race.end(1));
+}
+
+TEST_CASE("a call that fails ahead costs a second run, not the request") {
+  Rig rig;
+  rig.lanes();
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth), 2);
+  const Call ahead = rig.call(1, kGenerate, 1);
+  rig.send(CallFailed{ahead.key, {ErrorCode::kBackendFailed, "out of memory"}});
+  CHECK(!rig.end(1));
+  CHECK(rig.starts(1, kGenerate, 1) == 1);  // not speculated on again
+  rig.done(rig.call(1, kJudge), accepted());
+  CHECK(rig.starts(1, kGenerate, 1) == 2);
+  rig.send(CallFailed{ahead.key, {ErrorCode::kBackendFailed, "out of memory"}});
+  CHECK(rig.end(1)->outcome == Outcome::kFailed);
+}
+
+TEST_CASE("auto does not speculate on a shared device before it knows what overlap costs") {
+  Rig rig;
+  rig.lane(0, Role::kPlanner, 1, "gpu");
+  rig.lane(1, Role::kGenerator, 1, "gpu");
+  rig.lane(2, Role::kCritic, 1, "gpu");
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kAuto));
+  CHECK(rig.starts(1, kGenerate, 1) == 0);
+  const Snapshot seen = rig.scheduler.snapshot();
+  REQUIRE(seen.requests.at(0).last_decision);
+  CHECK(seen.requests[0].last_decision->reason == SpeculationReason::kUnknownOverlap);
+}
+
+TEST_CASE("auto speculates on separate devices from the first request on") {
+  Rig rig;
+  rig.lanes();
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kAuto));
+  CHECK(rig.starts(1, kGenerate, 1) == 1);
+}
+
+TEST_CASE("hints go out once, to a lane of their role, and not for what is on its way") {
+  Rig rig;
+  rig.lanes();
+  rig.submit(1);
+  REQUIRE(rig.last<SendHint>().size() == 1);
+  CHECK(rig.last<SendHint>()[0].lane == 2);
+  CHECK(rig.last<SendHint>()[0].hint.what == Hint::What::kImageFeatures);
+  CHECK(!rig.last<SendHint>()[0].hint.image);  // the white picture
+  rig.done(rig.call(1, kPlan), plan_of(3));
+  REQUIRE(rig.last<SendHint>().size() == 2);
+  CHECK(rig.last<SendHint>()[0].hint.text == "p2");
+  CHECK(rig.last<SendHint>()[1].hint.text == "p3");
+  CHECK(rig.last<SendHint>()[1].lane == 1);
+  rig.image(rig.call(1, kGenerate));
+  CHECK(rig.last<SendHint>().empty());
+}
+
+}  // namespace
+}  // namespace irt::test

@@ -1,0 +1,177 @@
+// Time in the simulator: what speculation buys, and what it may not cost.
+#include <doctest/doctest.h>
+
+#include <map>
+#include <random>
+
+#include "script.h"
+
+namespace irt::test {
+namespace {
+
+struct Timed {
+  int steps = 1;
+  int t_max = 5;
+  TimePoint generate = 1;
+  TimePoint judge = 1;    // to the end of the answer
+  TimePoint verdict = 1;  // to the boolean
+  std::vector<TimePoint> plan_ready;
+  std::map<std::pair<int, int>, bool> accepts;
+
+  SimAnswer answer(const StartCall& start) const {
+    const Call& call = start.call;
+    SimAnswer out;
+    if (call.kind == CallKind::kPlan) {
+      Plan plan;
+      for (int i = 0; i < steps; ++i) {
+        PlanStep step;
+        step.step_number = i + 1;
+        step.prompt = std::string("p").append(std::to_string(i));
+        plan.steps.push_back(step);
+      }
+      out.end = CallResult{plan};
+      out.work = plan_ready.back();
+      out.steps_closed = plan_ready;
+    } else if (call.kind == CallKind::kGenerate) {
+      out.end = CallResult{Image{call.key, call.key.lo}};
+      out.work = generate;
+    } else {
+      Verdict said;
+      said.readable = true;
+      said.accepted = accepts.at({call.step, call.attempt});
+      if (!said.accepted) said.refined = call.prompt + "'";
+      out.end = CallResult{said};
+      out.work = judge;
+      out.verdict_known = verdict;
+    }
+    return out;
+  }
+
+  // The least time of any schedule with one generator: facts, section 4c.
+  TimePoint closed_form() const {
+    TimePoint now = 0;
+    TimePoint last = 0;
+    for (int i = 0; i < steps; ++i) {
+      now = std::max(now, plan_ready[static_cast<std::size_t>(i)]);
+      for (int t = 1; t <= t_max; ++t) {
+        now += generate;
+        if (t == t_max) break;
+        if (accepts.at({i, t})) {
+          last = std::max(last, now + verdict);
+          break;
+        }
+        now += judge;
+      }
+    }
+    return std::max(now, last);
+  }
+};
+
+TEST_CASE("with unlimited depth the time meets the closed form exactly") {
+  std::mt19937_64 random(5);
+  const auto in = [&random](TimePoint low, TimePoint high) {
+    return std::uniform_int_distribution<TimePoint>(low, high)(random);
+  };
+  for (int round = 0; round < 500; ++round) {
+    CAPTURE(round);
+    Timed timed;
+    timed.steps = static_cast<int>(in(1, 8));
+    timed.t_max = static_cast<int>(in(1, 5));
+    timed.generate = in(1, 1000);
+    timed.judge = in(2, 1000);
+    timed.verdict = in(1, timed.judge);
+    for (int i = 0; i < timed.steps; ++i) timed.plan_ready.push_back(in(0, 1500));
+    std::sort(timed.plan_ready.begin(), timed.plan_ready.end());
+    const TimePoint odds = in(0, 100);
+    for (int i = 0; i < timed.steps; ++i) {
+      for (int t = 1; t <= timed.t_max; ++t) timed.accepts[{i, t}] = in(0, 99) < odds;
+    }
+    SimConfig config;
+    config.seed = static_cast<std::uint64_t>(round);
+    Simulator sim(config, [&timed](const StartCall& start) { return timed.answer(start); });
+    sim.add_lane({{0, Role::kPlanner, 1, "a", "planner"}});
+    sim.add_lane({{1, Role::kGenerator, 1, "b", "generator"}});
+    sim.add_lane({{2, Role::kCritic, 100, "c", "critic"}});
+    RequestSpec spec;
+    spec.text = "draw";
+    spec.t_max = timed.t_max;
+    spec.speculation = {SpeculationMode::kDepth, 25};
+    sim.at(0, Submit{1, spec});
+    REQUIRE(sim.run());
+    REQUIRE(sim.requests().at(1).ended == timed.closed_form());
+  }
+}
+
+struct Load {
+  TimePoint last_end = 0;
+  TimePoint latency = 0;  // sum over requests
+};
+
+// A workload of requests that arrive `gap` apart.
+Load measure(SpeculationMode mode, bool shared, std::array<double, kRoles> rate_beside,
+             double accept, TimePoint gap, TimePoint cancel_delay = 50) {
+  SimConfig config;
+  config.scheduler.max_live = 16;
+  config.scheduler.max_queued = 1000;
+  config.rate_beside = rate_beside;
+  Script script;
+  script.plan_steps = 5;
+  script.accept = accept;
+  script.plan_time = 800;
+  Simulator sim(config, model_of({script}));
+  const auto on = [shared](const char* device) { return shared ? "gpu" : device; };
+  sim.add_lane({{0, Role::kPlanner, 4, on("a"), "planner"}, cancel_delay});
+  sim.add_lane({{1, Role::kGenerator, 1, on("b"), "generator"}, cancel_delay});
+  sim.add_lane({{2, Role::kCritic, 4, on("c"), "critic"}, cancel_delay});
+  constexpr RequestId kRequests = 60;
+  for (RequestId id = 0; id < kRequests; ++id) {
+    RequestSpec spec;
+    spec.text = "draw";
+    spec.seed = id;
+    spec.speculation.mode = mode;
+    sim.at(static_cast<TimePoint>(id) * gap, Submit{id, spec});
+  }
+  REQUIRE(sim.run());
+  Load load;
+  for (const auto& [id, request] : sim.requests()) {
+    REQUIRE(request.end()->outcome == Outcome::kFinished);
+    load.last_end = std::max(load.last_end, request.ended);
+    load.latency += request.ended - request.submitted;
+  }
+  return load;
+}
+
+TEST_CASE("law 4: auto is not slower than off, whatever the devices, the odds and the load") {
+  struct Place {
+    const char* name;
+    bool shared;
+    std::array<double, kRoles> rate;
+  };
+  const Place places[] = {{"separate", false, {1, 1, 1}},
+                          {"shared, nearly free", true, {0.95, 0.98, 0.92}},
+                          {"shared, halves", true, {0.7, 0.7, 0.7}},
+                          {"shared, time slices", true, {0.5, 0.5, 0.5}}};
+  for (const Place& place : places) {
+    for (const double accept : {0.9, 0.6, 0.2}) {
+      for (const TimePoint gap : {TimePoint{500}, TimePoint{6000}, TimePoint{30000}}) {
+        CAPTURE(place.name);
+        CAPTURE(accept);
+        CAPTURE(gap);
+        const Load off = measure(SpeculationMode::kOff, place.shared, place.rate, accept, gap);
+        const Load with = measure(SpeculationMode::kAuto, place.shared, place.rate, accept, gap);
+        // Two per cent of room: another order of equal requests is not a loss.
+        CHECK(static_cast<double>(with.latency) <= 1.02 * static_cast<double>(off.latency));
+        CHECK(static_cast<double>(with.last_end) <= 1.02 * static_cast<double>(off.last_end));
+      }
+    }
+  }
+}
+
+TEST_CASE("on separate devices auto hides a good part of the critic from a lone request") {
+  const Load off = measure(SpeculationMode::kOff, false, {1, 1, 1}, 0.9, 30000);
+  const Load with = measure(SpeculationMode::kAuto, false, {1, 1, 1}, 0.9, 30000);
+  CHECK(static_cast<double>(with.latency) < 0.8 * static_cast<double>(off.latency));
+}
+
+}  // namespace
+}  // namespace irt::test

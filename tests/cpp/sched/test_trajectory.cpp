@@ -1,0 +1,213 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sched/trajectory.h"
+#include "script.h"
+
+namespace irt::test {
+namespace {
+
+std::string describe(const Notice& notice) {
+  if (const auto* step = std::get_if<PlanStepReady>(&notice)) {
+    return "plan " + std::to_string(step->index);
+  }
+  if (const auto* made = std::get_if<AttemptReady>(&notice)) {
+    return "attempt " + std::to_string(made->step) + to_hex(made->attempt.image.key);
+  }
+  if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
+    return "verdict " + std::to_string(judged->step) + "." + std::to_string(judged->attempt) +
+           (judged->verdict.accepted ? " yes" : " no");
+  }
+  if (const auto* step = std::get_if<StepCommitted>(&notice)) {
+    return "step " + std::to_string(step->step) +
+           (step->result.image ? to_hex(*step->result.image) : "text");
+  }
+  return "end " + std::to_string(static_cast<int>(std::get<RequestEnded>(notice).outcome));
+}
+
+std::string describe(const Want& want) {
+  return to_hex(want.call.key) + " " + std::to_string(want.beyond) + " " +
+         std::to_string(want.probability) + (want.certain ? " certain" : "") +
+         (want.after_retry ? " after retry" : "");
+}
+
+// What was told, plan steps first: they are told as they close, whatever else has happened.
+void sort_out(std::vector<std::string>& story) {
+  std::stable_partition(story.begin(), story.end(),
+                        [](const std::string& told) { return told.starts_with("plan"); });
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string out;
+  for (const std::string& line : lines) out.append(line).append("; ");
+  return out;
+}
+
+struct Fact {
+  Key key;
+  CallKind kind;
+  Event event;  // StepClosed, VerdictKnown or CallDone
+};
+
+const Key& key_in(const Fact& fact) { return fact.key; }
+const Key& key_in(const Want& want) { return want.call.key; }
+
+void tell(Trajectory& trajectory, const Fact& fact) {
+  Event event = fact.event;
+  std::optional<Failure> failure;
+  if (auto* step = std::get_if<StepClosed>(&event)) failure = trajectory.add(std::move(*step));
+  if (auto* known = std::get_if<VerdictKnown>(&event)) failure = trajectory.add(*known);
+  if (auto* done = std::get_if<CallDone>(&event)) {
+    failure = trajectory.add(fact.key, fact.kind, std::move(done->result));
+  }
+  REQUIRE(!failure);
+}
+
+TEST_CASE("reading on from the cursor equals reading everything from the start") {
+  const AcceptOdds odds = AcceptModel(PolicyConfig{}).odds();
+  std::mt19937_64 random(77);
+  const auto pick = [&random](std::size_t n) { return static_cast<std::size_t>(random() % n); };
+  for (int round = 0; round < 300; ++round) {
+    CAPTURE(round);
+    Script script;
+    script.seed = random();
+    script.plan_steps = 1 + static_cast<int>(pick(6));
+    script.accept = 0.6;
+    script.text_only = 0.15;
+    script.plan_unreadable = 0.1;
+    script.verdict_unreadable = 0.1;
+    script.refined_unreadable = 0.2;
+    RequestSpec spec;
+    spec.text = "draw";
+    spec.t_max = 1 + static_cast<int>(pick(4));
+    spec.judge_last = pick(2) == 0;
+    spec.keep = pick(2) == 0 ? Keep::kBest : Keep::kLast;
+    spec.devices.stream_plan = pick(3) != 0;
+    spec.devices.early_verdict = pick(3) != 0;
+    spec.devices.skip_last_judge = pick(3) != 0;
+    const int limit = static_cast<int>(pick(4));
+
+    Trajectory trajectory(1, spec);
+    Reading reading;
+    std::vector<Fact> facts;
+    std::vector<std::string> story;
+    std::set<Key> told;  // calls that have reported a partial
+    int steps_closed = 0;
+    Key closing;
+    for (int turn = 0; turn < 2000; ++turn) {
+      reading.clear();
+      trajectory.read(odds, limit, reading);
+      for (const Notice& notice : reading.notices) story.push_back(describe(notice));
+
+      // What is no longer at hand does not count. (keep=best may come back to it: a second call.)
+      const std::vector<Fact> known = facts;
+      std::erase_if(facts, [&](const Fact& fact) {
+        const auto& dropped = reading.dropped;
+        if (std::find(dropped.begin(), dropped.end(), fact.key) != dropped.end()) return true;
+        const auto about = [&fact](const auto& it) { return key_in(it) == fact.key; };
+        return std::holds_alternative<VerdictKnown>(fact.event) &&
+               std::none_of(reading.wants.begin(), reading.wants.end(), about) &&
+               std::count_if(known.begin(), known.end(), about) == 1;
+      });
+      Trajectory fresh(1, spec);
+      Reading whole;
+      for (const Fact& fact : facts) tell(fresh, fact);
+      fresh.read(odds, limit, whole);
+      std::vector<std::string> again;
+      for (const Notice& notice : whole.notices) again.push_back(describe(notice));
+      std::vector<std::string> so_far = story;
+      sort_out(so_far);
+      sort_out(again);
+      REQUIRE(joined(again) == joined(so_far));
+      std::vector<std::string> wants;
+      std::vector<std::string> wants_again;
+      for (const Want& want : reading.wants) wants.push_back(describe(want));
+      for (const Want& want : whole.wants) wants_again.push_back(describe(want));
+      REQUIRE(joined(wants_again) == joined(wants));
+      const auto& held = trajectory.held();
+      const auto& held_again = fresh.held();
+      REQUIRE(std::set<Key>(held_again.begin(), held_again.end()) ==
+              std::set<Key>(held.begin(), held.end()));
+      if (reading.ended) break;
+
+      REQUIRE(!reading.wants.empty());
+      const Call call = trajectory.to_start(reading.wants[pick(reading.wants.size())]);
+      const CallResult result = std::get<CallResult>(script.result(call));
+      Fact fact{call.key, call.kind, CallDone{call.key, result}};
+      if (pick(2) == 0) {
+        const auto* plan = std::get_if<Plan>(&result);
+        const auto* verdict = std::get_if<Verdict>(&result);
+        if (plan != nullptr) {
+          if (closing != call.key) steps_closed = 0;
+          closing = call.key;
+          if (steps_closed < static_cast<int>(plan->steps.size())) {
+            const auto index = static_cast<std::size_t>(steps_closed);
+            fact.event = StepClosed{call.key, steps_closed++, plan->steps[index]};
+          }
+        } else if (verdict != nullptr && verdict->readable && told.insert(call.key).second) {
+          fact.event = VerdictKnown{call.key, verdict->accepted, verdict->p_success};
+        }
+      }
+      tell(trajectory, fact);
+      facts.push_back(fact);
+    }
+    CHECK(trajectory.ended());
+    CHECK(trajectory.held().empty());
+  }
+}
+
+TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
+  AcceptOdds odds{};
+  odds.fill(0.5);
+  odds[1] = 0.8;
+  RequestSpec spec;
+  spec.text = "draw";
+  Trajectory trajectory(1, spec);
+  Script script;
+  script.plan_steps = 4;
+  script.accept = 0.0;
+  Reading reading;
+  // Answers the last want, which lies the furthest ahead, `turns` times.
+  const auto run_ahead = [&](int turns) {
+    for (int i = 0; i < turns; ++i) {
+      reading.clear();
+      trajectory.read(odds, 2, reading);
+      const Call call = trajectory.to_start(reading.wants.back());
+      REQUIRE(call.kind != CallKind::kJudge);
+      REQUIRE(!trajectory.add(call.key, call.kind, std::get<CallResult>(script.result(call))));
+    }
+    reading.clear();
+    trajectory.read(odds, 2, reading);
+  };
+  run_ahead(3);  // the plan, and the images of steps 0 and 1
+  REQUIRE(reading.wants.size() == 3);
+  CHECK(reading.wants[0].certain);
+  CHECK(reading.wants[0].call.kind == CallKind::kJudge);
+  CHECK(reading.wants[1].beyond == 1);
+  CHECK(reading.wants[1].probability == doctest::Approx(0.8));
+  CHECK(reading.wants[2].beyond == 2);
+  CHECK(reading.wants[2].probability == doctest::Approx(0.64));
+  CHECK(!reading.wants[2].after_retry);
+  // Step 0 is refused: what was read ahead is dropped, its image released.
+  const Call judge = reading.wants[0].call;
+  REQUIRE(!trajectory.add(judge.key, judge.kind, std::get<CallResult>(script.result(judge))));
+  reading.clear();
+  trajectory.read(odds, 2, reading);
+  CHECK(reading.dropped.size() == 1);
+  CHECK(reading.released.size() == 2);
+  REQUIRE(reading.wants.size() == 1);
+  CHECK(reading.wants[0].call.attempt == 2);
+  CHECK(reading.wants[0].certain);
+  run_ahead(1);
+  REQUIRE(reading.wants.size() == 2);
+  CHECK(reading.wants[1].after_retry);
+  CHECK(reading.wants[1].probability == doctest::Approx(0.5));
+}
+
+}  // namespace
+}  // namespace irt::test
