@@ -51,10 +51,10 @@ def engines() -> Iterator[dict[bool, Engine]]:
         engine.close()
 
 
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(("concurrency", "count"), [(1, 12), (8, REQUESTS)])
 @pytest.mark.parametrize("arm", lossless.ARMS, ids=lambda arm: arm.name)
-def test_every_result_equals_the_reference(arm, concurrency, cases, wanted, engines):
-    row = lossless.compare(engines[arm.batching], arm, cases, wanted, concurrency)
+def test_every_result_equals_the_reference(arm, concurrency, count, cases, wanted, engines):
+    row = lossless.compare(engines[arm.batching], arm, cases[:count], wanted[:count], concurrency)
     print(row)
     assert row["first_difference"] is None
     assert row["equal"] == row["requests"]
