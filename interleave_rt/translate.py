@@ -97,14 +97,13 @@ class EventReader:
         raise InterleaveError(f"[EventReader] the core sent an unknown event {kind!r}")
 
     def _attempt(self, raw: _core.Attempt) -> Attempt:
-        judged = raw.verdict is not None and raw.verdict.readable
         return Attempt(
             number=raw.number,
             prompt=raw.prompt,
             seed=raw.seed,
             image_hash=raw.image_hash,
             pixels=self._image(raw.image),
-            verdict=_verdict(raw.verdict) if judged else None,
+            verdict=_verdict(raw.verdict) if raw.verdict is not None and raw.verdict.readable else None,
             refused_unreadable=raw.refused_unreadable,
         )
 

@@ -25,4 +25,4 @@ class Backend(Protocol):
         """Adds one lane or more of each role."""
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
-        """Does one text job: called by the engine's text worker, ends with a `finish_*` of the job."""
+        """Does one text job: called by the engine's worker, ends with `finish_text` or `fail_text`."""

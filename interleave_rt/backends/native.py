@@ -12,7 +12,6 @@ from typing import TypeVar
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
-from interleave_rt.images import png_round_trip
 from interleave_rt.manifest import GeneratorRole, VlmRole
 from interleave_rt.pack import Pack
 from interleave_rt.request import Options
@@ -68,9 +67,6 @@ class NativeBackend:
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Text to token ids: templates and tokenizer live in Python, off the critical path but for refinements."""
-        if job.kind == "png":
-            core.finish_png(job.id, png_round_trip(core.image(job.image)))
-            return
         try:
             ids, mask = self.texts.encode(job)
         except InterleaveError as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
-from interleave_rt.images import png_round_trip
 from interleave_rt.request import Options
 
 __all__ = ["Script", "ScriptedBackend"]
@@ -69,8 +68,5 @@ class ScriptedBackend:
             raise from_code(*error.args) from None
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
-        """Scripted roles read no text; images still travel through PNG where S7 is off."""
-        if job.kind == "png":
-            core.finish_png(job.id, png_round_trip(core.image(job.image)))
-        else:
-            core.fail_text(job.id, "internal", "[ScriptedBackend.encode] scripted roles need no text")
+        """Scripted roles read no text: whoever asks is mistaken."""
+        core.fail_text(job.id, "internal", "[ScriptedBackend.encode] scripted roles need no text")

@@ -34,8 +34,10 @@ def render_story(result: Result) -> str:
     top = 44
     height = top + _SIDE + 26 + lines * _LINE + (_SMALL + 40 if has_refused else 8)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        ' font-family="system-ui, sans-serif">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" font-family="system-ui, sans-serif">'
+        ),
         "<style>image{image-rendering:pixelated}</style>",
         f'<rect width="{width}" height="{height}" rx="10" fill="#fafafa"/>',
         f'<text x="{_GAP}" y="28" font-size="15" font-weight="600" fill="#222">{escape(_title(result.request))}</text>',
