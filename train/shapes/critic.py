@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .checkpoint import load_state, save_model, save_state
-from .grammar import explicit, grounded, natural
+from .grammar import explicit, grounded, natural, parse
 from .models import TokenIds, build_vlm
 from .optim import Optimizers, decay, round_to_half
 from .pool import Attempt, load_pool
@@ -159,19 +159,24 @@ class Encoder:
         at = next(i for i in range(opened, len(answer)) if answer[i] in self._verdicts)
         if not tail:
             answer = answer[: at + 1]
-        weights = self._weights(answer, opened, at, case.verdict.accepted)
+        weights = self._weights(answer, opened, at, case)
         weights = prompt.weights + weights
         return Example(prompt.ids + answer, weights, case.images, case)
 
-    def _weights(self, answer: list[int], opened: int, at: int, accepted: bool) -> list[float]:
-        """Loss weights of an answer: what counts is what is seen, above all where it is not what was wanted.
+    def _weights(self, answer: list[int], opened: int, at: int, case: Case) -> list[float]:
+        """Loss weights of an answer: what counts is what the pictures are needed for.
 
-        Without that the model learns to repeat what was wanted, which is right for most tokens.
+        That is what is seen, above all where it is not what was wanted, and what grounded words stand for. Without
+        this the model learns to repeat what it has read, which is right for most tokens.
         """
+        wanted = parse(case.before, case.original)
+        grounded_words = case.original == case.rewritten and wanted is not None and explicit(wanted) != case.original
         weights = [_THOUGHT] * opened
         first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
+        for i in range(1, first):
+            weights[i] *= 4.0 if grounded_words else 1.0
         for i in range(first + 1, second):
-            weights[i] *= 1.5 if accepted else 5.0
+            weights[i] *= 1.5 if case.verdict.accepted else 5.0
         for i in range(second + 1, opened - 1):  # "rest same" or "rest changed"
             weights[i] = 1.0
         rest = len(answer) - at - 1
@@ -279,7 +284,7 @@ def train_critic(
     *,
     tokenizer_dir: Path,
     pool: Path | None = None,
-    iterations: int = 3400,
+    iterations: int = 3200,
     batch: int = 32,
     seed: int = 0,
     resume: bool = False,

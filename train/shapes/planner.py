@@ -139,11 +139,11 @@ def train_planner(
     *,
     tokenizer_dir: Path,
     start_from: Path | None = None,
-    iterations: int = 1600,
-    batch: int = 32,
+    iterations: int = 1400,
+    batch: int = 20,
     seed: int = 0,
     resume: bool = False,
-    every: int = 100,
+    every: int = 150,
     tests: int = 200,
 ) -> dict[str, float]:
     """Train the planner, if wanted starting from the weights of the critic (`start_from`), which already sees."""
