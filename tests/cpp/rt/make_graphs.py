@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from make_image_graphs import write_image_graphs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -270,6 +271,7 @@ def main() -> None:
         onnx.checker.check_model(model)
         onnx.save(model, out / f"{name}.onnx")
     write_references(out)
+    write_image_graphs(out)
 
 
 if __name__ == "__main__":
