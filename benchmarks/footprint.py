@@ -25,9 +25,14 @@ engine = interleave_rt.Engine.load(sys.argv[1] or None)
 loaded = time.perf_counter()
 rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 after_load = rss()
-result = engine.run("Draw a snowman step by step", seed=7, max_steps=5)
+text = (
+    "Begin with a green square at the bottom right on a brown background, add a small black ring over the green "
+    "square, move the green square left of the ring, add an orange circle beneath the small black ring and then "
+    "make the large green square red."
+)
+result = engine.run(text, seed=7, max_steps=5)
 first = time.perf_counter()
-engine.run("Draw a snowman step by step", seed=8, max_steps=5)
+engine.run(text, seed=8, max_steps=5)
 second = time.perf_counter()
 engine.close()
 print(json.dumps({
@@ -35,6 +40,7 @@ print(json.dumps({
     "load_s": loaded - imported,
     "first_run_s": first - loaded,
     "second_run_s": second - first,
+    "cpu_s": time.process_time(),
     "steps": len(result.steps),
     "rss_after_load_mib": after_load,
     "peak_rss_mib": rss(),
