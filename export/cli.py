@@ -121,7 +121,8 @@ def export_shapes(
             }
             pack.write_json(fresh / pack.PARITY, report)
             flags = {check.part: check.passed for check in invariance}
-            manifest = pack.write_manifest(fresh, weights, pipeline, vlms, recipe, flags)
+            proved_on = " ".join(machine().values())
+            manifest = pack.write_manifest(fresh, weights, pipeline, vlms, recipe, flags, proved_on)
             verify_files(fresh, manifest)
             _replace(fresh, out)
     return [*parity, *invariance], manifest

@@ -199,8 +199,12 @@ def write_manifest(
     vlms: Mapping[str, Qwen3VLForConditionalGeneration],
     recipe: ShapesRecipe,
     invariant: Mapping[str, bool],
+    proved_on: str,
 ) -> Manifest:
-    """Write `pack.json` over the files that lie in `out`; `invariant` says which parts may be batched."""
+    """Write `pack.json` over the files that lie in `out`.
+
+    `invariant` says which parts may be batched; `proved_on` names the processor that this was proved on.
+    """
     roles: dict[str, dict[str, Any]] = {
         role: _vlm_role(role, model, weights, recipe) for role, model in vlms.items()
     }
@@ -228,7 +232,7 @@ def write_manifest(
             for name in files
             if name != MANIFEST_NAME
         },
-        "exporter": _versions(),
+        "exporter": _versions() | {"proved_on": proved_on},
         "parity": PARITY if (out / PARITY).is_file() else None,
     }
     manifest = Manifest.model_validate(raw)
