@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   load.apply(LaneUp{{id++, Role::kPlanner, 8, "a", "planner"}});
   for (int i = 0; i < 2; ++i) {
     load.apply(LaneUp{
-        {id++, Role::kGenerator, 4, std::string("b").append(std::to_string(i)), "generator"}});
+        {id++, Role::kGenerator, 40, std::string("b").append(std::to_string(i)), "generator"}});
     load.apply(
         LaneUp{{id++, Role::kCritic, 40, std::string("c").append(std::to_string(i)), "critic"}});
   }
