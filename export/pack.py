@@ -109,7 +109,8 @@ def _vlm_role(
     generation = model.generation_config
     ends = generation.eos_token_id
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
-    length = min(recipe.cache_length, model.config.text_config.max_position_embeddings)
+    wanted = recipe.cache_length if role == "planner" else recipe.critic_cache_length
+    length = min(wanted, model.config.text_config.max_position_embeddings)
     sampled = bool(generation.do_sample)
     return {
         "runtime": "native",

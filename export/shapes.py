@@ -21,7 +21,8 @@ class ShapesRecipe:
     max_sequence_length: int = 32
     image_side: int = 48
     inference_steps: int = 4
-    cache_length: int = 640
+    cache_length: int = 640  # of the planner: a decoder step costs more the longer its cache is
+    critic_cache_length: int = 256
     slots: int = 8
     prefill_chunk: int = 64
     generator_slots: int = 4
