@@ -26,6 +26,7 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
 from interleave_rt.reference import run_reference
 from interleave_rt.reference_roles import ScriptedRoles
+from interleave_rt.request import Devices
 from interleave_rt.types import (
     AttemptImageEvent,
     FinishedEvent,
@@ -69,6 +70,32 @@ def test_results_equal_the_sequential_loop(engine, speculation):
         result = engine.run(f"request {seed}", options=options)
         assert result.outcome == "finished"
         assert result.canonical() == run_reference(Request(f"request {seed}"), options, roles)
+
+
+def test_images_may_go_through_png(engine):
+    for seed in range(4):
+        result = engine.run("x", seed=seed, devices=Devices(raw_images=False))
+        assert result.canonical() == run_reference(Request("x"), Options(seed=seed), ScriptedRoles(QUICK))
+
+
+def test_unreadable_answers_and_text_only_steps_equal_the_sequential_loop():
+    script = Script(
+        generator_ms=1, critic_ms=1, min_steps=1, max_steps=4, accept_prob=0.4, text_only_prob=0.2,
+        unreadable_plan_prob=0.3, unreadable_verdict_prob=0.3, unreadable_refined_prob=0.3, seed=5,
+    )  # fmt: skip
+    roles, failed = ScriptedRoles(script), 0
+    with Engine(ScriptedBackend(script)) as engine:
+        for seed in range(30):
+            options = Options(seed=seed, t_max=3, keep=("last", "best")[seed % 2], speculation="depth=2")
+            try:
+                wanted = run_reference(Request("x"), options, roles)
+            except BackendFailedError:
+                failed += 1
+                with pytest.raises(BackendFailedError, match="unreadable, twice"):
+                    engine.run("x", options=options)
+                continue
+            assert engine.run("x", options=options).canonical() == wanted
+    assert 0 < failed < 15
 
 
 def test_keep_best_and_reference_seeds_equal_the_sequential_loop(engine):
