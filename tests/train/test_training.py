@@ -27,6 +27,7 @@ from interleave_rt.train.shapes.cli import main  # noqa: E402
 from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+torch.set_num_threads(1)  # several threads wait for each other on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -134,8 +134,8 @@ def make_pool(
     refined = [a.right for a in attempts if a.original != a.rewritten]
     result = {
         "attempts": float(len(attempts)),
-        "as planned": float(np.mean(as_planned or [0])),
-        "refined": float(np.mean(refined or [0])),
+        "as planned": float(np.mean(as_planned or [False])),
+        "refined": float(np.mean(refined or [False])),
     }
     log.info("pool done %s", result)
     return result

@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         "--iterations", type=int, help="length of the run (default: that of the shipped models)"
     )
     shapes.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
-    check = worlds.add_parser("shapes-check", help="judge a saved story with the oracle: exit 1 where a picture is wrong")
+    check = worlds.add_parser(
+        "shapes-check", help="judge a saved story with the oracle: exit 1 where a picture is wrong"
+    )
     check.add_argument("story", type=Path, help="the directory that `interleave-rt run --out` wrote")
     torch_eval = worlds.add_parser(
         "shapes-eval", help="run the loop of a trained trio in torch, judged by the oracle"

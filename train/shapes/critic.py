@@ -170,7 +170,9 @@ class Encoder:
         this the model learns to repeat what it has read, which is right for most tokens.
         """
         wanted = parse(case.before, case.original)
-        grounded_words = case.original == case.rewritten and wanted is not None and explicit(wanted) != case.original
+        grounded_words = (
+            case.original == case.rewritten and wanted is not None and explicit(wanted) != case.original
+        )
         weights = [_THOUGHT] * opened
         first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
         for i in range(1, first):
@@ -260,9 +262,9 @@ def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str,
                 refined.append(words == case.verdict.refined)
     model.train()
     return {
-        "accepted": float(np.mean(accepted or [0])),
-        "refused": float(np.mean(refused or [0])),
-        "refined": float(np.mean(refined or [0])),
+        "accepted": float(np.mean(accepted or [False])),
+        "refused": float(np.mean(refused or [False])),
+        "refined": float(np.mean(refined or [False])),
         "n": float(len(cases)),
     }
 
@@ -327,7 +329,7 @@ def train_critic(
                 save_model(bundle.model, out)
         round_to_half(bundle.model)
         save_model(bundle.model.eval(), out)
-        result = {}
+        result: dict[str, float] = {}
         for name, test in sets.items():
             result |= {
                 f"{name} {key}": value for key, value in measure_critic(bundle.model, encoder, test).items()

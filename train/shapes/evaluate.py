@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import Qwen3VLForConditionalGeneration
 
 from .critic import Case, Encoder, verdict_of
 from .generator import load_generator
 from .grammar import apply
+from .hub import Qwen3VLForConditionalGeneration
 from .oracle import matches, read
 from .planner import PlanEncoder, plan_is_right, plan_of
 from .render import WHITE
@@ -100,7 +100,7 @@ def _loop(
                 )
             if attempt == most or not pending:
                 break
-            sources = [WHITE if (image := last[i]) is None else image for i in pending]
+            sources = [WHITE if (before := last[i]) is None else before for i in pending]
             answers = trio.judge(
                 [(s, images[i], original[i], words[i]) for s, i in zip(sources, pending, strict=True)]
             )

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
 from torch import Tensor, nn
 
 from .checkpoint import load_state, save_model, save_state
 from .grammar import explicit, grounded
+from .hub import AutoencoderKLFlux2, Flux2KleinPipeline
 from .models import (
     PROMPT_TOKENS,
     TokenIds,
@@ -109,7 +109,7 @@ def _places(count: int, time: int) -> Tensor:
 class Studio:
     """A generator with codec and tokenizer: prompts and pictures in, pictures out."""
 
-    def __init__(self, model: Generator, vae: AutoencoderKLFlux2, tokenizer: Any) -> None:
+    def __init__(self, model: Generator, vae: Any, tokenizer: Any) -> None:
         self.model, self.vae, self._tokenizer = model, vae, tokenizer
 
     def tokens(self, prompts: list[str]) -> Tensor:
@@ -259,7 +259,7 @@ def measure_generator(
     return result
 
 
-def save_generator(out: Path, model: Generator, vae: AutoencoderKLFlux2, tokenizer: Any) -> None:
+def save_generator(out: Path, model: Generator, vae: Any, tokenizer: Any) -> None:
     """Write a directory that Flux2KleinPipeline loads."""
     pipeline = Flux2KleinPipeline(
         scheduler=klein_scheduler(),
@@ -304,7 +304,7 @@ def train_generator(
     )
     start = load_state(out, model, optimizers, rng) if resume else 0
     ema = Ema(model)
-    studio = Studio(ema.model, vae, tokenizer)  # type: ignore[arg-type]
+    studio = Studio(ema.model, vae, tokenizer)
     pool = _Pool(studio, rng, pool_size)
     for _ in range(8):
         pool.grow(min(500, pool_size // 8))
@@ -327,9 +327,9 @@ def train_generator(
                 measure_generator(studio, tests),
             )
             save_state(out, model, optimizers, rng, iteration + 1)
-            save_generator(out, ema.model, vae, tokenizer)  # type: ignore[arg-type]
+            save_generator(out, ema.model, vae, tokenizer)
     round_to_half(ema.model)
-    save_generator(out, ema.model, vae, tokenizer)  # type: ignore[arg-type]
+    save_generator(out, ema.model, vae, tokenizer)
     result = measure_generator(studio, tests)
     log.info("generator done %s", result)
     return result

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from torch import Tensor
-from transformers import (
-    Qwen2TokenizerFast,
+
+from .hub import (
+    FlowMatchEulerDiscreteScheduler,
+    Flux2Transformer2DModel,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3VLConfig,
@@ -45,7 +47,7 @@ class TokenIds:
     video: int
 
     @classmethod
-    def of(cls, tokenizer: Qwen2TokenizerFast) -> TokenIds:
+    def of(cls, tokenizer: Any) -> TokenIds:
         """Look the ids up in a tokenizer."""
         names = (
             "<|endoftext|>",
@@ -58,7 +60,7 @@ class TokenIds:
         return cls(len(tokenizer), *(tokenizer.convert_tokens_to_ids(name) for name in names))
 
 
-def build_text_encoder(ids: TokenIds) -> Qwen3ForCausalLM:
+def build_text_encoder(ids: TokenIds) -> Any:
     """The generator's text encoder: 2 layers of 128."""
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -78,7 +80,7 @@ def build_text_encoder(ids: TokenIds) -> Qwen3ForCausalLM:
     )
 
 
-def build_transformer(latent_channels: int, text_width: int = 128) -> Flux2Transformer2DModel:
+def build_transformer(latent_channels: int, text_width: int = 128) -> Any:
     """The denoiser: 4 heads of 32, 2 double and 4 single blocks."""
     return Flux2Transformer2DModel(
         patch_size=1,
@@ -95,7 +97,7 @@ def build_transformer(latent_channels: int, text_width: int = 128) -> Flux2Trans
     )
 
 
-def klein_scheduler() -> FlowMatchEulerDiscreteScheduler:
+def klein_scheduler() -> Any:
     """The scheduler with the settings of FLUX.2-klein."""
     return FlowMatchEulerDiscreteScheduler(
         num_train_timesteps=1000,
@@ -109,9 +111,7 @@ def klein_scheduler() -> FlowMatchEulerDiscreteScheduler:
     )
 
 
-def build_vlm(
-    ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2
-) -> Qwen3VLForConditionalGeneration:
+def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2) -> Any:
     """Planner or critic: a Qwen3-VL that sees a 48x48 picture as 3x3 merged tokens, one a cell."""
     config = Qwen3VLConfig(
         text_config={
@@ -159,7 +159,7 @@ def build_vlm(
     return model
 
 
-def encode_prompts(encoder: Qwen3ForCausalLM, tokens: Tensor, pad: int) -> Tensor:
+def encode_prompts(encoder: Any, tokens: Tensor, pad: int) -> Tensor:
     """Conditioning of the transformer from padded prompts int64 [n, 32], as Flux2KleinPipeline makes it."""
     states = encoder.model(
         input_ids=tokens, attention_mask=(tokens != pad).long(), output_hidden_states=True, use_cache=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -116,11 +117,15 @@ class Optimizers:
             member.load_state_dict(state)
 
 
-class Ema:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Ema(Generic[Model]):
     """A running average of a model's weights, with the usual warm-up of the decay."""
 
-    def __init__(self, model: nn.Module, limit: float = 0.9985) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+    def __init__(self, model: Model, limit: float = 0.9985) -> None:
+        self.model = copy.deepcopy(model)
+        self.model.requires_grad_(False).eval()
         self._limit = limit
         self._updates = 0
 

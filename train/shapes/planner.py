@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Qwen3VLForConditionalGeneration
 
 from .checkpoint import load_state, save_model, save_state
 from .grammar import apply
+from .hub import Qwen3VLForConditionalGeneration
 from .models import TokenIds, build_vlm
 from .optim import Optimizers, decay, round_to_half
 from .render import render

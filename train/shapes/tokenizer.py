@@ -6,12 +6,13 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import Qwen2TokenizerFast
 
 from .grammar import explicit, grounded
+from .hub import Qwen2TokenizerFast
 from .requests import guidance, narrative
 from .teacher import corrupt, judge, plan_answer, template
 from .transitions import random_transition
@@ -113,6 +114,6 @@ def _without_added(text: str) -> str:
     return text
 
 
-def load_tokenizer(directory: Path) -> Qwen2TokenizerFast:
+def load_tokenizer(directory: Path) -> Any:
     """The tokenizer that `train_tokenizer` saved."""
     return Qwen2TokenizerFast.from_pretrained(directory)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKLFlux2
 from torch import Tensor
 
 from .checkpoint import load_state, save_model, save_state
+from .hub import AutoencoderKLFlux2
 from .optim import Optimizers, decay, round_to_half
 from .oracle import read_batch
 from .render import render_batch
@@ -26,7 +27,7 @@ LATENT_CHANNELS = 8
 _KL_WEIGHT = 1e-4
 
 
-def build_vae() -> AutoencoderKLFlux2:
+def build_vae() -> Any:
     """An untrained codec: 48x48 pixels to 8 x 6 x 6 latents, 32 x 3 x 3 after packing (one token a cell)."""
     vae = AutoencoderKLFlux2(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -46,7 +47,7 @@ def build_vae() -> AutoencoderKLFlux2:
 
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """Pictures uint8 [n, 48, 48, 3] as float32 [n, 3, 48, 48] in -1..1."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
@@ -61,13 +62,13 @@ def _pack(z: Tensor) -> Tensor:
     return z.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, c * 4, h // 2, w // 2)
 
 
-def _norm(vae: AutoencoderKLFlux2) -> tuple[Tensor, Tensor]:
+def _norm(vae: Any) -> tuple[Tensor, Tensor]:
     mean = vae.bn.running_mean.view(1, -1, 1, 1)
     return mean, torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
 
 
 @torch.no_grad()
-def encode_tokens(vae: AutoencoderKLFlux2, images: npt.NDArray[np.uint8], batch: int = 64) -> Tensor:
+def encode_tokens(vae: Any, images: npt.NDArray[np.uint8], batch: int = 64) -> Tensor:
     """Pictures to normalised Flux tokens, float32 [n, 9, 32]."""
     x = to_tensor(images)
     parts = [vae.encode(x[i : i + batch]).latent_dist.mode() for i in range(0, len(x), batch)]
@@ -76,7 +77,7 @@ def encode_tokens(vae: AutoencoderKLFlux2, images: npt.NDArray[np.uint8], batch:
 
 
 @torch.no_grad()
-def decode_tokens(vae: AutoencoderKLFlux2, tokens: Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
+def decode_tokens(vae: Any, tokens: Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
     """Normalised Flux tokens [n, 9, 32] to pictures uint8 [n, 48, 48, 3]."""
     n, count, channels = tokens.shape
     side = int(count**0.5)
@@ -92,7 +93,7 @@ def _scenes(rng: random.Random, count: int) -> list[Scene]:
 
 
 @torch.no_grad()
-def measure_vae(vae: AutoencoderKLFlux2, scenes: list[Scene]) -> dict[str, float]:
+def measure_vae(vae: Any, scenes: list[Scene]) -> dict[str, float]:
     """Round-trip quality: RMSE in 0..1 and the share of pictures that the oracle still reads as drawn."""
     images = render_batch(scenes)
     vae.eval()
@@ -112,7 +113,7 @@ def measure_vae(vae: AutoencoderKLFlux2, scenes: list[Scene]) -> dict[str, float
 
 
 @torch.no_grad()
-def _fill_statistics(vae: AutoencoderKLFlux2, scenes: list[Scene]) -> None:
+def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
     """Latent statistics that Flux2 keeps in a batch norm."""
     images = render_batch(scenes)
     vae.eval()

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers.models.qwen3_vl.modeling_qwen3_vl as qwen3_vl
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .hub import qwen3_vl
 from .teacher import IMAGE_TOKENS
 from .world import CELLS, COLOURS, SHAPES, SIZES, Scene
 
@@ -122,11 +122,9 @@ def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: 
         self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
     )
     query, key = qwen3_vl.apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-    split = [
-        x.reshape(count // _PATCHES, _PATCHES, self.num_heads, -1).transpose(1, 2)
-        for x in (query, key, value)
-    ]
-    out = functional.scaled_dot_product_attention(*split).transpose(1, 2).reshape(count, -1)
+    shape = (count // _PATCHES, _PATCHES, self.num_heads, -1)
+    query, key, value = (x.reshape(shape).transpose(1, 2) for x in (query, key, value))
+    out = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(count, -1)
     projected: Tensor = self.proj(out)
     return projected
 
