@@ -15,7 +15,7 @@ import pytest
 
 from interleave_rt import Engine, load_pack
 
-REQUESTS, SEED = 56, 20261121
+REQUESTS, MORE, SEED = 56, 104, 20261121  # more where speculation has much to try
 
 
 def _harness() -> ModuleType:
@@ -32,8 +32,8 @@ lossless = _harness()
 
 @pytest.fixture(scope="module")
 def cases():
-    print(f"{REQUESTS} requests, seed {SEED}")
-    drawn = lossless.draw_cases(REQUESTS, SEED)
+    print(f"{REQUESTS} or {MORE} requests, seed {SEED}")
+    drawn = lossless.draw_cases(MORE, SEED)
     assert {case.options.t_max for case in drawn} == {1, 2, 3, 5}
     return drawn
 
@@ -51,23 +51,37 @@ def engines() -> Iterator[dict[bool, Engine]]:
         engine.close()
 
 
-@pytest.mark.parametrize(("concurrency", "count"), [(1, 12), (8, REQUESTS)])
-@pytest.mark.parametrize("arm", lossless.ARMS, ids=lambda arm: arm.name)
-def test_every_result_equals_the_reference(arm, concurrency, count, cases, wanted, engines):
+# Alone, speculation has most to try; between the two it is cut short most often; at eight the lanes are full.
+RUNS = [
+    pytest.param(arm, concurrency, id=f"{arm.name}-{concurrency}")
+    for arm in lossless.ARMS
+    for concurrency in ((1, 8) if arm.speculation == "off" else (1, 2, 8))
+]
+discarded: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(("arm", "concurrency"), RUNS)
+def test_every_result_equals_the_reference(arm, concurrency, cases, wanted, engines):
+    count = MORE if arm.speculation != "off" and concurrency < 8 else REQUESTS
     row = lossless.compare(engines[arm.batching], arm, cases[:count], wanted[:count], concurrency)
     print(row)
     assert row["first_difference"] is None
     assert row["equal"] == row["requests"]
     assert row["finished"] >= 0.99 * row["requests"]
-    if arm.speculation.startswith("depth"):
-        assert row["speculative"] > 0
+    discarded[f"{arm.name}-{concurrency}"] = row["discarded"]
 
 
 def test_the_requests_try_the_law(cases, wanted):
     shares = lossless.shares(wanted, cases)
     print(shares)
-    assert shares["with_a_rejection"] > 0.1
-    assert shares["reaching_t_max"] > 0
+    assert shares["with_a_rejection"] >= 0.30
+    assert shares["reaching_t_max"] >= 0.05
+
+
+def test_speculation_was_wrong_often_enough():
+    print(discarded)
+    if len(discarded) == len(RUNS):  # not where somebody picked single runs
+        assert sum(discarded.values()) >= 200
 
 
 def test_a_difference_is_found_and_named():
