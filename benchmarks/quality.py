@@ -19,13 +19,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from interleave_rt import Engine, InterleaveError, Options, Pack, Result, load_pack
-from interleave_rt.reference_roles import NativeRoles
 from interleave_rt.train.shapes import oracle
 from interleave_rt.train.shapes.grammar import apply, explicit
 from interleave_rt.train.shapes.requests import Request as Wish
 from interleave_rt.train.shapes.requests import sample
 from interleave_rt.train.shapes.transitions import random_transition
+
+from interleave_rt import Engine, InterleaveError, Options, Pack, Result, load_pack
+from interleave_rt.reference_roles import NativeRoles
 
 TARGETS = {"plans_exact": 0.85, "explicit_calls": 0.90, "loop_gain": 0.10}
 
@@ -122,7 +123,9 @@ def main() -> int:
                 "step_success": share(ok for one in steps for ok in one),
                 "sequence_success": share(bool(one) and all(one) for one in steps),
                 "attempts_per_step": round(
-                    sum(len(s.attempts) for r in results if r for s in r.steps) / max(1, sum(map(len, steps))), 3
+                    sum(len(s.attempts) for r in results if r for s in r.steps)
+                    / max(1, sum(map(len, steps))),
+                    3,
                 ),
             }
             print(f"T_max {t_max}: {loops[t_max]}", file=sys.stderr)

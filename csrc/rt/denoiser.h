@@ -40,10 +40,9 @@ struct Latents {
   std::vector<float> data;
 };
 
-// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0; those of
-// diffusers' Flux2KleinPipeline, bit for bit.
-// Formula: linspace(1, 1/n, n), then e^mu / (e^mu + 1/s - 1), mu by resolution and step count.
-// Throws Error(kBadRequest) unless 1 <= steps <= 1000.
+// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0; those
+// of diffusers' Flux2KleinPipeline, bit for bit. Formula: linspace(1, 1/n, n), then e^mu / (e^mu +
+// 1/s - 1), mu by resolution and step count. Throws Error(kBadRequest) unless 1 <= steps <= 1000.
 [[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens);
 
 // Standard normal noise from a counter (seed, index): Box-Muller over splitmix64 uniforms, in

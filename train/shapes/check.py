@@ -1,4 +1,4 @@
-"""Looks at a saved story with the oracle's eyes: is every picture what its step's prompt means?"""
+"""Looks at a saved story with the eyes of the oracle."""
 
 from __future__ import annotations
 
@@ -48,5 +48,7 @@ def check_story(directory: Path) -> list[Finding]:
         with Image.open(directory / Path(step["image"]).name) as image:
             reading = read(np.asarray(image.convert("RGB")))
         right = wanted is not None and reading.clean and reading.scene == wanted
-        findings.append(Finding(step["step_number"], prompt, wanted, reading.scene, reading.worst_rmse, right))
+        findings.append(
+            Finding(step["step_number"], prompt, wanted, reading.scene, reading.worst_rmse, right)
+        )
     return findings
