@@ -309,14 +309,14 @@ void Driver::execute(Lane* lane, Order& order) {
     });
     return;
   }
-  if (auto* hint = std::get_if<SendHint>(&order);
-      hint && hint->hint.what == Hint::What::kPromptText) {
+  if (!lane) return;
+  if (const auto* hint = std::get_if<SendHint>(&order);
+      hint && hint->hint.what == Hint::What::kPromptText && lane->reads_texts()) {
     TextJob job;
     job.kind = TextJob::Kind::kGenerate;
     job.text = hint->hint.text;
     text_.prefetch(std::move(job));
   }
-  if (!lane) return;
   try {
     std::visit(Overloaded{
                    [lane](const StartCall& start) { lane->start(start.call, start.speculative); },

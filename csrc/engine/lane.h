@@ -38,6 +38,8 @@ class Lane {
   virtual void promote(const Key& /*call*/) {}
   virtual void cancel(const Key& call) = 0;
   virtual void hint(const Hint& /*hint*/) {}
+  // Whether prompts that are known in advance are worth encoding for it (S5).
+  [[nodiscard]] virtual bool reads_texts() const noexcept { return true; }
 };
 
 }  // namespace irt

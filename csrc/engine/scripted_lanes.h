@@ -60,6 +60,7 @@ class ScriptedLane final : public Lane {
   void start(const Call& call, bool speculative) override;
   // A generator stops at its next cancel point, the others at once.
   void cancel(const Key& call) override;
+  [[nodiscard]] bool reads_texts() const noexcept override { return false; }
 
  private:
   struct Impl;

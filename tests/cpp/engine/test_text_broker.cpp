@@ -3,9 +3,11 @@
 #include <atomic>
 #include <thread>
 
+#include "engine/harness.h"
 #include "engine/text_broker.h"
 
 using namespace irt;
+using namespace irt::test;
 using std::chrono::milliseconds;
 
 namespace {
@@ -174,4 +176,44 @@ TEST_CASE("many askers and workers at once: every request is answered once") {
   }
   CHECK(answered == kAskers * kEach);
   CHECK(wrong == 0);
+}
+
+namespace {
+
+// A scripted generator that would read its prompts' encodings.
+class ReadingLane final : public Lane {
+ public:
+  explicit ReadingLane(std::unique_ptr<Lane> inner) : inner_(std::move(inner)) {}
+  const LaneInfo& info() const noexcept override { return inner_->info(); }
+  void start(const Call& call, bool speculative) override { inner_->start(call, speculative); }
+  void cancel(const Key& call) override { inner_->cancel(call); }
+
+ private:
+  std::unique_ptr<Lane> inner_;
+};
+
+}  // namespace
+
+TEST_CASE("prompts of the plan are encoded ahead, for lanes that read them and requests that ask") {
+  for (const bool reads : {false, true}) {
+    for (const bool ahead : {false, true}) {
+      Driver driver({});
+      const ScriptedConfig config = quick_config();
+      for (const Role role : {Role::kPlanner, Role::kGenerator, Role::kCritic}) {
+        const LaneInfo info{driver.next_lane_id(), role, 1, "", "lane"};
+        std::unique_ptr<Lane> lane =
+            std::make_unique<ScriptedLane>(info, config, nullptr, driver, driver.images());
+        if (reads) lane = std::make_unique<ReadingLane>(std::move(lane));
+        driver.add_lane(std::move(lane));
+      }
+      RequestSpec spec;
+      spec.text = "three prompts";
+      spec.devices.encode_text_ahead = ahead;
+      CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
+      const auto jobs = driver.text().poll(milliseconds(0), 10);
+      CHECK(jobs.empty() == !(reads && ahead));
+      for (const TextJob& job : jobs)
+        CHECK(job.text.find("of: three prompts") != std::string::npos);
+    }
+  }
 }
