@@ -1,0 +1,245 @@
+"""The native runtime against PyTorch: on random weights, and on the embedded trio rebuilt from its own graphs."""
+
+# ruff: noqa: E402 (what is imported below needs what is looked for above)
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+for _needed in ("transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(_needed)
+torch = pytest.importorskip("torch")
+
+from interleave_rt.export.parity import hf_generate, pipeline_image
+from interleave_rt.export.samples import make_prompts, picture
+from interleave_rt.export.shapes import ShapesRecipe
+from PIL import Image
+
+from interleave_rt import Engine, Pack, _core, load_pack
+from interleave_rt.backends.native import generator_config, vlm_config
+from interleave_rt.backends.ort import load_runtime
+from interleave_rt.config import EngineConfig
+
+SEED = 20261121
+TOKENS = 40
+TIE = 1e-3  # of the two largest logits: float32 sums in another order may choose the other
+P_ERROR = 1e-4
+pytestmark = pytest.mark.timeout(900)
+
+
+def _beside(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+TESTS = Path(__file__).parents[1]
+tiny = _beside("native_parity_tiny", TESTS / "export" / "tiny.py")
+torch_models = _beside("native_parity_models", TESTS / "python" / "torch_models.py")
+
+
+@dataclass
+class Trio:
+    pack: Pack
+    vlms: dict[str, Any]
+    pipeline: Any
+    recipe: ShapesRecipe
+    templates: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def random_pack(tmp_path_factory) -> Pack:
+    """The embedded architecture with random weights, exported without its proofs."""
+    from interleave_rt.export.pack import build_graphs, write_manifest, write_texts
+    from interleave_rt.export.weights import Weights
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("parity")
+    weights = Weights.find(tiny.write_weights(root / "weights", SEED))
+    pipeline, recipe = weights.pipeline(), ShapesRecipe()
+    vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
+    out = root / "pack"
+    build_graphs(out, pipeline, vlms, recipe, print)
+    write_texts(out, weights, vlms["planner"].config.text_config.vocab_size)
+    write_manifest(out, weights, pipeline, vlms, recipe, {}, "")
+    return load_pack(out)
+
+
+@pytest.fixture(scope="module", params=["random", "embedded"])
+def trio(request, random_pack) -> Trio:
+    load_runtime()
+    from interleave_rt.export.weights import Weights
+
+    weights = Weights.find(random_pack.path.parent / "weights")
+    pack = random_pack if request.param == "random" else load_pack()
+    if request.param == "random":
+        tokenizer = weights.tokenizer()
+        vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
+        pipeline = weights.pipeline()
+    else:
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_file=str(pack.path / "tokenizer/tokenizer.json"),
+            eos_token="<|im_end|>",
+            pad_token="<|endoftext|>",
+        )
+        tokenizer.chat_template = (pack.path / "tokenizer/chat_template.jinja").read_text(encoding="utf-8")
+        vlms = {}
+        for number, role in enumerate(("planner", "critic")):
+            vlms[role] = tiny.build_vlm(tokenizer, seed=SEED + 20 + number)
+            torch_models.restore_vlm(vlms[role], random_pack.path / role, pack.path / role)
+        pipeline = tiny.build_pipeline(tokenizer, seed=SEED + 10)
+        torch_models.restore_pipeline(pipeline, random_pack.path / "generator", pack.path / "generator")
+        pipeline.set_progress_bar_config(disable=True)
+    pipeline.tokenizer = tokenizer
+    templates = {
+        "planner": [(pack.path / f"planner/{name}.txt").read_text() for name in ("narrative", "guidance")],
+        "critic": [(pack.path / "critic/critic.txt").read_text()],
+    }
+    return Trio(pack, vlms, pipeline, ShapesRecipe(), templates)
+
+
+def collapsed(ids: np.ndarray, image: int) -> np.ndarray:
+    """One image token an image, as the native decoder gets its prompts."""
+    repeated = np.zeros(len(ids), bool)
+    repeated[1:] = (ids[1:] == image) & (ids[:-1] == image)
+    return ids[~repeated]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["planner", "critic"])
+def test_greedy_tokens_and_probabilities_are_those_of_generate(trio, role):
+    described = getattr(trio.pack.manifest.roles, role)
+    config = vlm_config(trio.pack, described, EngineConfig())
+    config.max_new_tokens = TOKENS
+    verdict = trio.pack.manifest.roles.critic.verdict_tokens
+    config.true_tokens, config.false_tokens = list(verdict.true), list(verdict.false)
+    native = _core.NativeVlm(config)
+    model, tokenizer = trio.vlms[role], trio.pipeline.tokenizer
+    vision = model.config.vision_config
+    side = int(vision.num_position_embeddings**0.5) * vision.patch_size
+    compared = ties = images = 0
+    worst = 0.0
+    for prompt in make_prompts(model, tokenizer, trio.templates[role], SEED, (side, side)):
+        tokens, logits = hf_generate(model, prompt, TOKENS)
+        answer = native.answer(
+            collapsed(prompt.ids, described.architecture.image_token_id), list(prompt.images), 0
+        )
+        ends = set(described.architecture.eos_token_ids)
+        wanted = [token for token in tokens if token not in ends]
+        # A model that writes an image token itself is past its contract: there is no image to read.
+        if described.architecture.image_token_id in wanted:
+            wanted = wanted[: wanted.index(described.architecture.image_token_id) + 1]
+            answer_tokens = answer.tokens[: len(wanted)]
+        else:
+            answer_tokens = answer.tokens
+        images += len(prompt.images)
+        for index, (ours, theirs) in enumerate(zip(answer_tokens, wanted, strict=False)):
+            row = logits[index].astype(np.float64)
+            odds = np.exp(row[list(verdict.true)]).sum(), np.exp(row[list(verdict.false)]).sum()
+            worst = max(worst, abs(answer.verdict_p[index] - odds[0] / sum(odds)))
+            compared += 1
+            if ours != theirs:
+                top = np.sort(row)[-2:]
+                assert top[1] - top[0] < TIE, f"token {index}: {ours}, generate says {theirs}"
+                ties += 1
+                break
+        else:
+            assert len(answer_tokens) == len(wanted)
+    print(f"{role}: {compared} tokens, {images} images, {ties} ties, worst error of p {worst:.2e}")
+    assert compared > TOKENS
+    assert images > 0
+    assert worst < P_ERROR
+
+
+@pytest.mark.slow
+def test_images_are_those_of_diffusers(trio):
+    role = trio.pack.manifest.roles.generator
+    native = _core.NativeGenerator(generator_config(trio.pack, role, EngineConfig()))
+    from interleave_rt.export.chain import padded_tokens
+
+    rng = np.random.default_rng(SEED)
+    side, tokens = role.image.width, role.image.width // role.token_pixels
+    worst = 0
+    for number in range(6):
+        noise = np.asarray(_core.gaussian_noise(number, tokens * tokens * role.latent_channels))
+        planes = noise.reshape(tokens, tokens, role.latent_channels).transpose(2, 0, 1)[None].copy()
+        source = picture(rng, side, side) if number % 2 else None
+        prompt = f"add a small green star at the top left {number}"
+        ids, mask = padded_tokens(trio.pipeline.tokenizer, prompt, role.max_sequence_length)
+        expected = pipeline_image(
+            trio.pipeline, trio.recipe, prompt, planes, None if source is None else Image.fromarray(source)
+        )
+        made = native.generate(ids[0], mask[0], source, number)
+        levels = np.abs(np.asarray(made).astype(int) - np.round(expected * 255).astype(int))
+        worst = max(worst, int(levels.max()))
+        assert expected.std() > 0.01
+    print(f"6 images, 3 with a source: worst difference {worst} of 255")
+    assert worst <= 1
+
+
+def test_requests_in_company_equal_requests_alone():
+    prompts = ["Draw a snowman", "Draw a red circle on blue, then a green star", "Draw a house"] * 2
+    with Engine.load(batching=False) as engine:
+        alone = [engine.run(prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+    with Engine.load() as engine:
+        handles = [engine.submit(prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+        together = [handle.result() for handle in handles]
+    for one, other in zip(alone, together, strict=True):
+        assert one.canonical() == other.canonical()
+        for ours, theirs in zip(one.steps, other.steps, strict=True):
+            assert (ours.pixels is None) == (theirs.pixels is None)
+            if ours.pixels is not None:
+                assert np.array_equal(ours.pixels, theirs.pixels)
+
+
+@pytest.mark.parametrize("size", [(48, 31, 96, 64), (31, 48, 16, 8), (50, 90, 40, 13), (40, 40, 40, 9)])
+def test_resize_is_pillows(size):
+    width, height, to_width, to_height = size
+    pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    wanted = Image.fromarray(pixels).resize((to_width, to_height), Image.Resampling.BICUBIC)
+    assert np.array_equal(_core.resize_bicubic(pixels, to_width, to_height), np.asarray(wanted))
+
+
+@pytest.mark.parametrize(("steps", "tokens"), [(1, 9), (4, 9), (4, 4096), (28, 4301), (50, 1024)])
+def test_sigmas_are_the_schedulers(steps, tokens):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    mu = compute_empirical_mu(tokens, steps)
+    scheduler.set_timesteps(steps, sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
+    assert np.array_equal(_core.flow_sigmas(steps, tokens), scheduler.sigmas.numpy())
+
+
+def test_noise_is_its_formula():
+    mask = 2**64 - 1
+
+    def mix(x: int) -> int:
+        x = (x + 0x9E3779B97F4A7C15) & mask
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+        return x ^ (x >> 31)
+
+    def unit(seed: int, k: int) -> float:
+        return ((mix((mix(seed) + k * 0x9E3779B97F4A7C15) & mask) >> 11) + 0.5) * 2.0**-53
+
+    pairs = [(unit(SEED, k), 2 * np.pi * unit(SEED, k + 1)) for k in range(0, 1000, 2)]
+    wanted = [
+        f
+        for u, a in pairs
+        for f in (np.sqrt(-2 * np.log(u)) * np.cos(a), np.sqrt(-2 * np.log(u)) * np.sin(a))
+    ]
+    assert np.allclose(_core.gaussian_noise(SEED, 1000), np.array(wanted, np.float32), rtol=1e-6, atol=1e-7)
