@@ -147,6 +147,12 @@ RequestSpec random_spec(Random& random) {
   return spec;
 }
 
+RequestSpec spec_of(const std::string& text) {
+  RequestSpec spec;
+  spec.text = text;
+  return spec;
+}
+
 rt::PixelBuffer random_image(Random& random) {
   rt::PixelBuffer image;
   image.width = random.between(2, 5);

@@ -46,6 +46,7 @@ bool settles(Driver& driver, std::chrono::milliseconds patience = std::chrono::s
 
 ScriptedConfig random_config(Random& random);
 RequestSpec random_spec(Random& random);
+RequestSpec spec_of(const std::string& text);
 // Fast lanes (a few tenths of a millisecond a call) that accept most images.
 ScriptedConfig quick_config();
 rt::PixelBuffer random_image(Random& random);

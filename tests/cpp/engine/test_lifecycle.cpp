@@ -12,12 +12,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-RequestSpec spec_of(const std::string& text) {
-  RequestSpec spec;
-  spec.text = text;
-  return spec;
-}
-
 ErrorCode code_of(const auto& act) {
   try {
     act();
@@ -274,57 +268,4 @@ TEST_CASE("the faces of misuse") {
         ErrorCode::kBadRequest);
   driver.forget(request);
   CHECK(driver.counters().images == 0);
-}
-
-namespace {
-
-// Breaks the contract in the way that it is told.
-class BadLane final : public Lane {
- public:
-  enum class How { kThrows, kReportsTwice, kNoImage };
-  BadLane(LaneInfo lane, LaneEvents& events, How how)
-      : info_(std::move(lane)), events_(events), how_(how) {}
-  const LaneInfo& info() const noexcept override { return info_; }
-  void start(const Call& call, bool /*speculative*/) override {
-    if (how_ == How::kThrows) throw std::runtime_error("out of luck");
-    if (how_ == How::kNoImage) return events_.done(call.key, Image{call.key, 1});
-    events_.failed(call.key, {ErrorCode::kBackendFailed, "first"});
-    events_.failed(call.key, {ErrorCode::kBackendFailed, "second"});
-    events_.done(call.key, Image{call.key, 1});
-  }
-  void cancel(const Key& /*call*/) override {}
-
- private:
-  LaneInfo info_;
-  LaneEvents& events_;
-  How how_;
-};
-
-}  // namespace
-
-TEST_CASE("a lane that breaks its contract fails the request and nothing else") {
-  using How = BadLane::How;
-  for (const auto& [how, text] : {std::pair{How::kThrows, "out of luck"},
-                                  {How::kReportsTwice, "first"},
-                                  {How::kNoImage, "not stored"}}) {
-    Driver driver({});
-    ScriptedConfig config = quick_config();
-    const auto add = [&](Role role, const char* name) {
-      driver.add_lane(
-          std::make_unique<ScriptedLane>(LaneInfo{driver.next_lane_id(), role, 2, name, name},
-                                         config, nullptr, driver, driver.images()));
-    };
-    add(Role::kPlanner, "planner");
-    add(Role::kCritic, "critic");
-    driver.add_lane(std::make_unique<BadLane>(
-        LaneInfo{driver.next_lane_id(), Role::kGenerator, 1, "bad", "bad"}, driver, how));
-    const RequestId request = driver.submit(spec_of("bad luck"));
-    const Seen seen = read_all(driver, request);
-    CHECK(seen.outcome == Outcome::kFailed);
-    REQUIRE(seen.failure);
-    CHECK(seen.failure->code == ErrorCode::kBackendFailed);
-    CHECK(seen.failure->message.find(text) != std::string::npos);
-    CHECK(settles(driver));
-    CHECK((driver.counters().stray_reports > 0) == (how == How::kReportsTwice));
-  }
 }
