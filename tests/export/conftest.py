@@ -58,7 +58,13 @@ def recipe() -> Any:
     from interleave_rt.export.shapes import ShapesRecipe
 
     return ShapesRecipe(
-        name="tiny", image_side=48, cache_length=96, slots=3, prefill_chunk=6, generator_slots=2
+        name="tiny",
+        image_side=48,
+        cache_length=96,
+        critic_cache_length=96,
+        slots=3,
+        prefill_chunk=6,
+        generator_slots=2,
     )
 
 
