@@ -109,8 +109,7 @@ def _vlm_role(
     generation = model.generation_config
     ends = generation.eos_token_id
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
-    wanted = recipe.cache_length if role == "planner" else recipe.critic_cache_length
-    length = min(wanted, model.config.text_config.max_position_embeddings)
+    length = min(recipe.cache_of(role), model.config.text_config.max_position_embeddings)
     sampled = bool(generation.do_sample)
     return {
         "runtime": "native",

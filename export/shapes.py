@@ -27,3 +27,7 @@ class ShapesRecipe:
     prefill_chunk: int = 64
     generator_slots: int = 4
     max_new_tokens: int = 512
+
+    def cache_of(self, role: str) -> int:
+        """Cache length of a role's decoder, in tokens."""
+        return self.critic_cache_length if role == "critic" else self.cache_length

@@ -71,7 +71,7 @@ def prove_invariance(
                 pack / role / "decoder.onnx",
                 slots=recipe.slots,
                 chunk=recipe.prefill_chunk,
-                length=recipe.cache_length,
+                length=recipe.cache_of(role),
                 image=model.config.image_token_id,
                 seed=seed,
             )
