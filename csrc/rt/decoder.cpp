@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 #include <tuple>
 #include <utility>
 
 #include "core/error.h"
 #include "rt/decoder_graph.h"
 #include "rt/prompt.h"
+#include "rt/stop_switch.h"
 
 namespace irt::rt {
 namespace {
@@ -28,6 +28,9 @@ struct Slot {
   int planned = 0;                      // tokens of the step in progress
   int max_new_tokens = 0;
   SamplingParams sampling;
+  std::shared_ptr<const Grammar> grammar;
+  std::unique_ptr<GrammarState> state;  // null: not constrained
+  std::string problem;                  // of the state, once it has failed
   std::uint64_t last_used = 0;
 
   [[nodiscard]] bool free() const noexcept { return id == 0; }
@@ -40,42 +43,6 @@ struct Slot {
   }
 };
 
-// Lets another thread end a step: it reaches the run in progress, and stays set for the step.
-class StopSwitch {
- public:
-  void begin_step() noexcept {
-    const std::lock_guard lock(mutex_);
-    in_step_ = true;
-    stop_ = false;
-  }
-  void end_step() noexcept {
-    const std::lock_guard lock(mutex_);
-    in_step_ = false;
-  }
-  // The run to reach from now on, or null. Throws Error(kCancelled) where the step was stopped.
-  void watch(Run* run) {
-    const std::lock_guard lock(mutex_);
-    current_ = run;
-    if (stop_) throw Error(ErrorCode::kCancelled, "[BatchedDecoder.step] terminated");
-  }
-  void forget() noexcept {
-    const std::lock_guard lock(mutex_);
-    current_ = nullptr;
-  }
-  void stop() noexcept {
-    const std::lock_guard lock(mutex_);
-    if (!in_step_) return;
-    stop_ = true;
-    if (current_ != nullptr) current_->terminate();
-  }
-
- private:
-  std::mutex mutex_;
-  bool in_step_ = false;
-  bool stop_ = false;
-  Run* current_ = nullptr;
-};
-
 }  // namespace
 
 struct BatchedDecoder::Impl {
@@ -86,11 +53,19 @@ struct BatchedDecoder::Impl {
   StopSwitch stop;
   SequenceId next_id = 1;
   std::uint64_t clock = 0;
+  std::vector<std::uint32_t>
+      permitted;  // bit t: token t is not forbidden; empty: all are permitted
 
   Impl(const std::string& path, const DecoderConfig& settings, const SessionOptions& options)
       : config(settings), graph(path, settings, options), slots(size(settings.slots)) {
     // A token costs no allocation.
     for (Slot& slot : slots) slot.ids.reserve(size(config.cache_length) + 1);
+    if (config.forbidden_token_ids.empty()) return;
+    permitted.assign((size(config.vocab) + 31) / 32, ~0U);
+    for (const std::int64_t id : config.forbidden_token_ids) {
+      const auto bit = static_cast<std::size_t>(id);
+      if (bit < size(config.vocab)) permitted[bit / 32] &= ~(1U << (bit % 32));
+    }
   }
 
   [[nodiscard]] Slot& slot(int row) noexcept { return slots[size(row)]; }
@@ -109,6 +84,7 @@ struct BatchedDecoder::Impl {
   void stage_images(int row);
   void undo() noexcept;
   void wipe(int row) noexcept;
+  [[nodiscard]] std::int64_t draw(Slot& slot, const TokenOut& out);
   void commit(int row, std::vector<TokenOut>& out);
   [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
   void step(std::vector<TokenOut>& out);
@@ -159,6 +135,9 @@ SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
                                             std::to_string(config.slots) +
                                             " slots are taken: release a sequence first");
   }
+  const int answer = config.cache_length - static_cast<int>(tokens) + 1;  // tokens, see stop_reason
+  auto state =
+      prompt.grammar ? prompt.grammar->begin(std::min(prompt.max_new_tokens, answer)) : nullptr;
   const int donor =
       static_cast<int>(std::max_element(common.begin(), common.end()) - common.begin());
   const int reused = common[size(donor)];
@@ -173,6 +152,8 @@ SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
   slot.cached = reused;
   slot.max_new_tokens = prompt.max_new_tokens;
   slot.sampling = prompt.sampling;
+  slot.state = std::move(state);
+  slot.grammar = prompt.grammar;
   slot.running = true;
   slot.id = next_id++;
   counters.prompt_tokens += tokens;
@@ -297,6 +278,27 @@ StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t toke
   return slot.cached >= config.cache_length ? StopReason::kCacheFull : StopReason::kNone;
 }
 
+// The next token of the answer; -1 where its grammar has failed.
+std::int64_t BatchedDecoder::Impl::draw(Slot& slot, const TokenOut& out) {
+  const auto index = static_cast<std::uint64_t>(out.index);
+  if (!slot.state) {
+    const std::int64_t token = sample(out.logits, slot.sampling, index);
+    const auto id = static_cast<std::size_t>(token);
+    if (permitted.empty() || (permitted[id / 32] >> (id % 32) & 1U) != 0) return token;
+    return sample_allowed(out.logits, permitted, slot.sampling, index);
+  }
+  const int corrected = slot.state->corrected();
+  try {
+    const std::int64_t token = slot.state->pick(out.logits, slot.sampling, index);
+    ++counters.constrained_tokens;
+    counters.corrected_tokens += static_cast<std::uint64_t>(slot.state->corrected() - corrected);
+    return token;
+  } catch (const std::exception& error) {
+    slot.problem = error.what();
+    return -1;
+  }
+}
+
 void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
   Slot& slot = this->slot(row);
   slot.cached += std::exchange(slot.planned, 0);
@@ -305,15 +307,16 @@ void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
   token.sequence = slot.id;
   token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
   token.logits = graph.logits(row);
-  if (all_finite(token.logits)) {
-    token.token = sample(token.logits, slot.sampling, static_cast<std::uint64_t>(token.index));
+  const bool finite = all_finite(token.logits);
+  token.token = finite ? draw(slot, token) : -1;
+  if (token.token >= 0) {
     slot.ids.push_back(token.token);
     token.stop = stop_reason(slot, token.token);
     ++counters.tokens;
   } else {
-    token.token = -1;
-    token.stop = StopReason::kNonFinite;
-    wipe(row);
+    token.stop = finite ? StopReason::kGrammar : StopReason::kNonFinite;
+    token.problem = finite ? std::string_view(slot.problem) : std::string_view();
+    if (!finite) wipe(row);
     ++counters.failed_sequences;
   }
   slot.running = token.stop == StopReason::kNone;
@@ -376,6 +379,8 @@ void BatchedDecoder::release(SequenceId sequence) noexcept {
     }
     slot.id = 0;
     slot.running = false;
+    slot.state.reset();
+    slot.grammar.reset();
     slot.last_used = ++impl_->clock;
     return;
   }

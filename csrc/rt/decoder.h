@@ -5,8 +5,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "rt/grammar.h"
 #include "rt/ort.h"
 #include "rt/sampler.h"
 #include "rt/vision.h"
@@ -27,6 +29,11 @@ struct DecoderConfig {
   std::int64_t image_token_id = -1;
   std::vector<std::int64_t> eos_token_ids;
   bool reuse_prefix = true;  // off where the graph is not invariant over chunk sizes
+  // Path of a graph for one-token steps over the same cache (export/README.md: its contract);
+  // empty: the graph of the prompts makes them.
+  std::string decode_graph;
+  // Never drawn: control tokens that end nothing (image marks, ...). Logits keep their values.
+  std::vector<std::int64_t> forbidden_token_ids;
 };
 
 // One prompt: token ids with ONE image token for each image, in order.
@@ -35,12 +42,13 @@ struct Prompt {
   std::vector<std::shared_ptr<const VisionFeatures>> images;
   SamplingParams sampling;
   int max_new_tokens = 4096;
+  std::shared_ptr<const Grammar> grammar;  // of the answer; null: any token may follow
 };
 
 using SequenceId = std::uint64_t;
 
-// kNonFinite: the sequence has failed (its token is -1); the others are not touched.
-enum class StopReason { kNone, kEndOfText, kLength, kCacheFull, kNonFinite };
+// kNonFinite, kGrammar: the sequence has failed (its token is -1); the others are not touched.
+enum class StopReason { kNone, kEndOfText, kLength, kCacheFull, kNonFinite, kGrammar };
 
 // One token of one sequence. `logits` stays valid until the next step. A sequence with a stop
 // reason takes no further part in steps; it keeps its slot until it is released.
@@ -48,15 +56,17 @@ struct TokenOut {
   SequenceId sequence = 0;
   std::int64_t token = 0;  // an end-of-text token is reported as well, with stop = kEndOfText
   int index = 0;           // of the token in the answer, from 0
-  std::span<const float> logits;
+  std::span<const float> logits;  // as the model gave them, whatever the grammar allowed
   StopReason stop = StopReason::kNone;
+  std::string_view problem;  // why the grammar failed (kGrammar); valid until the next step
 };
 
 // Not thread-safe, except `terminate`: one object a lane. A sequence occupies a slot from `admit`
 // to `release`. Its tokens and logits are those that it would have alone, bit for bit, whatever the
 // other slots do and whatever is reused, where the graph is batch-invariant: rows of a batch do not
 // depend on each other, nor chunks of two tokens or more on their cut. (One-token chunks may round
-// otherwise: they are used for answers only, and answers are never reused as a prompt.)
+// otherwise, all the more where a decode graph makes them: they are used for answers only, and
+// answers are never reused as a prompt. So every token always goes through the same graph.)
 class BatchedDecoder {
  public:
   // Throws Error(kBadPack) where the graph does not fit the contract or the configuration.
@@ -87,6 +97,8 @@ class BatchedDecoder {
     std::uint64_t reused_tokens = 0;  // of these, taken from the cache
     std::uint64_t moved_rows = 0;     // to keep the rows that decode together
     std::uint64_t failed_sequences = 0;
+    std::uint64_t constrained_tokens = 0;  // reported under a grammar
+    std::uint64_t corrected_tokens = 0;    // of these, drawn again
   };
   [[nodiscard]] Counters counters() const noexcept;
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "rt/contract.h"
 
 namespace irt::rt {
 namespace {
@@ -59,13 +60,19 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
       decode_(config, 1),
       prefill_(config, std::max(kMinChunk, std::min(config.prefill_chunk, config.cache_length))),
       token_positions_(size(config.slots)),
+      decode_past_(size(config.slots)),
       logits_(size(config.slots) * size(config.vocab)) {
   check(path);
+  if (!config_.decode_graph.empty()) {
+    decode_session_.emplace(config_.decode_graph, options);
+    check_decode(config_.decode_graph);
+    begin_prefill(0, 1, kMinChunk).run();
+  }
   // ONNX Runtime plans memory for the first shape that it sees: let it be the commonest, one row
   // and one token (about 10 % of such a step). A graph that cannot run shows here as well.
   set_token(0, 0, 0, 0);
   decode(0, 1).run();
-  cache_.clear(0, 0, 1);
+  cache_.clear(0, 0, kMinChunk);
 }
 
 void DecoderGraph::check(const std::string& path) const {
@@ -96,11 +103,38 @@ void DecoderGraph::check(const std::string& path) const {
                                        ": does the manifest's layer count fit the graph?");
 }
 
-DecoderGraph::Bound& DecoderGraph::bound(Ranges& ranges, int first, int rows) {
+void DecoderGraph::check_decode(const std::string& path) const {
+  const Session& session = *decode_session_;
+  require_input(session, path, "input_ids", ElementType::kInt64, {kAny, 1});
+  require_input(session, path, "position_ids", ElementType::kInt64, {kAny, 1});
+  require_input(session, path, "past_len", ElementType::kInt32, {kAny});
+  require_input(session, path, "total_length", ElementType::kInt32, {});
+  require_output(session, path, "logits", ElementType::kFloat32, {kAny, 1, config_.vocab});
+  const std::initializer_list<std::int64_t> cache = {kAny, config_.kv_heads, config_.cache_length,
+                                                     config_.head_dim};
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    for (const char* kind : {"k", "v"}) {
+      const auto name = [&](const char* stem) {
+        return name_of((stem + std::string(kind)).c_str(), layer);
+      };
+      require_input(session, path, name("past_"), ElementType::kFloat32, cache);
+      require_output(session, path, name("present_"), ElementType::kFloat32, cache);
+    }
+  }
+  const std::size_t expected = 4 + 2 * size(config_.layers);
+  if (session.inputs().size() == expected) return;
+  throw Error(ErrorCode::kBadPack, "[DecoderGraph] " + path + ": the decode graph has " +
+                                       std::to_string(session.inputs().size()) +
+                                       " inputs, the contract " + std::to_string(expected) +
+                                       ": does the manifest's layer count fit the graph?");
+}
+
+DecoderGraph::Bound& DecoderGraph::bound(const Session& session, Ranges& ranges, int first,
+                                         int rows) {
   const auto key = std::make_pair(first, rows);
   if (const auto found = ranges.find(key); found != ranges.end()) return *found->second;
   if (ranges.size() >= 4 * size(config_.slots)) ranges.clear();
-  auto made = std::make_unique<Bound>(session_);
+  auto made = std::make_unique<Bound>(session);
   for (int layer = 0; layer < config_.layers; ++layer) {
     // One value as past and present: the graph updates the cache in place.
     const Value keys = cache_.keys(layer, first, rows);
@@ -110,7 +144,8 @@ DecoderGraph::Bound& DecoderGraph::bound(Ranges& ranges, int first, int rows) {
     made->run.bind_output(name_of("present_k", layer), keys);
     made->run.bind_output(name_of("present_v", layer), values);
   }
-  const std::array<std::int64_t, 2> shape{rows, config_.vocab};
+  std::vector<std::int64_t> shape{rows, config_.vocab};
+  if (&session != &session_) shape.insert(shape.begin() + 1, 1);  // one token
   const auto logits = std::span(logits_).subspan(size(first) * size(config_.vocab),
                                                  size(rows) * size(config_.vocab));
   made->run.bind_output("logits", Value::wrap(logits, shape));
@@ -147,12 +182,38 @@ void DecoderGraph::set_token(int row, std::int64_t id, std::int64_t position,
 }
 
 Run& DecoderGraph::decode(int first, int rows) {
+  if (decode_session_) return decode_fused(first, rows);
   for (int axis = 0; axis < 3; ++axis) {
     std::copy_n(token_positions_.begin() + first, rows, decode_.positions.begin() + axis * rows);
   }
-  Bound& range = bound(decode_ranges_, first, rows);
+  Bound& range = bound(session_, decode_ranges_, first, rows);
   bind_inputs(range, decode_, first, rows, 1);
   return range.run;
+}
+
+Run& DecoderGraph::decode_fused(int first, int rows) {
+  const std::size_t begin = size(first);
+  const std::size_t count = size(rows);
+  std::int64_t longest = 0;
+  for (std::size_t row = begin; row < begin + count; ++row) {
+    decode_past_[row] = static_cast<std::int32_t>(decode_.past[row]);
+    longest = std::max(longest, decode_.past[row]);
+  }
+  total_length_ = static_cast<std::int32_t>(longest + 1);
+  Bound& range = bound(*decode_session_, decode_ranges_, first, rows);
+  if (range.chunk == 1) return range.run;
+  const std::array<std::int64_t, 2> tokens{rows, 1};
+  const std::array<std::int64_t, 1> one_each{rows};
+  Run& run = range.run;
+  run.bind_input("input_ids", Value::wrap(std::span(decode_.ids).subspan(begin, count), tokens));
+  run.bind_input("position_ids",
+                 Value::wrap(std::span(token_positions_).subspan(begin, count), tokens));
+  run.bind_input("past_len", Value::wrap(ElementType::kInt32, decode_past_.data() + first,
+                                         count * sizeof(std::int32_t), one_each));
+  run.bind_input("total_length",
+                 Value::wrap(ElementType::kInt32, &total_length_, sizeof total_length_, {}));
+  range.chunk = 1;
+  return run;
 }
 
 // ---- prefill ------------------------------------------------------------------------------
@@ -169,7 +230,7 @@ Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
   rows_ = rows;
   tokens_ = chunk;
   chunk_ = std::max(kMinChunk, chunk);
-  Bound& range = bound(prefill_ranges_, first, rows);
+  Bound& range = bound(session_, prefill_ranges_, first, rows);
   bind_inputs(range, prefill_, 0, rows, chunk_);
   return range.run;
 }

@@ -1,9 +1,11 @@
-// One decoder graph with its cache: stages the inputs of a range of rows and runs it.
+// A decoder graph with its cache, perhaps with a second graph for one-token steps: stages the
+// inputs of a range of rows and runs them.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -63,16 +65,21 @@ class DecoderGraph {
   using Ranges = std::map<std::pair<int, int>, std::unique_ptr<Bound>>;
 
   void check(const std::string& path) const;
-  [[nodiscard]] Bound& bound(Ranges& ranges, int first, int rows);
+  void check_decode(const std::string& path) const;
+  [[nodiscard]] Bound& bound(const Session& session, Ranges& ranges, int first, int rows);
+  [[nodiscard]] Run& decode_fused(int first, int rows);
   void bind_inputs(Bound& bound, Staging& staging, int offset, int rows, int chunk);
 
   DecoderConfig config_;
   Session session_;
+  std::optional<Session> decode_session_;  // of config_.decode_graph
   KvCache cache_;
   Staging decode_;
   Staging prefill_;
   std::vector<std::int64_t> token_positions_;  // [slots]
-  std::vector<float> logits_;                  // [slots, vocab]
+  std::vector<std::int32_t> decode_past_;      // [slots], for the decode graph
+  std::int32_t total_length_ = 0;  // likewise: of the longest row, the new token included
+  std::vector<float> logits_;      // [slots, vocab]
   Ranges decode_ranges_;
   Ranges prefill_ranges_;
 

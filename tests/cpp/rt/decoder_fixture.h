@@ -22,13 +22,19 @@ inline DecoderConfig decoder_config(int slots, int chunk, int length = 96) {
   config.layers = 2;
   config.hidden = kHidden;
   config.kv_heads = 2;
-  config.head_dim = 8;
+  config.head_dim = 16;
   config.vocab = 96;
   config.deepstack_levels = kDeepstack;
   config.slots = slots;
   config.cache_length = length;
   config.prefill_chunk = chunk;
   config.image_token_id = kImageToken;
+  return config;
+}
+
+// With the second graph, which makes the one-token steps.
+inline DecoderConfig with_decode_graph(DecoderConfig config) {
+  config.decode_graph = graph_path("decode.onnx");
   return config;
 }
 

@@ -3,7 +3,8 @@
     python tests/cpp/rt/make_graphs.py OUT_DIR
 
 `decoder.onnx` keeps the decoder contract of export/README.md: a Qwen-like decoder with grouped
-queries, m-rope, deepstack and an in-place cache, random weights from a fixed seed. The embedding of
+queries, m-rope, deepstack and an in-place cache, random weights from a fixed seed; `decode.onnx` is its
+graph for one-token steps. The embedding of
 token POISON is not a number, so that tests can make a sequence fail. `decoder_reference.txt`: greedy
 answers by the slow way, the whole sequence again for every token, with Python's onnxruntime.
 """
@@ -11,6 +12,7 @@ answers by the slow way, the whole sequence again for every token, with Python's
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +29,15 @@ HIDDEN = 32
 LAYERS = 2
 HEADS = 4
 KV_HEADS = 2
-HEAD_DIM = 8
+HEAD_DIM = 16
 DEEPSTACK = 1
 IMAGE_TOKEN = 90
 POISON = 95
 # Which axis (time, height, width) drives each rotary frequency.
-ROPE_AXES = (0, 1, 2, 0)
+ROPE_AXES = (0, 1, 2, 0, 1, 2, 0, 0)
+DECODE_POSITIONS = 128  # of the decode graph's rotary tables: the longest cache of a test
+
+Attend = Callable[[tuple[str, str, str], int], str]
 
 
 @dataclass
@@ -102,54 +107,66 @@ def slot_mask(g: GraphBuilder) -> str:
     return g.op("LessOrEqual", slots, g.op("Unsqueeze", own, g.const([1, 3])))
 
 
-def layer(g: GraphBuilder, x: str, index: int, rope: tuple[str, str], mask: str) -> str:
-    normed = g.norm(x, HIDDEN)
-    query = g.rotate(g.heads(g.linear(normed, HIDDEN, HEADS * HEAD_DIM), HEADS), *rope)
-    key = g.rotate(g.heads(g.linear(normed, HIDDEN, KV_HEADS * HEAD_DIM), KV_HEADS), *rope)
-    value = g.heads(g.linear(normed, HIDDEN, KV_HEADS * HEAD_DIM), KV_HEADS)
+def attend(g: GraphBuilder, qkv: tuple[str, str, str], index: int, rope: tuple[str, str], mask: str) -> str:
+    """Attention of a chunk over the cache, [b, s, heads * head_dim]."""
+    query = g.rotate(g.heads(qkv[0], HEADS), *rope)
+    key, value = g.rotate(g.heads(qkv[1], KV_HEADS), *rope), g.heads(qkv[2], KV_HEADS)
     keys = g.op("TensorScatter", f"past_k.{index}", key, "past_len", out=f"present_k.{index}", axis=2)
     values = g.op("TensorScatter", f"past_v.{index}", value, "past_len", out=f"present_v.{index}", axis=2)
     seen = g.op("Attention", query, keys, values, mask)
-    merged = g.op("Reshape", g.op("Transpose", seen, perm=[0, 2, 1, 3]), g.const([0, 0, -1]))
+    return g.op("Reshape", g.op("Transpose", seen, perm=[0, 2, 1, 3]), g.const([0, 0, -1]))
+
+
+def attend_fused(g: GraphBuilder, qkv: tuple[str, str, str], index: int, rope: tuple[str, str]) -> str:
+    """The same for one token of text."""
+    out = f"fused_{index}"
+    cache = (f"past_k.{index}", f"past_v.{index}", "past_len", "total_length")
+    node = helper.make_node(
+        "GroupQueryAttention",
+        [*qkv, *cache, *rope, "position_ids"],
+        [out, f"present_k.{index}", f"present_v.{index}"],
+        domain="com.microsoft",
+        num_heads=HEADS,
+        kv_num_heads=KV_HEADS,
+        do_rotary=1,
+    )
+    g.nodes.append(node)
+    return out
+
+
+def layer(g: GraphBuilder, x: str, index: int, attention: Attend) -> str:
+    normed = g.norm(x, HIDDEN)
+    query = g.linear(normed, HIDDEN, HEADS * HEAD_DIM)
+    key = g.linear(normed, HIDDEN, KV_HEADS * HEAD_DIM)
+    value = g.linear(normed, HIDDEN, KV_HEADS * HEAD_DIM)
+    merged = attention((query, key, value), index)
     x = g.op("Add", x, g.linear(merged, HEADS * HEAD_DIM, HIDDEN))
     wide = g.linear(g.norm(x, HIDDEN), HIDDEN, 2 * HIDDEN)
     gated = g.op("Mul", wide, g.op("Sigmoid", wide))
-    x = g.op("Add", x, g.linear(gated, 2 * HIDDEN, HIDDEN))
-    if index < DEEPSTACK:
-        level = g.op("Gather", "deepstack", g.const(index), axis=0)
-        x = g.op("Add", x, level)
-    return x
+    return g.op("Add", x, g.linear(gated, 2 * HIDDEN, HIDDEN))
 
 
-def decoder() -> onnx.ModelProto:
-    """A decoder graph with the contract's inputs and outputs."""
-    g = GraphBuilder(np.random.default_rng(SEED))
+def embedding(g: GraphBuilder) -> str:
     table = g.rng.standard_normal((VOCAB, HIDDEN)).astype(np.float32)
     table[POISON] = np.nan
-    embedded = g.op("Gather", g.const(table, np.float32), "input_ids", axis=0)
-    is_image = g.op("Unsqueeze", g.op("Equal", "input_ids", g.const(IMAGE_TOKEN)), g.const([2]))
-    x = g.op("Where", is_image, "visual_embeds", embedded)
-    rope, mask = rotary(g), slot_mask(g)
-    for index in range(LAYERS):
-        x = layer(g, x, index, rope, mask)
-    last = g.op("GatherND", x, g.op("Unsqueeze", "last_index", g.const([1])), batch_dims=1)
+    return g.op("Gather", g.const(table, np.float32), "input_ids", axis=0)
+
+
+def head(g: GraphBuilder, last: str) -> None:
     scores = g.op("MatMul", g.norm(last, HIDDEN), g.random(HIDDEN, VOCAB, scale=0.7))
     never = np.where(np.arange(VOCAB) == POISON, -1e4, 0.0)  # POISON comes from prompts alone
     g.op("Add", scores, g.const(never, np.float32), out="logits")
 
-    f32, i64 = TensorProto.FLOAT, TensorProto.INT64
+
+def model_of(
+    g: GraphBuilder, inputs: list[tuple[str, int, list[object]]], logits: list[object]
+) -> onnx.ModelProto:
+    """The model of the collected nodes: `inputs`, logits, and the cache."""
+    f32 = TensorProto.FLOAT
     cache = ["b", KV_HEADS, "L", HEAD_DIM]
     layers = [(f"{side}.{i}", f32, cache) for i in range(LAYERS) for side in ("k", "v")]
-    inputs = [
-        ("input_ids", i64, ["b", "s"]),
-        ("position_ids", i64, [3, "b", "s"]),
-        ("past_len", i64, ["b"]),
-        ("last_index", i64, ["b"]),
-        ("visual_embeds", f32, ["b", "s", HIDDEN]),
-        ("deepstack", f32, [DEEPSTACK, "b", "s", HIDDEN]),
-        *((f"past_{name}", kind, shape) for name, kind, shape in layers),
-    ]
-    outputs = [("logits", f32, ["b", VOCAB])]
+    inputs = [*inputs, *((f"past_{name}", kind, shape) for name, kind, shape in layers)]
+    outputs = [("logits", f32, logits)]
     outputs += [(f"present_{name}", kind, shape) for name, kind, shape in layers]
     graph = helper.make_graph(
         g.nodes,
@@ -158,7 +175,51 @@ def decoder() -> onnx.ModelProto:
         [helper.make_tensor_value_info(*tensor) for tensor in outputs],
         g.weights,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    opsets = [helper.make_opsetid("", 24), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=11)
+
+
+def decoder() -> onnx.ModelProto:
+    """A decoder graph with the contract's inputs and outputs."""
+    g = GraphBuilder(np.random.default_rng(SEED))
+    is_image = g.op("Unsqueeze", g.op("Equal", "input_ids", g.const(IMAGE_TOKEN)), g.const([2]))
+    x = g.op("Where", is_image, "visual_embeds", embedding(g))
+    rope, mask = rotary(g), slot_mask(g)
+    for index in range(LAYERS):
+        x = layer(g, x, index, lambda qkv, i: attend(g, qkv, i, rope, mask))
+        if index < DEEPSTACK:
+            x = g.op("Add", x, g.op("Gather", "deepstack", g.const(index), axis=0))
+    head(g, g.op("GatherND", x, g.op("Unsqueeze", "last_index", g.const([1])), batch_dims=1))
+    f32, i64 = TensorProto.FLOAT, TensorProto.INT64
+    inputs: list[tuple[str, int, list[object]]] = [
+        ("input_ids", i64, ["b", "s"]),
+        ("position_ids", i64, [3, "b", "s"]),
+        ("past_len", i64, ["b"]),
+        ("last_index", i64, ["b"]),
+        ("visual_embeds", f32, ["b", "s", HIDDEN]),
+        ("deepstack", f32, [DEEPSTACK, "b", "s", HIDDEN]),
+    ]
+    return model_of(g, inputs, ["b", VOCAB])
+
+
+def decode() -> onnx.ModelProto:
+    """The graph for one-token steps with the weights of `decoder`: the same seed, drawn in the same order."""
+    g = GraphBuilder(np.random.default_rng(SEED))
+    x = embedding(g)
+    frequencies = 100.0 ** (-np.arange(HEAD_DIM // 2) / (HEAD_DIM // 2))
+    angles = np.arange(DECODE_POSITIONS)[:, None] * frequencies.astype(np.float32)
+    rope = (g.const(np.cos(angles), np.float32), g.const(np.sin(angles), np.float32))
+    for index in range(LAYERS):
+        x = layer(g, x, index, lambda qkv, i: attend_fused(g, qkv, i, rope))
+    head(g, x)
+    i64, i32 = TensorProto.INT64, TensorProto.INT32
+    inputs: list[tuple[str, int, list[object]]] = [
+        ("input_ids", i64, ["b", 1]),
+        ("position_ids", i64, ["b", 1]),
+        ("past_len", i32, ["b"]),
+        ("total_length", i32, []),
+    ]
+    return model_of(g, inputs, ["b", 1, VOCAB])
 
 
 def broken() -> onnx.ModelProto:
@@ -267,7 +328,7 @@ def write_references(out: Path) -> None:
 def main() -> None:
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for name, model in (("decoder", decoder()), ("broken", broken())):
+    for name, model in (("decoder", decoder()), ("decode", decode()), ("broken", broken())):
         onnx.checker.check_model(model)
         onnx.save(model, out / f"{name}.onnx")
     write_references(out)

@@ -32,6 +32,27 @@ vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
     deepstack = Unsqueeze(double, zero)
 }"""
 
+
+def wide_vision(hidden: int) -> str:
+    """A vision graph whose features the tiny decoder of make_graphs.py takes."""
+    scale = ", ".join(f"{0.5 + i / hidden:.4f}" for i in range(hidden))
+    places = ", ".join(f"{0.01 * (i % 7):.2f}" for i in range(3 * hidden))
+    return f"""
+vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
+    => (float[tokens, {hidden}] embeds, float[1, tokens, {hidden}] deepstack)
+    <int64[2] block = {{-1, 96}}, int64[1] one = {{1}}, int64[1] zero = {{0}},
+     float[1, {hidden}] scale = {{{scale}}}, float[3, {hidden}] places = {{{places}}}> {{
+    blocks = Reshape(pixel_values, block)
+    mean = ReduceMean<keepdims: int = 1>(blocks, one)
+    scaled = Mul(mean, scale)
+    grid = Cast<to: int = 1>(grid_thw)
+    where = MatMul(grid, places)
+    embeds = Add(scaled, where)
+    double = Add(embeds, embeds)
+    deepstack = Unsqueeze(double, zero)
+}}"""
+
+
 TEXT_ENCODER = """
 text_encoder (int64[b, t] input_ids, int64[b, t] attention_mask) => (float[b, t, 6] prompt_embeds)
     <int64[1] last = {2}, float[1, 1, 6] scale = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06}> {
@@ -84,6 +105,7 @@ vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
 
 GRAPHS = {
     "vision": VISION,
+    "vision_wide": wide_vision(32),
     "text_encoder": TEXT_ENCODER,
     "transformer": TRANSFORMER % (", int64[t, 4] txt_ids", WITH_IDS),
     "transformer_without_ids": TRANSFORMER % ("", WITHOUT_IDS),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -67,13 +68,64 @@ TEST_CASE("answers are those of the slow way: no cache, no batch, Python's onnxr
   const std::vector<Reference> cases = references();
   REQUIRE(cases.size() >= 10);
   for (const int chunk : {1, 3, 64}) {
-    BatchedDecoder decoder = make_decoder(decoder_config(4, chunk));
-    for (const Reference& reference : cases) {
-      const Answer answer = finish(decoder, decoder.admit(reference.prompt));
-      CHECK(answer.tokens == reference.answer);
-      CHECK(answer.stop == StopReason::kLength);
+    for (const bool fused : {false, true}) {
+      CAPTURE(fused);
+      DecoderConfig config = decoder_config(4, chunk);
+      if (fused) config = with_decode_graph(config);
+      BatchedDecoder decoder = make_decoder(config);
+      for (const Reference& reference : cases) {
+        const Answer answer = finish(decoder, decoder.admit(reference.prompt));
+        CHECK(answer.tokens == reference.answer);
+        CHECK(answer.stop == StopReason::kLength);
+      }
     }
   }
+}
+
+TEST_CASE("a decode graph makes the one-token steps, and only these") {
+  IRT_NEEDS_ORT();
+  const auto largest_difference = [](const Answer& a, const Answer& b, std::size_t token) {
+    float largest = 0.0F;
+    for (std::size_t i = 0; i < a.logits[token].size(); ++i) {
+      largest = std::max(largest, std::abs(a.logits[token][i] - b.logits[token][i]));
+    }
+    return largest;
+  };
+  const DecoderConfig config = decoder_config(1, 8);
+  float in_answers = 0.0F;
+  for (const Reference& reference : references()) {
+    const Answer plain = alone(reference.prompt, config);
+    const Answer fused = alone(reference.prompt, with_decode_graph(config));
+    REQUIRE(plain.tokens == fused.tokens);
+    CHECK(plain.logits[0] == fused.logits[0]);  // the prompt's, from the same graph: bit for bit
+    for (std::size_t token = 1; token < plain.logits.size(); ++token) {
+      in_answers = std::max(in_answers, largest_difference(plain, fused, token));
+    }
+  }
+  CHECK(in_answers > 0.0F);  // another graph rounds otherwise: it was used
+  CHECK(in_answers < 1e-4F);
+}
+
+TEST_CASE("a decode graph that does not fit the contract is refused by name") {
+  IRT_NEEDS_ORT();
+  const auto refused = [](const DecoderConfig& config, const char* why) {
+    try {
+      (void)make_decoder(config);
+    } catch (const irt::Error& error) {
+      CHECK(error.code() == ErrorCode::kBadPack);
+      CHECK(std::string(error.what()).find(why) != std::string::npos);
+      return;
+    }
+    FAIL("no error was thrown");
+  };
+  DecoderConfig config = decoder_config(1, 8);
+  config.decode_graph = graph_path("decoder.onnx");  // one for prompts
+  refused(config, "position_ids");
+  config.decode_graph = graph_path("missing.onnx");
+  refused(config, "missing.onnx");
+  config = with_decode_graph(decoder_config(1, 8));
+  config.layers = 1;
+  refused(config, "inputs");
 }
 
 TEST_CASE("an answer ends at an end-of-text token, at its length, or with the cache") {
@@ -144,7 +196,7 @@ TEST_CASE("a graph that contradicts the manifest is refused") {
   CHECK(refused([](DecoderConfig& c) { c.layers = 1; }));
   CHECK(refused([](DecoderConfig& c) { c.hidden = 64; }));
   CHECK(refused([](DecoderConfig& c) { c.kv_heads = 4; }));
-  CHECK(refused([](DecoderConfig& c) { c.head_dim = 16; }));
+  CHECK(refused([](DecoderConfig& c) { c.head_dim = 8; }));
   CHECK(refused([](DecoderConfig& c) { c.vocab = 95; }));
   CHECK(refused([](DecoderConfig& c) { c.deepstack_levels = 0; }));
   CHECK(refused([](DecoderConfig& c) { c.slots = 0; }));

@@ -1,0 +1,147 @@
+#include "rt/grammar.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "core/key.h"
+
+namespace irt::rt {
+namespace {
+
+constexpr std::string_view kEndThink = "</think>";
+
+// Of the second draw of a token; any constant that makes another counter of the same seed.
+[[nodiscard]] SamplingParams again(SamplingParams params) noexcept {
+  params.seed = mix64(params.seed ^ 0x67726d2d64726177ULL);
+  return params;
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(std::span<const std::string> tokens, std::span<const std::int32_t> special,
+                       std::span<const std::int64_t> eos)
+    : control(tokens.size(), false), eos_tokens(eos.begin(), eos.end()) {
+  if (tokens.empty() || eos.empty()) {
+    throw Error(ErrorCode::kBadPack, "[Vocabulary] tokens and an end-of-text id are wanted");
+  }
+  const auto inside = [&](std::int64_t id) {
+    if (id >= 0 && id < static_cast<std::int64_t>(tokens.size())) {
+      return static_cast<std::size_t>(id);
+    }
+    throw Error(ErrorCode::kBadPack, "[Vocabulary] token " + std::to_string(id) +
+                                         " is not in the table of " +
+                                         std::to_string(tokens.size()) + ": export the pack again");
+  };
+  for (const std::int32_t id : special) control[inside(id)] = true;
+  for (const std::int64_t id : eos) control[inside(id)] = true;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    offsets.push_back(blob.size());
+    if (!control[id]) blob += tokens[id];
+    lengths.push_back(static_cast<std::uint32_t>(blob.size() - offsets.back()));
+  }
+}
+
+std::string_view Vocabulary::bytes(std::int64_t token) const noexcept {
+  if (token < 0 || token >= static_cast<std::int64_t>(lengths.size())) return {};
+  const auto id = static_cast<std::size_t>(token);
+  return std::string_view(blob).substr(offsets[id], lengths[id]);
+}
+
+Grammar::Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
+                 std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing,
+                 int reserve)
+    : name_(std::move(name)),
+      vocabulary_(std::move(vocabulary)),
+      whole_(std::move(whole)),
+      closing_(std::move(closing)),
+      reserve_(reserve) {}
+
+Grammar::~Grammar() = default;
+
+std::unique_ptr<GrammarState> Grammar::begin(int budget) const {
+  return std::make_unique<GrammarState>(*this, budget);
+}
+
+GrammarState::GrammarState(const Grammar& grammar, int budget)
+    : grammar_(grammar),
+      matcher_(grammar.whole_->clone()),
+      think_limit_(static_cast<std::uint64_t>(
+          std::max(0, budget - std::clamp(grammar.reserve_, 0, budget / 2)))),
+      thinking_(grammar.closing_ != nullptr) {}
+
+bool GrammarState::accepts(std::int64_t token) {
+  const Vocabulary& vocabulary = *grammar_.vocabulary_;
+  if (!complete_) {
+    const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
+    return id < vocabulary.size() && !vocabulary.control[id] && matcher_->accepts(token);
+  }
+  const auto& ends = vocabulary.eos_tokens;
+  return std::find(ends.begin(), ends.end(), token) != ends.end();
+}
+
+std::int64_t GrammarState::pick(std::span<const float> logits, const SamplingParams& params,
+                                std::uint64_t index) {
+  if (thinking_ && index >= think_limit_) {
+    matcher_ = grammar_.closing_->clone();
+    thinking_ = false;
+  }
+  std::int64_t token = sample(logits, params, index);
+  if (!accepts(token)) {
+    thread_local std::vector<std::uint32_t> bits;
+    bits.assign((logits.size() + 31) / 32, 0);
+    if (complete_) {
+      for (const std::int64_t id : grammar_.vocabulary_->eos_tokens) {
+        bits[static_cast<std::size_t>(id) / 32] |= 1U << (static_cast<std::size_t>(id) % 32);
+      }
+    } else {
+      matcher_->allowed(bits);
+    }
+    token = sample_allowed(logits, bits, again(params), index);
+    if (token < 0) {
+      throw Error(ErrorCode::kBackendFailed,
+                  "[Grammar " + grammar_.name_ + "] no token may follow after " +
+                      std::to_string(index) +
+                      " tokens: look for a value in the schema that the vocabulary cannot spell");
+    }
+    ++corrected_;
+  }
+  take(token);
+  return token;
+}
+
+void GrammarState::take(std::int64_t token) {
+  if (complete_) return;
+  matcher_->consume(token);
+  if (thinking_) watch_think(grammar_.vocabulary_->bytes(token));
+  complete_ = matcher_->stopped();
+}
+
+// '<' stands in front of the tag only, so a byte that breaks it can at most begin it anew.
+void GrammarState::watch_think(std::string_view bytes) noexcept {
+  for (const char byte : bytes) {
+    matched_ = byte == kEndThink[matched_] ? matched_ + 1 : (byte == kEndThink[0] ? 1 : 0);
+    if (matched_ == kEndThink.size()) {
+      thinking_ = false;
+      return;
+    }
+  }
+}
+
+std::int64_t sample_allowed(std::span<const float> logits, std::span<const std::uint32_t> bits,
+                            const SamplingParams& params, std::uint64_t index) {
+  // Only the allowed tokens, in order of their ids: ties go to the lowest id here as well.
+  thread_local std::vector<float> values;
+  thread_local std::vector<std::int64_t> ids;
+  values.clear();
+  ids.clear();
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    if ((bits[id / 32] >> (id % 32) & 1U) == 0) continue;
+    values.push_back(logits[id]);
+    ids.push_back(static_cast<std::int64_t>(id));
+  }
+  if (ids.empty()) return -1;
+  return ids[static_cast<std::size_t>(sample(values, params, index))];
+}
+
+}  // namespace irt::rt
