@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .samples import VlmPrompt
-from .sessions import DecoderRunner, Floats, Ints, RowInput, open_session
+from .sessions import DECODE_FILE, DecoderRunner, Floats, Ints, RowInput, open_session
 from .shapes import ShapesRecipe
 
 if TYPE_CHECKING:
@@ -22,11 +22,16 @@ _REFERENCE_TIME = 10
 
 
 class VlmChain:
-    """Planner or critic: vision graph, then the decoder graph, one sequence at a time."""
+    """Planner or critic: vision graph, then the decoder graph, one sequence at a time.
 
-    def __init__(self, directory: Path, image_token_id: int) -> None:
+    Answers go through the decode graph where there is one, as in the native runtime; `fused=False`: not even then.
+    """
+
+    def __init__(self, directory: Path, image_token_id: int, *, fused: bool = True) -> None:
         self._vision = open_session(directory / "vision.onnx")
         self._decoder = open_session(directory / "decoder.onnx")
+        decode = directory / DECODE_FILE
+        self._decode = open_session(decode) if fused and decode.is_file() else None
         self._image = image_token_id
 
     def row(self, prompt: VlmPrompt) -> RowInput:
@@ -48,22 +53,14 @@ class VlmChain:
             start, patch = start + len(where), patch + patches
         return RowInput(prompt.ids, prompt.positions, visual, deepstack)
 
-    def answer_token(self, token: int, position: int) -> RowInput:
-        """One token of the answer as the next input."""
-        runner = DecoderRunner(self._decoder, 1, 1)
-        empty = np.zeros((runner.levels, 1, runner.hidden), np.float32)
-        where = np.full((3, 1), position, np.int64)
-        return RowInput(np.array([token], np.int64), where, np.zeros((1, runner.hidden), np.float32), empty)
-
     def generate(self, prompt: VlmPrompt, tokens: int) -> tuple[list[int], Floats]:
         """So many greedy tokens and the logits that chose them, [tokens, vocab]."""
         row = self.row(prompt)
-        runner = DecoderRunner(self._decoder, 1, len(prompt.ids) + tokens)
+        runner = DecoderRunner(self._decoder, 1, len(prompt.ids) + tokens, self._decode)
         logits = runner.step({0: row}, len(prompt.ids))[0]
         found, rows = [int(logits.argmax())], [logits]
         while len(found) < tokens:
-            step = self.answer_token(found[-1], prompt.next_position + len(found) - 1)
-            logits = runner.step({0: step}, 1)[0]
+            logits = runner.answer({0: (found[-1], prompt.next_position + len(found) - 1)})[0]
             found.append(int(logits.argmax()))
             rows.append(logits)
         return found, np.stack(rows)

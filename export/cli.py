@@ -41,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     shapes.add_argument("--name", default=ShapesRecipe().name, help="name of the pack")
     shapes.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
     shapes.add_argument(
+        "--decode-graph",
+        action="store_true",
+        help="write a second graph for one-token steps beside each decoder (faster, twice the weights)",
+    )
+    shapes.add_argument(
         "--verify-only", action="store_true", help="check an existing pack against the weights"
     )
     arguments = parser.parse_args(argv)
@@ -50,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.weights,
             arguments.out,
             templates=arguments.templates,
-            recipe=ShapesRecipe(name=arguments.name),
+            recipe=ShapesRecipe(name=arguments.name, decode_graph=arguments.decode_graph),
             seed=arguments.seed,
             verify_only=arguments.verify_only,
             console=console,

@@ -16,10 +16,11 @@ import numpy as np
 from .checks import Comparison, Tally
 from .sessions import DecoderRunner, Floats, RowInput, open_session
 
-__all__ = ["batch_invariance", "decoder_invariance", "thread_invariance"]
+__all__ = ["batch_invariance", "decode_invariance", "decoder_invariance", "thread_invariance"]
 
 _THREADS = (1, 2)
 _ANSWER = 3  # decoding steps behind every prompt
+_STEPS = 6  # of a decode graph's proof
 
 
 class _DecoderProof:
@@ -118,6 +119,66 @@ def decoder_invariance(
             for _ in range(rounds):
                 proof.together(session, batch, f"ragged batch{suffix}")
     return proof.tally.result()
+
+
+def decode_invariance(
+    decoder: Path, decode: Path, *, slots: int, length: int, seed: int, rounds: int = 2
+) -> Comparison:
+    """All batch sizes 1..slots of a decode graph, with rows of any length beside it, idle ones too; cache lengths, threads.
+
+    The prompts' cache comes from the graph of the prompts and is the same everywhere: what is compared is the answers.
+    """
+    rng = np.random.default_rng(seed)
+    prompts, steps = open_session(decoder), open_session(decode)
+    shape = DecoderRunner(prompts, 1, 1)
+    vocab = int(steps.get_outputs()[0].shape[2])
+    tokens = rng.integers(0, vocab, (slots, _STEPS))
+    caches: list[list[Floats]] = []
+    for size in [1, length - _STEPS - 1, *rng.integers(1, length - _STEPS, slots)][:slots]:
+        runner = DecoderRunner(prompts, 1, length)
+        nothing = np.zeros((int(size), shape.hidden), np.float32)
+        deepstack = np.zeros((shape.levels, int(size), shape.hidden), np.float32)
+        places = np.tile(np.arange(int(size)), (3, 1))
+        runner.step({0: RowInput(rng.integers(0, vocab, int(size)), places, nothing, deepstack)}, int(size))
+        caches.append(runner.cache_of(0))
+
+    def advance(runner: DecoderRunner, rows: dict[int, int], done: dict[int, int]) -> Floats:
+        return runner.answer(
+            {slot: (int(tokens[row, done[row]]), int(runner.past[slot])) for slot, row in rows.items()}
+        )
+
+    def together(session: Any, chosen: Sequence[int], cache_length: int) -> list[list[Floats]]:
+        """Each row's logits, step by step, then its cache; rows pause at random."""
+        runner = DecoderRunner(prompts, len(chosen), cache_length, session)
+        logits: dict[int, list[Floats]] = {row: [] for row in chosen}
+        done = dict.fromkeys(chosen, 0)
+        for slot, row in enumerate(chosen):
+            runner.load(slot, caches[row])
+        while left := {slot: row for slot, row in enumerate(chosen) if done[row] < _STEPS}:
+            rows = {slot: row for slot, row in left.items() if len(left) == 1 or rng.random() < 0.8}
+            if rows:
+                out = advance(runner, rows, done)
+            for slot, row in rows.items():
+                logits[row].append(out[slot].copy())
+                done[row] += 1
+        return [[*logits[row], *runner.cache_of(slot)] for slot, row in enumerate(chosen)]
+
+    tally = Tally(f"{decode.parent.name}/{decode.stem}")
+    expected = [together(steps, [row], length)[0] for row in range(slots)]
+    for threads in _THREADS:
+        session = open_session(decode, threads)
+        suffix = "" if threads == 1 else f", {threads} threads"
+        for other in (length + 1, 2 * length):
+            for row in range(slots):
+                found = together(session, [row], other)
+                tally.compare(f"cache length{suffix}", f"{other}, row {row}", expected[row], found[0])
+        for batch in range(1, slots + 1):
+            for _ in range(rounds):
+                chosen = [int(row) for row in rng.permutation(slots)[:batch]]
+                for slot, found_row in enumerate(together(session, chosen, length)):
+                    case = f"batch {batch}, slot {slot}, row {chosen[slot]}"
+                    tally.compare(f"ragged batch{suffix}", case, expected[chosen[slot]], found_row)
+    return tally.result()
 
 
 def batch_invariance(

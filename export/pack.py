@@ -17,6 +17,7 @@ from interleave_rt.errors import BadPackError
 from interleave_rt.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
 from interleave_rt.tokens import check_token_bytes, special_token_ids, token_bytes
 
+from .sessions import DECODE_FILE
 from .shapes import ShapesRecipe
 from .weights import Weights
 
@@ -30,9 +31,10 @@ log = logging.getLogger(__name__)
 
 PROVIDERS = ["CPUExecutionProvider"]
 PARITY = "parity.json"
+_ROPE_ROWS = 1024
 PARTS = {
-    "planner": ("decoder", "vision"),
-    "critic": ("decoder", "vision"),
+    "planner": ("decoder", "decode_graph", "vision"),
+    "critic": ("decoder", "decode_graph", "vision"),
     "generator": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
 }
 
@@ -45,6 +47,7 @@ def build_graphs(
     progress: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
     """Export every graph into `out`; returns what the float16 storage of each file did."""
+    from .decode import export_decode_graph
     from .generator import generator_specs, generator_trace
     from .graph import export_graph
     from .vision import vision_spec
@@ -55,6 +58,9 @@ def build_graphs(
         progress(f"graphs of {role}")
         with decoder_trace(model):
             reports[f"{role}/decoder.onnx"] = export_graph(decoder_spec(model), out / role / "decoder.onnx")
+        if recipe.decode_graph:
+            file = f"{role}/{DECODE_FILE}"
+            reports[file] = export_decode_graph(model, out / file, _rope_length(role, model, recipe))
         reports[f"{role}/vision.onnx"] = export_graph(vision_spec(model), out / role / "vision.onnx")
     with generator_trace():
         for part, spec in generator_specs(pipeline, recipe.text_layers).items():
@@ -99,6 +105,16 @@ def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
     return found
 
 
+def _cache_length(role: str, model: Qwen3VLForConditionalGeneration, recipe: ShapesRecipe) -> int:
+    return min(recipe.cache_of(role), int(model.config.text_config.max_position_embeddings))
+
+
+def _rope_length(role: str, model: Qwen3VLForConditionalGeneration, recipe: ShapesRecipe) -> int:
+    """Rows of the decode graph's tables: a cache longer than the role's own must do for the proofs."""
+    longest = int(model.config.text_config.max_position_embeddings)
+    return min(longest, max(recipe.cache_of(role), _ROPE_ROWS))
+
+
 def _vlm_role(
     role: str, model: Qwen3VLForConditionalGeneration, weights: Weights, recipe: ShapesRecipe
 ) -> dict[str, Any]:
@@ -109,11 +125,12 @@ def _vlm_role(
     generation = model.generation_config
     ends = generation.eos_token_id
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
-    length = min(recipe.cache_of(role), model.config.text_config.max_position_embeddings)
+    length = _cache_length(role, model, recipe)
     sampled = bool(generation.do_sample)
     return {
         "runtime": "native",
         "decoder": {"file": f"{role}/decoder.onnx"},
+        **({"decode_graph": {"file": f"{role}/{DECODE_FILE}"}} if recipe.decode_graph else {}),
         "vision": {"file": f"{role}/vision.onnx"},
         "tokenizer": "tokenizer/tokenizer.json",
         "chat_template": "tokenizer/chat_template.jinja",
@@ -213,6 +230,8 @@ def write_manifest(
     roles["generator"] = _generator_role(pipeline, recipe)
     for role, parts in PARTS.items():
         for part in parts:
+            if part not in roles[role]:  # the decode graph is an option
+                continue
             roles[role][part] |= {
                 "precision": "fp16-weights",
                 "batch_invariant": invariant.get(f"{role}/{part}", False),

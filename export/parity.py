@@ -12,7 +12,7 @@ import numpy as np
 from .chain import GeneratorChain, VlmChain, padded_tokens
 from .checks import Parity
 from .samples import VlmPrompt, make_prompts, patchify, picture
-from .sessions import Floats, open_session
+from .sessions import DECODE_FILE, Floats, open_session
 from .shapes import ShapesRecipe
 
 if TYPE_CHECKING:
@@ -90,10 +90,21 @@ def vlm_parity(
 
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
     prompts = make_prompts(model, tokenizer, templates, seed, (side, side))
-    chain = VlmChain(pack / role, model.config.image_token_id)
-    wrong, worst, count = 0, Parity(f"{role}/decoder", "max abs error of logits", 0.0, 1.0), 0
-    for prompt in prompts:
-        tokens, logits = hf_generate(model, prompt, _NEW_TOKENS)
+    references = [hf_generate(model, prompt, _NEW_TOKENS) for prompt in prompts]
+    image = model.config.image_token_id
+    results += _answers(f"{role}/decoder", VlmChain(pack / role, image, fused=False), prompts, references)
+    if (pack / role / DECODE_FILE).is_file():
+        part = f"{role}/{Path(DECODE_FILE).stem}"
+        results += _answers(part, VlmChain(pack / role, image), prompts, references)
+    return results
+
+
+def _answers(
+    part: str, chain: VlmChain, prompts: list[VlmPrompt], references: list[tuple[list[int], Floats]]
+) -> list[Parity]:
+    """Greedy answers and their logits against those of `generate`."""
+    wrong, worst, count = 0, Parity(part, "max abs error of logits", 0.0, 1.0), 0
+    for prompt, (tokens, logits) in zip(prompts, references, strict=True):
         ours, our_logits = chain.generate(prompt, len(tokens))
         wrong += int(ours != tokens)
         count += len(tokens)
@@ -101,7 +112,7 @@ def vlm_parity(
         found = _deviation(worst.part, worst.metric, our_logits[: same + 1], logits[: same + 1])
         worst = max(worst, found, key=lambda item: item.value / item.limit)
     detail = f"{len(prompts)} prompts, {sum(len(p.grids) for p in prompts)} images, {count} tokens"
-    return [*results, worst, Parity(f"{role}/decoder", "prompts with other greedy tokens", wrong, 0, detail)]
+    return [worst, Parity(part, "prompts with other greedy tokens", wrong, 0, detail)]
 
 
 @contextlib.contextmanager

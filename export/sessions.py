@@ -6,7 +6,7 @@ Sessions get the options of the native runtime: what is proved here must hold th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
+__all__ = ["DECODE_FILE", "DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
+
+DECODE_FILE = "decode_graph.onnx"  # beside decoder.onnx, where a pack has one
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -53,12 +55,16 @@ class RowInput:
 
 
 class DecoderRunner:
-    """A decoder graph with cache buffers of its own, updated in place as the native runtime does."""
+    """A decoder graph with cache buffers of its own, updated in place as the native runtime does.
 
-    def __init__(self, session: Any, rows: int, length: int) -> None:
+    `decode`: the graph of the one-token steps, where there is one.
+    """
+
+    def __init__(self, session: Any, rows: int, length: int, decode: Any | None = None) -> None:
         import onnxruntime
 
         self._session = session
+        self._decode = decode
         shapes = {item.name: item.shape for item in session.get_inputs()}
         self.hidden = int(shapes["visual_embeds"][2])
         self.levels = int(shapes["deepstack"][0]) if "deepstack" in shapes else 0
@@ -100,15 +106,53 @@ class DecoderRunner:
             inputs["deepstack"] = deepstack
         for name, value in inputs.items():
             binding.bind_cpu_input(name, value)
+        logits = self._run(self._session, binding)
+        for row, tokens in rows.items():
+            self.past[row] += len(tokens.ids)
+        return logits
+
+    def _run(self, session: Any, binding: Any) -> Floats:
         binding.bind_output("logits")
         for name, buffer in self._cache.items():
             binding.bind_ortvalue_input(name, buffer)
             binding.bind_ortvalue_output(name.replace("past_", "present_"), buffer)
-        self._session.run_with_iobinding(binding)
-        for row, tokens in rows.items():
-            self.past[row] += len(tokens.ids)
+        session.run_with_iobinding(binding)
         logits: Floats = binding.get_outputs()[0].numpy()
         return logits
+
+    def answer(self, rows: Mapping[int, tuple[int, int]]) -> Floats:
+        """Append one text token (id, position) to each named row; returns logits [rows, vocab].
+
+        Other rows take part in vain, as with `step`.
+        """
+        if self._decode is None:
+            return self.step({row: self._text(*token) for row, token in rows.items()}, 1)
+        count = len(self.past)
+        ids, positions = np.zeros((count, 1), np.int64), np.zeros((count, 1), np.int64)
+        for row, (token, position) in rows.items():
+            ids[row], positions[row] = token, position
+        binding = self._decode.io_binding()
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("position_ids", positions)
+        binding.bind_cpu_input("past_len", self.past.astype(np.int32))
+        binding.bind_cpu_input("total_length", np.array(self.past.max() + 1, np.int32))
+        logits: Floats = self._run(self._decode, binding)[:, 0]
+        for row in rows:
+            self.past[row] += 1
+        return logits
+
+    def _text(self, token: int, position: int) -> RowInput:
+        nothing = np.zeros((self.levels, 1, self.hidden), np.float32)
+        where = np.full((3, 1), position, np.int64)
+        return RowInput(np.array([token], np.int64), where, np.zeros((1, self.hidden), np.float32), nothing)
+
+    def load(self, row: int, cache: Sequence[Floats]) -> None:
+        """Make a row hold what `cache_of` returned, of any runner of this graph."""
+        for buffer, held in zip(self._cache.values(), cache, strict=True):
+            values = np.array(buffer.numpy())
+            values[row, :, : held.shape[1]] = held
+            buffer.update_inplace(values)
+        self.past[row] = cache[0].shape[1]
 
     def cache_of(self, row: int) -> list[Floats]:
         """What the row's cache holds, a copy of [kv_heads, tokens, head_dim] for every buffer."""

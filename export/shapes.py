@@ -27,6 +27,7 @@ class ShapesRecipe:
     prefill_chunk: int = 64
     generator_slots: int = 4
     max_new_tokens: int = 512
+    decode_graph: bool = False  # a second graph for one-token steps, beside each decoder
 
     def cache_of(self, role: str) -> int:
         """Cache length of a role's decoder, in tokens."""

@@ -11,9 +11,10 @@ import numpy as np
 
 from .chain import GeneratorChain, places, words
 from .checks import Comparison, Parity
-from .invariance import batch_invariance, decoder_invariance, thread_invariance
+from .invariance import batch_invariance, decode_invariance, decoder_invariance, thread_invariance
 from .parity import generator_parity, vlm_parity
 from .samples import patchify, picture
+from .sessions import DECODE_FILE
 from .shapes import ShapesRecipe
 from .weights import Weights
 
@@ -76,6 +77,11 @@ def prove_invariance(
                 seed=seed,
             )
         )
+        fused = pack / role / DECODE_FILE
+        if fused.is_file():
+            decoder = pack / role / "decoder.onnx"
+            length = recipe.cache_of(role)
+            found.append(decode_invariance(decoder, fused, slots=recipe.slots, length=length, seed=seed))
     return found
 
 

@@ -65,6 +65,7 @@ def recipe() -> Any:
         slots=3,
         prefill_chunk=6,
         generator_slots=2,
+        decode_graph=True,
     )
 
 

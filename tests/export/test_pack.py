@@ -16,8 +16,10 @@ from interleave_rt.manifest import load_manifest, verify_files
 
 GRAPHS = {
     "planner/decoder.onnx",
+    "planner/decode_graph.onnx",
     "planner/vision.onnx",
     "critic/decoder.onnx",
+    "critic/decode_graph.onnx",
     "critic/vision.onnx",
     "generator/text_encoder.onnx",
     "generator/transformer.onnx",
@@ -48,6 +50,8 @@ def test_the_manifest_holds(exported: Any, recipe: Any) -> None:
     for role in (manifest.roles.planner, manifest.roles.critic):
         assert role is not None
         assert role.decoder.batch_invariant
+        assert role.decode_graph is not None
+        assert role.decode_graph.batch_invariant
         assert role.vision.batch_invariant
         assert role.architecture.deepstack_levels == 1
         assert (role.slots, role.prefill_chunk, role.cache_length) == (3, 6, 96)
