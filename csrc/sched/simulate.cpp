@@ -39,49 +39,90 @@ bool Simulator::run(std::size_t max_events) {
   return true;
 }
 
-double Simulator::rate(const Active& active) const {
-  const bool beside = std::any_of(active_.begin(), active_.end(), [&](const Active& other) {
-    return other.role != active.role && other.device == active.device;
-  });
-  return beside ? config_.rate_beside[static_cast<std::size_t>(active.role)] : 1.0;
+// ---- rates: how fast the active calls get on ------------------------------------------------
+
+std::size_t Simulator::machine_of(const SimLane& lane) {
+  const std::string& name = lane.machine.empty() ? lane.info.device : lane.machine;
+  for (std::size_t i = 0; i < machines_.size(); ++i) {
+    if (machines_[i].name == name) return i;
+  }
+  machines_.emplace_back().name = name;
+  return machines_.size() - 1;
 }
 
-TimePoint Simulator::due(const Active& active) const {
-  const double left = active.milestones[active.next].work - active.done;
-  return now_ + static_cast<TimePoint>(std::ceil(std::max(0.0, left) / rate(active) - 1e-6));
+double Simulator::rate(const Active& active) const {
+  const Machine& machine = machines_[active.machine];
+  const auto role = static_cast<std::size_t>(active.role);
+  std::size_t mask = 0;
+  for (std::size_t r = 0; r < kRoles; ++r) mask |= (machine.active[r] > 0 ? 1U : 0U) << r;
+  double rate = 1.0;
+  if (const auto table = config_.rates.find(machine.name); table != config_.rates.end()) {
+    rate = table->second[mask][role];
+  } else if (mask != std::size_t{1} << role) {
+    rate = config_.rate_beside[role];
+  }
+  const std::vector<double>& curve = lanes_.at(active.lane).batching;
+  if (curve.empty()) return rate;
+  const auto in_lane = static_cast<std::size_t>(
+      std::count_if(active_.begin(), active_.end(),
+                    [&active](const Active& other) { return other.lane == active.lane; }));
+  if (in_lane <= curve.size()) return rate / curve[in_lane - 1];
+  const double last = curve.back();
+  const double slope = curve.size() > 1 ? last - curve[curve.size() - 2] : 0.0;
+  return rate / (last + slope * static_cast<double>(in_lane - curve.size()));
+}
+
+void Simulator::set_rates() {
+  if (!rates_stale_) return;
+  for (Active& active : active_) active.rate = rate(active);
+  rates_stale_ = false;
+}
+
+void Simulator::leave(std::size_t index) {
+  const Active& active = active_[index];
+  --machines_[active.machine].active[static_cast<std::size_t>(active.role)];
+  active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(index));
+  rates_stale_ = true;
+}
+
+// ---- time -----------------------------------------------------------------------------------
+
+TimePoint Simulator::due(const Active& active, double work) const {
+  const double left = work - active.done;
+  return now_ + static_cast<TimePoint>(std::ceil(std::max(0.0, left) / active.rate - 1e-6));
 }
 
 // Rates change only with events, so between two of them all work is linear.
 void Simulator::advance(TimePoint to) {
   const auto passed = static_cast<double>(to - now_);
   if (passed > 0.0) {
-    std::vector<double> rates;
-    for (const Active& active : active_) rates.push_back(rate(active));
-    for (std::size_t i = 0; i < active_.size(); ++i) active_[i].done += passed * rates[i];
+    for (Active& active : active_) active.done += passed * active.rate;
   }
   now_ = to;
 }
 
 bool Simulator::take_next(Event& event) {
-  struct Source {
-    TimePoint when;
-    std::size_t what;  // index of an active call; then: timeline, wake-up
-    bool cancel;
-  };
   const std::size_t timeline = active_.size();
   const std::size_t wake = timeline + 1;
-  std::vector<Source> sources;
+  set_rates();
+  sources_.clear();
   for (std::size_t i = 0; i < active_.size(); ++i) {
-    sources.push_back({due(active_[i]), i, false});
-    if (active_[i].cancel_at != kNever) sources.push_back({active_[i].cancel_at, i, true});
+    const Active& active = active_[i];
+    const double work = active.milestones[active.next].work;
+    if (active.cancel_work >= 0.0 && active.cancel_work <= work) {
+      sources_.push_back({due(active, active.cancel_work), i, true});
+      continue;
+    }
+    sources_.push_back({due(active, work), i, false});
+    if (active.cancel_at != kNever) sources_.push_back({active.cancel_at, i, true});
   }
-  if (!timeline_.empty()) sources.push_back({timeline_.begin()->first, timeline, false});
-  if (wake_ != kNever) sources.push_back({std::max(now_, wake_), wake, false});
-  if (sources.empty()) return false;
+  if (!timeline_.empty()) sources_.push_back({timeline_.begin()->first, timeline, false});
+  if (wake_ != kNever) sources_.push_back({std::max(now_, wake_), wake, false});
+  if (sources_.empty()) return false;
   TimePoint first = kNever;
-  for (const Source& source : sources) first = std::min(first, source.when);
-  std::erase_if(sources, [first](const Source& source) { return source.when > first; });
-  const Source source = sources[random_() % sources.size()];
+  for (const Source& source : sources_) first = std::min(first, source.when);
+  std::erase_if(sources_, [first](const Source& source) { return source.when > first; });
+  const Source source = sources_[random_() % sources_.size()];
   advance(first);
   if (source.what == wake) {
     event = Tick{};
@@ -94,16 +135,19 @@ bool Simulator::take_next(Event& event) {
     event = source.cancel ? Event(CallCancelled{active.key})
                           : std::move(active.milestones[active.next].event);
     ++active.next;
-    if (terminal) active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(source.what));
+    if (terminal) leave(source.what);
   }
   return true;
 }
 
 void Simulator::apply(const Event& event) {
+  ++events_;
   if (const auto* submit = std::get_if<Submit>(&event)) {
     requests_[submit->request].submitted = now_;
   } else if (const auto* down = std::get_if<LaneDown>(&event)) {
-    std::erase_if(active_, [down](const Active& active) { return active.lane == down->lane; });
+    for (std::size_t i = active_.size(); i-- > 0;) {
+      if (active_[i].lane == down->lane) leave(i);
+    }
   }
   commands_.clear();
   wake_ = scheduler_.apply(event, now_, commands_);
@@ -111,13 +155,22 @@ void Simulator::apply(const Event& event) {
   if (observer_) observer_(event, commands_, scheduler_);
 }
 
+void Simulator::cancel(const Key& call) {
+  for (Active& active : active_) {
+    if (active.key != call) continue;
+    if (active.part > 0.0) {
+      active.cancel_work = std::ceil(active.done / active.part - 1e-9) * active.part;
+    } else {
+      active.cancel_at = now_ + lanes_.at(active.lane).cancel_delay;
+    }
+  }
+}
+
 void Simulator::carry_out(const Command& command) {
   if (const auto* started = std::get_if<StartCall>(&command)) {
     start(*started);
-  } else if (const auto* cancel = std::get_if<CancelCall>(&command)) {
-    for (Active& active : active_) {
-      if (active.key == cancel->call) active.cancel_at = now_ + lanes_[active.lane].cancel_delay;
-    }
+  } else if (const auto* stopped = std::get_if<CancelCall>(&command)) {
+    cancel(stopped->call);
   } else if (const auto* deliver = std::get_if<Deliver>(&command)) {
     SimRequest& request = requests_[deliver->request];
     request.notices.push_back(deliver->notice);
@@ -135,8 +188,9 @@ void Simulator::start(const StartCall& start) {
   active.key = start.call.key;
   active.lane = start.lane;
   active.role = role_of(start.call.kind);
-  active.device = lanes_[start.lane].info.device;
+  active.machine = machine_of(lanes_.at(start.lane));
   auto work = static_cast<double>(answer.work);
+  if (answer.cancel_parts > 0) active.part = work / answer.cancel_parts;
   const auto add = [&active](double when, Event event, bool terminal) {
     active.milestones.push_back({when, std::move(event), terminal});
   };
@@ -153,7 +207,7 @@ void Simulator::start(const StartCall& start) {
     const double known = std::min(work, static_cast<double>(*answer.verdict_known));
     add(known, VerdictKnown{active.key, verdict->accepted, verdict->p_success}, false);
     if (verdict->accepted && start.call.devices.early_verdict) {
-      work = known;
+      work = std::min(work, known + static_cast<double>(answer.accepted_tail));
       verdict->refined.reset();
     }
   }
@@ -162,7 +216,9 @@ void Simulator::start(const StartCall& start) {
   } else {
     add(work, CallFailed{active.key, std::move(std::get<Failure>(answer.end))}, true);
   }
+  ++machines_[active.machine].active[static_cast<std::size_t>(active.role)];
   active_.push_back(std::move(active));
+  rates_stale_ = true;
 }
 
 }  // namespace irt

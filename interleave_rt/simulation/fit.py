@@ -1,0 +1,187 @@
+"""How fast calls get on beside others: fitted to calls whose work is known.
+
+The rate of a call is m[mask] / c[b]: m depends on which roles are active, c on how many calls share the lane. A call
+that takes the time t(b, mask) in each state has done the work sum t m / c, and that work is what the same call needs
+when it is alone. Every known call gives one such equation; m and c are solved for in turns (least squares, held to 1
+where there is too little to see).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .machine import ROLES
+from .observe import ObservedCall
+
+__all__ = ["Rates", "Timeline", "fit_rates", "work_of"]
+
+Array = npt.NDArray[np.float64]
+ROUNDS = 30
+PRIOR = 5e-4  # weight of what is expected of a state, in equations per equation
+LEAST, MOST = 0.05, 1.5  # of a rate
+WORST = 1.2  # of a batch over its calls one after the other
+
+
+@dataclass(slots=True)
+class Rates:
+    """m by role and mask (bit r = `ROLES[r]` is active), c by role and b - 1."""
+
+    by_mask: dict[str, Array]
+    curve: dict[str, Array]
+
+    @classmethod
+    def alone(cls, capacity: int) -> Rates:
+        """Nothing slows anything."""
+        return cls({role: np.ones(8) for role in ROLES}, {role: np.ones(capacity) for role in ROLES})
+
+    def named(self) -> dict[str, dict[str, float]]:
+        """As a calibration file says it."""
+        found = {}
+        for mask in range(8):
+            active = [role for bit, role in enumerate(ROLES) if mask >> bit & 1]
+            if len(active) > 1:
+                found["+".join(active)] = {role: round(float(self.by_mask[role][mask]), 4) for role in active}
+        return found
+
+
+class Timeline:
+    """Which calls were active when, in one run."""
+
+    def __init__(self, calls: Sequence[ObservedCall]) -> None:
+        edges = sorted({call.start for call in calls} | {call.end for call in calls})
+        self.edges = np.array(edges)
+        self.active = np.zeros((3, max(0, len(edges) - 1)), dtype=np.int64)
+        for call in calls:
+            first, last = np.searchsorted(self.edges, [call.start, call.end])
+            self.active[ROLES.index(call.role), first:last] += 1
+        self.mask = sum((self.active[bit] > 0).astype(np.int64) << bit for bit in range(3))
+
+    def exposure(self, role: str, start: float, end: float, capacity: int) -> Array:
+        """Milliseconds in each state, [capacity, 8]."""
+        found = np.zeros((capacity, 8))
+        first = max(0, int(np.searchsorted(self.edges, start, side="right")) - 1)
+        last = int(np.searchsorted(self.edges, end, side="left"))
+        for i in range(first, min(last, self.active.shape[1])):
+            took = min(end, self.edges[i + 1]) - max(start, self.edges[i])
+            together = max(1, min(capacity, int(self.active[ROLES.index(role), i])))
+            if took > 0:
+                found[together - 1, self.mask[i]] += took
+        return found
+
+
+def work_of(exposure: Array, role: str, rates: Rates) -> float:
+    """The work that was done in it."""
+    return float(np.sum(exposure * rates.by_mask[role][None, :] / rates.curve[role][:, None]))
+
+
+@dataclass(slots=True)
+class _Rows:
+    states: list[Array] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+
+
+def fit_rates(
+    base: Sequence[Sequence[ObservedCall]],
+    loads: Sequence[Sequence[ObservedCall]],
+    capacity: int,
+    plans: Sequence[Sequence[ObservedCall]] = (),
+) -> tuple[Rates, dict[tuple[int, str, int, int, int], float]]:
+    """Rates, and the work of every call by its key.
+
+    Args:
+        base: Runs of one request at a time, in which calls are nearly alone.
+        loads: Runs of the same requests beside each other, or with speculation.
+        capacity: Most calls in a lane.
+        plans: Runs in which plans are not streamed: what their plans take beside nobody.
+    """
+    seen = [_exposures(run, capacity) for run in base]
+    seen += [[one for one in _exposures(run, capacity) if one[0][1] == "planner"] for run in plans]
+    loaded = [_exposures(run, capacity) for run in loads]
+    rates = Rates.alone(capacity)
+    work: dict[tuple[int, str, int, int, int], float] = {}
+    for _ in range(ROUNDS):
+        work = _works(seen, rates)
+        for role in ROLES:
+            rows = _Rows()
+            for run in (*seen, *loaded):
+                for key, states in run:
+                    if key[1] == role and work.get(key, 0.0) > 0:
+                        rows.states.append(states)
+                        rows.work.append(work[key])
+            if rows.work:
+                _solve(role, rows, rates)
+    return rates, _works(seen, rates)
+
+
+_Exposures = list[tuple[tuple[int, str, int, int, int], Array]]
+
+
+def _exposures(calls: Sequence[ObservedCall], capacity: int) -> _Exposures:
+    line = Timeline(calls)
+    return [
+        (call.key, line.exposure(call.role, call.start, call.end, capacity))
+        for call in calls
+        if call.done and call.end > call.start
+    ]
+
+
+def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[tuple[int, str, int, int, int], float]:
+    """The median over the runs: one disturbed run changes nothing."""
+    found: dict[tuple[int, str, int, int, int], list[float]] = {}
+    for run in runs:
+        for key, states in run:
+            found.setdefault(key, []).append(work_of(states, key[1], rates))
+    return {key: float(np.median(values)) for key, values in found.items()}
+
+
+def _solve(role: str, rows: _Rows, rates: Rates) -> None:
+    work = np.array(rows.work)
+    states = np.array(rows.states) / work[:, None, None]  # [calls, b, mask], in shares of the work
+    alone = 1 << ROLES.index(role)
+    # Masks, with the curve as it is.
+    by_mask = np.einsum("nbm,b->nm", states, 1 / rates.curve[role])
+    others = [mask for mask in range(8) if mask & alone and mask != alone]
+    rates.by_mask[role][others] = _least_squares(
+        by_mask[:, others], 1 - by_mask[:, alone], rates.by_mask[role][others], 1.0
+    )
+    # The curve, with the masks as they are.
+    if states.shape[1] > 1:
+        by_count = np.einsum("nbm,m->nb", states, rates.by_mask[role])
+        slope = _slope(by_count)
+        expected = 1 / (1 + slope * np.arange(states.shape[1]))
+        speed = _least_squares(by_count[:, 1:], 1 - by_count[:, 0], expected[1:], expected[1:])
+        # Calls together are not slower than one after the other, but for a little.
+        most = WORST * np.arange(2, states.shape[1] + 1)
+        rates.curve[role][1:] = np.maximum.accumulate(np.clip(1 / speed, 1.0, most))
+
+
+def _slope(by_count: Array) -> float:
+    """The k of c = 1 + k (b - 1) that fits best."""
+    counts = np.arange(by_count.shape[1])
+    tried = np.linspace(0.0, 1.2, 121)
+    errors = [float(np.sum((by_count @ (1 / (1 + k * counts)) - 1) ** 2)) + 1e-3 * k for k in tried]
+    return float(tried[int(np.argmin(errors))])
+
+
+def _least_squares(matrix: Array, wanted: Array, before: Array, prior: Array | float) -> Array:
+    """Ridge towards `prior`, clipped; half a step from `before`, so that the turns settle."""
+    weight = float(np.sqrt(PRIOR * max(1, len(wanted))))
+    size = matrix.shape[1]
+    whole = np.vstack([matrix, weight * np.eye(size)])
+    target = np.concatenate([wanted, weight * np.broadcast_to(prior, size)])
+    found = np.linalg.lstsq(whole, target, rcond=None)[0]
+    settled: Array = np.clip(0.5 * before + 0.5 * found, LEAST, MOST)
+    return settled
+
+
+def overlap_of(rates: Rates) -> Mapping[str, float]:
+    """s_c and r_g: critic and generator beside each other."""
+    both = (1 << ROLES.index("generator")) | (1 << ROLES.index("critic"))
+    return {
+        "critic_slowdown": max(1.0, round(1 / float(rates.by_mask["critic"][both]), 4)),
+        "generator_rate": min(1.0, round(float(rates.by_mask["generator"][both]), 4)),
+    }

@@ -1,0 +1,187 @@
+"""Calibrations: measured on a scripted engine, written, read, fitted; the simulator over them against the engine."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+
+from interleave_rt import Options
+from interleave_rt.backends.scripted import Script
+from interleave_rt.bench.arms import ARMS as BENCH_ARMS
+from interleave_rt.bench.arms import ScriptedTarget
+from interleave_rt.bench.load import closed_loop
+from interleave_rt.bench.workload import numbered_cases
+from interleave_rt.errors import BadRequestError
+from interleave_rt.simulation import (
+    ARMS,
+    Calibration,
+    Lane,
+    Latency,
+    Load,
+    Machine,
+    Times,
+    load_calibration,
+    measure_calibration,
+    simulate,
+)
+from interleave_rt.simulation.fit import fit_rates
+from interleave_rt.simulation.observe import ObservedCall
+from interleave_rt.simulation.settings import Settings
+from interleave_rt.simulation.workload import draw_tasks
+
+# ---- calibrations
+
+SCRIPT = Script(
+    planner_ms=60, first_step_ms=20, generator_ms=24, critic_ms=24, verdict_ms=16, accept_prob=0.7
+)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return measure_calibration(
+        ScriptedTarget(SCRIPT), numbered_cases(8, 1, Options()), repeats=1, loads=(2, 4)
+    )
+
+
+def test_a_calibration_finds_what_the_script_does(calibration):
+    file = calibration.file
+    tries = [one for request in file.requests for step in request.arms["speculative"].steps for one in step]
+    assert statistics.median(one.generate_ms for one in tries) == pytest.approx(24, rel=0.15)
+    assert statistics.median(o.verdict_ms for o in tries if o.accepted) == pytest.approx(16, rel=0.2)
+    assert statistics.median(o.judge_ms for o in tries if o.accepted is False) == pytest.approx(24, rel=0.15)
+    assert statistics.median(r.arms["sequential"].plan_ms for r in file.requests) == pytest.approx(
+        60, rel=0.1
+    )
+    assert file.critic_slowdown < 1.3
+    assert file.generator_rate > 0.75
+    assert file.arms["sequential"].lanes["critic"].capacity == 1
+    assert file.arms["speculative"].lanes["critic"].capacity == 4
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
+@pytest.mark.parametrize("arm", ["sequential-es", "speculative"])
+def test_the_simulator_says_what_the_engine_does(calibration, arm, concurrency):
+    # Exact latencies; the tolerance is that of a busy machine with 8 requests. benchmarks/simulator.py has the limits.
+    cases = numbered_cases(8, 1, Options())
+    with ScriptedTarget(SCRIPT).open(config(BENCH_ARMS[arm].batching)) as engine:
+        records = closed_loop(engine, BENCH_ARMS[arm], list(enumerate(cases)), concurrency, lambda: None)
+    wall = max(record.ended for record in records) - min(record.submitted for record in records)
+    load = Load(scenario="closed-loop", concurrency=concurrency)
+    found = simulate(calibration.machine, calibration.tasks(), load, [ARMS[arm]])["arms"][arm]
+    mean = statistics.fmean(1000 * record.e2e_s for record in records)
+    assert found["e2e_latency_ms"]["mean"] == pytest.approx(mean, rel=0.2)
+    assert found["wall_s"] == pytest.approx(wall, rel=0.2)
+
+
+def config(batching):
+    from interleave_rt.config import EngineConfig
+
+    return EngineConfig(batching=batching)
+
+
+def test_a_calibration_is_written_and_read_again(calibration, tmp_path):
+    path = calibration.save(tmp_path / "c.json")
+    again = load_calibration(path)
+    assert again == calibration
+    settings = Settings(calibration=path, num_requests=20, concurrency=2)
+    document = settings.run()
+    assert document["scenario"]["requests"] == 20
+    assert "calibrated on 8 requests" in document["source"]["note"]
+    with pytest.raises(BadRequestError, match="not measured"):
+        broken = json.loads(path.read_text())
+        for place in (broken, *broken["requests"]):
+            del place["arms"]["speculative"]
+        Calibration.of(broken).machine("depth=2")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(format_version=2), "format_version 2"),
+        (lambda d: d.update(format="other"), "format"),
+        (lambda d: d.update(extra=1), "extra"),
+        (lambda d: d["arms"]["sequential"]["lanes"].pop("critic"), "one for each"),
+        (lambda d: d["requests"][0]["arms"].pop("sequential"), "requests.0"),
+        (lambda d: d["requests"][0]["arms"]["sequential"].update(plan_ms=-1), "plan_ms"),
+        (lambda d: d.update(requests=[]), "requests"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(batching=[0]), "batching"),
+    ],
+)
+def test_a_broken_calibration_names_the_field(calibration, change, said):
+    document = calibration.file.model_dump(mode="json")
+    Calibration.of(document)
+    change(document)
+    with pytest.raises(BadRequestError, match=said) as failure:
+        Calibration.of(document, "F.json")
+    assert "F.json" in failure.value.message
+
+
+def test_an_unreadable_calibration(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    for path in (tmp_path / "bad.json", tmp_path / "none.json"):
+        with pytest.raises(BadRequestError, match="cannot be read"):
+            load_calibration(path)
+
+
+# ---- the fit
+
+
+def test_the_fit_finds_the_rates_that_made_the_calls():
+    # Calls are made by the simulator on a known machine; the fit sees starts and ends only.
+    times = Times(
+        plan_first=Latency((40.0, 55.0)),
+        plan_step=Latency((20.0, 45.0)),
+        generate=Latency((50.0, 70.0, 90.0)),
+        verdict=Latency((30.0, 60.0)),
+        verdict_tail=Latency((20.0,)),
+    )
+    tasks = draw_tasks(times, 60, seed=4, steps=(3, 4), t_max=3, accept=(0.7,))
+    known = {
+        "planner+generator": {"planner": 0.8, "generator": 0.9},
+        "planner+critic": {"planner": 0.6, "critic": 0.55},
+        "generator+critic": {"generator": 0.85, "critic": 0.7},
+        "planner+generator+critic": {"planner": 0.45, "generator": 0.75, "critic": 0.4},
+    }
+    curve = (1.0, 1.3, 1.6, 1.9)
+    lanes = {
+        "planner": Lane(4, "a", "m", curve),
+        "generator": Lane(2, "b", "m", (1.0, 1.8)),
+        "critic": Lane(4, "a", "m", curve),
+    }
+    machine = Machine(lanes, {"m": known})
+    base, *loads = (
+        observed(machine, tasks, at, depth) for at, depth in ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0))
+    )
+    rates, work = fit_rates([base], loads, capacity=4)
+    found = rates.named()
+    for names, values in known.items():
+        for role, rate in values.items():
+            assert found[names][role] == pytest.approx(rate, rel=0.1), (names, role)
+    assert rates.curve["critic"][:3].tolist() == pytest.approx(curve[:3], rel=0.1)
+    assert rates.curve["generator"][1] == pytest.approx(1.8, rel=0.1)
+    errors = []
+    for index, (_, _, steps, _) in enumerate(tasks.of("")):
+        for number, step in enumerate(steps):
+            errors += [abs(work[index, "generator", number, 1, 0] / step[0][0] - 1)]
+    assert statistics.median(errors) < 0.03
+
+
+def observed(machine, tasks, concurrency, depth):
+    from interleave_rt import _core
+
+    core = _core.SimLoad()
+    machine.apply(core)
+    core.concurrency = concurrency
+    core.set_limits(8, 100)
+    core.speculation_mode = _core.SpeculationMode.depth if depth else _core.SpeculationMode.off
+    core.speculation_depth = max(1, depth)
+    report = _core.simulate_load(core, tasks.core(""))
+    roles = ("planner", "generator", "critic")
+    return [
+        ObservedCall(
+            c.task, roles[c.role], c.step, c.attempt, 0, c.started_us / 1000, c.ended_us / 1000, done=c.used
+        )
+        for c in report.calls
+    ]
