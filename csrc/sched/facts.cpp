@@ -1,6 +1,7 @@
 // The facts of a trajectory, and the calls that its program makes.
 #include <algorithm>
 
+#include "sched/fault.h"
 #include "sched/trajectory.h"
 
 namespace irt {
@@ -138,7 +139,8 @@ Call Trajectory::generate_call(const Cursor& at) const {
   call.request = id_;
   call.step = at.step;
   call.attempt = at.attempt;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, 0);
+  const int draw = fault(Fault::kWrongSeedIndex) ? 1 : at.attempt;
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, draw, 0);
   call.prompt = used_prompt(at);
   call.source = at.source;
   call.width = spec_.width;
@@ -156,10 +158,11 @@ Call Trajectory::judge_call(const Cursor& at) const {
   call.step = at.step;
   call.attempt = at.attempt;
   call.retry = at.retry;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, at.retry);
+  const int draw = fault(Fault::kRetrySeedKept) ? 0 : at.retry;
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, draw);
   call.prompt = used_prompt(at);
   call.original = *step_at(at).prompt;
-  call.source = at.source;
+  call.source = fault(Fault::kWrongBefore) ? Key{} : at.source;
   call.image = at.image;
   call.devices = spec_.devices;
   call.key = key_of(call);

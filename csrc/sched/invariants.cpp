@@ -53,6 +53,11 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
       expect(view.wants.empty(), about(view.request, "ended and still wants calls"));
       expect(view.images.empty(), about(view.request, "ended and still holds images"));
     }
+    if (view.phase == RequestPhase::kLive) {
+      const bool blocked = std::any_of(view.wants.begin(), view.wants.end(),
+                                       [](const WantView& want) { return want.certain; });
+      expect(blocked, about(view.request, "is blocked on nothing and has not ended"));
+    }
     for (const WantView& want : view.wants) {
       const auto run = runs.find(want.key);
       expect(want.running == (run != runs.end()), about(view.request, "a want misreports its run"));

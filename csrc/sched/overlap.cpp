@@ -18,18 +18,20 @@ std::size_t OverlapMeter::device(const std::string& name) {
 void OverlapMeter::advance(Device& device, TimePoint now) noexcept {
   const auto passed = static_cast<double>(now - device.updated);
   device.updated = now;
-  int total = 0;
-  for (const int active : device.active) total += active;
-  for (std::size_t r = 0; r < device.active.size(); ++r) {
-    if (total > device.active[r]) device.beside[r] += passed;
-  }
+  const bool planner = device.active[index_of(Role::kPlanner)] > 0;
+  const bool generator = device.active[index_of(Role::kGenerator)] > 0;
+  const bool critic = device.active[index_of(Role::kCritic)] > 0;
+  if (planner) device.planner += passed;
+  if (generator) device.beside[index_of(Role::kCritic)] += passed;
+  if (critic) device.beside[index_of(Role::kGenerator)] += passed;
+  if (generator || critic) device.beside[index_of(Role::kPlanner)] += passed;
 }
 
 OverlapMark OverlapMeter::start(std::size_t device, Role role, TimePoint now) {
   Device& on = devices_[device];
   advance(on, now);
   ++on.active[index_of(role)];
-  return {device, role, now, on.beside[index_of(role)], false};
+  return {device, role, now, on.beside[index_of(role)], on.planner, false};
 }
 
 void OverlapMeter::stop(const OverlapMark& mark, TimePoint now) {
@@ -44,7 +46,10 @@ void OverlapMeter::sample(const OverlapMark& mark, TimePoint now) {
   advance(on, now);
   const auto duration = static_cast<double>(now - mark.started);
   const std::size_t role = index_of(mark.role);
-  on.service[role].add(duration, on.beside[role] - mark.beside, config_);
+  constexpr double kUndisturbed = 0.05;
+  if (on.planner - mark.planner <= kUndisturbed * duration || mark.role == Role::kPlanner) {
+    on.service[role].add(duration, on.beside[role] - mark.beside, config_);
+  }
   time_[role].add(duration, config_.memory);
 }
 

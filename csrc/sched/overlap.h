@@ -17,7 +17,8 @@ struct OverlapMark {
   std::size_t device = 0;
   Role role = Role::kPlanner;
   TimePoint started = 0;
-  double beside = 0.0;   // the device's account at the start
+  double beside = 0.0;  // the device's accounts at the start
+  double planner = 0.0;
   bool crowded = false;  // another call shared the lane: its time says nothing about devices
 };
 
@@ -44,7 +45,9 @@ class OverlapMeter {
   struct Device {
     std::string name;
     std::array<int, kRoles> active{};
-    std::array<double, kRoles> beside{};  // time during which another role was active
+    // Time during which the other of critic and generator was active (planner: either of them).
+    std::array<double, kRoles> beside{};
+    double planner = 0.0;  // time during which a planner was: it slows both, and is neither
     TimePoint updated = 0;
     std::array<ServiceModel, kRoles> service{};
   };

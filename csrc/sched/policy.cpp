@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "sched/fault.h"
+
 namespace irt {
 
 void DecayingMean::add(double value, double memory) noexcept {
@@ -28,8 +30,8 @@ void AcceptModel::add(int attempt, bool accepted) noexcept {
 }
 
 void ServiceModel::add(double duration, double overlapped, const PolicyConfig& config) noexcept {
-  constexpr double kAlone = 0.05;  // share of overlap that still counts as alone
-  constexpr double kBeside = 0.5;  // share from which the overlap can be told from noise
+  constexpr double kAlone = 0.05;   // share of overlap that still counts as alone
+  constexpr double kBeside = 0.15;  // share from which the overlap can be told from noise
   if (duration <= 0.0) return;
   if (overlapped <= kAlone * duration) {
     alone_.add(duration, config.memory);
@@ -61,15 +63,33 @@ const char* to_string(SpeculationReason reason) {
     case SpeculationReason::kUnknownOverlap: return "effect of overlap not known yet";
     case SpeculationReason::kPlannerOnDevice: return "a plan is being written on the device";
     case SpeculationReason::kCommittedWorkBeside: return "the lane computes committed work";
+    case SpeculationReason::kRivals: return "other requests will want the lane";
+    case SpeculationReason::kLuck: return "an unlucky request would lose";
+    case SpeculationReason::kProbe: return "probe of the overlap";
   }
   return "";
 }
 
-double expected_gain(double p, double verdict_time, double critic_slowdown, double generator_rate,
-                     double cancel_delay) noexcept {
-  const double slowed = critic_slowdown - 1.0;
-  return p * verdict_time * (critic_slowdown * generator_rate - slowed) -
-         (1.0 - p) * verdict_time * slowed - (1.0 - p) * cancel_delay;
+double expected_gain(const GainTerms& terms) noexcept {
+  if (terms.rate <= 0.0) return -terms.verdict_left;
+  const double verdict_in = terms.slowdown * terms.verdict_left;
+  const double done_in = terms.work / terms.rate;
+  const double both = std::min(verdict_in, done_in);
+  const double lost = (1.0 - 1.0 / terms.slowdown + terms.burden) * both;
+  const double late = done_in > verdict_in ? terms.cancel_delay : 0.0;
+  return terms.p * terms.undisturbed * terms.rate * both - lost -
+         late * (1.0 - terms.p + (1.0 - terms.undisturbed) * terms.others);
+}
+
+double unlucky(double p, double verdicts) noexcept {
+  if (verdicts <= 0.0) return p;
+  return std::max(0.0, p - std::sqrt(std::max(0.0, p * (1.0 - p)) / verdicts));
+}
+
+double comes_within(double left, double window) noexcept {
+  if (window <= 0.0) return 0.0;
+  // The expectation is a mean: half of the calls come before it.
+  return left <= 0.0 ? 1.0 : std::min(1.0, window / (2.0 * left));
 }
 
 int auto_depth(std::optional<double> verdict_time, std::optional<double> generate_time) noexcept {
@@ -81,15 +101,58 @@ int auto_depth(std::optional<double> verdict_time, std::optional<double> generat
 int read_ahead(const Speculation& setting) noexcept {
   switch (setting.mode) {
     case SpeculationMode::kOff: return 0;
-    case SpeculationMode::kDepth: return setting.depth;
+    case SpeculationMode::kDepth: return setting.depth + (fault(Fault::kDepthOffByOne) ? 1 : 0);
     case SpeculationMode::kAuto: return kMaxAutoDepth;
   }
   return 0;
 }
 
-SpeculationDecision decide(const SpeculationCase& question) noexcept {
+namespace {
+
+// Times that are not known yet are left out: the sign of p Cv cannot turn against them.
+GainTerms terms_of(const SpeculationCase& question) {
+  GainTerms terms;
+  const bool generator = question.role == Role::kGenerator;
+  const double verdict = question.verdict_time.value_or(0.0);
+  const double image = question.generate_time.value_or(verdict);
+  terms.p = question.p;
+  terms.verdict_left = question.verdict_left.value_or(verdict);
+  terms.work = generator ? image : verdict;
+  terms.cancel_delay = question.cancel_delay.value_or(generator ? image / 4.0 : 0.0);
+  if (question.shared_device) {
+    const double slowdown = question.critic_slowdown.value_or(1.0);
+    const double rate = question.generator_rate.value_or(1.0);
+    if (generator) {
+      terms.rate = rate;
+      terms.slowdown = slowdown;
+      // Those who judge now, and half of those who may begin to write meanwhile.
+      const double judging = std::max(0, question.critics_beside - 1);
+      const double coming = std::max(0.0, question.others - judging) / 2.0;
+      terms.burden = (judging + coming) * (1.0 - 1.0 / slowdown);
+    } else if (question.generators_beside > 0) {
+      terms.rate = 1.0 / slowdown;
+      terms.burden = question.generators_beside * (1.0 - rate);
+    }
+  }
+  const double window =
+      std::min(terms.slowdown * terms.verdict_left, terms.work / std::max(terms.rate, 1e-3));
+  for (const double left : question.rivals) terms.undisturbed *= 1.0 - comes_within(left, window);
+  terms.others = question.others;
+  return terms;
+}
+
+}  // namespace
+
+SpeculationDecision decide(const SpeculationCase& question) {
   SpeculationDecision answer;
+  answer.role = question.role;
   answer.p = question.p;
+  answer.beyond = question.beyond;
+  answer.others = question.others;
+  answer.critic_slowdown = question.critic_slowdown;
+  answer.generator_rate = question.generator_rate;
+  answer.verdict_time = question.verdict_time;
+  answer.generate_time = question.generate_time;
   const auto say = [&answer](bool start, SpeculationReason reason) {
     answer.start = start;
     answer.reason = reason;
@@ -97,7 +160,7 @@ SpeculationDecision decide(const SpeculationCase& question) noexcept {
   };
   if (question.setting.mode == SpeculationMode::kOff) return say(false, SpeculationReason::kOff);
   if (question.setting.mode == SpeculationMode::kDepth) {
-    answer.depth = question.setting.depth;
+    answer.depth = read_ahead(question.setting);
     return question.beyond <= answer.depth ? say(true, SpeculationReason::kDepthAsked)
                                            : say(false, SpeculationReason::kBeyondDepth);
   }
@@ -109,22 +172,32 @@ SpeculationDecision decide(const SpeculationCase& question) noexcept {
   }
   if (question.planner_on_device) return say(false, SpeculationReason::kPlannerOnDevice);
   if (question.committed_beside) return say(false, SpeculationReason::kCommittedWorkBeside);
-  if (!question.shared_device) {
-    // Nothing is slowed, so only the cancel delay can lose; unknown times cannot turn the sign
-    // of p Cv against a delay that has not been seen either.
-    answer.gain = expected_gain(question.p, question.verdict_time.value_or(0.0), 1.0, 1.0,
-                                question.verdict_time ? question.cancel_delay : 0.0);
-    const bool known = question.verdict_time.has_value();
-    return !known || answer.gain > 0.0 ? say(true, SpeculationReason::kSeparateDevices)
-                                       : say(false, SpeculationReason::kNoGain);
+  // A judgement slows nobody while no image is made on its device.
+  const bool slows = question.shared_device &&
+                     (question.role == Role::kGenerator || question.generators_beside > 0);
+  // A probe stays alone in its lane: a judgement beside the awaited one would spoil the sample.
+  if (question.shared_device &&
+      (!question.critic_slowdown || !question.generator_rate || !question.verdict_time)) {
+    return question.may_probe && question.role == Role::kGenerator
+               ? say(true, SpeculationReason::kProbe)
+               : say(false, SpeculationReason::kUnknownOverlap);
   }
-  if (!question.critic_slowdown || !question.generator_rate || !question.verdict_time) {
-    return say(false, SpeculationReason::kUnknownOverlap);
+  GainTerms terms = terms_of(question);
+  const SpeculationReason yes =
+      slows ? SpeculationReason::kGain : SpeculationReason::kSeparateDevices;
+  answer.undisturbed = terms.undisturbed;
+  answer.gain = expected_gain(terms);
+  if (!question.verdict_time) {
+    // Nothing has been measured: alone it can only lose a quantum, beside others it is not tried.
+    return question.others == 0 ? say(true, yes) : say(false, SpeculationReason::kRivals);
   }
-  answer.gain = expected_gain(question.p, *question.verdict_time, *question.critic_slowdown,
-                              *question.generator_rate, question.cancel_delay);
-  return answer.gain > 0.0 ? say(true, SpeculationReason::kGain)
-                           : say(false, SpeculationReason::kNoGain);
+  terms.p = unlucky(question.p, question.luck_verdicts);
+  if (expected_gain(terms) > 0.0) return say(true, yes);
+  if (answer.gain > 0.0) return say(false, SpeculationReason::kLuck);
+  terms.p = question.p;
+  terms.undisturbed = 1.0;
+  return expected_gain(terms) > 0.0 ? say(false, SpeculationReason::kRivals)
+                                    : say(false, SpeculationReason::kNoGain);
 }
 
 }  // namespace irt

@@ -6,7 +6,9 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
+#include "core/call.h"
 #include "core/request.h"
 
 namespace irt {
@@ -23,6 +25,12 @@ struct PolicyConfig {
   // Weight of history: an estimate forgets with this many samples as its time constant.
   double memory = 64.0;
   int min_samples = 3;  // before a service time counts as known
+  // Speculations that a shared device is given, in all, to find s_c and r_g out: only for a request
+  // that is alone, only where it is likely to be accepted. 0: never.
+  int probes = 8;
+  // Verdicts over which a request's luck may not even out: the gain must hold with odds that are
+  // one standard deviation of so many verdicts lower. Keeps the slowest per cent from losing.
+  double luck_verdicts = 12.0;
   // Known in advance (a calibration run, a benchmark); else measured online.
   std::optional<double> critic_slowdown;  // s_c >= 1
   std::optional<double> generator_rate;   // 0 < r_g <= 1
@@ -32,6 +40,9 @@ struct PolicyConfig {
 class DecayingMean {
  public:
   void add(double value, double memory) noexcept;
+  [[nodiscard]] double mean_or(double otherwise) const noexcept {
+    return weight_ > 0 ? sum_ / weight_ : otherwise;
+  }
   [[nodiscard]] double mean() const noexcept { return weight_ > 0 ? sum_ / weight_ : 0.0; }
   [[nodiscard]] std::int64_t samples() const noexcept { return samples_; }
 
@@ -81,38 +92,80 @@ enum class SpeculationReason {
   kUnknownOverlap,       // auto: shared device, s_c or r_g not known yet
   kPlannerOnDevice,      // auto: a plan is being written on the device
   kCommittedWorkBeside,  // auto: the lane already computes committed work
+  kRivals,               // auto: it would pay, but other requests will want the lane
+  kLuck,                 // auto: it would pay on the average, an unlucky request would lose
+  kProbe,                // auto: shared device, started to find s_c and r_g out
 };
-inline constexpr int kSpeculationReasons = 10;
+inline constexpr int kSpeculationReasons = 13;
 [[nodiscard]] const char* to_string(SpeculationReason reason);
+
+// What starting a call ahead of a verdict buys and costs; times in microseconds.
+struct GainTerms {
+  double p = 0.0;             // that the call will be asked for
+  double verdict_left = 0.0;  // until the verdict is known, if nothing slows the critic
+  double work = 0.0;          // of the call, when it is alone
+  double rate = 1.0;          // at which it runs beside the critic: r_g for the generator
+  double slowdown = 1.0;      // of the verdict by the call: s_c for the generator
+  double burden = 0.0;        // work per unit of time that other committed calls lose by it
+  double cancel_delay = 0.0;  // from a cancel until the lane is free
+  double undisturbed = 1.0;   // probability that no committed work wants the slot meanwhile
+  double others = 0.0;        // requests that a late lane makes late
+};
+
+// D = min(s verdict_left, work / rate) is how long both run.
+// gain = p undisturbed rate D - (1 - 1/s) D - burden D
+//        - [the call is under way when the verdict comes] cancel_delay
+//          ((1 - p) + (1 - undisturbed) others).
+// With one request and a long call: p Cv (s r - (s - 1)) - (1 - p) Cv (s - 1) - (1 - p) delay.
+[[nodiscard]] double expected_gain(const GainTerms& terms) noexcept;
+
+// Odds of a request that has bad luck: p less one standard deviation over `verdicts` verdicts.
+[[nodiscard]] double unlucky(double p, double verdicts) noexcept;
+
+// Probability that a call which is expected in `left` comes within `window`.
+[[nodiscard]] double comes_within(double left, double window) noexcept;
 
 // Everything that a decision depends on; times in microseconds.
 struct SpeculationCase {
   Speculation setting;
-  int beyond = 1;            // unverified verdicts before the call
-  bool after_retry = false;  // one of them judges an attempt > 1
-  double p = 0.0;            // that all of them accept
-  bool shared_device = false;
+  Role role = Role::kGenerator;  // of the call
+  int beyond = 1;                // unverified verdicts before the call
+  bool after_retry = false;      // one of them judges an attempt > 1
+  double p = 0.0;                // that all of them accept
+  bool shared_device = false;    // critic and generator slow each other
   bool planner_on_device = false;
   bool committed_beside = false;  // generator lane that already computes committed work
+  int critics_beside = 1;         // committed judgements on the device, the awaited one included
+  int generators_beside = 0;      // committed generations on the device
+  int others = 0;                 // other requests that run
+  bool may_probe = false;         // the device has probes left, and nobody else is there
   std::optional<double> critic_slowdown;
   std::optional<double> generator_rate;
   std::optional<double> verdict_time;   // Cv
   std::optional<double> generate_time;  // G
-  double cancel_delay = 0.0;
+  std::optional<double> verdict_left;   // of the awaited verdicts; else Cv
+  std::vector<double> rivals;           // when others' committed calls are expected on the lane
+  std::optional<double> cancel_delay;   // not seen yet: a quarter of G, nothing for the critic
+  double luck_verdicts = 12.0;
 };
 
 struct SpeculationDecision {
   bool start = false;
   SpeculationReason reason = SpeculationReason::kOff;
+  Role role = Role::kGenerator;
+  int step = 0;  // of the call; filled in by the scheduler
+  int attempt = 1;
+  int beyond = 1;
+  int depth = 0;  // the depth that applied
   double p = 0.0;
-  double gain = 0.0;  // microseconds; 0 where it was not asked for
-  int depth = 0;      // the depth that applied
+  double gain = 0.0;         // microseconds; 0 where it was not asked for
+  double undisturbed = 1.0;  // see GainTerms
+  int others = 0;
+  std::optional<double> critic_slowdown;  // s_c; none: not known
+  std::optional<double> generator_rate;   // r_g
+  std::optional<double> verdict_time;     // Cv
+  std::optional<double> generate_time;    // G
 };
-
-// gain = p Cv (s_c r_g - (s_c - 1)) - (1 - p) Cv (s_c - 1) - (1 - p) cancel delay.
-// The delay is weighted with 1 - p because only a rejection cancels anything.
-[[nodiscard]] double expected_gain(double p, double verdict_time, double critic_slowdown,
-                                   double generator_rate, double cancel_delay) noexcept;
 
 // d* = ceil(Cv / G), at least 1 and at most kMaxAutoDepth; 1 while a time is unknown.
 [[nodiscard]] int auto_depth(std::optional<double> verdict_time,
@@ -121,6 +174,6 @@ struct SpeculationDecision {
 // How far a trajectory reads ahead at all: the bound of what may ever be started for it.
 [[nodiscard]] int read_ahead(const Speculation& setting) noexcept;
 
-[[nodiscard]] SpeculationDecision decide(const SpeculationCase& question) noexcept;
+[[nodiscard]] SpeculationDecision decide(const SpeculationCase& question);
 
 }  // namespace irt

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "sched/fault.h"
 #include "sched/scheduler_impl.h"
 
 namespace irt {
@@ -47,14 +48,15 @@ void Scheduler::Impl::refresh(Live& live) {
     Run& run = runs_.at(key);
     const Want* want = find_want(live, key);
     if (want == nullptr) {
-      cancel(key, run);
+      if (!fault(Fault::kUnwantedGoesOn)) cancel(key, run);
       continue;
     }
     run.probability = want->probability;
-    if (!want->certain || !run.speculative) continue;
+    if (!want->certain || !run.speculative || fault(Fault::kWantedNotCertain)) continue;
     run.speculative = false;
     if (run.cancelling) continue;
     ++count(run.kind).promoted;
+    if (fault(Fault::kPromoteForgotten)) continue;
     out_->emplace_back(PromoteCall{run.lane, key});
   }
   recount(live);
@@ -95,6 +97,7 @@ void Scheduler::Impl::enlist(std::vector<Live*>& list, Live& live, bool wanted) 
 }
 
 void Scheduler::Impl::reconcile(Role role) {
+  if (fault(Fault::kSpeculationFirst)) start_speculative(role);
   while (start_certain(role)) {
   }
   if (waiting_[index_of(role)].empty()) {
@@ -113,6 +116,10 @@ Scheduler::Impl::Live* Scheduler::Impl::next_waiting(Role role) {
     return std::tuple(live->served[r], live->trajectory.spec().deadline, live->order);
   };
   const auto& list = waiting_[r];
+  if (fault(Fault::kStarvation) && !list.empty()) {
+    return *std::max_element(list.begin(), list.end(),
+                             [](Live* a, Live* b) { return a->order < b->order; });
+  }
   const auto best = std::min_element(list.begin(), list.end(),
                                      [&rank](Live* a, Live* b) { return rank(a) < rank(b); });
   return best == list.end() ? nullptr : *best;
@@ -137,6 +144,7 @@ bool Scheduler::Impl::start_speculative(Role role) {
   Live* best_live = nullptr;
   const Want* best_want = nullptr;
   Lane* best_lane = nullptr;
+  bool probe = false;
   for (Live* live : hopeful_[index_of(role)]) {
     Lane* lane = pick_lane(role, *live);
     if (lane == nullptr) return false;
@@ -147,19 +155,40 @@ bool Scheduler::Impl::start_speculative(Role role) {
           live->order > best_live->order) {
         continue;
       }
-      if (!judge(*live, want, *lane).start) continue;
+      const SpeculationDecision decision = judge(*live, want, *lane);
+      record(*live, want.call.key, decision);
+      if (!decision.start) continue;
       best_live = live;
       best_want = &want;
       best_lane = lane;
+      probe = decision.reason == SpeculationReason::kProbe;
     }
   }
   if (best_want == nullptr) return false;
+  probes_ += probe ? 1 : 0;
   start(*best_live, *best_want, *best_lane);
   return true;
 }
 
+void Scheduler::Impl::record(Live& live, const Key& call, const SpeculationDecision& decision) {
+  constexpr std::size_t kRemembered = 8;
+  live.decision = decision;
+  const auto said = std::find_if(live.judged.begin(), live.judged.end(),
+                                 [&call](const auto& entry) { return entry.first == call; });
+  if (said != live.judged.end()) {
+    if (said->second == decision.reason) return;
+    said->second = decision.reason;
+  } else {
+    if (live.judged.size() >= kRemembered) live.judged.erase(live.judged.begin());
+    live.judged.emplace_back(call, decision.reason);
+  }
+  ++counters_.decisions[static_cast<std::size_t>(decision.reason)];
+  notes_.push_back({live.id, call, decision});
+}
+
 // Frees as many slots as certain wants wait for, the least probable speculation first.
 void Scheduler::Impl::preempt(Role role) {
+  if (fault(Fault::kNoPreemption)) return;
   int needed = 0;
   for (const Live* live : waiting_[index_of(role)]) needed += live->waiting[index_of(role)];
   for (const Lane& lane : lanes_) {
@@ -201,39 +230,6 @@ Scheduler::Impl::Lane* Scheduler::Impl::pick_lane(Role role, const Live& live) {
   return best;
 }
 
-SpeculationDecision Scheduler::Impl::judge(Live& live, const Want& want, const Lane& lane) {
-  const Role role = lane.info.role;
-  SpeculationCase question;
-  question.setting = live.trajectory.spec().speculation;
-  question.beyond = want.beyond;
-  question.after_retry = want.after_retry;
-  question.p = want.probability;
-  if (question.setting.mode == SpeculationMode::kAuto) {
-    const Role other = role == Role::kGenerator ? Role::kCritic : Role::kGenerator;
-    for (const Lane& beside : lanes_) {
-      if (beside.device != lane.device) continue;
-      if (beside.info.role == other) question.shared_device = true;
-      if (role != Role::kGenerator || beside.info.role != role) continue;
-      for (const Key& key : beside.runs) {
-        question.committed_beside = question.committed_beside || !runs_.at(key).speculative;
-      }
-    }
-    question.planner_on_device = meter_.active(lane.device, Role::kPlanner) > 0;
-    question.critic_slowdown = meter_.critic_slowdown(lane.device);
-    question.generator_rate = meter_.generator_rate(lane.device);
-    question.verdict_time = meter_.verdict_time();
-    question.generate_time = meter_.generate_time();
-    question.cancel_delay = cancel_delay_.mean();
-  }
-  const SpeculationDecision decision = decide(question);
-  if (live.decided != want.call.key || live.decision->reason != decision.reason) {
-    ++counters_.decisions[static_cast<std::size_t>(decision.reason)];
-  }
-  live.decided = want.call.key;
-  live.decision = decision;
-  return decision;
-}
-
 void Scheduler::Impl::start(Live& live, const Want& want, Lane& lane) {
   const Key key = want.call.key;
   const CallKind kind = want.call.kind;
@@ -272,7 +268,7 @@ void Scheduler::Impl::start(Live& live, const Want& want, Lane& lane) {
 }
 
 void Scheduler::Impl::cancel(const Key& key, Run& run) {
-  if (run.cancelling) return;
+  if (run.cancelling && !fault(Fault::kCancelledTwice)) return;
   run.cancelling = true;
   run.cancel_sent = now_;
   ++count(run.kind).cancelled;

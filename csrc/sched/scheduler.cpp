@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "sched/fault.h"
 #include "sched/scheduler_impl.h"
 
 namespace irt {
@@ -17,6 +18,7 @@ TimePoint Scheduler::apply(Event event, TimePoint now, std::vector<Command>& out
 void Scheduler::set_draining(bool draining) noexcept { impl_->draining_ = draining; }
 bool Scheduler::idle() const noexcept { return impl_->idle(); }
 const Counters& Scheduler::counters() const noexcept { return impl_->counters_; }
+const std::vector<DecisionNote>& Scheduler::decisions() const noexcept { return impl_->notes_; }
 Snapshot Scheduler::snapshot() const { return impl_->snapshot(); }
 
 Scheduler::Impl::Impl(const SchedulerConfig& config)
@@ -27,6 +29,7 @@ Scheduler::Impl::Impl(const SchedulerConfig& config)
 TimePoint Scheduler::Impl::apply(Event&& event, TimePoint now, std::vector<Command>& out) {
   now_ = std::max(now_, now);
   out_ = &out;
+  notes_.clear();
   std::visit([this](auto&& what) { on(std::move(what)); }, std::move(event));
   for (std::size_t i = 0; i < touched_.size(); ++i) {
     touched_[i]->touched = false;
@@ -68,7 +71,12 @@ void Scheduler::Impl::on(StepClosed&& event) {
     ++counters_.strays;
     return;
   }
-  Live* live = running(found->second.request);
+  Run& run = found->second;
+  if (!run.streamed) {
+    run.streamed = true;
+    first_step_.add(static_cast<double>(now_ - run.mark.started), config_.policy.memory);
+  }
+  Live* live = running(run.request);
   if (live == nullptr || find_want(*live, event.call) == nullptr) return;
   if (auto failure = live->trajectory.add(std::move(event))) {
     end(*live, Outcome::kFailed, std::move(failure));
@@ -114,7 +122,17 @@ void Scheduler::Impl::on(CallDone&& event) {
                       (verdict != nullptr && verdict->accepted);
   if (!run.sampled && !run.cancelling && timely) meter_.sample(run.mark, now_);
   Live* live = running(run.request);
+  if (fault(Fault::kStaleResult) && live != nullptr && !find_want(*live, event.call)) {
+    for (const Want& want : live->wants) {
+      if (want.call.kind == run.kind && !runs_.contains(want.call.key)) event.call = want.call.key;
+    }
+    if (auto* stale = std::get_if<Image>(&event.result)) stale->key = event.call;
+  }
   if (live == nullptr || find_want(*live, event.call) == nullptr) {
+    if (fault(Fault::kLateImageLeaked) && live == nullptr) return;
+    if (made && fault(Fault::kImageReleasedTwice)) {
+      out_->emplace_back(ReleaseImage{run.request, made});
+    }
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
     if (live != nullptr) forget_ahead(*live, event.call, false);
     return;
@@ -132,6 +150,7 @@ void Scheduler::Impl::on(CallFailed&& event) {
     ++counters_.strays;
     return;
   }
+  if (fault(Fault::kSlotLeaked)) --find_lane(runs_.at(event.call).lane)->info.capacity;
   const Run run = finish(event.call);
   ++count(run.kind).failed;
   Live* live = running(run.request);
@@ -149,9 +168,11 @@ void Scheduler::Impl::on(CallCancelled&& event) {
     ++counters_.strays;
     return;
   }
+  if (fault(Fault::kCancelAckLost)) return;
   const Run run = finish(event.call);
   if (run.cancelling) {
-    cancel_delay_.add(static_cast<double>(now_ - run.cancel_sent), config_.policy.memory);
+    cancel_delay_[static_cast<std::size_t>(role_of(run.kind))].add(
+        static_cast<double>(now_ - run.cancel_sent), config_.policy.memory);
   }
   Live* live = running(run.request);
   if (live == nullptr) return;
@@ -172,7 +193,7 @@ void Scheduler::Impl::call_failed(Live& live, const Key& key, bool ahead, Failur
   const Want* want = find_want(live, key);
   if (want == nullptr) {
     recount(live);
-  } else if (want->certain && !ahead) {
+  } else if (want->certain && (!ahead || fault(Fault::kAheadFailureCounts))) {
     end(live, Outcome::kFailed, std::move(failure));
   } else {
     live.barred.push_back(key);
@@ -222,7 +243,8 @@ void Scheduler::Impl::on(LaneDown&& event) {
   for (const auto& [key, run] : lost) {
     Live* live = running(run.request);
     if (live == nullptr) continue;
-    forget_ahead(*live, key, false);
+    if (!fault(Fault::kWasteNotCounted)) forget_ahead(*live, key, false);
+    if (fault(Fault::kLostCallsNotRestarted)) continue;
     lose(*live, key, run, event.why);
   }
 }

@@ -68,6 +68,9 @@ class Scheduler {
   [[nodiscard]] bool idle() const noexcept;
 
   [[nodiscard]] const Counters& counters() const noexcept;
+  // What the last apply() decided about calls ahead of a verdict. A decision is told once for each
+  // call, and again when its reason changes.
+  [[nodiscard]] const std::vector<DecisionNote>& decisions() const noexcept;
   [[nodiscard]] Snapshot snapshot() const;  // a copy; O(state)
 
  private:

@@ -26,6 +26,7 @@ class Scheduler::Impl {
 
   bool draining_ = false;
   Counters counters_;
+  std::vector<DecisionNote> notes_;  // of the last event
 
  private:
   struct Run {
@@ -39,6 +40,7 @@ class Scheduler::Impl {
     double probability = 1.0;
     TimePoint cancel_sent = 0;
     bool sampled = false;
+    bool streamed = false;  // plan: its first step has closed
     OverlapMark mark;
   };
   using RunEntry = std::pair<const Key, Run>;
@@ -74,8 +76,8 @@ class Scheduler::Impl {
     std::array<int, kRoles> hopeful{};        // speculative wants that may be started
     std::array<LaneId, kRoles> affinity{};
     std::array<bool, kRoles> has_affinity{};
-    Key decided;
-    std::optional<SpeculationDecision> decision;
+    std::vector<std::pair<Key, SpeculationReason>> judged;  // last said of each call, bounded
+    std::optional<SpeculationDecision> decision;            // the last one
   };
 
   // events (scheduler.cpp, admission.cpp)
@@ -117,6 +119,11 @@ class Scheduler::Impl {
   void forget_ahead(Live& live, const Key& key, bool used);
   void send_hints(Live& live);
   [[nodiscard]] SpeculationDecision judge(Live& live, const Want& want, const Lane& lane);
+  void ask_auto(const Live& live, const Lane& lane, SpeculationCase& question);
+  void record(Live& live, const Key& call, const SpeculationDecision& decision);
+  [[nodiscard]] std::optional<double> time_left(const Run& run) const;
+  [[nodiscard]] std::optional<double> first_step_time() const;
+  void find_rivals(const Live& mine, Role role, std::vector<double>& out) const;
   [[nodiscard]] Lane* pick_lane(Role role, const Live& live);
   [[nodiscard]] Lane* find_lane(LaneId id);
   [[nodiscard]] int lanes_of(Role role) const noexcept;
@@ -130,7 +137,8 @@ class Scheduler::Impl {
   TimePoint now_ = 0;
   std::vector<Command>* out_ = nullptr;
   std::uint64_t orders_ = 0;
-  int live_ = 0;
+  int live_ = 0;   // admitted and not consumed
+  int going_ = 0;  // admitted and not ended
   int queued_ = 0;
 
   std::unordered_map<RequestId, std::unique_ptr<Live>> requests_;
@@ -148,7 +156,9 @@ class Scheduler::Impl {
 
   OverlapMeter meter_;
   AcceptModel accepts_;
-  DecayingMean cancel_delay_;
+  std::array<DecayingMean, kRoles> cancel_delay_{};
+  DecayingMean first_step_;  // from a plan's start to its first step
+  int probes_ = 0;
 };
 
 }  // namespace irt

@@ -41,6 +41,12 @@ struct Counters {
   std::array<std::uint64_t, kSpeculationReasons> decisions{};  // by SpeculationReason
 };
 
+struct DecisionNote {
+  RequestId request = 0;
+  Key call;
+  SpeculationDecision decision;
+};
+
 struct WantView {
   Key key;
   Role role = Role::kPlanner;

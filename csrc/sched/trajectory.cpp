@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "sched/fault.h"
+
 namespace irt {
 namespace {
 
@@ -59,7 +61,7 @@ void Trajectory::read(const AcceptOdds& odds, int limit, Reading& out) {
   announce(out);
   look.at = cursor_;
   read_steps(look);
-  if (look.commit) cursor_ = std::move(look.at);
+  if (look.commit && !fault(Fault::kDoubleCommit)) cursor_ = std::move(look.at);
   if (plan_done_ && look.commit && cursor_.step >= usable_) {
     end(Outcome::kFinished, std::nullopt, out);
   } else {
@@ -70,10 +72,13 @@ void Trajectory::read(const AcceptOdds& odds, int limit, Reading& out) {
 void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Reading& out) {
   ended_ = true;
   out.wants.clear();
-  out.notices.emplace_back(RequestEnded{outcome, std::move(failure), plan_truncated_});
+  out.notices.emplace_back(
+      RequestEnded{outcome, std::move(failure), plan_truncated_ && !fault(Fault::kTruncationLost)});
   out.ended = true;
   for (const auto& entry : results_) out.dropped.push_back(entry.first);
-  out.released.insert(out.released.end(), held_.begin(), held_.end());
+  if (!fault(Fault::kImageLeakedAtEnd)) {
+    out.released.insert(out.released.end(), held_.begin(), held_.end());
+  }
   results_.clear();
   partials_.clear();
   held_.clear();
@@ -116,7 +121,7 @@ bool Trajectory::read_plan(Look& look) {
       plan_done_ = true;
     } else {
       ++look.out.plans_unreadable;
-      if (plan_retry_ == 1) {
+      if (plan_retry_ == 1 || fault(Fault::kPlanNotRetried)) {
         end(Outcome::kFailed,
             Failure{ErrorCode::kBackendFailed,
                     "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
@@ -181,6 +186,9 @@ bool Trajectory::read_image(Look& look) {
   } else {
     look.visited.push_back(call.key);
     look.need(call.key);
+    if (fault(Fault::kToldBeforeCommit)) {
+      look.out.notices.emplace_back(AttemptReady{look.at.step, {}});
+    }
   }
   if (judged(look.at.attempt)) {
     look.at.stage = Stage::kJudge;
@@ -214,7 +222,8 @@ bool Trajectory::read_verdict(Look& look) {
 bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   const VerdictKnown* partial = nullptr;
   for (const VerdictKnown& known : partials_) {
-    if (known.call == call.key && spec_.devices.early_verdict) partial = &known;
+    const bool same = known.call == call.key || fault(Fault::kStalePartial);
+    if (same && spec_.devices.early_verdict) partial = &known;
   }
   const int attempt = look.at.attempt;
   look.need(look.at.image);
@@ -244,9 +253,11 @@ bool Trajectory::read_past_unknown(Look& look, Call&& call) {
 
 void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
   Cursor& at = look.at;
-  if (!counts(at.attempt)) return finish_step(look, at.image, std::nullopt);
+  if (!counts(at.attempt) && !fault(Fault::kDroppedVerdictCounts))
+    return finish_step(look, at.image, std::nullopt);
   if (!verdict.readable) {
-    if (at.retry == 1) return finish_step(look, at.image, std::nullopt);
+    if (at.retry == 1 || fault(Fault::kVerdictNotRetried))
+      return finish_step(look, at.image, std::nullopt);
     at.retry = 1;
     return;
   }
@@ -254,17 +265,29 @@ void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
     Attempt& attempt = attempts_.back();
     attempt.verdict = verdict;
     attempt.refused_unreadable = !verdict.accepted && !verdict.refined;
-    look.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
+    if (!fault(Fault::kVerdictAfterCommit) || !verdict.accepted) {
+      look.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
+    }
+  }
+  if (fault(Fault::kVerdictAfterCommit) && verdict.accepted && look.commit) {
+    const VerdictReady late{at.step, at.attempt, verdict};
+    finish_step(look, at.image, true);
+    look.out.notices.emplace_back(late);
+    return;
   }
   if (verdict.accepted) return finish_step(look, at.image, true);
-  if (spec_.keep == Keep::kBest && (!at.best || verdict.p_success >= at.best_p)) {
+  const bool better = fault(Fault::kBestTieIsFirst) ? verdict.p_success > at.best_p
+                                                    : verdict.p_success >= at.best_p;
+  if (spec_.keep == Keep::kBest && (!at.best || better || fault(Fault::kBestIsLast))) {
     at.best = at.image;
     at.best_p = verdict.p_success;
   }
-  if (at.attempt == spec_.t_max) {
+  if (at.attempt == spec_.t_max || (fault(Fault::kTMaxOffByOne) && at.attempt + 1 == spec_.t_max)) {
     return finish_step(look, spec_.keep == Keep::kBest ? at.best : at.image, false);
   }
-  at.prompt = verdict.refined ? *verdict.refined : used_prompt(at);
+  const bool refined = verdict.refined && !fault(Fault::kRefinedPromptDropped);
+  at.prompt = refined ? *verdict.refined : used_prompt(at);
+  if (fault(Fault::kRetryFromFailedAttempt)) at.source = at.image;
   ++at.attempt;
   at.stage = Stage::kGenerate;
   at.retry = 0;
@@ -301,8 +324,9 @@ void Trajectory::settle(const Look& look, Reading& out) {
                         [&](const Want& want) { return want.call.key == known.call; });
   });
   std::erase_if(held_, [&](const Key& image) {
-    const bool keep = contains(look.needed, image) || image == cursor_.source ||
-                      image == cursor_.image || image == cursor_.best;
+    const bool source = image == cursor_.source && !fault(Fault::kImageReleasedEarly);
+    const bool keep = contains(look.needed, image) || source || image == cursor_.image ||
+                      image == cursor_.best || fault(Fault::kImageKept);
     if (!keep) out.released.push_back(image);
     return !keep;
   });

@@ -76,6 +76,7 @@ class Loop {
     ++out_.calls;
     call.request = request_;
     call.key = key_of(call);
+    out_.asked.push_back(call.key);
     auto answer = roles_(call);
     if (std::holds_alternative<Failure>(answer)) throw CallFailedHere{};
     return std::get<CallResult>(answer);

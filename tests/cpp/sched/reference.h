@@ -21,6 +21,7 @@ struct ReferenceResult {
   bool finished = false;
   bool plan_truncated = false;
   int calls = 0;
+  std::vector<Key> asked;  // the keys of these calls
 };
 
 [[nodiscard]] ReferenceResult run_reference(RequestId request, const RequestSpec& spec,

@@ -82,6 +82,7 @@ SimAnswer Script::answer(const StartCall& start) const {
     answer.end = Failure{ErrorCode::kBackendFailed, "[Script] a speculative run fails"};
     return answer;
   }
+  answer.accepted_tail = accepted_tail;
   if (!stream) return answer;
   if (call.kind == CallKind::kPlan) {
     for (int i = 0; i < plan_steps; ++i) {

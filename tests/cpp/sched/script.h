@@ -26,9 +26,10 @@ struct Script {
   TimePoint plan_time = 500;
   TimePoint generate_time = 1000;
   TimePoint judge_time = 1000;
-  double verdict_share = 0.6;  // of the judge's time until the boolean
-  bool stream = true;          // plan steps and booleans are reported
-  bool jitter = true;          // false: exactly the times above
+  double verdict_share = 0.6;   // of the judge's time until the boolean
+  TimePoint accepted_tail = 0;  // of an early verdict
+  bool stream = true;           // plan steps and booleans are reported
+  bool jitter = true;           // false: exactly the times above
 
   [[nodiscard]] std::variant<CallResult, Failure> result(const Call& call) const;
   [[nodiscard]] SimAnswer answer(const StartCall& start) const;

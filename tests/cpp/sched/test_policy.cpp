@@ -18,18 +18,57 @@ SpeculationCase shared_case() {
   return question;
 }
 
+// The design's case: one request, a call that outlasts the verdict.
+double gain_of(double p, double verdict, double slowdown, double rate, double delay) {
+  GainTerms terms;
+  terms.p = p;
+  terms.verdict_left = verdict;
+  terms.work = 1e9;
+  terms.slowdown = slowdown;
+  terms.rate = rate;
+  terms.cancel_delay = delay;
+  return expected_gain(terms);
+}
+
 TEST_CASE("the gain is the formula of the design") {
   // p Cv (s r - (s - 1)) - (1 - p) Cv (s - 1) - (1 - p) delay
-  CHECK(expected_gain(1.0, 1000, 1.0, 1.0, 50) == doctest::Approx(1000));
-  CHECK(expected_gain(0.5, 1000, 1.0, 1.0, 50) == doctest::Approx(475));
-  CHECK(expected_gain(0.8, 1000, 1.5, 0.7, 0) == doctest::Approx(0.8 * 550 - 0.2 * 500));
-  CHECK(expected_gain(0.0, 1000, 1.5, 0.7, 10) == doctest::Approx(-510));
+  CHECK(gain_of(1.0, 1000, 1.0, 1.0, 50) == doctest::Approx(1000));
+  CHECK(gain_of(0.5, 1000, 1.0, 1.0, 50) == doctest::Approx(475));
+  CHECK(gain_of(0.8, 1000, 1.5, 0.7, 0) == doctest::Approx(0.8 * 550 - 0.2 * 500));
+  CHECK(gain_of(0.0, 1000, 1.5, 0.7, 10) == doctest::Approx(-510));
   // Time slicing (s = 2, r = 1/2) never pays, whatever p is.
-  for (const double p : {0.1, 0.5, 0.9, 1.0}) CHECK(expected_gain(p, 1000, 2.0, 0.5, 0) <= 0.0);
+  for (const double p : {0.1, 0.5, 0.9, 1.0}) CHECK(gain_of(p, 1000, 2.0, 0.5, 0) <= 0.0);
   // The break-even of the formula without delay: p* = (s - 1) / (s r).
   const double edge = 0.4 / (1.4 * 0.7);
-  CHECK(expected_gain(edge + 0.01, 1000, 1.4, 0.7, 0) > 0.0);
-  CHECK(expected_gain(edge - 0.01, 1000, 1.4, 0.7, 0) < 0.0);
+  CHECK(gain_of(edge + 0.01, 1000, 1.4, 0.7, 0) > 0.0);
+  CHECK(gain_of(edge - 0.01, 1000, 1.4, 0.7, 0) < 0.0);
+}
+
+TEST_CASE("a call that ends before the verdict gains no more than itself and cancels nothing") {
+  GainTerms terms{.p = 0.5, .verdict_left = 1000, .work = 400, .cancel_delay = 300};
+  CHECK(expected_gain(terms) == doctest::Approx(200));
+  terms.rate = 0.5;  // 800 of the 1000, at half the speed
+  CHECK(expected_gain(terms) == doctest::Approx(200));
+  terms.slowdown = 1.25;  // of the 800, a fifth is lost to the verdict
+  CHECK(expected_gain(terms) == doctest::Approx(200 - 160));
+}
+
+TEST_CASE("other requests take from the gain: their calls are slowed, their lane is late") {
+  GainTerms terms{.p = 0.5, .verdict_left = 1000, .work = 4000, .cancel_delay = 300};
+  CHECK(expected_gain(terms) == doctest::Approx(500 - 150));
+  terms.burden = 0.1;
+  CHECK(expected_gain(terms) == doctest::Approx(500 - 150 - 100));
+  terms.undisturbed = 0.5;
+  terms.others = 3;
+  CHECK(expected_gain(terms) == doctest::Approx(250 - 150 - 100 - 0.5 * 3 * 300));
+  CHECK(comes_within(0, 10) == 1.0);
+  CHECK(comes_within(10, 10) == doctest::Approx(0.5));
+  CHECK(comes_within(100, 10) == doctest::Approx(0.05));
+  CHECK(comes_within(100, 0) == 0.0);
+  CHECK(unlucky(1.0, 4) == 1.0);
+  CHECK(unlucky(0.8, 4) == doctest::Approx(0.6));
+  CHECK(unlucky(0.1, 4) == 0.0);
+  CHECK(unlucky(0.1, 0) == 0.1);
 }
 
 TEST_CASE("the depth of auto is ceil(Cv / G), at least 1 and at most 2") {
@@ -60,6 +99,8 @@ TEST_CASE("every decision says why") {
   question = shared_case();
   question.beyond = 2;
   CHECK(reason() == SpeculationReason::kGain);
+  CHECK(decide(question).depth == 2);
+  CHECK(decide(question).critic_slowdown == 1.09);
   question.after_retry = true;
   CHECK(reason() == SpeculationReason::kRetryDepth);
   question.beyond = 3;
@@ -70,9 +111,37 @@ TEST_CASE("every decision says why") {
   CHECK(reason() == SpeculationReason::kSeparateDevices);
   question.verdict_time.reset();
   CHECK(decide(question).start);
+  question.others = 1;
+  CHECK(reason() == SpeculationReason::kRivals);
   question.verdict_time = 100.0;
   question.cancel_delay = 1e6;
   CHECK(reason() == SpeculationReason::kNoGain);
+  question = shared_case();
+  question.shared_device = false;
+  question.generate_time = 4000.0;
+  question.cancel_delay = 500.0;
+  question.luck_verdicts = 4.0;
+  question.p = 0.3;  // 600 - 350, but with bad luck 0.07 * 2000 - 0.93 * 500
+  CHECK(reason() == SpeculationReason::kLuck);
+  CHECK(decide(question).gain == doctest::Approx(250));
+  question.luck_verdicts = 0.0;
+  CHECK(reason() == SpeculationReason::kSeparateDevices);
+  question.others = 2;
+  question.rivals = {500.0, 9000.0};
+  CHECK(reason() == SpeculationReason::kRivals);
+  question = shared_case();
+  question.critic_slowdown.reset();
+  question.may_probe = true;
+  CHECK(reason() == SpeculationReason::kProbe);
+  question.may_probe = false;
+  question.may_probe = true;
+  question.role = Role::kCritic;  // judgements do not probe
+  CHECK(reason() == SpeculationReason::kUnknownOverlap);
+  question.critic_slowdown = 1.09;
+  CHECK(reason() == SpeculationReason::kSeparateDevices);  // no image is made beside it
+  question.generators_beside = 1;
+  CHECK(reason() == SpeculationReason::kGain);
+  question = shared_case();
   question.setting.mode = SpeculationMode::kOff;
   CHECK(reason() == SpeculationReason::kOff);
   question.setting = {SpeculationMode::kDepth, 3};
@@ -129,6 +198,22 @@ TEST_CASE("the meter splits a call's time by whether another role was on the dev
   CHECK(*meter.critic_slowdown(gpu) == doctest::Approx(2.0));
   CHECK(meter.verdict_time());
   CHECK(!meter.generate_time());
+}
+
+TEST_CASE("a call beside a planner says nothing about critic and generator") {
+  PolicyConfig config;
+  config.min_samples = 1;
+  OverlapMeter meter(config);
+  const std::size_t gpu = meter.device("gpu");
+  const OverlapMark alone = meter.start(gpu, Role::kCritic, 0);
+  meter.sample(alone, 1000);
+  meter.stop(alone, 1000);
+  const OverlapMark planner = meter.start(gpu, Role::kPlanner, 2000);
+  const OverlapMark critic = meter.start(gpu, Role::kCritic, 2000);
+  meter.sample(critic, 5000);  // the planner's doing
+  meter.stop(critic, 5000);
+  meter.stop(planner, 5000);
+  CHECK(!meter.critic_slowdown(gpu));
 }
 
 }  // namespace

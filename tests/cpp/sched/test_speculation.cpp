@@ -172,6 +172,67 @@ TEST_CASE("auto speculates on separate devices from the first request on") {
   CHECK(rig.starts(1, kGenerate, 1) == 1);
 }
 
+TEST_CASE("a decision is told once for each call, and again when its reason changes") {
+  Rig rig;
+  rig.lanes(1, 1, 4);
+  const auto told = [&rig](const Key& call, SpeculationReason reason) {
+    const auto& notes = rig.scheduler.decisions();
+    return std::count_if(notes.begin(), notes.end(), [&](const DecisionNote& note) {
+      return note.call == call && note.decision.reason == reason;
+    });
+  };
+  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth), 4);
+  const Call ahead = rig.call(1, kGenerate, 1);
+  CHECK(told(ahead.key, SpeculationReason::kDepthAsked) == 1);
+  rig.image(ahead);  // its judgement is started; what lies two verdicts ahead is not asked for
+  const Call judge = rig.call(1, kJudge, 1);
+  CHECK(told(judge.key, SpeculationReason::kDepthAsked) == 1);
+  CHECK(told(ahead.key, SpeculationReason::kDepthAsked) == 0);
+  rig.send(Tick{});
+  CHECK(rig.scheduler.decisions().empty());
+}
+
+TEST_CASE("auto starts nothing for a rival's lane: another verdict is due before its own") {
+  Rig rig;
+  rig.lanes(2, 1, 4);
+  // Three verdicts of 100 and images of 100: the times become known.
+  rig.submit(1, spec_of(SpeculationMode::kOff));
+  rig.done(rig.call(1, kPlan), plan_of(3));
+  for (int i = 0; i < 3; ++i) {
+    rig.now += 100;
+    rig.image(rig.call(1, kGenerate, i));
+    rig.now += 100;
+    rig.done(rig.call(1, kJudge, i), accepted());
+  }
+  rig.submit(2, spec_of(SpeculationMode::kOff));
+  rig.done(rig.call(2, kPlan), plan_of(3));
+  rig.now += 100;
+  rig.image(rig.call(2, kGenerate));
+  rig.now += 1;
+  SUBCASE("the rival's verdict comes first") {
+    rig.now += 50;
+    rig.submit(3, spec_of(SpeculationMode::kAuto));
+    rig.done(rig.call(3, kPlan), plan_of(3));
+    rig.now += 40;
+    rig.image(rig.call(3, kGenerate));
+    CHECK(rig.starts(3, kGenerate, 1) == 0);
+    const Snapshot seen = rig.scheduler.snapshot();
+    const auto found = std::find_if(seen.requests.begin(), seen.requests.end(),
+                                    [](const RequestView& view) { return view.request == 3; });
+    REQUIRE(found->last_decision);
+    CHECK(found->last_decision->reason == SpeculationReason::kRivals);
+    CHECK(found->last_decision->others == 1);
+  }
+  SUBCASE("alone again") {
+    rig.send(CancelRequest{2});
+    rig.submit(3, spec_of(SpeculationMode::kAuto));
+    rig.done(rig.call(3, kPlan), plan_of(3));
+    rig.now += 100;
+    rig.image(rig.call(3, kGenerate));
+    CHECK(rig.starts(3, kGenerate, 1) == 1);
+  }
+}
+
 TEST_CASE("hints go out once, to a lane of their role, and not for what is on its way") {
   Rig rig;
   rig.lanes();

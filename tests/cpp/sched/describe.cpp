@@ -1,0 +1,108 @@
+#include "describe.h"
+
+#include <string>
+
+namespace irt::test {
+namespace {
+
+std::string brief(const Key& key) { return key ? to_hex(key).substr(0, 8) : "none"; }
+
+std::string text(const Call& call) {
+  static constexpr const char* kKinds[] = {"plan", "generate", "judge"};
+  return brief(call.key) + " " + kKinds[static_cast<int>(call.kind)] + " request " +
+         std::to_string(call.request) + " step " + std::to_string(call.step) + " attempt " +
+         std::to_string(call.attempt) + " retry " + std::to_string(call.retry) + " source " +
+         brief(call.source) + " image " + brief(call.image) + " prompt '" + call.prompt + "'";
+}
+
+struct Words {
+  std::string operator()(const Submit& it) const {
+    const RequestSpec& spec = it.spec;
+    return "Submit " + std::to_string(it.request) + " t_max " + std::to_string(spec.t_max) +
+           " speculation " + std::to_string(static_cast<int>(spec.speculation.mode)) + "/" +
+           std::to_string(spec.speculation.depth) + " keep " +
+           std::to_string(static_cast<int>(spec.keep)) + " images " +
+           std::to_string(spec.images.size()) +
+           (spec.deadline == kNever ? "" : " deadline " + std::to_string(spec.deadline));
+  }
+  std::string operator()(const StepClosed& it) const {
+    return "StepClosed " + brief(it.call) + " index " + std::to_string(it.index);
+  }
+  std::string operator()(const VerdictKnown& it) const {
+    return "VerdictKnown " + brief(it.call) + (it.accepted ? " true" : " false");
+  }
+  std::string operator()(const CallDone& it) const {
+    static constexpr const char* kResults[] = {"plan", "image", "verdict"};
+    return "CallDone " + brief(it.call) + " " + kResults[it.result.index()];
+  }
+  std::string operator()(const CallFailed& it) const {
+    return "CallFailed " + brief(it.call) + " " + it.failure.message;
+  }
+  std::string operator()(const CallCancelled& it) const {
+    return "CallCancelled " + brief(it.call);
+  }
+  std::string operator()(const LaneUp& it) const {
+    return "LaneUp " + std::to_string(it.lane.id) + " role " +
+           std::to_string(static_cast<int>(it.lane.role)) + " capacity " +
+           std::to_string(it.lane.capacity) + " on " + it.lane.device;
+  }
+  std::string operator()(const LaneDown& it) const { return "LaneDown " + std::to_string(it.lane); }
+  std::string operator()(const CancelRequest& it) const {
+    return "CancelRequest " + std::to_string(it.request);
+  }
+  std::string operator()(const Consumed& it) const {
+    return "Consumed " + std::to_string(it.request);
+  }
+  std::string operator()(const Tick&) const { return "Tick"; }
+
+  std::string operator()(const StartCall& it) const {
+    return "StartCall lane " + std::to_string(it.lane) + (it.speculative ? " ahead " : " ") +
+           text(it.call);
+  }
+  std::string operator()(const PromoteCall& it) const { return "PromoteCall " + brief(it.call); }
+  std::string operator()(const CancelCall& it) const { return "CancelCall " + brief(it.call); }
+  std::string operator()(const SendHint& it) const {
+    return "SendHint lane " + std::to_string(it.lane);
+  }
+  std::string operator()(const ReleaseImage& it) const {
+    return "ReleaseImage request " + std::to_string(it.request) + " " + brief(it.image);
+  }
+  std::string operator()(const Deliver& it) const {
+    return "Deliver request " + std::to_string(it.request) + " " + std::visit(*this, it.notice);
+  }
+  std::string operator()(const Refuse& it) const {
+    return "Refuse " + std::to_string(it.request) + " " + it.failure.message;
+  }
+
+  std::string operator()(const PlanStepReady& it) const {
+    return "plan step " + std::to_string(it.index);
+  }
+  std::string operator()(const AttemptReady& it) const {
+    return "attempt " + std::to_string(it.step) + "." + std::to_string(it.attempt.number) + " " +
+           brief(it.attempt.image.key);
+  }
+  std::string operator()(const VerdictReady& it) const {
+    return "verdict " + std::to_string(it.step) + "." + std::to_string(it.attempt) +
+           (it.verdict.accepted ? " accepted" : " refused");
+  }
+  std::string operator()(const StepCommitted& it) const {
+    return "step " + std::to_string(it.step) + " committed";
+  }
+  std::string operator()(const RequestEnded& it) const {
+    static constexpr const char* kOutcomes[] = {"finished", "failed", "cancelled", "deadline"};
+    return std::string("ended: ") + kOutcomes[static_cast<int>(it.outcome)] +
+           (it.failure ? " " + it.failure->message : "");
+  }
+};
+
+}  // namespace
+
+void print_event(std::FILE* out, TimePoint now, const Event& event,
+                 const std::vector<Command>& commands) {
+  std::fprintf(out, "%8lld  %s\n", static_cast<long long>(now), std::visit(Words{}, event).c_str());
+  for (const Command& command : commands) {
+    std::fprintf(out, "            %s\n", std::visit(Words{}, command).c_str());
+  }
+}
+
+}  // namespace irt::test

@@ -1,0 +1,68 @@
+// One random schedule: requests, scripts, lanes and disturbances drawn from a seed, played through
+// the scheduler in virtual time, checked after every event and compared with the oracle.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "coverage.h"
+#include "reference.h"
+#include "script.h"
+
+namespace irt::test {
+
+[[nodiscard]] std::uint64_t env(const char* name, std::uint64_t fallback);
+
+class Dice {
+ public:
+  explicit Dice(std::uint64_t seed) : random_(seed) {}
+  int in(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  double unit() { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); }
+  bool flip(double p) { return unit() < p; }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+struct Schedule {
+  SimConfig config;
+  std::vector<Script> scripts;
+  std::vector<RequestSpec> specs;
+  bool disturbed = false;  // cancels, deadlines, lane deaths: a request may end early
+};
+
+// What many schedules came to; sums, so that the parts of several threads can be added.
+struct Totals {
+  std::uint64_t schedules = 0;
+  std::uint64_t requests = 0;
+  std::uint64_t finished = 0;
+  std::uint64_t speculated = 0;
+  std::uint64_t preempted = 0;
+  std::uint64_t restarted = 0;
+  std::uint64_t events = 0;
+  std::vector<std::uint64_t> by_events;    // schedules with so many events
+  std::vector<std::uint64_t> by_requests;  // and with so many requests
+  Coverage coverage;
+
+  void add(const Totals& other);
+  static std::size_t median(const std::vector<std::uint64_t>& histogram);
+};
+
+// Empty, or the first thing that is wrong. `log`: tells every event and command.
+[[nodiscard]] std::string run_schedule(std::uint64_t seed, Totals& totals,
+                                       std::FILE* log = nullptr);
+
+struct Campaign {
+  Totals totals;
+  std::string problem;       // of the failing schedule with the smallest seed
+  std::uint64_t failed = 0;  // its number, from 0
+};
+
+// Schedules first, first + 1, ... on `jobs` threads; stops after the first failing one.
+[[nodiscard]] Campaign run_schedules(std::uint64_t first, std::uint64_t schedules, unsigned jobs);
+
+}  // namespace irt::test
