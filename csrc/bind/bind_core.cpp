@@ -1,4 +1,8 @@
 // Value types: what a request says and what comes back, seeds.
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12 takes nanobind's argument casters for uninitialised at -O3.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>

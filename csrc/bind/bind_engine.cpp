@@ -6,9 +6,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <future>
+#include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "bind/bound_engine.h"
@@ -54,6 +58,10 @@ void bind_config(nb::module_& m) {
       .def_rw("text_cache", &C::text_cache)
       .def_rw("max_unforgotten", &C::max_unforgotten)
       .def_rw("lane_grace_s", &C::lane_grace_s, "How long a request waits for a missing lane.")
+      .def_rw("critic_slowdown", &C::critic_slowdown, nb::arg().none(),
+              "s_c of a shared device, at least 1; None: learned.")
+      .def_rw("generator_rate", &C::generator_rate, nb::arg().none(),
+              "r_g of a shared device, over 0 and at most 1; None: learned.")
       .def_rw("batching", &C::batching, "S8: several calls of a role at once on one lane.");
 }
 
@@ -79,6 +87,7 @@ void bind_trace(nb::module_& m) {
       .def_ro("speculative", &Span::speculative)
       .def_ro("queued_us", &Span::queued)
       .def_ro("started_us", &Span::started)
+      .def_ro("cancel_us", &Span::cancel, "When it was given up; None: it never was.")
       .def_ro("ended_us", &Span::ended, "None while it runs.")
       .def_prop_ro("outcome", [](const Span& self) { return name_of(self.outcome); })
       .def_ro("used", &Span::used);
@@ -89,7 +98,32 @@ void bind_trace(nb::module_& m) {
                    [](const DecisionRecord& self) { return to_string(self.decision.reason); })
       .def_prop_ro("p", [](const DecisionRecord& self) { return self.decision.p; })
       .def_prop_ro("gain_us", [](const DecisionRecord& self) { return self.decision.gain; })
-      .def_prop_ro("depth", [](const DecisionRecord& self) { return self.decision.depth; });
+      .def_prop_ro("depth", [](const DecisionRecord& self) { return self.decision.depth; })
+      .def_prop_ro("role", [](const DecisionRecord& self) { return name_of(self.decision.role); })
+      .def_prop_ro("step", [](const DecisionRecord& self) { return self.decision.step; })
+      .def_prop_ro("attempt", [](const DecisionRecord& self) { return self.decision.attempt; })
+      .def_prop_ro(
+          "beyond", [](const DecisionRecord& self) { return self.decision.beyond; },
+          "Unverified verdicts before the call.")
+      .def_prop_ro(
+          "undisturbed", [](const DecisionRecord& self) { return self.decision.undisturbed; },
+          "Probability that no committed call wants the slot meanwhile.")
+      .def_prop_ro(
+          "others", [](const DecisionRecord& self) { return self.decision.others; },
+          "Other requests, running and queued.")
+      .def_prop_ro(
+          "critic_slowdown",
+          [](const DecisionRecord& self) { return self.decision.critic_slowdown; },
+          "s_c; None: not known.")
+      .def_prop_ro(
+          "generator_rate", [](const DecisionRecord& self) { return self.decision.generator_rate; },
+          "r_g; None: not known.")
+      .def_prop_ro(
+          "verdict_us", [](const DecisionRecord& self) { return self.decision.verdict_time; },
+          "Cv; None: not known.")
+      .def_prop_ro(
+          "generate_us", [](const DecisionRecord& self) { return self.decision.generate_time; },
+          "G; None: not known.");
 }
 
 RequestId submit(BoundEngine& self, const BoundSpec& spec) {
@@ -176,8 +210,44 @@ void bind_requests(nb::class_<BoundEngine>& cls) {
           "request"_a);
 }
 
+// One after the other, asked for by a thread that needs no GIL, as a lane does.
+std::vector<double> encode_latencies_us(BoundEngine& self, const std::vector<std::string>& texts,
+                                        const std::optional<std::string>& original,
+                                        double pause_ms) {
+  using Ticks = std::chrono::steady_clock;
+  constexpr auto kPatience = std::chrono::seconds(10);
+  std::vector<double> latencies;
+  for (const std::string& text : texts) {
+    TextJob job;
+    job.kind = original ? TextJob::Kind::kJudge : TextJob::Kind::kGenerate;
+    job.text = text;
+    job.original = original.value_or("");
+    using Answer = std::pair<Ticks::time_point, std::optional<Failure>>;
+    const auto answer = std::make_shared<std::promise<Answer>>();
+    auto coming = answer->get_future();
+    const auto begin = Ticks::now();
+    self.driver.text().request(std::move(job),
+                               [answer](const EncodedRef&, std::optional<Failure> failure) {
+                                 answer->set_value({Ticks::now(), std::move(failure)});
+                               });
+    if (coming.wait_for(kPatience) != std::future_status::ready) {
+      throw Error(ErrorCode::kDeadline,
+                  "[Engine.encode_latencies_us] the text worker does not answer: is it running?");
+    }
+    const auto [end, failure] = coming.get();
+    if (failure) throw Error(failure->code, failure->message);
+    latencies.push_back(std::chrono::duration<double, std::micro>(end - begin).count());
+    std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(pause_ms));
+  }
+  return latencies;
+}
+
 void bind_texts(nb::class_<BoundEngine>& cls) {
   using E = BoundEngine;
+  cls.def("encode_latencies_us", &encode_latencies_us, "texts"_a, "original"_a.none() = nb::none(),
+          "pause_ms"_a = 1.0, Unlocked(),
+          "Has the text worker encode generator prompts, or with `original` a critic's pairs, one "
+          "after the other; microseconds until each was back with the lanes. For measurements.");
   cls.def(
          "poll_text",
          [](E& self, int timeout_ms, std::size_t most) {
@@ -237,6 +307,22 @@ void bind_engine(nb::module_& m) {
       .def(
           "now_us", [](const E& self) { return self.driver.now(); },
           "The clock of traces, in microseconds.")
+      .def(
+          "lanes",
+          [](const E& self) {
+            std::vector<LaneInfo> lanes;
+            {
+              const nb::gil_scoped_release unlocked;
+              lanes = self.driver.lanes();
+            }
+            nb::list found;
+            for (const LaneInfo& lane : lanes) {
+              found.append(nb::make_tuple(name_of(lane.role), lane.capacity, lane.device));
+            }
+            return found;
+          },
+          nb::sig("def lanes(self) -> list[tuple[str, int, str]]"),
+          "(role, capacity, device) of every lane.")
       .def(
           "counters",
           [](const E& self) {

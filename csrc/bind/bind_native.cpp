@@ -5,10 +5,12 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "bind/native_config.h"
@@ -18,6 +20,8 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace irt {
+
+void bind_matcher_factory(nb::class_<BoundVlmConfig>& cls);  // bind_grammar.cpp
 
 namespace {
 
@@ -77,6 +81,7 @@ void bind_vlm_config(nb::module_& m) {
   deep_field<&VlmConfig::decoder_config, &D::cache_length>(cls, "cache_length");
   deep_field<&VlmConfig::decoder_config, &D::slots>(cls, "slots");
   deep_field<&VlmConfig::decoder_config, &D::prefill_chunk>(cls, "prefill_chunk");
+  deep_field<&VlmConfig::decoder_config, &D::decode_graph>(cls, "decode_graph");
   deep_field<&VlmConfig::vision_config, &V::patch_size>(cls, "patch_size");
   deep_field<&VlmConfig::vision_config, &V::merge_size>(cls, "merge_size");
   deep_field<&VlmConfig::vision_config, &V::temporal_patch_size>(cls, "temporal_patch_size");
@@ -95,6 +100,8 @@ void bind_vlm_config(nb::module_& m) {
   deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_k>(cls, "top_k");
   deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_p>(cls, "top_p");
   cls.def_rw("special_tokens", &B::special_tokens);
+  cls.def_rw("grammars", &B::grammars);
+  bind_matcher_factory(cls);
   cls.def_prop_rw(
       "token_bytes",
       [](const B& self) {
@@ -143,6 +150,7 @@ const char* name_of(rt::StopReason stop) {
     case rt::StopReason::kLength: return "length";
     case rt::StopReason::kCacheFull: return "cache_full";
     case rt::StopReason::kNonFinite: return "non_finite";
+    case rt::StopReason::kGrammar: return "grammar";
   }
   return "none";
 }
@@ -159,10 +167,39 @@ void bind_sync_roles(nb::module_& m) {
   nb::class_<SyncVlm>(m, "NativeVlm", "A planner or critic called synchronously at batch 1.")
       .def(
           "__init__",
-          [](SyncVlm* self, const BoundVlmConfig& config) {
-            new (self) SyncVlm(config.resolved());
+          [](SyncVlm* self, const BoundVlmConfig& config, int slots) {
+            new (self) SyncVlm(config.resolved(), slots);
           },
-          "config"_a)
+          "config"_a, "slots"_a = 1)
+      .def(
+          "answers",
+          [](SyncVlm& self,
+             const std::vector<std::tuple<Ids, std::vector<Pixels>, std::uint64_t, int>>& asked) {
+            std::vector<Question> questions;
+            for (const auto& [ids, images, seed, retry] : asked) {
+              Question& question = questions.emplace_back();
+              question.ids = span_of(ids);
+              for (const Pixels& image : images) question.images.push_back(view_of(image));
+              question.seed = seed;
+              question.retry = retry;
+            }
+            const nb::gil_scoped_release unlocked;
+            return self.answers(questions);
+          },
+          "questions"_a,
+          "Answers (ids, images, seed, retry) tuples, `slots` at once; for measurements.")
+      .def(
+          "counters",
+          [](SyncVlm& self) {
+            const auto c = self.counters();
+            nb::dict out;
+            out["steps"] = c.steps;
+            out["tokens"] = c.tokens;
+            out["constrained_tokens"] = c.constrained_tokens;
+            out["corrected_tokens"] = c.corrected_tokens;
+            return out;
+          },
+          nb::sig("def counters(self) -> dict[str, int]"))
       .def(
           "answer",
           [](SyncVlm& self, const Ids& ids, const std::vector<Pixels>& images, std::uint64_t seed,

@@ -21,7 +21,14 @@ DriverConfig BoundEngineConfig::resolved() const {
   at_least("max_queued", max_queued, 0);
   at_least("image_bytes", static_cast<double>(image_bytes), 1);
   at_least("lane_grace_s", lane_grace_s, 0);
+  at_least("critic_slowdown", critic_slowdown.value_or(1.0), 1.0);
+  if (const double rate = generator_rate.value_or(1.0); !(rate > 0.0 && rate <= 1.0)) {
+    throw Error(ErrorCode::kBadRequest, "[EngineConfig] generator_rate is " + std::to_string(rate) +
+                                            ": give a number over 0, at most 1");
+  }
   DriverConfig config;
+  config.scheduler.policy.critic_slowdown = critic_slowdown;
+  config.scheduler.policy.generator_rate = generator_rate;
   config.scheduler.max_live = max_live;
   config.scheduler.max_queued = max_queued;
   config.scheduler.lane_grace = std::llround(std::min(lane_grace_s, 1e9) * 1e6);

@@ -22,6 +22,8 @@ struct BoundEngineConfig {
   std::size_t max_unforgotten = 1024;
   double lane_grace_s = 10.0;
   bool batching = true;
+  std::optional<double> critic_slowdown;
+  std::optional<double> generator_rate;
 
   // Throws Error(kBadRequest) for limits that make no sense.
   [[nodiscard]] DriverConfig resolved() const;

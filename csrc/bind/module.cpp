@@ -12,8 +12,10 @@ namespace irt {
 void bind_core(nb::module_& m);
 void bind_text(nb::module_& m);
 void bind_rt(nb::module_& m);
+void bind_grammar(nb::module_& m);
 void bind_native(nb::module_& m);
 void bind_scripted(nb::module_& m);
+void bind_simulate(nb::module_& m);
 void bind_engine(nb::module_& m);
 
 namespace {
@@ -47,7 +49,9 @@ NB_MODULE(_core, m) {
   irt::bind_core(m);
   irt::bind_text(m);
   irt::bind_rt(m);
+  irt::bind_grammar(m);
   irt::bind_native(m);
   irt::bind_scripted(m);
+  irt::bind_simulate(m);
   irt::bind_engine(m);
 }

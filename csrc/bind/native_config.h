@@ -2,28 +2,38 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/native_config.h"
+#include "rt/grammar.h"
 
 namespace irt {
+
+// One grammar as text (rt/grammar.h says what the parts are; an empty `closing` = none).
+struct GrammarText {
+  std::string name;
+  std::string whole;
+  std::string closing;
+  int reserve = 0;
+};
+
+// Compiles one text; what an implementation in Python takes the place of.
+using CompileGrammar = std::function<std::unique_ptr<rt::TokenMatcher>(const std::string& name,
+                                                                       const std::string& text)>;
 
 struct BoundVlmConfig {
   VlmConfig config;
   std::vector<std::string> token_bytes;
   std::vector<std::int32_t> special_tokens;
+  std::vector<GrammarText> grammars;  // none; one; or one without and one with images
+  CompileGrammar compile;             // empty: llguidance's C interface
 
-  // With the token table built. Throws Error(kBadPack) for a table that does not fit.
-  [[nodiscard]] VlmConfig resolved() const {
-    VlmConfig out = config;
-    out.decoder_config.merge_size = config.vision_config.merge_size;
-    out.vision_config.hidden = config.decoder_config.hidden;
-    out.vision_config.deepstack_levels = config.decoder_config.deepstack_levels;
-    out.tokens = std::make_shared<const TokenTable>(token_bytes, special_tokens);
-    return out;
-  }
+  // With token table and grammars built. Throws Error(kBadPack) for a table that does not fit or a
+  // grammar that cannot be compiled, Error(kBackendFailed) where llguidance is not loaded.
+  [[nodiscard]] VlmConfig resolved() const;
 };
 
 }  // namespace irt

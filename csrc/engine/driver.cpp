@@ -1,5 +1,6 @@
 #include "engine/driver.h"
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <utility>
@@ -60,9 +61,9 @@ void Driver::apply(Event event) {
     events_.pop_front();
     commands_.clear();
     next = scheduler_.apply(std::move(first), clock_.now(), commands_);
+    note_decisions();
     for (Command& command : commands_) carry_out(std::move(command));
   }
-  note_decisions();
   timer_.set(next);
 }
 
@@ -152,6 +153,11 @@ void Driver::begin(StartCall&& start) {
   outbox_.emplace_back(std::move(start));
 }
 
+void Driver::note_cancel(const Run& run) {
+  const auto record = records_.find(run.call.request);
+  if (record != records_.end()) record->second->trace.cancel(run.span, clock_.now());
+}
+
 void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   const Run ended = std::move(run->second);
   runs_.erase(run);
@@ -216,6 +222,7 @@ void Driver::carry_out(Command&& command) {
                  [this](PromoteCall& promote) { outbox_.emplace_back(promote); },
                  [this](CancelCall& cancel) {
                    const auto run = runs_.find(cancel.call);
+                   if (run != runs_.end()) note_cancel(run->second);
                    if (run != runs_.end() && run->second.made) {
                      // No lane has it any more: the driver itself gives the terminal answer.
                      end_run(run, SpanOutcome::kCancelled);
@@ -250,19 +257,15 @@ void Driver::deliver(Deliver&& deliver) {
     return;
   }
   record.notices.push_back(std::move(deliver.notice));
-  record.ready.notify_all();
+  if (std::find(told_.begin(), told_.end(), found->second) == told_.end()) {
+    told_.push_back(found->second);
+  }
 }
 
 void Driver::note_decisions() {
-  std::uint64_t total = 0;
-  for (const std::uint64_t count : scheduler_.counters().decisions) total += count;
-  if (total == decisions_seen_) return;
-  decisions_seen_ = total;
-  const Snapshot snapshot = scheduler_.snapshot();
-  for (const RequestView& view : snapshot.requests) {
-    const auto record = records_.find(view.request);
-    if (record == records_.end() || !view.last_decision) continue;
-    record->second->trace.decide(*view.last_decision, clock_.now());
+  for (const DecisionNote& note : scheduler_.decisions()) {
+    const auto record = records_.find(note.request);
+    if (record != records_.end()) record->second->trace.decide(note.decision, clock_.now());
   }
 }
 
@@ -277,13 +280,16 @@ Lane* Driver::lane_of(const Order& order) const {
 void Driver::empty_outbox() {
   std::vector<Order> orders;
   std::vector<Lane*> lanes;
+  std::vector<std::shared_ptr<Record>> told;
   std::unique_lock lock(mutex_);
   if (emptying_) return;  // whoever is at it takes ours as well
   emptying_ = true;
-  while (!outbox_.empty()) {
+  while (!outbox_.empty() || !told_.empty()) {
     orders.clear();
     lanes.clear();
+    told.clear();
     orders.swap(outbox_);
+    told.swap(told_);
     for (const Order& order : orders) {
       lanes.push_back(lane_of(order));
       const auto* start = std::get_if<StartCall>(&order);
@@ -295,6 +301,8 @@ void Driver::empty_outbox() {
     }
     lock.unlock();
     for (std::size_t i = 0; i < orders.size(); ++i) execute(lanes[i], orders[i]);
+    // Readers after lanes: to wake a sleeping thread costs more than all of apply().
+    for (const auto& record : told) record->ready.notify_all();
     lock.lock();
   }
   emptying_ = false;

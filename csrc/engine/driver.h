@@ -85,6 +85,7 @@ class Driver final : public LaneEvents {
   void set_draining(bool draining);
   [[nodiscard]] int live() const;
   [[nodiscard]] DriverCounters counters() const;
+  [[nodiscard]] std::vector<LaneInfo> lanes() const;  // by id
   [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
   // Ends every request (kCancelled; what was said before can still be read), then joins all
   // threads. Not from a lane's thread. Later calls return once the first one has finished.
@@ -133,6 +134,7 @@ class Driver final : public LaneEvents {
   [[nodiscard]] Lane* lane_of(const Order& order) const;
 
   [[nodiscard]] Runs::iterator find_run(const Key& call);
+  void note_cancel(const Run& run);
   void end_run(Runs::iterator run, SpanOutcome outcome);
   void finish_image(Runs::iterator run, const Image& image);
   void png_done(const PngTrip& trip, const rt::PixelBuffer& pixels, std::optional<Failure> failure);
@@ -156,9 +158,9 @@ class Driver final : public LaneEvents {
   std::deque<Event> events_;       // to be applied, oldest first
   std::vector<Command> commands_;  // of one event
   std::vector<Order> outbox_;
+  std::vector<std::shared_ptr<Record>> told_;  // their readers are to be woken, after the outbox
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
-  std::uint64_t decisions_seen_ = 0;
   std::uint64_t stray_reports_ = 0;
   std::uint64_t last_serial_ = 0;
   RequestId last_request_ = 0;

@@ -228,6 +228,15 @@ int Driver::live() const {
   return live_;
 }
 
+std::vector<LaneInfo> Driver::lanes() const {
+  std::vector<LaneInfo> found;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, lane] : lanes_) found.push_back(lane->info());
+  std::sort(found.begin(), found.end(),
+            [](const LaneInfo& a, const LaneInfo& b) { return a.id < b.id; });
+  return found;
+}
+
 DriverCounters Driver::counters() const {
   DriverCounters out;
   out.text = text_.counters();
@@ -262,6 +271,8 @@ void Driver::close() {
     }
     outbox_empty_.wait(lock, [this] { return !emptying_; });
     outbox_.clear();
+    for (const auto& record : told_) record->ready.notify_all();
+    told_.clear();
     lanes.swap(lanes_);
   }
   timer_.stop();

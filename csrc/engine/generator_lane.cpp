@@ -68,6 +68,7 @@ struct GeneratorLane::Impl {
     LaneInbox::Batch batch;
     while (inbox.take(stop, !active.empty(), slots - active.size(), batch)) {
       for (const WorkRef& work : batch.ended) end_early(*work);
+      drop_cancelled();  // before the encoders run for what is new
       for (const WorkRef& work : batch.ready) admit(work);
       if (batch.hint) follow(*batch.hint);
       drop_cancelled();

@@ -30,7 +30,11 @@ struct VlmConfig {
   std::vector<std::int64_t> true_tokens;  // ids whose text begins a true boolean
   std::vector<std::int64_t> false_tokens;
   int max_new_tokens = 4096;
-  rt::SamplingParams sampling;    // of first answers; the seed comes from the call
+  rt::SamplingParams sampling;  // of first answers; the seed comes from the call
+  // Of answers: to prompts without images, or to all of them; to prompts with images, where those
+  // have another one. Null: answers are not constrained.
+  std::shared_ptr<const rt::Grammar> grammar;
+  std::shared_ptr<const rt::Grammar> image_grammar;
   std::size_t vision_cache = 64;  // images
   rt::SessionOptions session;
 };

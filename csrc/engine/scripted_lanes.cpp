@@ -141,6 +141,21 @@ struct ScriptedLane::Impl {
     job.answer = std::move(verdict);
   }
 
+  // A neighbour slows what is left of an answer, not only what begins beside it. A generator keeps
+  // its parts: they are its cancel points.
+  void split(Active& job) const {
+    constexpr double kPiece = 1.0;  // ms
+    if (!device || config.times.slowdown <= 1.0 || info.role == Role::kGenerator) return;
+    std::vector<Part> pieces;
+    for (const Part& part : job.parts) {
+      const int count = std::max(1, static_cast<int>(part.ms / kPiece));
+      const Part piece{part.ms / count, Part::End::kCancelPoint, 0};
+      pieces.insert(pieces.end(), static_cast<std::size_t>(count - 1), piece);
+      pieces.push_back({piece.ms, part.end, part.index});
+    }
+    job.parts = std::move(pieces);
+  }
+
   void schedule(Active& job, Ticks::time_point from) const {
     const bool slowed = device && device->others_busy(info.role);
     const double ms = job.parts[job.next].ms * (slowed ? config.times.slowdown : 1.0);
@@ -156,6 +171,7 @@ struct ScriptedLane::Impl {
       case CallKind::kGenerate: prepare_image(job); break;
       case CallKind::kJudge: prepare_verdict(job); break;
     }
+    split(job);
     {
       const std::lock_guard lock(mutex);
       if (static_cast<int>(active.size()) >= info.capacity) {

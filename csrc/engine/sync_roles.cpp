@@ -1,5 +1,6 @@
 #include "engine/sync_roles.h"
 
+#include <unordered_map>
 #include <utility>
 
 #include "core/error.h"
@@ -7,48 +8,71 @@
 namespace irt {
 
 namespace {
-VlmConfig one_slot(VlmConfig config) {
-  config.decoder_config.slots = 1;
+VlmConfig with_slots(VlmConfig config, int slots) {
+  config.decoder_config.slots = slots;
   return config;
 }
 }  // namespace
 
-SyncVlm::SyncVlm(const VlmConfig& config) : vlm_(one_slot(config)) {}
+SyncVlm::SyncVlm(const VlmConfig& config, int slots) : vlm_(with_slots(config, slots)) {}
+
+rt::SequenceId SyncVlm::admit(const Question& question) {
+  rt::Prompt prompt;
+  prompt.ids.assign(question.ids.begin(), question.ids.end());
+  prompt.sampling = vlm_.sampling(question.seed, question.retry);
+  prompt.max_new_tokens = vlm_.config().max_new_tokens;
+  prompt.grammar = vlm_.grammar(question.images.size());
+  for (const rt::ImageView& image : question.images) {
+    prompt.images.push_back(vlm_.features(image, vlm_.pixel_limit(question.images.size())));
+  }
+  return vlm_.decoder().admit(prompt);
+}
+
+void SyncVlm::take(const rt::TokenOut& token, Answer& answer) const {
+  answer.stop = token.stop;
+  if (token.stop == rt::StopReason::kNonFinite) {
+    throw Error(ErrorCode::kBackendFailed, "[SyncVlm] the logits are not finite");
+  }
+  if (token.stop == rt::StopReason::kGrammar) {
+    throw Error(ErrorCode::kBackendFailed, "[SyncVlm] " + std::string(token.problem));
+  }
+  if (token.stop == rt::StopReason::kEndOfText) return;
+  answer.tokens.push_back(token.token);
+  answer.offsets.push_back(answer.text.size());
+  answer.p_success.push_back(vlm_.p_success(token.logits));
+  answer.text += vlm_.config().tokens->bytes(static_cast<std::int32_t>(token.token));
+}
 
 Answer SyncVlm::answer(std::span<const std::int64_t> ids, std::span<const rt::ImageView> images,
                        std::uint64_t seed, int retry) {
-  rt::Prompt prompt;
-  prompt.ids.assign(ids.begin(), ids.end());
-  prompt.sampling = vlm_.sampling(seed, retry);
-  prompt.max_new_tokens = vlm_.config().max_new_tokens;
-  for (const rt::ImageView& image : images) {
-    prompt.images.push_back(vlm_.features(image, vlm_.pixel_limit(images.size())));
-  }
+  const Question question{ids, {images.begin(), images.end()}, seed, retry};
+  return std::move(answers({&question, 1}).front());
+}
+
+std::vector<Answer> SyncVlm::answers(std::span<const Question> questions) {
   rt::BatchedDecoder& decoder = vlm_.decoder();
-  const rt::SequenceId sequence = decoder.admit(prompt);
-  Answer answer;
+  std::vector<Answer> made(questions.size());
+  std::unordered_map<rt::SequenceId, std::size_t> live;
   std::vector<rt::TokenOut> out;
+  std::size_t next = 0;
   try {
-    while (answer.stop == rt::StopReason::kNone) {
+    while (next < questions.size() || !live.empty()) {
+      for (; next < questions.size() && decoder.free_slots() > 0; ++next) {
+        live.emplace(admit(questions[next]), next);
+      }
       decoder.step(out);
       for (const rt::TokenOut& token : out) {
-        answer.stop = token.stop;
-        if (token.stop == rt::StopReason::kNonFinite) {
-          throw Error(ErrorCode::kBackendFailed, "[SyncVlm] the logits are not finite");
-        }
-        if (token.stop == rt::StopReason::kEndOfText) continue;
-        answer.tokens.push_back(token.token);
-        answer.offsets.push_back(answer.text.size());
-        answer.p_success.push_back(vlm_.p_success(token.logits));
-        answer.text += vlm_.config().tokens->bytes(static_cast<std::int32_t>(token.token));
+        take(token, made[live.at(token.sequence)]);
+        if (token.stop == rt::StopReason::kNone) continue;
+        decoder.release(token.sequence);
+        live.erase(token.sequence);
       }
     }
   } catch (...) {
-    decoder.release(sequence);
+    for (const auto& [sequence, index] : live) decoder.release(sequence);
     throw;
   }
-  decoder.release(sequence);
-  return answer;
+  return made;
 }
 
 SyncGenerator::SyncGenerator(const GeneratorLaneConfig& config)

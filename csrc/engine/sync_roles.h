@@ -23,14 +23,31 @@ struct Answer {
   rt::StopReason stop = rt::StopReason::kNone;
 };
 
+// What `SyncVlm` is asked; ids and pixels are only looked at.
+struct Question {
+  std::span<const std::int64_t> ids;
+  std::vector<rt::ImageView> images;
+  std::uint64_t seed = 0;
+  int retry = 0;
+};
+
 // Not thread-safe.
 class SyncVlm {
  public:
-  explicit SyncVlm(const VlmConfig& config);
+  // `slots` above 1 serve `answers` alone.
+  explicit SyncVlm(const VlmConfig& config, int slots = 1);
   [[nodiscard]] Answer answer(std::span<const std::int64_t> ids,
                               std::span<const rt::ImageView> images, std::uint64_t seed, int retry);
+  // All of them, as many at once as there are slots; for measurements over many answers.
+  [[nodiscard]] std::vector<Answer> answers(std::span<const Question> questions);
+  [[nodiscard]] rt::BatchedDecoder::Counters counters() noexcept {
+    return vlm_.decoder().counters();
+  }
 
  private:
+  [[nodiscard]] rt::SequenceId admit(const Question& question);
+  void take(const rt::TokenOut& token, Answer& answer) const;
+
   Vlm vlm_;
 };
 

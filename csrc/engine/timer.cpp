@@ -12,8 +12,10 @@ Timer::Timer(const Clock& clock, std::function<void()> tick)
 void Timer::set(TimePoint time) {
   {
     const std::lock_guard lock(mutex_);
-    if (next_ == time) return;
+    const bool sooner = time < next_;
     next_ = time;
+    // A later time is seen when the thread wakes for the earlier one.
+    if (!sooner) return;
   }
   changed_.notify_one();
 }

@@ -29,6 +29,10 @@ void Trace::start(std::size_t span, TimePoint now) {
   if (span < spans_.size()) spans_[span].started = now;
 }
 
+void Trace::cancel(std::size_t span, TimePoint now) {
+  if (span < spans_.size()) spans_[span].cancel = now;
+}
+
 void Trace::end(std::size_t span, SpanOutcome outcome, TimePoint now) {
   if (span >= spans_.size()) return;
   spans_[span].ended = now;
@@ -57,7 +61,8 @@ void Trace::decide(const SpeculationDecision& decision, TimePoint now) {
   if (!decisions_.empty()) {
     const SpeculationDecision& last = decisions_.back().decision;
     if (last.reason == decision.reason && last.start == decision.start &&
-        last.depth == decision.depth) {
+        last.depth == decision.depth && last.role == decision.role && last.step == decision.step &&
+        last.attempt == decision.attempt) {
       return;
     }
   }

@@ -22,9 +22,10 @@ struct Span {
   int step = 0;
   int attempt = 0;
   int retry = 0;
-  bool speculative = false;  // when it was started
-  TimePoint queued = 0;      // the scheduler decided to start it
-  TimePoint started = 0;     // it was handed to the lane
+  bool speculative = false;         // when it was started
+  TimePoint queued = 0;             // the scheduler decided to start it
+  TimePoint started = 0;            // it was handed to the lane
+  std::optional<TimePoint> cancel;  // the scheduler gave it up
   std::optional<TimePoint> ended;
   SpanOutcome outcome = SpanOutcome::kRunning;
   bool used = false;  // its result is part of the committed path
@@ -48,10 +49,11 @@ class Trace {
   // Returns the span's index, kNone over the limit.
   std::size_t open(const Call& call, const LaneInfo& lane, bool speculative, TimePoint now);
   void start(std::size_t span, TimePoint now);
+  void cancel(std::size_t span, TimePoint now);
   void end(std::size_t span, SpanOutcome outcome, TimePoint now);
   // Marks what the notice proves to be used.
   void note(const Notice& notice);
-  // Keeps a decision that differs from the last one.
+  // Keeps a decision that differs from the last one in its call, answer, reason or depth.
   void decide(const SpeculationDecision& decision, TimePoint now);
 
   [[nodiscard]] const std::vector<Span>& spans() const noexcept { return spans_; }

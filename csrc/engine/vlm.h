@@ -33,6 +33,11 @@ class Vlm {
     return count >= static_cast<std::size_t>(config_.many) ? config_.max_pixels_many : 0;
   }
   [[nodiscard]] rt::SamplingParams sampling(std::uint64_t seed, int retry) const noexcept;
+  // Of the answer to a prompt with `images` images; null: not constrained.
+  [[nodiscard]] const std::shared_ptr<const rt::Grammar>& grammar(
+      std::size_t images) const noexcept {
+    return images > 0 && config_.image_grammar ? config_.image_grammar : config_.grammar;
+  }
   [[nodiscard]] double p_success(std::span<const float> logits) const noexcept {
     return rt::p_success(logits, config_.true_tokens, config_.false_tokens);
   }

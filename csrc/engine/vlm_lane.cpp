@@ -42,6 +42,7 @@ struct VlmLane::Impl {
     while (inbox.take(stop, !active.empty(), static_cast<std::size_t>(vlm.decoder().free_slots()),
                       batch)) {
       for (const WorkRef& work : batch.ended) end_early(*work);
+      drop_cancelled();  // before the encoders run for what is new
       for (const WorkRef& work : batch.ready) admit(work);
       if (batch.hint) follow(*batch.hint);
       drop_cancelled();
@@ -66,6 +67,7 @@ struct VlmLane::Impl {
       prompt.ids = work->text->ids;
       prompt.sampling = vlm.sampling(call.seed, call.retry);
       prompt.max_new_tokens = vlm.config().max_new_tokens;
+      prompt.grammar = vlm.grammar(work->images.size());
       const std::int64_t limit = vlm.pixel_limit(work->images.size());
       for (const ImageRef& image : work->images) {
         prompt.images.push_back(
@@ -141,6 +143,12 @@ struct VlmLane::Impl {
                           "[" + info.name +
                               "] the logits of the answer are not finite: check the "
                               "precision of the decoder graph"});
+      return;
+    }
+    if (out.stop == rt::StopReason::kGrammar) {
+      const std::string why(out.problem);
+      const Key key = retire(i);
+      events.failed(key, {ErrorCode::kBackendFailed, "[" + info.name + "] " + why});
       return;
     }
     bool done = out.stop != rt::StopReason::kNone;

@@ -58,11 +58,13 @@ int runs(int usual) {
   return factor ? usual * std::max(1, std::atoi(factor)) : usual;
 }
 
-Seen read_all(Driver& driver, RequestId request, std::chrono::milliseconds patience) {
+Seen read_all(Driver& driver, RequestId request, std::chrono::milliseconds patience,
+              const std::function<void()>& before_each) {
   Seen seen;
   Order order;
   const auto until = Clock::now() + patience;
   while (Clock::now() < until) {
+    if (before_each) before_each();
     auto notice = driver.next_event(request, std::chrono::milliseconds(50));
     if (!notice) continue;
     if (seen.disorder.empty()) seen.disorder = order.check(*notice);

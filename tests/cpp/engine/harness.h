@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -37,9 +38,11 @@ struct Seen {
   std::string disorder;  // empty: every notice came where it may
 };
 
-// Reads to the end, at most `patience` long in all; a longer wait is a disorder.
+// Reads to the end, at most `patience` long in all; a longer wait is a disorder. A slow reader
+// waits in `before_each`.
 Seen read_all(Driver& driver, RequestId request,
-              std::chrono::milliseconds patience = std::chrono::seconds(60));
+              std::chrono::milliseconds patience = std::chrono::seconds(60),
+              const std::function<void()>& before_each = {});
 
 // Waits until no call runs: those of ended requests end by and by.
 bool settles(Driver& driver, std::chrono::milliseconds patience = std::chrono::seconds(20));

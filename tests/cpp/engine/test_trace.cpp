@@ -57,6 +57,17 @@ TEST_CASE("a trace tells what ran, when, and what of it was used") {
       if (mode == SpeculationMode::kOff) CHECK(span.used);
     }
     CHECK(trace.decisions().empty() == (mode == SpeculationMode::kOff));
+    // Every call that was started ahead has a decision that says so.
+    for (const Span& span : trace.spans()) {
+      if (!span.speculative) continue;
+      CHECK(std::any_of(trace.decisions().begin(), trace.decisions().end(),
+                        [&span](const DecisionRecord& record) {
+                          const SpeculationDecision& said = record.decision;
+                          return said.start && said.role == role_of(span.kind) &&
+                                 said.step == span.step && said.attempt == span.attempt &&
+                                 record.at <= span.started;
+                        }));
+    }
   }
 }
 

@@ -16,12 +16,19 @@ constexpr std::string_view kSpace = " \t\n\v\f\r";
 struct Violation {};
 
 // A node is kept as far as it was read; `closed` says that its last byte was there.
+struct Member;
+
 struct Node {
   enum class Kind { kObject, kArray, kString, kNumber, kTrue, kFalse, kNull } kind = Kind::kNull;
   bool closed = false;
   std::string text;
-  std::vector<std::pair<std::string, Node>> members;
+  std::vector<Member> members;
   std::vector<Node> elements;
+};
+
+struct Member {
+  std::string key;
+  Node value;
 };
 
 std::string utf8(std::uint32_t c) {
@@ -101,8 +108,8 @@ class Parser {
         std::string key = string();
         space();
         if (next() != ':') throw Violation{};
-        node.members.emplace_back(std::move(key), Node{});
-        value(node.members.back().second, depth + 1);
+        node.members.push_back({std::move(key), {}});
+        value(node.members.back().value, depth + 1);
       } else {
         node.elements.emplace_back();
         value(node.elements.back(), depth + 1);

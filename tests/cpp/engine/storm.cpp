@@ -1,0 +1,332 @@
+#include "engine/storm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "engine/reference.h"
+
+namespace irt::test {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPatience = std::chrono::seconds(60);
+
+void pause(Random& random, int longest_us) {
+  std::this_thread::sleep_for(microseconds(random.between(0, longest_us)));
+}
+
+bool is_prefix(const std::vector<std::string>& part, const std::vector<std::string>& whole) {
+  return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
+}
+
+// Its lanes answer in fractions of a millisecond.
+ScriptedConfig storm_config(Random& random) {
+  ScriptedConfig config = random_config(random);
+  ScriptedTimes& times = config.times;
+  times.planner_ms *= 0.3;
+  times.first_step_ms *= 0.3;
+  times.generator_ms *= 0.3;
+  times.critic_ms *= 0.3;
+  times.verdict_ms *= 0.3;
+  if (random.chance(0.2)) config.script.failing = 0.05;
+  return config;
+}
+
+struct Client {
+  RequestId request = 0;
+  RequestSpec spec;
+  std::vector<std::uint64_t> inputs;
+  bool slow = false;
+  bool cancelled = false;  // the main thread said so
+  std::atomic<bool> forgotten = false;
+  Seen seen;
+};
+
+class Storm {
+ public:
+  Storm(std::uint64_t seed, StormTotals& totals)
+      : random_(seed), totals_(totals), config_(storm_config(random_)), driver_(limits(random_)) {
+    for (int sets = random_.between(1, 2); sets > 0; --sets) {
+      ids_.push_back(add_scripted_lanes(driver_, config_));
+    }
+    through_png_ = random_.chance(0.3);
+    worker_.emplace(driver_);
+  }
+
+  std::string run() {
+    clients_ = std::vector<Client>(static_cast<std::size_t>(random_.between(2, 5)));
+    for (Client& client : clients_) submit(client);
+    std::vector<std::jthread> readers;
+    for (Client& client : clients_) {
+      readers.emplace_back([this, &client, seed = random_.seed()] { read(client, seed); });
+    }
+    trouble();
+    readers.clear();
+    for (const Client& client : clients_) judge(client);
+    judge_rest();
+    return std::move(fault_);
+  }
+
+ private:
+  static DriverConfig limits(Random& random) {
+    DriverConfig config;
+    config.scheduler.max_live = random.between(1, 5);
+    config.scheduler.max_queued = 64;
+    config.scheduler.lane_grace = 3'000;
+    return config;
+  }
+
+  void expect(bool holds, const std::string& what) {
+    if (!holds && fault_.empty()) fault_ = what;
+  }
+
+  void submit(Client& client) {
+    client.spec = random_spec(random_);
+    client.spec.devices.raw_images = !through_png_ || random_.chance(0.5);
+    client.slow = random_.chance(0.3);
+    if (random_.chance(0.2)) {
+      client.spec.deadline = driver_.now() + random_.between(100, 6'000);
+    }
+    std::vector<Key> put;
+    if (random_.chance(0.2)) {
+      client.spec.mode = PlanMode::kGuidance;
+      put.push_back(driver_.put_image(random_image(random_)));
+      client.spec.images = put;
+      client.inputs.push_back(driver_.images().get(put.front())->hash);
+    }
+    client.request = driver_.submit(client.spec);
+    for (const Key& key : put) driver_.release_image(key);
+  }
+
+  void read(Client& client, std::uint64_t seed) {
+    Random random(seed);
+    try {
+      if (client.slow) pause(random, 2'000);
+      client.seen = read_all(driver_, client.request, kPatience, [&] {
+        if (client.slow) pause(random, 300);
+      });
+    } catch (const Error& error) {
+      client.seen.disorder = error.what();  // right only for one that was forgotten
+    }
+  }
+
+  void trouble() {
+    for (int turns = random_.between(0, 4); turns > 0; --turns) {
+      pause(random_, 1'500);
+      Client& client = clients_[static_cast<std::size_t>(
+          random_.between(0, static_cast<int>(clients_.size()) - 1))];
+      switch (random_.between(0, 5)) {
+        case 0: lose_a_lane(); break;
+        case 1:
+          client.forgotten = true;
+          driver_.forget(client.request);
+          break;
+        case 2: (void)driver_.counters(); break;
+        default: client.cancelled = true; driver_.cancel(client.request);
+      }
+    }
+    if (!random_.chance(0.15)) return;
+    pause(random_, 2'000);
+    closed_ = true;
+    ++totals_.closed;
+    driver_.close();
+  }
+
+  void lose_a_lane() {
+    const ScriptedIds& ids =
+        ids_[static_cast<std::size_t>(random_.between(0, static_cast<int>(ids_.size()) - 1))];
+    const LaneId lanes[] = {ids.planner, ids.generator, ids.critic};
+    driver_.down(lanes[random_.between(0, 2)], {ErrorCode::kBackendFailed, "the test ends it"});
+    lane_lost_ = true;
+    ++totals_.lanes_lost;
+  }
+
+  void judge(const Client& client) {
+    ++totals_.requests;
+    if (client.forgotten) {
+      ++totals_.forgotten;
+      return;
+    }
+    const Seen& seen = client.seen;
+    const std::string who = "request " + std::to_string(client.request) + ": ";
+    expect(seen.disorder.empty(), who + seen.disorder);
+    ++totals_.ends[static_cast<std::size_t>(seen.outcome)];
+    const Script& script = config_.script;
+    const Expected whole = run_reference(script, client.spec, client.inputs, false);
+    expect(is_prefix(seen.steps, whole.steps), who + "no prefix of the sequential loop's result");
+    if (seen.outcome == Outcome::kFinished) {
+      expect(whole.finished && seen.steps == whole.steps && seen.truncated == whole.truncated,
+             who + "finished otherwise than the sequential loop");
+    }
+    const bool late = client.spec.deadline != kNever;
+    expect(seen.outcome != Outcome::kCancelled || client.cancelled || closed_,
+           who + "cancelled, but nobody asked for it");
+    expect(seen.outcome != Outcome::kDeadline || late, who + "has no deadline");
+    if (!client.cancelled && !closed_ && !late && !lane_lost_) {
+      const Expected cut = run_reference(script, client.spec, client.inputs, true);
+      expect((seen.outcome == Outcome::kFinished) == cut.finished,
+             who + "ended as " + std::to_string(static_cast<int>(seen.outcome)));
+    }
+    try {
+      (void)driver_.next_event(client.request, milliseconds(0));
+      expect(false, who + "said something after its end");
+    } catch (const Error& error) {
+      expect(error.code() == ErrorCode::kBadRequest, who + error.what());
+    }
+  }
+
+  void judge_rest() {
+    expect(settles(driver_), "calls run on without a request");
+    for (const Client& client : clients_) driver_.forget(client.request);
+    const DriverCounters left = driver_.counters();
+    const auto& ended = left.scheduler.requests_ended;
+    expect(std::accumulate(ended.begin(), ended.end(), std::uint64_t{0}) == clients_.size(),
+           "a request did not end, or ended twice");
+    expect(left.live == 0 && left.records == 0, "a request was not let go");
+    expect(left.images == 0 && left.image_bytes == 0,
+           std::to_string(left.images) + " images are left");
+    if (!closed_ && !lane_lost_) {
+      expect(left.stray_reports == 0, "a lane reported a call that had ended");
+    }
+  }
+
+  Random random_;
+  StormTotals& totals_;
+  ScriptedConfig config_;
+  Driver driver_;
+  std::vector<ScriptedIds> ids_;
+  std::optional<TextWorker> worker_;
+  std::vector<Client> clients_;
+  std::string fault_;
+  bool through_png_ = false;
+  bool lane_lost_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace
+
+void StormTotals::add(const StormTotals& other) {
+  requests += other.requests;
+  for (std::size_t i = 0; i < ends.size(); ++i) ends[i] += other.ends[i];
+  forgotten += other.forgotten;
+  closed += other.closed;
+  lanes_lost += other.lanes_lost;
+}
+
+std::string storm(std::uint64_t seed, StormTotals& totals) {
+  try {
+    return Storm(seed, totals).run();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+std::vector<std::string> in_parallel(int count, int jobs,
+                                     const std::function<std::string(int)>& body) {
+  constexpr std::size_t kMost = 10;
+  std::atomic<int> next = 0;
+  std::mutex mutex;
+  std::vector<std::string> faults;
+  std::vector<std::jthread> threads;
+  for (int job = 0; job < jobs; ++job) {
+    threads.emplace_back([&] {
+      for (int i = next++; i < count; i = next++) {
+        std::string fault = body(i);
+        if (fault.empty()) continue;
+        const std::lock_guard lock(mutex);
+        faults.push_back(std::move(fault));
+        if (faults.size() >= kMost) next = count;
+      }
+    });
+  }
+  threads.clear();
+  return faults;
+}
+
+std::uint64_t setting(const char* name, std::uint64_t usual) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? std::strtoull(value, nullptr, 10) : usual;
+}
+
+TextWorker::TextWorker(Driver& driver)
+    : thread_([&driver](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+          const auto jobs = driver.text().poll(milliseconds(5), 4);
+          if (jobs.empty()) std::this_thread::sleep_for(microseconds(50));  // closed: no waiting
+          for (const TextJob& job : jobs) {
+            if (job.kind != TextJob::Kind::kPng) {
+              driver.text().finish(job.id, {{1, 2, 3}, {1, 1, 1}});
+              continue;
+            }
+            const ImageRef image = driver.images().get(job.image);
+            driver.text().finish_png(job.id, image ? image->pixels : rt::PixelBuffer{});
+          }
+        }
+      }) {}
+
+ClientTotals run_client(Driver& driver, const ClientConfig& config,
+                        const std::function<bool()>& enough) {
+  struct Mine {
+    RequestId request = 0;
+    RequestSpec spec;
+    std::chrono::steady_clock::time_point cancel_at;
+    bool finish = false;
+  };
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  Random random(config.seed);
+  ClientTotals totals;
+  std::vector<Mine> mine;
+  const auto end_one = [&](const Mine& one) {
+    if (!one.finish) driver.cancel(one.request);
+    if (one.finish || !random.chance(config.forget_unread)) {
+      const Seen seen = read_all(driver, one.request, kPatience);
+      ++totals.ends[static_cast<std::size_t>(seen.outcome)];
+      std::string fault = seen.disorder;
+      if (fault.empty() && seen.outcome == Outcome::kFinished && config.script) {
+        const Expected expected = run_reference(*config.script, one.spec, {}, false);
+        if (seen.steps != expected.steps) fault = "not the sequential loop's result";
+      }
+      if (totals.fault.empty() && !fault.empty()) {
+        totals.fault = "request " + std::to_string(one.request) + ": " + fault;
+      }
+    }
+    driver.forget(one.request);
+  };
+  while (!enough()) {
+    while (static_cast<int>(mine.size()) < config.window) {
+      Mine one;
+      one.spec = random_spec(random);
+      one.spec.devices.raw_images = !config.png || random.chance(0.7);
+      one.finish = random.chance(config.finish);
+      one.cancel_at = now() + microseconds(random.between(0, config.longest_us));
+      try {
+        one.request = driver.submit(one.spec);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kOverloaded) throw;
+        ++totals.refused;
+        break;
+      }
+      ++totals.requests;
+      mine.push_back(std::move(one));
+    }
+    if (mine.empty()) continue;
+    const auto first = std::min_element(mine.begin(), mine.end(), [](const Mine& a, const Mine& b) {
+      return a.cancel_at < b.cancel_at;
+    });
+    const Mine one = std::move(*first);
+    mine.erase(first);
+    std::this_thread::sleep_until(one.cancel_at);
+    end_one(one);
+  }
+  for (const Mine& one : mine) end_one(one);
+  return totals;
+}
+
+}  // namespace irt::test

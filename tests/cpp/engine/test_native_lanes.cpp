@@ -1,0 +1,314 @@
+// The native lanes over tiny real graphs, through the driver: results that neighbours, cancels and
+// speculation do not change, and nothing left behind. Made for AddressSanitizer as well
+// (IRT_NATIVE_CANCELS scales the storm; IRT_SEED).
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "engine/generator_lane.h"
+#include "engine/storm.h"
+#include "engine/vlm_lane.h"
+#include "rt/decoder_fixture.h"
+#include "rt/ort_fixture.h"
+
+using namespace irt;
+using namespace irt::test;
+using irt::rt::testing::graph_path;
+
+namespace {
+
+constexpr int kVocab = 96;
+constexpr int kWords = 80;                // ids below are texts, those above have a meaning
+constexpr std::size_t kPromptLength = 5;  // of the text encoder's graph
+
+bool is_answer(int id) { return id % 8 == 3; }
+bool is_refusal(int id) { return id % 8 == 5; }
+
+std::string plan_bytes(int id) {
+  const std::string n = std::to_string(id);
+  return R"(<answer>{"execution_plan": [{"step_number": 1, "step_name": "a", "instruction": "i",)"
+         R"( "prompt": "first )" +
+         n +
+         R"(", "auxiliary_text": "None"}, {"step_number": 2, "step_name": "b", "prompt": "second )" +
+         n + R"("}, {"step_number": 3, "step_name": "c", "prompt": "third )" + n +
+         R"("}]}</answer>)";
+}
+
+// Random weights speak nonsense; this table makes sense of it: most tokens are words, one in eight
+// is a whole answer.
+std::shared_ptr<const TokenTable> table(Role role) {
+  std::vector<std::string> bytes;
+  for (int id = 0; id < kVocab; ++id) {
+    std::string text = std::string("w").append(std::to_string(id)).append(" ");
+    if (role == Role::kPlanner && is_answer(id)) text = plan_bytes(id);
+    if (role == Role::kCritic && is_answer(id)) {
+      text = R"(<answer>{"previous_step_success": true)";
+    } else if (role == Role::kCritic && is_refusal(id)) {
+      text = R"(<answer>{"previous_step_success": false, "refine_prompt": "better )" +
+             std::to_string(id) + R"("})";
+    }
+    bytes.push_back(std::move(text));
+  }
+  const std::vector<std::int32_t> special{static_cast<std::int32_t>(rt::testing::kImageToken),
+                                          static_cast<std::int32_t>(rt::testing::kPoison)};
+  return std::make_shared<const TokenTable>(bytes, special);
+}
+
+VlmConfig vlm_config(Role role) {
+  VlmConfig config;
+  config.decoder = graph_path("decoder.onnx");
+  config.vision = graph_path("vision_wide.onnx");
+  config.decoder_config = rt::testing::decoder_config(4, 16);
+  config.vision_config.patch_size = 2;
+  config.vision_config.min_pixels = 64;
+  config.vision_config.max_pixels = 1024;
+  config.vision_config.hidden = rt::testing::kHidden;
+  config.vision_config.deepstack_levels = rt::testing::kDeepstack;
+  config.tokens = table(role);
+  for (int id = 0; id < kVocab; ++id) {
+    if (is_answer(id)) config.true_tokens.push_back(id);
+    if (is_refusal(id)) config.false_tokens.push_back(id);
+  }
+  config.max_new_tokens = 32;
+  config.sampling.temperature = 1.0F;
+  config.vision_cache = 4;
+  return config;
+}
+
+GeneratorLaneConfig generator_config() {
+  GeneratorLaneConfig config;
+  rt::GeneratorConfig& graphs = config.generator;
+  graphs.text_encoder = graph_path("text_encoder.onnx");
+  graphs.transformer = graph_path("transformer.onnx");
+  graphs.vae_encoder = graph_path("vae_encoder.onnx");
+  graphs.vae_decoder = graph_path("vae_decoder.onnx");
+  graphs.latent_channels = 48;
+  graphs.text_dim = 6;
+  graphs.max_sequence_length = static_cast<int>(kPromptLength);
+  graphs.token_pixels = 4;
+  graphs.default_width = 12;
+  graphs.default_height = 8;
+  graphs.max_batch = 3;
+  config.slots = 3;
+  config.text_cache = 4;
+  config.latent_cache = 2;
+  return config;
+}
+
+// Ids of a text: any function of it will do. Images come first.
+EncodedText encode(const TextJob& job) {
+  EncodedText encoded;
+  const bool prompt = job.kind == TextJob::Kind::kGenerate;
+  const int images = job.kind == TextJob::Kind::kJudge ? 2 : job.image_count;
+  for (int i = 0; !prompt && i < images; ++i) encoded.ids.push_back(rt::testing::kImageToken);
+  const std::string text = job.original + "|" + job.text;
+  std::uint64_t state = 0;
+  for (const char byte : text) state = mix64(state ^ static_cast<std::uint8_t>(byte));
+  for (std::size_t i = 0; i < kPromptLength; ++i) {
+    encoded.ids.push_back(static_cast<std::int64_t>(mix64(state + i) % kWords));
+  }
+  if (prompt) encoded.mask.assign(kPromptLength, 1);
+  return encoded;
+}
+
+// A driver with the three native lanes and their text worker.
+class Engine {
+ public:
+  explicit Engine(int max_live)
+      : driver_(limits(max_live)), texts_([this](const std::stop_token& stop) {
+          while (!stop.stop_requested()) {
+            const auto jobs = driver_.text().poll(std::chrono::milliseconds(5), 4);
+            if (jobs.empty()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+            for (const TextJob& job : jobs) driver_.text().finish(job.id, encode(job));
+          }
+        }) {
+    const auto info = [this](Role role, int slots, const char* name) {
+      return LaneInfo{driver_.next_lane_id(), role, slots, name, name};
+    };
+    for (const auto& [role, name] :
+         {std::pair(Role::kPlanner, "planner"), {Role::kCritic, "critic"}}) {
+      driver_.add_lane(std::make_unique<VlmLane>(info(role, 4, name), vlm_config(role), driver_,
+                                                 driver_.images(), driver_.text()));
+    }
+    driver_.add_lane(std::make_unique<GeneratorLane>(info(Role::kGenerator, 3, "generator"),
+                                                     generator_config(), driver_, driver_.images(),
+                                                     driver_.text()));
+  }
+
+  Driver& driver() { return driver_; }
+
+ private:
+  static DriverConfig limits(int max_live) {
+    DriverConfig config;
+    config.scheduler.max_live = max_live;
+    config.scheduler.max_queued = 64;
+    config.text_cache = 16;
+    return config;
+  }
+
+  Driver driver_;
+  std::jthread texts_;
+};
+
+RequestSpec native_spec(Random& random) {
+  RequestSpec spec;
+  spec.text = "request " + std::to_string(random.between(0, 999));
+  spec.seed = random.seed();
+  spec.t_max = random.between(1, 3);
+  spec.speculation.mode = SpeculationMode::kOff;
+  return spec;
+}
+
+// Settings that may not change a result.
+void disturb(RequestSpec& spec, Random& random) {
+  spec.speculation.mode = random.chance(0.5) ? SpeculationMode::kDepth : SpeculationMode::kAuto;
+  spec.speculation.depth = random.between(1, 2);
+  for (bool* device :
+       {&spec.devices.stream_plan, &spec.devices.early_verdict, &spec.devices.skip_last_judge,
+        &spec.devices.encode_text_ahead, &spec.devices.cache_vision}) {
+    *device = random.chance(0.7);
+  }
+}
+
+bool is_prefix(const std::vector<std::string>& part, const std::vector<std::string>& whole) {
+  return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
+}
+
+void check_empty(Driver& driver) {
+  CHECK(settles(driver));
+  const DriverCounters left = driver.counters();
+  CHECK(left.live == 0);
+  CHECK(left.records == 0);
+  CHECK(left.images == 0);
+  CHECK(left.image_bytes == 0);
+  CHECK(left.stray_reports == 0);
+}
+
+}  // namespace
+
+TEST_CASE("native lanes: neighbours, speculation and cancels in flight do not change a result") {
+  IRT_NEEDS_ORT();
+  const std::uint64_t seed = setting("IRT_SEED", 71);
+  CAPTURE(seed);
+  Random random(seed);
+  std::vector<RequestSpec> specs;
+  for (int i = 0; i < 16; ++i) specs.push_back(native_spec(random));
+  std::vector<Seen> quiet;
+  {
+    Engine engine(1);
+    for (const RequestSpec& spec : specs) {
+      const RequestId request = engine.driver().submit(spec);
+      quiet.push_back(read_all(engine.driver(), request));
+      engine.driver().forget(request);
+      CHECK(quiet.back().disorder == "");
+    }
+    check_empty(engine.driver());
+  }
+  const auto finished = [](const Seen& seen) { return seen.outcome == Outcome::kFinished; };
+  CHECK(std::ranges::count_if(quiet, finished) >= 8);
+  CHECK(std::ranges::any_of(quiet, [](const Seen& seen) { return seen.steps.size() == 3; }));
+
+  int cancelled = 0;
+  Engine engine(6);
+  Driver& driver = engine.driver();
+  for (int round = 0; round < 4; ++round) {
+    std::vector<RequestId> requests;
+    std::vector<bool> doomed;
+    for (RequestSpec spec : specs) {
+      disturb(spec, random);
+      requests.push_back(driver.submit(spec));
+      doomed.push_back(random.chance(0.4));
+    }
+    std::vector<Seen> seen(specs.size());
+    std::vector<std::jthread> readers;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      readers.emplace_back([&, i] { seen[i] = read_all(driver, requests[i]); });
+    }
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      if (!doomed[i]) continue;
+      std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 3'000)));
+      driver.cancel(requests[i]);
+    }
+    readers.clear();
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      CAPTURE(i);
+      CHECK(seen[i].disorder == "");
+      CHECK(is_prefix(seen[i].steps, quiet[i].steps));
+      if (seen[i].outcome == Outcome::kCancelled) {
+        CHECK(doomed[i]);
+        ++cancelled;
+      } else {
+        CHECK(seen[i].outcome == quiet[i].outcome);
+        CHECK(seen[i].steps == quiet[i].steps);
+      }
+      driver.forget(requests[i]);
+    }
+    check_empty(driver);
+  }
+  CHECK(cancelled > 0);
+}
+
+TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no session behind") {
+  IRT_NEEDS_ORT();
+  const std::uint64_t wanted = setting("IRT_NATIVE_CANCELS", 300);
+  const std::uint64_t seed = setting("IRT_SEED", 72);
+  CAPTURE(seed);
+  {
+    Engine engine(8);
+    Driver& driver = engine.driver();
+    Random random(seed);
+    std::uint64_t cancelled = 0;
+    for (std::uint64_t turn = 0; turn < 20 * wanted && cancelled < wanted; ++turn) {
+      std::vector<RequestId> requests;
+      for (int i = 0; i < 8; ++i) {
+        RequestSpec spec = native_spec(random);
+        disturb(spec, random);
+        requests.push_back(driver.submit(spec));
+      }
+      for (const RequestId request : requests) {
+        std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 2'000)));
+        driver.cancel(request);
+      }
+      for (const RequestId request : requests) {
+        const Seen seen = read_all(driver, request);
+        CHECK(seen.disorder == "");
+        cancelled += seen.outcome == Outcome::kCancelled ? 1U : 0U;
+        driver.forget(request);
+      }
+    }
+    CHECK(cancelled >= wanted);
+    check_empty(driver);
+  }
+  CHECK(rt::live_objects().sessions == 0);
+  CHECK(rt::live_objects().values == 0);
+  CHECK(rt::live_objects().runs == 0);
+}
+
+TEST_CASE("native lanes: an engine that is closed while its graphs run lets go of everything") {
+  IRT_NEEDS_ORT();
+  const std::uint64_t seed = setting("IRT_SEED", 73);
+  CAPTURE(seed);
+  Random random(seed);
+  for (int turn = 0; turn < 8; ++turn) {
+    Engine engine(8);
+    Driver& driver = engine.driver();
+    std::vector<RequestId> requests;
+    for (int i = 0; i < 8; ++i) {
+      RequestSpec spec = native_spec(random);
+      disturb(spec, random);
+      requests.push_back(driver.submit(spec));
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 8'000)));
+    driver.close();
+    for (const RequestId request : requests) {
+      CHECK(read_all(driver, request).disorder == "");
+      driver.forget(request);
+    }
+    const DriverCounters left = driver.counters();
+    CHECK(left.records == 0);
+    CHECK(left.images == 0);
+    CHECK(left.running == 0);
+  }
+  CHECK(rt::live_objects().sessions == 0);
+}

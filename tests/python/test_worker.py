@@ -1,0 +1,104 @@
+"""The text worker: what it does to the process's switch interval, and how fast it answers beside busy Python."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from interleave_rt import BadRequestError, Engine
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.backends.worker import SwitchInterval
+from interleave_rt.config import EngineConfig
+
+MS = 1000
+
+
+def now_ms() -> float:
+    return round(sys.getswitchinterval() * MS, 3)
+
+
+def engine(interval: float | None) -> Engine:
+    return Engine(ScriptedBackend(Script()), EngineConfig(switch_interval_ms=interval))
+
+
+@pytest.fixture(autouse=True)
+def interval() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_an_engine_shortens_the_interval_while_it_lives():
+    with engine(1.0):
+        assert now_ms() == 1.0
+    assert now_ms() == 5.0
+
+
+def test_the_shortest_wish_counts_and_the_last_engine_puts_it_back():
+    first, second = engine(2.0), engine(0.5)
+    assert now_ms() == 0.5
+    second.close()
+    assert now_ms() == 2.0
+    third = engine(3.0)
+    assert now_ms() == 2.0
+    first.close()
+    assert now_ms() == 3.0
+    third.close()
+    assert now_ms() == 5.0
+    third.close()  # again: no effect
+    assert now_ms() == 5.0
+
+
+def test_none_leaves_it_alone():
+    with engine(None):
+        assert now_ms() == 5.0
+
+
+def test_it_is_never_lengthened():
+    sys.setswitchinterval(0.00025)
+    with engine(1.0):
+        assert now_ms() == 0.25
+    assert now_ms() == 0.25
+
+
+def test_what_somebody_else_sets_meanwhile_stays():
+    with engine(1.0):
+        sys.setswitchinterval(0.003)
+        with engine(0.5):
+            assert now_ms() == 3.0
+    assert now_ms() == 3.0
+
+
+def test_values_that_python_does_not_keep_exactly_do_not_drift():
+    sys.setswitchinterval(0.0002)  # 199 us: cut, not rounded
+    before = sys.getswitchinterval()
+    for _ in range(50):
+        SwitchInterval.hold(0.00012345678)
+        assert sys.getswitchinterval() < before
+        SwitchInterval.release(0.00012345678)
+        assert sys.getswitchinterval() == before
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e9, float("nan"), "1"])
+def test_a_senseless_interval_is_refused(value):
+    with pytest.raises(BadRequestError, match="switch_interval_ms"):
+        EngineConfig(switch_interval_ms=value)
+
+
+def test_many_engines_come_and_go_in_threads():
+    def live(index: int) -> None:
+        for turn in range(20):
+            value = 0.0001 * (1 + (index + turn) % 5)
+            SwitchInterval.hold(value)
+            SwitchInterval.release(value)
+
+    threads = [threading.Thread(target=live, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert now_ms() == 5.0
