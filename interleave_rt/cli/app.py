@@ -11,7 +11,9 @@ import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 
+from .bench import bench
 from .run import run
+from .simulate import simulate
 
 __all__ = ["main"]
 
@@ -27,6 +29,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(bench)
+app.command()(simulate)
 
 
 def _version(wanted: bool) -> None:

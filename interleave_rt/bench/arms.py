@@ -1,0 +1,162 @@
+"""What is compared: settings of the latency devices, and the engines that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.config import EngineConfig, usable_cores
+from interleave_rt.engine import Engine
+from interleave_rt.errors import BadRequestError
+from interleave_rt.request import Devices
+
+if TYPE_CHECKING:
+    from interleave_rt.pack import Pack
+
+__all__ = ["ARMS", "Arm", "Engines", "PackTarget", "ScriptedTarget", "Target", "Threads", "thread_splits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One setting of the latency devices; S8 is a matter of the engine."""
+
+    name: str
+    speculation: str
+    devices: Devices
+    batching: bool
+
+    @property
+    def key(self) -> str:
+        """The name as a part of a key."""
+        return self.name.replace("-", "_")
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        # The plain loop: one call after the other, every answer read to its end, PNG between the roles.
+        Arm("sequential", "off", Devices(*(False,) * 6), batching=False),
+        # The honest baseline: S1, S3, S4 and S7, which need no speculation.
+        Arm(
+            "sequential-es",
+            "off",
+            Devices(encode_text_ahead=False, cache_vision=False),
+            batching=False,
+        ),
+        Arm("speculative", "auto", Devices(), batching=True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """CPU threads of the generator, and of planner and critic."""
+
+    generator: int
+    vlm: int
+
+    def __str__(self) -> str:
+        return f"{self.generator}+{self.vlm}"
+
+    @classmethod
+    def parse(cls, text: str) -> Threads:
+        """Reads `G+V`.
+
+        Raises:
+            BadRequestError: It is something else.
+        """
+        parts = text.split("+")
+        if len(parts) == 2 and all(part.isdecimal() and int(part) >= 1 for part in parts):
+            return cls(int(parts[0]), int(parts[1]))
+        raise BadRequestError(
+            f"[bench] --threads is {text!r}", hint="auto, or generator+vlm threads, e.g. 1+1"
+        )
+
+
+def thread_splits(cores: int | None = None) -> list[Threads]:
+    """Splits worth trying: all cores for whoever computes, and shares of the cores."""
+    count = cores or usable_cores()
+    splits = [Threads(count, count), Threads(count, max(1, count // 2))]
+    splits += [Threads(count - vlm, vlm) for vlm in {max(1, count // 4), max(1, count // 2)} if vlm < count]
+    return list(dict.fromkeys(splits))
+
+
+class Target(Protocol):
+    """What is measured."""
+
+    name: str
+
+    def open(self, config: EngineConfig) -> Engine:
+        """An engine of its own."""
+
+    def splits(self) -> Sequence[Threads]:
+        """Thread splits that are worth comparing; none: threads do not matter."""
+
+
+class ScriptedTarget:
+    """Made-up roles with exact latencies."""
+
+    name = "scripted"
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def open(self, config: EngineConfig) -> Engine:
+        """Scripted lanes have no cores to share."""
+        return Engine(ScriptedBackend(self.script), config)
+
+    def splits(self) -> Sequence[Threads]:
+        """None."""
+        return ()
+
+
+class PackTarget:
+    """A pack on this machine."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.name = pack.info()["name"]
+
+    def open(self, config: EngineConfig) -> Engine:
+        """The pack's files were verified when it was loaded."""
+        return Engine.load(self.pack, config)
+
+    def splits(self) -> Sequence[Threads]:
+        """Those of this machine's cores."""
+        return thread_splits()
+
+
+class Engines:
+    """Engines by what they differ in, opened when first asked for; a context that closes them."""
+
+    def __init__(self, target: Target, base: EngineConfig) -> None:
+        self._target, self._base = target, base
+        self._open: dict[tuple[bool, Threads | None], Engine] = {}
+
+    def of(self, arm: Arm, threads: Threads | None) -> Engine:
+        """The engine for an arm."""
+        key = (arm.batching, threads)
+        if key not in self._open:
+            config = replace(self._base, batching=arm.batching)
+            if threads is not None:
+                config = replace(config, generator_threads=threads.generator, vlm_threads=threads.vlm)
+            self._open[key] = self._target.open(config)
+        return self._open[key]
+
+    def close_all_but(self, used: Sequence[Engine]) -> None:
+        """Frees what was only tried."""
+        for key, engine in list(self._open.items()):
+            if engine not in used:
+                engine.close()
+                del self._open[key]
+
+    def __enter__(self) -> Engines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_all_but(())

@@ -1,0 +1,129 @@
+"""Where figures were measured, and how much memory the process has used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.config import usable_cores
+
+__all__ = ["describe_environment", "peak_rss_mb", "reset_peak_rss"]
+
+_PACKAGES = ("interleave-rt", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+def describe_environment(*, gpu: bool) -> dict[str, Any]:
+    """Processor, cores, versions, revision and command line; `gpu`: ask the providers for accelerators too."""
+    return {
+        "cpu": _cpu(),
+        "cores": usable_cores(),
+        "gpu": _gpus() if gpu else [],
+        "load_average": _load(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "revision": _revision(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def reset_peak_rss() -> bool:
+    """Starts a new measurement of the peak; False where the system cannot (the peak is then of the whole process)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_rss_mb() -> float:
+    """The largest resident size since `reset_peak_rss`, in MB of 2^20 bytes."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    scale = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _load() -> list[float] | None:
+    """Of the last 1, 5 and 15 minutes; other work than this widens every interval."""
+    return [round(one, 2) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if "interleave-rt" not in found:
+        from interleave_rt import __version__
+
+        found["interleave-rt"] = __version__
+    return found
+
+
+def _revision() -> str | None:
+    here = Path(__file__).resolve().parent
+    root = next((folder for folder in here.parents if (folder / ".git").exists()), None)
+    if root is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _gpus() -> list[str]:
+    """Names as the providers see them; what the driver's tool says where they see none."""
+    try:
+        import onnxruntime
+
+        devices = [
+            device.device.metadata.get("Description") or f"{device.device.vendor} {device.device.type}"
+            for device in onnxruntime.get_ep_devices()
+            if str(device.device.type).endswith("GPU")
+        ]
+    except (ImportError, AttributeError):
+        devices = []
+    if devices:
+        return sorted(set(devices))
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if os.name == "posix" else []

@@ -1,0 +1,89 @@
+"""A result as a file: JSON, CSV, or a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.errors import BadRequestError
+
+from .runner import Measurement
+from .statistics import flatten
+
+__all__ = ["check_output", "check_plot", "save_document", "save_plot"]
+
+ROLES = ("planner", "generator", "critic")
+
+
+def check_output(path: Path, option: str = "--output", endings: Sequence[str] = (".json", ".csv")) -> None:
+    """Raises `BadRequestError` before anything is measured."""
+    if path.suffix not in endings:
+        raise BadRequestError(
+            f"[bench] {option} is {path}", hint=f"a file that ends in {' or '.join(endings)}"
+        )
+    _check_folder(path)
+
+
+def check_plot(path: Path) -> None:
+    """Raises `BadRequestError` before anything is measured."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise BadRequestError(f"[bench] --plot is {path}", hint="a file that ends in .png, .svg or .pdf")
+    _check_folder(path)
+    try:
+        import matplotlib as mpl  # noqa: F401
+    except ImportError:
+        raise BadRequestError(
+            "[bench] --plot needs matplotlib", hint="pip install 'interleave-rt[bench]'"
+        ) from None
+
+
+def save_document(document: Mapping[str, Any], path: Path) -> None:
+    """JSON as it is, or CSV with one dotted key and its value a line."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("key", "value"))
+        for key, value in flatten(document).items():
+            writer.writerow((key, "" if value is None else value))
+
+
+def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> None:
+    """Left the distribution of the latency, right how busy the roles were."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    width = 0.8 / len(found.plan.arms)
+    for number, arm in enumerate(found.plan.arms):
+        took = sorted(1000 * record.e2e_s for record in found.records(arm.name) if record.finished)
+        if took:
+            left.step(
+                took, [100 * (i + 1) / len(took) for i in range(len(took))], where="post", label=arm.name
+            )
+        stages = document["arms"][arm.name]["stages"]
+        at = [i + (number - (len(found.plan.arms) - 1) / 2) * width for i in range(len(ROLES))]
+        right.bar(at, [100 * (stages[role]["busy"] or 0.0) for role in ROLES], width, label=arm.name)
+    left.set(xlabel="end-to-end latency, ms", ylabel="requests, %", ylim=(0, 100))
+    left.set_xlim(left=0)
+    right.set(ylabel="busy, % of the time", ylim=(0, 100))
+    right.set_xticks(range(len(ROLES)), ROLES)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend()
+    scenario = document["scenario"]
+    figure.suptitle(f"{scenario['target']}, {scenario['name']}, {scenario['requests']} requests")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _check_folder(path: Path) -> None:
+    folder = path.resolve().parent
+    if not folder.is_dir() or path.is_dir():
+        raise BadRequestError(f"[bench] {path} cannot be written", hint="name a file in a folder that exists")

@@ -1,0 +1,103 @@
+"""What is asked for, and when: requests of a seeded world or of a file, and arrival times."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.request import Options, Request
+
+__all__ = ["Case", "arrivals", "numbered_cases", "read_trace", "world_cases"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request; the arm decides about its devices and its speculation."""
+
+    request: Request
+    options: Options
+
+
+def numbered_cases(count: int, seed: int, base: Options) -> list[Case]:
+    """Texts without a meaning, for scripted roles, which answer by a hash of what they read."""
+    rng = random.Random(f"bench/{seed}")
+    return [
+        Case(Request(f"request {index}"), Options.of(base, seed=rng.randrange(2**32)))
+        for index in range(count)
+    ]
+
+
+def world_cases(count: int, seed: int, base: Options) -> list[Case]:
+    """Requests of the shapes world's test split, texts only; the same for the same arguments."""
+    from interleave_rt.train.shapes.requests import sample
+
+    rng = random.Random(f"bench/{seed}")
+    return [
+        Case(Request(found.text), Options.of(base, seed=rng.randrange(2**32)))
+        for found in sample("test", count, seed, "narrative")
+    ]
+
+
+def read_trace(path: Path, count: int | None, base: Options) -> list[Case]:
+    """Requests from a file: one JSON object a line with `text`, and where wanted `seed`, `images`, `options`.
+
+    Raises:
+        BadRequestError: A line cannot be used; the message names it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"[bench] --trace {path} cannot be read: {error}") from None
+    cases = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            cases.append(_case(json.loads(line), path.parent, base))
+        except (ValueError, TypeError, KeyError, InterleaveError) as error:
+            raise BadRequestError(
+                f"[bench] line {number} of {path} is not a request: {error}",
+                hint='one object a line, e.g. {"text": "Draw a snowman", "seed": 7, "options": {"t_max": 3}}',
+            ) from None
+        if count is not None and len(cases) == count:
+            break
+    if not cases:
+        raise BadRequestError(f"[bench] {path} holds no request")
+    return cases
+
+
+def arrivals(count: int, rate: float, burstiness: float, seed: int) -> list[float]:
+    """Seconds from the start at which requests come in.
+
+    The gaps are gamma-distributed with mean 1 / `rate` and shape `burstiness`: 1 is a Poisson process, less comes in
+    bursts, more is more even. An infinite rate brings all at once.
+    """
+    if math.isinf(rate):
+        return [0.0] * count
+    rng = random.Random(f"arrivals/{seed}")
+    at, found = 0.0, []
+    for _ in range(count):
+        found.append(at)
+        at += rng.gammavariate(burstiness, 1.0 / (rate * burstiness))
+    return found
+
+
+def _case(raw: Any, folder: Path, base: Options) -> Case:
+    if not isinstance(raw, dict):
+        raise TypeError("an object is wanted")
+    unknown = set(raw) - {"text", "seed", "images", "options"}
+    if unknown:
+        raise KeyError(f"unknown field {min(unknown)!r}")
+    images = tuple(str(folder / image) for image in raw.get("images", ()))
+    changes = dict(raw.get("options", {}))
+    fixed = {"speculation", "devices"} & set(changes)
+    if fixed:
+        raise KeyError(f"{min(fixed)!r} is the arm's, not the request's")
+    if "seed" in raw:
+        changes["seed"] = raw["seed"]
+    return Case(Request(raw["text"], images), Options.of(base, **changes))
