@@ -402,6 +402,36 @@ def smart_resize(width: int, height: int, factor: int, min_pixels: int, max_pixe
 
 def build_info() -> dict[str, str]: ...
 
+def llguidance_symbols() -> list[str]:
+    """
+    Names of the functions whose addresses load_llguidance wants, in that order.
+    """
+
+def load_llguidance(addresses: Sequence[int]) -> None:
+    """
+    Takes llguidance's functions and tries them on a grammar with a known answer.
+    """
+
+def llguidance_version() -> str:
+    """Empty while it is not loaded."""
+
+class GrammarText:
+    """A grammar of answers, in llguidance's Lark dialect."""
+
+    def __init__(self, name: str, whole: str, closing: str = '', reserve: int = 0) -> None: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def whole(self) -> str: ...
+
+    @property
+    def closing(self) -> str: ...
+
+    @property
+    def reserve(self) -> int: ...
+
 class SessionOptions:
     """How ONNX Runtime runs the graphs of a role."""
 
@@ -521,6 +551,12 @@ class VlmConfig:
     def prefill_chunk(self, arg: int, /) -> None: ...
 
     @property
+    def decode_graph(self) -> str: ...
+
+    @decode_graph.setter
+    def decode_graph(self, arg: str, /) -> None: ...
+
+    @property
     def patch_size(self) -> int: ...
 
     @patch_size.setter
@@ -627,6 +663,17 @@ class VlmConfig:
 
     @special_tokens.setter
     def special_tokens(self, arg: Sequence[int], /) -> None: ...
+
+    @property
+    def grammars(self) -> list[GrammarText]: ...
+
+    @grammars.setter
+    def grammars(self, arg: Sequence[GrammarText], /) -> None: ...
+
+    def set_matcher_factory(self, factory: object) -> None:
+        """
+        Matchers from `factory(text)`, in Python and under the GIL, instead of llguidance's C interface.
+        """
 
     @property
     def token_bytes(self) -> list[bytes]: ...
@@ -764,7 +811,14 @@ class Answer:
 class NativeVlm:
     """A planner or critic called synchronously at batch 1."""
 
-    def __init__(self, config: VlmConfig) -> None: ...
+    def __init__(self, config: VlmConfig, slots: int = 1) -> None: ...
+
+    def answers(self, questions: Sequence[tuple[Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]], int, int]]) -> list[Answer]:
+        """
+        Answers (ids, images, seed, retry) tuples, `slots` at once; for measurements.
+        """
+
+    def counters(self) -> dict[str, int]: ...
 
     def answer(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], images: Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]], seed: int, retry: int = 0) -> Answer:
         """
@@ -946,6 +1000,185 @@ class ScriptedRoles:
 
     def judge(self, original: str, used: str, before_hash: int, after_hash: int, seed: int) -> Verdict: ...
 
+class SimTask:
+    """One simulated request: its answers, and its work in us."""
+
+    def __init__(self, plan: float, closes: Sequence[float], steps: Sequence[Sequence[tuple[float, float, float, int]]], t_max: int = 5) -> None: ...
+
+class SimLane:
+    """A lane of the simulator."""
+
+    def __init__(self, role: int, capacity: int, device: str, machine: str = '', batching: Sequence[float] = [], cancel_us: int = 0) -> None: ...
+
+class SimLoad:
+    """A load, and what it runs on."""
+
+    def __init__(self) -> None: ...
+
+    @property
+    def lanes(self) -> int: ...
+
+    @lanes.setter
+    def lanes(self, arg: list[SimLane], /) -> None: ...
+
+    def set_rates(self, machine: str, rates: Sequence[Sequence[float]]) -> None:
+        """
+        [mask][role]: the rate of a role while exactly the roles of the mask are active.
+        """
+
+    @property
+    def speculation_mode(self) -> SpeculationMode: ...
+
+    @speculation_mode.setter
+    def speculation_mode(self, arg: SpeculationMode, /) -> None: ...
+
+    @property
+    def speculation_depth(self) -> int: ...
+
+    @speculation_depth.setter
+    def speculation_depth(self, arg: int, /) -> None: ...
+
+    def set_devices(self, stream_plan: bool, early_verdict: bool, skip_last_judge: bool) -> None: ...
+
+    def set_overlap(self, critic_slowdown: float | None, generator_rate: float | None) -> None:
+        """What the policy is told beforehand; None: it measures."""
+
+    def set_limits(self, max_live: int, max_queued: int) -> None: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @seed.setter
+    def seed(self, arg: int, /) -> None: ...
+
+    @property
+    def reader_us(self) -> int: ...
+
+    @reader_us.setter
+    def reader_us(self, arg: int, /) -> None: ...
+
+    @property
+    def submit_us(self) -> int: ...
+
+    @submit_us.setter
+    def submit_us(self, arg: int, /) -> None: ...
+
+    @property
+    def judge_last(self) -> bool: ...
+
+    @judge_last.setter
+    def judge_last(self, arg: bool, /) -> None: ...
+
+    @property
+    def cancel_parts(self) -> int: ...
+
+    @cancel_parts.setter
+    def cancel_parts(self, arg: int, /) -> None: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    @concurrency.setter
+    def concurrency(self, arg: int, /) -> None: ...
+
+    @property
+    def arrivals(self) -> list[int]: ...
+
+    @arrivals.setter
+    def arrivals(self, arg: Sequence[int], /) -> None: ...
+
+    @property
+    def max_events(self) -> int: ...
+
+    @max_events.setter
+    def max_events(self, arg: int, /) -> None: ...
+
+class SimCall:
+    """One call as it went; times in us."""
+
+    @property
+    def task(self) -> int: ...
+
+    @property
+    def role(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def speculative(self) -> bool: ...
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    @property
+    def used(self) -> bool: ...
+
+    @property
+    def started_us(self) -> int: ...
+
+    @property
+    def ended_us(self) -> int: ...
+
+    @property
+    def verdict_us(self) -> int: ...
+
+    @property
+    def cancel_us(self) -> int: ...
+
+class SimRequest:
+    """One request as it went; times in us."""
+
+    @property
+    def submitted_us(self) -> int: ...
+
+    @property
+    def ended_us(self) -> int: ...
+
+    @property
+    def refused(self) -> bool: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @property
+    def images_us(self) -> list[int]: ...
+
+    @property
+    def steps(self) -> int: ...
+
+class SimReport:
+    """What became of a load."""
+
+    @property
+    def requests(self) -> list[SimRequest]: ...
+
+    @property
+    def calls(self) -> list[SimCall]: ...
+
+    @property
+    def busy_us(self) -> list[int]: ...
+
+    @property
+    def ended_us(self) -> int: ...
+
+    @property
+    def events(self) -> int: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def judged(self) -> list[int]: ...
+
+    @property
+    def accepted(self) -> list[int]: ...
+
+def simulate_load(load: SimLoad, tasks: Sequence[SimTask]) -> SimReport: ...
+
 class EngineConfig:
     """Limits of one engine; every queue and store has one."""
 
@@ -987,6 +1220,20 @@ class EngineConfig:
 
     @lane_grace_s.setter
     def lane_grace_s(self, arg: float, /) -> None: ...
+
+    @property
+    def critic_slowdown(self) -> float | None:
+        """s_c of a shared device, at least 1; None: learned."""
+
+    @critic_slowdown.setter
+    def critic_slowdown(self, arg: float | None, /) -> None: ...
+
+    @property
+    def generator_rate(self) -> float | None:
+        """r_g of a shared device, over 0 and at most 1; None: learned."""
+
+    @generator_rate.setter
+    def generator_rate(self, arg: float | None, /) -> None: ...
 
     @property
     def batching(self) -> bool:
@@ -1050,6 +1297,10 @@ class Span:
     def started_us(self) -> int: ...
 
     @property
+    def cancel_us(self) -> int | None:
+        """When it was given up; None: it never was."""
+
+    @property
     def ended_us(self) -> int | None:
         """None while it runs."""
 
@@ -1080,6 +1331,43 @@ class Decision:
     @property
     def depth(self) -> int: ...
 
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def beyond(self) -> int:
+        """Unverified verdicts before the call."""
+
+    @property
+    def undisturbed(self) -> float:
+        """Probability that no committed call wants the slot meanwhile."""
+
+    @property
+    def others(self) -> int:
+        """Other requests, running and queued."""
+
+    @property
+    def critic_slowdown(self) -> float | None:
+        """s_c; None: not known."""
+
+    @property
+    def generator_rate(self) -> float | None:
+        """r_g; None: not known."""
+
+    @property
+    def verdict_us(self) -> float | None:
+        """Cv; None: not known."""
+
+    @property
+    def generate_us(self) -> float | None:
+        """G; None: not known."""
+
 class Engine:
     """Scheduler, lanes, images and readers. Thread-safe."""
 
@@ -1104,6 +1392,9 @@ class Engine:
 
     def now_us(self) -> int:
         """The clock of traces, in microseconds."""
+
+    def lanes(self) -> list[tuple[str, int, str]]:
+        """(role, capacity, device) of every lane."""
 
     def counters(self) -> dict[str, Any]: ...
 
@@ -1133,6 +1424,11 @@ class Engine:
     def trace(self, request: int) -> list[Span]: ...
 
     def decisions(self, request: int) -> list[Decision]: ...
+
+    def encode_latencies_us(self, texts: Sequence[str], original: str | None = None, pause_ms: float = 1.0) -> list[float]:
+        """
+        Has the text worker encode generator prompts, or with `original` a critic's pairs, one after the other; microseconds until each was back with the lanes. For measurements.
+        """
 
     def poll_text(self, timeout_ms: int, most: int) -> list[TextJob]: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .errors import BadRequestError
 
@@ -26,6 +27,17 @@ class EngineConfig:
         vlm_threads: Of planner and critic; None: a share of `threads`.
         providers: ONNX Runtime execution providers in order of preference; None: the pack's own.
         max_image_pixels: Pixels of an input image.
+        critic_slowdown: How many times as long a verdict takes while an image is made on the same device (a
+            calibration); None: learned from finished calls.
+        generator_rate: Speed of the generator, of its own alone, while a verdict is written on the same device; None:
+            learned.
+        constrained: Answers of planner and critic follow a grammar while they are decoded: `on` (an error without
+            llguidance), `off`, or `auto`: where llguidance is installed. It can change a result, where an answer
+            would not have been readable in full; `Result.pack["constrained"]` says which it was.
+        switch_interval_ms: While the engine lives, a Python thread that computes gives the GIL to one that
+            waits after this long (Python's own: 5), because texts are encoded in Python and lanes wait for
+            them. It holds for the whole process (`sys.setswitchinterval`), is only ever shortened, and is put
+            back by `close`. None leaves it alone.
 
     Example:
         >>> EngineConfig(threads=2).budget()
@@ -42,6 +54,10 @@ class EngineConfig:
     vlm_threads: int | None = None
     providers: Sequence[str] | None = None
     max_image_pixels: int = 16_000_000
+    critic_slowdown: float | None = None
+    generator_rate: float | None = None
+    constrained: Literal["auto", "on", "off"] = "auto"
+    switch_interval_ms: float | None = 1.0
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -59,6 +75,26 @@ class EngineConfig:
                 raise BadRequestError(
                     f"[EngineConfig] {name} is {value!r}: a whole number from {low} on is wanted"
                 )
+
+        if self.constrained not in ("auto", "on", "off"):
+            raise BadRequestError(
+                f"[EngineConfig] constrained is {self.constrained!r}", hint="it is one of auto, on, off"
+            )
+        interval = self.switch_interval_ms
+        if interval is not None and (not isinstance(interval, int | float) or not 0.01 <= interval <= 1000):
+            raise BadRequestError(
+                f"[EngineConfig] switch_interval_ms is {interval!r}: milliseconds from 0.01 to 1000, or None, are wanted"
+            )
+
+        slowdown, rate = self.critic_slowdown, self.generator_rate
+        if slowdown is not None and not 1.0 <= slowdown < float("inf"):
+            raise BadRequestError(
+                f"[EngineConfig] critic_slowdown is {slowdown!r}: a number from 1 on is wanted, or None"
+            )
+        if rate is not None and not 0.0 < rate <= 1.0:
+            raise BadRequestError(
+                f"[EngineConfig] generator_rate is {rate!r}: a number over 0, at most 1, is wanted, or None"
+            )
 
     def budget(self) -> ThreadBudget:
         """Threads of the lanes, and whether they can count as separate devices."""

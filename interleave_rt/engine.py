@@ -46,7 +46,15 @@ class Engine:
         self.config = config or EngineConfig()
         self.backend = backend
         core = _core.EngineConfig()
-        for name in ("max_live", "max_queued", "batching", "image_bytes", "text_cache"):
+        for name in (
+            "max_live",
+            "max_queued",
+            "batching",
+            "image_bytes",
+            "text_cache",
+            "critic_slowdown",
+            "generator_rate",
+        ):
             setattr(core, name, getattr(self.config, name))
         self._core = _core.Engine(core)
         try:
@@ -55,7 +63,8 @@ class Engine:
             self._core.close()
             raise
         # Also at the end of the process: its threads must not outlive the interpreter.
-        self._shut = weakref.finalize(self, _shut, self._core, Worker(self._core, backend))
+        worker = Worker(self._core, backend, self.config.switch_interval_ms)
+        self._shut = weakref.finalize(self, _shut, self._core, worker)
 
     @classmethod
     def load(
@@ -199,6 +208,10 @@ class Engine:
     def counters(self) -> dict[str, Any]:
         """What the lanes and the scheduler have counted since the start."""
         return dict(self._core.counters())
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Every lane's `role`, `capacity` (calls at once) and `device` (equal names: they slow each other)."""
+        return [dict(zip(("role", "capacity", "device"), lane, strict=True)) for lane in self._core.lanes()]
 
     def drain(self, timeout: float | None = None) -> bool:
         """Takes no new requests and waits for those under way; False when `timeout` seconds have passed."""

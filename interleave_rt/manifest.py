@@ -19,6 +19,7 @@ __all__ = [
     "FileEntry",
     "Generation",
     "GeneratorRole",
+    "GrammarSpec",
     "ImageSpec",
     "Manifest",
     "Part",
@@ -131,11 +132,28 @@ class VerdictTokens(_Model):
     false: Annotated[tuple[int, ...], Field(min_length=1)]
 
 
+class GrammarSpec(_Model):
+    """How answers may be constrained (`interleave_rt.grammar`).
+
+    `files`: the pack's own grammars for `narrative`, `guidance` and `critic`: a JSON schema of the answer's value, or a
+    `.lark` file with a rule `answer`. `constrain` false: never, for checkpoints that answer in another dialect.
+    `reasoning`: the model writes `<think>` itself, the chat template has opened it, or there is none. `reserve`:
+    tokens that the think part leaves for the answer.
+    """
+
+    constrain: bool = True
+    files: dict[Literal["narrative", "guidance", "critic"], RelativePath] = {}
+    reasoning: Literal["written", "opened", "none"] = "written"
+    reserve: Count = 2048
+
+
 class VlmRole(_Model):
     """Planner or critic."""
 
     runtime: Runtime = "native"
     decoder: Part
+    # A graph for one-token steps over the same cache; without it the decoder's graph makes them.
+    decode_graph: Part | None = None
     vision: Part
     tokenizer: RelativePath
     chat_template: RelativePath | None = None
@@ -145,6 +163,7 @@ class VlmRole(_Model):
     vision_config: VisionSpec
     generation: Generation = Generation()
     verdict_tokens: VerdictTokens | None = None
+    grammar: GrammarSpec = GrammarSpec()
     cache_length: Count
     slots: Count = 1
     prefill_chunk: Count = 64
@@ -247,6 +266,8 @@ class Manifest(_Model):
                     found.append((f"roles.{role}.{field}", value))
                 elif field == "templates":
                     found += [(f"roles.{role}.templates.{name}", path) for name, path in value.items()]
+                elif isinstance(value, GrammarSpec):
+                    found += [(f"roles.{role}.grammar.{name}", path) for name, path in value.files.items()]
         return found
 
 
@@ -274,7 +295,7 @@ def load_manifest(directory: str | Path) -> Manifest:
             f"[load_manifest] {path} cannot be read: {error.strerror or error}",
             hint="give the directory that `python -m interleave_rt.export` wrote, the one with pack.json in it",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets in brackets in brackets
         raise BadPackError(
             f"[load_manifest] {path} is not JSON: {error}", hint="copy the pack again, or export it again"
         ) from error

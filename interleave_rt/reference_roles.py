@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from .backends.native import NativeBackend, generator_config, vlm_config
 from .backends.ort import load_runtime
 from .backends.scripted import Script
 from .config import EngineConfig
+from .errors import from_code
 from .images import load_image
 from .pack import Pack
 from .request import Options, Request
@@ -36,18 +37,33 @@ class _Roles:
 
 
 class NativeRoles(_Roles):
-    """The graphs of a pack, called one at a time: no scheduler, no cache, no batch, no early stop."""
+    """The graphs of a pack, called one at a time: no scheduler, no cache, no batch, no early stop.
 
-    def __init__(self, pack: Pack) -> None:
+    Args:
+        pack: Whose graphs.
+        constrained: As in `EngineConfig`; an engine is compared with a reference of the same setting.
+        providers: As in `EngineConfig`.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        constrained: Literal["auto", "on", "off"] = "auto",
+        providers: Sequence[str] | None = None,
+    ) -> None:
         load_runtime()
-        config = EngineConfig(batching=False)
+        config = EngineConfig(batching=False, constrained=constrained, providers=providers)
         roles = pack.manifest.roles
         assert roles.planner is not None
         assert roles.critic is not None
         assert roles.generator is not None
-        self._planner = _core.NativeVlm(vlm_config(pack, roles.planner, config))
-        self._critic = _core.NativeVlm(vlm_config(pack, roles.critic, config))
-        self._generator = _core.NativeGenerator(generator_config(pack, roles.generator, config))
+        try:
+            self._planner = _core.NativeVlm(vlm_config(pack, roles.planner, config))
+            self._critic = _core.NativeVlm(vlm_config(pack, roles.critic, config))
+            self._generator = _core.NativeGenerator(generator_config(pack, roles.generator, config))
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
         self._texts = NativeBackend(pack).texts
 
     def plan(

@@ -12,6 +12,7 @@ from .request import Options, Request
 from .types import (
     Attempt,
     AttemptImageEvent,
+    Decision,
     Event,
     FinishedEvent,
     Outcome,
@@ -142,6 +143,7 @@ class EventReader:
             timings=self._timings(total_s, trace),
             speculation=_speculation(self._options.speculation, trace),
             trace=trace,
+            decisions=tuple(self._decision(decision) for decision in self._core.decisions(request_id)),
             inputs=self._inputs,
             pack=self._pack,
             error=error,
@@ -156,7 +158,13 @@ class EventReader:
         for name in ("queued_us", "started_us", "ended_us"):
             at = now if values[name] is None else values[name]  # a discarded call may still be running
             values[name] = at - self._submitted_us
+        if values["cancel_us"] is not None:
+            values["cancel_us"] -= self._submitted_us
         return Span(**values)
+
+    def _decision(self, raw: _core.Decision) -> Decision:
+        values = {name: getattr(raw, name) for name in Decision.__dataclass_fields__}
+        return Decision(**{**values, "at_us": values["at_us"] - self._submitted_us})
 
     def _timings(self, total_s: float, trace: Sequence[Span]) -> Timings:
         busy = dict.fromkeys(("planner", "generator", "critic"), 0)

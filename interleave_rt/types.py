@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AttemptImageEvent",
+    "Decision",
     "Devices",
     "Event",
     "FinishedEvent",
@@ -158,9 +159,39 @@ class Span:
     ended_us: int
     outcome: str
     used: bool
+    cancel_us: int | None = None  # it was given up; its lane ends it at the next chance
 
     def as_dict(self) -> dict[str, Any]:
         """The span as plain data."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a call was, or was not, started ahead of a verdict; at most one entry until the reason changes.
+
+    Times in microseconds, `at_us` since the request was submitted. None: not measured yet.
+    """
+
+    at_us: int
+    role: str
+    step: int
+    attempt: int
+    started: bool
+    reason: str
+    p: float  # that the call will be asked for
+    gain_us: float  # expected; 0 where it was not asked for
+    depth: int
+    beyond: int  # unverified verdicts before the call
+    undisturbed: float  # probability that no committed call wants the slot meanwhile
+    others: int  # other requests, running and queued
+    critic_slowdown: float | None  # s_c
+    generator_rate: float | None  # r_g
+    verdict_us: float | None  # Cv
+    generate_us: float | None  # G
+
+    def as_dict(self) -> dict[str, Any]:
+        """The decision as plain data."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
@@ -215,6 +246,7 @@ class Result:
     timings: Timings = field(default_factory=lambda: Timings(0.0))
     speculation: Speculation = field(default_factory=lambda: Speculation("off"))
     trace: tuple[Span, ...] = field(default=(), repr=False)
+    decisions: tuple[Decision, ...] = field(default=(), repr=False)
     inputs: tuple[Pixels, ...] = field(default=(), repr=False)
     pack: Mapping[str, str] = field(default_factory=dict)  # name, version, lossless
     error: InterleaveError | None = None

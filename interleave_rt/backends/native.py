@@ -12,11 +12,13 @@ from typing import TypeVar
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
+from interleave_rt.grammar import answer_grammar
 from interleave_rt.manifest import GeneratorRole, VlmRole
 from interleave_rt.pack import Pack
 from interleave_rt.request import Options
 from interleave_rt.tokens import TextEncoder
 
+from .constrain import Constraint, find_constraint, python_matchers
 from .ort import load_runtime
 
 __all__ = ["NativeBackend", "generator_config", "vlm_config"]
@@ -35,10 +37,11 @@ class NativeBackend:
                 hint="use a pack with the three roles",
             )
         self.pack = pack
+        self._constraint = Constraint(None)
 
     def info(self) -> Mapping[str, str]:
-        """Name, version and promise of the pack."""
-        return self.pack.info()
+        """Name, version and promise of the pack, and whether its answers are constrained."""
+        return {**self.pack.info(), "constrained": str(self._constraint)}
 
     def check(self, options: Options) -> None:
         """Raises `BadRequestError` for an image size that the generator cannot make."""
@@ -54,9 +57,10 @@ class NativeBackend:
         """Loads the graphs; raises `BadPackError` naming the one that does not fit."""
         load_runtime()
         pack, budget = self.pack, config.budget()
+        self._constraint = find_constraint(config.constrained)
         try:
-            planner = vlm_config(pack, self._planner, config)
-            critic = vlm_config(pack, self._critic, config)
+            planner = vlm_config(pack, self._planner, config, self._constraint)
+            critic = vlm_config(pack, self._critic, config, self._constraint)
             generator = generator_config(pack, self._generator, config)
             core.add_planner(planner, _device(planner.session, budget.vlm_device), "planner")
             core.add_critic(critic, _device(critic.session, budget.vlm_device), "critic")
@@ -92,8 +96,10 @@ class NativeBackend:
         return _present(self.pack.manifest.roles.generator)
 
 
-def vlm_config(pack: Pack, role: VlmRole, config: EngineConfig) -> _core.VlmConfig:
-    """What the core is told of a planner or critic."""
+def vlm_config(
+    pack: Pack, role: VlmRole, config: EngineConfig, constraint: Constraint | None = None
+) -> _core.VlmConfig:
+    """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
     made = _core.VlmConfig()
     made.decoder = str(pack.path / role.decoder.file)
     made.vision = str(pack.path / role.vision.file)
@@ -108,13 +114,36 @@ def vlm_config(pack: Pack, role: VlmRole, config: EngineConfig) -> _core.VlmConf
     made.max_new_tokens = generation.max_new_tokens
     made.temperature, made.top_k, made.top_p = generation.temperature, generation.top_k, generation.top_p
     made.cache_length, made.prefill_chunk = role.cache_length, role.prefill_chunk
-    made.slots = role.slots if _may_batch(pack, config, role.decoder.batch_invariant) else 1
+    step = role.decode_graph
+    made.decode_graph = str(pack.path / step.file) if step else ""
+    invariant = role.decoder.batch_invariant and (step is None or step.batch_invariant)
+    made.slots = role.slots if _may_batch(pack, config, invariant) else 1
     made.token_bytes, made.special_tokens = _token_table(pack.path / role.token_bytes)
     if role.verdict_tokens is not None:
         made.true_tokens = list(role.verdict_tokens.true)
         made.false_tokens = list(role.verdict_tokens.false)
     made.session = _session(role.providers, config, config.budget().vlm)
+    _constrain(made, pack, role, constraint or find_constraint(config.constrained))
     return made
+
+
+def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Constraint) -> None:
+    """Gives the role the grammars of the answers that it is asked for."""
+    spec = role.grammar
+    if constraint.api is None or not spec.constrain:
+        return
+    grammars = []
+    for name in ("narrative", "guidance", "critic"):
+        if name in role.templates:
+            path = pack.path / spec.files[name] if name in spec.files else None
+            text = answer_grammar(
+                name, path, reasoning=spec.reasoning, max_new_tokens=role.generation.max_new_tokens
+            )
+            grammars.append(_core.GrammarText(text.name, text.whole, text.closing, spec.reserve))
+    made.grammars = grammars
+    if constraint.api == "python":
+        control = [*made.special_tokens, *made.eos_token_ids]
+        made.set_matcher_factory(python_matchers(made.token_bytes, control, made.eos_token_ids[0]))
 
 
 def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:

@@ -3,26 +3,76 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+from typing import ClassVar
 
 from interleave_rt import _core
 from interleave_rt.images import png_round_trip
 
 from . import Backend
 
-__all__ = ["Worker"]
+__all__ = ["SwitchInterval", "Worker"]
 
 _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
 _MOST_JOBS = 8
 
 
-class Worker:
-    """Owns the thread; `stop` joins it."""
+class SwitchInterval:
+    """How soon a thread that waits for the GIL gets it: shortened while an engine lives.
 
-    def __init__(self, core: _core.Engine, backend: Backend) -> None:
+    A Python thread that computes gives the GIL away after `sys.getswitchinterval()`, 5 ms unless somebody
+    changed it, and the worker needs the GIL two to three times for a text that a lane waits for. The setting
+    is the process's: it is only ever shortened, and put back with the last engine, unless it was changed by
+    somebody else meanwhile.
+    """
+
+    _lock = threading.Lock()
+    _held: ClassVar[list[float]] = []
+    _before = 0.0
+    _ours = 0.0
+
+    @classmethod
+    def hold(cls, seconds: float) -> None:
+        """One more engine wants at most this; to be followed by one `release` of the same value."""
+        with cls._lock:
+            if not cls._held:
+                cls._before = cls._ours = sys.getswitchinterval()
+            cls._held.append(seconds)
+            cls._apply()
+
+    @classmethod
+    def release(cls, seconds: float) -> None:
+        """That engine has gone."""
+        with cls._lock:
+            cls._held.remove(seconds)
+            cls._apply()
+
+    @classmethod
+    def _apply(cls) -> None:
+        if sys.getswitchinterval() != cls._ours:
+            return  # somebody else has decided
+        # Python cuts to whole microseconds: without the half, putting a value back would lose one.
+        sys.setswitchinterval(min([cls._before, *cls._held]) + 5e-7)
+        cls._ours = sys.getswitchinterval()
+
+
+class Worker:
+    """Owns the thread; `stop` joins it.
+
+    Args:
+        core: Whose texts and images it answers for.
+        backend: Encodes the texts.
+        switch_interval_ms: See `SwitchInterval`; None leaves the process's setting alone.
+    """
+
+    def __init__(self, core: _core.Engine, backend: Backend, switch_interval_ms: float | None = None) -> None:
         self._core = core
         self._backend = backend
+        self._interval = None if switch_interval_ms is None else switch_interval_ms / 1000
+        if self._interval is not None:
+            SwitchInterval.hold(self._interval)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="interleave-rt-text", daemon=True)
         self._thread.start()
@@ -31,6 +81,9 @@ class Worker:
         """Ends and joins the thread."""
         self._stop.set()
         self._thread.join()
+        if self._interval is not None:
+            SwitchInterval.release(self._interval)
+            self._interval = None
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -13,12 +13,14 @@ from PIL import Image
 from interleave_rt.types import Result, Step
 
 from .timeline import LEFT, WIDTH, make_timeline
+from .trace import explain
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
 __all__ = ["render_page"]
 
+_MAX_DECISIONS = 200  # in the page; the trace holds all
 _MAX_SIDE = 768  # of an image in the page; the files beside it are whole
 
 
@@ -33,6 +35,7 @@ def render_page(result: Result) -> str:
         facts=_facts(result),
         settings=_settings(result),
         timeline=make_timeline(result.trace),
+        decisions=[f"{one.at_us / 1000:.1f} ms: {explain(one)}" for one in result.decisions[:_MAX_DECISIONS]],
         width=WIDTH,
         left=LEFT,
     )

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from interleave_rt.types import Result, Span
+from interleave_rt.types import Decision, Result, Span
 
-__all__ = ["chrome_trace", "label", "save_trace"]
+__all__ = ["chrome_trace", "explain", "label", "save_trace"]
 
 TRACE_FORMAT_VERSION = 1
 
@@ -20,6 +20,14 @@ def label(span: Span) -> str:
         return "plan" + (", again" if span.retry else "")
     text = f"step {span.step + 1}, attempt {span.attempt}"
     return text + (", asked again" if span.retry else "")
+
+
+def explain(decision: Decision) -> str:
+    """One line: what was considered, the answer, and why."""
+    call = f"{decision.role}, step {decision.step + 1}"
+    answer = "started" if decision.started else "not started"
+    gain = f", gain {decision.gain_us / 1000:+.1f} ms at p {decision.p:.2f}" if decision.gain_us else ""
+    return f"{call}: {answer}: {decision.reason}{gain}"
 
 
 def chrome_trace(result: Result) -> dict[str, Any]:
@@ -42,11 +50,35 @@ def chrome_trace(result: Result) -> dict[str, Any]:
         }
         for span in result.trace
     ]
+    reasons = [
+        {
+            "ph": "i",
+            "s": "t",
+            "pid": 1,
+            "tid": len(lanes) + 1,
+            "name": explain(decision),
+            "cat": "speculation",
+            "ts": decision.at_us,
+            "args": decision.as_dict(),
+        }
+        for decision in result.decisions
+    ]
+    if reasons:
+        names.append(
+            {
+                "ph": "M",
+                "pid": 1,
+                "tid": len(lanes) + 1,
+                "name": "thread_name",
+                "args": {"name": "speculation"},
+            }
+        )
     return {
         "traceEvents": [
             {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": result.request[:80]}},
             *names,
             *calls,
+            *reasons,
         ],
         "displayTimeUnit": "ms",
         "otherData": {"format_version": TRACE_FORMAT_VERSION, "outcome": result.outcome},

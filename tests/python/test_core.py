@@ -191,13 +191,46 @@ def test_trace_and_decisions_tell_what_was_started_ahead() -> None:
     assert {span.kind for span in trace} == {"plan", "generate", "judge"}
     assert any(span.speculative and span.used for span in trace)
     assert all(span.queued_us <= span.started_us <= span.ended_us for span in trace if span.used)
-    assert any(decision.started for decision in engine.decisions(request))
+    decisions = engine.decisions(request)
+    assert any(decision.started for decision in decisions)
+    # One for each call that was considered, as long as the reason stays the same.
+    told = [(one.role, one.step, one.attempt, one.reason) for one in decisions]
+    assert len(told) == len(set(told))
+    assert {one.role for one in decisions} == {"generator", "critic"}
+    assert {one.step for one in decisions if one.role == "generator" and one.started} == {1, 2, 3}
     engine.forget(request)
     assert code_of(engine.trace, request) == "bad_request"
     counters = engine.counters()
     assert counters["strays"] == 0
     assert counters["requests_ended"]["finished"] == 1
     engine.close()
+
+
+def test_auto_tells_its_numbers() -> None:
+    engine = make_engine(steps=4, accept_prob=1.0, generator_ms=4.0, critic_ms=5.0, verdict_ms=4.0)
+    for _ in range(3):
+        request = engine.submit(spec(speculation_mode=_core.SpeculationMode.auto))
+        assert events(engine, request)[-1][1] == _core.Outcome.finished
+    last = engine.decisions(request)[-1]
+    assert last.reason
+    assert 0.5 < last.p <= 1.0
+    assert last.others == 0
+    assert last.undisturbed == 1.0
+    assert last.verdict_us >= 3000
+    assert last.generate_us >= 3000
+    assert last.critic_slowdown is None or last.critic_slowdown >= 1.0
+    assert sum(engine.counters()["decisions"].values()) > 0
+    engine.close()
+
+
+def test_known_overlap_is_checked() -> None:
+    config = _core.EngineConfig()
+    config.critic_slowdown = 0.5
+    assert code_of(_core.Engine, config) == "bad_request"
+    config.critic_slowdown, config.generator_rate = 1.2, 0.0
+    assert code_of(_core.Engine, config) == "bad_request"
+    config.generator_rate = 0.9
+    _core.Engine(config).close()
 
 
 def test_scanners_read_streams() -> None:

@@ -13,7 +13,17 @@ from interleave_rt.reports import check_folder, chrome_trace, save_result, save_
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.story import render_story
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
-from interleave_rt.types import Attempt, PlanStep, Result, Span, Speculation, Step, Timings, Verdict
+from interleave_rt.types import (
+    Attempt,
+    Decision,
+    PlanStep,
+    Result,
+    Span,
+    Speculation,
+    Step,
+    Timings,
+    Verdict,
+)
 
 NASTY = '<script>alert(1)</script> "quoted" & {{ 7*7 }}'
 
@@ -214,6 +224,37 @@ def test_the_story_is_one_picture_that_loads_nothing(result):
     assert len(links) == 3  # two final images and a refused try
     assert all(link.startswith("data:image/png;base64,") for link in links)
     ET.fromstring(render_story(Result("q", Options(), (), "failed")))
+
+
+def test_the_trace_says_why_a_call_was_or_was_not_started_ahead(result):
+    from dataclasses import replace
+
+    said = Decision(
+        at_us=1500,
+        role="generator",
+        step=1,
+        attempt=1,
+        started=False,
+        reason="no expected gain",
+        p=0.25,
+        gain_us=-2500.0,
+        depth=1,
+        beyond=1,
+        undisturbed=1.0,
+        others=0,
+        critic_slowdown=1.5,
+        generator_rate=None,
+        verdict_us=4000.0,
+        generate_us=6000.0,
+    )
+    told = replace(result, decisions=(said,))
+    (event,) = [event for event in chrome_trace(told)["traceEvents"] if event["ph"] == "i"]
+    assert event["ts"] == 1500
+    assert event["args"] == said.as_dict()
+    line = "generator, step 2: not started: no expected gain, gain -2.5 ms at p 0.25"
+    assert event["name"] == line
+    assert f"1.5 ms: {line}" in render_page(told)
+    assert "started ahead of a verdict" not in render_page(result)
 
 
 def test_the_trace_opens_in_perfetto(result, tmp_path):

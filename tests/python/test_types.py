@@ -150,3 +150,7 @@ def test_lanes_are_separate_devices_only_while_their_threads_fit(config, budget)
 def test_a_wrong_engine_setting_names_itself():
     with pytest.raises(BadRequestError, match="max_live"):
         EngineConfig(max_live=0)
+    for wrong in ({"critic_slowdown": 0.5}, {"generator_rate": 0.0}, {"generator_rate": 1.5}):
+        with pytest.raises(BadRequestError, match=next(iter(wrong))):
+            EngineConfig(**wrong)
+    EngineConfig(critic_slowdown=1.1, generator_rate=0.9)
