@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph_config.h"
 #include "rt/cache.h"
 #include "rt/decoder.h"
 #include "rt/ort.h"
@@ -50,32 +51,6 @@ double median(const std::vector<Time>& times, double Time::* clock) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-const TensorInfo& find(const std::vector<TensorInfo>& tensors, const std::string& name) {
-  const auto same = [&](const TensorInfo& tensor) { return tensor.name == name; };
-  const auto found = std::find_if(tensors.begin(), tensors.end(), same);
-  if (found != tensors.end()) return *found;
-  std::fprintf(stderr, "the graph has no %s\n", name.c_str());
-  std::exit(1);
-}
-
-// The sizes that the graph itself tells.
-DecoderConfig read_config(const Session& session, int slots, int length) {
-  const auto dim = [](const TensorInfo& tensor, std::size_t axis) {
-    return static_cast<int>(tensor.shape[axis]);
-  };
-  DecoderConfig config;
-  config.hidden = dim(find(session.inputs(), "visual_embeds"), 2);
-  config.deepstack_levels = dim(find(session.inputs(), "deepstack"), 0);
-  config.layers = static_cast<int>(session.outputs().size() - 1) / 2;
-  const TensorInfo& keys = find(session.inputs(), "past_k.0");
-  config.kv_heads = dim(keys, 1);
-  config.cache_length = dim(keys, 2) > 0 ? dim(keys, 2) : length;
-  config.head_dim = dim(keys, 3);
-  config.vocab = dim(find(session.outputs(), "logits"), 1);
-  config.slots = slots;
-  return config;
 }
 
 // The graph with its bindings and nothing else: every row decodes token 1 at `past`.
@@ -143,7 +118,7 @@ void admit_all(BatchedDecoder& decoder, const DecoderConfig& config,
 void measure(const std::string& path, int batch, int steps, int length) {
   const SessionOptions options;
   const Session session(path, options);
-  DecoderConfig config = read_config(session, batch, length);
+  DecoderConfig config = config_of(session, batch, length);
   Bare bare(session, config);
   BatchedDecoder decoder(path, config, options);
   std::vector<SequenceId> live;

@@ -1,0 +1,154 @@
+"""The scheduler against arithmetic: scripted latencies, and what an event recurrence says of them.
+
+    python benchmarks/closed_form.py --requests 100
+
+G = 60 ms in four denoising steps, C = 60 ms with the verdict at 40, a plan of 5 steps in 160 ms (the first at 40, then
+one each 30), T_max = 5, p = 1 / 0.8 / 0.6, separate lanes. All arms meet the same requests, so the same accept pattern;
+the recurrence below reads that pattern from the committed results and knows nothing of the scheduler. Prints one JSON
+object; exits with 1 where a bound is missed or a result differs between arms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interleave_rt.backends.scripted import Script
+from interleave_rt.bench import ARMS, Plan, ScriptedTarget, describe_environment, document, measure
+from interleave_rt.bench.workload import numbered_cases
+from interleave_rt.request import Options
+
+T_MAX = 5
+AT_MOST = 1.05  # times the closed form
+# Accept probability -> over sequential, over sequential-es: at least.
+AT_LEAST = {1.0: (1.90, 1.35), 0.8: (1.62, 1.23), 0.6: (1.42, 1.14)}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of calls that nothing slows."""
+
+    generate: float = 60.0
+    quantum: float = 15.0  # a denoising step
+    judge: float = 60.0
+    verdict: float = 40.0
+    plan: float = 160.0
+    first_step: float = 40.0
+
+    def plan_step(self, index: int, steps: int) -> float:
+        """When step `index` of a plan has closed."""
+        return self.first_step + (self.plan - self.first_step) * index / max(1, steps - 1)
+
+
+def closed_form(pattern: Sequence[Sequence[bool | None]], times: Times) -> float:
+    """Milliseconds of a request whose verdicts were `pattern` (None: not judged) on lanes that never wait needlessly.
+
+    The generator goes on with the next step while the critic judges. An accepted image costs nothing more; a refused
+    one costs the rest of the critic's answer, or the quantum in which the generator can be stopped, if that is longer.
+    The next step's image starts no sooner than its line of the plan, and the request ends no sooner than the plan.
+    """
+    steps = len(pattern)
+    ready = times.plan_step(0, steps) + times.generate  # the first image
+    end = times.plan
+    for index, verdicts in enumerate(pattern):
+        ahead = math.inf if index + 1 == steps else times.plan_step(index + 1, steps)
+        for verdict in verdicts:
+            if verdict is None:
+                continue
+            if verdict:
+                end = max(end, ready + times.verdict)
+                continue
+            known, started = ready + times.verdict, max(ready, ahead)
+            freed = known
+            if started < known:  # a generation that nobody wants any more: to its next cancel point
+                freed = started + math.ceil((known - started) / times.quantum) * times.quantum
+            ready = max(ready + times.judge, freed) + times.generate
+        end = max(end, ready)
+        if index + 1 < steps:
+            ready = max(ready, ahead) + times.generate
+    return end
+
+
+def run(p: float, count: int, seed: int, times: Times, warmup: int = 4) -> dict[str, Any]:
+    """One accept probability."""
+    script = Script(
+        planner_ms=times.plan,
+        first_step_ms=times.first_step,
+        generator_ms=times.generate,
+        critic_ms=times.judge,
+        verdict_ms=times.verdict,
+        min_steps=5,
+        max_steps=5,
+        accept_prob=p,
+        seed=seed,
+    )
+    plan = Plan("single-stream", list(ARMS.values()), seed=seed, warmup=warmup)
+    cases = numbered_cases(count, seed, Options(t_max=T_MAX))
+    found = measure(plan, ScriptedTarget(script), cases)
+    result = document(found, {})
+    records = [record for record in found.records("speculative") if record.finished]
+    ideal = [closed_form(record.pattern, times) for record in records]
+    took = [1000 * record.e2e_s for record in records]
+    speedup = result["speedup"]
+    over = {
+        "sequential": speedup["speculative_vs_sequential"],
+        "sequential-es": speedup["speculative_vs_sequential_es"],
+    }
+    least = AT_LEAST[p]
+    ratio = sum(took) / sum(ideal)
+    lossless = result["lossless"]
+    ok = (
+        ratio <= AT_MOST
+        and over["sequential"]["ratio"] >= least[0]
+        and over["sequential-es"]["ratio"] >= least[1]
+        and lossless["equal"] == lossless["requests"] == lossless["finished"] == count
+    )
+    return {
+        "accept_prob": p,
+        "requests": len(records),
+        "attempts_a_step": round(
+            statistics.fmean(len(step) for record in records for step in record.pattern), 3
+        ),
+        "mean_ms": round(statistics.fmean(took), 3),
+        "closed_form_ms": round(statistics.fmean(ideal), 3),
+        "of_closed_form": round(ratio, 4),
+        "worst_request": round(max(a / b for a, b in zip(took, ideal, strict=True)), 4),
+        "over_sequential": {name: over["sequential"][name] for name in ("ratio", "low", "high")},
+        "over_sequential_es": {name: over["sequential-es"][name] for name in ("ratio", "low", "high")},
+        "cancel_latency_ms": result["speculation"]["cancel_latency_by_role_ms"],
+        "lossless": lossless,
+        "holds": ok,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--accept-prob", default="1,0.8,0.6", help="of " + ", ".join(map(str, AT_LEAST)))
+    arguments = parser.parse_args()
+    chosen = [float(part) for part in arguments.accept_prob.split(",")]
+    if not set(chosen) <= set(AT_LEAST):
+        parser.error("bounds are known for --accept-prob " + ", ".join(map(str, AT_LEAST)))
+    rows = []
+    for p in chosen:
+        rows.append(run(p, arguments.requests, arguments.seed, Times()))
+        print(json.dumps(rows[-1]), file=sys.stderr)
+    holds = all(row["holds"] for row in rows)
+    environment = describe_environment(gpu=False)
+    print(
+        json.dumps(
+            {"seed": arguments.seed, "holds": holds, "rows": rows, "environment": environment}, indent=2
+        )
+    )
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

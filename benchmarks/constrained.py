@@ -1,0 +1,193 @@
+"""Constrained decoding by command: what it guarantees, and what it costs.
+
+    python benchmarks/constrained.py --answers 10000
+    python benchmarks/constrained.py --cost 40
+
+`--answers N`: planner and critic of the embedded pack each give N/2 answers, sampled at temperature 1, with and without
+the constraint, on the same questions and seeds; counts those that the engine's own readers cannot read. Prints one JSON
+object; exits with 1 where a constrained answer was unreadable.
+
+`--cost N`: N greedy answers of each role, alone and eight at once, with and without the constraint in turns (A B B A, three times).
+The answers are the same tokens, so the difference is the constraint's. The quickest turn of each side counts; medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from interleave_rt.train.shapes.render import render
+from interleave_rt.train.shapes.requests import sample
+
+from interleave_rt import _core, load_pack
+from interleave_rt.backends.constrain import find_constraint
+from interleave_rt.backends.native import NativeBackend, vlm_config
+from interleave_rt.backends.ort import load_runtime
+from interleave_rt.config import EngineConfig
+from interleave_rt.manifest import VlmRole
+from interleave_rt.protocol import mode_for
+
+Pixels = npt.NDArray[np.uint8]
+Question = tuple[Any, list[Pixels], int, int]
+SLOTS = 8
+TURNS = 3  # of A B B A; the quickest of each side counts, for others' work only ever adds time
+
+
+class Trio:
+    """Questions for planner and critic, and models that answer them."""
+
+    def __init__(self) -> None:
+        load_runtime()
+        self.pack = load_pack()
+        self.texts = NativeBackend(self.pack).texts
+
+    def model(self, role: str, constrained: str, *, temperature: float, slots: int) -> _core.NativeVlm:
+        """A role's model; `constrained` as in `EngineConfig`."""
+        spec: VlmRole = getattr(self.pack.manifest.roles, role)
+        config = vlm_config(self.pack, spec, EngineConfig(threads=1, constrained=constrained))  # type: ignore[arg-type]
+        config.temperature = temperature
+        return _core.NativeVlm(config, slots)
+
+    def plans(self, seed: int) -> Iterator[Question]:
+        """Requests of the shapes world, one in five with pictures."""
+        rng = random.Random(f"plans/{seed}")
+        while True:
+            mode = "guidance" if rng.random() < 0.2 else "narrative"
+            for one in sample("test", 32, rng.randrange(2**31), mode):
+                images = [render(scene) for scene in one.images]
+                text = one.text
+                ids = self.texts.plan(mode_for(len(images)), text, len(images))
+                yield ids, images, rng.randrange(2**63), 0
+
+    def verdicts(self, seed: int) -> Iterator[Question]:
+        """Steps of plans, judged on the right picture or on that of another step."""
+        rng = random.Random(f"verdicts/{seed}")
+        while True:
+            for one in sample("test", 32, rng.randrange(2**31), "narrative"):
+                before: Pixels | None = None
+                for step, scene in zip(one.steps, one.scenes, strict=False):
+                    shown = scene if rng.random() < 0.5 else rng.choice(one.scenes)
+                    after = render(shown)
+                    white = np.full_like(after, 255)
+                    if step.prompt is not None:
+                        ids = self.texts.judge(step.prompt, step.prompt)
+                        images = [white if before is None else before, after]
+                        yield ids, images, rng.randrange(2**63), 0
+                    before = render(scene)
+
+
+def read_plan(question: Question, text: bytes) -> tuple[bool, bool]:
+    """Whether the plan can be read at all, and in full."""
+    scanner = _core.PlanScanner(25, 0 if question[1] else 1)
+    scanner.feed(text)
+    steps, truncated, _ = scanner.finish()
+    return bool(steps), bool(steps) and not truncated
+
+
+def read_verdict(_question: Question, text: bytes) -> tuple[bool, bool]:
+    """Whether there is a boolean, and a refined prompt where it is false."""
+    scanner = _core.VerdictScanner()
+    scanner.feed(text)
+    verdict = scanner.finish()
+    return verdict.readable, verdict.readable and (verdict.accepted or verdict.refined is not None)
+
+
+ROLES = {"planner": (Trio.plans, read_plan), "critic": (Trio.verdicts, read_verdict)}
+
+
+def count_answers(trio: Trio, answers: int, seed: int, temperature: float) -> dict[str, Any]:
+    """Unreadable answers of each role, with and without the constraint."""
+    report: dict[str, Any] = {}
+    for role, (questions, read) in ROLES.items():
+        for setting in ("on", "off"):
+            began = time.monotonic()
+            model = trio.model(role, setting, temperature=temperature, slots=SLOTS)
+            row = {"answers": 0, "unreadable": 0, "in_part": 0, "not_ended": 0}
+            source = questions(trio, seed)
+            examples: list[str] = []
+            while row["answers"] < answers // 2:
+                batch = list(islice(source, min(64, answers // 2 - row["answers"])))
+                for question, answer in zip(batch, model.answers(batch), strict=True):
+                    readable, whole = read(question, answer.text)
+                    row["answers"] += 1
+                    row["unreadable"] += not readable
+                    row["in_part"] += readable and not whole
+                    row["not_ended"] += answer.stop != "end_of_text"
+                    if not readable and len(examples) < 3:
+                        examples.append(answer.text.decode("utf-8", "replace"))
+            counters = model.counters()
+            row["corrected_tokens"] = counters["corrected_tokens"]
+            row["tokens"] = counters["tokens"]
+            report.setdefault(role, {})[setting] = {
+                **row,
+                "seconds": round(time.monotonic() - began, 1),
+                "unreadable_examples": examples,
+            }
+            print(role, setting, report[role][setting], file=sys.stderr, flush=True)
+    return report
+
+
+def measure_cost(trio: Trio, answers: int, seed: int) -> dict[str, Any]:
+    """Microseconds a token with and without the constraint, greedy, alone and eight at once."""
+    report: dict[str, Any] = {}
+    for role, (questions, _read) in ROLES.items():
+        asked = list(islice(questions(trio, seed), answers))
+        for slots in (1, SLOTS):
+            models = {
+                setting: trio.model(role, setting, temperature=0.0, slots=slots) for setting in ("on", "off")
+            }
+            ratios, steps_us = [], []
+            rounds = [asked[i : i + slots] for i in range(0, len(asked) - slots + 1, slots)]
+            for batch in [rounds[0], *rounds]:  # the first one is for warming up
+                times: dict[str, list[float]] = {"on": [], "off": []}
+                tokens: dict[str, list[list[int]]] = {}
+                steps = 1
+                for setting in ("on", "off", "off", "on") * TURNS:
+                    before = models[setting].counters()["steps"]
+                    began = time.thread_time()
+                    found = models[setting].answers(batch)
+                    times[setting].append(time.thread_time() - began)
+                    steps = models[setting].counters()["steps"] - before
+                    tokens[setting] = [list(answer.tokens) for answer in found]
+                if tokens["on"] == tokens["off"]:  # an answer that had to be corrected is another answer
+                    ratios.append(min(times["on"]) / min(times["off"]))
+                    steps_us.append(min(times["off"]) / steps * 1e6)
+            report.setdefault(role, {})[f"batch_{slots}"] = {
+                "rounds": len(ratios) - 1,
+                "step_us": round(statistics.median(steps_us[1:]), 1),
+                "ratio": round(statistics.median(ratios[1:]), 4),
+            }
+            print(role, slots, report[role][f"batch_{slots}"], file=sys.stderr, flush=True)
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--answers", type=int, default=0, help="answers in all, half of each role")
+    parser.add_argument("--cost", type=int, default=0, help="answers of each role whose time is compared")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=20261121)
+    chosen = parser.parse_args(arguments)
+    report: dict[str, Any] = {"constraint": str(find_constraint("on")), "seed": chosen.seed}
+    trio = Trio()
+    if chosen.answers:
+        report["temperature"] = chosen.temperature
+        report["sampled"] = count_answers(trio, chosen.answers, chosen.seed, chosen.temperature)
+    if chosen.cost:
+        report["cost"] = measure_cost(trio, chosen.cost, chosen.seed)
+    print(json.dumps(report, indent=2))
+    return int(any(role["on"]["unreadable"] for role in report.get("sampled", {}).values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

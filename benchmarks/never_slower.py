@@ -1,0 +1,149 @@
+"""Law 4 on real threads: speculation `auto` against `off`, all other devices on, in turns A B A B.
+
+    python benchmarks/never_slower.py --pairs 24
+
+Three targets: scripted lanes on separate devices and on a shared one, and the embedded pack. A turn is a block of
+requests; each pair of turns gives one ratio (off / auto) of the mean end-to-end latency and one of the throughput.
+What must hold: the one-sided 95 % lower bound of the median ratio is at least 0.98. Prints one JSON object; exits with
+1 where it does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from interleave_rt.backends.scripted import Script
+from interleave_rt.bench import (
+    Arm,
+    Block,
+    PackTarget,
+    Plan,
+    ScriptedTarget,
+    Threads,
+    describe_environment,
+    document,
+    measure,
+    numbered_cases,
+    world_cases,
+)
+from interleave_rt.bench.statistics import lower_bound_of_median
+from interleave_rt.pack import load_pack
+from interleave_rt.request import Devices, Options
+
+AT_LEAST = 0.98
+OFF = Arm("sequential-es", "off", Devices(), batching=True)  # every device but S2
+AUTO = Arm("speculative", "auto", Devices(), batching=True)
+TIMES = {
+    "planner_ms": 40.0,
+    "first_step_ms": 10.0,
+    "generator_ms": 15.0,
+    "critic_ms": 15.0,
+    "verdict_ms": 10.0,
+}
+
+
+def ratios(off: Sequence[Block], auto: Sequence[Block]) -> dict[str, list[float]]:
+    """One figure a pair of turns; above 1: `auto` is better."""
+    found: dict[str, list[float]] = {"e2e": [], "throughput": []}
+    for a, b in zip(off, auto, strict=True):
+        mean = [statistics.fmean(record.e2e_s for record in block.records) for block in (a, b)]
+        found["e2e"].append(mean[0] / mean[1])
+        found["throughput"].append(a.wall_s / b.wall_s)
+    return found
+
+
+def compare(name: str, target: Any, world: Any, plan: Plan, requests: int, pairs: int) -> dict[str, Any]:
+    # Under load the end of a turn, where lanes run dry, must not be most of it.
+    cases = world(max(requests, 4 * plan.concurrency) * pairs, plan.seed, Options())
+    measured = measure(plan, target, cases)
+    found = ratios(measured.of(OFF.name), measured.of(AUTO.name))
+    result = document(measured, {})
+    row: dict[str, Any] = {
+        "target": name,
+        "concurrency": plan.concurrency,
+        "pairs": pairs,
+        "requests": len(cases),
+        "threads": measured.threads,
+    }
+    for figure, values in found.items():
+        row[figure] = {
+            "median": round(statistics.median(values), 4),
+            "lower_bound": round(lower_bound_of_median(values), 4),
+        }
+    lossless = result["lossless"]
+    row["speculated"] = result["speculation"]["speculated"]
+    row["discarded"] = result["speculation"]["discarded"]
+    row["equal"] = lossless["equal"]
+    row["holds"] = lossless["equal"] == lossless["finished"] == len(cases) and all(
+        row[figure]["lower_bound"] >= AT_LEAST for figure in found
+    )
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=24)
+    parser.add_argument("--requests", type=int, default=8, help="in a turn")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--concurrency", default="1,4", help="of each target, separated by commas")
+    parser.add_argument("--targets", default="separate,shared,pack")
+    parser.add_argument("--accept-prob", type=float, default=0.6)
+    parser.add_argument("--slowdown", type=float, default=2.0, help="shared lanes: 2 is plain time-slicing")
+    parser.add_argument("--threads", type=Threads.parse, help="pack: G+V; default: the best of the arm `off`")
+    parser.add_argument("--pack")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.targets.split(","):
+        if name == "pack":
+            target: Any = PackTarget(load_pack(arguments.pack))
+            world: Any = world_cases
+        elif name in ("separate", "shared"):
+            shared = name == "shared"
+            script = Script(
+                **TIMES,
+                min_steps=5,
+                max_steps=5,
+                accept_prob=arguments.accept_prob,
+                shared=shared,
+                slowdown=arguments.slowdown if shared else 1.0,
+                seed=arguments.seed,
+            )
+            target, world = ScriptedTarget(script), numbered_cases
+        else:
+            parser.error(f"--targets has {name!r}: separate, shared or pack")
+        threads = arguments.threads
+        if name == "pack" and threads is None:
+            # Both arms under one split: the question is S2 alone.
+            probe = Plan("single-stream", [OFF], seed=arguments.seed)
+            threads = Threads.parse(
+                measure(probe, target, world(2, arguments.seed, Options())).threads[OFF.name]
+            )
+        for concurrency in map(int, arguments.concurrency.split(",")):
+            plan = Plan(
+                "closed-loop",
+                [OFF, AUTO],
+                concurrency=concurrency,
+                blocks=arguments.pairs,
+                warmup=8,
+                seed=arguments.seed,
+                threads=threads,
+            )
+            rows.append(compare(name, target, world, plan, arguments.requests, arguments.pairs))
+            print(json.dumps(rows[-1]), file=sys.stderr)
+    holds = all(row["holds"] for row in rows)
+    environment = describe_environment(gpu=False)
+    print(
+        json.dumps(
+            {"seed": arguments.seed, "holds": holds, "rows": rows, "environment": environment}, indent=2
+        )
+    )
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The simulator against the engine: calibrates, then measures and simulates the same loads.
+
+    python benchmarks/simulator.py                      # the embedded pack
+    python benchmarks/simulator.py --runtime scripted   # made-up roles with exact latencies
+
+Calibration: the requests one at a time in each arm, and some at once; from these come the work of every call, how the
+roles slow each other, and the batching curves. Then each arm runs the requests at each concurrency (closed loop), in
+turns, and the simulator does the same from the calibration. Prints one JSON object; exits with 1 where the p50 of the
+latency is off by more than 5 % or the throughput by more than 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+from interleave_rt import Options, load_pack
+from interleave_rt.backends.scripted import Script
+from interleave_rt.bench.arms import ARMS, PackTarget, ScriptedTarget, Target
+from interleave_rt.bench.load import closed_loop
+from interleave_rt.bench.workload import Case, numbered_cases, world_cases
+from interleave_rt.config import EngineConfig
+from interleave_rt.simulation import Load, load_calibration, measure_calibration, simulate
+from interleave_rt.simulation.calibration import Calibration
+from interleave_rt.simulation.run import ARMS as SIMULATED
+
+MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
+
+
+def measure(
+    target: Target, cases: list[Case], arms: list[str], loads: list[int], turns: int, config: EngineConfig
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Arms and loads in turns, so that a slow minute of the machine hits all of them."""
+    engines = {
+        batching: target.open(config_of(config, batching))
+        for batching in sorted({ARMS[arm].batching for arm in arms})
+    }
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    try:
+        for arm in arms:
+            closed_loop(engines[ARMS[arm].batching], ARMS[arm], list(enumerate(cases[:8])), 4, lambda: None)
+        for _ in range(turns):
+            for arm in arms:
+                for load in loads:
+                    began = time.perf_counter()
+                    engine = engines[ARMS[arm].batching]
+                    records = closed_loop(engine, ARMS[arm], list(enumerate(cases)), load, lambda: None)
+                    wall = time.perf_counter() - began
+                    assert all(record.finished for record in records)
+                    at = found.setdefault((arm, load), {"e2e": [], "rate": []})
+                    at["e2e"] += [1000 * record.e2e_s for record in records]
+                    at["rate"].append(len(records) / wall)
+    finally:
+        for engine in engines.values():
+            engine.close()
+    return found
+
+
+def config_of(config: EngineConfig, batching: bool) -> EngineConfig:
+    from dataclasses import replace
+
+    return replace(config, batching=batching)
+
+
+def compare(calibration: Calibration, found: dict[tuple[str, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for (arm, load), seen in found.items():
+        document = simulate(
+            calibration.machine,
+            calibration.tasks(),
+            Load(scenario="closed-loop", concurrency=load, percentiles=(50, 95)),
+            [SIMULATED[arm]],
+        )["arms"][arm]
+        p50, rate = statistics.median(seen["e2e"]), statistics.median(seen["rate"])
+        said = document["e2e_latency_ms"]["p50"], document["request_throughput"]
+        rows.append(
+            {
+                "arm": arm,
+                "concurrency": load,
+                "measured_p50_ms": round(p50, 2),
+                "simulated_p50_ms": said[0],
+                "p50_error": round(said[0] / p50 - 1, 4),
+                "measured_throughput": round(rate, 3),
+                "simulated_throughput": said[1],
+                "throughput_error": round(said[1] / rate - 1, 4),
+                "measured_turns_throughput": [round(one, 3) for one in seen["rate"]],
+            }
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runtime", choices=("pack", "scripted"), default="pack")
+    parser.add_argument("--pack", help="default: the embedded one")
+    parser.add_argument("--requests", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2, help="of the calibration's single runs")
+    parser.add_argument("--loads", default="1,4,8")
+    parser.add_argument("--arms", default="sequential-es,speculative")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--calibration", help="use this file instead of measuring one")
+    parser.add_argument("--save-calibration", help="write it to this file")
+    arguments = parser.parse_args()
+    base = Options()
+    target: Target
+    if arguments.runtime == "scripted":
+        script = Script(
+            planner_ms=160, first_step_ms=40, generator_ms=60, critic_ms=60, verdict_ms=40, accept_prob=0.7
+        )
+        target, cases = ScriptedTarget(script), numbered_cases(arguments.requests, arguments.seed, base)
+    else:
+        target = PackTarget(load_pack(arguments.pack))
+        cases = world_cases(arguments.requests, arguments.seed, base)
+    loads = [int(load) for load in arguments.loads.split(",")]
+    config = EngineConfig(max_live=max(8, *loads))
+    began = time.perf_counter()
+    if arguments.calibration:
+        calibration = load_calibration(arguments.calibration)
+    else:
+        calibration = measure_calibration(
+            target,
+            cases,
+            config=config,
+            repeats=arguments.repeats,
+            say=lambda text: print(text, file=sys.stderr),
+        )
+    if arguments.save_calibration:
+        calibration.save(arguments.save_calibration)
+    calibrated = time.perf_counter() - began
+    print("measurement", file=sys.stderr)
+    found = measure(target, cases, arguments.arms.split(","), loads, arguments.turns, config)
+    rows = compare(calibration, found)
+    worst = {name: max(abs(row[name]) for row in rows) for name in ("p50_error", "throughput_error")}
+    for row in rows:
+        print(
+            f"{row['arm']:>14} x{row['concurrency']}: p50 {row['measured_p50_ms']:8.1f} ms, simulated "
+            f"{row['simulated_p50_ms']:8.1f} ({row['p50_error']:+.1%}); {row['measured_throughput']:6.3f} requests/s, "
+            f"simulated {row['simulated_throughput']:6.3f} ({row['throughput_error']:+.1%})",
+            file=sys.stderr,
+        )
+    file = calibration.file
+    document = {
+        "target": target.name,
+        "requests": len(cases),
+        "seed": arguments.seed,
+        "calibration_s": round(calibrated, 1),
+        "total_s": round(time.perf_counter() - began, 1),
+        "critic_slowdown": file.critic_slowdown,
+        "generator_rate": file.generator_rate,
+        "machine": {name: arm.model_dump() for name, arm in file.arms.items()},
+        "rows": rows,
+        "worst": worst,
+        "limits": {"p50_error": MOST_P50, "throughput_error": MOST_THROUGHPUT},
+    }
+    print(json.dumps(document, indent=2))
+    return 0 if worst["p50_error"] <= MOST_P50 and worst["throughput_error"] <= MOST_THROUGHPUT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
