@@ -3,7 +3,9 @@
 The rate of a call is m[mask] / c[b]: m depends on which roles are active, c on how many calls share the lane. A call
 that takes the time t(b, mask) in each state has done the work sum t m / c, and that work is what the same call needs
 when it is alone. Every known call gives one such equation; m and c are solved for in turns (least squares, held to 1
-where there is too little to see).
+where there is too little to see). An equation weighs 1 / duration: how far a call gets in a time is uncertain by the
+square root of that time, and with this weight one state alone gives m = sum of work / sum of time. Weighed by its work,
+a call that happened to be slow would count twice, and every rate would come out too low.
 """
 
 from __future__ import annotations
@@ -88,23 +90,19 @@ def fit_rates(
     base: Sequence[Sequence[ObservedCall]],
     loads: Sequence[Sequence[ObservedCall]],
     capacity: int,
-    plans: Sequence[Sequence[ObservedCall]] = (),
 ) -> tuple[Rates, dict[tuple[int, str, int, int, int], float]]:
     """Rates, and the work of every call by its key.
 
     Args:
-        base: Runs of one request at a time, in which calls are nearly alone.
-        loads: Runs of the same requests beside each other, or with speculation.
+        base: Runs in which every call is alone: one request at a time, plans not streamed, nothing speculated.
+        loads: Runs of the same requests beside each other, streamed or with speculation.
         capacity: Most calls in a lane.
-        plans: Runs in which plans are not streamed: what their plans take beside nobody.
     """
     seen = [_exposures(run, capacity) for run in base]
-    seen += [[one for one in _exposures(run, capacity) if one[0][1] == "planner"] for run in plans]
     loaded = [_exposures(run, capacity) for run in loads]
     rates = Rates.alone(capacity)
-    work: dict[tuple[int, str, int, int, int], float] = {}
+    work = _works(seen, rates)
     for _ in range(ROUNDS):
-        work = _works(seen, rates)
         for role in ROLES:
             rows = _Rows()
             for run in (*seen, *loaded):
@@ -114,7 +112,8 @@ def fit_rates(
                         rows.work.append(work[key])
             if rows.work:
                 _solve(role, rows, rates)
-    return rates, _works(seen, rates)
+        work = _works(seen, rates)
+    return rates, work
 
 
 _Exposures = list[tuple[tuple[int, str, int, int, int], Array]]
@@ -139,31 +138,33 @@ def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[tuple[int, str, int
 
 
 def _solve(role: str, rows: _Rows, rates: Rates) -> None:
-    work = np.array(rows.work)
-    states = np.array(rows.states) / work[:, None, None]  # [calls, b, mask], in shares of the work
+    states = np.array(rows.states)  # [calls, b, mask]
+    took = states.sum(axis=(1, 2))
+    weight = 1 / np.sqrt(took * took.mean())  # a row is about 1, so that the prior has its meaning
+    states, work = states * weight[:, None, None], np.array(rows.work) * weight
     alone = 1 << ROLES.index(role)
     # Masks, with the curve as it is.
     by_mask = np.einsum("nbm,b->nm", states, 1 / rates.curve[role])
     others = [mask for mask in range(8) if mask & alone and mask != alone]
     rates.by_mask[role][others] = _least_squares(
-        by_mask[:, others], 1 - by_mask[:, alone], rates.by_mask[role][others], 1.0
+        by_mask[:, others], work - by_mask[:, alone], rates.by_mask[role][others], 1.0
     )
     # The curve, with the masks as they are.
     if states.shape[1] > 1:
         by_count = np.einsum("nbm,m->nb", states, rates.by_mask[role])
-        slope = _slope(by_count)
+        slope = _slope(by_count, work)
         expected = 1 / (1 + slope * np.arange(states.shape[1]))
-        speed = _least_squares(by_count[:, 1:], 1 - by_count[:, 0], expected[1:], expected[1:])
+        speed = _least_squares(by_count[:, 1:], work - by_count[:, 0], expected[1:], expected[1:])
         # Calls together are not slower than one after the other, but for a little.
         most = WORST * np.arange(2, states.shape[1] + 1)
         rates.curve[role][1:] = np.maximum.accumulate(np.clip(1 / speed, 1.0, most))
 
 
-def _slope(by_count: Array) -> float:
+def _slope(by_count: Array, work: Array) -> float:
     """The k of c = 1 + k (b - 1) that fits best."""
     counts = np.arange(by_count.shape[1])
     tried = np.linspace(0.0, 1.2, 121)
-    errors = [float(np.sum((by_count @ (1 / (1 + k * counts)) - 1) ** 2)) + 1e-3 * k for k in tried]
+    errors = [float(np.sum((by_count @ (1 / (1 + k * counts)) - work) ** 2)) + 1e-3 * k for k in tried]
     return float(tried[int(np.argmin(errors))])
 
 

@@ -15,6 +15,7 @@ from interleave_rt.bench.workload import Case
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
+from interleave_rt.request import Devices, Options, Request
 
 from .calibration import FORMAT, FORMAT_VERSION, Calibration
 from .fit import Rates, Timeline, fit_rates, overlap_of, work_of
@@ -38,7 +39,7 @@ def measure_calibration(
 ) -> Calibration:
     """Runs the requests in every arm, one at a time and beside each other, and fits how lanes slow each other.
 
-    It takes about 4 + 3 `repeats` + 1.5 len(`loads`) passes over the requests. 12 to 24 requests are enough; they
+    It takes about 4 + 5 `repeats` + 1.5 len(`loads`) passes over the requests. 12 to 24 requests are enough; they
     become the requests of the simulation, with their plans and verdicts.
 
     Args:
@@ -73,11 +74,12 @@ def measure_calibration(
             observe(engine, pairs[:4], 1, "off", devices)
             hear(f"calibration: {name}, one request at a time")
             alone = [observe(engine, pairs, 1, "off", devices) for _ in range(repeats)]
-            beside = []
+            base_runs, beside = alone, []
             if name == "sequential-es":
+                base_runs = _apart(engine, pairs, devices, repeats)
                 hear(f"calibration: {name}, several at a time")
-                beside = [observe(engine, pairs, count, "off", devices) for count in loads[:2]]
-            found[name] = _Arm.fit(engine, alone, beside, 1, found)
+                beside = [*alone, *(observe(engine, pairs, count, "off", devices) for count in loads[:2])]
+            found[name] = _Arm.fit(engine, alone, base_runs, beside, 1)
         # Rates are those of the machine, whatever the arm: the plain loop never overlaps one request's own calls.
         found["sequential"].rates = found["sequential-es"].rates
     with target.open(replace(base, batching=True)) as engine:
@@ -85,10 +87,11 @@ def measure_calibration(
         hear("calibration: speculative, one request at a time")
         observe(engine, pairs[:4], 1, "off", devices)
         alone = [observe(engine, pairs, 1, "off", devices) for _ in range(repeats)]
+        base_runs = _apart(engine, pairs, devices, repeats)
         hear("calibration: speculative, overlapped")
-        beside = [observe(engine, pairs, 1, "depth=1", devices)]
+        beside = [*alone, observe(engine, pairs, 1, "depth=1", devices)]
         beside += [observe(engine, pairs, count, "off", devices) for count in loads]
-        found["speculative"] = _Arm.fit(engine, alone, beside, max(loads), found)
+        found["speculative"] = _Arm.fit(engine, alone, base_runs, beside, max(loads))
     return Calibration.of(_document(target, cases, found))
 
 
@@ -101,17 +104,19 @@ class _Arm:
 
     @classmethod
     def fit(
-        cls,
-        engine: Engine,
-        alone: list[Run],
-        beside: Sequence[Run],
-        capacity: int,
-        others: Mapping[str, _Arm],
+        cls, engine: Engine, alone: list[Run], base: Sequence[Run], beside: Sequence[Run], capacity: int
     ) -> _Arm:
-        # The plain loop does not stream: its plans were made beside nobody.
-        plans = [run.calls for run in others["sequential"].alone] if "sequential" in others else []
-        rates, work = fit_rates([run.calls for run in alone], [run.calls for run in beside], capacity, plans)
+        rates, work = fit_rates([run.calls for run in base], [run.calls for run in beside], capacity)
         return cls(_lanes(engine), rates, work, alone)
+
+
+def _apart(
+    engine: Engine, pairs: Sequence[tuple[Request, Options]], devices: Devices, repeats: int
+) -> list[Run]:
+    """The arm with its plans not streamed: otherwise the first image is always made beside the plan, and how much work
+    it is could not be told from how much the plan slows it.
+    """
+    return [observe(engine, pairs, 1, "off", replace(devices, stream_plan=False)) for _ in range(repeats)]
 
 
 def _lanes(engine: Engine) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,7 @@ const char* why_not(RequestState state, RequestEvent event) {
   const bool of_images = event == Event::kVerdictTrue || event == Event::kVerdictFalse ||
                          event == Event::kImageDone || event == Event::kVerdictDone;
   if (state == State::kPlanning && (of_images || event == Event::kCallCancelled)) {
-    return "nothing else is possible yet, so nothing but the plan runs, and the plan is wanted";
+    return "nothing but the plan runs, and the plan is wanted";
   }
   const bool plans = event == Event::kStepClosed || event == Event::kPlanDone;
   if (state == State::kWaiting && plans)
@@ -59,6 +59,17 @@ const char* why_not(Role role, CallState state, CallEvent event) {
   }
   if (event == CallEvent::kCancelled && !cancelled) return "a lane cancels what it is asked to";
   return nullptr;
+}
+
+std::string name_of(RequestState state, RequestEvent event) {
+  return std::string("request ") + kStates[static_cast<std::size_t>(state)] + " x " +
+         kEvents[static_cast<std::size_t>(event)];
+}
+
+std::string name_of(Role role, CallState state, CallEvent event) {
+  return std::string(kRoleNames[static_cast<std::size_t>(role)]) + " call " +
+         kCallStateNames[static_cast<std::size_t>(state)] + " x " +
+         kCallEventNames[static_cast<std::size_t>(event)];
 }
 
 }  // namespace
@@ -106,25 +117,24 @@ void Coverage::print(std::FILE* out) const {
   std::fprintf(out, "\n");
 }
 
-std::vector<std::string> Coverage::gaps(bool all) const {
+std::vector<std::string> Coverage::gaps() const {
   std::vector<std::string> out;
-  const auto look = [&](std::uint64_t seen, const char* reason, const std::string& pair) {
-    if (seen > 0 && reason != nullptr) out.push_back(pair + " was seen, though " + reason);
-    if (all && seen == 0 && reason == nullptr) out.push_back(pair + " was never seen");
-  };
   for (std::size_t s = 0; s < requests_.size(); ++s) {
     for (std::size_t e = 0; e < requests_[s].size(); ++e) {
-      look(requests_[s][e], why_not(static_cast<RequestState>(s), static_cast<RequestEvent>(e)),
-           std::string("request ") + kStates[s] + " x " + kEvents[e]);
+      const auto state = static_cast<RequestState>(s);
+      const auto event = static_cast<RequestEvent>(e);
+      if (requests_[s][e] == 0 && !why_not(state, event)) out.push_back(name_of(state, event));
     }
   }
   for (std::size_t r = 0; r < calls_.size(); ++r) {
     for (std::size_t s = 0; s < calls_[r].size(); ++s) {
       for (std::size_t e = 0; e < calls_[r][s].size(); ++e) {
-        look(calls_[r][s][e],
-             why_not(static_cast<Role>(r), static_cast<CallState>(s), static_cast<CallEvent>(e)),
-             std::string(kRoleNames[r]) + " call " + kCallStateNames[s] + " x " +
-                 kCallEventNames[e]);
+        const auto role = static_cast<Role>(r);
+        const auto state = static_cast<CallState>(s);
+        const auto event = static_cast<CallEvent>(e);
+        if (calls_[r][s][e] == 0 && !why_not(role, state, event)) {
+          out.push_back(name_of(role, state, event));
+        }
       }
     }
   }
@@ -132,8 +142,11 @@ std::vector<std::string> Coverage::gaps(bool all) const {
 }
 
 void Coverage::Tracker::count(RequestId request, RequestEvent event) {
-  ++coverage_
-        .requests_[static_cast<std::size_t>(states_[request])][static_cast<std::size_t>(event)];
+  const RequestState state = states_[request];
+  ++coverage_.requests_[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
+  if (const char* reason = why_not(state, event)) {
+    impossible_ = name_of(state, event) + " has occurred, though " + reason;
+  }
 }
 
 void Coverage::Tracker::count_call(const Key& call, CallEvent event) {
@@ -142,6 +155,9 @@ void Coverage::Tracker::count_call(const Key& call, CallEvent event) {
   const Running& run = found->second;
   ++coverage_.calls_[static_cast<std::size_t>(run.role)][static_cast<std::size_t>(run.state)]
                     [static_cast<std::size_t>(event)];
+  if (const char* reason = why_not(run.role, run.state, event)) {
+    impossible_ = name_of(run.role, run.state, event) + " has occurred, though " + reason;
+  }
 }
 
 void Coverage::Tracker::count_event(const Event& event) {
@@ -182,8 +198,8 @@ void Coverage::Tracker::count_event(const Event& event) {
   }
 }
 
-void Coverage::Tracker::follow(const Event& event, const std::vector<Command>& commands,
-                               const Snapshot& snapshot) {
+std::string Coverage::Tracker::follow(const Event& event, const std::vector<Command>& commands,
+                                      const Snapshot& snapshot) {
   count_event(event);
   for (const Command& command : commands) {
     if (const auto* start = std::get_if<StartCall>(&command)) {
@@ -201,7 +217,8 @@ void Coverage::Tracker::follow(const Event& event, const std::vector<Command>& c
     }
   }
   running_.clear();
-  std::unordered_set<RequestId> ahead;
+  runs_.clear();
+  speculates_.clear();
   std::unordered_set<Key> wanted;
   for (const RequestView& view : snapshot.requests) {
     for (const WantView& want : view.wants) {
@@ -210,7 +227,8 @@ void Coverage::Tracker::follow(const Event& event, const std::vector<Command>& c
   }
   for (const LaneView& lane : snapshot.lanes) {
     for (const RunView& run : lane.runs) {
-      if (run.speculative && !run.cancelling) ahead.insert(run.request);
+      ++runs_[run.request];
+      if (run.speculative && !run.cancelling) speculates_.insert(run.request);
       const CallState state =
           run.cancelling
               ? (wanted.contains(run.key) ? CallState::kCancelledWanted : CallState::kCancelling)
@@ -221,11 +239,11 @@ void Coverage::Tracker::follow(const Event& event, const std::vector<Command>& c
     }
   }
   std::fill(states_.begin(), states_.end(), RequestState::kUnknown);
-  for (const RequestView& view : snapshot.requests) states_[view.request] = state_of(view, ahead);
+  for (const RequestView& view : snapshot.requests) states_[view.request] = state_of(view);
+  return impossible_;
 }
 
-RequestState Coverage::Tracker::state_of(const RequestView& view,
-                                         const std::unordered_set<RequestId>& ahead) const {
+RequestState Coverage::Tracker::state_of(const RequestView& view) const {
   if (view.phase == RequestPhase::kQueued) return RequestState::kQueued;
   if (view.phase == RequestPhase::kEnded) return RequestState::kEnded;
   const WantView* judge = nullptr;
@@ -238,13 +256,17 @@ RequestState Coverage::Tracker::state_of(const RequestView& view,
     if (want.role == Role::kCritic && judge == nullptr) judge = &want;
   }
   if (!runs) return RequestState::kWaiting;
-  if (plan) return view.wants.size() == 1 ? RequestState::kPlanning : RequestState::kStreaming;
+  if (plan) {
+    // A call that was given up long ago may still be on a slow lane.
+    const bool alone = view.wants.size() == 1 && runs_.at(view.request) == 1;
+    return alone ? RequestState::kPlanning : RequestState::kStreaming;
+  }
   if (judge == nullptr) return RequestState::kGenerating;
   const auto known = known_.find(judge->key);
   if (specs_[view.request].devices.early_verdict && known != known_.end()) {
     return known->second ? RequestState::kConfirmed : RequestState::kRefining;
   }
-  return ahead.contains(view.request) ? RequestState::kSpeculating : RequestState::kJudging;
+  return speculates_.contains(view.request) ? RequestState::kSpeculating : RequestState::kJudging;
 }
 
 }  // namespace irt::test

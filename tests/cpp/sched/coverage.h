@@ -19,8 +19,8 @@ enum class RequestState {
   kUnknown,      // not submitted yet, refused, or consumed
   kQueued,       // accepted, not admitted
   kWaiting,      // no call of the committed path runs: it waits for a slot or a lane
-  kPlanning,     // the plan is written, and nothing else is possible yet
-  kStreaming,    // the plan is written while its first steps run
+  kPlanning,     // the plan is written; nothing else is possible yet, and nothing else runs
+  kStreaming,    // the plan is written while its first steps run, or come to their end
   kGenerating,   // the committed path is blocked on an image
   kJudging,      // ... on a boolean, and nothing runs ahead
   kSpeculating,  // ... on a boolean, and calls run ahead
@@ -69,8 +69,8 @@ class Coverage {
   void add(const Coverage& other);
   void print(std::FILE* out) const;
 
-  // Pairs that were seen and are declared unreachable; with `all`, also reachable ones not seen.
-  [[nodiscard]] std::vector<std::string> gaps(bool all) const;
+  // Pairs that can occur and were not seen.
+  [[nodiscard]] std::vector<std::string> gaps() const;
 
  private:
   using Row = std::array<std::uint64_t, kRequestEvents>;
@@ -86,14 +86,15 @@ class Coverage::Tracker {
   Tracker(Coverage& coverage, const std::vector<RequestSpec>& specs)
       : coverage_(coverage), specs_(specs), states_(specs.size(), RequestState::kUnknown) {}
 
-  void follow(const Event& event, const std::vector<Command>& commands, const Snapshot& snapshot);
+  // Empty, or the pair that cannot occur and has just occurred.
+  std::string follow(const Event& event, const std::vector<Command>& commands,
+                     const Snapshot& snapshot);
 
  private:
   void count(RequestId request, RequestEvent event);
   void count_call(const Key& call, CallEvent event);
   void count_event(const Event& event);
-  [[nodiscard]] RequestState state_of(const RequestView& view,
-                                      const std::unordered_set<RequestId>& ahead) const;
+  [[nodiscard]] RequestState state_of(const RequestView& view) const;
 
   Coverage& coverage_;
   const std::vector<RequestSpec>& specs_;
@@ -107,6 +108,9 @@ class Coverage::Tracker {
   std::unordered_map<Key, Running> running_;  // before the event
   std::unordered_map<Key, bool> known_;       // booleans of judgements that go on
   std::unordered_set<Key> ahead_;             // started speculatively
+  std::unordered_map<RequestId, int> runs_;   // calls under way
+  std::unordered_set<RequestId> speculates_;  // ... and one of them is ahead, and wanted
+  std::string impossible_;
 };
 
 }  // namespace irt::test

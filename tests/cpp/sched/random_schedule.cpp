@@ -212,7 +212,8 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, std::FILE* log)
         if (!violations.empty()) throw Wrong{violations.front()};
         const std::string problem = cross.follow(event, commands, snapshot, sim.now());
         if (!problem.empty()) throw Wrong{problem};
-        tracker.follow(event, commands, snapshot);
+        const std::string impossible = tracker.follow(event, commands, snapshot);
+        if (!impossible.empty()) throw Wrong{impossible};
       });
   constexpr std::size_t kMostEvents = 50'000;
   expect(sim.run(kMostEvents), "does not come to an end");

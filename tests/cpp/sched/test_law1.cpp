@@ -42,9 +42,11 @@ TEST_CASE("every schedule commits what the sequential loop commits, or a prefix 
       number(totals.restarted));
   totals.coverage.print(stdout);
   CHECK(totals.schedules == schedules);
-  // Rare pairs need many schedules; that no impossible pair occurs holds for any number.
+  // Rare pairs need many schedules; that an impossible one occurs fails its schedule.
   constexpr std::uint64_t kEnough = 200'000;
-  for (const std::string& gap : totals.coverage.gaps(schedules >= kEnough)) FAIL_CHECK(gap);
+  if (schedules >= kEnough) {
+    for (const std::string& gap : totals.coverage.gaps()) FAIL_CHECK(gap << " was never seen");
+  }
   if (schedules < 1000) return;
   CHECK(events >= 40);
   CHECK(requests >= 3);
