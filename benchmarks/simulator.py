@@ -4,9 +4,10 @@
     python benchmarks/simulator.py --runtime scripted   # made-up roles with exact latencies
 
 Calibration: the requests one at a time in each arm, and some at once; from these come the work of every call, how the
-roles slow each other, and the batching curves. Then each arm runs the requests at each concurrency (closed loop), in
-turns, and the simulator does the same from the calibration. Prints one JSON object; exits with 1 where the p50 of the
-latency is off by more than 5 % or the throughput by more than 10 %.
+roles slow each other, and the batching curves. Measurement: each arm runs the requests at each concurrency (closed
+loop). Both take turns, round by round, so that they meet the same machine. The simulator then runs the same loads from
+the calibration. Prints one JSON object; exits with 1 where the p50 of the latency is off by more than 5 % or the
+throughput by more than 10 %.
 """
 
 from __future__ import annotations
@@ -16,54 +17,55 @@ import json
 import statistics
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from interleave_rt import Options, load_pack
 from interleave_rt.backends.scripted import Script
 from interleave_rt.bench.arms import ARMS, PackTarget, ScriptedTarget, Target
-from interleave_rt.bench.load import closed_loop
+from interleave_rt.bench.load import Record, closed_loop
 from interleave_rt.bench.workload import Case, numbered_cases, world_cases
 from interleave_rt.config import EngineConfig
-from interleave_rt.simulation import Load, load_calibration, measure_calibration, simulate
+from interleave_rt.engine import Engine
+from interleave_rt.simulation import Calibrator, Load, load_calibration, simulate
 from interleave_rt.simulation.calibration import Calibration
 from interleave_rt.simulation.run import ARMS as SIMULATED
 
 MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
 
 
-def measure(
-    target: Target, cases: list[Case], arms: list[str], loads: list[int], turns: int, config: EngineConfig
-) -> dict[tuple[str, int], dict[str, Any]]:
+class Measurement:
     """Arms and loads in turns, so that a slow minute of the machine hits all of them."""
-    engines = {
-        batching: target.open(config_of(config, batching))
-        for batching in sorted({ARMS[arm].batching for arm in arms})
-    }
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    try:
-        for arm in arms:
-            closed_loop(engines[ARMS[arm].batching], ARMS[arm], list(enumerate(cases[:8])), 4, lambda: None)
-        for _ in range(turns):
-            for arm in arms:
-                for load in loads:
-                    began = time.perf_counter()
-                    engine = engines[ARMS[arm].batching]
-                    records = closed_loop(engine, ARMS[arm], list(enumerate(cases)), load, lambda: None)
-                    wall = time.perf_counter() - began
-                    assert all(record.finished for record in records)
-                    at = found.setdefault((arm, load), {"e2e": [], "rate": []})
-                    at["e2e"] += [1000 * record.e2e_s for record in records]
-                    at["rate"].append(len(records) / wall)
-    finally:
-        for engine in engines.values():
-            engine.close()
-    return found
 
+    def __init__(self, target: Target, cases: list[Case], arms: list[str], loads: list[int]) -> None:
+        self._target, self._cases, self._arms, self._loads = target, cases, arms, loads
+        self._engines: dict[bool, Engine] = {}
+        self.found: dict[tuple[str, int], dict[str, Any]] = {
+            (arm, load): {"e2e": [], "rate": []} for arm in arms for load in loads
+        }
 
-def config_of(config: EngineConfig, batching: bool) -> EngineConfig:
-    from dataclasses import replace
+    def open(self, config: EngineConfig, stack: ExitStack) -> None:
+        for batching in sorted({ARMS[arm].batching for arm in self._arms}):
+            engine = stack.enter_context(self._target.open(replace(config, batching=batching)))
+            self._engines[batching] = engine
+        for arm in self._arms:
+            self._run(arm, 4, self._cases[:8])
 
-    return replace(config, batching=batching)
+    def _run(self, arm: str, load: int, cases: list[Case]) -> list[Record]:
+        engine = self._engines[ARMS[arm].batching]
+        records = closed_loop(engine, ARMS[arm], list(enumerate(cases)), load, lambda: None)
+        lost = [record.message for record in records if not record.finished]
+        if lost:
+            raise SystemExit(f"{len(lost)} requests did not finish, the first one: {lost[0]}")
+        return records
+
+    def turn(self) -> None:
+        for (arm, load), at in self.found.items():
+            began = time.perf_counter()
+            records = self._run(arm, load, self._cases)
+            at["rate"].append(len(records) / (time.perf_counter() - began))
+            at["e2e"] += [1000 * record.e2e_s for record in records]
 
 
 def compare(calibration: Calibration, found: dict[tuple[str, int], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,9 +99,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runtime", choices=("pack", "scripted"), default="pack")
     parser.add_argument("--pack", help="default: the embedded one")
-    parser.add_argument("--requests", type=int, default=20)
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=2, help="of the calibration's single runs")
+    parser.add_argument("--requests", type=int, default=48)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--loads", default="1,4,8")
     parser.add_argument("--arms", default="sequential-es,speculative")
     parser.add_argument("--seed", type=int, default=1)
@@ -119,21 +120,22 @@ def main() -> int:
     loads = [int(load) for load in arguments.loads.split(",")]
     config = EngineConfig(max_live=max(8, *loads))
     began = time.perf_counter()
-    if arguments.calibration:
-        calibration = load_calibration(arguments.calibration)
-    else:
-        calibration = measure_calibration(
-            target,
-            cases,
-            config=config,
-            repeats=arguments.repeats,
-            say=lambda text: print(text, file=sys.stderr),
-        )
+    measurement = Measurement(target, cases, arguments.arms.split(","), loads)
+    with ExitStack() as stack:
+        calibrator = None
+        if not arguments.calibration:
+            say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+            calibrator = stack.enter_context(Calibrator(target, cases, config=config, say=say))
+        measurement.open(config, stack)
+        for _ in range(arguments.turns):
+            if calibrator:
+                calibrator.round()
+            print("measurement", file=sys.stderr)
+            measurement.turn()
+        calibration = calibrator.calibration() if calibrator else load_calibration(arguments.calibration)
     if arguments.save_calibration:
         calibration.save(arguments.save_calibration)
-    calibrated = time.perf_counter() - began
-    print("measurement", file=sys.stderr)
-    found = measure(target, cases, arguments.arms.split(","), loads, arguments.turns, config)
+    found = measurement.found
     rows = compare(calibration, found)
     worst = {name: max(abs(row[name]) for row in rows) for name in ("p50_error", "throughput_error")}
     for row in rows:
@@ -148,8 +150,7 @@ def main() -> int:
         "target": target.name,
         "requests": len(cases),
         "seed": arguments.seed,
-        "calibration_s": round(calibrated, 1),
-        "total_s": round(time.perf_counter() - began, 1),
+        "took_s": round(time.perf_counter() - began, 1),
         "critic_slowdown": file.critic_slowdown,
         "generator_rate": file.generator_rate,
         "machine": {name: arm.model_dump() for name, arm in file.arms.items()},

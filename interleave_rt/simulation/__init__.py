@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .calibration import Calibration, load_calibration
 from .machine import Lane, Machine
-from .measure import measure_calibration
+from .measure import Calibrator, measure_calibration
 from .model import Latency, Times
 from .presets import PRESETS, preset
 from .run import ARMS, Load, simulate
@@ -20,6 +20,7 @@ __all__ = [
     "ARMS",
     "PRESETS",
     "Calibration",
+    "Calibrator",
     "Lane",
     "Latency",
     "Load",

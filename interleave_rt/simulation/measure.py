@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from interleave_rt.bench.arms import ARMS as BENCH_ARMS
@@ -15,32 +16,21 @@ from interleave_rt.bench.workload import Case
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
-from interleave_rt.request import Devices, Options, Request
+from interleave_rt.request import Options, Request
 
 from .calibration import FORMAT, FORMAT_VERSION, Calibration
 from .fit import Rates, Timeline, fit_rates, overlap_of, work_of
 from .machine import ROLES
 from .observe import ObservedRequest, Run, observe
 
-__all__ = ["measure_calibration"]
+__all__ = ["Calibrator", "measure_calibration"]
 
 _Work = Mapping[tuple[int, str, int, int, int], float]
 
 
-def measure_calibration(
-    target: Target,
-    cases: Sequence[Case],
-    *,
-    config: EngineConfig | None = None,
-    threads: Threads | None = None,
-    loads: Sequence[int] = (2, 4, 8),
-    repeats: int = 2,
-    say: Callable[[str], None] | None = None,
-) -> Calibration:
-    """Runs the requests in every arm, one at a time and beside each other, and fits how lanes slow each other.
-
-    It takes about 4 + 5 `repeats` + 1.5 len(`loads`) passes over the requests. 12 to 24 requests are enough; they
-    become the requests of the simulation, with their plans and verdicts.
+class Calibrator:
+    """Engines of every arm that stay open while requests are watched, so that a caller can put its own measurement between
+    the rounds: a machine that changes from minute to minute is then the same for both.
 
     Args:
         target: `PackTarget` or `ScriptedTarget` of `interleave_rt.bench.arms`.
@@ -48,8 +38,90 @@ def measure_calibration(
         config: Of the engines; the arm decides about `batching`.
         threads: CPU threads; None: those of `config`.
         loads: Requests at once from which the batching curves are taken.
-        repeats: Runs of one request at a time in each arm.
         say: Hears how far it is.
+
+    Raises:
+        BadRequestError: The requests cannot be replayed.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        cases: Sequence[Case],
+        *,
+        config: EngineConfig | None = None,
+        threads: Threads | None = None,
+        loads: Sequence[int] = (2, 4, 8),
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        if not cases or any(case.options.keep != "last" or case.options.judge_last for case in cases):
+            raise BadRequestError('[calibration] give at least one request, all of them with keep="last"')
+        base = config or EngineConfig()
+        base = replace(base, max_live=max(base.max_live, *loads))
+        if threads is not None:
+            base = replace(base, generator_threads=threads.generator, vlm_threads=threads.vlm)
+        self._target, self._cases, self._config, self._loads = target, cases, base, tuple(loads)
+        self._pairs = [(case.request, case.options) for case in cases]
+        self._say = say or (lambda _text: None)
+        self._open = ExitStack()
+        self._arms: dict[str, _Watched] = {}
+
+    def __enter__(self) -> Calibrator:
+        with ExitStack() as opening:
+            plain = opening.enter_context(self._target.open(replace(self._config, batching=False)))
+            batched = opening.enter_context(self._target.open(replace(self._config, batching=True)))
+            self._say("calibration: warm-up")
+            for name, engine in (("sequential", plain), ("sequential-es", plain), ("speculative", batched)):
+                self._arms[name] = _Watched(name, engine)
+                self._arms[name].watch(self._pairs[:4], 1)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._open.close()
+
+    def round(self) -> None:
+        """About 8 passes over the requests: each arm one at a time and beside each other.
+
+        Raises:
+            BackendFailedError: A request failed.
+        """
+        for arm in self._arms.values():
+            self._say(f"calibration: {arm.name}, one request at a time")
+            arm.alone.append(arm.watch(self._pairs, 1))
+            if arm.name == "sequential":  # nothing in it overlaps: what is alone is alone
+                arm.apart.append(arm.alone[-1])
+                continue
+            # Otherwise the first image is always made beside the plan, and how much work it is could not be told from
+            # how much the plan slows it.
+            arm.apart.append(arm.watch(self._pairs, 1, stream_plan=False))
+            self._say(f"calibration: {arm.name}, overlapped")
+            if arm.name == "speculative":
+                arm.beside.append(arm.watch(self._pairs, 1, "depth=1"))
+            loads = self._loads if arm.name == "speculative" else self._loads[:2]
+            arm.beside += [arm.watch(self._pairs, count) for count in loads]
+
+    def calibration(self) -> Calibration:
+        """Fits the rounds so far, of which there is at least one."""
+        found = {name: arm.fit(max(self._loads)) for name, arm in self._arms.items()}
+        # Rates are those of the machine, whatever the arm: the plain loop never overlaps one request's own calls.
+        found["sequential"].rates = found["sequential-es"].rates
+        return Calibration.of(_document(self._target, self._cases, found))
+
+
+def measure_calibration(
+    target: Target, cases: Sequence[Case], *, repeats: int = 2, **settings: Any
+) -> Calibration:
+    """Runs the requests in every arm, one at a time and beside each other, and fits how lanes slow each other.
+
+    It takes about 8 `repeats` passes over the requests. 12 to 24 requests are enough; they become the requests of the
+    simulation, with their plans and verdicts.
+
+    Args:
+        target: See `Calibrator`.
+        cases: See `Calibrator`.
+        repeats: Rounds.
+        settings: The others of `Calibrator`.
 
     Returns:
         A calibration; `.save(path)` writes it.
@@ -58,41 +130,38 @@ def measure_calibration(
         BadRequestError: The requests cannot be replayed.
         BackendFailedError: A request failed.
     """
-    if not cases or any(case.options.keep != "last" or case.options.judge_last for case in cases):
-        raise BadRequestError('[calibration] give at least one request, all of them with keep="last"')
-    hear = say or (lambda _text: None)
-    base = config or EngineConfig()
-    base = replace(base, max_live=max(base.max_live, *loads))
-    if threads is not None:
-        base = replace(base, generator_threads=threads.generator, vlm_threads=threads.vlm)
-    pairs = [(case.request, case.options) for case in cases]
-    found: dict[str, _Arm] = {}
-    with target.open(replace(base, batching=False)) as engine:
-        hear("calibration: warm-up")
-        for name in ("sequential", "sequential-es"):
-            devices = BENCH_ARMS[name].devices
-            observe(engine, pairs[:4], 1, "off", devices)
-            hear(f"calibration: {name}, one request at a time")
-            alone = [observe(engine, pairs, 1, "off", devices) for _ in range(repeats)]
-            base_runs, beside = alone, []
-            if name == "sequential-es":
-                base_runs = _apart(engine, pairs, devices, repeats)
-                hear(f"calibration: {name}, several at a time")
-                beside = [*alone, *(observe(engine, pairs, count, "off", devices) for count in loads[:2])]
-            found[name] = _Arm.fit(engine, alone, base_runs, beside, 1)
-        # Rates are those of the machine, whatever the arm: the plain loop never overlaps one request's own calls.
-        found["sequential"].rates = found["sequential-es"].rates
-    with target.open(replace(base, batching=True)) as engine:
-        devices = BENCH_ARMS["speculative"].devices
-        hear("calibration: speculative, one request at a time")
-        observe(engine, pairs[:4], 1, "off", devices)
-        alone = [observe(engine, pairs, 1, "off", devices) for _ in range(repeats)]
-        base_runs = _apart(engine, pairs, devices, repeats)
-        hear("calibration: speculative, overlapped")
-        beside = [*alone, observe(engine, pairs, 1, "depth=1", devices)]
-        beside += [observe(engine, pairs, count, "off", devices) for count in loads]
-        found["speculative"] = _Arm.fit(engine, alone, base_runs, beside, max(loads))
-    return Calibration.of(_document(target, cases, found))
+    with Calibrator(target, cases, **settings) as calibrator:
+        for _ in range(max(1, repeats)):
+            calibrator.round()
+        return calibrator.calibration()
+
+
+@dataclass(slots=True)
+class _Watched:
+    """An arm under observation."""
+
+    name: str
+    engine: Engine
+    alone: list[Run] = field(default_factory=list)
+    apart: list[Run] = field(default_factory=list)  # every call alone
+    beside: list[Run] = field(default_factory=list)
+
+    def watch(
+        self,
+        pairs: Sequence[tuple[Request, Options]],
+        concurrency: int,
+        speculation: str = "off",
+        **devices: bool,
+    ) -> Run:
+        return observe(
+            self.engine, pairs, concurrency, speculation, replace(BENCH_ARMS[self.name].devices, **devices)
+        )
+
+    def fit(self, capacity: int) -> _Arm:
+        loads = [] if self.name == "sequential" else [*self.alone, *self.beside]
+        width = capacity if BENCH_ARMS[self.name].batching else 1
+        rates, work = fit_rates([run.calls for run in self.apart], [run.calls for run in loads], width)
+        return _Arm(_lanes(self.engine), rates, work, self.alone)
 
 
 @dataclass(slots=True)
@@ -101,22 +170,6 @@ class _Arm:
     rates: Rates
     work: _Work
     alone: list[Run]
-
-    @classmethod
-    def fit(
-        cls, engine: Engine, alone: list[Run], base: Sequence[Run], beside: Sequence[Run], capacity: int
-    ) -> _Arm:
-        rates, work = fit_rates([run.calls for run in base], [run.calls for run in beside], capacity)
-        return cls(_lanes(engine), rates, work, alone)
-
-
-def _apart(
-    engine: Engine, pairs: Sequence[tuple[Request, Options]], devices: Devices, repeats: int
-) -> list[Run]:
-    """The arm with its plans not streamed: otherwise the first image is always made beside the plan, and how much work
-    it is could not be told from how much the plan slows it.
-    """
-    return [observe(engine, pairs, 1, "off", replace(devices, stream_plan=False)) for _ in range(repeats)]
 
 
 def _lanes(engine: Engine) -> dict[str, dict[str, Any]]:

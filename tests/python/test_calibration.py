@@ -151,9 +151,8 @@ def test_the_fit_finds_the_rates_that_made_the_calls():
         "critic": Lane(4, "a", "m", curve),
     }
     machine = Machine(lanes, {"m": known})
-    base, *loads = (
-        observed(machine, tasks, at, depth) for at, depth in ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0))
-    )
+    base = observed(machine, tasks, 1, 0, stream=False)
+    loads = [observed(machine, tasks, at, depth) for at, depth in ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0))]
     rates, work = fit_rates([base], loads, capacity=4)
     found = rates.named()
     for names, values in known.items():
@@ -168,12 +167,13 @@ def test_the_fit_finds_the_rates_that_made_the_calls():
     assert statistics.median(errors) < 0.03
 
 
-def observed(machine, tasks, concurrency, depth):
+def observed(machine, tasks, concurrency, depth, stream=True):
     from interleave_rt import _core
 
     core = _core.SimLoad()
     machine.apply(core)
     core.concurrency = concurrency
+    core.set_devices(stream, True, True)
     core.set_limits(8, 100)
     core.speculation_mode = _core.SpeculationMode.depth if depth else _core.SpeculationMode.off
     core.speculation_depth = max(1, depth)
