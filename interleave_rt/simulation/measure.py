@@ -97,9 +97,9 @@ class Calibrator:
             arm.apart.append(arm.watch(self._pairs, 1, stream_plan=False))
             self._say(f"calibration: {arm.name}, overlapped")
             if arm.name == "speculative":
-                arm.beside.append(arm.watch(self._pairs, 1, "depth=1"))
-            loads = self._loads if arm.name == "speculative" else self._loads[:2]
-            arm.beside += [arm.watch(self._pairs, count) for count in loads]
+                arm.beside.setdefault("ahead", []).append(arm.watch(self._pairs, 1, "depth=1"))
+            for count in self._loads if arm.name == "speculative" else self._loads[:2]:
+                arm.beside.setdefault(f"x{count}", []).append(arm.watch(self._pairs, count))
 
     def calibration(self) -> Calibration:
         """Fits the rounds so far, of which there is at least one."""
@@ -120,7 +120,7 @@ def measure_calibration(
     Args:
         target: See `Calibrator`.
         cases: See `Calibrator`.
-        repeats: Rounds.
+        repeats: Rounds; from four on, the slowest and the fastest quarter of each kind are left out.
         settings: The others of `Calibrator`.
 
     Returns:
@@ -144,7 +144,7 @@ class _Watched:
     engine: Engine
     alone: list[Run] = field(default_factory=list)
     apart: list[Run] = field(default_factory=list)  # every call alone
-    beside: list[Run] = field(default_factory=list)
+    beside: dict[str, list[Run]] = field(default_factory=dict)  # by what was beside
 
     def watch(
         self,
@@ -158,10 +158,18 @@ class _Watched:
         )
 
     def fit(self, capacity: int) -> _Arm:
-        loads = [] if self.name == "sequential" else [*self.alone, *self.beside]
+        alone, apart = _usual(self.alone), _usual(self.apart)
+        loads = [] if self.name == "sequential" else alone
+        loads = [*loads, *(run for runs in self.beside.values() for run in _usual(runs))]
         width = capacity if BENCH_ARMS[self.name].batching else 1
-        rates, work = fit_rates([run.calls for run in self.apart], [run.calls for run in loads], width)
-        return _Arm(_lanes(self.engine), rates, work, self.alone)
+        rates, work = fit_rates([run.calls for run in apart], [run.calls for run in loads], width)
+        return _Arm(_lanes(self.engine), rates, work, alone)
+
+
+def _usual(runs: Sequence[Run]) -> list[Run]:
+    """The middle half by their length: what a busy neighbour of the machine did to a round is not the machine."""
+    cut = len(runs) // 4
+    return sorted(runs, key=lambda run: run.wall)[cut : len(runs) - cut]
 
 
 @dataclass(slots=True)

@@ -67,6 +67,11 @@ class Run:
     gap: float  # median time between two requests of one client
 
     @property
+    def wall(self) -> float:
+        """From the first request to the end of the last one."""
+        return max(one.end for one in self.requests) - min(one.start for one in self.requests)
+
+    @property
     def calls(self) -> list[ObservedCall]:
         """All calls, those in vain too."""
         return [call for request in self.requests for call in request.calls]
