@@ -1008,7 +1008,7 @@ class SimTask:
 class SimLane:
     """A lane of the simulator."""
 
-    def __init__(self, role: int, capacity: int, device: str, machine: str = '', batching: Sequence[float] = [], cancel_us: int = 0) -> None: ...
+    def __init__(self, role: int, capacity: int, device: str, machine: str = '', batching: Sequence[float] = [], cancel_us: int = 0, warm_us: int = 0) -> None: ...
 
 class SimLoad:
     """A load, and what it runs on."""

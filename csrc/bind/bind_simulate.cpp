@@ -42,14 +42,19 @@ void bind_input(nb::module_& m) {
       .def(
           "__init__",
           [](SimLane* self, int role, int capacity, std::string device, std::string machine,
-             std::vector<double> batching, TimePoint cancel_us) {
+             std::vector<double> batching, TimePoint cancel_us, TimePoint warm_us) {
+            if (role < 0 || role >= kRoles) {
+              throw Error(ErrorCode::kBadRequest,
+                          "[SimLane] role is " + std::to_string(role) + ": 0, 1 or 2 is wanted");
+            }
             new (self) SimLane{{0, static_cast<Role>(role), capacity, std::move(device), ""},
                                cancel_us,
                                std::move(batching),
-                               std::move(machine)};
+                               std::move(machine),
+                               warm_us};
           },
           "role"_a, "capacity"_a, "device"_a, "machine"_a = "",
-          "batching"_a = std::vector<double>{}, "cancel_us"_a = 0);
+          "batching"_a = std::vector<double>{}, "cancel_us"_a = 0, "warm_us"_a = 0);
   using C = LoadConfig;
   nb::class_<C>(m, "SimLoad", "A load, and what it runs on.")
       .def(nb::init<>())

@@ -92,12 +92,13 @@ std::int64_t GrammarState::pick(std::span<const float> logits, const SamplingPar
     bits.assign((logits.size() + 31) / 32, 0);
     if (complete_) {
       for (const std::int64_t id : grammar_.vocabulary_->eos_tokens) {
-        bits[static_cast<std::size_t>(id) / 32] |= 1U << (static_cast<std::size_t>(id) % 32);
+        const auto bit = static_cast<std::size_t>(id);  // a table may have more tokens than logits
+        if (bit < logits.size()) bits[bit / 32] |= 1U << (bit % 32);
       }
     } else {
       matcher_->allowed(bits);
     }
-    token = sample_allowed(logits, bits, again(params), index);
+    token = sample_allowed(logits, bits, params, index);
     if (token < 0) {
       throw Error(ErrorCode::kBackendFailed,
                   "[Grammar " + grammar_.name_ + "] no token may follow after " +
@@ -141,7 +142,7 @@ std::int64_t sample_allowed(std::span<const float> logits, std::span<const std::
     ids.push_back(static_cast<std::int64_t>(id));
   }
   if (ids.empty()) return -1;
-  return ids[static_cast<std::size_t>(sample(values, params, index))];
+  return ids[static_cast<std::size_t>(sample(values, again(params), index))];
 }
 
 }  // namespace irt::rt

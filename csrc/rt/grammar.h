@@ -47,7 +47,7 @@ class TokenMatcher {
   [[nodiscard]] virtual bool stopped() = 0;
   // Bit t of `bits` (one bit a token, from the lowest) = `token t may come next`.
   virtual void allowed(std::span<std::uint32_t> bits) = 0;
-  // All but clone and the destructor throw Error(kBackendFailed) when the library fails.
+  // All but the destructor throw Error(kBackendFailed) when the library fails.
 };
 
 class GrammarState;
@@ -103,7 +103,8 @@ class GrammarState {
   int corrected_ = 0;
 };
 
-// Draws among the tokens whose bit is set in `bits`; -1 where none is.
+// Draws among the tokens whose bit is set in `bits`, with a counter of its own: the first draw has
+// given a token that is not. -1 where no bit is set.
 [[nodiscard]] std::int64_t sample_allowed(std::span<const float> logits,
                                           std::span<const std::uint32_t> bits,
                                           const SamplingParams& params, std::uint64_t index);

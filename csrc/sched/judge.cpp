@@ -64,12 +64,20 @@ void Scheduler::Impl::ask_auto(const Live& live, const Lane& lane, SpeculationCa
     if (beside.device != lane.device) continue;
     if (beside.info.role == other) question.shared_device = true;
     int committed = 0;
-    for (const Key& key : beside.runs) committed += runs_.at(key).speculative ? 0 : 1;
+    bool of_others = false;
+    for (const Key& key : beside.runs) {
+      const Run& run = runs_.at(key);
+      if (run.speculative) continue;
+      ++committed;
+      of_others = of_others || run.request != live.id;
+    }
     if (beside.info.role == Role::kCritic) question.critics_beside += committed;
-    if (beside.info.role != Role::kGenerator) continue;
-    question.generators_beside += committed;
-    question.committed_beside =
-        question.committed_beside || (role == Role::kGenerator && committed > 0);
+    if (beside.info.role == Role::kGenerator) question.generators_beside += committed;
+    // One more row makes every row of a batch slower. (The awaited verdict is of this request.)
+    if (beside.info.role == role) {
+      question.committed_beside =
+          question.committed_beside || of_others || (role == Role::kGenerator && committed > 0);
+    }
   }
   question.planner_on_device = meter_.active(lane.device, Role::kPlanner) > 0;
   question.critic_slowdown = meter_.critic_slowdown(lane.device);

@@ -134,11 +134,11 @@ struct SpeculationCase {
   double p = 0.0;                // that all of them accept
   bool shared_device = false;    // critic and generator slow each other
   bool planner_on_device = false;
-  bool committed_beside = false;  // generator lane that already computes committed work
+  bool committed_beside = false;  // the role's lanes compute what others have committed to
   int critics_beside = 1;         // committed judgements on the device, the awaited one included
   int generators_beside = 0;      // committed generations on the device
-  int others = 0;                 // other requests that run
-  bool may_probe = false;         // the device has probes left, and nobody else is there
+  int others = 0;                 // other requests that run or wait
+  bool may_probe = false;         // there are probes left, and nobody else is there
   std::optional<double> critic_slowdown;
   std::optional<double> generator_rate;
   std::optional<double> verdict_time;   // Cv

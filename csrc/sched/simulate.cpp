@@ -80,6 +80,7 @@ void Simulator::set_rates() {
 
 void Simulator::leave(std::size_t index) {
   const Active& active = active_[index];
+  rests_since_[active.lane] = now_;
   --machines_[active.machine].active[static_cast<std::size_t>(active.role)];
   active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(index));
   rates_stale_ = true;
@@ -182,6 +183,19 @@ void Simulator::carry_out(const Command& command) {
   }
 }
 
+// What is left of a call's work on a lane that did not rest; a pause of a millisecond is a rest.
+double Simulator::warm_share(LaneId lane, double work) const {
+  constexpr TimePoint kRest = 1000;
+  constexpr double kLeast = 0.5;
+  const auto saving = static_cast<double>(lanes_.at(lane).warm_saving);
+  if (saving == 0.0 || work <= 0.0) return 1.0;
+  const bool busy = std::any_of(active_.begin(), active_.end(),
+                                [lane](const Active& active) { return active.lane == lane; });
+  const auto rested = rests_since_.find(lane);
+  if (!busy && (rested == rests_since_.end() || now_ - rested->second > kRest)) return 1.0;
+  return std::max(kLeast, 1.0 - saving / work);
+}
+
 void Simulator::start(const StartCall& start) {
   SimAnswer answer = model_(start);
   Active active;
@@ -190,6 +204,8 @@ void Simulator::start(const StartCall& start) {
   active.role = role_of(start.call.kind);
   active.machine = machine_of(lanes_.at(start.lane));
   auto work = static_cast<double>(answer.work);
+  const double warm = warm_share(start.lane, work);
+  work *= warm;
   if (answer.cancel_parts > 0) active.part = work / answer.cancel_parts;
   const auto add = [&active](double when, Event event, bool terminal) {
     active.milestones.push_back({when, std::move(event), terminal});
@@ -198,13 +214,13 @@ void Simulator::start(const StartCall& start) {
   if (const auto* plan = result == nullptr ? nullptr : std::get_if<Plan>(result)) {
     const std::size_t closed = std::min(answer.steps_closed.size(), plan->steps.size());
     for (std::size_t k = 0; k < closed; ++k) {
-      add(std::min(work, static_cast<double>(answer.steps_closed[k])),
+      add(std::min(work, warm * static_cast<double>(answer.steps_closed[k])),
           StepClosed{active.key, static_cast<int>(k), plan->steps[k]}, false);
     }
   }
   if (auto* verdict = result == nullptr ? nullptr : std::get_if<Verdict>(result);
       verdict != nullptr && verdict->readable && answer.verdict_known) {
-    const double known = std::min(work, static_cast<double>(*answer.verdict_known));
+    const double known = std::min(work, warm * static_cast<double>(*answer.verdict_known));
     add(known, VerdictKnown{active.key, verdict->accepted, verdict->p_success}, false);
     if (verdict->accepted && start.call.devices.early_verdict) {
       work = std::min(work, known + static_cast<double>(answer.accepted_tail));

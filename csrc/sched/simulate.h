@@ -39,6 +39,9 @@ struct SimLane {
   // What the lane's calls compute on; empty: info.device. The scheduler knows nothing of it: two
   // of its devices may be one machine whose cores they compete for.
   std::string machine = {};
+  // Work that a call is spared where the lane did not rest before it (its weights are in the
+  // caches).
+  TimePoint warm_saving = 0;
 };
 
 // Rate of role r while exactly the roles in `mask` are active on a machine: [mask][r], where bit r
@@ -124,6 +127,7 @@ class Simulator {
   void advance(TimePoint to);
   [[nodiscard]] bool take_next(Event& event);
   void apply(const Event& event);
+  [[nodiscard]] double warm_share(LaneId lane, double work) const;
   void start(const StartCall& start);
   void cancel(const Key& call);
   void carry_out(const Command& command);
@@ -137,6 +141,7 @@ class Simulator {
   std::uint64_t events_ = 0;
   std::multimap<TimePoint, Event> timeline_;
   std::map<LaneId, SimLane> lanes_;
+  std::map<LaneId, TimePoint> rests_since_;  // lanes without a call
   std::vector<Machine> machines_;
   std::vector<Active> active_;
   bool rates_stale_ = false;

@@ -22,10 +22,25 @@ void check(const LoadConfig& config, const std::vector<SimTask>& tasks) {
   require(config.concurrency >= 0, "concurrency is negative: give requests under way, or 0");
   require(config.concurrency > 0 || config.arrivals.size() == tasks.size(),
           "concurrency is 0, so every task needs an arrival");
+  const auto speed = [](double value) { return value > 0.0 && std::isfinite(value); };
+  for (const auto& [machine, rates] : config.sim.rates) {
+    for (const auto& by_role : rates) {
+      require(std::all_of(by_role.begin(), by_role.end(), speed), "a rate is a number above 0");
+    }
+  }
+  for (const SimLane& lane : config.lanes) {
+    require(lane.info.capacity >= 1, "a lane has room for one call at least");
+    require(std::all_of(lane.batching.begin(), lane.batching.end(), speed) &&
+                std::is_sorted(lane.batching.begin(), lane.batching.end()),
+            "a batching curve is made of numbers above 0 that do not fall");
+  }
   for (const SimTask& task : tasks) {
     require(!task.steps.empty() && task.steps.size() <= 25, "a task has 1 to 25 steps");
     require(task.t_max >= 1 && task.t_max <= kMaxAttempts, "t_max is from 1 to 10");
     require(task.plan >= 0.0 && std::isfinite(task.plan), "work is a number from 0 on");
+    for (const double at : task.closes) {
+      require(at >= 0.0 && std::isfinite(at), "a step of a plan closes at a number from 0 on");
+    }
     for (const auto& step : task.steps) {
       for (const SimAttempt& attempt : step) {
         const bool sound = attempt.generate >= 0.0 && attempt.verdict >= 0.0 &&
@@ -223,6 +238,7 @@ class Load {
 
   void leave(RequestId request, TimePoint ended) {
     last_end_ = std::max(last_end_, ended);
+    simulator_.forget(request);
     for (const Key& image : made_[task_of(request)]) images_.erase(image);
     made_.erase(task_of(request));
     if (config_.concurrency > 0 && submitted_ < tasks_.size()) {

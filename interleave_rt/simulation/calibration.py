@@ -7,7 +7,7 @@ The file is one JSON object (format_version 1):
      "critic_slowdown": 1.3, "generator_rate": 0.8,   s_c and r_g: critic and generator beside each other
      "denoising_steps": 4,                        cancel points of a generator call
      "arms": {ARM: {                              sequential, sequential-es, speculative
-         "lanes": {ROLE: {"capacity": 8, "device": "cpu:1", "batching": [1, 1.2, ...], "cancel_ms": 2}},
+         "lanes": {ROLE: {"capacity": 8, "device": "cpu:1", "batching": [1, 1.2, ...], "warm_ms": 0.8, "cancel_ms": 2}},
          "rates": {"generator+critic": {"generator": 0.8, "critic": 0.77}, ...},
          "submit_ms": 0.4,                        between two requests of one client
          "reader_ms": 0.9}},                      from the last event of a request to its reader
@@ -17,7 +17,8 @@ The file is one JSON object (format_version 1):
 
 Times are milliseconds of a call that is alone. `steps` has one list a step (empty: text only) with one entry a try;
 `accepted` is null where nobody judged, or not readably. `batching[b - 1]` says how many times as long each of b calls
-takes while b are under way in a lane, `rates` how fast a role is while exactly the named ones are active.
+takes while b are under way in a lane, `warm_ms` how much work a call is spared where its lane did not rest before it,
+`rates` how fast a role is while exactly the named ones are active.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class LaneFile(_Strict):
     capacity: Annotated[int, Field(ge=1)]
     device: str
     batching: Annotated[list[Factor], Field(min_length=1)] = [1.0]
+    warm_ms: Ms = 0.0
     cancel_ms: Ms = 0.0
 
 
@@ -172,7 +174,9 @@ class Calibration:
         """What an arm runs on; `depth=K` is measured with `speculative`."""
         of = self.file.arms[self._arm(arm)]
         lanes: dict[str, Lane] = {
-            role: Lane(lane.capacity, lane.device, "calibrated", tuple(lane.batching), lane.cancel_ms)
+            role: Lane(
+                lane.capacity, lane.device, "calibrated", tuple(lane.batching), lane.cancel_ms, lane.warm_ms
+            )
             for role, lane in of.lanes.items()
         }
         rates: dict[str, dict[str, float]] = {

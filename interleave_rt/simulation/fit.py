@@ -2,10 +2,11 @@
 
 The rate of a call is m[mask] / c[b]: m depends on which roles are active, c on how many calls share the lane. A call
 that takes the time t(b, mask) in each state has done the work sum t m / c, and that work is what the same call needs
-when it is alone. Every known call gives one such equation; m and c are solved for in turns (least squares, held to 1
-where there is too little to see). An equation weighs 1 / duration: how far a call gets in a time is uncertain by the
-square root of that time, and with this weight one state alone gives m = sum of work / sum of time. Weighed by its work,
-a call that happened to be slow would count twice, and every rate would come out too low.
+when it is alone, less a constant k where its lane did not rest before it (its weights are in the caches). Every known
+call gives one such equation; m and k, then c, are solved for in turns (least squares, held to 1, 0 and 1 where there is
+too little to see). An equation weighs 1 / duration: how far a call gets in a time is uncertain by the square root of
+that time, and with this weight one state alone gives m = sum of work / sum of time. Weighed by its work, a call that
+happened to be slow would count twice, and every rate would come out too low.
 """
 
 from __future__ import annotations
@@ -25,20 +26,27 @@ Array = npt.NDArray[np.float64]
 ROUNDS = 30
 PRIOR = 5e-4  # weight of what is expected of a state, in equations per equation
 LEAST, MOST = 0.05, 1.5  # of a rate
+REST_MS = 1.0  # of a lane, after which it is cold; as in csrc/sched/simulate.cpp
+MOST_WARM = 0.3  # k, in mean works
 WORST = 1.2  # of a batch over its calls one after the other
 
 
 @dataclass(slots=True)
 class Rates:
-    """m by role and mask (bit r = `ROLES[r]` is active), c by role and b - 1."""
+    """m by role and mask (bit r = `ROLES[r]` is active), c by role and b - 1, k in milliseconds by role."""
 
     by_mask: dict[str, Array]
     curve: dict[str, Array]
+    warm: dict[str, float]
 
     @classmethod
     def alone(cls, capacity: int) -> Rates:
         """Nothing slows anything."""
-        return cls({role: np.ones(8) for role in ROLES}, {role: np.ones(capacity) for role in ROLES})
+        return cls(
+            {role: np.ones(8) for role in ROLES},
+            {role: np.ones(capacity) for role in ROLES},
+            dict.fromkeys(ROLES, 0.0),
+        )
 
     def named(self) -> dict[str, dict[str, float]]:
         """As a calibration file says it."""
@@ -84,6 +92,7 @@ def work_of(exposure: Array, role: str, rates: Rates) -> float:
 class _Rows:
     states: list[Array] = field(default_factory=list)
     work: list[float] = field(default_factory=list)
+    warm: list[bool] = field(default_factory=list)
 
 
 def fit_rates(
@@ -106,33 +115,41 @@ def fit_rates(
         for role in ROLES:
             rows = _Rows()
             for run in (*seen, *loaded):
-                for key, states in run:
+                for key, states, warm in run:
                     if key[1] == role and work.get(key, 0.0) > 0:
                         rows.states.append(states)
                         rows.work.append(work[key])
+                        rows.warm.append(warm)
             if rows.work:
                 _solve(role, rows, rates)
         work = _works(seen, rates)
     return rates, work
 
 
-_Exposures = list[tuple[tuple[int, str, int, int, int], Array]]
+_Exposures = list[tuple[tuple[int, str, int, int, int], Array, bool]]
 
 
 def _exposures(calls: Sequence[ObservedCall], capacity: int) -> _Exposures:
     line = Timeline(calls)
     return [
-        (call.key, line.exposure(call.role, call.start, call.end, capacity))
+        (call.key, line.exposure(call.role, call.start, call.end, capacity), _is_warm(call, calls))
         for call in calls
         if call.done and call.end > call.start
     ]
+
+
+def _is_warm(call: ObservedCall, calls: Sequence[ObservedCall]) -> bool:
+    return any(
+        other is not call and other.role == call.role and other.start <= call.start <= other.end + REST_MS
+        for other in calls
+    )
 
 
 def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[tuple[int, str, int, int, int], float]:
     """The median over the runs: one disturbed run changes nothing."""
     found: dict[tuple[int, str, int, int, int], list[float]] = {}
     for run in runs:
-        for key, states in run:
+        for key, states, _ in run:
             found.setdefault(key, []).append(work_of(states, key[1], rates))
     return {key: float(np.median(values)) for key, values in found.items()}
 
@@ -141,20 +158,30 @@ def _solve(role: str, rows: _Rows, rates: Rates) -> None:
     states = np.array(rows.states)  # [calls, b, mask]
     took = states.sum(axis=(1, 2))
     weight = 1 / np.sqrt(took * took.mean())  # a row is about 1, so that the prior has its meaning
+    mean = float(np.mean(rows.work))
     states, work = states * weight[:, None, None], np.array(rows.work) * weight
+    spared = np.array(rows.warm, dtype=float) * mean * weight
     alone = 1 << ROLES.index(role)
-    # Masks, with the curve as it is.
+    # Masks and k, with the curve as it is.
     by_mask = np.einsum("nbm,b->nm", states, 1 / rates.curve[role])
     others = [mask for mask in range(8) if mask & alone and mask != alone]
-    rates.by_mask[role][others] = _least_squares(
-        by_mask[:, others], work - by_mask[:, alone], rates.by_mask[role][others], 1.0
+    found = _least_squares(
+        np.column_stack([by_mask[:, others], spared]),
+        work - by_mask[:, alone],
+        np.append(rates.by_mask[role][others], rates.warm[role] / mean),
+        np.append(np.ones(len(others)), 0.0),
+        (np.append(np.full(len(others), LEAST), 0.0), np.append(np.full(len(others), MOST), MOST_WARM)),
     )
+    rates.by_mask[role][others], rates.warm[role] = found[:-1], float(found[-1]) * mean
+    work = work - spared * found[-1]
     # The curve, with the masks as they are.
     if states.shape[1] > 1:
         by_count = np.einsum("nbm,m->nb", states, rates.by_mask[role])
         slope = _slope(by_count, work)
         expected = 1 / (1 + slope * np.arange(states.shape[1]))
-        speed = _least_squares(by_count[:, 1:], work - by_count[:, 0], expected[1:], expected[1:])
+        speed = _least_squares(
+            by_count[:, 1:], work - by_count[:, 0], expected[1:], expected[1:], (LEAST, MOST)
+        )
         # Calls together are not slower than one after the other, but for a little.
         most = WORST * np.arange(2, states.shape[1] + 1)
         rates.curve[role][1:] = np.maximum.accumulate(np.clip(1 / speed, 1.0, most))
@@ -168,14 +195,16 @@ def _slope(by_count: Array, work: Array) -> float:
     return float(tried[int(np.argmin(errors))])
 
 
-def _least_squares(matrix: Array, wanted: Array, before: Array, prior: Array | float) -> Array:
+def _least_squares(
+    matrix: Array, wanted: Array, before: Array, prior: Array, bounds: tuple[Array | float, Array | float]
+) -> Array:
     """Ridge towards `prior`, clipped; half a step from `before`, so that the turns settle."""
     weight = float(np.sqrt(PRIOR * max(1, len(wanted))))
     size = matrix.shape[1]
     whole = np.vstack([matrix, weight * np.eye(size)])
     target = np.concatenate([wanted, weight * np.broadcast_to(prior, size)])
     found = np.linalg.lstsq(whole, target, rcond=None)[0]
-    settled: Array = np.clip(0.5 * before + 0.5 * found, LEAST, MOST)
+    settled: Array = np.clip(0.5 * before + 0.5 * found, *bounds)
     return settled
 
 

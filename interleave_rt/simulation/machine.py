@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
@@ -25,6 +25,7 @@ class Lane:
         machine: What the lane really computes on; None: its device.
         batching: `[b - 1]`: how many times as long each of b calls takes while b are under way in the lane.
         cancel_ms: From a cancel to the end of the call (planner and critic: a token).
+        warm_ms: Work that a call is spared where another one of the lane is under way or has just ended.
     """
 
     capacity: int = 1
@@ -32,6 +33,7 @@ class Lane:
     machine: str | None = None
     batching: Sequence[float] = (1.0,)
     cancel_ms: float = 0.0
+    warm_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
@@ -69,13 +71,7 @@ class Machine:
 
     def unbatched(self) -> Machine:
         """The same with room for one call in every lane (S8 off)."""
-        lanes = {
-            role: Lane(1, lane.device, lane.machine, lane.batching, lane.cancel_ms)
-            for role, lane in self.lanes.items()
-        }
-        return Machine(
-            lanes, self.rates, self.submit_ms, self.reader_ms, self.critic_slowdown, self.generator_rate
-        )
+        return replace(self, lanes={role: replace(lane, capacity=1) for role, lane in self.lanes.items()})
 
     def apply(self, load: _core.SimLoad) -> None:
         """Tells the core."""
@@ -87,6 +83,7 @@ class Machine:
                 lane.machine or lane.device,
                 list(lane.batching),
                 round(1000 * lane.cancel_ms),
+                round(1000 * lane.warm_ms),
             )
             for index, lane in enumerate(self.lanes[role] for role in ROLES)
         ]

@@ -226,6 +226,7 @@ def _arm_file(arm: _Arm) -> dict[str, Any]:
         role: {
             **lane,
             "batching": [round(float(x), 4) for x in arm.rates.curve[role][: max(1, lane["capacity"])]],
+            "warm_ms": round(arm.rates.warm[role], 4),
         }
         for role, lane in arm.lanes.items()
     }
