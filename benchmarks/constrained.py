@@ -1,14 +1,15 @@
 """Constrained decoding by command: what it guarantees, and what it costs.
 
     python benchmarks/constrained.py --answers 10000
-    python benchmarks/constrained.py --cost 40
+    python benchmarks/constrained.py --cost 160
 
 `--answers N`: planner and critic of the embedded pack each give N/2 answers, sampled at temperature 1, with and without
 the constraint, on the same questions and seeds; counts those that the engine's own readers cannot read. Prints one JSON
 object; exits with 1 where a constrained answer was unreadable.
 
-`--cost N`: N greedy answers of each role, alone and eight at once, with and without the constraint in turns (A B B A, three times).
-The answers are the same tokens, so the difference is the constraint's. The quickest turn of each side counts; medians over the rounds.
+`--cost N`: N greedy answers of each role, alone and eight at once, asked of one model with and without the constraint in
+turns, three times A B B A. The answers are the same tokens, so the difference is the constraint's; it is set against a
+step of the decoder alone, without the reading of the prompt. The quickest turn of each side counts; medians over the rounds.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ class Trio:
         self.pack = load_pack()
         self.texts = NativeBackend(self.pack).texts
 
-    def model(self, role: str, constrained: str, *, temperature: float, slots: int) -> _core.NativeVlm:
+    def model(
+        self, role: str, constrained: str, *, temperature: float, slots: int, max_new_tokens: int = 0
+    ) -> _core.NativeVlm:
         """A role's model; `constrained` as in `EngineConfig`."""
         spec: VlmRole = getattr(self.pack.manifest.roles, role)
         config = vlm_config(self.pack, spec, EngineConfig(threads=1, constrained=constrained))  # type: ignore[arg-type]
         config.temperature = temperature
+        config.max_new_tokens = max_new_tokens or config.max_new_tokens
         return _core.NativeVlm(config, slots)
 
     def plans(self, seed: int) -> Iterator[Question]:
@@ -137,34 +141,39 @@ def count_answers(trio: Trio, answers: int, seed: int, temperature: float) -> di
 
 
 def measure_cost(trio: Trio, answers: int, seed: int) -> dict[str, Any]:
-    """Microseconds a token with and without the constraint, greedy, alone and eight at once."""
+    """Microseconds of a step with and without the constraint, greedy, alone and eight at once."""
     report: dict[str, Any] = {}
     for role, (questions, _read) in ROLES.items():
         asked = list(islice(questions(trio, seed), answers))
         for slots in (1, SLOTS):
-            models = {
-                setting: trio.model(role, setting, temperature=0.0, slots=slots) for setting in ("on", "off")
-            }
-            ratios, steps_us = [], []
+            model = trio.model(role, "on", temperature=0.0, slots=slots)
+            reader = trio.model(role, "off", temperature=0.0, slots=slots, max_new_tokens=1)
+            found: dict[str, list[float]] = {"cost": [], "step": []}
             rounds = [asked[i : i + slots] for i in range(0, len(asked) - slots + 1, slots)]
             for batch in [rounds[0], *rounds]:  # the first one is for warming up
-                times: dict[str, list[float]] = {"on": [], "off": []}
+                times: dict[str, list[float]] = {"on": [], "off": [], "prompt": []}
                 tokens: dict[str, list[list[int]]] = {}
-                steps = 1
-                for setting in ("on", "off", "off", "on") * TURNS:
-                    before = models[setting].counters()["steps"]
+                steps = 0
+                for setting in ("on", "off", "prompt", "prompt", "off", "on") * TURNS:
+                    asks = reader if setting == "prompt" else model
+                    model.constrain(setting == "on")
+                    before = asks.counters()["steps"]
                     began = time.thread_time()
-                    found = models[setting].answers(batch)
-                    times[setting].append(time.thread_time() - began)
-                    steps = models[setting].counters()["steps"] - before
-                    tokens[setting] = [list(answer.tokens) for answer in found]
+                    given = asks.answers(batch)
+                    times[setting].append(1e6 * (time.thread_time() - began))
+                    if asks is model:
+                        steps = asks.counters()["steps"] - before
+                        tokens[setting] = [list(answer.tokens) for answer in given]
                 if tokens["on"] == tokens["off"]:  # an answer that had to be corrected is another answer
-                    ratios.append(min(times["on"]) / min(times["off"]))
-                    steps_us.append(min(times["off"]) / steps * 1e6)
+                    on, off, prompt = (min(times[setting]) for setting in ("on", "off", "prompt"))
+                    found["cost"].append((on - off) / steps)
+                    found["step"].append((off - prompt) / steps)
+            cost, step = (statistics.median(values[1:]) for values in found.values())
             report.setdefault(role, {})[f"batch_{slots}"] = {
-                "rounds": len(ratios) - 1,
-                "step_us": round(statistics.median(steps_us[1:]), 1),
-                "ratio": round(statistics.median(ratios[1:]), 4),
+                "rounds": len(found["cost"]) - 1,
+                "step_us": round(step, 1),
+                "cost_us": round(cost, 2),
+                "ratio": round(1 + cost / step, 4),
             }
             print(role, slots, report[role][f"batch_{slots}"], file=sys.stderr, flush=True)
     return report

@@ -809,13 +809,18 @@ class Answer:
     def stop(self) -> str: ...
 
 class NativeVlm:
-    """A planner or critic called synchronously at batch 1."""
+    """A planner or critic called synchronously, without a lane."""
 
     def __init__(self, config: VlmConfig, slots: int = 1) -> None: ...
 
     def answers(self, questions: Sequence[tuple[Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]], int, int]]) -> list[Answer]:
         """
         Answers (ids, images, seed, retry) tuples, `slots` at once; for measurements.
+        """
+
+    def constrain(self, on: bool) -> None:
+        """
+        Off: the next questions are asked as if the role had no grammar; for measurements.
         """
 
     def counters(self) -> dict[str, int]: ...

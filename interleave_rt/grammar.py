@@ -25,7 +25,9 @@ Reasoning = Literal["written", "opened", "none"]
 _FULL_LENGTH = 4096  # tokens that `maxLength` is meant for
 _SHORTEST = 32  # characters that a string always gets
 _OPTIONS = '%llguidance {"no_forcing": true}\n'  # every spelling of a text is allowed, as in training data
-_ANSWER = 'gap "<answer>" gap answer gap "</answer>"\ngap: /[ \\n]{0,2}/\n'
+# An answer is complete at its end tag. To find out that nothing may follow would cost llguidance as much as forty
+# tokens, so anything may.
+_ANSWER = 'gap "<answer>" gap answer gap "</answer>" beyond\ngap: /[ \\n]{0,2}/\nbeyond: /(.|\\n)*/\n'
 _THINK = {
     "written": "think[lazy]: /<think>(.|\\n)*<\\/think>/\n",
     # Without <think> in the answer, its reader takes the first <answer>: the thoughts must not hold one.

@@ -46,7 +46,7 @@ auto ask(Function&& function) {
   return in_python(ErrorCode::kBackendFailed, "[PythonMatcher]", std::forward<Function>(function));
 }
 
-// What Python's object must have: deep_copy(), accepts(token), consume(token), stopped(), mask().
+// What Python's object must have: deep_copy(), accepts(token), consume(token), complete(), mask().
 class PythonMatcher final : public rt::TokenMatcher {
  public:
   explicit PythonMatcher(PyRef object) : object_(std::move(object)) {}
@@ -62,8 +62,8 @@ class PythonMatcher final : public rt::TokenMatcher {
   void consume(std::int64_t token) override {
     ask([&] { object_->attr("consume")(token); });
   }
-  bool stopped() override {
-    return ask([&] { return nb::cast<bool>(object_->attr("stopped")()); });
+  bool complete() override {
+    return ask([&] { return nb::cast<bool>(object_->attr("complete")()); });
   }
   void allowed(std::span<std::uint32_t> bits) override {
     ask([&] {

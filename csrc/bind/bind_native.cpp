@@ -164,7 +164,7 @@ void bind_sync_roles(nb::module_& m) {
       .def_ro("verdict_p", &Answer::p_success, "p(success) at each token, from its logits.")
       .def_prop_ro("stop", [](const Answer& self) { return name_of(self.stop); });
 
-  nb::class_<SyncVlm>(m, "NativeVlm", "A planner or critic called synchronously at batch 1.")
+  nb::class_<SyncVlm>(m, "NativeVlm", "A planner or critic called synchronously, without a lane.")
       .def(
           "__init__",
           [](SyncVlm* self, const BoundVlmConfig& config, int slots) {
@@ -188,6 +188,8 @@ void bind_sync_roles(nb::module_& m) {
           },
           "questions"_a,
           "Answers (ids, images, seed, retry) tuples, `slots` at once; for measurements.")
+      .def("constrain", &SyncVlm::constrain, "on"_a,
+           "Off: the next questions are asked as if the role had no grammar; for measurements.")
       .def(
           "counters",
           [](SyncVlm& self) {

@@ -24,12 +24,13 @@ std::vector<GrammarRef> compile_all(const BoundVlmConfig& bound) {
       return rt::make_llg_matcher(tokenizer, name, text);
     };
   }
+  constexpr char kLast = '>';  // of "</answer>"
   std::vector<GrammarRef> made;
   for (const GrammarText& text : bound.grammars) {
     auto whole = compile(text.name, text.whole);
     auto closing = text.closing.empty() ? nullptr : compile(text.name, text.closing);
     made.push_back(std::make_shared<const rt::Grammar>(text.name, vocabulary, std::move(whole),
-                                                       std::move(closing), text.reserve));
+                                                       std::move(closing), text.reserve, kLast));
   }
   return made;
 }

@@ -21,7 +21,7 @@ rt::SequenceId SyncVlm::admit(const Question& question) {
   prompt.ids.assign(question.ids.begin(), question.ids.end());
   prompt.sampling = vlm_.sampling(question.seed, question.retry);
   prompt.max_new_tokens = vlm_.config().max_new_tokens;
-  prompt.grammar = vlm_.grammar(question.images.size());
+  if (constrained_) prompt.grammar = vlm_.grammar(question.images.size());
   for (const rt::ImageView& image : question.images) {
     prompt.images.push_back(vlm_.features(image, vlm_.pixel_limit(question.images.size())));
   }

@@ -40,6 +40,8 @@ class SyncVlm {
                               std::span<const rt::ImageView> images, std::uint64_t seed, int retry);
   // All of them, as many at once as there are slots; for measurements over many answers.
   [[nodiscard]] std::vector<Answer> answers(std::span<const Question> questions);
+  // Without: as if the role had no grammar.
+  void constrain(bool on) noexcept { constrained_ = on; }
   [[nodiscard]] rt::BatchedDecoder::Counters counters() noexcept {
     return vlm_.decoder().counters();
   }
@@ -49,6 +51,7 @@ class SyncVlm {
   void take(const rt::TokenOut& token, Answer& answer) const;
 
   Vlm vlm_;
+  bool constrained_ = true;
 };
 
 // Not thread-safe.

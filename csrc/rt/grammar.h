@@ -25,6 +25,7 @@ struct Vocabulary {
   std::vector<std::uint32_t> lengths;    // of each token
   std::vector<std::size_t> offsets;      // in `blob`
   std::vector<bool> control;             // by id
+  std::vector<bool> plain;               // by id: ASCII without '<', not empty
   std::vector<std::int64_t> eos_tokens;  // ids that may end an answer; at least one
 
   // Throws Error(kBadPack) without tokens, without an end-of-text id, or with an id outside.
@@ -43,8 +44,14 @@ class TokenMatcher {
   [[nodiscard]] virtual bool accepts(std::int64_t token) = 0;
   // Goes on by one accepted token.
   virtual void consume(std::int64_t token) = 0;
-  // The text is complete: nothing but an end-of-text token may follow.
-  [[nodiscard]] virtual bool stopped() = 0;
+  // The same for a token that may not be accepted: false then, and the matcher is of no more use.
+  [[nodiscard]] virtual bool try_consume(std::int64_t token) {
+    if (!accepts(token)) return false;
+    consume(token);
+    return true;
+  }
+  // The text read so far is a whole one.
+  [[nodiscard]] virtual bool complete() = 0;
   // Bit t of `bits` (one bit a token, from the lowest) = `token t may come next`.
   virtual void allowed(std::span<std::uint32_t> bits) = 0;
   // All but the destructor throw Error(kBackendFailed) when the library fails.
@@ -57,10 +64,14 @@ class GrammarState;
 class Grammar {
  public:
   // `whole` reads answers from their first token. `closing`, where there is one, reads them from
-  // "</think>" on: it takes over when the think part has used up its share of the tokens.
+  // "</think>" on: it takes over when the think part has used up its share of the tokens. With it,
+  // the think part takes any text: only a tag, which begins with '<', ends with '>' and holds no
+  // white space, can change what may follow.
   // `reserve`: tokens that the think part must leave for the answer (at most half of all).
+  // `last`: every whole text ends with a token that holds this byte; 0: it may be any.
   Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
-          std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing, int reserve);
+          std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing, int reserve,
+          char last = '\0');
   ~Grammar();
 
   // For one answer of at most `budget` tokens.
@@ -74,6 +85,7 @@ class Grammar {
   std::unique_ptr<TokenMatcher> whole_;
   std::unique_ptr<TokenMatcher> closing_;
   int reserve_;
+  char last_;
 };
 
 // One answer under way. Not thread-safe; keeps no reference to other states.
@@ -90,14 +102,18 @@ class GrammarState {
   [[nodiscard]] int corrected() const noexcept { return corrected_; }
 
  private:
-  [[nodiscard]] bool accepts(std::int64_t token);
-  void take(std::int64_t token);
-  void watch_think(std::string_view bytes) noexcept;
+  void close_think();
+  [[nodiscard]] bool take(std::int64_t token);  // false: it may not follow
+  [[nodiscard]] bool advance(std::int64_t token);
+  void watch_think(std::int64_t token) noexcept;
 
   const Grammar& grammar_;
+  const TokenMatcher* start_;  // where matcher_ began
   std::unique_ptr<TokenMatcher> matcher_;
+  std::vector<std::int64_t> read_;  // by matcher_
   std::uint64_t think_limit_;
   bool thinking_;
+  bool settled_ = false;     // thoughts so far say nothing of what may follow
   std::size_t matched_ = 0;  // bytes of "</think>" that the text ends with
   bool complete_ = false;
   int corrected_ = 0;

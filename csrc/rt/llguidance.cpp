@@ -137,11 +137,16 @@ class LlgMatcher final : public TokenMatcher {
     if (calls_.consume_token(matcher_, static_cast<std::uint32_t>(token)) != 0) throw broken();
   }
 
-  bool stopped() override {
-    if (!calls_.is_stopped(matcher_)) return false;
-    if (calls_.get_error(matcher_) != nullptr) throw broken();  // which stops it, too
-    return true;
+  bool try_consume(std::int64_t token) override {
+    moved_ = true;
+    return calls_.consume_token(matcher_, static_cast<std::uint32_t>(token)) == 0;
   }
+
+  void check() const {
+    if (calls_.get_error(matcher_) != nullptr) throw broken();
+  }
+
+  bool complete() override { return calls_.is_accepting(matcher_); }
 
   void allowed(std::span<std::uint32_t> bits) override {
     const std::size_t bytes = calls_.mask_bytes(matcher_);
@@ -176,9 +181,8 @@ std::unique_ptr<TokenMatcher> compile(TokenizerRef tokenizer, const std::string&
   auto pool = std::make_shared<MatcherPool>(tokenizer);
   auto matcher = std::make_unique<LlgMatcher>(std::move(pool),
                                               calls.new_matcher(&init, "lark", lark.c_str()), 0);
-  // A matcher that could not be compiled is stopped from the start, with an error.
   try {
-    (void)matcher->stopped();
+    matcher->check();
   } catch (const Error& error) {
     throw Error(ErrorCode::kBadPack,
                 "[grammar " + name + "] llguidance cannot compile it: " + error.what());
@@ -205,13 +209,13 @@ void self_test(const llg::Functions& calls) {
          "first tokens");
   const auto copy = matcher->clone();
   matcher->consume(1);
-  expect(!matcher->stopped(), "stopped too early");
+  expect(!matcher->complete(), "complete too early");
   matcher->allowed(bits);
   expect(bits[0] == 0b0001100, "the second mask");
   matcher->consume(3);
-  expect(matcher->stopped(), "not stopped at the end");
+  expect(matcher->complete(), "not complete at the end");
   copy->allowed(bits);
-  expect(bits[0] == 0b0010010 && !copy->stopped(), "a clone");
+  expect(bits[0] == 0b0010010 && !copy->complete(), "a clone");
 }
 
 [[nodiscard]] bool known_version(const std::string& text) {

@@ -54,7 +54,7 @@ struct Functions {
   std::int32_t (*compute_mask)(Matcher*, std::uint32_t* mask, std::size_t bytes);
   std::int32_t (*validate_tokens)(Matcher*, const std::uint32_t* tokens, std::size_t count);
   std::int32_t (*consume_token)(Matcher*, std::uint32_t token);
-  bool (*is_stopped)(const Matcher*);
+  bool (*is_accepting)(Matcher*);
   std::int32_t (*reset)(Matcher*);
 };
 
@@ -71,7 +71,7 @@ inline constexpr std::array<const char*, 14> kSymbols{
     "llg_matcher_compute_mask_into",
     "llg_matcher_validate_tokens",
     "llg_matcher_consume_token",
-    "llg_matcher_is_stopped",
+    "llg_matcher_is_accepting",
     "llg_matcher_reset",
 };
 static_assert(sizeof(Functions) == kSymbols.size() * sizeof(void*));

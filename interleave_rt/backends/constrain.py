@@ -138,7 +138,7 @@ def _test_python() -> None:
     good = matcher.mask()[0] == 0b0010010 and matcher.accepts(4) and not matcher.accepts(2)
     copy = matcher.deep_copy()
     copy.consume(4)
-    if not (good and copy.stopped() and not matcher.stopped()):
+    if not (good and copy.complete() and not matcher.complete()):
         raise BadPackError("fails the self-test")
 
 
@@ -182,7 +182,7 @@ class _PythonMatcher:
         self._check()
 
     def stopped(self) -> bool:
-        return bool(self._matcher.is_stopped())
+        return bool(self._matcher.is_complete())
 
     def mask(self) -> bytes:
         from llguidance import numpy as bitmasks

@@ -207,7 +207,7 @@ def conforms(trio, role, question, answer) -> bool:
         if not matcher.accepts(token):
             return False
         matcher.consume(token)
-    return matcher.stopped()
+    return matcher.complete()
 
 
 @needs_llguidance

@@ -37,7 +37,7 @@ class ListMatcher final : public TokenMatcher {
     REQUIRE(accepts(token));
     ++place_;
   }
-  bool stopped() override { return place_ == path_->size(); }
+  bool complete() override { return place_ == path_->size(); }
   void allowed(std::span<std::uint32_t> bits) override {
     for (const std::int64_t id : (*path_)[place_]) {
       bits[static_cast<std::size_t>(id) / 32] |= 1U << (static_cast<std::size_t>(id) % 32);
