@@ -187,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args(arguments)
+    if chosen.cost and chosen.cost < 4 * SLOTS:
+        parser.error(f"--cost is {chosen.cost}: at least {4 * SLOTS} answers are wanted")
     report: dict[str, Any] = {"constraint": str(find_constraint("on")), "seed": chosen.seed}
     trio = Trio()
     if chosen.answers:

@@ -102,27 +102,35 @@ def torch_arms(
 def native_engines(
     pack: Any, warm: Sequence[tuple[Request, Options]], only: Threads | None
 ) -> tuple[dict[str, Engine], Any]:
-    """An engine for the sequential arms and one for speculation, each with its best threads, or with `only`."""
+    """One engine an arm (a shared one's caches would help whoever comes second), with its kind's best threads or `only`."""
     splits = [only] if only else thread_splits()
     chosen, engines = {}, {}
+
+    def opened(split: Threads) -> Engine:
+        # transformers' `generate` has no grammar, so neither has the engine here.
+        return Engine.load(pack, generator_threads=split.generator, vlm_threads=split.vlm, constrained="off")
+
     for kind, arm in (("sequential", NATIVE[-2]), ("speculative", NATIVE[-1])):
         made: dict[Threads, Engine] = {}
 
         def trial(split: Threads, arm: NativeArm = arm, made: dict[Threads, Engine] = made) -> None:
             if split not in made:
-                # transformers' `generate` has no grammar, so neither has the engine here.
-                made[split] = Engine.load(
-                    pack, generator_threads=split.generator, vlm_threads=split.vlm, constrained="off"
-                )
+                made[split] = opened(split)
             change = {"devices": arm.devices, "speculation": arm.speculation}
             for request, options in warm:
                 made[split].run(request, options=replace(options, **change))
 
         best, tried = best_of(splits, trial)
-        for split, engine in made.items():
-            if split != best:
-                engine.close()
-        engines[kind] = made[best]
+        for engine in made.values():
+            engine.close()
+        for other in NATIVE:
+            if (other.speculation == "off") == (kind == "sequential"):
+                engines[other.name] = opened(best)
+                for request, options in warm:
+                    engines[other.name].run(
+                        request,
+                        options=replace(options, devices=other.devices, speculation=other.speculation),
+                    )
         chosen[kind] = {"threads (generator+vlm)": str(best), "tried": tried}
     return engines, chosen
 
@@ -204,7 +212,7 @@ def main() -> int:
         arms: dict[str, Runner] = {DEMO: demo.run, BUFFERS: buffers.run}
         for arm in NATIVE:
             speculation = arm.speculation if arm.speculation == "off" else arguments.speculation
-            engine = engines["sequential" if speculation == "off" else "speculative"]
+            engine = engines[arm.name]
             change = {"devices": arm.devices, "speculation": speculation}
             arms[arm.name] = lambda request, options, engine=engine, change=change: engine.run(
                 request, options=replace(options, **change)

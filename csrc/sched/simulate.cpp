@@ -183,7 +183,8 @@ void Simulator::carry_out(const Command& command) {
   }
 }
 
-// What is left of a call's work on a lane that did not rest; a pause of a millisecond is a rest.
+// What is left of a call's work right after another one; a pause of a millisecond is a rest. (What
+// calls at the same time save is in the batching curve.)
 double Simulator::warm_share(LaneId lane, double work) const {
   constexpr TimePoint kRest = 1000;
   constexpr double kLeast = 0.5;
@@ -192,7 +193,7 @@ double Simulator::warm_share(LaneId lane, double work) const {
   const bool busy = std::any_of(active_.begin(), active_.end(),
                                 [lane](const Active& active) { return active.lane == lane; });
   const auto rested = rests_since_.find(lane);
-  if (!busy && (rested == rests_since_.end() || now_ - rested->second > kRest)) return 1.0;
+  if (busy || rested == rests_since_.end() || now_ - rested->second > kRest) return 1.0;
   return std::max(kLeast, 1.0 - saving / work);
 }
 

@@ -39,8 +39,7 @@ struct SimLane {
   // What the lane's calls compute on; empty: info.device. The scheduler knows nothing of it: two
   // of its devices may be one machine whose cores they compete for.
   std::string machine = {};
-  // Work that a call is spared where the lane did not rest before it (its weights are in the
-  // caches).
+  // Work that a call is spared right after another one of the lane (its weights are in the caches).
   TimePoint warm_saving = 0;
 };
 

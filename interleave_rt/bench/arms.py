@@ -130,15 +130,19 @@ class PackTarget:
 
 
 class Engines:
-    """Engines by what they differ in, opened when first asked for; a context that closes them."""
+    """One engine an arm and split, opened when first asked for; a context that closes them.
+
+    Two arms never share an engine: encodings, prompt embeddings and prefixes that the first has left in its caches
+    would make the second quicker on the same requests.
+    """
 
     def __init__(self, target: Target, base: EngineConfig) -> None:
         self._target, self._base = target, base
-        self._open: dict[tuple[bool, Threads | None], Engine] = {}
+        self._open: dict[tuple[str, bool, Threads | None], Engine] = {}
 
     def of(self, arm: Arm, threads: Threads | None) -> Engine:
         """The engine for an arm."""
-        key = (arm.batching, threads)
+        key = (arm.name, arm.batching, threads)
         if key not in self._open:
             config = replace(self._base, batching=arm.batching)
             if threads is not None:

@@ -17,7 +17,7 @@ The file is one JSON object (format_version 1):
 
 Times are milliseconds of a call that is alone. `steps` has one list a step (empty: text only) with one entry a try;
 `accepted` is null where nobody judged, or not readably. `batching[b - 1]` says how many times as long each of b calls
-takes while b are under way in a lane, `warm_ms` how much work a call is spared where its lane did not rest before it,
+takes while b are under way in a lane, `warm_ms` how much work a call is spared right after another one of its lane,
 `rates` how fast a role is while exactly the named ones are active.
 """
 

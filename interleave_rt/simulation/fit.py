@@ -2,7 +2,7 @@
 
 The rate of a call is m[mask] / c[b]: m depends on which roles are active, c on how many calls share the lane. A call
 that takes the time t(b, mask) in each state has done the work sum t m / c, and that work is what the same call needs
-when it is alone, less a constant k where its lane did not rest before it (its weights are in the caches). Every known
+when it is alone, less a constant k where it begins right after another (the weights are in the caches). Every known
 call gives one such equation; m and k, then c, are solved for in turns (least squares, held to 1, 0 and 1 where there is
 too little to see). An equation weighs 1 / duration: how far a call gets in a time is uncertain by the square root of
 that time, and with this weight one state alone gives m = sum of work / sum of time. Weighed by its work, a call that
@@ -139,18 +139,21 @@ def _exposures(calls: Sequence[ObservedCall], capacity: int) -> _Exposures:
 
 
 def _is_warm(call: ObservedCall, calls: Sequence[ObservedCall]) -> bool:
-    return any(
-        other is not call and other.role == call.role and other.start <= call.start <= other.end + REST_MS
+    ends = [
+        other.end
         for other in calls
-    )
+        if other is not call and other.role == call.role and other.start <= call.start <= other.end + REST_MS
+    ]
+    return bool(ends) and max(ends) <= call.start  # what calls at the same time save is in the curve
 
 
 def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[tuple[int, str, int, int, int], float]:
     """The median over the runs: one disturbed run changes nothing."""
     found: dict[tuple[int, str, int, int, int], list[float]] = {}
     for run in runs:
-        for key, states, _ in run:
-            found.setdefault(key, []).append(work_of(states, key[1], rates))
+        for key, states, warm in run:
+            spared = rates.warm[key[1]] if warm else 0.0
+            found.setdefault(key, []).append(work_of(states, key[1], rates) + spared)
     return {key: float(np.median(values)) for key, values in found.items()}
 
 

@@ -25,7 +25,7 @@ class Lane:
         machine: What the lane really computes on; None: its device.
         batching: `[b - 1]`: how many times as long each of b calls takes while b are under way in the lane.
         cancel_ms: From a cancel to the end of the call (planner and critic: a token).
-        warm_ms: Work that a call is spared where another one of the lane is under way or has just ended.
+        warm_ms: Work that a call is spared where another one of the lane has just ended.
     """
 
     capacity: int = 1

@@ -81,7 +81,7 @@ class Calibrator:
         self._open.close()
 
     def round(self) -> None:
-        """About 8 passes over the requests: each arm one at a time and beside each other.
+        """About 11 passes over the requests: each arm one at a time and beside each other.
 
         Raises:
             BackendFailedError: A request failed.
@@ -114,7 +114,7 @@ def measure_calibration(
 ) -> Calibration:
     """Runs the requests in every arm, one at a time and beside each other, and fits how lanes slow each other.
 
-    It takes about 8 `repeats` passes over the requests. 12 to 24 requests are enough; they become the requests of the
+    It takes about 11 `repeats` passes over the requests. 12 to 24 requests are enough; they become the requests of the
     simulation, with their plans and verdicts.
 
     Args:

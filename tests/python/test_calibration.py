@@ -147,7 +147,7 @@ def test_the_fit_finds_the_rates_that_made_the_calls():
     curve = (1.0, 1.3, 1.6, 1.9)
     lanes = {
         "planner": Lane(4, "a", "m", curve),
-        "generator": Lane(2, "b", "m", (1.0, 1.8)),
+        "generator": Lane(2, "b", "m", (1.0, 1.8), warm_ms=6.0),
         "critic": Lane(4, "a", "m", curve),
     }
     machine = Machine(lanes, {"m": known})
@@ -160,6 +160,8 @@ def test_the_fit_finds_the_rates_that_made_the_calls():
             assert found[names][role] == pytest.approx(rate, rel=0.1), (names, role)
     assert rates.curve["critic"][:3].tolist() == pytest.approx(curve[:3], rel=0.1)
     assert rates.curve["generator"][1] == pytest.approx(1.8, rel=0.1)
+    assert rates.warm["generator"] == pytest.approx(6.0, abs=2.0)
+    assert rates.warm["critic"] == pytest.approx(0.0, abs=2.0)
     errors = []
     for index, (_, _, steps, _) in enumerate(tasks.of("")):
         for number, step in enumerate(steps):

@@ -94,6 +94,21 @@ TEST_CASE("a batching curve slows the calls of one lane") {
   CHECK(e2e(three, 2) == (40 + 120 + 40) * 1000);
 }
 
+TEST_CASE("a call right after another one is spared its constant") {
+  LoadConfig config = load(SpeculationMode::kDepth);
+  config.lanes[1].warm_saving = 10 * kMs;
+  CHECK(e2e(simulate_load(config, {accepted(5)})) == (40 + 60 + 4 * 50 + 40) * 1000);
+  // It rests while the critic judges.
+  config.speculation.mode = SpeculationMode::kOff;
+  CHECK(e2e(simulate_load(config, {accepted(5)})) == (40 + 5 * (60 + 40)) * 1000);
+  // What calls at once save is in the curve.
+  config.concurrency = 2;
+  config.lanes[1].info.capacity = 2;
+  config.lanes[1].batching = {1.0, 1.5};
+  const LoadReport two = simulate_load(config, {accepted(1), accepted(1)});
+  CHECK(e2e(two, 1) == (40 + 90 + 40) * 1000);
+}
+
 TEST_CASE("devices that are one machine slow each other by its table") {
   LoadConfig config = load(SpeculationMode::kOff);
   for (SimLane& lane : config.lanes) lane.machine = "cpu";
