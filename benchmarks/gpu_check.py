@@ -6,8 +6,8 @@
 Installs nothing. Says which card there is; runs the sequential reference loop and three arms of the engine on the same
 provider and compares their canonical results, with batching and without (the pack's proof of batch invariance was made
 on the CPU: where only batching differs, use `batching=False`, or prove the graphs on the card); then the arms of
-`interleave-rt bench`, single-stream. Prints one JSON object. Exits with 1 where results differ, with 2 where the
-provider is missing.
+`interleave-rt bench`, single-stream, whose results must be equal, too. Prints one JSON object. Exits with 1 where
+results differ or nothing was compared, with 2 where the provider is missing or something fails.
 """
 
 from __future__ import annotations
@@ -127,21 +127,24 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
+    if arguments.requests < 1:
+        parser.error("--requests: at least 1 is wanted")
     try:
         providers = providers_of(arguments.provider)
         cards = describe_environment(gpu=True)["gpu"]
         print(f"card: {', '.join(cards) or 'none'}; provider: {providers[0]}", file=sys.stderr)
         pack = load_pack(arguments.pack)
         law = law_one(pack, providers, draw_cases(arguments.requests, arguments.seed))
+        stream = single_stream(pack, providers, arguments.requests, arguments.seed)
     except InterleaveError as error:
         print(f"error: {error.message}\n{error.hint or ''}", file=sys.stderr)
         return 2
-    stream = single_stream(pack, providers, arguments.requests, arguments.seed)
     text = json.dumps({"provider": providers[0], "cards": cards, "law_1": law, "bench": stream}, indent=2)
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")
     print(text)
-    return 0 if all(row["equal"] == row["requests"] for row in law) else 1
+    compared = [*law, stream["lossless"]]
+    return 0 if all(0 < row["requests"] == row["equal"] for row in compared) else 1
 
 
 if __name__ == "__main__":

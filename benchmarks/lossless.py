@@ -4,7 +4,7 @@
 
 Requests come from the shapes world (seeded); T_max, keep and judge_last are drawn per request. Each arm runs all of
 them at every concurrency; its canonical results must equal the reference's, all of them. Prints one JSON object and
-exits with 1 where anything differs or less than 99 % of the requests finish.
+exits with 1 where anything differs, less than 99 % of the requests finish, or nothing was run.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def shares(wanted: Sequence[dict[str, Any]], cases: Sequence[Case]) -> dict[str,
         verdicts = [a["verdict"] for s in steps for a in s["attempts"] if a["verdict"]]
         refused += any(not verdict["accepted"] for verdict in verdicts)
         exhausted += any(len(s["attempts"]) == case.options.t_max > 1 for s in steps)
-    return {"with_a_rejection": refused / len(cases), "reaching_t_max": exhausted / len(cases)}
+    count = max(1, len(cases))
+    return {"with_a_rejection": refused / count, "reaching_t_max": exhausted / count}
 
 
 def compare(
@@ -193,11 +194,15 @@ def main() -> int:
     parser.add_argument("--arms", default="", help="names, separated by commas; default: all")
     parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
+    names = [name.strip() for name in arguments.arms.split(",") if name.strip()]
+    known = [arm.name for arm in ARMS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f"there is no arm {unknown[0]!r}; arms are {', '.join(known)}")
     pack = load_pack(arguments.pack)
     cases = draw_cases(arguments.requests, arguments.seed)
     print(f"{len(cases)} requests, seed {arguments.seed}: reference loop", file=sys.stderr)
     wanted = references(pack, cases)
-    names = [name for name in arguments.arms.split(",") if name]
     rows = []
     for batching in (True, False):
         with Engine.load(pack, batching=batching, max_live=16) as engine:
@@ -221,7 +226,7 @@ def main() -> int:
         "arms": rows,
     }
     print(json.dumps(summary, indent=2))
-    return 0 if summary["equal"] == total and summary["finished"] >= 0.99 * total else 1
+    return 0 if 0 < total == summary["equal"] and summary["finished"] >= 0.99 * total else 1
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from interleave_rt.bench.load import Record, closed_loop
 from interleave_rt.bench.workload import Case, numbered_cases, world_cases
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
+from interleave_rt.errors import BadRequestError
 from interleave_rt.simulation import Calibrator, Load, load_calibration, simulate
 from interleave_rt.simulation.calibration import Calibration
 from interleave_rt.simulation.run import ARMS as SIMULATED
@@ -115,6 +116,25 @@ def compare(calibration: Calibration, measurement: Measurement) -> list[dict[str
     return rows
 
 
+def calibration_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Calibration:
+    """The file of --calibration, which has to be of the same requests and arms as the measurement."""
+    try:
+        found = load_calibration(arguments.calibration)
+    except BadRequestError as error:
+        parser.error(error.message)
+    have = len(found.file.requests)
+    if have != arguments.requests:
+        parser.error(
+            f"{arguments.calibration} has {have} requests, --requests is {arguments.requests}: give --requests {have}"
+        )
+    missing = [arm for arm in arguments.arms.split(",") if arm not in found.file.arms]
+    if missing:
+        parser.error(
+            f"{arguments.calibration} has no arm {missing[0]}: give --arms {','.join(found.file.arms)}"
+        )
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runtime", choices=("pack", "scripted"), default="pack")
@@ -138,12 +158,13 @@ def main() -> int:
         target = PackTarget(load_pack(arguments.pack))
         cases = world_cases(arguments.requests, arguments.seed, base)
     loads = [int(load) for load in arguments.loads.split(",")]
+    given = calibration_of(parser, arguments) if arguments.calibration else None
     config = EngineConfig(max_live=max(8, *loads))
     began = time.perf_counter()
     measurement = Measurement(target, cases, arguments.arms.split(","), loads, arguments.seed)
     with ExitStack() as stack:
         calibrator = None
-        if not arguments.calibration:
+        if given is None:
             say = lambda text: print(text, file=sys.stderr)  # noqa: E731
             calibrator = stack.enter_context(Calibrator(target, cases, config=config, say=say))
         measurement.open(config, stack)
@@ -152,7 +173,7 @@ def main() -> int:
                 calibrator.round()
             print("measurement", file=sys.stderr)
             measurement.turn()
-        calibration = calibrator.calibration() if calibrator else load_calibration(arguments.calibration)
+        calibration = calibrator.calibration() if calibrator else given
     if arguments.save_calibration:
         calibration.save(arguments.save_calibration)
     rows = compare(calibration, measurement)

@@ -181,8 +181,8 @@ class _PythonMatcher:
         self._matcher.consume_token(token)
         self._check()
 
-    def stopped(self) -> bool:
-        return bool(self._matcher.is_complete())
+    def complete(self) -> bool:
+        return bool(self._matcher.is_accepting())
 
     def mask(self) -> bytes:
         from llguidance import numpy as bitmasks

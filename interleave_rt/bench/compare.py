@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError
 
 from .document import FORMAT_VERSION
+from .runner import Plan
 from .statistics import flatten
 
-__all__ = ["Fall", "compare", "read_baseline"]
+__all__ = ["Fall", "check_comparison", "compare", "read_baseline"]
 
 # Figures of an arm that are watched, and whether more is better.
 _ARM_FIGURES = {
@@ -24,18 +27,29 @@ _ARM_FIGURES = {
     "request_throughput": True,
     "steps_per_s": True,
 }
+# Parts of a result that `simulate` and calibrations do not have, or not all of them.
+_PARTS = ("scenario", "arms", "speedup", "lossless", "environment")
+# What two runs must share; otherwise their figures mean different things.
+_SAME = {
+    "name": "--scenario",
+    "target": "target",
+    "concurrency": "--concurrency",
+    "request_rate": "--request-rate",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """A figure that is worse than before."""
+    """A figure that is worse than before; `now` is None where this run has none."""
 
     key: str
     before: float
-    now: float
+    now: float | None
     percent: float
 
     def __str__(self) -> str:
+        if self.now is None:
+            return f"{self.key}: {self.before:g} -> none (nothing was measured)"
         return f"{self.key}: {self.before:g} -> {self.now:g} ({self.percent:.1f} % worse)"
 
 
@@ -47,47 +61,87 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadRequestError(f"[bench] --baseline {path} cannot be read: {error}") from None
-    if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION or "arms" not in found:
+    except (OSError, ValueError, RecursionError) as error:
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadRequestError(f"[bench] --baseline {path} cannot be read: {said}") from None
+    if (
+        not isinstance(found, dict)
+        or found.get("format_version") != FORMAT_VERSION
+        or not all(isinstance(found.get(part), dict) for part in _PARTS)
+    ):
         raise BadRequestError(
-            f"[bench] {path} is not a result of format {FORMAT_VERSION}",
+            f"[bench] {path} is not a result of bench of format {FORMAT_VERSION}",
             hint="make one with bench --output FILE.json",
         )
     return found
 
 
-def compare(before: Mapping[str, Any], now: Mapping[str, Any], percent: float) -> list[Fall]:
-    """What fell by more than `percent`: latencies and rates of each arm, speed-ups, equal results.
+def check_comparison(before: Mapping[str, Any], plan: Plan, target: str) -> None:
+    """Looks, before anything is measured, at whether the run can be compared with the baseline.
 
     Raises:
-        BadRequestError: The two runs have no figure in common, so that nothing was compared.
+        BadRequestError: The two differ in how they measure, or have no figure in common.
     """
-    old, new = flatten(before), flatten(now)
-    watched = {
-        f"arms.{arm}.{figure}": more for arm in now["arms"] for figure, more in _ARM_FIGURES.items()
-    } | {
-        key: True
-        for key in new
-        if key.startswith("speedup.") and key.count(".") == 2 and key.endswith("ratio")
-    }
-    pairs = {key: (old.get(key), new.get(key)) for key in watched}
-    known = {
-        key: (float(a), float(b))
-        for key, (a, b) in pairs.items()
-        if isinstance(a, (int, float)) and isinstance(b, (int, float)) and a > 0 and b > 0
-    }
+    _check_scenario(
+        before["scenario"],
+        {
+            "name": plan.scenario,
+            "target": target,
+            "concurrency": plan.concurrency,
+            "request_rate": plan.request_rate if plan.scenario == "server" else None,
+        },
+    )
+    _known(before, [arm.name for arm in plan.arms])
+
+
+def compare(before: Mapping[str, Any], now: Mapping[str, Any], percent: float) -> list[Fall]:
+    """What fell by more than `percent`, or is gone: latencies and rates of the arms of this run, and speed-ups.
+
+    Raises:
+        BadRequestError: The two cannot be compared; `check_comparison` says so beforehand.
+    """
+    _check_scenario(before["scenario"], now["scenario"])
+    new = flatten(now)
+    falls = []
+    for key, (a, more) in _known(before, now["lossless"]["arms"]).items():
+        b = _number(new.get(key))
+        if b is None:
+            falls.append(Fall(key, a, None, math.inf))
+            continue
+        high, low = (a, b) if more else (b, a)
+        worse = 100 * (high / low - 1.0) if low > 0 else math.inf
+        if worse > percent:
+            falls.append(Fall(key, a, b, worse))
+    return falls
+
+
+def _check_scenario(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key, name in _SAME.items():
+        if before.get(key) != now[key]:
+            raise BadRequestError(
+                f"[bench] the baseline's {name} is {before.get(key)}, this run's is {now[key]}",
+                hint="compare runs of the same scenario, target, concurrency and rate",
+            )
+
+
+def _known(before: Mapping[str, Any], arms: Iterable[str]) -> dict[str, tuple[float, bool]]:
+    """The baseline's figures of these arms, and whether more is better."""
+    names = list(arms)
+    watched = {f"arms.{arm}.{figure}": more for arm in names for figure, more in _ARM_FIGURES.items()}
+    for pair in combinations(names, 2):
+        one, two = (name.replace("-", "_") for name in pair)
+        watched |= {f"speedup.{one}_vs_{two}.ratio": True, f"speedup.{two}_vs_{one}.ratio": True}
+    old = {key: _number(value) for key, value in flatten(before).items()}
+    known = {key: (a, more) for key, more in watched.items() if (a := old.get(key)) is not None and a > 0}
     if not known:
         raise BadRequestError(
             "[bench] this run and the baseline have no figure in common",
             hint="compare runs of the same arms that finished requests",
         )
-    falls = []
-    for key, (a, b) in known.items():
-        worse = 100 * (a / b - 1.0) if watched[key] else 100 * (b / a - 1.0)
-        if worse > percent:
-            falls.append(Fall(key, a, b, worse))
-    lost = now["lossless"]["requests"] - now["lossless"]["equal"]
-    if lost:
-        falls.append(Fall("lossless.equal", now["lossless"]["requests"], now["lossless"]["equal"], 100.0))
-    return falls
+    return known
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -30,7 +30,8 @@ def describe_environment(*, gpu: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _versions(),
         "revision": _revision(),
-        "command": shlex.join(sys.argv),
+        # Arguments that are no text must not keep a result from being written.
+        "command": shlex.join(sys.argv).encode("utf-8", "backslashreplace").decode(),
     }
 
 
@@ -84,11 +85,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _revision() -> str | None:
-    here = Path(__file__).resolve().parent
-    root = next((folder for folder in here.parents if (folder / ".git").exists()), None)
-    if root is None:
-        return None
+def _revision(here: Path = Path(__file__)) -> str | None:
+    root = next((folder for folder in here.resolve().parents if (folder / ".git").exists()), None)
+    if root is None or not (root / "interleave_rt" / "_core.pyi").is_file():
+        return None  # installed somewhere inside another project's checkout
     try:
         done = subprocess.run(  # noqa: S603
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607

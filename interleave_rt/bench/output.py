@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from interleave_rt.errors import BadRequestError
 from .runner import Measurement
 from .statistics import flatten
 
-__all__ = ["check_output", "check_plot", "save_document", "save_plot"]
+__all__ = ["check_output", "check_plot", "save_document", "save_plot", "writing"]
 
 ROLES = ("planner", "generator", "critic")
 
@@ -41,11 +43,16 @@ def check_plot(path: Path) -> None:
 
 
 def save_document(document: Mapping[str, Any], path: Path) -> None:
-    """JSON as it is, or CSV with one dotted key and its value a line."""
+    """JSON as it is, or CSV with one dotted key and its value a line.
+
+    Raises:
+        BadRequestError: The file cannot be written.
+    """
     if path.suffix == ".json":
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(path):
+            path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("key", "value"))
         for key, value in flatten(document).items():
@@ -53,7 +60,11 @@ def save_document(document: Mapping[str, Any], path: Path) -> None:
 
 
 def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> None:
-    """Left the distribution of the latency, right how busy the roles were."""
+    """Left the distribution of the latency, right how busy the roles were.
+
+    Raises:
+        BadRequestError: The file cannot be written.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -79,11 +90,34 @@ def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> No
     left.legend()
     scenario = document["scenario"]
     figure.suptitle(f"{scenario['target']}, {scenario['name']}, {scenario['requests']} requests")
-    figure.savefig(path)
-    plt.close(figure)
+    try:
+        with writing(path):
+            figure.savefig(path)
+    finally:
+        plt.close(figure)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against writing is a `BadRequestError` about this file."""
+    try:
+        yield
+    except OSError as error:
+        raise BadRequestError(
+            f"[bench] {path} cannot be written: {error.strerror or error}",
+            hint="make room, or name a file in a folder that you may write to",
+        ) from None
 
 
 def _check_folder(path: Path) -> None:
-    folder = path.resolve().parent
-    if not folder.is_dir() or path.is_dir():
-        raise BadRequestError(f"[bench] {path} cannot be written", hint="name a file in a folder that exists")
+    with writing(path):  # names that the system does not take
+        folder = path.resolve().parent
+        if not folder.is_dir() or path.is_dir():
+            raise BadRequestError(
+                f"[bench] {path} cannot be written", hint="name a file in a folder that exists"
+            )
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise BadRequestError(
+                f"[bench] {path} cannot be written: permission denied",
+                hint="name a file in a folder that you may write to",
+            )

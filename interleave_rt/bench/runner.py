@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from interleave_rt.config import EngineConfig
@@ -34,7 +34,7 @@ class Plan:
         scenario: `single-stream`: one request at a time; `closed-loop`: `concurrency` at a time; `server`: they come
             in at `request_rate` a second; `offline`: all at once.
         arms: In the order in which they take turns.
-        blocks: Turns of each arm; 0: one a request in single-stream, else four.
+        blocks: Turns of each arm; 0: one a request in single-stream, else eight.
         duration_s: No new round of turns is begun after so many seconds; 0: all requests are run.
         warmup: Requests before the measurement, by each engine.
         threads: One split for all arms; None: the best of each arm is looked for.
@@ -65,8 +65,12 @@ class Plan:
             ("--duration", self.duration_s, 0),
             ("--warmup", self.warmup, 0),
         ):
-            if value < low:
+            if not value >= low:
                 raise BadRequestError(f"[bench] {name} is {value}: at least {low} is wanted")
+        if not 0 <= self.seed < 2**63:
+            raise BadRequestError(
+                f"[bench] --seed is {self.seed}", hint="a whole number from 0 to 2^63 - 1, e.g. 7"
+            )
         if not self.request_rate > 0:
             raise BadRequestError(f"[bench] --request-rate is {self.request_rate}: give requests a second")
         if not self.burstiness > 0:
@@ -81,9 +85,10 @@ class Plan:
         return self.scenario == "single-stream"
 
     def engine_config(self) -> EngineConfig:
-        """Room for what is under way; offline and closed loops are never refused."""
+        """Room for what is under way; offline and closed loops are never refused, a server keeps to `max_queued`."""
         live = max(self.max_live, self.concurrency)
-        return EngineConfig(max_live=live, max_queued=max(self.max_queued, live))
+        queued = self.max_queued if self.scenario == "server" else max(self.max_queued, live)
+        return EngineConfig(max_live=live, max_queued=queued)
 
 
 @dataclass(slots=True)
@@ -148,7 +153,7 @@ def measure(
 
 
 def _rounds(plan: Plan, count: int) -> list[range]:
-    blocks = plan.blocks or (count if plan.paired_by_request else 4)
+    blocks = plan.blocks or (count if plan.paired_by_request else 8)
     blocks = max(1, min(blocks, count))
     edges = [round(i * count / blocks) for i in range(blocks + 1)]
     return [range(a, b) for a, b in itertools.pairwise(edges)]
@@ -240,8 +245,3 @@ def _probe(plan: Plan, engine: Engine, arm: Arm, probes: Sequence[tuple[int, Cas
 
 def _nothing() -> None:
     pass
-
-
-def with_speculation(arm: Arm, setting: str) -> Arm:
-    """The arm with another setting of S2."""
-    return replace(arm, speculation=setting)

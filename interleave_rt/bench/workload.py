@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.images import load_image
 from interleave_rt.request import Options, Request
 
 __all__ = ["Case", "arrivals", "numbered_cases", "read_trace", "world_cases"]
@@ -46,22 +47,31 @@ def world_cases(count: int, seed: int, base: Options) -> list[Case]:
 def read_trace(path: Path, count: int | None, base: Options) -> list[Case]:
     """Requests from a file: one JSON object a line with `text`, and where wanted `seed`, `images`, `options`.
 
+    Images are paths from the file's folder; they are read once to see that they can be.
+
     Raises:
         BadRequestError: A line cannot be used; the message names it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: strings of JSON may hold U+2028 and other ends of lines.
+        lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequestError(f"[bench] --trace {path} cannot be read: {error}") from None
-    cases = []
+    cases: list[Case] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             cases.append(_case(json.loads(line), path.parent, base))
-        except (ValueError, TypeError, KeyError, InterleaveError) as error:
+        except _UnusableImageError as error:
             raise BadRequestError(
-                f"[bench] line {number} of {path} is not a request: {error}",
+                f"[bench] line {number} of {path}: {error}",
+                hint=f"images are PNG, JPEG or WebP files, named from {path.parent.resolve()}",
+            ) from None
+        except (ValueError, TypeError, RecursionError, InterleaveError) as error:
+            said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise BadRequestError(
+                f"[bench] line {number} of {path} is not a request: {said}",
                 hint='one object a line, e.g. {"text": "Draw a snowman", "seed": 7, "options": {"t_max": 3}}',
             ) from None
         if count is not None and len(cases) == count:
@@ -87,17 +97,35 @@ def arrivals(count: int, rate: float, burstiness: float, seed: int) -> list[floa
     return found
 
 
+class _UnusableImageError(Exception):
+    """A picture of a request cannot be read."""
+
+
 def _case(raw: Any, folder: Path, base: Options) -> Case:
     if not isinstance(raw, dict):
         raise TypeError("an object is wanted")
     unknown = set(raw) - {"text", "seed", "images", "options"}
     if unknown:
-        raise KeyError(f"unknown field {min(unknown)!r}")
-    images = tuple(str(folder / image) for image in raw.get("images", ()))
-    changes = dict(raw.get("options", {}))
-    fixed = {"speculation", "devices"} & set(changes)
+        raise ValueError(f"unknown field {min(unknown)!r}")
+    if "text" not in raw:
+        raise ValueError("field 'text' is missing")
+    if not isinstance(raw["text"], str):
+        raise TypeError("'text' is not a string")
+    names, options = raw.get("images", []), raw.get("options", {})
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("'images' is not a list of strings")
+    if not isinstance(options, dict):
+        raise TypeError("'options' is not an object")
+    fixed = {"speculation", "devices"} & set(options)
     if fixed:
-        raise KeyError(f"{min(fixed)!r} is the arm's, not the request's")
-    if "seed" in raw:
-        changes["seed"] = raw["seed"]
-    return Case(Request(raw["text"], images), Options.of(base, **changes))
+        raise ValueError(f"{min(fixed)!r} is the arm's, not the request's")
+    changes = {**options, "seed": raw["seed"]} if "seed" in raw else options
+    case = Case(
+        Request(raw["text"], tuple(str(folder / name) for name in names)), Options.of(base, **changes)
+    )
+    for image in case.request.images:
+        try:
+            load_image(image)
+        except InterleaveError as error:
+            raise _UnusableImageError(error.message) from None
+    return case

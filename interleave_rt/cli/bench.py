@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from interleave_rt.errors import BadRequestError
+from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.request import Options
 
 if TYPE_CHECKING:
     from interleave_rt.bench import Arm, Case, Measurement, Plan
     from interleave_rt.bench.arms import Target
-    from interleave_rt.simulation import Calibration
 
 __all__ = ["bench"]
 
@@ -62,7 +62,9 @@ def bench(
     t_max: Annotated[int, typer.Option("--t-max", help="Tries of a step, 1 to 10.")] = 5,
     num_requests: Annotated[int, typer.Option(help="Requests in each arm.")] = 32,
     duration: Annotated[float, typer.Option(help="Begin no turn after so many seconds; 0: no limit.")] = 0.0,
-    blocks: Annotated[int, typer.Option(help="Turns of each arm; 0: one a request, or four under load.")] = 0,
+    blocks: Annotated[
+        int, typer.Option(help="Turns of each arm; 0: one a request, or eight under load.")
+    ] = 0,
     warmup: Annotated[int, typer.Option(help="Requests before the measurement, in each arm.")] = 2,
     seed: Annotated[int, typer.Option(help="Of requests, arrivals and intervals.")] = 0,
     percentiles: Annotated[str, typer.Option(help="Separated by commas.")] = "50,90,95,99",
@@ -94,11 +96,12 @@ def bench(
     Arms: `sequential` has every latency device off; `sequential-es` streams the plan, ends a verdict at its boolean,
     does not judge the last try and keeps images raw; `speculative` has all of them on. Their results must be equal.
 
-    Exit codes: as of `run`; 1 results differ between arms; 8 a figure fell by more than --fail-over.
+    Exit codes: as of `run`; 1 results differ between arms, or an arm finished no request; 8 a figure fell by more than
+    --fail-over, or is gone.
     """
     # Everything that can be wrong is looked at before anything is measured.
     from interleave_rt.bench import describe_environment, document, measure
-    from interleave_rt.bench.compare import compare, read_baseline
+    from interleave_rt.bench.compare import check_comparison, compare, read_baseline
     from interleave_rt.bench.output import check_output, check_plot, save_document, save_plot
 
     plan = _plan(
@@ -123,6 +126,8 @@ def bench(
         check_plot(plot)
     if save_calibration is not None:
         check_output(save_calibration, "--save-calibration", (".json",))
+    if not 0 <= fail_over < math.inf:
+        raise BadRequestError(f"[bench] --fail-over is {fail_over}", hint="percent from 0 on, e.g. 10")
     before = None if baseline is None else read_baseline(baseline)
     script = {
         "planner_ms": planner_ms,
@@ -139,48 +144,87 @@ def bench(
     }
     target = _target(runtime, pack, script)
     cases = _cases(runtime, trace, num_requests, seed, Options(t_max=t_max))
+    if before is not None:
+        check_comparison(before, plan, target.name)
+    if save_calibration is not None:
+        _check_calibrated(cases)
     from .bench_display import make_progress, show
 
     with make_progress(quiet=json_) as progress:
         found = measure(plan, target, cases, progress)
-        if save_calibration is not None:
-            _calibrate(found, target, progress.say).save(save_calibration)
     result = document(found, describe_environment(gpu=runtime == "pack"))
+    # From here on nothing may lose what was measured: what goes wrong is said beside the result.
+    codes = []
     if output is not None:
-        save_document(result, output)
+        codes.append(_late(lambda: save_document(result, output)))
     if plot is not None:
-        save_plot(found, result, plot)
+        codes.append(_late(lambda: save_plot(found, result, plot)))
+    falls = [] if before is None else compare(before, result, fail_over)
     if json_:
-        print(json.dumps(result, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False), flush=True)
     else:
         show(result)
-    falls = [] if before is None else compare(before, result, fail_over)
     for fall in falls:
         print(f"worse than {baseline}: {fall}", file=sys.stderr)
-    if falls:
-        return FELL
-    return _verdict(result, found)
+    differs = _verdict(result, found)
+    if save_calibration is not None:
+        with make_progress(quiet=json_) as progress:
+            codes.append(_late(lambda: _calibrate(found, target, save_calibration, progress.say)))
+    return differs or next(filter(None, codes), FELL if falls else 0)
 
 
-def _calibrate(found: Measurement, target: Target, say: Callable[[str], None]) -> Calibration:
+def _late(work: Callable[[], object]) -> int:
+    """Does what follows a measurement; an error is said, and its exit code returned."""
+    try:
+        work()
+    except InterleaveError as caught:
+        error = caught
+    except KeyboardInterrupt:
+        error = CancelledError("interrupted after the measurement", hint="its result is printed all the same")
+    else:
+        return 0
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint:  {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def _check_calibrated(cases: list[Case]) -> None:
+    for number, case in enumerate(cases[:CALIBRATED], start=1):
+        if case.options.keep != "last" or case.options.judge_last:
+            raise BadRequestError(
+                f"[bench] --save-calibration cannot replay request {number}: it has keep={case.options.keep!r}, "
+                f"judge_last={case.options.judge_last}",
+                hint='leave them out of the trace: keep is "last" and judge_last is false',
+            )
+
+
+def _calibrate(found: Measurement, target: Target, path: Path, say: Callable[[str], None]) -> None:
     """One split of threads for all arms: that of the arm named last, which is the fastest one where all are run."""
     from interleave_rt.bench import Threads
+    from interleave_rt.bench.output import writing
     from interleave_rt.simulation.measure import measure_calibration
 
     chosen = found.threads.get(found.plan.arms[-1].name)
-    return measure_calibration(
+    made = measure_calibration(
         target,
         found.cases[:CALIBRATED],
         config=found.plan.engine_config(),
         threads=None if chosen is None else Threads.parse(chosen),
         say=say,
     )
+    with writing(path):
+        made.save(path)
 
 
 def _verdict(result: dict[str, Any], found: Measurement) -> int:
     lossless = result["lossless"]
     if lossless["equal"] == lossless["requests"]:
-        return 0
+        idle = [name for name, arm in result["arms"].items() if not arm["completed"]]
+        for name in idle:
+            said = next((record.message for record in found.records(name) if record.message), "")
+            print(f"error: {name} finished no request{said and ': ' + said}", file=sys.stderr)
+        return 1 if idle else 0
     text = found.cases[lossless["first_different"]].request.text
     print(
         f"error: {lossless['requests'] - lossless['equal']} of {lossless['requests']} results differ between the "

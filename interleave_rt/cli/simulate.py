@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,6 @@ import typer
 from interleave_rt.errors import BadRequestError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from interleave_rt.simulation.settings import Settings
 
 __all__ = ["simulate"]
@@ -152,21 +150,32 @@ def simulate(
         return _sweep(settings, sweep, output, plot, as_json=json_)
     document = settings.run()
     if output is not None:
-        _write(document, output)
+        from interleave_rt.bench.statistics import flatten
+
+        _write(document, [flatten(document)], output)
     if json_:
         print(json.dumps(document, ensure_ascii=False))
     else:
-        _show(document)
+        from .simulate_display import show
+
+        show(document)
     return 0
 
 
 def _check_output(output: Path | None, plot: Path | None, sweep: list[str] | None) -> None:
     if output is not None and output.suffix not in (".json", ".csv"):
         raise BadRequestError(f"--output is {str(output)!r}", hint="its name ends with .json or .csv")
+    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
+        raise BadRequestError(f"--plot is {str(plot)!r}", hint="its name ends with .png, .svg or .pdf")
     for path in (output, plot):
-        if path is not None and not path.absolute().parent.is_dir():
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise BadRequestError(f"there is no folder {str(folder)!r} to write {path.name} to")
+        if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
             raise BadRequestError(
-                f"there is no folder {str(path.absolute().parent)!r} to write {path.name} to"
+                f"{str(path)!r} cannot be written", hint="name a file in a folder that you may write to"
             )
     if plot is not None:
         from interleave_rt.simulation.sweep import check_matplotlib
@@ -176,125 +185,38 @@ def _check_output(output: Path | None, plot: Path | None, sweep: list[str] | Non
         check_matplotlib()
 
 
-def _write(document: dict[str, Any], path: Path) -> None:
-    from interleave_rt.bench.statistics import flatten
+def _write(document: Any, rows: list[dict[str, Any]], path: Path) -> None:
     from interleave_rt.simulation.sweep import write_csv
 
-    if path.suffix == ".csv":
-        write_csv([flatten(document)], path)
-    else:
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        if path.suffix == ".csv":
+            write_csv(rows, path)
+        else:
+            text = json.dumps(document, indent=2, ensure_ascii=False)
+            path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadRequestError(
+            f"--output {str(path)!r} cannot be written: {error}", hint="name a file that you may write to"
+        ) from None
 
 
 def _sweep(
     settings: Settings, texts: list[str], output: Path | None, plot: Path | None, *, as_json: bool
 ) -> int:
     from interleave_rt.bench.statistics import flatten
-    from interleave_rt.simulation.sweep import parse_sweep, plot_sweep, run_sweep, write_csv
+    from interleave_rt.simulation.sweep import parse_sweep, plot_sweep, run_sweep
 
     axes = parse_sweep(",".join(texts))
     points = run_sweep(settings, axes)
-    rows = [{**at, **flatten(document)} for at, document in points]
-    if output is not None and output.suffix == ".csv":
-        write_csv(rows, output)
-    elif output is not None:
-        listed = [{"at": at, **document} for at, document in points]
-        output.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    listed = [{"at": at, **document} for at, document in points]
+    if output is not None:
+        _write(listed, [{**at, **flatten(document)} for at, document in points], output)
     if plot is not None:
         plot_sweep(points, plot)
     if as_json:
-        print(json.dumps([{"at": at, **document} for at, document in points], ensure_ascii=False))
+        print(json.dumps(listed, ensure_ascii=False))
     else:
-        _show_sweep(points)
+        from .simulate_display import show_sweep
+
+        show_sweep(points)
     return 0
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=200)  # a pipe has no width of its own
-
-
-def _show(document: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    console = _console()
-    console.print(document["source"]["note"], highlight=False, markup=False)
-    arms = document["arms"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    table.add_column("")
-    for name in arms:
-        table.add_column(name, justify="right")
-    for title, *keys in _ROWS:
-        cells = [_cell(arm, keys) for arm in arms.values()]
-        if any(cells):
-            table.add_row(title, *cells)
-    console.print(table)
-    for name, ratio in document["speedup"].items():
-        if ratio["ratio"] is not None:
-            console.print(
-                f"{name.replace('_', ' ')}: {ratio['ratio']:.2f} x (throughput {ratio['throughput']:.2f} x)",
-                highlight=False,
-            )
-
-
-_ROWS = (
-    ("e2e latency, mean ms", "e2e_latency_ms", "mean"),
-    ("p50", "e2e_latency_ms", "p50"),
-    ("p90", "e2e_latency_ms", "p90"),
-    ("p99", "e2e_latency_ms", "p99"),
-    ("first image, p50 ms", "ttfi_ms", "p50"),
-    ("time per step, p50 ms", "time_per_step_ms", "p50"),
-    ("requests/s", "request_throughput"),
-    ("steps/s", "steps_per_s"),
-    ("goodput, requests/s", "goodput"),
-    ("planner busy", "stages", "planner", "busy"),
-    ("generator busy", "stages", "generator", "busy"),
-    ("critic busy", "stages", "critic", "busy"),
-    ("generator time wasted", "waste", "generator_share"),
-    ("refused", "refused"),
-)
-
-
-def _cell(arm: dict[str, Any], keys: list[str]) -> str:
-    value: Any = arm
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    if value is None or (keys == ["refused"] and value == 0):
-        return ""
-    if keys[-1] in ("busy", "generator_share"):
-        return f"{100 * value:.0f} %"
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
-
-
-def _show_sweep(points: list[tuple[dict[str, float], dict[str, Any]]]) -> None:
-    from rich.table import Table
-
-    console = _console()
-    console.print(points[0][1]["source"]["note"], highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    at, document = points[0]
-    for name in at:
-        table.add_column(name, justify="right")
-    for name in document["arms"]:
-        table.add_column(f"{name} p50 ms", justify="right")
-        table.add_column("p99 ms", justify="right")
-        table.add_column("req/s", justify="right")
-    for at, document in points:
-        cells = [f"{value:g}" for value in at.values()]
-        for arm in document["arms"].values():
-            latency = arm["e2e_latency_ms"]
-            cells += [
-                _number(latency.get("p50")),
-                _number(latency.get("p99")),
-                _number(arm["request_throughput"]),
-            ]
-        table.add_row(*cells)
-    console.print(table)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:,.4g}"

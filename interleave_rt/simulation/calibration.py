@@ -34,7 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interleave_rt.errors import BadRequestError
 
-from .machine import ROLES, Lane, Machine
+from .machine import MAX_CAPACITY, ROLES, Lane, Machine
+from .model import MAX_MS
 from .run import ARMS
 from .workload import ACCEPTED, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks
 
@@ -43,7 +44,7 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "Calibration", "load_calibration"]
 FORMAT = "interleave-rt calibration"
 FORMAT_VERSION = 1
 
-Ms = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ms = Annotated[float, Field(ge=0, le=MAX_MS, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=0.001, le=1000, allow_inf_nan=False)]
 
 
@@ -80,8 +81,8 @@ class RequestFile(_Strict):
 class LaneFile(_Strict):
     """One lane."""
 
-    capacity: Annotated[int, Field(ge=1)]
-    device: str
+    capacity: Annotated[int, Field(ge=1, le=MAX_CAPACITY)]
+    device: Annotated[str, Field(pattern="^[ -~]*$")]
     batching: Annotated[list[Factor], Field(min_length=1)] = [1.0]
     warm_ms: Ms = 0.0
     cancel_ms: Ms = 0.0
@@ -105,7 +106,7 @@ class CalibrationFile(_Strict):
     critic_slowdown: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     generator_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     denoising_steps: Annotated[int, Field(ge=1, le=1000)] = 4
-    arms: dict[str, ArmFile]
+    arms: Annotated[dict[str, ArmFile], Field(min_length=1)]
     requests: Annotated[list[RequestFile], Field(min_length=1)]
 
 
@@ -228,7 +229,7 @@ def load_calibration(path: str | PathLike[str]) -> Calibration:
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadRequestError(
             f"[calibration] {path} cannot be read: {error}",
             hint="make one with: interleave-rt bench --save-calibration FILE",

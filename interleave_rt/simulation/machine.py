@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,18 @@ from dataclasses import dataclass, field, replace
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
-__all__ = ["ROLES", "Lane", "Machine", "fair_rates", "pair_rates"]
+from .model import MAX_MS
+
+__all__ = ["ROLES", "Lane", "Machine", "pair_rates"]
 
 ROLES = ("planner", "generator", "critic")  # in the order of the core's numbers
+MAX_CAPACITY = 4096
+
+
+def _check_ms(place: str, **times: float) -> None:
+    for name, value in times.items():
+        if not 0 <= value <= MAX_MS:
+            raise BadRequestError(f"[{place}] {name} is {value}: 0 to {MAX_MS:g} ms are possible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,11 @@ class Lane:
     warm_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.capacity < 1:
-            raise BadRequestError(f"[Lane] capacity is {self.capacity}: at least 1 is wanted")
+        if not 1 <= self.capacity <= MAX_CAPACITY:
+            raise BadRequestError(
+                f"[Lane] capacity is {self.capacity}: 1 to {MAX_CAPACITY} calls at once are possible"
+            )
+        _check_ms("Lane", cancel_ms=self.cancel_ms, warm_ms=self.warm_ms)
         if not self.batching or not all(math.isfinite(x) and x >= 0.05 for x in self.batching):
             raise BadRequestError(f"[Lane] batching is {list(self.batching)}: factors above 0.05 are wanted")
 
@@ -68,6 +79,7 @@ class Machine:
             raise BadRequestError(
                 f"[Machine] lanes are {sorted(self.lanes)}: one for each of {', '.join(ROLES)}"
             )
+        _check_ms("Machine", submit_ms=self.submit_ms, reader_ms=self.reader_ms)
 
     def unbatched(self) -> Machine:
         """The same with room for one call in every lane (S8 off)."""
@@ -136,21 +148,3 @@ def pair_rates(critic_slowdown: float, generator_rate: float) -> dict[str, dict[
         "planner+generator": {"generator": generator_rate, "planner": vlm},
         "planner+generator+critic": {"generator": generator_rate, "planner": vlm / 2, "critic": vlm / 2},
     }
-
-
-def fair_rates(cores: float, demand: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """A CPU of `cores` of which each active role wants `demand`: max-min fair shares, as an operating system gives.
-
-    Example:
-        >>> fair_rates(2, {"planner": 1, "generator": 1, "critic": 1})["planner+generator+critic"]["critic"]
-        0.6666666666666666
-    """
-    found = {}
-    for count in (2, 3):
-        for active in itertools.combinations(ROLES, count):
-            left, share = cores, {}
-            for rank, role in enumerate(sorted(active, key=lambda role: demand[role])):
-                share[role] = min(demand[role], left / (count - rank))
-                left -= share[role]
-            found["+".join(active)] = {role: share[role] / demand[role] for role in active}
-    return found

@@ -12,6 +12,7 @@ from interleave_rt.errors import BadRequestError
 __all__ = ["Latency", "Times"]
 
 _NORMAL = NormalDist()
+MAX_MS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Latency:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(float(value) for value in self.values))
-        if not self.values or not all(math.isfinite(value) and value >= 0 for value in self.values):
+        if not self.values or not all(0 <= value <= MAX_MS for value in self.values):
             raise BadRequestError(
-                f"[Latency] {self.values!r}: give at least one time, all of them from 0 ms on"
+                f"[Latency] {self.values!r}: give at least one time, all of them from 0 to {MAX_MS:g} ms"
             )
         if not 0 <= self.sigma <= 2:
             raise BadRequestError(f"[Latency] sigma is {self.sigma}: a number from 0 to 2 is wanted")

@@ -15,11 +15,12 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.request import Options
 
 from .machine import ROLES, Machine
-from .workload import Tasks, arrivals_ms
+from .workload import Tasks, arrivals_ms, check_seed
 
 __all__ = ["ARMS", "FORMAT_VERSION", "Arm", "Load", "arm_of", "simulate"]
 
 FORMAT_VERSION = 1
+MOST_REQUESTS = 1_000_000
 Scenario = Literal["single-stream", "closed-loop", "server", "offline"]
 
 
@@ -84,10 +85,16 @@ class Load:
             raise BadRequestError(
                 f"[simulate] --scenario is {self.scenario!r}", hint=f"it is one of {', '.join(known)}"
             )
-        if self.concurrency < 1 or self.max_live < 1:
-            raise BadRequestError(
-                f"[simulate] concurrency {self.concurrency}, max_live {self.max_live}: at least 1 is wanted"
-            )
+        check_seed(self.seed)
+        for name, value, least in (
+            ("concurrency", self.concurrency, 1),
+            ("max_live", self.max_live, 1),
+            ("max_queued", self.max_queued or 0, 0),
+        ):
+            if not least <= value <= MOST_REQUESTS:
+                raise BadRequestError(
+                    f"[simulate] {name} is {value}: {least} to {MOST_REQUESTS} are possible"
+                )
         unknown = sorted(set(self.slo_ms) - {"e2e", "ttfi"})
         if unknown:
             raise BadRequestError(f"[simulate] --slo has no limit {unknown[0]!r}", hint="limits: e2e, ttfi")
@@ -169,8 +176,13 @@ def _describe(values: Iterable[float], percentiles: Sequence[float]) -> dict[str
     }
 
 
-def _e2e(report: _core.SimReport) -> list[float]:
-    return [(r.ended_us - r.submitted_us) / 1000 for r in report.requests if not r.refused]
+def _e2e(report: _core.SimReport) -> dict[int, float]:
+    """Latency in milliseconds by request; refused ones have none."""
+    return {
+        index: (r.ended_us - r.submitted_us) / 1000
+        for index, r in enumerate(report.requests)
+        if not r.refused
+    }
 
 
 def _arm(report: _core.SimReport, load: Load) -> dict[str, Any]:
@@ -188,7 +200,7 @@ def _arm(report: _core.SimReport, load: Load) -> dict[str, Any]:
         <= load.slo_ms.get("ttfi", math.inf)
     ]
     return {
-        "e2e_latency_ms": _describe(_e2e(report), cuts),
+        "e2e_latency_ms": _describe(_e2e(report).values(), cuts),
         "ttfi_ms": _describe(first, cuts),
         "time_per_step_ms": _describe(((r.ended_us - r.submitted_us) / 1000 / r.steps for r in ended), cuts),
         "inter_image_latency_ms": _describe(gaps, cuts),
@@ -253,18 +265,19 @@ def _waste(report: _core.SimReport) -> dict[str, float]:
 
 
 def _speedups(reports: Mapping[str, _core.SimReport]) -> dict[str, Any]:
-    """How many times as fast the later arm is: ratio of means and median of the paired ratios, and throughput."""
+    """How many times as fast the later arm is on the requests that both finished, and its throughput."""
     pairs = {}
     for one, two in combinations(reports, 2):
-        a, b = np.array(_e2e(reports[one])), np.array(_e2e(reports[two]))
+        a, b = _e2e(reports[one]), _e2e(reports[two])
         key = f"{two.replace('-', '_')}_vs_{one.replace('-', '_')}"
-        paired = a.size == b.size and a.size > 0
+        both = sorted(a.keys() & b.keys())
+        x, y = np.array([a[index] for index in both]), np.array([b[index] for index in both])
         spans = reports[one].ended_us, reports[two].ended_us
         pairs[key] = {
-            "ratio": round(float(a.mean() / b.mean()), 4) if a.size and b.size else None,
-            "median": round(float(np.median(a / b)), 4) if paired else None,
-            "throughput": round(b.size / a.size * spans[0] / spans[1], 4) if a.size else None,
-            "pairs": int(a.size) if paired else 0,
+            "ratio": round(float(x.mean() / y.mean()), 4) if both else None,
+            "median": round(float(np.median(x / y)), 4) if both else None,
+            "throughput": round(len(b) / len(a) * spans[0] / spans[1], 4) if a else None,
+            "pairs": len(both),
         }
     return pairs
 

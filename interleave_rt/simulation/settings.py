@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,16 @@ from .machine import ROLES, Lane, Machine, pair_rates
 from .model import Latency, Times, fixed_plan, parse_probabilities
 from .presets import preset
 from .run import ARMS, Load, arm_of, simulate
-from .workload import Tasks, draw_tasks
+from .workload import MAX_STEPS, Tasks, draw_tasks
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "check_read"]
 
 REQUESTS = 500
+_TIMES = ("planner_ms", "first_step_ms", "generator_ms", "first_image_ms", "critic_ms", "verdict_ms")
+_SHARED = ("critic_slowdown", "generator_rate")
+_DEVICES = ("lanes", "slots", *_SHARED)
+_PRESET = ("cards", "decode_sms")
+_DRAWN = ("jitter", "steps", "t_max", "accept_prob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,13 @@ class Settings:
         """Simulates and says what from.
 
         Raises:
-            BadRequestError: Something in the settings cannot be.
+            BadRequestError: Something in the settings cannot be, or an option is given that nothing reads.
         """
-        if self.calibration is not None and self.preset is not None:
-            raise BadRequestError(
-                "--calibration and --preset are given together", hint="both say how long calls take: give one"
-            )
+        check_read([self])
+        return self.document()
+
+    def document(self) -> dict[str, Any]:
+        """`run` without `check_read`."""
         machine, tasks, note = self._world()
         arms = [arm_of(name) for name in self.arms]
         if self.depth is not None:
@@ -98,12 +104,39 @@ class Settings:
         together = max(b / lane.batching[min(b, len(lane.batching)) - 1] for b in range(1, lane.capacity + 1))
         return 1000 * len(plain) * together / work if work > 0 else math.inf
 
+    def unread(self) -> dict[str, str]:
+        """The options that nothing reads beside the others, and what they would need."""
+        found: dict[str, str] = {}
+        if self.calibration is not None:
+            names = (*_TIMES, *_DEVICES, *_PRESET, *_DRAWN)
+            found |= dict.fromkeys(names, "--calibration has its own: leave out one of the two")
+        elif self.preset is not None:
+            found |= dict.fromkeys((*_TIMES, *_DEVICES), "--preset has its own: leave out one of the two")
+            if self.cards == 2:
+                found["decode_sms"] = "it is of one card: add --cards 1"
+        else:
+            found |= dict.fromkeys(_PRESET, "it is of a preset: add --preset NAME")
+            if self.lanes == "separate":
+                found |= dict.fromkeys(_SHARED, "it is of a shared device: add --lanes shared")
+        if self.request_rate is None and self.scenario != "server":
+            found["burstiness"] = "it is of a server: add --request-rate"
+        if "speculative" not in self.arms:
+            found["depth"] = "it is of the arm speculative: add it to --arms"
+        return found
+
     def _world(self) -> tuple[Callable[[str], Machine], Tasks, str]:
+        if self.denoising_steps is not None and not 1 <= self.denoising_steps <= 1000:
+            raise BadRequestError(
+                f"[simulate] --denoising-steps is {self.denoising_steps}: 1 to 1000 are possible"
+            )
         if self.calibration is not None:
             from .calibration import load_calibration
 
             found = load_calibration(self.calibration)
-            return found.machine, found.tasks(self.num_requests), found.note()
+            tasks = found.tasks(self.num_requests)
+            if self.denoising_steps is not None:
+                tasks = replace(tasks, denoising_steps=self.denoising_steps)
+            return found.machine, tasks, found.note()
         times, machine, note = self._model()
         tasks = draw_tasks(
             times.jittered(self.jitter) if self.jitter else times,
@@ -156,9 +189,20 @@ class Settings:
                 "--concurrency and --request-rate are given together: one of them is the load"
             )
         if self.request_rate is not None:
+            if not 0 < self.request_rate < math.inf:
+                raise BadRequestError(
+                    f"--request-rate is {self.request_rate}: a number above 0 is wanted",
+                    hint="all requests at once: --scenario offline",
+                )
+            if scenario not in ("single-stream", "server"):
+                raise BadRequestError(
+                    f"--scenario {scenario} has no --request-rate: leave out one of the two"
+                )
             scenario = "server"
         elif scenario == "server":
             raise BadRequestError("--scenario server has no --request-rate: say how many requests a second")
+        elif self.concurrency is not None and scenario == "offline":
+            raise BadRequestError("--scenario offline has no --concurrency: leave out one of the two")
         elif self.concurrency is not None and self.concurrency > 1:
             scenario = "closed-loop"
         return Load(
@@ -174,12 +218,42 @@ class Settings:
         )
 
 
+def check_read(points: Sequence[Settings], swept: Mapping[str, str] | None = None) -> None:
+    """Refuses what is given or swept and read at none of the points.
+
+    Args:
+        points: What is run.
+        swept: Names of axes by the fields that they change.
+    """
+    axes = swept or {}
+    first = points[0]
+    if first.calibration is not None and first.preset is not None:
+        raise BadRequestError(
+            "--calibration and --preset are given together", hint="both say how long calls take: give one"
+        )
+    unread = [one.unread() for one in points]
+    for option in fields(Settings):
+        given = option.name in axes or getattr(first, option.name) != option.default
+        if given and all(option.name in one for one in unread):
+            name = f"--sweep {axes[option.name]}" if option.name in axes else _flag(option.name)
+            raise BadRequestError(f"{name} changes nothing here", hint=unread[0][option.name])
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _steps(text: str) -> tuple[int, int]:
     low, _, high = text.partition("-")
     try:
-        return int(low), int(high or low)
+        found = int(low), int(high or low)
     except ValueError:
-        raise BadRequestError(f"--steps is {text!r}", hint="a number, or a range: 3-6") from None
+        found = 0, 0
+    if not 1 <= found[0] <= found[1] <= MAX_STEPS:
+        raise BadRequestError(
+            f"--steps is {text!r}", hint=f"a number from 1 to {MAX_STEPS}, or a range of them: 3-6"
+        )
+    return found
 
 
 def _percentiles(text: str) -> tuple[float, ...]:
@@ -197,9 +271,10 @@ def _slo(text: str) -> Mapping[str, float]:
     for part in filter(None, text.split(",")):
         name, _, value = part.partition(":")
         try:
-            limits[name.strip()] = float(value)
+            limit = float(value)
         except ValueError:
-            raise BadRequestError(
-                f"--slo is {text!r}", hint="milliseconds by name: e2e:2000,ttfi:500"
-            ) from None
+            limit = math.nan
+        if not 0 <= limit < math.inf:
+            raise BadRequestError(f"--slo is {text!r}", hint="milliseconds by name: e2e:2000,ttfi:500")
+        limits[name.strip()] = limit
     return limits

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError
 
-from .settings import Settings
+from .settings import Settings, check_read
 
 __all__ = ["check_matplotlib", "parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
 
 MOST_POINTS = 2000
 Point = tuple[dict[str, float], dict[str, Any]]
 
-# How a value of an axis changes the settings.
-_AXES: dict[str, Any] = {
-    "p": lambda value: {"accept_prob": str(value)},
-    "rate": lambda value: {"request_rate": value},
-    "load": lambda value: {"request_rate": value},  # scaled by what the generator can do
-    "concurrency": lambda value: {"concurrency": int(value), "scenario": "closed-loop"},
-    "steps": lambda value: {"steps": str(int(value))},
-    "t_max": lambda value: {"t_max": int(value)},
-    "depth": lambda value: {"depth": int(value)},
-    "cards": lambda value: {"cards": int(value)},
-    "decode_sms": lambda value: {"decode_sms": value},
-    "generator": lambda value: {"generator_ms": value},
-    "critic": lambda value: {"critic_ms": value},
-    "verdict": lambda value: {"verdict_ms": value},
+# The setting that an axis changes.
+_AXES = {
+    "p": "accept_prob",
+    "rate": "request_rate",
+    "load": "request_rate",  # scaled by what the generator can do
+    "concurrency": "concurrency",
+    "steps": "steps",
+    "t_max": "t_max",
+    "depth": "depth",
+    "cards": "cards",
+    "decode_sms": "decode_sms",
+    "generator": "generator_ms",
+    "critic": "critic_ms",
+    "verdict": "verdict_ms",
 }
+_WHOLE = ("concurrency", "steps", "t_max", "depth", "cards")
+_TEXT = ("p", "steps")
 
 
 def parse_sweep(text: str) -> dict[str, list[float]]:
@@ -61,32 +64,62 @@ def parse_sweep(text: str) -> dict[str, list[float]]:
 
 def _values(name: str, text: str) -> list[float]:
     try:
-        if ":" not in text:
-            return [float(value) for value in text.split("|")]
-        low, high, step = (float(value) for value in text.split(":"))
+        found = [float(value) for value in text.split(":" if ":" in text else "|")]
     except ValueError:
-        low, high, step = 0.0, 0.0, 0.0
-    if step <= 0 or high < low:
+        found = []
+    if ":" in text and (len(found) != 3 or not (found[2] > 0 and found[1] >= found[0])):
+        found = []
+    if not found or not all(map(math.isfinite, found)):
         raise BadRequestError(
             f"--sweep {name}={text}", hint="FROM:TO:STEP with STEP above 0, or values: 1|2|4"
         )
-    count = int((high - low) / step + 1e-9) + 1
-    return [round(low + index * step, 10) for index in range(count)]
+    if ":" in text:
+        low, high, step = found
+        steps = (high - low) / step + 1e-9
+        if not steps < MOST_POINTS:
+            raise BadRequestError(
+                f"--sweep {name}={text} has more than {MOST_POINTS} points: take a larger STEP"
+            )
+        found = [round(low + index * step, 10) for index in range(int(steps) + 1)]
+    if name in _WHOLE and not all(map(float.is_integer, found)):
+        raise BadRequestError(f"--sweep {name}={text}", hint=f"values of {name} are whole numbers")
+    return found
 
 
 def run_sweep(settings: Settings, axes: Mapping[str, Sequence[float]]) -> list[Point]:
-    """Every point of the grid, with the same requests and the same calls."""
+    """Every point of the grid, with the same requests and the same calls.
+
+    Raises:
+        BadRequestError: An axis changes nothing, changes what another axis or an option says, or a point cannot be.
+    """
+    swept: dict[str, str] = {}
+    for name in axes:
+        field = _AXES[name]
+        if field in swept:
+            raise BadRequestError(f"--sweep names {swept[field]} and {name}: both are the load, give one")
+        swept[field] = name
+    for known in fields(Settings):
+        if known.name in swept and getattr(settings, known.name) != known.default:
+            option = "--" + known.name.replace("_", "-")
+            raise BadRequestError(f"{option} and --sweep {swept[known.name]} are given together: give one")
+    grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    told = [_at(settings, at) for at in grid]
+    check_read(told, swept)
     points = []
-    for values in itertools.product(*axes.values()):
-        at = dict(zip(axes, values, strict=True))
-        here = settings
-        for name, value in at.items():
-            if name != "load":
-                here = replace(here, **_AXES[name](value))
-        if "load" in at:
-            here = replace(here, request_rate=at["load"] * here.generator_capacity())
-        points.append((at, here.run()))
+    for at, here in zip(grid, told, strict=True):
+        rate = at["load"] * here.generator_capacity() if "load" in at else here.request_rate
+        points.append((at, replace(here, request_rate=rate).document()))
     return points
+
+
+def _at(settings: Settings, at: Mapping[str, float]) -> Settings:
+    changes: dict[str, Any] = {}
+    for name, value in at.items():
+        told = int(value) if name in _WHOLE else value
+        changes[_AXES[name]] = str(told) if name in _TEXT else told
+    if "concurrency" in at and settings.scenario == "single-stream":
+        changes["scenario"] = "closed-loop"
+    return replace(settings, **changes)
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:

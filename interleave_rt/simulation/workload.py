@@ -13,10 +13,12 @@ from interleave_rt.errors import BadRequestError
 
 from .model import Times
 
-__all__ = ["Tasks", "arrivals_ms", "draw_tasks"]
+__all__ = ["Tasks", "arrivals_ms", "check_seed", "draw_tasks"]
 
 REFUSED, ACCEPTED, UNREADABLE = 0, 1, 2
 MAX_STEPS, MAX_TRIES, PLAN_DRAWS = 25, 10, 2
+MAX_SEED = 2**63 - 1
+MAX_ARRIVAL_MS = 1e12
 
 # Work of one request in milliseconds: plan, closes, steps of (generate, verdict, judge, says), t_max.
 Task = tuple[float, list[float], list[list[tuple[float, float, float, int]]], int]
@@ -47,6 +49,12 @@ class Tasks:
         return made
 
 
+def check_seed(seed: int) -> None:
+    """Raises `BadRequestError` where `seed` is none."""
+    if not 0 <= seed <= MAX_SEED:
+        raise BadRequestError(f"[simulate] --seed is {seed}: 0 to {MAX_SEED} are possible")
+
+
 def draw_tasks(
     times: Times, count: int, seed: int, *, steps: tuple[int, int], t_max: int, accept: Sequence[float]
 ) -> Tasks:
@@ -55,6 +63,7 @@ def draw_tasks(
     `steps` is the least and the most of a plan; `accept` the probability that the critic accepts by attempt, whose last
     one holds for all beyond.
     """
+    check_seed(seed)
     if count < 1:
         raise BadRequestError(f"[simulate] --num-requests is {count}: at least 1 is wanted")
     if not 1 <= steps[0] <= steps[1] <= MAX_STEPS:
@@ -99,12 +108,21 @@ def arrivals_ms(count: int, rate: float, burstiness: float, seed: int) -> list[f
 
     1 is a Poisson process, less comes in bursts, more is more even; an infinite rate brings all at once.
     """
-    if not rate > 0 or not burstiness > 0:
+    if not rate > 0 or not 0 < burstiness < math.inf:
         raise BadRequestError(
             f"[simulate] --request-rate is {rate}, --burstiness is {burstiness}: numbers above 0 are wanted"
         )
+    check_seed(seed)
     if math.isinf(rate):
         return [0.0] * count
     source = np.random.Generator(np.random.Philox(key=seed, counter=[1, 0, 0, 0]))
-    gaps = source.gamma(burstiness, 1000 / (rate * burstiness), size=count)
-    return [0.0, *np.cumsum(gaps)[:-1].tolist()]
+    gap = rate * burstiness
+    gaps = source.gamma(burstiness, 1000 / gap if gap > 0 else math.inf, size=count)
+    found: list[float] = [0.0, *np.cumsum(gaps)[:-1].tolist()]
+    if not found[-1] <= MAX_ARRIVAL_MS:
+        raise BadRequestError(
+            f"[simulate] --request-rate is {rate}, --burstiness is {burstiness}: "
+            f"the last request would come after {MAX_ARRIVAL_MS:g} ms",
+            hint="take a higher rate, or fewer requests",
+        )
+    return found

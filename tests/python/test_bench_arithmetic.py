@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from interleave_rt.bench.arms import Threads, thread_splits
-from interleave_rt.bench.compare import compare, read_baseline
 from interleave_rt.bench.document import busy_s, overlap_ratio
 from interleave_rt.bench.load import Block, Record
 from interleave_rt.bench.statistics import (
@@ -21,9 +19,8 @@ from interleave_rt.bench.statistics import (
     median_ratio,
     ratio_of_means,
 )
-from interleave_rt.bench.workload import arrivals, read_trace
+from interleave_rt.bench.workload import arrivals
 from interleave_rt.errors import BadRequestError
-from interleave_rt.request import Options
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from closed_form import Times, closed_form, run  # noqa: E402
@@ -143,67 +140,6 @@ def test_sequential_pattern_sums():
     times = Times()
     sequential = times.plan + 5 * (times.generate + times.judge)
     assert sequential / closed_form([[True]] * 5, times) == 2.0
-
-
-def result(mean: float = 100.0, throughput: float = 10.0, equal: int = 4) -> dict:
-    return {
-        "format_version": 1,
-        "arms": {"sequential": {"e2e_latency_ms": {"mean": mean}, "request_throughput": throughput}},
-        "speedup": {"speculative_vs_sequential": {"ratio": 1.5, "median": {"ratio": 0.1}}},
-        "lossless": {"requests": 4, "equal": equal},
-    }
-
-
-def test_what_falls():
-    assert compare(result(), result(), 0.0) == []
-    assert compare(result(), result(mean=109.0), 10.0) == []
-    (fall,) = compare(result(), result(mean=120.0), 10.0)
-    assert str(fall) == "arms.sequential.e2e_latency_ms.mean: 100 -> 120 (20.0 % worse)"
-    (fall,) = compare(result(), result(throughput=8.0), 10.0)
-    assert (fall.key, fall.percent) == ("arms.sequential.request_throughput", pytest.approx(25.0))
-    (fall,) = compare(result(), result(equal=3), 10.0)
-    assert fall.key == "lossless.equal"
-    with pytest.raises(BadRequestError, match="no figure in common"):
-        compare({"arms": {}}, {**result(), "speedup": {}}, 10.0)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps({"format_version": 99, "arms": {}})])
-def test_baselines_that_are_none(tmp_path: Path, text: str):
-    path = tmp_path / "b.json"
-    path.write_text(text)
-    with pytest.raises(BadRequestError, match="b.json"):
-        read_baseline(path)
-
-
-def test_replayed_requests(tmp_path: Path):
-    path = tmp_path / "t.jsonl"
-    path.write_text('{"text": "a", "seed": 3, "options": {"t_max": 2}}\n\n{"text": "b"}\n{"text": "c"}\n')
-    cases = read_trace(path, 2, Options(seed=9, max_steps=4))
-    assert [case.request.text for case in cases] == ["a", "b"]
-    assert [(case.options.seed, case.options.t_max, case.options.max_steps) for case in cases] == [
-        (3, 2, 4),
-        (9, 5, 4),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("{", "line 2"),
-        ('"text"', "an object"),
-        ('{"seed": 1}', "'text'"),
-        ('{"text": ""}', "the text is empty"),
-        ('{"text": "a", "sead": 1}', "unknown field 'sead'"),
-        ('{"text": "a", "options": {"t_max": 0}}', "t_max is 0"),
-        ('{"text": "a", "options": {"speculation": "off"}}', "'speculation' is the arm's"),
-    ],
-)
-def test_replayed_requests_that_are_wrong(tmp_path: Path, line: str, says: str):
-    path = tmp_path / "t.jsonl"
-    path.write_text('{"text": "a"}\n' + line + "\n")
-    with pytest.raises(BadRequestError, match="line 2 of .*t.jsonl") as caught:
-        read_trace(path, None, Options())
-    assert says in caught.value.message
 
 
 def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:

@@ -157,6 +157,13 @@ def test_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["--scenario", "server", "--request-rate", "0"], "--request-rate is 0", ""),
         (["--scenario", "server", "--burstiness", "-1"], "--burstiness is -1", ""),
         (["--num-requests", "0"], "--num-requests is 0", ""),
+        (["--seed", "-1"], "--seed is -1", "2^63 - 1"),
+        (["--seed", str(2**63)], f"--seed is {2**63}", "2^63 - 1"),
+        (["--fail-over", "-1"], "--fail-over is -1", "from 0"),
+        (["--fail-over", "nan"], "--fail-over is nan", "from 0"),
+        (["--fail-over", "inf"], "--fail-over is inf", "from 0"),
+        (["--save-calibration", "nowhere/c.json"], "cannot be written", ""),
+        (["--output", "a" * 300 + ".json"], "cannot be written", ""),
         (["--threads", "many"], "--threads is 'many'", "1+1"),
         (["--speculation", "depth=0"], "speculation is 'depth=0'", "depth=K"),
         (["--output", "r.txt"], "--output is r.txt", ".csv"),
@@ -275,7 +282,9 @@ def test_warm_up_that_fails_stops_the_run():
         run(plan, Script(unreadable_plan_prob=1.0))
 
 
-def test_a_difference_between_arms_is_an_error(capsys: pytest.CaptureFixture[str], monkeypatch):
+def test_a_difference_between_arms_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+):
     submit, seen = Engine.submit, []
 
     def other_seed(self, request, *arguments, options, **changes):
@@ -285,7 +294,13 @@ def test_a_difference_between_arms_is_an_error(capsys: pytest.CaptureFixture[str
             changes["seed"] = options.seed + 1
         return submit(self, request, *arguments, options=options, **changes)
 
+    first = tmp_path / "first.json"
+    assert bench(capsys, *FAST, "--json", "--output", str(first))[0] == 0
     monkeypatch.setattr(Engine, "submit", other_seed)
+    baseline = ["--baseline", str(first), "--fail-over", "0"]
+    code, said, heard = bench(capsys, *FAST, "--json", "--num-requests", "3", *baseline)
+    assert code == 1
+    assert "3 of 3 results differ" in heard
     code, said, heard = bench(capsys, *FAST, "--json", "--num-requests", "3")
     assert {"off", "auto"} <= set(seen)
     assert code == 1

@@ -6,10 +6,14 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from interleave_rt.request import Devices
+from interleave_rt.backends.scripted import Script
+from interleave_rt.bench import ScriptedTarget, numbered_cases
+from interleave_rt.errors import BackendFailedError
+from interleave_rt.request import Devices, Options
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -48,7 +52,8 @@ def test_every_device_has_an_arm_without_it_and_one_of_its_own(benchmarks):
 def test_rows_say_what_a_device_saves(benchmarks):
     from ablation import rows, table
 
-    times = {"all": [1.0, 2.0], "none": [4.0, 8.0], "all - S3": [1.5, 3.0], "S3 alone": [2.0, 4.0]}
+    pairs = {"all": [1.0, 2.0], "none": [4.0, 8.0], "all - S3": [1.5, 3.0], "S3 alone": [2.0, 4.0]}
+    times = {name: 10 * took for name, took in pairs.items()}  # few pairs have no interval
     found = rows(["S3"], times, "single-stream")
     assert found[0]["without_it"]["ratio"] == pytest.approx(1.5)
     assert found[0]["alone"]["ratio"] == pytest.approx(2.0)
@@ -166,3 +171,63 @@ def test_card_check_says_what_is_missing(benchmarks, monkeypatch, capsys):
     assert "has no CUDAExecutionProvider (it has CPUExecutionProvider)" in said.err
     assert "interleave-rt[cuda]" in said.err
     assert gpu_check.providers_of("cpu") == ("CPUExecutionProvider",)
+
+
+@pytest.mark.parametrize(("stage", "code"), [("law", 1), ("bench", 1), ("neither", 0)])
+def test_card_check_counts_every_comparison(stage, code, benchmarks, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    import gpu_check
+
+    row = {"requests": 2, "equal": 1 if stage == "law" else 2}
+    stream = {"lossless": {"requests": 2, "equal": 1 if stage == "bench" else 2}}
+    for name, found in (
+        ("providers_of", ("CPUExecutionProvider",)),
+        ("load_pack", None),
+        ("draw_cases", []),
+        ("law_one", [row]),
+        ("single_stream", stream),
+    ):
+        monkeypatch.setattr(gpu_check, name, lambda *_a, found=found: found)
+    assert run(monkeypatch, capsys, gpu_check)[0] == code
+
+    def fails(*_arguments):
+        raise BackendFailedError("the card is gone", hint="look at it")
+
+    monkeypatch.setattr(gpu_check, "single_stream", fails)
+    code, said = run(monkeypatch, capsys, gpu_check)
+    assert code == 2
+    assert "the card is gone" in said.err
+
+
+def test_lossless_refuses_arms_that_are_none(benchmarks, monkeypatch, capsys):
+    import lossless
+
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, capsys, lossless, "--arms", "off,fast")
+    assert caught.value.code == 2
+    assert "no arm 'fast'" in capsys.readouterr().err
+
+
+def test_lossless_without_a_run_proves_nothing(benchmarks, monkeypatch, capsys):
+    import lossless
+
+    code, said = run(monkeypatch, capsys, lossless, "--requests", 0, "--arms", "S1 alone")
+    assert code == 1
+    assert json.loads(said.out)["runs"] == 0
+
+
+@pytest.mark.parametrize("spoil", ["", "slow", "left"])
+def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monkeypatch):
+    import load
+
+    script = Script(planner_ms=8, first_step_ms=2, generator_ms=4, critic_ms=4, verdict_ms=2)
+    arguments = SimpleNamespace(
+        overload=10.0, overload_s=0.1, requests=60, max_queued=4, concurrency=8, seed=1, memory_mb=1e6
+    )
+    arguments.refusal_ms = 0.0 if spoil == "slow" else 1e4
+    if spoil == "left":
+        monkeypatch.setattr(load, "left", lambda _engine: {"live": 0, "images": 1})
+    measured = {"requests_per_s": 200.0, "threads": {"speculative": "1+1"}, "peak_rss_mb": 0.0}
+    found = load.overload(ScriptedTarget(script), numbered_cases(8, 1, Options()), arguments, measured)
+    assert found["refused"] > 0
+    assert found["holds"] is (not spoil), found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,7 @@ from interleave_rt.simulation import (
 from interleave_rt.simulation.fit import fit_rates
 from interleave_rt.simulation.observe import ObservedCall
 from interleave_rt.simulation.settings import Settings
+from interleave_rt.simulation.sweep import run_sweep
 from interleave_rt.simulation.workload import draw_tasks
 
 # ---- calibrations
@@ -107,6 +110,13 @@ def test_a_calibration_is_written_and_read_again(calibration, tmp_path):
         (lambda d: d["requests"][0]["arms"]["sequential"].update(plan_ms=-1), "plan_ms"),
         (lambda d: d.update(requests=[]), "requests"),
         (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(batching=[0]), "batching"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(capacity=10**30), "capacity"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(capacity=4097), "capacity"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(cancel_ms=1e17), "cancel_ms"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(device="\ud800"), "device"),
+        (lambda d: d["arms"]["sequential"].update(submit_ms=1e10), "submit_ms"),
+        (lambda d: d["requests"][0]["arms"]["sequential"].update(plan_ms=1e10), "plan_ms"),
+        (lambda d: d.update(arms={}, requests=[{"t_max": 5, "arms": {}}]), "arms"),
     ],
 )
 def test_a_broken_calibration_names_the_field(calibration, change, said):
@@ -120,9 +130,77 @@ def test_a_broken_calibration_names_the_field(calibration, change, said):
 
 def test_an_unreadable_calibration(tmp_path):
     (tmp_path / "bad.json").write_text("{")
-    for path in (tmp_path / "bad.json", tmp_path / "none.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for path in (tmp_path / "bad.json", tmp_path / "deep.json", tmp_path / "none.json"):
         with pytest.raises(BadRequestError, match="cannot be read"):
             load_calibration(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"accept_prob": "0.5"}, "--accept-prob"),
+        ({"t_max": 3}, "--t-max"),
+        ({"steps": "3"}, "--steps"),
+        ({"jitter": 0.1}, "--jitter"),
+        ({"planner_ms": 1.0}, "--planner-ms"),
+        ({"generator_ms": 1.0}, "--generator-ms"),
+        ({"critic_ms": 1.0}, "--critic-ms"),
+        ({"verdict_ms": 1.0}, "--verdict-ms"),
+        ({"lanes": "shared"}, "--lanes"),
+        ({"slots": 2}, "--slots"),
+        ({"cards": 1}, "--cards"),
+        ({"decode_sms": 0.1}, "--decode-sms"),
+        ({"denoising_steps": 1001}, "--denoising-steps"),
+    ],
+)
+def test_what_a_calibration_says_cannot_be_given(calibration, tmp_path, change, said):
+    path = calibration.save(tmp_path / "c.json")
+    with pytest.raises(BadRequestError, match=said):
+        Settings(calibration=path, **change).run()
+
+
+@pytest.mark.parametrize(
+    "axis", ["p", "t_max", "steps", "generator", "critic", "verdict", "cards", "decode_sms"]
+)
+def test_what_a_calibration_says_cannot_be_swept(calibration, tmp_path, axis):
+    path = calibration.save(tmp_path / "c.json")
+    with pytest.raises(BadRequestError, match=f"--sweep {axis}"):
+        run_sweep(Settings(calibration=path), {axis: [1.0, 2.0]})
+
+
+def test_a_calibration_takes_the_denoising_steps_that_are_given(calibration, tmp_path):
+    path = calibration.save(tmp_path / "c.json")
+
+    def cancel_latency(**given):
+        document = Settings(calibration=path, num_requests=40, depth=1, **given).run()
+        return document["speculation"]["cancel_latency_ms"]
+
+    few, own, many = cancel_latency(denoising_steps=1), cancel_latency(), cancel_latency(denoising_steps=100)
+    assert min(few["count"], own["count"], many["count"]) > 0
+    assert few["mean"] > own["mean"] > many["mean"]
+
+
+def test_the_benchmark_checks_a_given_calibration_before_it_measures(
+    calibration, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.delitem(sys.modules, "simulator", raising=False)
+    import simulator
+
+    monkeypatch.setattr(simulator, "Measurement", lambda *_: pytest.fail("it measured"))
+    path = str(calibration.save(tmp_path / "c.json"))
+    command = ["simulator.py", "--runtime", "scripted", "--calibration"]
+    for rest, said in (
+        ([path, "--requests", "9"], "has 8 requests, --requests is 9"),
+        ([path, "--requests", "8", "--arms", "depth=1"], "has no arm depth=1"),
+        ([str(tmp_path / "none.json")], "cannot be read"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*command, *rest])
+        with pytest.raises(SystemExit, match="2"):
+            simulator.main()
+        assert said in capsys.readouterr().err
+    sys.modules.pop("simulator")
 
 
 # ---- the fit

@@ -204,7 +204,7 @@ def conforms(trio, role, question, answer) -> bool:
     text = config.grammars[-1 if question[1] else 0]
     matcher = compile_(text.whole)
     for token in answer.tokens:
-        if not matcher.accepts(token):
+        if matcher.complete() or not matcher.accepts(token):
             return False
         matcher.consume(token)
     return matcher.complete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -11,19 +12,11 @@ from dataclasses import replace
 
 import pytest
 
+from interleave_rt.cli.simulate import simulate as verb
 from interleave_rt.errors import BadRequestError
-from interleave_rt.simulation import (
-    ARMS,
-    Lane,
-    Latency,
-    Load,
-    Machine,
-    Times,
-    preset,
-    simulate,
-)
-from interleave_rt.simulation.machine import fair_rates, pair_rates, rate_table
-from interleave_rt.simulation.run import arm_of
+from interleave_rt.simulation import ARMS, Lane, Latency, Load, Machine, Times, preset, simulate
+from interleave_rt.simulation.machine import pair_rates, rate_table
+from interleave_rt.simulation.run import _run, arm_of
 from interleave_rt.simulation.settings import Settings
 from interleave_rt.simulation.sweep import parse_sweep, run_sweep, write_csv
 from interleave_rt.simulation.workload import arrivals_ms, draw_tasks
@@ -162,11 +155,6 @@ def test_rates_of_all_combinations():
     assert table[0b101] == [0.5, 1.0, 0.6]
     assert table[0b111] == [0.5, 1.0, pytest.approx(0.48)]  # not named: the product of the pairs
     assert table[0b001] == [1.0, 1.0, 1.0]
-    fair = fair_rates(2, {"planner": 1, "generator": 1, "critic": 1})
-    assert fair["planner+generator+critic"]["generator"] == pytest.approx(2 / 3)
-    assert fair["generator+critic"] == {"generator": 1.0, "critic": 1.0}
-    uneven = fair_rates(4, {"planner": 1, "generator": 4, "critic": 1})
-    assert uneven["planner+generator+critic"] == {"planner": 1.0, "critic": 1.0, "generator": 0.5}
     with pytest.raises(BadRequestError, match="s_c"):
         pair_rates(0.5, 1.0)
 
@@ -186,6 +174,28 @@ def test_goodput_busy_shares_and_waste():
     assert document["arms"]["sequential"]["time_to_verdict_ms"]["p50"] == pytest.approx(80.0)
 
 
+def test_arms_are_compared_on_the_requests_that_both_finished():
+    # One at a time and room for one more: each arm refuses others.
+    tasks = draw_tasks(Times().jittered(1.0), 60, seed=2, steps=(1, 8), t_max=3, accept=(0.6,))
+    load = Load(scenario="server", request_rate=2.0, max_live=1, max_queued=1)
+    arms = [ARMS["sequential"], ARMS["speculative"]]
+    found = simulate(SEPARATE, tasks, load, arms)["speedup"]["speculative_vs_sequential"]
+    took = [
+        {
+            index: one.ended_us - one.submitted_us
+            for index, one in enumerate(_run(SEPARATE, tasks, load, arm).requests)
+            if not one.refused
+        }
+        for arm in arms
+    ]
+    both = took[0].keys() & took[1].keys()
+    assert 0 < len(both) == found["pairs"] < min(map(len, took))
+    ratios = [took[0][index] / took[1][index] for index in both]
+    assert found["median"] == pytest.approx(statistics.median(ratios), abs=1e-3)
+    means = [statistics.fmean(one[index] for index in both) for one in took]
+    assert found["ratio"] == pytest.approx(means[0] / means[1], abs=1e-3)
+
+
 # ---- sweeps and the command line
 
 
@@ -195,9 +205,48 @@ def test_a_sweep_is_a_grid():
     means = [document["arms"]["speculative"]["e2e_latency_ms"]["mean"] for _, document in points]
     assert [at["p"] for at, _ in points] == [0.4, 0.7, 1.0]
     assert means == sorted(means, reverse=True)
-    for text in ("q=1", "p=1:0:1", "p=0:1:0", "p=0.1,p=0.2", "", "p=0:1:0.0001"):
-        with pytest.raises(BadRequestError, match="--sweep"):
-            parse_sweep(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("q=1", "p=1:0:1", "p=0:1:0", "p=0.1,p=0.2", "", "p=0:1:0.0001", "p=0:1", "p=0:1:0.1:1"),
+        *("p=0:1:1e-9", "p=0:1e308:1e-308", "rate=-1e308:1e308:1"),
+        *("concurrency=nan", "depth=inf", "p=0:inf:1", "p=nan:1:1", "p=0:1:nan"),
+        *("concurrency=1.5", "depth=1:2:0.5", "cards=1.2", "steps=2.5", "t_max=0.5"),
+    ],
+)
+def test_sweeps_that_cannot_be(text):
+    with pytest.raises(BadRequestError, match="--sweep"):
+        parse_sweep(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "sweep", "said"),
+    [
+        ({"preset": "h200-fp8"}, "generator=1|2", "--sweep generator"),
+        ({"preset": "h200-fp8"}, "critic=1|2", "--sweep critic"),
+        ({"preset": "h200-fp8"}, "verdict=1|2", "--sweep verdict"),
+        ({"preset": "h200-fp8"}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
+        ({}, "cards=1|2", "--sweep cards"),
+        ({}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
+        ({"arms": ("sequential",)}, "depth=1|2", "--sweep depth"),
+        ({"scenario": "offline"}, "concurrency=1|2", "--concurrency"),
+        ({"concurrency": 4}, "concurrency=1|2", "--concurrency and --sweep concurrency"),
+        ({"accept_prob": "0.7"}, "p=0.5|1", "--accept-prob and --sweep p"),
+        ({}, "rate=1|2,load=0.5", "rate and load"),
+        ({}, "concurrency=1e300", "concurrency"),
+        ({"preset": "h200-fp8", "calibration": "f"}, "p=0.5", "together"),
+    ],
+)
+def test_an_axis_that_changes_nothing_is_refused(given, sweep, said):
+    with pytest.raises(BadRequestError, match=said):
+        run_sweep(Settings(num_requests=5, **given), parse_sweep(sweep))
+
+
+def test_an_option_that_some_point_reads_is_not_refused():
+    settings = Settings(num_requests=5, preset="h200-fp8", decode_sms=0.3)
+    assert len(run_sweep(settings, parse_sweep("cards=1|2"))) == 2
 
 
 def test_load_is_a_share_of_what_the_generator_can_do():
@@ -229,6 +278,26 @@ def test_load_is_a_share_of_what_the_generator_can_do():
         ({"num_requests": 0}, "--num-requests"),
         ({"jitter": -1.0}, "sigma"),
         ({"concurrency": 2, "request_rate": 1.0}, "together"),
+        ({"scenario": "offline", "concurrency": 2}, "--scenario offline"),
+        ({"scenario": "offline", "request_rate": 1.0}, "--scenario offline"),
+        ({"seed": -1}, "--seed"),
+        ({"seed": 2**63}, "--seed"),
+        ({"request_rate": math.inf}, "--request-rate"),
+        ({"request_rate": math.nan}, "--request-rate"),
+        ({"request_rate": 1e-300}, "--request-rate"),
+        ({"request_rate": 1.0, "burstiness": math.inf}, "--burstiness"),
+        ({"request_rate": 1e-200, "burstiness": 1e-200}, "--burstiness"),
+        ({"denoising_steps": 0}, "--denoising-steps"),
+        ({"slots": 10**30}, "capacity"),
+        ({"max_queued": 10**30}, "max_queued"),
+        ({"max_queued": -1}, "max_queued"),
+        ({"max_live": 10**30}, "max_live"),
+        ({"concurrency": 10**30}, "concurrency"),
+        ({"generator_ms": 1e300}, "Latency"),
+        ({"steps": "1" + "0" * 400}, "--steps"),
+        ({"slo": "e2e:nan"}, "--slo"),
+        ({"slo": "e2e:inf"}, "--slo"),
+        ({"arms": ("sequential",), "depth": 2}, "--depth"),
     ],
 )
 def test_settings_that_cannot_be(change, said):
@@ -236,13 +305,27 @@ def test_settings_that_cannot_be(change, said):
         replace(Settings(num_requests=5), **change).run()
 
 
+@pytest.mark.parametrize(
+    ("preset", "names"),
+    [
+        (None, "cards decode_sms critic_slowdown generator_rate burstiness"),
+        (
+            "h200-fp8",
+            "planner_ms first_step_ms generator_ms first_image_ms critic_ms verdict_ms slots decode_sms",
+        ),
+    ],
+)
+def test_options_that_nothing_reads(preset, names):
+    for name in names.split():
+        with pytest.raises(BadRequestError, match="--" + name.replace("_", "-") + " changes nothing"):
+            Settings(preset=preset, **{name: 0.5}).run()
+    with pytest.raises(BadRequestError, match="--lanes changes nothing"):
+        Settings(preset="h200-fp8", lanes="shared").run()
+
+
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "interleave_rt", "simulate", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    line = [sys.executable, "-m", "interleave_rt", "simulate", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_the_command_prints_a_table_and_json(tmp_path):
@@ -261,29 +344,43 @@ def test_the_command_prints_a_table_and_json(tmp_path):
 def test_the_command_sweeps(tmp_path):
     pytest.importorskip("matplotlib")
     csv_path, picture = tmp_path / "s.csv", tmp_path / "s.svg"
-    done = command(
-        "--num-requests",
-        "10",
-        "--sweep",
-        "p=0.5|1",
-        "--sweep",
-        "depth=1|2",
-        "--output",
-        str(csv_path),
-        "--plot",
-        str(picture),
-    )
+    sweep = ["--num-requests", "10", "--sweep", "p=0.5|1", "--sweep", "depth=1|2"]
+    done = command(*sweep, "--output", str(csv_path), "--plot", str(picture))
     assert done.returncode == 0, done.stderr
     assert len(list(csv.DictReader(csv_path.read_text().splitlines()))) == 4
     assert "<svg" in picture.read_text()
 
 
+@pytest.mark.parametrize("name", ["o.json", "o.csv"])
+@pytest.mark.parametrize("sweep", [None, ["p=0.5|1"]])
+def test_an_output_that_fails_is_said(tmp_path, name, sweep):
+    path = tmp_path / name
+    path.symlink_to("/dev/full")
+    with pytest.raises(BadRequestError, match="cannot be written"):
+        verb(num_requests=2, output=path, sweep=sweep)
+
+
+@pytest.mark.parametrize("option", ["output", "plot"])
+def test_an_output_is_looked_at_before_the_run(tmp_path, monkeypatch, option):
+    monkeypatch.setattr(Settings, "document", lambda self: pytest.fail("it ran"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    name = "o.csv" if option == "output" else "o.svg"
+    with pytest.raises(BadRequestError, match="cannot be written"):
+        verb(sweep=["p=0.5|1"], **{option: tmp_path / name})
+
+
 def test_the_command_says_what_is_wrong(tmp_path):
+    (tmp_path / "folder.json").mkdir()
     for arguments, said in (
         (["--preset", "x"], "no preset"),
         (["--output", "o.txt"], ".json or .csv"),
         (["--output", str(tmp_path / "no" / "o.json")], "no folder"),
         (["--plot", str(tmp_path / "o.svg")], "--sweep"),
+        (["--sweep", "p=1", "--plot", str(tmp_path / "o.txt")], ".png"),
+        (["--num-requests", "1", "--output", str(tmp_path / "folder.json")], "cannot be written"),
+        (["--num-requests", "1", "--output", "/dev/full/o.json"], "no folder"),
+        (["--num-requests", "1", "--seed", "-1"], "--seed"),
+        (["--sweep", "p=0:1:1e-9"], "points"),
     ):
         done = command(*arguments)
         assert done.returncode == 2
