@@ -20,6 +20,7 @@ _RANK = {"sequential": 0, "sequential-es": 1, "speculative": 2}
 def document(found: Measurement, environment: dict[str, Any]) -> dict[str, Any]:
     """Plain data: what `--json` prints and `--output` writes."""
     plan = found.plan
+    config = plan.engine_config()
     return {
         "format_version": FORMAT_VERSION,
         "scenario": {
@@ -29,6 +30,8 @@ def document(found: Measurement, environment: dict[str, Any]) -> dict[str, Any]:
             "concurrency": plan.concurrency,
             "request_rate": plan.request_rate if plan.scenario == "server" else None,
             "burstiness": plan.burstiness if plan.scenario == "server" else None,
+            "max_live": config.max_live,
+            "max_queued": config.max_queued,
             "seed": plan.seed,
             "warmup": plan.warmup,
             "slo_ms": dict(plan.slo_ms),

@@ -41,7 +41,7 @@ def golden_keys() -> set[str]:
         f"scenario.{name}"
         for name in (
             *("name", "target", "requests", "concurrency", "request_rate", "burstiness", "seed", "warmup"),
-            "peak_rss_is_of",
+            *("max_live", "max_queued", "peak_rss_is_of"),
         )
     }
     for arm in ("sequential", "sequential-es", "speculative"):
