@@ -59,7 +59,7 @@ def ratios(off: Sequence[Block], auto: Sequence[Block]) -> dict[str, list[float]
 
 def compare(name: str, target: Any, world: Any, plan: Plan, requests: int, pairs: int) -> dict[str, Any]:
     # Under load the end of a turn, where lanes run dry, must not be most of it.
-    cases = world(max(requests, 4 * plan.concurrency) * pairs, plan.seed, Options())
+    cases = world(max(requests, 12 * plan.concurrency) * pairs, plan.seed, Options())
     measured = measure(plan, target, cases)
     found = ratios(measured.of(OFF.name), measured.of(AUTO.name))
     result = document(measured, {})
