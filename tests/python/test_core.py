@@ -207,7 +207,8 @@ def test_trace_and_decisions_tell_what_was_started_ahead() -> None:
 
 
 def test_auto_tells_its_numbers() -> None:
-    engine = make_engine(steps=4, accept_prob=1.0, generator_ms=4.0, critic_ms=5.0, verdict_ms=4.0)
+    # Images take longer than verdicts: two judgements beside each other in one lane are no sample of their time.
+    engine = make_engine(steps=4, accept_prob=1.0, generator_ms=10.0, critic_ms=5.0, verdict_ms=4.0)
     for _ in range(3):
         request = engine.submit(spec(speculation_mode=_core.SpeculationMode.auto))
         assert events(engine, request)[-1][1] == _core.Outcome.finished
