@@ -1,4 +1,4 @@
-"""A result as a file: JSON, CSV, or a picture."""
+"""A result as a file: JSON, CSV, or a picture; and what `simulate` shares of it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,19 @@ ROLES = ("planner", "generator", "critic")
 def check_output(path: Path, option: str = "--output", endings: Sequence[str] = (".json", ".csv")) -> None:
     """Raises `BadRequestError` before anything is measured."""
     if path.suffix not in endings:
-        raise BadRequestError(
-            f"[bench] {option} is {path}", hint=f"a file that ends in {' or '.join(endings)}"
-        )
+        raise BadRequestError(f"{option} is {path}", hint=f"a file that ends in {' or '.join(endings)}")
     _check_folder(path)
 
 
 def check_plot(path: Path) -> None:
     """Raises `BadRequestError` before anything is measured."""
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise BadRequestError(f"[bench] --plot is {path}", hint="a file that ends in .png, .svg or .pdf")
+        raise BadRequestError(f"--plot is {path}", hint="a file that ends in .png, .svg or .pdf")
     _check_folder(path)
     try:
         import matplotlib as mpl  # noqa: F401
     except ImportError:
-        raise BadRequestError(
-            "[bench] --plot needs matplotlib", hint="pip install 'interleave-rt[bench]'"
-        ) from None
+        raise BadRequestError("--plot needs matplotlib", hint="pip install 'interleave-rt[bench]'") from None
 
 
 def save_document(document: Mapping[str, Any], path: Path) -> None:
@@ -104,7 +100,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadRequestError(
-            f"[bench] {path} cannot be written: {error.strerror or error}",
+            f"{path} cannot be written: {error.strerror or error}",
             hint="make room, or name a file in a folder that you may write to",
         ) from None
 
@@ -113,11 +109,9 @@ def _check_folder(path: Path) -> None:
     with writing(path):  # names that the system does not take
         folder = path.resolve().parent
         if not folder.is_dir() or path.is_dir():
-            raise BadRequestError(
-                f"[bench] {path} cannot be written", hint="name a file in a folder that exists"
-            )
+            raise BadRequestError(f"{path} cannot be written", hint="name a file in a folder that exists")
         if not os.access(path if path.exists() else folder, os.W_OK):
             raise BadRequestError(
-                f"[bench] {path} cannot be written: permission denied",
+                f"{path} cannot be written: permission denied",
                 hint="name a file in a folder that you may write to",
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-CALIBRATED = 40  # requests at most: more tell little
+CALIBRATED = 40  # requests at most; each is run some 22 times
 FELL = 8  # exit code: a figure is worse than the baseline's
 
 

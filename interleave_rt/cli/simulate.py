@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,41 +162,26 @@ def simulate(
 
 
 def _check_output(output: Path | None, plot: Path | None, sweep: list[str] | None) -> None:
-    if output is not None and output.suffix not in (".json", ".csv"):
-        raise BadRequestError(f"--output is {str(output)!r}", hint="its name ends with .json or .csv")
-    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
-        raise BadRequestError(f"--plot is {str(plot)!r}", hint="its name ends with .png, .svg or .pdf")
-    for path in (output, plot):
-        if path is None:
-            continue
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise BadRequestError(f"there is no folder {str(folder)!r} to write {path.name} to")
-        if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-            raise BadRequestError(
-                f"{str(path)!r} cannot be written", hint="name a file in a folder that you may write to"
-            )
-    if plot is not None:
-        from interleave_rt.simulation.sweep import check_matplotlib
+    from interleave_rt.bench.output import check_output, check_plot
 
+    if output is not None:
+        check_output(output)
+    if plot is not None:
         if not sweep:
             raise BadRequestError("--plot shows a sweep", hint="add --sweep, e.g. --sweep p=0.2:1:0.2")
-        check_matplotlib()
+        check_plot(plot)
 
 
 def _write(document: Any, rows: list[dict[str, Any]], path: Path) -> None:
+    from interleave_rt.bench.output import writing
     from interleave_rt.simulation.sweep import write_csv
 
-    try:
+    with writing(path):
         if path.suffix == ".csv":
             write_csv(rows, path)
         else:
             text = json.dumps(document, indent=2, ensure_ascii=False)
             path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadRequestError(
-            f"--output {str(path)!r} cannot be written: {error}", hint="name a file that you may write to"
-        ) from None
 
 
 def _sweep(

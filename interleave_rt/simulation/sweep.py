@@ -10,11 +10,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from interleave_rt.bench.output import writing
 from interleave_rt.errors import BadRequestError
 
 from .settings import Settings, check_read
 
-__all__ = ["check_matplotlib", "parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
+__all__ = ["parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
 
 MOST_POINTS = 2000
 Point = tuple[dict[str, float], dict[str, Any]]
@@ -132,19 +133,8 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         writer.writerows(listed)
 
 
-def check_matplotlib() -> None:
-    """Raises `BadRequestError` where plots cannot be drawn."""
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise BadRequestError(
-            "--plot needs matplotlib, which is not installed", hint='pip install "interleave-rt[bench]"'
-        )
-
-
 def plot_sweep(points: Sequence[Point], path: Path) -> None:
     """Mean latency and throughput over the first axis, one line an arm and a point of the other axes."""
-    check_matplotlib()
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -171,8 +161,7 @@ def plot_sweep(points: Sequence[Point], path: Path) -> None:
     left.legend(fontsize="small")
     figure.suptitle(points[0][1]["source"]["note"], fontsize="small")
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise BadRequestError(f"--plot {str(path)!r} cannot be written: {error}") from None
+        with writing(path):
+            figure.savefig(path)
     finally:
         plt.close(figure)

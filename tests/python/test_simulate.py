@@ -374,11 +374,11 @@ def test_the_command_says_what_is_wrong(tmp_path):
     for arguments, said in (
         (["--preset", "x"], "no preset"),
         (["--output", "o.txt"], ".json or .csv"),
-        (["--output", str(tmp_path / "no" / "o.json")], "no folder"),
+        (["--output", str(tmp_path / "no" / "o.json")], "a folder that exists"),
         (["--plot", str(tmp_path / "o.svg")], "--sweep"),
         (["--sweep", "p=1", "--plot", str(tmp_path / "o.txt")], ".png"),
         (["--num-requests", "1", "--output", str(tmp_path / "folder.json")], "cannot be written"),
-        (["--num-requests", "1", "--output", "/dev/full/o.json"], "no folder"),
+        (["--num-requests", "1", "--output", "/dev/full/o.json"], "a folder that exists"),
         (["--num-requests", "1", "--seed", "-1"], "--seed"),
         (["--sweep", "p=0:1:1e-9"], "points"),
     ):
