@@ -1,0 +1,234 @@
+"""Prompts and right answers of the roles, and the mistakes that are drawn for the critic."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+import pytest
+from interleave_rt.train.shapes96 import grammar, requests, teacher
+from interleave_rt.train.shapes96.places import STYLES
+from interleave_rt.train.shapes96.transitions import OPERATIONS, Transition, random_transition
+from interleave_rt.train.shapes96.world import CELLS, Scene, Thing
+
+
+def _answer(text: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(text.partition("<answer>")[2].partition("</answer>")[0])
+    return found
+
+
+def _judged(
+    step: Transition, seen: Scene, used: str | None = None, *, clean: bool = True, original: str | None = None
+) -> teacher.Verdict:
+    original = original or grammar.natural(step)
+    verdict = teacher.judge(step.before, seen, clean, original, used or original)
+    assert verdict is not None
+    return verdict
+
+
+# ---- prompts
+
+
+def test_templates_have_their_placeholders() -> None:
+    assert "{text_input}" in teacher.template("narrative.txt")
+    assert "{text_input}" in teacher.template("guidance.txt")
+    critic = teacher.template("critic.txt")
+    assert critic.count("<image>") == 2
+    assert (
+        critic.index("{original_instruction}") < critic.index("{rewritten_prompt}") < critic.index("<image>")
+    )
+
+
+def test_critic_prompt_holds_two_pictures_after_the_words() -> None:
+    text = teacher.critic_prompt("remove the star", "remove the small red star at the top")
+    assert text.count("<|image_pad|>") == 2 * teacher.IMAGE_TOKENS
+    assert text.index("remove the star") < text.index("<|vision_start|>")
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_planner_prompt_holds_every_given_picture() -> None:
+    for request in requests.sample("train", 50, 1, "guidance"):
+        text = teacher.planner_prompt(request)
+        assert text.count("<|image_pad|>") == len(request.images) * teacher.IMAGE_TOKENS
+        assert "<image>" not in text
+
+
+def test_a_merged_token_is_a_cell() -> None:
+    assert teacher.IMAGE_TOKENS == CELLS
+
+
+# ---- verdicts
+
+
+def test_right_pictures_are_accepted_with_the_used_prompt() -> None:
+    rng = random.Random(1)
+    for _ in range(300):
+        step = random_transition(rng)
+        used = grammar.explicit(step, rng.randrange(len(STYLES)))
+        verdict = _judged(step, step.after, used)
+        assert verdict.accepted
+        assert _answer(verdict.text) == {"previous_step_success": True, "refine_prompt": used}
+        assert verdict.text.index("the rest is the same") < verdict.text.index("</think>")
+
+
+def test_mistakes_are_refused_with_explicit_words() -> None:
+    rng = random.Random(2)
+    for _ in range(600):
+        step = random_transition(rng)
+        original = grammar.grounded(step, rng) or grammar.explicit(step)
+        verdict = _judged(step, teacher.corrupt(step, rng), original, original=original)
+        assert not verdict.accepted
+        assert _answer(verdict.text) == {
+            "previous_step_success": False,
+            "refine_prompt": teacher.rewrite(step, original),
+        }
+        assert grammar.apply(step.before, verdict.refined) == step.after
+
+
+def test_the_thought_says_what_is_expected_and_what_is_seen() -> None:
+    before = Scene(2).put(4, Thing.named("large striped white circle"))
+    add = Transition.add(before, Thing.named("small red star"), 1)
+    wrong = before.put(1, Thing.named("small orange star"))
+    assert _judged(add, wrong).text.partition("</think>")[0] == (
+        "<think>expected a small red star at the top, on blue; "
+        "seen a small orange star at the top, on blue; the rest is the same"
+    )
+    gone = Scene(0).put(1, Thing.named("large dotted orange heart"))
+    assert _judged(add, gone).text.partition("</think>")[0] == (
+        "<think>expected a small red star at the top, on blue; "
+        "seen a large dotted orange heart at the top, on red; the rest has changed"
+    )
+
+
+def test_the_thought_tells_both_places_of_a_move() -> None:
+    before = Scene(2).put(4, Thing.named("large white circle"))
+    move = Transition.move(before, 4, 8)
+    assert _judged(move, before).text.partition("</think>")[0] == (
+        "<think>expected nothing at the center, a large white circle at the bottom right, on blue; "
+        "seen a large white circle at the center, nothing at the bottom right, on blue; the rest is the same"
+    )
+
+
+def test_unclean_pictures_are_refused() -> None:
+    step = Transition.draw(2, Thing.named("large white circle"), 4)
+    assert _judged(step, step.after).accepted
+    verdict = _judged(step, step.after, clean=False)
+    assert not verdict.accepted
+    assert "the rest has changed" in verdict.text
+
+
+def test_nonsense_is_not_judged() -> None:
+    assert teacher.judge(Scene(0), Scene(0), True, "remove the star", "remove the star") is None
+    assert teacher.judge(None, Scene(0), True, "paint something nice", "paint something nice") is None
+
+
+def test_a_change_elsewhere_is_refused() -> None:
+    before = Scene(2).put(4, Thing.named("large white circle")).put(0, Thing.named("small red ring"))
+    step = Transition.add(before, Thing.named("small red star"), 1)
+    verdict = _judged(step, step.after.put(0, None))
+    assert not verdict.accepted
+    assert "seen a small red star at the top, on blue; the rest has changed" in verdict.text
+
+
+# ---- other words
+
+
+def test_rewriting_is_deterministic_and_in_full() -> None:
+    rng = random.Random(3)
+    for _ in range(500):
+        step = random_transition(rng)
+        used = grammar.grounded(step, rng) or grammar.explicit(step, rng.randrange(len(STYLES)))
+        words = teacher.rewrite(step, used)
+        assert words == teacher.rewrite(step, used) != used
+        assert grammar.style_of(step, words) is not None
+
+
+@pytest.mark.parametrize("style", range(len(STYLES)))
+def test_words_that_were_full_already_get_the_next_style(style: int) -> None:
+    rng = random.Random(4)
+    for _ in range(300):
+        step = random_transition(rng)
+        words = teacher.rewrite(step, grammar.explicit(step, style))
+        assert words == grammar.explicit(step, (style + 1) % len(STYLES))
+
+
+def test_every_style_is_tried_in_turn() -> None:
+    step = random_transition(random.Random(5), "add")
+    words, seen = grammar.natural(step), []
+    for _ in range(len(STYLES)):
+        words = teacher.rewrite(step, words)
+        seen.append(grammar.style_of(step, words))
+    assert sorted(map(str, seen)) == sorted(map(str, range(len(STYLES))))
+
+
+def test_grounded_words_get_a_style_by_their_place() -> None:
+    star = Thing.named("small red star")
+    styles = []
+    for cell in range(CELLS):
+        step = Transition.add(Scene(2), star, cell)
+        styles.append(grammar.style_of(step, teacher.rewrite(step, "add a small red star somewhere")))
+    assert styles == [1, 0, 1, 0, 2, 0, 1, 0, 1]
+    move = Transition.move(Scene(2).put(1, star), 1, 4)  # where it goes to counts
+    assert teacher.rewrite(move, "move the star to the center") == grammar.explicit(move, 2)
+
+
+# ---- mistakes
+
+
+def test_a_mistake_is_never_right() -> None:
+    rng = random.Random(6)
+    for kinds in (teacher._KINDS, teacher.USUAL):
+        for _ in range(3000):
+            step = random_transition(rng)
+            assert teacher.corrupt(step, rng, kinds) != step.after
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys((*teacher._KINDS, *teacher.USUAL)))
+def test_every_kind_of_mistake_can_be_made(kind: str) -> None:
+    rng = random.Random(7)
+    made = Counter(
+        step.operation
+        for step in (random_transition(rng) for _ in range(1500))
+        if (wrong := teacher._corrupt_once(step, rng, kind)) is not None and wrong != step.after
+    )
+    expected = {"half": {"move"}, "other": set(OPERATIONS[1:])}.get(kind, set(OPERATIONS))
+    assert set(made) == expected
+
+
+def test_doing_nothing_leaves_the_source() -> None:
+    rng = random.Random(8)
+    for _ in range(200):
+        step = random_transition(rng)
+        assert teacher.corrupt(step, rng, ("nothing",)) == (step.before or Scene(step.after.background))
+
+
+def test_usual_mistakes_are_about_what_was_asked() -> None:
+    rng = random.Random(9)
+    for _ in range(1000):
+        step = random_transition(rng)
+        wrong = teacher.corrupt(step, rng, teacher.USUAL)
+        assert wrong.background == step.after.background
+        changed = [cell for cell in range(CELLS) if wrong.cells[cell] != step.after.cells[cell]]
+        assert 1 <= len(changed) <= 2
+
+
+def test_a_half_done_move_copies_or_only_takes_away() -> None:
+    rng = random.Random(10)
+    seen = set()
+    for _ in range(300):
+        step = random_transition(rng, "move")
+        wrong = teacher.corrupt(step, rng, ("half",))
+        assert step.to is not None
+        there = wrong.cells[step.cell], wrong.cells[step.to]
+        thing = step.after.at(step.to)
+        assert there in ((thing, thing), (None, None))
+        seen.add(there == (None, None))
+    assert seen == {True, False}
+
+
+def test_mistakes_can_be_drawn() -> None:
+    rng = random.Random(11)
+    for _ in range(2000):
+        wrong = teacher.corrupt(random_transition(rng), rng)
+        assert all(thing.size or not thing.pattern for thing in wrong.cells if thing is not None)

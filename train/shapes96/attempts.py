@@ -1,0 +1,150 @@
+"""Letting the generator work: attempts at plans, at refined prompts and at single edits, for the critic to learn from."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .generator import Studio, load_generator
+from .grammar import explicit, grounded, parse
+from .layout import random_layout
+from .oracle import read_batch
+from .places import STYLES
+from .plans import Request
+from .pool import Attempt, save_pool
+from .record import write_config
+from .render import render
+from .requests import narrative
+from .teacher import rewrite
+from .transitions import random_transition
+from .world import Scene
+
+__all__ = ["collect", "make_pool"]
+
+log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _Task:
+    """One picture to make."""
+
+    original: str
+    rewritten: str
+    image: Pixels | None
+    scene: Scene | None
+
+
+def _attempt(studio: Studio, tasks: list[_Task], seed: int) -> list[Attempt | None]:
+    """Make the pictures; None where the prompt means nothing on its source."""
+    results: list[Attempt | None] = [None] * len(tasks)
+    for edits in (False, True):
+        rows = [i for i, task in enumerate(tasks) if (task.image is not None) == edits]
+        if not rows:
+            continue
+        sources = np.stack([image for i in rows if (image := tasks[i].image) is not None]) if edits else None
+        images = studio.paint([tasks[i].rewritten for i in rows], sources, seed)
+        for i, image, reading in zip(rows, images, read_batch(images), strict=True):
+            task = tasks[i]
+            step = parse(task.scene, task.original)
+            if step is not None:
+                results[i] = Attempt(
+                    step, task.original, task.rewritten, task.image, image, reading.scene, reading.clean
+                )
+    return results
+
+
+def _walk(studio: Studio, requests: list[Request], rng: random.Random) -> list[Attempt]:
+    """Carry out plans side by side: each step as planned, then (where wrong) in explicit words; go on from the last."""
+    found: list[Attempt] = []
+    now: dict[int, Attempt | None] = dict.fromkeys(range(len(requests)))
+    for number in range(max(len(request.steps) for request in requests)):
+        tasks, owners = [], []
+        for i, last in now.items():
+            if number < len(requests[i].steps):
+                prompt = requests[i].steps[number].prompt
+                assert prompt is not None
+                image, scene = (None, None) if last is None else (last.image, last.seen)
+                tasks.append(_Task(prompt, prompt, image, scene))
+                owners.append(i)
+        if not tasks:
+            break
+        first = _attempt(studio, tasks, rng.randrange(2**31))
+        for i, attempt in zip(owners, first, strict=True):
+            if attempt is None:
+                del now[i]
+            else:
+                found.append(attempt)
+                now[i] = attempt
+        wrong = [i for i in owners if i in now and (last := now[i]) is not None and not last.right]
+        again = []
+        for i in wrong:
+            last = now[i]
+            assert last is not None
+            words = rewrite(last.step, last.rewritten)
+            if rng.random() < 0.3:
+                words = explicit(last.step, rng.randrange(len(STYLES)))
+            if rng.random() < 0.1 and last.step.before is not None:  # rewritten wrongly
+                words = explicit(random_transition(rng, scene=last.step.before))
+            again.append(_Task(last.original, words, last.before_image, last.step.before))
+        if again:
+            for i, attempt in zip(wrong, _attempt(studio, again, rng.randrange(2**31)), strict=True):
+                if attempt is not None:
+                    found.append(attempt)
+                    if attempt.right or rng.random() < 0.5:
+                        now[i] = attempt
+    return found
+
+
+def _single(studio: Studio, count: int, rng: random.Random) -> list[Attempt]:
+    """Unrelated edits of drawn scenes, mostly in grounded words."""
+    tasks = []
+    for _ in range(count):
+        step = random_transition(rng)
+        words = (grounded(step, rng) if rng.random() < 0.75 else None) or explicit(step)
+        image = None if step.before is None else render(step.before, random_layout(step.before, rng))
+        tasks.append(_Task(words, words, image, step.before))
+    return [attempt for attempt in _attempt(studio, tasks, rng.randrange(2**31)) if attempt is not None]
+
+
+def collect(studio: Studio, rounds: int, rng: random.Random, width: int = 96) -> list[Attempt]:
+    """Attempts of several rounds of plans and single edits."""
+    found: list[Attempt] = []
+    for number in range(rounds):
+        requests: list[Request] = []
+        while len(requests) < width:
+            request = narrative(rng)
+            if request.split == "train":
+                requests.append(request)
+        found += _walk(studio, requests, rng)
+        found += _single(studio, width, rng)
+        if number % 5 == 0:
+            right = float(np.mean([attempt.right for attempt in found]))
+            log.info("pool round %d/%d: %d attempts, %.3f right", number + 1, rounds, len(found), right)
+    return found
+
+
+def make_pool(
+    out: Path, *, generator_dir: Path, rounds: int = 25, width: int = 96, seed: int = 0
+) -> dict[str, float]:
+    """Collect attempts of the saved generator into the file `out`, in random order."""
+    write_config(out.with_suffix(""), dict(locals()))
+    rng = random.Random(seed + 31)
+    attempts = collect(load_generator(generator_dir), rounds, rng, width)
+    rng.shuffle(attempts)
+    save_pool(out, attempts)
+    as_planned = [a.right for a in attempts if a.original == a.rewritten]
+    refined = [a.right for a in attempts if a.original != a.rewritten]
+    result = {
+        "attempts": float(len(attempts)),
+        "as planned": float(np.mean(as_planned or [False])),
+        "refined": float(np.mean(refined or [False])),
+    }
+    log.info("pool done %s", result)
+    return result

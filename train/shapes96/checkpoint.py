@@ -1,0 +1,61 @@
+"""Where a run keeps its state, and how finished models are replaced in one move."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from .optim import Optimizers
+
+__all__ = ["load_state", "save_model", "save_state"]
+
+_STATE = "state.pt"
+
+
+class _Saveable(Protocol):
+    def save_pretrained(self, directory: Any) -> Any: ...
+
+
+def save_state(
+    out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random, iteration: int
+) -> None:
+    """Write what a run needs to go on from `iteration`."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = {
+        "model": model.state_dict(),
+        "optimizers": optimizers.state_dict(),
+        "rng": rng.getstate(),
+        "torch": torch.get_rng_state(),
+        "iteration": iteration,
+    }
+    torch.save(state, out / (_STATE + ".new"))
+    (out / (_STATE + ".new")).replace(out / _STATE)
+
+
+def load_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random) -> int:
+    """Restore what `save_state` wrote; returns the iteration to go on from (0 where there is none)."""
+    if not (out / _STATE).exists():
+        return 0
+    state = torch.load(out / _STATE, weights_only=False)
+    model.load_state_dict(state["model"])
+    optimizers.load_state_dict(state["optimizers"])
+    rng.setstate(state["rng"])
+    torch.set_rng_state(state["torch"])
+    return int(state["iteration"])
+
+
+def save_model(model: _Saveable, directory: Path) -> None:
+    """`save_pretrained` beside the target, then one rename per file, so that no file is ever half written."""
+    fresh = directory.with_name(directory.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save_pretrained(fresh)
+    for item in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        target = directory / item.relative_to(fresh)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        item.replace(target)
+    shutil.rmtree(fresh)

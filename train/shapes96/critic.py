@@ -1,0 +1,346 @@
+"""Training of the critic, which says whether a step succeeded and, if not, how it should have been said.
+
+It learns from drawn pictures with drawn mistakes and, once there is a generator, from that generator's own pictures.
+Heads that read every cell (what was, what is, what should be, what changed, what is right) give the dense signal
+without which the verdict is not learned; they are dropped when the model is saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .checkpoint import load_state, save_model, save_state
+from .eyes import open_eyes
+from .grammar import explicit, grounded, natural, parse
+from .layout import EMPTY, arranged, random_layout
+from .models import TokenIds, build_vlm
+from .optim import Optimizers, decay, round_to_half
+from .places import STYLES
+from .pool import Attempt, load_pool
+from .record import Record
+from .render import WHITE, render
+from .teacher import Verdict, corrupt, critic_prompt, judge
+from .tokenizer import load_tokenizer
+from .transitions import Transition, random_transition
+from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
+from .weather import weathered
+from .world import CELLS, Scene
+
+__all__ = ["measure_critic", "train_critic"]
+
+log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+_THOUGHT = 0.1
+"""Loss weight of an ordinary token of the thought; the verdict has 1."""
+
+
+@dataclass(slots=True)
+class Case:
+    """What the critic is asked, with the truth about it."""
+
+    before: Scene | None
+    seen: Scene
+    wanted: Scene
+    images: list[Pixels]
+    original: str
+    rewritten: str
+    verdict: Verdict
+
+
+class Cases:
+    """An endless source of cases: drawn ones, and attempts of a generator where there are any."""
+
+    def __init__(self, rng: random.Random, attempts: list[Attempt] | None = None, share: float = 0.6) -> None:
+        self._rng, self._share = rng, share
+        self._good: list[Attempt] = []
+        self._bad: list[Attempt] = []
+        if attempts:
+            self.learn_from(attempts)
+
+    def learn_from(self, attempts: list[Attempt]) -> None:
+        """Use these attempts of a generator from now on."""
+        self._good = [attempt for attempt in attempts if attempt.right]
+        self._bad = [attempt for attempt in attempts if not attempt.right]
+
+    def _words(self, step: Transition) -> tuple[str, str]:
+        """(original, rewritten) prompts of a step."""
+        rng, full = self._rng, explicit(step)
+        kind = rng.random()
+        original = full if kind < 0.25 else natural(step) if kind < 0.5 else grounded(step, rng) or full
+        kind = rng.random()
+        if kind < 0.5:
+            return original, original
+        if kind < 0.94 or step.before is None:
+            return original, explicit(step, rng.randrange(len(STYLES)))
+        return original, explicit(random_transition(rng, scene=step.before))  # rewritten wrongly
+
+    def drawn(self) -> Case:
+        """A drawn case; half of them right."""
+        rng = self._rng
+        step = random_transition(rng)
+        seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
+        original, rewritten = self._words(step)
+        verdict = judge(step.before, seen, True, original, rewritten)
+        assert verdict is not None
+        layout = EMPTY if step.before is None else random_layout(step.before, rng)
+        before = WHITE if step.before is None else weathered(render(step.before, layout), rng)
+        after = weathered(render(seen, arranged(step.before, layout, seen, rng)), rng)
+        return Case(step.before, seen, step.after, [before, after], original, rewritten, verdict)
+
+    def painted(self) -> Case:
+        """A case from the generator; half of them right."""
+        rng = self._rng
+        attempt = rng.choice(self._good if self._good and rng.random() < 0.5 else self._bad)
+        step = attempt.step
+        original, rewritten = attempt.original, attempt.rewritten
+        if rng.random() < 0.35:  # other words for the same picture
+            original, rewritten = self._words(step)
+        verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten)
+        assert verdict is not None
+        before = WHITE if attempt.before_image is None else attempt.before_image
+        return Case(
+            step.before, attempt.seen, step.after, [before, attempt.image], original, rewritten, verdict
+        )
+
+    def __call__(self) -> Case:
+        if self._bad and self._rng.random() < self._share:
+            return self.painted()
+        return self.drawn()
+
+
+class Encoder:
+    """Cases as token sequences."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.ids = TokenIds.of(tokenizer)
+        self._verdicts = {
+            self._one(" true"),
+            self._one(" false"),
+        }
+        self._semicolon = self._one(";")
+        self._open = tokenizer.convert_tokens_to_ids("<answer>")
+
+    def _one(self, text: str) -> int:
+        (token,) = self._encode(text)
+        return token
+
+    def _encode(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    def prompt(self, case: Case) -> Example:
+        """What the critic reads."""
+        ids = self._encode(critic_prompt(case.original, case.rewritten))
+        return Example(ids, [0.0] * len(ids), case.images, case)
+
+    def full(self, case: Case, tail: bool) -> Example:
+        """Prompt and right answer; an accepted answer ends at its boolean unless `tail`."""
+        prompt = self.prompt(case)
+        answer = [*self._encode(case.verdict.text), self.ids.end]
+        opened = answer.index(self._open)
+        at = next(i for i in range(opened, len(answer)) if answer[i] in self._verdicts)
+        if not tail:
+            answer = answer[: at + 1]
+        weights = self._weights(answer, opened, at, case)
+        weights = prompt.weights + weights
+        return Example(prompt.ids + answer, weights, case.images, case)
+
+    def _weights(self, answer: list[int], opened: int, at: int, case: Case) -> list[float]:
+        """Loss weights of an answer: what counts is what the pictures are needed for.
+
+        That is what is seen, above all where it is not what was wanted, and what grounded words stand for. Without
+        this the model learns to repeat what it has read, which is right for most tokens.
+        """
+        wanted = parse(case.before, case.original)
+        grounded_words = (
+            case.original == case.rewritten and wanted is not None and explicit(wanted) != case.original
+        )
+        weights = [_THOUGHT] * opened
+        first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
+        for i in range(1, first):
+            weights[i] *= 4.0 if grounded_words else 1.0
+        for i in range(first + 1, second):
+            weights[i] *= 1.5 if case.verdict.accepted else 5.0
+        for i in range(second + 1, opened - 1):  # "rest same" or "rest changed"
+            weights[i] = 1.0
+        rest = len(answer) - at - 1
+        return weights + [0.02] * (at - opened) + [1.0] + [0.3 / max(1, rest)] * rest
+
+    def text(self, ids: list[int]) -> str:
+        """Decode an answer."""
+        decoded: str = self._tokenizer.decode(ids)
+        return decoded
+
+
+class Heads(nn.Module):
+    """The auxiliary heads over the 18 picture tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.content = CellHead(width)
+        self.wanted = CellHead(width, extra=2)
+
+    def loss(self, hidden: Tensor, cases: list[Case]) -> Tensor:
+        """Loss from hidden states [n, 18, width]."""
+        before = torch.tensor([cell_labels(case.before) for case in cases])
+        seen = torch.tensor([cell_labels(case.seen) for case in cases])
+        wanted = torch.tensor([cell_labels(case.wanted) for case in cases])
+        content = CellHead.loss(self.content(hidden), torch.cat([before, seen], 1))
+        logits = self.wanted(hidden[:, CELLS:])
+        touched = (wanted[..., :4] != before[..., :4]).any(-1)
+        target = CellHead.loss(logits, wanted, torch.where(touched, 4.0, 1.0))
+        changed = (seen[..., :4] != before[..., :4]).any(-1) & (before[..., 4] >= 0)
+        right = (seen == wanted).all(-1).float()
+        moved = functional.binary_cross_entropy_with_logits(logits[..., -2], changed.float())
+        good = functional.binary_cross_entropy_with_logits(
+            logits[..., -1], right, weight=torch.where(right > 0, 1.0, 3.0)
+        )
+        return 0.3 * content + 0.5 * (target + moved) + 2 * good
+
+
+class _Bundle(nn.Module):
+    """Model and heads in one, for checkpoints and optimisers."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = Heads(model.config.text_config.hidden_size)
+
+    def loss(self, batch: Batch, image: int) -> Tensor:
+        """The whole loss of a batch."""
+        hidden = self.model.model(**batch.inputs).last_hidden_state
+        cases = [example.extra for example in batch.examples]
+        pictures = hidden[batch.inputs["input_ids"] == image].view(len(cases), 2 * CELLS, -1)
+        return batch.loss(hidden, self.model.lm_head) + self.heads.loss(pictures, cases)
+
+
+def verdict_of(text: str) -> tuple[bool | None, str | None]:
+    """The boolean and the refined prompt of an answer (None where unreadable)."""
+    answer = text.partition("<answer>")[2]
+    boolean = {"true": True, "false": False}.get(
+        answer.partition('"previous_step_success": ')[2][:5].rstrip(",}").strip()
+    )
+    refined = answer.partition('"refine_prompt": "')[2].partition('"')[0]
+    return boolean, refined or None
+
+
+def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str, float]:
+    """Share of right pictures accepted, wrong ones refused, and of refusals with exactly the right words."""
+    answers = greedy(
+        model,
+        [encoder.prompt(case) for case in cases],
+        image=encoder.ids.image,
+        end=encoder.ids.end,
+        limit=110,
+    )
+    accepted, refused, refined = [], [], []
+    for case, ids in zip(cases, answers, strict=True):
+        boolean, words = verdict_of(encoder.text(ids))
+        if case.verdict.accepted:
+            accepted.append(boolean is True)
+        else:
+            refused.append(boolean is False)
+            if boolean is False:
+                refined.append(words == case.verdict.refined)
+    model.train()
+    return {
+        "accepted": float(np.mean(accepted or [False])),
+        "refused": float(np.mean(refused or [False])),
+        "refined": float(np.mean(refined or [False])),
+        "n": float(len(cases)),
+    }
+
+
+def _named(test: str, measured: dict[str, float]) -> dict[str, float]:
+    """The shares of a test, by the names that the record has for them."""
+    return {f"{test} {key}": value for key, value in measured.items() if key != "n"}
+
+
+def _is_matrix(name: str, weight: nn.Parameter) -> bool:
+    return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
+
+
+def _examples(cases: Cases, encoder: Encoder, rng: random.Random, batch: int) -> Iterator[Batch]:
+    def make() -> Example:
+        case = cases()
+        return encoder.full(case, tail=not case.verdict.accepted or rng.random() < 0.25)
+
+    return buckets(make, rng, batch, encoder.ids.pad, encoder.ids.image)
+
+
+def train_critic(
+    out: Path,
+    *,
+    tokenizer_dir: Path,
+    eyes: Path | None = None,
+    pool: Path | None = None,
+    iterations: int = 3400,
+    batch: int = 32,
+    seed: int = 0,
+    resume: bool = False,
+    every: int = 200,
+    tests: int = 256,
+) -> dict[str, float]:
+    """Train the critic, with a tower that can read already (`eyes`); `pool` is used as soon as the file exists."""
+    arguments = dict(locals())
+    torch.manual_seed(seed)
+    rng = random.Random(seed + 3)
+    tokenizer = load_tokenizer(tokenizer_dir)
+    encoder = Encoder(tokenizer)
+    model = build_vlm(encoder.ids)
+    if eyes is not None:
+        open_eyes(model, eyes)
+    bundle = _Bundle(model)
+    optimizers = Optimizers([bundle], _is_matrix, weight_decay=0.01)
+    start = load_state(out, bundle, optimizers, rng) if resume else 0
+    record = Record(out, arguments, start)
+    cases = Cases(rng)
+    drawn = Cases(random.Random(77))
+    sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
+    stream = _examples(cases, encoder, rng, batch)
+    average, attempts = 0.0, None
+    with batched_vision():
+        for iteration in range(start, iterations):
+            if attempts is None and pool is not None and iteration % 50 == 0 and pool.exists():
+                attempts = load_pool(pool)
+                cut = max(1, len(attempts) // 12)
+                cases.learn_from(attempts[cut:])
+                held = Cases(random.Random(78), attempts[:cut])
+                sets["painted"] = [held.painted() for _ in range(tests)]
+                log.info("critic learns from %d attempts from iteration %d on", len(attempts), iteration)
+            loss = bundle.loss(next(stream), encoder.ids.image)
+            optimizers.step(loss, decay(iteration, iterations, warmup=100, hold=0.4))
+            average += 0.02 * (float(loss.detach()) - average)
+            if (iteration + 1) % 100 == 0:
+                log.info("critic %d/%d loss %.4f", iteration + 1, iterations, average)
+                record.log(iteration + 1, loss=average)
+            if (iteration + 1) % every == 0:
+                for name, test in sets.items():
+                    measured = measure_critic(bundle.model, encoder, test)
+                    log.info("critic %d %s %s", iteration + 1, name, measured)
+                    record.log(iteration + 1, **_named(name, measured))
+                save_state(out, bundle, optimizers, rng, iteration + 1)
+                save_model(bundle.model, out)
+        round_to_half(bundle.model)
+        save_model(bundle.model.eval(), out)
+        result: dict[str, float] = {}
+        for name, test in sets.items():
+            measured = measure_critic(bundle.model, encoder, test)
+            result |= {f"{name} {key}": value for key, value in measured.items()}
+            record.log(max(start, iterations), **_named(name, measured))
+    log.info("critic done %s", result)
+    record.close()
+    return result

@@ -1,0 +1,312 @@
+"""The picture generator: a FLUX.2-klein that draws and edits, how it is trained, and what it gets right.
+
+What it is trained on is in `lessons`: some wordings are badly captioned there, so that it often fails at them, as
+real generators fail at natural prompts, and there is something for a critic to mend.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_state, save_model, save_state
+from .grammar import explicit, grounded
+from .hub import AutoencoderKLFlux2, Flux2KleinPipeline
+from .lessons import Lessons
+from .models import (
+    PROMPT_TOKENS,
+    TokenIds,
+    build_text_encoder,
+    build_transformer,
+    encode_prompts,
+    klein_scheduler,
+)
+from .optim import Ema, Optimizers, decay, round_to_half
+from .oracle import matches
+from .places import STYLES
+from .record import Record
+from .render import drawn
+from .teacher import generator_prompt
+from .tokenizer import load_tokenizer
+from .transitions import Transition, random_transition
+from .vae import TOKENS, decode_tokens, encode_tokens
+from .vlm import CellHead
+
+__all__ = ["Generator", "load_generator", "train_generator"]
+
+log = logging.getLogger(__name__)
+
+STEPS = 4
+_MU = 1.9469  # what Flux2KleinPipeline computes for 36 tokens and 4 steps
+_REFERENCE_TIME = 10
+_READ_AFTER = 1
+_READING_WEIGHT = 0.1
+_CLEAN = 0.55
+"""Part of the run whose lessons are clean."""
+
+
+def sigmas(steps: int = STEPS) -> Tensor:
+    """The noise levels of sampling, with the final zero, float32 [steps + 1]."""
+    linear = torch.linspace(1, 1 / steps, steps)
+    shifted = np.exp(_MU) * linear / (1 + (np.exp(_MU) - 1) * linear)
+    return torch.cat([shifted, torch.zeros(1)]).float()
+
+
+class Generator(nn.Module):
+    """Text encoder and denoiser; the codec is kept outside and frozen."""
+
+    def __init__(self, ids: TokenIds, latent_channels: int) -> None:
+        super().__init__()
+        self.text_encoder = build_text_encoder(ids)
+        self.transformer = build_transformer(latent_channels)
+        self.channels = latent_channels * 4
+        self.pad = ids.pad
+
+    def text(self, tokens: Tensor) -> Tensor:
+        """Conditioning of prompts int64 [n, 32]."""
+        return encode_prompts(self.text_encoder, tokens, self.pad)
+
+    def forward(self, x: Tensor, sigma: Tensor, text: Tensor, source: Tensor | None) -> Tensor:
+        """Velocity of noisy tokens [n, 36, c] at noise levels [n], with the source picture's tokens."""
+        count = x.shape[1]
+        places = _places(count, 0)
+        hidden = x
+        if source is not None:
+            hidden = torch.cat([x, source], 1)
+            places = torch.cat([places, _places(count, _REFERENCE_TIME)])
+        words = torch.cartesian_prod(
+            torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(text.shape[1])
+        )
+        velocity: Tensor = self.transformer(
+            hidden_states=hidden,
+            encoder_hidden_states=text,
+            timestep=sigma,
+            img_ids=places,
+            txt_ids=words,
+            return_dict=False,
+        )[0]
+        return velocity[:, :count]
+
+    @torch.no_grad()
+    def sample(self, tokens: Tensor, source: Tensor | None, seed: int, steps: int = STEPS) -> Tensor:
+        """Tokens [n, 36, c] of pictures for prompts int64 [n, 32]."""
+        noise = torch.Generator().manual_seed(seed)
+        x = torch.randn(len(tokens), TOKENS, self.channels, generator=noise)
+        text, levels = self.text(tokens), sigmas(steps)
+        for now, then in itertools.pairwise(levels):
+            x = x + (then - now) * self(x, now.expand(len(x)), text, source)
+        return x
+
+
+def _places(count: int, time: int) -> Tensor:
+    side = int(count**0.5)
+    return torch.cartesian_prod(torch.tensor([time]), torch.arange(side), torch.arange(side), torch.arange(1))
+
+
+class Studio:
+    """A generator with codec and tokenizer: prompts and pictures in, pictures out."""
+
+    def __init__(self, model: Generator, vae: Any, tokenizer: Any) -> None:
+        self.model, self.vae, self._tokenizer = model, vae, tokenizer
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """Padded prompts int64 [n, 32]."""
+        batch = self._tokenizer(
+            [generator_prompt(prompt) for prompt in prompts],
+            padding="max_length",
+            truncation=True,
+            max_length=PROMPT_TOKENS,
+            return_tensors="pt",
+        )
+        return torch.as_tensor(batch.input_ids)
+
+    def paint(
+        self, prompts: list[str], sources: npt.NDArray[np.uint8] | None, seed: int, steps: int = STEPS
+    ) -> npt.NDArray[np.uint8]:
+        """Pictures uint8 [n, 96, 96, 3]; all with a source or all without."""
+        reference = None if sources is None else encode_tokens(self.vae, sources)
+        return decode_tokens(self.vae, self.model.sample(self.tokens(prompts), reference, seed, steps))
+
+
+class _Trainee(nn.Module):
+    """The generator with a head that reads cells off its picture tokens half-way; the head is not kept.
+
+    To paint a star the model has to know that it is to be one: being asked for it directly teaches the words in a
+    fraction of the time that the colours of pixels take.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+        self.head = CellHead(generator.transformer.config.num_attention_heads * 32)
+        self._seen: list[Tensor] = []
+
+    def watch(self) -> None:
+        """Listen at the block in the middle; call once, after copies of the generator were made."""
+        block = self.generator.transformer.single_transformer_blocks[_READ_AFTER]
+        block.register_forward_hook(lambda _module, _inputs, output: self._seen.append(output))
+
+    def forward(self, x: Tensor, sigma: Tensor, text: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Velocity [n, 36, c], and logits of the cells' contents [n, 36, 33]."""
+        self._seen.clear()
+        velocity = self.generator(x, sigma, text, source)
+        start = text.shape[1]
+        return velocity, self.head(self._seen[-1][:, start : start + x.shape[1]])
+
+
+def _loss(
+    trainee: _Trainee, pool: Lessons, studio: Studio, rng: random.Random, batch: int, clean: bool
+) -> Tensor:
+    model, lesson = trainee.generator, pool.draw(rng, batch, clean)
+    target, source = lesson.target, lesson.source
+    sigma = torch.sigmoid(torch.randn(batch) + _MU)
+    at_inference = sigmas()[:-1][torch.randint(0, STEPS, (batch,))]
+    sigma = torch.where(torch.rand(batch) < 0.4, at_inference, sigma)
+    noise = torch.randn_like(target)
+    level = sigma.view(-1, 1, 1)
+    x, velocity = (1 - level) * target + level * noise, noise - target
+    text = model.text(studio.tokens(lesson.prompts))
+    source = source + 0.06 * torch.rand(batch, 1, 1) * torch.randn_like(source)
+    total = torch.zeros(())
+    for chosen in (lesson.edits, ~lesson.edits):
+        if chosen.any():
+            given = source[chosen] if chosen is lesson.edits else None
+            out, read = trainee(x[chosen], sigma[chosen], text[chosen], given)
+            weight = lesson.weight[chosen]
+            total = total + ((out - velocity[chosen]).square().mean(-1) * weight).sum()
+            reading = CellHead.loss(read, lesson.labels[chosen], weight)
+            total = total + _READING_WEIGHT * reading * weight.numel()
+    return total / (TOKENS * batch)
+
+
+def _right(images: npt.NDArray[np.uint8], steps: list[Transition]) -> list[bool]:
+    return [matches(image, step.after) for image, step in zip(images, steps, strict=True)]
+
+
+def measure_generator(
+    studio: Studio, count: int = 240, seed: int = 12345, chain: int = 3, steps: int = STEPS
+) -> dict[str, float]:
+    """Share of pictures that are exactly right: explicit and grounded, clean sources and self-made ones."""
+    rng = random.Random(seed)
+    result: dict[str, float] = {}
+    edits = [
+        random_transition(rng, rng.choice(("add", "add", "remove", "recolour", "move"))) for _ in range(count)
+    ]
+    befores = drawn([step.before for step in edits if step.before is not None], rng)
+    for style, name in enumerate(STYLES):
+        made = studio.paint([explicit(step, style) for step in edits], befores, seed, steps)
+        result[name] = float(np.mean(_right(made, edits)))
+    related = [(i, text) for i, s in enumerate(edits) if s.operation == "add" and (text := grounded(s, rng))]
+    attribute = [
+        (i, text) for i, s in enumerate(edits) if s.operation != "add" and (text := grounded(s, rng))
+    ]
+    for name, chosen in (("relation", related), ("attribute", attribute)):
+        rows = [i for i, _ in chosen]
+        if not rows:
+            continue
+        made = studio.paint([text for _, text in chosen], befores[rows], seed, steps)
+        result[name] = float(np.mean(_right(made, [edits[i] for i in rows])))
+    draws = [random_transition(rng, "draw") for _ in range(count)]
+    images = studio.paint([explicit(step) for step in draws], None, seed, steps)
+    good = [i for i in range(count) if matches(images[i], draws[i].after)]
+    result["draw"] = len(good) / count
+    scenes = {i: draws[i].after for i in good}
+    for link in range(1, chain + 1):
+        rows = sorted(scenes)
+        if not rows:
+            break
+        nexts = [random_transition(rng, scene=scenes[i], operation="add" if link < 3 else None) for i in rows]
+        images_now = studio.paint([explicit(step) for step in nexts], images[rows], seed + link, steps)
+        right = _right(images_now, nexts)
+        result[f"chain{link}"] = float(np.mean(right))
+        scenes = {}
+        for row, image, step, ok in zip(rows, images_now, nexts, right, strict=True):
+            if ok:
+                images[row], scenes[row] = image, step.after
+    return result
+
+
+def save_generator(out: Path, model: Generator, vae: Any, tokenizer: Any) -> None:
+    """Write a directory that Flux2KleinPipeline loads."""
+    pipeline = Flux2KleinPipeline(
+        scheduler=klein_scheduler(),
+        vae=vae,
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        transformer=model.transformer,
+        is_distilled=True,
+    )
+    save_model(pipeline, out)
+
+
+def load_generator(directory: Path) -> Studio:
+    """The saved generator, ready to paint."""
+    pipeline = Flux2KleinPipeline.from_pretrained(directory)
+    model = Generator(TokenIds.of(pipeline.tokenizer), pipeline.vae.config.latent_channels)
+    model.text_encoder, model.transformer = pipeline.text_encoder, pipeline.transformer
+    return Studio(model.eval(), pipeline.vae.eval(), pipeline.tokenizer)
+
+
+def train_generator(
+    out: Path,
+    *,
+    vae_dir: Path,
+    tokenizer_dir: Path,
+    iterations: int = 4400,
+    batch: int = 32,
+    pool_size: int = 24000,
+    seed: int = 0,
+    resume: bool = False,
+    every: int = 250,
+    tests: int = 160,
+) -> dict[str, float]:
+    """Train the generator on a frozen codec and save the whole pipeline under `out`."""
+    arguments = dict(locals())
+    torch.manual_seed(seed)
+    rng = random.Random(seed + 7)
+    tokenizer = load_tokenizer(tokenizer_dir)
+    vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
+    model = Generator(TokenIds.of(tokenizer), vae.config.latent_channels)
+    trainee = _Trainee(model)
+    optimizers = Optimizers(
+        [trainee], lambda name, w: w.ndim == 2 and ("blocks" in name or "layers." in name), weight_decay=0.01
+    )
+    start = load_state(out, trainee, optimizers, rng) if resume else 0
+    record = Record(out, arguments, start)
+    ema = Ema(model)
+    trainee.watch()
+    studio = Studio(ema.model, vae, tokenizer)
+    pool = Lessons(studio, rng, pool_size)
+    for _ in range(8):
+        pool.grow(min(500, pool_size // 8))
+    average = 0.0
+    for iteration in range(start, iterations):
+        if iteration % 4 == 0:
+            pool.grow(24)
+        if iteration > iterations // 3 and iteration % 8 == 4:
+            pool.grow(32, own=True)
+        loss = _loss(trainee, pool, studio, rng, batch, clean=iteration < _CLEAN * iterations)
+        optimizers.step(loss, decay(iteration, iterations, warmup=150, hold=0.3))
+        ema.update(model)
+        average += 0.02 * (float(loss.detach()) - average)
+        if (iteration + 1) % every == 0:
+            measured = measure_generator(studio, tests)
+            log.info("generator %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
+            record.log(iteration + 1, loss=average, **measured)
+            save_state(out, trainee, optimizers, rng, iteration + 1)
+            save_generator(out, ema.model, vae, tokenizer)
+    round_to_half(ema.model)
+    save_generator(out, ema.model, vae, tokenizer)
+    result = measure_generator(studio, tests)
+    log.info("generator done %s", result)
+    record.log(max(start, iterations), **result)
+    record.close()
+    return result

@@ -1,0 +1,191 @@
+"""The right words of every role: rendered prompts and the answers that the models learn."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from .grammar import article, explicit, parse, style_of
+from .places import STYLES, at
+from .plans import Request
+from .transitions import Transition
+from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene, Thing, random_thing
+
+__all__ = [
+    "IMAGE_TOKENS",
+    "USUAL",
+    "Verdict",
+    "chat",
+    "corrupt",
+    "critic_prompt",
+    "generator_prompt",
+    "judge",
+    "plan_answer",
+    "planner_prompt",
+    "rewrite",
+    "template",
+]
+
+IMAGE_TOKENS = 9
+"""Merged vision tokens of a 96x96 picture (patch 16, merge 2): one a cell."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_IMAGE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
+
+
+def template(name: str) -> str:
+    """The text of a template file (`narrative.txt`, `guidance.txt`, `critic.txt`, `chat.jinja`)."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def chat(content: str) -> str:
+    """One user message and the opening of the answer; every `<image>` becomes its vision tokens."""
+    return f"<|im_start|>user\n{content.replace('<image>', _IMAGE)}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def generator_prompt(prompt: str) -> str:
+    """What the text encoder of the generator reads."""
+    return chat(prompt)
+
+
+def planner_prompt(request: Request) -> str:
+    """What the planner reads."""
+    return chat(template(f"{request.mode}.txt").replace("{text_input}", request.text))
+
+
+def critic_prompt(original: str, rewritten: str) -> str:
+    """What the critic reads: the plan's prompt, the prompt that was used, the two pictures."""
+    text = template("critic.txt").replace("{original_instruction}", original)
+    return chat(text.replace("{rewritten_prompt}", rewritten))
+
+
+def plan_answer(request: Request) -> str:
+    """The planner's right answer: a summary and the plan."""
+    plan = [
+        {
+            "step_number": request.first_number + i,
+            "step_name": step.step_name,
+            "instruction": step.instruction,
+            "prompt": step.prompt,
+            "auxiliary_text": step.auxiliary_text,
+        }
+        for i, step in enumerate(request.steps)
+    ]
+    summary = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
+    return f"<think>{summary}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
+
+
+class Verdict:
+    """The critic's right answer about one attempt, as text and as labels."""
+
+    __slots__ = ("accepted", "refined", "text")
+
+    def __init__(self, accepted: bool, refined: str, thought: str) -> None:
+        self.accepted = accepted
+        self.refined = refined
+        answer = json.dumps({"previous_step_success": accepted, "refine_prompt": refined})
+        self.text = f"<think>{thought}</think><answer>{answer}</answer>"
+
+
+def _sight(scene: Scene, cells: tuple[int, ...]) -> str:
+    """What is at these cells, and the background, in words."""
+    parts = []
+    for cell in cells:
+        thing = scene.cells[cell]
+        parts.append(f"{'nothing' if thing is None else article(thing.name)} {at(cell)}")
+    return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
+
+
+_FAVOURITES = tuple(1 if cell in (0, 2, 6, 8) else 2 if cell == 4 else 0 for cell in range(CELLS))
+
+
+def rewrite(step: Transition, used: str) -> str:
+    """How the teacher would say a step that has failed: in full, with the place named in a style of its choice.
+
+    It does not know which styles the generator understands best. For corners it says "corner", for the centre row
+    and column, else the plain name; where the words that were `used` were full already, it takes the next style.
+    """
+    before = style_of(step, used)
+    if before is not None:
+        return explicit(step, (before + 1) % len(STYLES))
+    return explicit(step, _FAVOURITES[step.cell if step.to is None else step.to])
+
+
+def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritten: str) -> Verdict | None:
+    """The right verdict about a picture that shows `seen`; None where `original` means nothing on `before`."""
+    wanted = parse(before, original)
+    if wanted is None:
+        return None
+    target, cells = wanted.after, wanted.touched
+    same = clean and all(seen.cells[i] == target.cells[i] for i in range(CELLS) if i not in cells)
+    rest = "the rest is the same" if same else "the rest has changed"
+    thought = f"expected {_sight(target, cells)}; seen {_sight(seen, cells)}; {rest}"
+    accepted = clean and seen == target
+    return Verdict(accepted, rewritten if accepted else rewrite(wanted, rewritten), thought)
+
+
+def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
+    """The thing with one attribute changed."""
+    kind = rng.randrange(4 if thing.size else 3)
+    if kind == 0:
+        return thing._replace(shape=rng.choice([s for s in range(len(SHAPES)) if s != thing.shape]))
+    if kind == 1:
+        return thing._replace(
+            colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)])
+        )
+    if kind == 2:
+        return thing._replace(size=len(SIZES) - 1 - thing.size, pattern=0)
+    return thing._replace(pattern=rng.choice([p for p in range(len(PATTERNS)) if p != thing.pattern]))
+
+
+_KINDS = ("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half")
+USUAL = ("nothing", "nothing", "attribute", "place", "place", "half")
+"""The kinds of mistake that come from misunderstood words."""
+
+
+def corrupt(step: Transition, rng: random.Random, kinds: tuple[str, ...] = _KINDS) -> Scene:
+    """A picture's scene as a generator might get this step wrong; never the right one."""
+    while True:
+        wrong = _corrupt_once(step, rng, rng.choice(kinds))
+        if wrong is not None and wrong != step.after:
+            return wrong
+
+
+def _corrupt_once(step: Transition, rng: random.Random, kind: str) -> Scene | None:
+    after, focus = step.after, step.to if step.to is not None else step.cell
+    ground = after.background
+    others = [i for i in after.occupied if i not in step.touched]
+    if kind == "nothing":
+        return step.before or Scene(ground)
+    if kind == "attribute":
+        thing = after.cells[focus]
+        if thing is None:  # a removal: what should be gone is still there, perhaps changed
+            assert step.before is not None
+            return after.put(focus, _changed(rng, step.before.at(focus), ground))
+        return after.put(focus, _changed(rng, thing, ground))
+    if kind == "place":
+        thing = after.cells[focus]
+        if step.operation in ("remove", "recolour") and step.before is not None:
+            if not others:
+                return None
+            victim = rng.choice(others)  # the right edit of the wrong thing
+            if step.operation == "remove":
+                return step.before.put(victim, None)
+            return step.before.put(victim, step.before.at(victim)._replace(colour=after.at(focus).colour))
+        return None if thing is None else after.put(focus, None).put(rng.choice(after.empty), thing)
+    if kind == "other":
+        if not others:
+            return None
+        victim = rng.choice(others)
+        return after.put(victim, None if rng.random() < 0.4 else _changed(rng, after.at(victim), ground))
+    if kind == "extra":
+        return after.put(rng.choice(after.empty), random_thing(rng, ground)) if after.empty else None
+    if kind == "background":
+        ground = rng.randrange(len(COLOURS))
+        return (
+            None if any(after.at(i).colour == ground for i in after.occupied) else Scene(ground, after.cells)
+        )
+    if step.operation == "move" and step.before is not None:  # copied instead of moved, or only taken away
+        return after.put(step.cell, after.at(focus)) if rng.random() < 0.5 else after.put(focus, None)
+    return None

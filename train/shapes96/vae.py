@@ -1,0 +1,180 @@
+"""The picture codec of the generator: an AutoencoderKLFlux2 trained on drawings of random scenes."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .checkpoint import load_state, save_model, save_state
+from .hub import AutoencoderKLFlux2
+from .optim import Optimizers, decay, round_to_half
+from .oracle import read_batch
+from .record import Record
+from .render import SIDE, drawn
+from .world import CELLS, Scene, random_scene
+
+__all__ = ["TOKENS", "build_vae", "decode_tokens", "encode_tokens", "train_vae"]
+
+log = logging.getLogger(__name__)
+
+LATENT_CHANNELS = 8
+TOKENS = 36
+"""Flux tokens of a picture: 2x2 a cell."""
+_KL_WEIGHT = 1e-4
+_WIDTHS = (16, 24, 32, 64)
+
+
+def build_vae() -> Any:
+    """An untrained codec: 96x96 pixels to 8 x 12 x 12 latents, 32 x 6 x 6 after packing (four tokens a cell)."""
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * len(_WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(_WIDTHS),
+        block_out_channels=_WIDTHS,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=SIDE,
+    )
+    for module in vae.modules():
+        if type(module).__name__ == "ResnetBlock2D":
+            torch.nn.init.zeros_(module.conv2.weight)
+    return vae
+
+
+def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
+    """Pictures uint8 [n, 96, 96, 3] as float32 [n, 3, 96, 96] in -1..1."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
+    """The inverse of `to_tensor`, clipped and rounded as the diffusers pipeline does."""
+    y = ((x / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+
+
+def _pack(z: Tensor) -> Tensor:
+    """Latents [n, c, h, w] to 2x2 blocks [n, 4c, h/2, w/2], as Flux2 packs them."""
+    n, c, h, w = z.shape
+    return z.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, c * 4, h // 2, w // 2)
+
+
+def _norm(vae: Any) -> tuple[Tensor, Tensor]:
+    mean = vae.bn.running_mean.view(1, -1, 1, 1)
+    return mean, torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
+
+
+@torch.no_grad()
+def encode_tokens(vae: Any, images: npt.NDArray[np.uint8], batch: int = 64) -> Tensor:
+    """Pictures to normalised Flux tokens, float32 [n, 36, 32]."""
+    x = to_tensor(images)
+    parts = [vae.encode(x[i : i + batch]).latent_dist.mode() for i in range(0, len(x), batch)]
+    mean, std = _norm(vae)
+    return ((_pack(torch.cat(parts)) - mean) / std).flatten(2).permute(0, 2, 1).contiguous()
+
+
+@torch.no_grad()
+def decode_tokens(vae: Any, tokens: Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
+    """Normalised Flux tokens [n, 36, 32] to pictures uint8 [n, 96, 96, 3]."""
+    n, count, channels = tokens.shape
+    side = int(count**0.5)
+    mean, std = _norm(vae)
+    z = tokens.permute(0, 2, 1).reshape(n, channels, side, side) * std + mean
+    z = z.reshape(n, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
+    z = z.reshape(n, channels // 4, 2 * side, 2 * side)
+    return np.concatenate([to_pixels(vae.decode(z[i : i + batch]).sample) for i in range(0, n, batch)])
+
+
+def _scenes(rng: random.Random, count: int) -> list[Scene]:
+    return [random_scene(rng, rng.randint(0, CELLS)) for _ in range(count)]
+
+
+@torch.no_grad()
+def measure_vae(vae: Any, scenes: list[Scene]) -> dict[str, float]:
+    """Round-trip quality: RMSE in 0..1 and the share of pictures that the oracle still reads as drawn."""
+    images = drawn(scenes, random.Random(7))
+    vae.eval()
+    again = np.concatenate(
+        [
+            to_pixels(vae.decode(vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode()).sample)
+            for i in range(0, len(images), 64)
+        ]
+    )
+    vae.train()
+    readings = read_batch(again)
+    exact = [
+        reading.clean and reading.scene == scene for reading, scene in zip(readings, scenes, strict=True)
+    ]
+    error = (again.astype(np.float32) - images.astype(np.float32)) / 255
+    return {"rmse": float(np.sqrt((error**2).mean())), "exact": float(np.mean(exact))}
+
+
+@torch.no_grad()
+def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
+    """Latent statistics that Flux2 keeps in a batch norm."""
+    images = drawn(scenes, random.Random(7))
+    vae.eval()
+    z = torch.cat(
+        [vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode() for i in range(0, len(images), 64)]
+    )
+    packed = _pack(z)
+    vae.bn.running_mean.copy_(packed.mean((0, 2, 3)))
+    vae.bn.running_var.copy_(packed.var((0, 2, 3)))
+
+
+def train_vae(
+    out: Path,
+    *,
+    iterations: int = 1500,
+    batch: int = 16,
+    seed: int = 0,
+    resume: bool = False,
+    every: int = 200,
+    tests: int = 256,
+) -> dict[str, float]:
+    """Train the codec and save it under `out`; returns its round-trip quality."""
+    arguments = dict(locals())
+    torch.manual_seed(seed)
+    rng = random.Random(seed + 1)
+    vae = build_vae().to(memory_format=torch.channels_last)
+    edges = ("encoder.conv_in.", "decoder.conv_out.")
+    optimizers = Optimizers(
+        [vae],
+        lambda name, weight: weight.ndim == 4 and not name.startswith(edges) and "conv_in" not in name,
+        adam_lr=3e-3,
+        beta2=0.99,
+    )
+    start = load_state(out, vae, optimizers, rng) if resume else 0
+    record = Record(out, arguments, start)
+    test = _scenes(random.Random(99), tests)
+    average = 0.0
+    for iteration in range(start, iterations):
+        x = to_tensor(drawn(_scenes(rng, batch), rng)).contiguous(memory_format=torch.channels_last)
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+        reconstruction = (y - x).abs().mean() + 2 * (y - x).square().mean()
+        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 144)
+        optimizers.step(loss, decay(iteration, iterations, warmup=30, hold=0.0, floor=0.02), clip=None)
+        average += 0.02 * (float(reconstruction.detach()) - average)
+        if (iteration + 1) % every == 0:
+            measured = measure_vae(vae, test)
+            log.info("vae %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
+            record.log(iteration + 1, loss=average, **measured)
+            save_state(out, vae, optimizers, rng, iteration + 1)
+    vae = vae.to(memory_format=torch.contiguous_format)
+    round_to_half(vae)
+    _fill_statistics(vae, _scenes(random.Random(98), 2 * tests))
+    round_to_half(vae)
+    result = measure_vae(vae, test)
+    save_model(vae.eval(), out)
+    log.info("vae done %s", result)
+    record.log(max(start, iterations), **result)
+    record.close()
+    return result
