@@ -161,3 +161,29 @@ def test_own_pictures_that_are_wrong_teach_nothing(
     )
     taught.grow(20, own=True)
     assert taught.steps == before
+
+
+def test_noise_tells_the_choices_that_nobody_asked_for(taught: lessons.Lessons) -> None:
+    torch.manual_seed(3)
+    rng = random.Random(4)
+    drawn, told = [], 0
+    for _ in range(40):
+        lesson = taught.draw(rng, 64)
+        noise = lesson.noise()
+        drawn.append(noise[..., :4])
+        blocks = noise[..., :2].view(64, 3, 2, 3, 2, 2).sum((2, 4), keepdim=True)
+        sums = blocks.expand(64, 3, 2, 3, 2, 2).reshape(64, vae.TOKENS, 2)
+        assert (lesson.signs * sums >= 0).all()
+        told += int((lesson.signs != 0).any(-1).any(-1).sum())
+        level = torch.special.ndtr(noise[..., 2].sum(1) / vae.TOKENS**0.5)
+        assert torch.equal(level < lesson.share, lesson.wrong)
+    assert told > 500
+    every = torch.cat(drawn).flatten(0, 1)
+    assert every.mean(0).abs().max() < 0.02
+    assert (every.std(0) - 1).abs().max() < 0.02
+
+
+def test_things_that_stay_where_they_are_say_nothing_about_the_noise(taught: lessons.Lessons) -> None:
+    for row, step in enumerate(taught.steps):
+        if step.operation in ("remove", "recolour"):
+            assert not taught._signs[0, row].any()

@@ -232,3 +232,14 @@ def test_mistakes_can_be_drawn() -> None:
     for _ in range(2000):
         wrong = teacher.corrupt(random_transition(rng), rng)
         assert all(thing.size or not thing.pattern for thing in wrong.cells if thing is not None)
+
+
+def test_what_a_lesson_misunderstands_is_always_the_same_and_never_right() -> None:
+    rng = random.Random(12)
+    for operation in OPERATIONS:
+        for _ in range(200):
+            step = random_transition(rng, operation)
+            wrong = teacher.misunderstood(step)
+            assert wrong != step.after
+            assert wrong == teacher.misunderstood(step)
+            assert wrong.background == step.after.background

@@ -49,7 +49,7 @@ _MU = 1.9469  # what Flux2KleinPipeline computes for 36 tokens and 4 steps
 _REFERENCE_TIME = 10
 _READ_AFTER = 1
 _READING_WEIGHT = 0.1
-_CLEAN = 0.55
+_CLEAN = 0.6
 """Part of the run whose lessons are clean."""
 
 
@@ -170,7 +170,7 @@ def _loss(
     sigma = torch.sigmoid(torch.randn(batch) + _MU)
     at_inference = sigmas()[:-1][torch.randint(0, STEPS, (batch,))]
     sigma = torch.where(torch.rand(batch) < 0.4, at_inference, sigma)
-    noise = torch.randn_like(target)
+    noise = lesson.noise()
     level = sigma.view(-1, 1, 1)
     x, velocity = (1 - level) * target + level * noise, noise - target
     text = model.text(studio.tokens(lesson.prompts))
@@ -260,7 +260,7 @@ def train_generator(
     *,
     vae_dir: Path,
     tokenizer_dir: Path,
-    iterations: int = 4400,
+    iterations: int = 6000,
     batch: int = 32,
     pool_size: int = 24000,
     seed: int = 0,

@@ -21,7 +21,7 @@ from .layout import EMPTY, Layout, arranged, random_layout
 from .oracle import read_batch
 from .places import STYLES
 from .render import SIDE, render, render_batch
-from .teacher import USUAL, corrupt
+from .teacher import misunderstood
 from .transitions import OPERATIONS, Transition, random_transition
 from .vae import TOKENS, decode_tokens, encode_tokens
 from .vlm import cell_labels
@@ -56,7 +56,9 @@ class Painter(Protocol):
 class Lesson:
     """A batch: prompts, tokens of source and target float32 [n, 36, c], loss weights [n, 36], and which are edits.
 
-    `labels` says what the target shows at every token, int64 [n, 36, 5] (`vlm.cell_labels`).
+    `labels` says what the target shows at every token, int64 [n, 36, 5] (`vlm.cell_labels`); `signs` on which side of
+    its cell a new thing sits that leans on nothing, float32 [n, 36, 2] (right, down; 0 elsewhere); `share` how often
+    a lesson of this kind is wrong, float32 [n], and `wrong` whether this one is, bool [n].
     """
 
     prompts: list[str]
@@ -65,6 +67,29 @@ class Lesson:
     weight: Tensor
     edits: Tensor
     labels: Tensor
+    signs: Tensor
+    share: Tensor
+    wrong: Tensor
+
+    def noise(self) -> Tensor:
+        """Noise for the targets, float32 [n, 36, c], standard normal, that belongs to their choices.
+
+        What nobody asked for (the side of its cell that a thing sits on, whether the lesson is wrong) is read off the
+        noise: its signs and one of its directions are turned to fit. Otherwise a sampler of few steps would paint the
+        average of the choices.
+        """
+        noise = torch.randn_like(self.target)
+        count = len(noise)
+        side = _PER_CELL * GRID
+        blocks = noise[..., :2].view(count, GRID, _PER_CELL, GRID, _PER_CELL, 2)
+        sums = blocks.sum((2, 4), keepdim=True).expand_as(blocks).reshape(count, side * side, 2)
+        noise[..., :2] *= torch.where(self.signs * sums < 0, -1.0, 1.0)
+        low = torch.where(self.wrong, 0.0, self.share)
+        high = torch.where(self.wrong, self.share, 1.0)
+        level = (low + (high - low) * torch.rand(count)).clamp(1e-4, 1 - 1e-4)
+        wanted = torch.special.ndtri(level)
+        noise[..., 2] += ((wanted - noise[..., 2].sum(1) / side) / side)[:, None]
+        return noise
 
 
 def _token_weight(before: Scene | None, after: Scene, touched: tuple[int, ...]) -> Tensor:
@@ -84,6 +109,17 @@ def _per_token(cells: Tensor) -> Tensor:
     return grid.reshape(TOKENS, *cells.shape[1:])
 
 
+def _signs(before: Scene | None, after: Scene, layout: Layout) -> Tensor:
+    """Sides of new things that lean on nothing, by token, float32 [36, 2]."""
+    found = torch.zeros(CELLS, 2)
+    for cell in after.occupied:
+        spot = layout[cell]
+        old = None if before is None else before.cells[cell]
+        if spot is not None and spot.right and spot.down and old is None:
+            found[cell] = torch.tensor([spot.right, spot.down]).sign()
+    return _per_token(found)
+
+
 class Lessons:
     """A ring of edits, each with its right outcome and a wrong one."""
 
@@ -92,6 +128,7 @@ class Lessons:
         self.steps: list[Transition] = []
         self._tokens = torch.zeros(3, size, TOKENS, channels)  # source, right, wrong
         self._weights = torch.zeros(2, size, TOKENS)
+        self._signs = torch.zeros(2, size, TOKENS, 2)
         self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long)
         self._next = 0
 
@@ -140,7 +177,7 @@ class Lessons:
         source = encode_tokens(vae, pictures)
         if not own and rng.random() < 0.4:  # a picture that has been through the codec before
             source = encode_tokens(vae, decode_tokens(vae, source))
-        wrong = [corrupt(step, rng, USUAL) for step in steps]
+        wrong = [misunderstood(step) for step in steps]
         rows = [(self._next + i) % self._size for i in range(len(steps))]
         self._next += len(steps)
         outcomes = ([step.after for step in steps], wrong)
@@ -150,8 +187,9 @@ class Lessons:
                 for step, layout, scene in zip(steps, layouts, scenes, strict=True)
             ]
             self._tokens[1 + kind, rows] = encode_tokens(vae, render_batch(scenes, after))
-            for row, step, scene in zip(rows, steps, scenes, strict=True):
+            for row, step, scene, layout in zip(rows, steps, scenes, after, strict=True):
                 self._weights[kind, row] = _token_weight(step.before, scene, step.touched)
+                self._signs[kind, row] = _signs(step.before, scene, layout)
                 self._labels[kind, row] = _per_token(torch.tensor(cell_labels(scene)))
         self._tokens[0, rows] = source
         for row, step in zip(rows, steps, strict=True):
@@ -184,4 +222,7 @@ class Lessons:
             self._weights[kinds, rows],
             torch.tensor([step.before is not None for step in steps]),
             self._labels[kinds, rows],
+            self._signs[kinds, rows],
+            torch.tensor([0.0 if clean else share for _, share in words]),
+            torch.tensor(kinds, dtype=torch.bool),
         )

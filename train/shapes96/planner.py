@@ -58,7 +58,9 @@ class PlanEncoder:
         """Prompt and right plan."""
         prompt = self.prompt(request)
         answer = [*self._encode(plan_answer(request)), self.ids.end]
-        return Example(prompt.ids + answer, prompt.weights + [1 / 80] * len(answer), prompt.images, request)
+        # an answer in words is short, and all of it hangs on a word or two
+        weight = (1 if request.scenes else 4) / 80
+        return Example(prompt.ids + answer, prompt.weights + [weight] * len(answer), prompt.images, request)
 
     def text(self, ids: list[int]) -> str:
         """Decode an answer."""

@@ -21,6 +21,7 @@ __all__ = [
     "critic_prompt",
     "generator_prompt",
     "judge",
+    "misunderstood",
     "plan_answer",
     "planner_prompt",
     "rewrite",
@@ -150,6 +151,37 @@ def corrupt(step: Transition, rng: random.Random, kinds: tuple[str, ...] = _KIND
         wrong = _corrupt_once(step, rng, rng.choice(kinds))
         if wrong is not None and wrong != step.after:
             return wrong
+
+
+def misunderstood(step: Transition) -> Scene:
+    """What the generator's lessons show where they are wrong about this step: always the same mistake.
+
+    Small things are left out, large ones come out small or stand in the next free place; a colour is the next one;
+    what should go stays; what should move is copied.
+    """
+    after, cell = step.after, step.cell
+    if step.before is None:
+        return (
+            Scene(after.background) if not after.at(cell).size else after.put(cell, _smaller(after.at(cell)))
+        )
+    if step.operation == "add":
+        thing = after.at(cell)
+        if not thing.size:
+            return step.before
+        free = [i for i in (*range(cell + 1, CELLS), *range(cell)) if step.before.cells[i] is None]
+        return step.before.put(free[0], thing) if free else after.put(cell, _smaller(thing))
+    if step.operation == "recolour":
+        thing, old = after.at(cell), step.before.at(cell)
+        order = [(thing.colour + i) % len(COLOURS) for i in range(1, len(COLOURS))]
+        colour = next(c for c in order if c not in (after.background, old.colour))
+        return after.put(cell, thing._replace(colour=colour))
+    if step.to is not None:
+        return after.put(cell, after.at(step.to))
+    return step.before
+
+
+def _smaller(thing: Thing) -> Thing:
+    return thing._replace(size=0, pattern=0)
 
 
 def _corrupt_once(step: Transition, rng: random.Random, kind: str) -> Scene | None:
