@@ -13,9 +13,8 @@ from .grammar import natural
 from .transitions import Transition
 from .world import COLOURS, POSITIONS, Thing
 
-__all__ = ["COLUMNS", "COMPOSITES", "Composite", "Part", "fits_a_column", "variants"]
+__all__ = ["COMPOSITES", "Composite", "Part", "fits_a_column", "variants"]
 
-COLUMNS = ("left", "center", "right")
 _COLUMN = {"top": 1, "center": 4, "bottom": 7}
 Step = tuple[str, str, Transition]
 

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoint import load_state, save_model, save_state
+from ..shapes.checkpoint import load_state, save_model, save_state
+from ..shapes.optim import Optimizers, decay, round_to_half
 from .eyes import open_eyes
 from .grammar import explicit, grounded, natural, parse
 from .layout import EMPTY, arranged, random_layout
 from .models import TokenIds, build_vlm
-from .optim import Optimizers, decay, round_to_half
 from .places import STYLES
 from .pool import Attempt, load_pool
 from .record import Record

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..shapes.hub import Qwen3VLForConditionalGeneration
 from .critic import Case, Encoder, verdict_of
 from .generator import load_generator
 from .grammar import apply
-from .hub import Qwen3VLForConditionalGeneration
 from .oracle import matches, read
 from .planner import PlanEncoder, plan_is_right, plan_of
 from .render import WHITE

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_state, save_state
+from ..shapes.checkpoint import load_state, save_state
+from ..shapes.optim import Optimizers, decay
 from .models import TokenIds, build_vlm
-from .optim import Optimizers, decay
 from .record import Record
 from .render import drawn
 from .tokenizer import load_tokenizer

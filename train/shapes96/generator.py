@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_state, save_model, save_state
+from ..shapes.checkpoint import load_state, save_model, save_state
+from ..shapes.hub import AutoencoderKLFlux2, Flux2KleinPipeline
+from ..shapes.optim import Ema, Optimizers, decay, round_to_half
 from .grammar import explicit, grounded
-from .hub import AutoencoderKLFlux2, Flux2KleinPipeline
 from .lessons import Lessons
 from .models import (
     PROMPT_TOKENS,
@@ -29,7 +30,6 @@ from .models import (
     encode_prompts,
     klein_scheduler,
 )
-from .optim import Ema, Optimizers, decay, round_to_half
 from .oracle import matches
 from .places import STYLES
 from .record import Record

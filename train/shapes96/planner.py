@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_state, save_model, save_state
+from ..shapes.checkpoint import load_state, save_model, save_state
+from ..shapes.hub import Qwen3VLForConditionalGeneration
+from ..shapes.optim import Optimizers, decay, round_to_half
 from .elsewhere import OUTSIDE
 from .examples import is_honest
 from .grammar import apply
-from .hub import Qwen3VLForConditionalGeneration
 from .models import TokenIds, build_vlm
-from .optim import Optimizers, decay, round_to_half
 from .plans import Request, Split
 from .record import Record
 from .render import drawn_story

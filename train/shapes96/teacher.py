@@ -14,7 +14,6 @@ from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene, Thing, random
 
 __all__ = [
     "IMAGE_TOKENS",
-    "USUAL",
     "Verdict",
     "chat",
     "corrupt",
@@ -141,14 +140,12 @@ def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
 
 
 _KINDS = ("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half")
-USUAL = ("nothing", "nothing", "attribute", "place", "place", "half")
-"""The kinds of mistake that come from misunderstood words."""
 
 
-def corrupt(step: Transition, rng: random.Random, kinds: tuple[str, ...] = _KINDS) -> Scene:
+def corrupt(step: Transition, rng: random.Random) -> Scene:
     """A picture's scene as a generator might get this step wrong; never the right one."""
     while True:
-        wrong = _corrupt_once(step, rng, rng.choice(kinds))
+        wrong = _corrupt_once(step, rng, rng.choice(_KINDS))
         if wrong is not None and wrong != step.after:
             return wrong
 

@@ -11,8 +11,8 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
+from ..shapes.hub import Qwen2TokenizerFast
 from .grammar import explicit, grounded
-from .hub import Qwen2TokenizerFast
 from .places import STYLES, bare
 from .requests import any_request
 from .teacher import corrupt, judge, plan_answer, template

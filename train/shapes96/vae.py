@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .checkpoint import load_state, save_model, save_state
-from .hub import AutoencoderKLFlux2
-from .optim import Optimizers, decay, round_to_half
+from ..shapes.checkpoint import load_state, save_model, save_state
+from ..shapes.hub import AutoencoderKLFlux2
+from ..shapes.optim import Optimizers, decay, round_to_half
 from .oracle import read_batch
 from .record import Record
 from .render import SIDE, drawn

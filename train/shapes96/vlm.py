@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .hub import qwen3_vl
+from ..shapes.hub import qwen3_vl
 from .teacher import IMAGE_TOKENS
 from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene
 
