@@ -260,13 +260,13 @@ def train_generator(
     *,
     vae_dir: Path,
     tokenizer_dir: Path,
-    iterations: int = 6000,
+    iterations: int = 7000,
     batch: int = 32,
     pool_size: int = 24000,
     seed: int = 0,
     resume: bool = False,
-    every: int = 250,
-    tests: int = 160,
+    every: int = 500,
+    tests: int = 100,
 ) -> dict[str, float]:
     """Train the generator on a frozen codec and save the whole pipeline under `out`."""
     arguments = dict(locals())

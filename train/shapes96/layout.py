@@ -24,20 +24,23 @@ class Spot(NamedTuple):
 Layout = tuple["Spot | None", ...]
 EMPTY: Layout = (None,) * CELLS
 
-_FREE = {0: 4, 1: 2}  # by size: small, large
-_LEANING = {0: 7, 1: 2}
+_LEANING = {0: 7, 1: 2}  # by size: small, large
+_ASIDE = 4
+_RESTING = {0: ((-_ASIDE, _ASIDE), (_ASIDE, _ASIDE)), 1: ((0, _LEANING[1]),)}
 
 
 def _spots(size: int) -> tuple[tuple[int, int], ...]:
-    free, leaning = _FREE[size], _LEANING[size]
-    apart = [(x, y) for x in (-free, free) for y in (-free, free)]
-    return (*apart, (-leaning, 0), (leaning, 0), (0, -leaning), (0, leaning))
+    leaning = _LEANING[size]
+    return tuple(
+        dict.fromkeys((*_RESTING[size], (-leaning, 0), (leaning, 0), (0, -leaning), (0, leaning)))
+    )
 
 
 SMALL = _spots(0)
-"""Every (right, down) of a small thing: four where it stands alone, and one for each side that it leans to.
+"""Every (right, down) of a small thing: left or right where it stands alone, and one for each side that it leans to.
 
-They lie far apart, so that a generator that has to choose one can do so within its few denoising steps.
+They lie far apart, and one choice of two is all that nobody asks for: a generator of few denoising steps paints the
+average of choices that it cannot tell from its noise.
 """
 LARGE = _spots(1)
 """Every (right, down) of a large thing."""
@@ -58,7 +61,7 @@ def _spot(scene: Scene, cell: int, rng: random.Random) -> Spot:
     right, down = _towards(scene, cell)
     if right or down:
         return Spot(right * _LEANING[size], down * _LEANING[size])
-    return Spot(rng.choice((-1, 1)) * _FREE[size], rng.choice((-1, 1)) * _FREE[size])
+    return Spot(*rng.choice(_RESTING[size]))
 
 
 def arranged(before: Scene | None, layout: Layout, after: Scene, rng: random.Random) -> Layout:

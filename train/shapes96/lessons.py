@@ -57,7 +57,7 @@ class Lesson:
     """A batch: prompts, tokens of source and target float32 [n, 36, c], loss weights [n, 36], and which are edits.
 
     `labels` says what the target shows at every token, int64 [n, 36, 5] (`vlm.cell_labels`); `signs` on which side of
-    its cell a new thing sits that leans on nothing, float32 [n, 36, 2] (right, down; 0 elsewhere); `share` how often
+    its cell a new thing sits that leans on nothing, float32 [n, 36] (1 right, -1 left, 0 elsewhere); `share` how often
     a lesson of this kind is wrong, float32 [n], and `wrong` whether this one is, bool [n].
     """
 
@@ -81,14 +81,14 @@ class Lesson:
         noise = torch.randn_like(self.target)
         count = len(noise)
         side = _PER_CELL * GRID
-        blocks = noise[..., :2].view(count, GRID, _PER_CELL, GRID, _PER_CELL, 2)
-        sums = blocks.sum((2, 4), keepdim=True).expand_as(blocks).reshape(count, side * side, 2)
-        noise[..., :2] *= torch.where(self.signs * sums < 0, -1.0, 1.0)
+        blocks = noise[..., 0].view(count, GRID, _PER_CELL, GRID, _PER_CELL)
+        sums = blocks.sum((2, 4), keepdim=True).expand_as(blocks).reshape(count, side * side)
+        noise[..., 0] *= torch.where(self.signs * sums < 0, -1.0, 1.0)
         low = torch.where(self.wrong, 0.0, self.share)
         high = torch.where(self.wrong, self.share, 1.0)
         level = (low + (high - low) * torch.rand(count)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.special.ndtri(level)
-        noise[..., 2] += ((wanted - noise[..., 2].sum(1) / side) / side)[:, None]
+        noise[..., 1] += ((wanted - noise[..., 1].sum(1) / side) / side)[:, None]
         return noise
 
 
@@ -110,13 +110,13 @@ def _per_token(cells: Tensor) -> Tensor:
 
 
 def _signs(before: Scene | None, after: Scene, layout: Layout) -> Tensor:
-    """Sides of new things that lean on nothing, by token, float32 [36, 2]."""
-    found = torch.zeros(CELLS, 2)
+    """Sides of new things that lean on nothing, by token, float32 [36]."""
+    found = torch.zeros(CELLS)
     for cell in after.occupied:
         spot = layout[cell]
         old = None if before is None else before.cells[cell]
         if spot is not None and spot.right and spot.down and old is None:
-            found[cell] = torch.tensor([spot.right, spot.down]).sign()
+            found[cell] = 1.0 if spot.right > 0 else -1.0
     return _per_token(found)
 
 
@@ -128,7 +128,7 @@ class Lessons:
         self.steps: list[Transition] = []
         self._tokens = torch.zeros(3, size, TOKENS, channels)  # source, right, wrong
         self._weights = torch.zeros(2, size, TOKENS)
-        self._signs = torch.zeros(2, size, TOKENS, 2)
+        self._signs = torch.zeros(2, size, TOKENS)
         self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long)
         self._next = 0
 

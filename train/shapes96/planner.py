@@ -155,7 +155,7 @@ def train_planner(
     *,
     tokenizer_dir: Path,
     start_from: Path | None = None,
-    iterations: int = 6000,
+    iterations: int = 9000,
     batch: int = 20,
     seed: int = 0,
     resume: bool = False,

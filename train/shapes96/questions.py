@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from .places import at
 from .plans import Request, answer
-from .transitions import Transition
 from .wishes import random_clauses
 from .world import COLOURS, SHAPES, Scene
 
@@ -58,32 +57,10 @@ def _colour(rng: random.Random, scene: Scene) -> _Said:
 _ONE: tuple[Callable[[random.Random, Scene], _Said], ...] = (_place, _place, _ground, _count, _colour)
 
 
-def change_in_words(step: Transition) -> str:
-    """What a step did, as somebody would tell it."""
-    if step.operation in ("draw", "add"):
-        return f"A {step.after.at(step.cell).name} came {at(step.cell)}."
-    assert step.before is not None
-    name = step.before.at(step.cell).name
-    if step.operation == "remove":
-        return f"The {name} {at(step.cell)} went away."
-    if step.operation == "recolour":
-        return f"The {name} became {COLOURS[step.after.at(step.cell).colour]}."
-    assert step.to is not None
-    return f"The {name} moved {at(step.to).replace('at', 'to', 1)}."
-
-
 def question(rng: random.Random) -> Request:
-    """A question about the last of one or two pictures, or about what changed between two."""
+    """A question about the last of one or two pictures."""
     before = random_clauses(rng, rng.randint(1, 4), edits=True)
-    if len(before) > 1 and rng.random() < 0.3:
-        images = tuple(clause.transition.after for clause in before[-2:])
-        if rng.random() < 0.7:
-            ask = rng.choice(("What changed?", "What is different?", "What has changed?"))
-            return answer(
-                f"<image> <image> {ask}", "question", images, change_in_words(before[-1].transition)
-            )
-    else:
-        images = (before[-1].transition.after,)
+    images = tuple(clause.transition.after for clause in before[-rng.choice((1, 1, 2)) :])
     ask, reply = rng.choice(_ONE)(rng, images[-1])
     return answer(f"{'<image> ' * len(images)}{ask}", "question", images, reply)
 

@@ -61,7 +61,11 @@ def critic_prompt(original: str, rewritten: str) -> str:
 
 
 def plan_answer(request: Request) -> str:
-    """The planner's right answer: a summary and the plan."""
+    """The planner's right answer: what it thinks of, and the plan.
+
+    That is the names of the steps, or what the last of the given pictures shows: to name whatever stands at a place is
+    easy for a small model once it has written all of it down.
+    """
     plan = [
         {
             "step_number": request.first_number + i,
@@ -72,8 +76,11 @@ def plan_answer(request: Request) -> str:
         }
         for i, step in enumerate(request.steps)
     ]
-    summary = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
-    return f"<think>{summary}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
+    if request.images:
+        thought = _sight(request.images[-1], request.images[-1].occupied)
+    else:
+        thought = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
+    return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
 
 
 class Verdict:
