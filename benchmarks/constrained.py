@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from interleave_rt.train.shapes.render import render
+from interleave_rt.train.shapes.render import WHITE, drawn_story
 from interleave_rt.train.shapes.requests import sample
 
 from interleave_rt import _core, load_pack
@@ -67,7 +67,7 @@ class Trio:
         while True:
             mode = "guidance" if rng.random() < 0.2 else "narrative"
             for one in sample("test", 32, rng.randrange(2**31), mode):
-                images = [render(scene) for scene in one.images]
+                images = list(drawn_story(one.images, rng))
                 text = one.text
                 ids = self.texts.plan(mode_for(len(images)), text, len(images))
                 yield ids, images, rng.randrange(2**63), 0
@@ -77,16 +77,14 @@ class Trio:
         rng = random.Random(f"verdicts/{seed}")
         while True:
             for one in sample("test", 32, rng.randrange(2**31), "narrative"):
-                before: Pixels | None = None
-                for step, scene in zip(one.steps, one.scenes, strict=False):
-                    shown = scene if rng.random() < 0.5 else rng.choice(one.scenes)
-                    after = render(shown)
-                    white = np.full_like(after, 255)
+                pictures = list(drawn_story(one.scenes, rng))
+                before = WHITE
+                for step, picture in zip(one.steps, pictures, strict=True):
+                    after = picture if rng.random() < 0.5 else rng.choice(pictures)
                     if step.prompt is not None:
                         ids = self.texts.judge(step.prompt, step.prompt)
-                        images = [white if before is None else before, after]
-                        yield ids, images, rng.randrange(2**63), 0
-                    before = render(scene)
+                        yield ids, [before, after], rng.randrange(2**63), 0
+                    before = picture
 
 
 def read_plan(question: Question, text: bytes) -> tuple[bool, bool]:

@@ -66,7 +66,7 @@ class Case:
 
 def draw_cases(count: int, seed: int) -> list[Case]:
     """Requests of the test split, one in five with pictures; the same for the same arguments."""
-    from interleave_rt.train.shapes.render import render
+    from interleave_rt.train.shapes.render import drawn_story
     from interleave_rt.train.shapes.requests import sample
 
     rng = random.Random(f"lossless/{seed}")
@@ -75,7 +75,7 @@ def draw_cases(count: int, seed: int) -> list[Case]:
     rng.shuffle(found)
     return [
         Case(
-            Request(one.text, tuple(render(scene) for scene in one.images)),
+            Request(one.text, tuple(drawn_story(one.images, rng))),
             Options(
                 seed=rng.randrange(2**32),
                 t_max=rng.choice((1, 2, 3, 5)),

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from interleave_rt.train.shapes.evaluation.intervals import share
+from interleave_rt.train.shapes.evaluation.outcomes import step_successes
 from paired import gain_split, paired_ratio, per_request, rotated
-from quality import share, step_successes
 
 from interleave_rt import Engine, Options, Request, load_pack
 from interleave_rt.bench.arms import Threads, thread_splits
@@ -159,8 +160,8 @@ def success(results: Sequence[Any]) -> dict[str, Any]:
     """What the oracle says: shares of steps and of whole sequences, with 95 % intervals."""
     steps = [step_successes(result) for result in results]
     return {
-        "steps": share(ok for one in steps for ok in one),
-        "sequences": share(bool(one) and all(one) for one in steps),
+        "steps": share(ok for one in steps for ok in one).as_dict(),
+        "sequences": share(bool(one) and all(one) for one in steps).as_dict(),
     }
 
 

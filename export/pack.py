@@ -227,6 +227,7 @@ def write_manifest(
     }
     table = token_bytes(Tokenizer.from_file(str(weights.tokenizer_json)))
     roles["critic"]["verdict_tokens"] = verdict_tokens(table)
+    roles["critic"]["verdict_threshold"] = recipe.verdict_threshold
     roles["generator"] = _generator_role(pipeline, recipe)
     for role, parts in PARTS.items():
         for part in parts:
@@ -251,6 +252,7 @@ def write_manifest(
             for name in files
             if name != MANIFEST_NAME
         },
+        "examples": list(recipe.examples),
         "exporter": _versions() | {"proved_on": proved_on},
         "parity": PARITY if (out / PARITY).is_file() else None,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interleave_rt.train.shapes.examples import EXAMPLES
+
 __all__ = ["ShapesRecipe"]
 
 
@@ -12,14 +14,15 @@ class ShapesRecipe:
     """Settings of the shapes pack; the defaults are the ones that its models were trained with."""
 
     name: str = "shapes"
-    version: str = "0.1.0"
-    description: str = "Tiny planner, generator and critic for a closed world of shapes on a 48x48 canvas: demo, test bed, benchmark."
+    version: str = "0.2.0"
+    description: str = "Tiny planner, generator and critic for a closed world of shapes on a 96x96 canvas: demo, test bed, benchmark."
     license: str = "Apache-2.0"
     source: str = "trained from scratch by interleave_rt.train in the shapes world"
+    examples: tuple[str, ...] = EXAMPLES
     # The two layers of the tiny text encoder; FLUX.2-klein uses (9, 18, 27).
     text_layers: tuple[int, ...] = (1, 2)
     max_sequence_length: int = 32
-    image_side: int = 48
+    image_side: int = 96
     inference_steps: int = 4
     cache_length: int = 640  # of the planner: a decoder step costs more the longer its cache is
     critic_cache_length: int = 256
@@ -27,6 +30,7 @@ class ShapesRecipe:
     prefill_chunk: int = 64
     generator_slots: int = 4
     max_new_tokens: int = 512
+    verdict_threshold: float = 0.5  # chosen on the validation split; see the model card
     decode_graph: bool = False  # a second graph for one-token steps, beside each decoder
 
     def cache_of(self, role: str) -> int:

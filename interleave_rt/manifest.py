@@ -56,8 +56,15 @@ def _relative(path: str) -> str:
     return path
 
 
+def _example(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an example must not be empty")
+    return text
+
+
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Count = Annotated[int, Field(ge=1)]
+Example = Annotated[str, AfterValidator(_example)]
 
 
 class _Model(BaseModel):
@@ -163,6 +170,8 @@ class VlmRole(_Model):
     vision_config: VisionSpec
     generation: Generation = Generation()
     verdict_tokens: VerdictTokens | None = None
+    # p(success) from which a verdict is true, of a critic with `verdict_tokens`.
+    verdict_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     grammar: GrammarSpec = GrammarSpec()
     cache_length: Count
     slots: Count = 1
@@ -230,7 +239,7 @@ class Roles(_Model):
 
 
 class Manifest(_Model):
-    """`pack.json`."""
+    """`pack.json`. `examples`: requests that are known to work with these models."""
 
     format_version: Literal[1]
     name: Annotated[str, Field(min_length=1)]
@@ -242,6 +251,7 @@ class Manifest(_Model):
     roles: Roles
     files: dict[RelativePath, FileEntry]
     exporter: dict[str, str] = {}
+    examples: Annotated[tuple[Example, ...], Field(max_length=100)] = ()
     parity: RelativePath | None = None
 
     @model_validator(mode="after")

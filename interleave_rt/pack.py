@@ -38,6 +38,11 @@ class Pack:
         generator = self.manifest.roles.generator
         return (generator.image.width, generator.image.height) if generator else None
 
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Requests that are known to work with it; none where its manifest names none."""
+        return self.manifest.examples
+
     def info(self) -> dict[str, str]:
         """What results and reports say of it."""
         manifest = self.manifest

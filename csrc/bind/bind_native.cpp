@@ -93,6 +93,7 @@ void bind_vlm_config(nb::module_& m) {
   field<&B::config, &VlmConfig::many>(cls, "many");
   field<&B::config, &VlmConfig::true_tokens>(cls, "true_tokens");
   field<&B::config, &VlmConfig::false_tokens>(cls, "false_tokens");
+  field<&B::config, &VlmConfig::verdict_threshold>(cls, "verdict_threshold");
   field<&B::config, &VlmConfig::max_new_tokens>(cls, "max_new_tokens");
   field<&B::config, &VlmConfig::vision_cache>(cls, "vision_cache");
   field<&B::config, &VlmConfig::session>(cls, "session");

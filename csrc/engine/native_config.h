@@ -29,6 +29,8 @@ struct VlmConfig {
   std::shared_ptr<const TokenTable> tokens;
   std::vector<std::int64_t> true_tokens;  // ids whose text begins a true boolean
   std::vector<std::int64_t> false_tokens;
+  // p(success) from which a verdict is true; not 0.5: one of the two gets a bonus when it is drawn.
+  double verdict_threshold = 0.5;
   int max_new_tokens = 4096;
   rt::SamplingParams sampling;  // of first answers; the seed comes from the call
   // Of answers: to prompts without images, or to all of them; to prompts with images, where those

@@ -1,5 +1,7 @@
 #include "engine/vlm.h"
 
+#include <cmath>
+
 #include "core/error.h"
 
 namespace irt {
@@ -52,8 +54,17 @@ FeaturesRef Vlm::features(const ImageRef& image, rt::Size white, bool cached,
 
 rt::SamplingParams Vlm::sampling(std::uint64_t seed, int retry) const noexcept {
   rt::SamplingParams params = config_.sampling;
-  if (retry > 0) params = rt::SamplingParams{kRetryTemperature, 0, 1.0F, 0};
+  if (retry > 0) {
+    params = {};
+    params.temperature = kRetryTemperature;
+  }
   params.seed = seed;
+  const double threshold = config_.verdict_threshold;
+  if (threshold != 0.5 && !config_.true_tokens.empty() && !config_.false_tokens.empty()) {
+    const auto odds = static_cast<float>(std::log(threshold / (1.0 - threshold)));
+    params.favoured = odds > 0.0F ? config_.false_tokens : config_.true_tokens;
+    params.bonus = std::abs(odds);
+  }
   return params;
 }
 

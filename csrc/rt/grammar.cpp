@@ -177,7 +177,15 @@ std::int64_t sample_allowed(std::span<const float> logits, std::span<const std::
     ids.push_back(static_cast<std::int64_t>(id));
   }
   if (ids.empty()) return -1;
-  return ids[static_cast<std::size_t>(sample(values, again(params), index))];
+  SamplingParams draw = again(params);
+  for (const std::int64_t id : params.favoured) {
+    const auto found = std::ranges::lower_bound(ids, id);
+    if (found != ids.end() && *found == id) {
+      values[static_cast<std::size_t>(found - ids.begin())] += params.bonus;
+    }
+  }
+  draw.favoured = {};
+  return ids[static_cast<std::size_t>(sample(values, draw, index))];
 }
 
 }  // namespace irt::rt

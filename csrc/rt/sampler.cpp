@@ -75,9 +75,30 @@ std::int64_t argmax(std::span<const float> logits) noexcept {
   return found == logits.end() ? 0 : found - logits.begin();
 }
 
+namespace {
+
+// The first of the greatest, where the favoured ids have their bonus.
+[[nodiscard]] std::int64_t favoured_argmax(std::span<const float> logits,
+                                           const SamplingParams& params) noexcept {
+  std::int64_t best = argmax(logits);
+  if (params.bonus <= 0.0F || logits.empty()) return best;
+  float value = logits[static_cast<std::size_t>(best)];
+  for (const std::int64_t id : params.favoured) {
+    if (id < 0 || id >= static_cast<std::int64_t>(logits.size())) continue;
+    const float lifted = logits[static_cast<std::size_t>(id)] + params.bonus;
+    if (lifted > value || (lifted == value && id < best)) {
+      best = id;
+      value = lifted;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
 std::int64_t sample(std::span<const float> logits, const SamplingParams& params,
                     std::uint64_t index) {
-  if (params.temperature <= 0.0F || logits.empty()) return argmax(logits);
+  if (params.temperature <= 0.0F || logits.empty()) return favoured_argmax(logits, params);
   thread_local std::vector<Candidate> candidates;
   thread_local std::vector<double> weights;
   candidates.resize(logits.size());
@@ -85,7 +106,15 @@ std::int64_t sample(std::span<const float> logits, const SamplingParams& params,
   for (std::size_t i = 0; i < logits.size(); ++i) {
     candidates[i] = {logits[i], static_cast<std::int32_t>(i)};
   }
-  const std::size_t kept = truncate(candidates, weights, params, maximum(logits));
+  float highest = maximum(logits);
+  if (params.bonus > 0.0F) {
+    for (const std::int64_t id : params.favoured) {
+      if (id < 0 || id >= static_cast<std::int64_t>(logits.size())) continue;
+      candidates[static_cast<std::size_t>(id)].logit += params.bonus;
+      highest = std::max(highest, candidates[static_cast<std::size_t>(id)].logit);
+    }
+  }
+  const std::size_t kept = truncate(candidates, weights, params, highest);
   double total = 0.0;
   for (std::size_t i = 0; i < kept; ++i) total += weights[i];
   double left = uniform(params.seed, index) * total;

@@ -122,6 +122,7 @@ def vlm_config(
     if role.verdict_tokens is not None:
         made.true_tokens = list(role.verdict_tokens.true)
         made.false_tokens = list(role.verdict_tokens.false)
+        made.verdict_threshold = role.verdict_threshold
     made.session = _session(role.providers, config, config.budget().vlm)
     _constrain(made, pack, role, constraint or find_constraint(config.constrained))
     return made

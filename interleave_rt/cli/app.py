@@ -12,8 +12,11 @@ import typer
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 
 from .bench import bench
+from .eval import evaluation
+from .examples import examples
 from .run import run
 from .simulate import simulate
+from .train import train
 
 __all__ = ["main"]
 
@@ -31,6 +34,9 @@ app = typer.Typer(
 app.command()(run)
 app.command()(bench)
 app.command()(simulate)
+app.add_typer(evaluation)
+app.command()(examples)
+app.add_typer(train)
 
 
 def _version(wanted: bool) -> None:

@@ -41,6 +41,8 @@ def test_every_check_passed(exported: Any) -> None:
 def test_the_manifest_holds(exported: Any, recipe: Any) -> None:
     manifest = load_manifest(exported.pack)
     assert manifest == exported.manifest
+    assert manifest.examples == recipe.examples
+    assert len(manifest.examples) == 20
     verify_files(exported.pack, manifest)
     on_disk = {
         path.relative_to(exported.pack).as_posix() for path in exported.pack.rglob("*") if path.is_file()

@@ -46,6 +46,9 @@ CORPUS = [
     "put a ring left of the diamond; recolour the triangle to yellow, remove the square, move it below",
 ]
 
+EMBEDDED = {"vocab": 1200, "patch": 16}
+"""Sizes of the embedded planner and critic that are not the defaults here."""
+
 
 def build_tokenizer(vocab: int = 500) -> PreTrainedTokenizerFast:
     """Byte-level BPE of a few hundred tokens, with the special tokens of Qwen-VL."""
@@ -87,8 +90,9 @@ def build_vlm(
     layers: int = 4,
     vision_layers: int = 2,
     deepstack: tuple[int, ...] = (0,),
+    patch: int = 8,
 ) -> Qwen3VLForConditionalGeneration:
-    """Qwen3-VL: text `layers` x 128, vision `vision_layers` x 128, patch 8, merge 2."""
+    """Qwen3-VL: text `layers` x 128, vision `vision_layers` x 128, merge 2."""
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     config = Qwen3VLConfig(
         text_config={
@@ -116,7 +120,7 @@ def build_vlm(
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
-            "patch_size": 8,
+            "patch_size": patch,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "out_hidden_size": 128,
@@ -141,7 +145,7 @@ def build_pipeline(
     *,
     seed: int,
     vocab: int = 1000,
-    channels: tuple[int, ...] = (16, 16, 32, 64),
+    channels: tuple[int, ...] = (16, 24, 32, 64),
     blocks: tuple[int, int] = (2, 4),
 ) -> Flux2KleinPipeline:
     """FLUX.2-klein: VAE with 8 latent channels, transformer 4 x 32 of double and single blocks, Qwen3 2 x 128."""
@@ -216,11 +220,11 @@ def write_weights(directory: Path, seed: int = 0, *, small: bool = False) -> Pat
     pipeline = (
         build_pipeline(tokenizer, seed=seed + 10, channels=(16, 32), blocks=(1, 1))
         if small
-        else build_pipeline(tokenizer, seed=seed + 10)
+        else build_pipeline(tokenizer, seed=seed + 10, vocab=EMBEDDED["vocab"])
     )
     pipeline.save_pretrained(directory / "generator")
     for number, role in enumerate(("planner", "critic")):
-        size = {"layers": 1, "vision_layers": 1} if small else {}
+        size = {"layers": 1, "vision_layers": 1} if small else EMBEDDED
         build_vlm(tokenizer, seed=seed + 20 + number, **size).save_pretrained(directory / role)
     templates = directory / "templates"
     templates.mkdir()

@@ -154,6 +154,52 @@ def test_a_deadline_keeps_what_was_committed(tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.fixture
+def only_manifest(tmp_path: Path) -> Path:
+    """The embedded pack's manifest with two examples, and none of its models."""
+    manifest = json.loads((EMBEDDED / "pack.json").read_text(encoding="utf-8"))
+    manifest["examples"] = ["Draw a house.", "Draw ☃ step by step."]
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return tmp_path / "pack"
+
+
+def test_examples_are_listed_without_models(only_manifest, tmp_path):
+    done = run("examples", "--pack", "pack", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["Draw a house.", "Draw ☃ step by step."]
+    done = run("examples", "--pack", "pack", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert document == {"pack": "shapes", "examples": ["Draw a house.", "Draw ☃ step by step."]}
+
+
+def test_a_pack_without_examples_says_so(only_manifest, tmp_path):
+    path = only_manifest / "pack.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["examples"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    done = run("examples", "--pack", "pack", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "The pack 'shapes' names no examples.\n"
+    done = run("examples", "--pack", "pack", "--json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"pack": "shapes", "examples": []})
+
+
+def test_examples_of_a_bad_pack_are_an_error(only_manifest, tmp_path):
+    done = run("examples", "--pack", "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "nowhere is not a directory" in done.stderr
+    path = only_manifest / "pack.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"examples": [""]}))
+    done = run("examples", "--pack", "pack", "--json", cwd=tmp_path)
+    assert done.returncode == 3
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "bad_pack"
+    assert "examples.0" in error["message"]
+    assert "must not be empty" in error["message"]
+
+
 SLOW = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have switched it off

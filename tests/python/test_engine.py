@@ -340,7 +340,8 @@ def test_asyncio_twins(engine, slow):
         result = await engine.arun("x", seed=1)
         assert result.canonical() == engine.run("x", seed=1).canonical()
         kinds = [event.kind async for event in engine.astream("x", seed=1)]
-        assert kinds == [event.kind for event in engine.stream("x", seed=1)]
+        # in which order events of different lanes come is a matter of timing
+        assert sorted(kinds) == sorted(event.kind for event in engine.stream("x", seed=1))
         both = await asyncio.gather(*(engine.arun(f"x{i}", seed=i) for i in range(6)))
         assert all(one.outcome == "finished" for one in both)
         task = asyncio.create_task(slow.arun("x"))

@@ -15,7 +15,7 @@ import pytest
 
 from interleave_rt import Engine, load_pack
 
-REQUESTS, MORE, SEED = 56, 104, 20261121  # more where speculation has much to try
+REQUESTS, MORE, SEED = 56, 144, 20261121  # more where speculation has much to try
 
 
 def _harness() -> ModuleType:

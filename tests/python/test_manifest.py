@@ -15,6 +15,7 @@ import pytest
 from interleave_rt import manifest as module
 from interleave_rt.errors import BadPackError
 from interleave_rt.manifest import Manifest, hash_file, load_manifest, verify_files
+from interleave_rt.pack import load_pack
 
 FILES = {
     "planner/decoder.onnx": b"decoder",
@@ -136,6 +137,31 @@ def test_a_manifest_cannot_be_changed(pack: Path) -> None:
     manifest = load_manifest(pack)
     with pytest.raises(ValueError, match="frozen"):
         manifest.name = "other"  # type: ignore[misc]
+
+
+def test_examples_are_optional(pack: Path) -> None:
+    assert load_manifest(pack).examples == ()
+    assert load_pack(pack).examples == ()
+    _write(pack, _raw() | {"examples": ["Draw a house.", "Draw ☃."]})
+    assert load_manifest(pack).examples == load_pack(pack).examples == ("Draw a house.", "Draw ☃.")
+    _write(pack, _raw() | {"examples": ["x"] * 100})
+    assert len(load_manifest(pack).examples) == 100
+
+
+@pytest.mark.parametrize(
+    ("examples", "says"),
+    [
+        ("Draw a house.", ("examples: ", "tuple")),
+        (None, ("examples: ", "tuple")),
+        ({"house": "Draw a house."}, ("examples: ", "tuple")),
+        (["Draw a house.", ""], ("examples.1: ", "must not be empty")),
+        (["\n "], ("examples.0: ", "must not be empty")),
+        (["Draw a house.", 5], ("examples.1: ", "string")),
+        (["x"] * 101, ("examples: ", "at most 100")),
+    ],
+)
+def test_wrong_examples_are_named(pack: Path, examples: Any, says: tuple[str, ...]) -> None:
+    _refused(_write(pack, _raw() | {"examples": examples}), *says)
 
 
 def test_roles_may_be_absent(pack: Path) -> None:

@@ -44,7 +44,7 @@ def test_pack_information():
     pack = load_pack()
     assert pack.name == "shapes"
     assert pack.roles == ("planner", "generator", "critic")
-    assert pack.image_size == (48, 48)
+    assert pack.image_size == (96, 96)
     assert pack.info()["lossless"] == "bitwise"
 
 

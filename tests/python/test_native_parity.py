@@ -98,9 +98,9 @@ def trio(request, random_pack) -> Trio:
         tokenizer.chat_template = (pack.path / "tokenizer/chat_template.jinja").read_text(encoding="utf-8")
         vlms = {}
         for number, role in enumerate(("planner", "critic")):
-            vlms[role] = tiny.build_vlm(tokenizer, seed=SEED + 20 + number)
+            vlms[role] = tiny.build_vlm(tokenizer, seed=SEED + 20 + number, **tiny.EMBEDDED)
             torch_models.restore_vlm(vlms[role], random_pack.path / role, pack.path / role)
-        pipeline = tiny.build_pipeline(tokenizer, seed=SEED + 10)
+        pipeline = tiny.build_pipeline(tokenizer, seed=SEED + 10, vocab=tiny.EMBEDDED["vocab"])
         torch_models.restore_pipeline(pipeline, random_pack.path / "generator", pack.path / "generator")
         pipeline.set_progress_bar_config(disable=True)
     pipeline.tokenizer = tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 from pathlib import Path
 
@@ -67,15 +68,17 @@ def test_rotation_gives_every_arm_every_place(benchmarks):
 
 def test_same_success_means_each_share_in_the_others_interval(benchmarks):
     pytest.importorskip("torch")
+    from interleave_rt.train.shapes.evaluation.intervals import share
     from pytorch_loop import same_success
-    from quality import share
 
     def of(hits):
-        return {kind: share([True] * hits + [False] * (100 - hits)) for kind in ("steps", "sequences")}
+        return {
+            kind: share([True] * hits + [False] * (100 - hits)).as_dict() for kind in ("steps", "sequences")
+        }
 
     assert same_success(of(80), of(82))
     assert not same_success(of(80), of(60))
-    one = {"steps": share([True] * 80 + [False] * 20), "sequences": share([True] * 5 + [False] * 95)}
+    one = {**of(80), "sequences": of(5)["sequences"]}
     assert not same_success(of(80), one)
 
 
@@ -87,7 +90,7 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
         pytest.importorskip(needed)
     from dataclasses import replace
 
-    from interleave_rt.train.shapes.render import render
+    from interleave_rt.train.shapes.render import drawn_story
     from interleave_rt.train.shapes.requests import sample
     from torch_pack import load_torch_pack
     from torch_roles import TorchLoop, difference
@@ -101,7 +104,8 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
     wishes = [*sample("test", 2, 2, "narrative"), next(one for one in picture if one.scenes)]
     with Engine.load(pack, constrained="off") as engine:
         for number, wish in enumerate(wishes):
-            request = Request(wish.text, tuple(render(scene) for scene in wish.images))
+            pictures = drawn_story(wish.images, random.Random(number))
+            request = Request(wish.text, tuple(pictures))
             options = Options(seed=40 + number, t_max=2)
             ours = engine.run(request, options=options)
             theirs = TorchLoop(pack, models, tmp_path if number == 1 else None).run(request, options)

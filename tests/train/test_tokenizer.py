@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from interleave_rt.train.shapes import grammar, requests, teacher, tokenizer  # noqa: E402
+from interleave_rt.train.shapes.places import STYLES  # noqa: E402
 from interleave_rt.train.shapes.transitions import random_transition  # noqa: E402
+from interleave_rt.train.shapes.world import COLOURS, PATTERNS, SHAPES, SIZES  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory: Path = tmp_path_factory.mktemp("tokenizer")
-    assert tokenizer.train_tokenizer(directory, texts=800) <= 1000
+    assert tokenizer.train_tokenizer(directory, texts=800) <= 1200
     return tokenizer.load_tokenizer(directory)
 
 
@@ -32,8 +35,6 @@ def test_any_text_round_trips(trained: Any) -> None:
         "<think>x</think><answer>y</answer>",
     ]
     texts += ["".join(chr(rng.randrange(1, 0x3000)) for _ in range(40)) for _ in range(50)]
-    import unicodedata
-
     for text in texts:
         normal = unicodedata.normalize("NFC", text)
         assert trained.decode(trained(normal).input_ids) == normal
@@ -49,10 +50,29 @@ def test_names_of_the_tokens(trained: Any) -> None:
 
 def test_generator_prompts_fit(trained: Any) -> None:
     rng = random.Random(2)
-    for _ in range(800):
+    for _ in range(500):
         step = random_transition(rng)
-        for text in (grammar.explicit(step), grammar.natural(step)):
+        full = [grammar.explicit(step, style) for style in range(len(STYLES))]
+        for text in (*full, *grammar.grounded_options(step)):
             assert len(trained(teacher.generator_prompt(text)).input_ids) <= 32
+
+
+def test_words_of_the_verdict_are_single_tokens(trained: Any) -> None:
+    """The critic's loss finds them by their token."""
+    for text in (" true", " false", ";"):
+        assert len(trained(text).input_ids) == 1
+    rng = random.Random(3)
+    for _ in range(100):
+        step = random_transition(rng)
+        verdict = teacher.judge(step.before, teacher.corrupt(step, rng), True, *[grammar.explicit(step)] * 2)
+        assert verdict is not None
+        thought = trained(verdict.text.partition("<answer>")[0]).input_ids
+        assert thought.count(trained(";").input_ids[0]) == 2
+
+
+def test_every_name_of_the_world_is_a_token(trained: Any) -> None:
+    for word in (*COLOURS, *SHAPES, *SIZES, *PATTERNS[1:], "corner", "edge", "row", "column"):
+        assert len(trained(f" {word}").input_ids) == 1, word
 
 
 def test_chat_template_equals_the_teacher(trained: Any) -> None:

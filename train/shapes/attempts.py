@@ -12,10 +12,15 @@ import numpy.typing as npt
 
 from .generator import Studio, load_generator
 from .grammar import explicit, grounded, parse
+from .layout import random_layout
 from .oracle import read_batch
+from .places import STYLES
+from .plans import Request
 from .pool import Attempt, save_pool
+from .record import write_config
 from .render import render
-from .requests import Request, narrative
+from .requests import narrative
+from .teacher import rewrite
 from .transitions import random_transition
 from .world import Scene
 
@@ -82,7 +87,9 @@ def _walk(studio: Studio, requests: list[Request], rng: random.Random) -> list[A
         for i in wrong:
             last = now[i]
             assert last is not None
-            words = explicit(last.step)
+            words = rewrite(last.step, last.rewritten)
+            if rng.random() < 0.3:
+                words = explicit(last.step, rng.randrange(len(STYLES)))
             if rng.random() < 0.1 and last.step.before is not None:  # rewritten wrongly
                 words = explicit(random_transition(rng, scene=last.step.before))
             again.append(_Task(last.original, words, last.before_image, last.step.before))
@@ -101,7 +108,8 @@ def _single(studio: Studio, count: int, rng: random.Random) -> list[Attempt]:
     for _ in range(count):
         step = random_transition(rng)
         words = (grounded(step, rng) if rng.random() < 0.75 else None) or explicit(step)
-        tasks.append(_Task(words, words, None if step.before is None else render(step.before), step.before))
+        image = None if step.before is None else render(step.before, random_layout(step.before, rng))
+        tasks.append(_Task(words, words, image, step.before))
     return [attempt for attempt in _attempt(studio, tasks, rng.randrange(2**31)) if attempt is not None]
 
 
@@ -126,6 +134,7 @@ def make_pool(
     out: Path, *, generator_dir: Path, rounds: int = 25, width: int = 96, seed: int = 0
 ) -> dict[str, float]:
     """Collect attempts of the saved generator into the file `out`, in random order."""
+    write_config(out.with_suffix(""), dict(locals()))
     rng = random.Random(seed + 31)
     attempts = collect(load_generator(generator_dir), rounds, rng, width)
     rng.shuffle(attempts)

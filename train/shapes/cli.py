@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["PARTS", "main", "train_parts"]
 
-PARTS = ("tokenizer", "vae", "generator", "pool", "critic", "planner")
+PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner")
 """In the order in which they need each other."""
 
 
@@ -57,6 +57,10 @@ def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None
         from .tokenizer import train_tokenizer
 
         return {"tokens": float(train_tokenizer(tokenizer, seed=seed))}
+    if part == "eyes":
+        from .eyes import train_eyes
+
+        return train_eyes(out / "eyes", tokenizer_dir=tokenizer, seed=seed, resume=resume, **length)
     if part == "vae":
         from .vae import train_vae
 
@@ -80,7 +84,13 @@ def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None
         from .critic import train_critic
 
         return train_critic(
-            out / "critic", tokenizer_dir=tokenizer, pool=out / "pool.pkl", seed=seed, resume=resume, **length
+            out / "critic",
+            tokenizer_dir=tokenizer,
+            eyes=out / "eyes",
+            pool=out / "pool.pkl",
+            seed=seed,
+            resume=resume,
+            **length,
         )
     from .planner import train_planner
 
@@ -92,6 +102,29 @@ def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None
         resume=resume,
         **length,
     )
+
+
+def _use(threads: int) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def train_parts(
+    part: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    iterations: int | None = None,
+    threads: int = 1,
+) -> None:
+    """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON."""
+    _use(threads)
+    for name in PARTS if part == "all" else (part,):
+        print(json.dumps({name: _train(name, out, seed, resume, iterations)}))
 
 
 def _check(story: Path) -> int:
@@ -111,17 +144,18 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "shapes-check":
         return _check(arguments.story)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
     if arguments.command == "shapes-eval":
+        _use(arguments.threads)
         from .evaluate import evaluate
 
         print(json.dumps(evaluate(arguments.out, count=arguments.count, seed=arguments.seed), indent=2))
         return 0
-    for part in PARTS if arguments.part == "all" else (arguments.part,):
-        result = _train(part, arguments.out, arguments.seed, arguments.resume, arguments.iterations)
-        print(json.dumps({part: result}))
+    train_parts(
+        arguments.part,
+        arguments.out,
+        seed=arguments.seed,
+        resume=arguments.resume,
+        iterations=arguments.iterations,
+        threads=arguments.threads,
+    )
     return 0

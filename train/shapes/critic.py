@@ -21,15 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .checkpoint import load_state, save_model, save_state
+from .eyes import open_eyes
 from .grammar import explicit, grounded, natural, parse
+from .layout import EMPTY, arranged, random_layout
 from .models import TokenIds, build_vlm
 from .optim import Optimizers, decay, round_to_half
+from .places import STYLES
 from .pool import Attempt, load_pool
+from .record import Record
 from .render import WHITE, render
 from .teacher import Verdict, corrupt, critic_prompt, judge
 from .tokenizer import load_tokenizer
 from .transitions import Transition, random_transition
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
+from .weather import weathered
 from .world import CELLS, Scene
 
 __all__ = ["measure_critic", "train_critic"]
@@ -59,7 +64,6 @@ class Cases:
 
     def __init__(self, rng: random.Random, attempts: list[Attempt] | None = None, share: float = 0.6) -> None:
         self._rng, self._share = rng, share
-        self._noise = np.random.default_rng(rng.randrange(2**31))
         self._good: list[Attempt] = []
         self._bad: list[Attempt] = []
         if attempts:
@@ -70,39 +74,30 @@ class Cases:
         self._good = [attempt for attempt in attempts if attempt.right]
         self._bad = [attempt for attempt in attempts if not attempt.right]
 
-    def _weathered(self, image: Pixels) -> Pixels:
-        """A drawing made a little less perfect: blur, noise and a tint, as a codec leaves them."""
-        x = image.astype(np.float32)
-        if self._rng.random() < 0.4:
-            blurred = sum(np.roll(x, shift, axis) for shift in (-1, 1) for axis in (0, 1)) + x
-            x += (blurred / 5 - x) * self._rng.random() * 0.6
-        x += self._noise.standard_normal(x.shape, dtype=np.float32) * (self._rng.random() * 10)
-        x += (self._noise.random((1, 1, 3), dtype=np.float32) - 0.5) * 12
-        clipped: Pixels = x.clip(0, 255).astype(np.uint8)
-        return clipped
-
     def _words(self, step: Transition) -> tuple[str, str]:
         """(original, rewritten) prompts of a step."""
         rng, full = self._rng, explicit(step)
         kind = rng.random()
-        original = full if kind < 0.25 else natural(step) if kind < 0.45 else grounded(step, rng) or full
+        original = full if kind < 0.25 else natural(step) if kind < 0.5 else grounded(step, rng) or full
         kind = rng.random()
-        if original == full or kind < 0.62:
+        if kind < 0.5:
             return original, original
-        if kind < 0.93 or step.before is None:
-            return original, full
+        if kind < 0.94 or step.before is None:
+            return original, explicit(step, rng.randrange(len(STYLES)))
         return original, explicit(random_transition(rng, scene=step.before))  # rewritten wrongly
 
     def drawn(self) -> Case:
         """A drawn case; half of them right."""
-        step = random_transition(self._rng)
-        seen = step.after if self._rng.random() < 0.5 else corrupt(step, self._rng)
+        rng = self._rng
+        step = random_transition(rng)
+        seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
         original, rewritten = self._words(step)
         verdict = judge(step.before, seen, True, original, rewritten)
         assert verdict is not None
-        before = WHITE if step.before is None else self._weathered(render(step.before))
-        images = [before, self._weathered(render(seen))]
-        return Case(step.before, seen, step.after, images, original, rewritten, verdict)
+        layout = EMPTY if step.before is None else random_layout(step.before, rng)
+        before = WHITE if step.before is None else weathered(render(step.before, layout), rng)
+        after = weathered(render(seen, arranged(step.before, layout, seen, rng)), rng)
+        return Case(step.before, seen, step.after, [before, after], original, rewritten, verdict)
 
     def painted(self) -> Case:
         """A case from the generator; half of them right."""
@@ -205,9 +200,9 @@ class Heads(nn.Module):
         wanted = torch.tensor([cell_labels(case.wanted) for case in cases])
         content = CellHead.loss(self.content(hidden), torch.cat([before, seen], 1))
         logits = self.wanted(hidden[:, CELLS:])
-        touched = (wanted[..., :3] != before[..., :3]).any(-1)
+        touched = (wanted[..., :4] != before[..., :4]).any(-1)
         target = CellHead.loss(logits, wanted, torch.where(touched, 4.0, 1.0))
-        changed = (seen[..., :3] != before[..., :3]).any(-1) & (before[..., 3] >= 0)
+        changed = (seen[..., :4] != before[..., :4]).any(-1) & (before[..., 4] >= 0)
         right = (seen == wanted).all(-1).float()
         moved = functional.binary_cross_entropy_with_logits(logits[..., -2], changed.float())
         good = functional.binary_cross_entropy_with_logits(
@@ -269,6 +264,11 @@ def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str,
     }
 
 
+def _named(test: str, measured: dict[str, float]) -> dict[str, float]:
+    """The shares of a test, by the names that the record has for them."""
+    return {f"{test} {key}": value for key, value in measured.items() if key != "n"}
+
+
 def _is_matrix(name: str, weight: nn.Parameter) -> bool:
     return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
 
@@ -285,22 +285,28 @@ def train_critic(
     out: Path,
     *,
     tokenizer_dir: Path,
+    eyes: Path | None = None,
     pool: Path | None = None,
-    iterations: int = 3200,
+    iterations: int = 5000,
     batch: int = 32,
     seed: int = 0,
     resume: bool = False,
     every: int = 200,
     tests: int = 256,
 ) -> dict[str, float]:
-    """Train the critic; the attempts in `pool` are used from the moment that the file exists."""
+    """Train the critic, with a tower that can read already (`eyes`); `pool` is used as soon as the file exists."""
+    arguments = dict(locals())
     torch.manual_seed(seed)
     rng = random.Random(seed + 3)
     tokenizer = load_tokenizer(tokenizer_dir)
     encoder = Encoder(tokenizer)
-    bundle = _Bundle(build_vlm(encoder.ids))
+    model = build_vlm(encoder.ids)
+    if eyes is not None:
+        open_eyes(model, eyes)
+    bundle = _Bundle(model)
     optimizers = Optimizers([bundle], _is_matrix, weight_decay=0.01)
     start = load_state(out, bundle, optimizers, rng) if resume else 0
+    record = Record(out, arguments, start)
     cases = Cases(rng)
     drawn = Cases(random.Random(77))
     sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
@@ -320,19 +326,21 @@ def train_critic(
             average += 0.02 * (float(loss.detach()) - average)
             if (iteration + 1) % 100 == 0:
                 log.info("critic %d/%d loss %.4f", iteration + 1, iterations, average)
+                record.log(iteration + 1, loss=average)
             if (iteration + 1) % every == 0:
                 for name, test in sets.items():
-                    log.info(
-                        "critic %d %s %s", iteration + 1, name, measure_critic(bundle.model, encoder, test)
-                    )
+                    measured = measure_critic(bundle.model, encoder, test)
+                    log.info("critic %d %s %s", iteration + 1, name, measured)
+                    record.log(iteration + 1, **_named(name, measured))
                 save_state(out, bundle, optimizers, rng, iteration + 1)
                 save_model(bundle.model, out)
         round_to_half(bundle.model)
         save_model(bundle.model.eval(), out)
         result: dict[str, float] = {}
         for name, test in sets.items():
-            result |= {
-                f"{name} {key}": value for key, value in measure_critic(bundle.model, encoder, test).items()
-            }
+            measured = measure_critic(bundle.model, encoder, test)
+            result |= {f"{name} {key}": value for key, value in measured.items()}
+            record.log(max(start, iterations), **_named(name, measured))
     log.info("critic done %s", result)
+    record.close()
     return result

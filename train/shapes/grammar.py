@@ -1,7 +1,7 @@
-"""The language of prompts: one canonical explicit wording, grounded wordings, and their meaning.
+"""The language of prompts: full wordings in three styles, wordings that need the picture, and their meaning.
 
 Explicit prompts name a thing in full and where it stands; grounded ones need the picture ("add a small blue star
-left of the circle", "make the square blue"). `apply` gives every prompt of the language its meaning.
+left of the large red circle", "make the square blue"). `parse` gives every prompt of the language its meaning.
 """
 
 from __future__ import annotations
@@ -9,10 +9,22 @@ from __future__ import annotations
 import random
 import re
 
+from .places import CELL_OF, STYLES, at, come_from, go_to
 from .transitions import Transition
-from .world import COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing
+from .world import COLOURS, PATTERNS, SHAPES, SIZES, Scene, Thing
 
-__all__ = ["apply", "article", "descriptions", "explicit", "grounded", "natural", "parse", "relations"]
+__all__ = [
+    "apply",
+    "article",
+    "descriptions",
+    "explicit",
+    "grounded",
+    "grounded_options",
+    "natural",
+    "parse",
+    "relations",
+    "style_of",
+]
 
 RELATIONS = {"above": (-1, 0), "below": (1, 0), "left of": (0, -1), "right of": (0, 1)}
 """Where the new thing stands, seen from the thing that is named: (rows down, columns right)."""
@@ -22,18 +34,18 @@ def _any(words: tuple[str, ...]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-_THING = rf"an? ({_any(SIZES)}) ({_any(COLOURS)}) ({_any(SHAPES)})"
+_PLACE = f"(?:the )?({_any(tuple(CELL_OF))})"
+_KIND = rf"(?:({_any(PATTERNS[1:])}) )?"
+_THING = rf"an? ({_any(SIZES)}) {_KIND}({_any(COLOURS)}) ({_any(SHAPES)})"
 _REFERENCE = (
-    rf"the (?:({_any(SIZES)}) )?(?:({_any(COLOURS)}) )?({_any(SHAPES)})(?: at the ({_any(POSITIONS)}))?"
+    rf"the (?:({_any(SIZES)}) )?{_KIND}(?:({_any(COLOURS)}) )?({_any(SHAPES)})(?: (?:at|in) {_PLACE})?"
 )
 _RELATION = rf"({_any(tuple(RELATIONS))}) {_REFERENCE}"
-_DRAW = re.compile(rf"draw {_THING} at the ({_any(POSITIONS)}) on an? ({_any(COLOURS)}) background")
-_ADD = re.compile(rf"add {_THING} (?:at the ({_any(POSITIONS)})|{_RELATION})")
+_DRAW = re.compile(rf"draw {_THING} (?:at|in) {_PLACE} on an? ({_any(COLOURS)}) background")
+_ADD = re.compile(rf"add {_THING} (?:(?:at|in) {_PLACE}|{_RELATION})")
 _REMOVE = re.compile(rf"remove {_REFERENCE}")
 _RECOLOUR = re.compile(rf"make {_REFERENCE} ({_any(COLOURS)})")
-_MOVE = re.compile(
-    rf"move {_REFERENCE}(?: from the ({_any(POSITIONS)}))? (?:to the ({_any(POSITIONS)})|{_RELATION})"
-)
+_MOVE = re.compile(rf"move {_REFERENCE}(?: from {_PLACE})? (?:to {_PLACE}|{_RELATION})")
 
 
 def article(words: str) -> str:
@@ -48,22 +60,33 @@ def neighbour(cell: int, relation: str) -> int | None:
     return row * 3 + column if 0 <= row < 3 and 0 <= column < 3 else None
 
 
+def _fits(thing: Thing, size: str | None, pattern: str | None, colour: str | None, shape: str) -> bool:
+    return (
+        SHAPES[thing.shape] == shape
+        and (size is None or SIZES[thing.size] == size)
+        and (pattern is None or PATTERNS[thing.pattern] == pattern)
+        and (colour is None or COLOURS[thing.colour] == colour)
+    )
+
+
 def descriptions(scene: Scene, cell: int) -> list[str]:
-    """Wordings without a place that fit this thing and no other of the scene, shortest first."""
+    """Wordings without a place that fit this thing and no other of the scene, shortest first; the last may be full."""
     thing = scene.at(cell)
-    others = [scene.at(i) for i in scene.occupied if i != cell]
     size, colour, shape = SIZES[thing.size], COLOURS[thing.colour], SHAPES[thing.shape]
-    alike = [other for other in others if other.shape == thing.shape]
-    found = []
-    if not alike:
-        found.append(shape)
-    if all(other.colour != thing.colour for other in alike):
-        found.append(f"{colour} {shape}")
-    if all(other.size != thing.size for other in alike):
-        found.append(f"{size} {shape}")
-    if all(other != thing for other in alike):
-        found.append(f"{size} {colour} {shape}")
-    return found
+    pattern = PATTERNS[thing.pattern] if thing.pattern else None
+    tries: tuple[tuple[str | None, str | None, str | None], ...] = (
+        (None, None, None),
+        (None, None, colour),
+        (None, pattern, None),
+        (size, None, None),
+        (size, pattern, colour),
+    )
+    found = {
+        " ".join([word for word in (a, b, c) if word] + [shape]): None
+        for a, b, c in tries
+        if sum(_fits(scene.at(i), a, b, c, shape) for i in scene.occupied) == 1
+    }
+    return list(found)
 
 
 def relations(scene: Scene, place: int, *, without: int | None = None) -> list[tuple[str, int]]:
@@ -78,22 +101,28 @@ def relations(scene: Scene, place: int, *, without: int | None = None) -> list[t
     return found
 
 
-def explicit(transition: Transition) -> str:
-    """The one canonical wording that names everything in full."""
-    cell, place = transition.cell, POSITIONS[transition.cell]
+def explicit(transition: Transition, style: int = 0) -> str:
+    """The wording that names everything in full, with places named in one of the `STYLES`."""
+    cell = transition.cell
+    place = at(cell, style)
     if transition.operation == "draw":
         ground = article(f"{COLOURS[transition.after.background]} background")
-        return f"draw {article(transition.after.at(cell).name)} at the {place} on {ground}"
+        return f"draw {article(transition.after.at(cell).name)} {place} on {ground}"
     if transition.operation == "add":
-        return f"add {article(transition.after.at(cell).name)} at the {place}"
+        return f"add {article(transition.after.at(cell).name)} {place}"
     assert transition.before is not None
     name = transition.before.at(cell).name
     if transition.operation == "remove":
-        return f"remove the {name} at the {place}"
+        return f"remove the {name} {place}"
     if transition.operation == "recolour":
-        return f"make the {name} at the {place} {COLOURS[transition.after.at(cell).colour]}"
+        return f"make the {name} {place} {COLOURS[transition.after.at(cell).colour]}"
     assert transition.to is not None
-    return f"move the {name} from the {place} to the {POSITIONS[transition.to]}"
+    return f"move the {name} {come_from(cell, style)} {go_to(transition.to, style)}"
+
+
+def style_of(transition: Transition, prompt: str) -> int | None:
+    """The style in which `prompt` is the explicit wording of this step, or None where it is another wording."""
+    return next((style for style in range(len(STYLES)) if explicit(transition, style) == prompt), None)
 
 
 def grounded_options(transition: Transition, *, shortest: bool = False) -> list[str]:
@@ -114,7 +143,7 @@ def grounded_options(transition: Transition, *, shortest: bool = False) -> list[
     if transition.operation == "recolour":
         return [f"make the {name} {COLOURS[transition.after.at(cell).colour]}" for name in names(cell)]
     assert transition.to is not None
-    places = [f"to the {POSITIONS[transition.to]}"]
+    places = [go_to(transition.to)]
     places += [
         f"{how} the {name}" for how, i in relations(before, transition.to, without=cell) for name in names(i)
     ]
@@ -146,15 +175,26 @@ def natural(transition: Transition, anchor: int | None = None) -> str:
     return explicit(transition)
 
 
-def _find(scene: Scene, size: str | None, colour: str | None, shape: str, place: str | None) -> int | None:
+def _thing(size: str, pattern: str | None, colour: str, shape: str) -> Thing | None:
+    """The thing with these words, or None where it does not exist (small things have no pattern)."""
+    if pattern is not None and size == "small":
+        return None
+    return Thing.named(" ".join(word for word in (size, pattern, colour, shape) if word))
+
+
+def _find(
+    scene: Scene,
+    size: str | None,
+    pattern: str | None,
+    colour: str | None,
+    shape: str,
+    place: str | None,
+) -> int | None:
     """The one cell that fits a reference, or None where none or several do."""
     fits = [
         i
         for i in scene.occupied
-        if SHAPES[scene.at(i).shape] == shape
-        and (size is None or SIZES[scene.at(i).size] == size)
-        and (colour is None or COLOURS[scene.at(i).colour] == colour)
-        and (place is None or POSITIONS[i] == place)
+        if _fits(scene.at(i), size, pattern, colour, shape) and (place is None or CELL_OF[place] == i)
     ]
     return fits[0] if len(fits) == 1 else None
 
@@ -164,12 +204,12 @@ def _target(
 ) -> int | None:
     """The empty cell that a place or a relation names."""
     if place is not None:
-        cell: int | None = POSITIONS.index(place)
+        cell: int | None = CELL_OF[place]
     else:
-        how, size, colour, shape, where = relation
+        how, size, pattern, colour, shape, where = relation
         assert how is not None
         assert shape is not None
-        anchor = _find(scene, size, colour, shape, where)
+        anchor = _find(scene, size, pattern, colour, shape, where)
         if anchor is None or anchor == without:
             return None
         cell = neighbour(anchor, how)
@@ -181,24 +221,21 @@ def parse(scene: Scene | None, prompt: str) -> Transition | None:
     text = " ".join(prompt.lower().split()).rstrip(".")
     found = _DRAW.fullmatch(text)
     if found:
-        size, colour, shape, place, ground = found.groups()
-        if colour == ground:
+        *words, place, ground = found.groups()
+        thing = _thing(*words)
+        if thing is None or COLOURS[thing.colour] == ground:
             return None
-        return Transition.draw(
-            COLOURS.index(ground), Thing.named(size, colour, shape), POSITIONS.index(place)
-        )
+        return Transition.draw(COLOURS.index(ground), thing, CELL_OF[place])
     if scene is None:
         return None
     found = _ADD.fullmatch(text)
     if found:
-        size, colour, shape, place, *relation = found.groups()
-        thing = Thing.named(size, colour, shape)
+        size, pattern, colour, shape, place, *relation = found.groups()
+        thing = _thing(size, pattern, colour, shape)
         target = _target(scene, place, tuple(relation), None)
-        return (
-            None
-            if target is None or thing.colour == scene.background
-            else Transition.add(scene, thing, target)
-        )
+        if thing is None or target is None or thing.colour == scene.background:
+            return None
+        return Transition.add(scene, thing, target)
     found = _REMOVE.fullmatch(text)
     if found:
         cell = _find(scene, *found.groups())
@@ -212,8 +249,8 @@ def parse(scene: Scene | None, prompt: str) -> Transition | None:
         return Transition.recolour(scene, cell, colour_index)
     found = _MOVE.fullmatch(text)
     if found:
-        size, colour, shape, where, origin, place, *relation = found.groups()
-        cell = _find(scene, size, colour, shape, origin or where)
+        size, pattern, colour, shape, where, origin, place, *relation = found.groups()
+        cell = _find(scene, size, pattern, colour, shape, origin or where)
         target = None if cell is None else _target(scene, place, tuple(relation), cell)
         return None if cell is None or target is None else Transition.move(scene, cell, target)
     return None

@@ -112,7 +112,7 @@ def klein_scheduler() -> Any:
 
 
 def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2) -> Any:
-    """Planner or critic: a Qwen3-VL that sees a 48x48 picture as 3x3 merged tokens, one a cell."""
+    """Planner or critic: a Qwen3-VL that sees a 96x96 picture as 3x3 merged tokens, one a cell."""
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": ids.size,
@@ -139,7 +139,7 @@ def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
-            "patch_size": 8,
+            "patch_size": 16,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "out_hidden_size": width,

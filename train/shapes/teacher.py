@@ -6,10 +6,11 @@ import json
 import random
 from pathlib import Path
 
-from .grammar import explicit, parse
-from .requests import Request
+from .grammar import article, explicit, parse, style_of
+from .places import STYLES, at
+from .plans import Request
 from .transitions import Transition
-from .world import CELLS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing, random_thing
+from .world import CELLS, COLOURS, PATTERNS, POSITIONS, SHAPES, SIZES, Scene, Thing, random_thing
 
 __all__ = [
     "IMAGE_TOKENS",
@@ -19,13 +20,15 @@ __all__ = [
     "critic_prompt",
     "generator_prompt",
     "judge",
+    "misunderstood",
     "plan_answer",
     "planner_prompt",
+    "rewrite",
     "template",
 ]
 
 IMAGE_TOKENS = 9
-"""Merged vision tokens of a 48x48 picture (patch 8, merge 2)."""
+"""Merged vision tokens of a 96x96 picture (patch 16, merge 2): one a cell."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _IMAGE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
@@ -58,7 +61,11 @@ def critic_prompt(original: str, rewritten: str) -> str:
 
 
 def plan_answer(request: Request) -> str:
-    """The planner's right answer: a summary and the plan."""
+    """The planner's right answer: what it thinks of, and the plan.
+
+    That is the names of the steps, or all that the last of the given pictures shows, cell by cell: to name whatever
+    stands at a place is easy for a small model once it has written everything down.
+    """
     plan = [
         {
             "step_number": request.first_number + i,
@@ -69,8 +76,11 @@ def plan_answer(request: Request) -> str:
         }
         for i, step in enumerate(request.steps)
     ]
-    summary = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
-    return f"<think>{summary}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
+    if request.images:
+        thought = _survey(request.images[-1])
+    else:
+        thought = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
+    return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
 
 
 class Verdict:
@@ -90,8 +100,33 @@ def _sight(scene: Scene, cells: tuple[int, ...]) -> str:
     parts = []
     for cell in cells:
         thing = scene.cells[cell]
-        parts.append(f"{POSITIONS[cell]} {'nothing' if thing is None else thing.name}")
+        parts.append(f"{'nothing' if thing is None else article(thing.name)} {at(cell)}")
     return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
+
+
+def _survey(scene: Scene) -> str:
+    """What is in every cell, in reading order, and the background."""
+    parts = [
+        f"{POSITIONS[cell]}: {'nothing' if thing is None else thing.name}"
+        for cell, thing in enumerate(scene.cells)
+    ]
+    return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
+
+
+_FAVOURITES = tuple(1 if cell in (0, CELLS - 1) else 2 if cell == CELLS // 2 else 0 for cell in range(CELLS))
+
+
+def rewrite(step: Transition, used: str) -> str:
+    """How the teacher would say a step that has failed: in full, with the place named in a style of its choice.
+
+    It does not know which styles the generator understands best. For the first and the last cell it says "corner",
+    for the centre row and column, else the plain name; where the words that were `used` were full already, it takes
+    rows after plain names and plain names after all else.
+    """
+    before = style_of(step, used)
+    if before is not None:
+        return explicit(step, 0 if before else len(STYLES) - 1)
+    return explicit(step, _FAVOURITES[step.cell if step.to is None else step.to])
 
 
 def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritten: str) -> Verdict | None:
@@ -100,38 +135,72 @@ def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritt
     if wanted is None:
         return None
     target, cells = wanted.after, wanted.touched
-    rest = all(seen.cells[i] == target.cells[i] for i in range(CELLS) if i not in cells)
-    thought = f"want {_sight(target, cells)}; see {_sight(seen, cells)}; rest {'same' if rest and clean else 'changed'}"
+    same = clean and all(seen.cells[i] == target.cells[i] for i in range(CELLS) if i not in cells)
+    rest = "the rest is the same" if same else "the rest has changed"
+    thought = f"expected {_sight(target, cells)}; seen {_sight(seen, cells)}; {rest}"
     accepted = clean and seen == target
-    return Verdict(accepted, rewritten if accepted else explicit(wanted), thought)
+    return Verdict(accepted, rewritten if accepted else rewrite(wanted, rewritten), thought)
 
 
 def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
     """The thing with one attribute changed."""
-    kind = rng.randrange(3)
+    kind = rng.randrange(4 if thing.size else 3)
     if kind == 0:
         return thing._replace(shape=rng.choice([s for s in range(len(SHAPES)) if s != thing.shape]))
     if kind == 1:
         return thing._replace(
             colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)])
         )
-    return thing._replace(size=len(SIZES) - 1 - thing.size)
+    if kind == 2:
+        return thing._replace(size=len(SIZES) - 1 - thing.size, pattern=0)
+    return thing._replace(pattern=rng.choice([p for p in range(len(PATTERNS)) if p != thing.pattern]))
+
+
+_KINDS = ("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half")
 
 
 def corrupt(step: Transition, rng: random.Random) -> Scene:
     """A picture's scene as a generator might get this step wrong; never the right one."""
     while True:
-        wrong = _corrupt_once(step, rng)
+        wrong = _corrupt_once(step, rng, rng.choice(_KINDS))
         if wrong is not None and wrong != step.after:
             return wrong
 
 
-def _corrupt_once(step: Transition, rng: random.Random) -> Scene | None:
+def misunderstood(step: Transition) -> Scene:
+    """What the generator's lessons show where they are wrong about this step: always the same mistake.
+
+    Small things are left out, large ones come out small or stand in the next free place; a colour is the next one;
+    what should go stays; what should move is copied.
+    """
+    after, cell = step.after, step.cell
+    if step.before is None:
+        return (
+            Scene(after.background) if not after.at(cell).size else after.put(cell, _smaller(after.at(cell)))
+        )
+    if step.operation == "add":
+        thing = after.at(cell)
+        if not thing.size:
+            return step.before
+        free = [i for i in (*range(cell + 1, CELLS), *range(cell)) if step.before.cells[i] is None]
+        return step.before.put(free[0], thing) if free else after.put(cell, _smaller(thing))
+    if step.operation == "recolour":
+        thing, old = after.at(cell), step.before.at(cell)
+        order = [(thing.colour + i) % len(COLOURS) for i in range(1, len(COLOURS))]
+        colour = next(c for c in order if c not in (after.background, old.colour))
+        return after.put(cell, thing._replace(colour=colour))
+    if step.to is not None:
+        return after.put(cell, after.at(step.to))
+    return step.before
+
+
+def _smaller(thing: Thing) -> Thing:
+    return thing._replace(size=0, pattern=0)
+
+
+def _corrupt_once(step: Transition, rng: random.Random, kind: str) -> Scene | None:
     after, focus = step.after, step.to if step.to is not None else step.cell
     ground = after.background
-    kind = rng.choice(
-        ("nothing", "attribute", "attribute", "place", "place", "other", "extra", "background", "half")
-    )
     others = [i for i in after.occupied if i not in step.touched]
     if kind == "nothing":
         return step.before or Scene(ground)

@@ -13,10 +13,11 @@ from tokenizers.models import BPE
 
 from .grammar import explicit, grounded
 from .hub import Qwen2TokenizerFast
-from .requests import guidance, narrative
+from .places import STYLES, bare
+from .requests import any_request
 from .teacher import corrupt, judge, plan_answer, template
 from .transitions import random_transition
-from .world import COLOURS, POSITIONS, SHAPES, SIZES
+from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES
 
 __all__ = ["ADDED", "SPECIAL", "load_tokenizer", "train_tokenizer"]
 
@@ -43,7 +44,10 @@ _ENGLISH = (
 
 def _corpus(seed: int, texts: int) -> Iterator[str]:
     rng = random.Random(seed)
-    words = " ".join([*COLOURS, *SHAPES, *SIZES, *POSITIONS, "nothing", "user", "assistant", "system"])
+    places = [bare(cell, style) for style in range(len(STYLES)) for cell in range(CELLS)]
+    words = " ".join(
+        [*COLOURS, *SHAPES, *SIZES, *PATTERNS, *places, "nothing", "user", "assistant", "system"]
+    )
     for _ in range(200):
         yield words + " " + words.replace(" ", "s ") + " " + words.title()
         yield (
@@ -52,21 +56,22 @@ def _corpus(seed: int, texts: int) -> Iterator[str]:
         yield "user\n\nassistant\n\nsystem\n"
     for _ in range(40):
         yield _ENGLISH
-    for i in range(texts):
-        request = guidance(rng) if i % 4 == 0 else narrative(rng)
+    for _ in range(texts):
+        request = any_request(rng)
         yield request.text
         yield plan_answer(request)
         step = random_transition(rng)
         original = grounded(step, rng) or explicit(step)
         seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
-        verdict = judge(step.before, seen, True, original, original)
+        used = explicit(step, rng.randrange(len(STYLES))) if rng.random() < 0.5 else original
+        verdict = judge(step.before, seen, True, original, used)
         assert verdict is not None
         yield original
-        yield explicit(step)
+        yield used
         yield verdict.text
 
 
-def train_tokenizer(out: Path, *, size: int = 1000, texts: int = 6000, seed: int = 0) -> int:
+def train_tokenizer(out: Path, *, size: int = 1200, texts: int = 8000, seed: int = 0) -> int:
     """Train on `texts` requests with their answers and save under `out`; returns the number of tokens."""
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.NFC()

@@ -71,7 +71,7 @@ def _alike_scene(rng: random.Random, things: int) -> Scene:
         thing = rng.choice(kinds)
         change = rng.random()
         if change < 0.3:
-            thing = thing._replace(size=rng.randrange(len(SIZES)))
+            thing = thing._replace(size=rng.randrange(len(SIZES)), pattern=0)
         elif change < 0.5:
             thing = thing._replace(shape=rng.randrange(len(SHAPES)))
         elif change < 0.7:

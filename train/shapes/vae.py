@@ -16,28 +16,32 @@ from .checkpoint import load_state, save_model, save_state
 from .hub import AutoencoderKLFlux2
 from .optim import Optimizers, decay, round_to_half
 from .oracle import read_batch
-from .render import render_batch
+from .record import Record
+from .render import SIDE, drawn
 from .world import CELLS, Scene, random_scene
 
-__all__ = ["build_vae", "decode_tokens", "encode_tokens", "train_vae"]
+__all__ = ["TOKENS", "build_vae", "decode_tokens", "encode_tokens", "train_vae"]
 
 log = logging.getLogger(__name__)
 
 LATENT_CHANNELS = 8
+TOKENS = 36
+"""Flux tokens of a picture: 2x2 a cell."""
 _KL_WEIGHT = 1e-4
+_WIDTHS = (16, 24, 32, 64)
 
 
 def build_vae() -> Any:
-    """An untrained codec: 48x48 pixels to 8 x 6 x 6 latents, 32 x 3 x 3 after packing (one token a cell)."""
+    """An untrained codec: 96x96 pixels to 8 x 12 x 12 latents, 32 x 6 x 6 after packing (four tokens a cell)."""
     vae = AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * len(_WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(_WIDTHS),
+        block_out_channels=_WIDTHS,
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
         mid_block_add_attention=False,
-        sample_size=48,
+        sample_size=SIDE,
     )
     for module in vae.modules():
         if type(module).__name__ == "ResnetBlock2D":
@@ -46,7 +50,7 @@ def build_vae() -> Any:
 
 
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Pictures uint8 [n, 48, 48, 3] as float32 [n, 3, 48, 48] in -1..1."""
+    """Pictures uint8 [n, 96, 96, 3] as float32 [n, 3, 96, 96] in -1..1."""
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -69,7 +73,7 @@ def _norm(vae: Any) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def encode_tokens(vae: Any, images: npt.NDArray[np.uint8], batch: int = 64) -> Tensor:
-    """Pictures to normalised Flux tokens, float32 [n, 9, 32]."""
+    """Pictures to normalised Flux tokens, float32 [n, 36, 32]."""
     x = to_tensor(images)
     parts = [vae.encode(x[i : i + batch]).latent_dist.mode() for i in range(0, len(x), batch)]
     mean, std = _norm(vae)
@@ -78,7 +82,7 @@ def encode_tokens(vae: Any, images: npt.NDArray[np.uint8], batch: int = 64) -> T
 
 @torch.no_grad()
 def decode_tokens(vae: Any, tokens: Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
-    """Normalised Flux tokens [n, 9, 32] to pictures uint8 [n, 48, 48, 3]."""
+    """Normalised Flux tokens [n, 36, 32] to pictures uint8 [n, 96, 96, 3]."""
     n, count, channels = tokens.shape
     side = int(count**0.5)
     mean, std = _norm(vae)
@@ -95,7 +99,7 @@ def _scenes(rng: random.Random, count: int) -> list[Scene]:
 @torch.no_grad()
 def measure_vae(vae: Any, scenes: list[Scene]) -> dict[str, float]:
     """Round-trip quality: RMSE in 0..1 and the share of pictures that the oracle still reads as drawn."""
-    images = render_batch(scenes)
+    images = drawn(scenes, random.Random(7))
     vae.eval()
     again = np.concatenate(
         [
@@ -115,7 +119,7 @@ def measure_vae(vae: Any, scenes: list[Scene]) -> dict[str, float]:
 @torch.no_grad()
 def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
     """Latent statistics that Flux2 keeps in a batch norm."""
-    images = render_batch(scenes)
+    images = drawn(scenes, random.Random(7))
     vae.eval()
     z = torch.cat(
         [vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode() for i in range(0, len(images), 64)]
@@ -136,6 +140,7 @@ def train_vae(
     tests: int = 256,
 ) -> dict[str, float]:
     """Train the codec and save it under `out`; returns its round-trip quality."""
+    arguments = dict(locals())
     torch.manual_seed(seed)
     rng = random.Random(seed + 1)
     vae = build_vae().to(memory_format=torch.channels_last)
@@ -147,18 +152,21 @@ def train_vae(
         beta2=0.99,
     )
     start = load_state(out, vae, optimizers, rng) if resume else 0
+    record = Record(out, arguments, start)
     test = _scenes(random.Random(99), tests)
     average = 0.0
     for iteration in range(start, iterations):
-        x = to_tensor(render_batch(_scenes(rng, batch))).contiguous(memory_format=torch.channels_last)
+        x = to_tensor(drawn(_scenes(rng, batch), rng)).contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(x).latent_dist
         y = vae.decode(posterior.sample()).sample
         reconstruction = (y - x).abs().mean() + 2 * (y - x).square().mean()
-        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 36)
+        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 144)
         optimizers.step(loss, decay(iteration, iterations, warmup=30, hold=0.0, floor=0.02), clip=None)
         average += 0.02 * (float(reconstruction.detach()) - average)
         if (iteration + 1) % every == 0:
-            log.info("vae %d/%d loss %.4f %s", iteration + 1, iterations, average, measure_vae(vae, test))
+            measured = measure_vae(vae, test)
+            log.info("vae %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
+            record.log(iteration + 1, loss=average, **measured)
             save_state(out, vae, optimizers, rng, iteration + 1)
     vae = vae.to(memory_format=torch.contiguous_format)
     round_to_half(vae)
@@ -167,4 +175,6 @@ def train_vae(
     result = measure_vae(vae, test)
     save_model(vae.eval(), out)
     log.info("vae done %s", result)
+    record.log(max(start, iterations), **result)
+    record.close()
     return result

@@ -1,6 +1,6 @@
 """What planner and critic training share: examples, batches, the cell heads, and greedy decoding.
 
-All pictures are 48x48, so that the vision tower can attend over a batch at once instead of picture by picture.
+All pictures are 96x96, so that the vision tower can attend over a batch at once instead of picture by picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from .hub import qwen3_vl
 from .teacher import IMAGE_TOKENS
-from .world import CELLS, COLOURS, SHAPES, SIZES, Scene
+from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene
 
 __all__ = ["Batch", "CellHead", "Example", "batched_vision", "buckets", "cell_labels", "collate", "greedy"]
 
@@ -70,9 +70,9 @@ def positions(ids: list[int], image: int) -> list[tuple[int, int, int]]:
 
 
 def pixel_patches(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Pictures uint8 [n, 48, 48, 3] as the vision tower takes them, float32 [36 n, 3 * 2 * 8 * 8]."""
+    """Pictures uint8 [n, 96, 96, 3] as the vision tower takes them, float32 [36 n, 3 * 2 * 16 * 16]."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    x = x.reshape(len(x), 3, 3, 2, 8, 3, 2, 8).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    x = x.reshape(len(x), 3, 3, 2, 16, 3, 2, 16).permute(0, 2, 5, 3, 6, 1, 4, 7)
     return (
         x.unsqueeze(6)
         .expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
@@ -131,7 +131,7 @@ def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: 
 
 @contextmanager
 def batched_vision() -> Iterator[None]:
-    """Within this block the vision towers of Qwen3-VL attend picture-parallel (pictures of 48x48 only)."""
+    """Within this block the vision towers of Qwen3-VL attend picture-parallel (pictures of 96x96 only)."""
     original = qwen3_vl.Qwen3VLVisionAttention.forward
     qwen3_vl.Qwen3VLVisionAttention.forward = _attend
     try:
@@ -140,24 +140,33 @@ def batched_vision() -> Iterator[None]:
         qwen3_vl.Qwen3VLVisionAttention.forward = original
 
 
-_FIELDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(COLOURS))
+_FIELDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(PATTERNS) + 1, len(COLOURS))
 
 
 class CellHead(nn.Module):
-    """Reads shape, colour, size and background off a hidden state; used in training only."""
+    """Reads shape, colour, size, pattern and background off a hidden state; used in training only."""
 
     def __init__(self, width: int, extra: int = 0) -> None:
         super().__init__()
         self.linear = nn.Linear(width, sum(_FIELDS) + extra)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits [..., 27 + extra]."""
+        """Logits [..., 33 + extra]."""
         out: Tensor = self.linear(hidden)
         return out
 
     @staticmethod
+    def right(logits: Tensor, labels: Tensor) -> Tensor:
+        """Whether each of the five fields is the first choice, bool [..., 5]."""
+        found, start = [], 0
+        for field, size in enumerate(_FIELDS):
+            found.append(logits[..., start : start + size].argmax(-1) == labels[..., field])
+            start += size
+        return torch.stack(found, -1)
+
+    @staticmethod
     def loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Sum over the four fields of the mean cross entropy; labels int64 [..., 4]."""
+        """Sum over the five fields of the mean cross entropy; labels int64 [..., 5]."""
         total, start = torch.zeros(()), 0
         for field, size in enumerate(_FIELDS):
             losses = functional.cross_entropy(
@@ -172,10 +181,10 @@ class CellHead(nn.Module):
 
 
 def cell_labels(scene: Scene | None) -> list[list[int]]:
-    """Shape, colour, size and background of all nine cells (`IGNORE` where there is no scene)."""
+    """Shape, colour, size, pattern and background of all nine cells (`IGNORE` where there is no scene)."""
     if scene is None:
-        return [[IGNORE] * 4] * CELLS
-    nothing = [len(SHAPES), len(COLOURS), len(SIZES)]
+        return [[IGNORE] * 5] * CELLS
+    nothing = [len(SHAPES), len(COLOURS), len(SIZES), len(PATTERNS)]
     return [[*(nothing if thing is None else thing), scene.background] for thing in scene.cells]
 
 

@@ -6,10 +6,19 @@ import random
 from dataclasses import dataclass
 
 from .grammar import article, descriptions, explicit, relations
+from .places import STYLES, at, go_to
 from .transitions import Transition, other_colour
-from .world import CELLS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, Thing, random_thing
+from .world import CELLS, COLOURS, SHAPES, SIZES, Scene, Thing, random_thing
 
-__all__ = ["Clause", "continuation", "random_clauses"]
+__all__ = [
+    "Clause",
+    "add_clause",
+    "continuation",
+    "edit_clause",
+    "edit_in_place",
+    "random_clauses",
+    "words_of",
+]
 
 _MOST_THINGS = 6
 _RELATION_WORDS = {
@@ -18,7 +27,6 @@ _RELATION_WORDS = {
     "left of": ("left of", "to the left of"),
     "right of": ("right of", "to the right of"),
 }
-_PLACE_WORDS = ("at the {p}", "at the {p}", "in the {p}")
 _ADD = ("add {t}", "put {t}", "place {t}")
 _REMOVE = ("remove the {r}", "delete the {r}", "take away the {r}", "erase the {r}")
 _RECOLOUR = ("make the {r} {c}", "paint the {r} {c}", "colour the {r} {c}", "change the {r} to {c}")
@@ -36,14 +44,16 @@ class Clause:
     transition: Transition
 
 
-def _words(rng: random.Random, thing: Thing) -> str:
-    """The thing as somebody may say it; a large one often without its size."""
-    size = "" if SIZES[thing.size] == "large" and rng.random() < 0.7 else f"{SIZES[thing.size]} "
-    return article(f"{size}{COLOURS[thing.colour]} {SHAPES[thing.shape]}")
+def words_of(rng: random.Random, thing: Thing) -> str:
+    """The thing as somebody may say it; a large plain one often without its size."""
+    bare = SIZES[thing.size] == "large" and not thing.pattern and rng.random() < 0.5
+    return article(f"{COLOURS[thing.colour]} {SHAPES[thing.shape]}" if bare else thing.name)
 
 
-def _place(rng: random.Random, place: str) -> str:
-    return rng.choice(_PLACE_WORDS).format(p=place)
+def _place(rng: random.Random, cell: int) -> str:
+    style = rng.choices(range(len(STYLES)), (6, 2, 1))[0]
+    place = at(cell, style)
+    return place.replace("at the", "in the", 1) if style == 0 and rng.random() < 0.3 else place
 
 
 def _draw(rng: random.Random) -> Clause:
@@ -51,11 +61,11 @@ def _draw(rng: random.Random) -> Clause:
     thing, cell = random_thing(rng, background), rng.randrange(CELLS)
     step = Transition.draw(background, thing, cell)
     shape = SHAPES[thing.shape]
-    text = f"{_words(rng, thing)} {_place(rng, POSITIONS[cell])}"
+    text = f"{words_of(rng, thing)} {_place(rng, cell)}"
     return Clause(text, explicit(step), f"Draw the {shape}.", shape, step)
 
 
-def _add(rng: random.Random, scene: Scene, verb: bool) -> Clause:
+def add_clause(rng: random.Random, scene: Scene, verb: bool) -> Clause:
     """A new thing, mostly where it can be said relative to another one."""
     thing = random_thing(rng, scene.background)
     near = [cell for cell in scene.empty if _anchors(scene, cell)]
@@ -67,8 +77,8 @@ def _add(rng: random.Random, scene: Scene, verb: bool) -> Clause:
         where = f"{rng.choice(_RELATION_WORDS[relation])} the {name}"
         prompt = f"add {article(thing.name)} {relation} the {name}"
     else:
-        where, prompt = _place(rng, POSITIONS[cell]), explicit(step)
-    text = f"{_words(rng, thing)} {where}"
+        where, prompt = _place(rng, cell), explicit(step)
+    text = f"{words_of(rng, thing)} {where}"
     if verb:
         text = rng.choice(_ADD).format(t=text)
     return Clause(text, prompt, f"Add the {shape}.", shape, step)
@@ -79,7 +89,7 @@ def _anchors(scene: Scene, cell: int) -> list[tuple[str, str]]:
     return [(relation, name) for relation, i in relations(scene, cell) for name in descriptions(scene, i)]
 
 
-def _edit(rng: random.Random, scene: Scene) -> Clause | None:
+def edit_clause(rng: random.Random, scene: Scene) -> Clause | None:
     """A removal, new colour or move of a thing that has a unique name."""
     named = [(cell, descriptions(scene, cell)) for cell in scene.occupied]
     named = [(cell, names) for cell, names in named if names]
@@ -111,10 +121,37 @@ def _edit(rng: random.Random, scene: Scene) -> Clause | None:
         relation, other = rng.choice(anchors)
         words, place = f"{rng.choice(_RELATION_WORDS[relation])} the {other}", f"{relation} the {other}"
     else:
-        words = place = f"to the {POSITIONS[to]}"
+        words, place = go_to(to, rng.choices(range(len(STYLES)), (6, 2, 1))[0]), go_to(to)
     text = rng.choice(_MOVE).format(r=name, p=words)
     step = Transition.move(scene, cell, to)
     return Clause(text, f"move the {name} {place}", f"Move the {shape}.", f"moved {shape}", step)
+
+
+def edit_in_place(
+    rng: random.Random, scene: Scene, kind: str, cell: int, colour: int | None
+) -> Clause | None:
+    """A wish about whatever is in a cell ("make the shape at the top red"): its prompt names in full what is seen.
+
+    None where the wish means nothing there, or another thing looks the same.
+    """
+    thing = scene.cells[cell]
+    if thing is None or (kind == "recolour" and colour in (thing.colour, scene.background)):
+        return None
+    if kind == "remove" and len(scene.occupied) == 1:
+        return None
+    if thing.name not in descriptions(scene, cell):
+        return None
+    what = rng.choice(("the shape", "the thing", "what is")) + f" {at(cell)}"
+    shape = SHAPES[thing.shape]
+    if kind == "remove":
+        step = Transition.remove(scene, cell)
+        return Clause(
+            f"remove {what}", f"remove the {thing.name}", f"Remove the {shape}.", f"no {shape}", step
+        )
+    assert colour is not None
+    step, word = Transition.recolour(scene, cell, colour), COLOURS[colour]
+    prompt = f"make the {thing.name} {word}"
+    return Clause(f"make {what} {word}", prompt, f"Make the {shape} {word}.", f"{word} {shape}", step)
 
 
 def random_clauses(
@@ -131,10 +168,10 @@ def random_clauses(
         now = clauses[-1].transition.after if clauses else scene
         assert now is not None
         full = len(now.occupied) >= _MOST_THINGS
-        clause = _edit(rng, now) if edits and (full or rng.random() < 0.4) else None
+        clause = edit_clause(rng, now) if edits and (full or rng.random() < 0.4) else None
         if clause is None and full:
             break
-        clauses.append(clause or _add(rng, now, verb=edits))
+        clauses.append(clause or add_clause(rng, now, verb=edits))
     return clauses
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "CELLS",
     "COLOURS",
     "GRID",
+    "PATTERNS",
     "POSITIONS",
     "RGB",
     "SHAPES",
@@ -24,8 +25,9 @@ __all__ = [
 
 GRID = 3
 CELLS = GRID * GRID
-SHAPES = ("circle", "square", "triangle", "diamond", "star", "ring")
+SHAPES = ("circle", "square", "triangle", "diamond", "star", "ring", "heart", "bowl")
 SIZES = ("small", "large")
+PATTERNS = ("plain", "striped", "dotted")
 POSITIONS = (
     "top left",
     "top",
@@ -52,21 +54,32 @@ BACKGROUNDS = COLOURS
 
 
 class Thing(NamedTuple):
-    """One object: indices into `SHAPES`, `COLOURS` and `SIZES`."""
+    """One object: indices into `SHAPES`, `COLOURS`, `SIZES` and `PATTERNS`.
+
+    Only large things have patterns: a small one would not be recognised.
+    """
 
     shape: int
     colour: int
     size: int
+    pattern: int = 0
 
     @property
     def name(self) -> str:
-        """The full name, e.g. ``small blue star``."""
-        return f"{SIZES[self.size]} {COLOURS[self.colour]} {SHAPES[self.shape]}"
+        """The full name, e.g. ``small blue star`` or ``large striped red heart`` (plain goes without saying)."""
+        pattern = f"{PATTERNS[self.pattern]} " if self.pattern else ""
+        return f"{SIZES[self.size]} {pattern}{COLOURS[self.colour]} {SHAPES[self.shape]}"
 
     @classmethod
-    def named(cls, size: str, colour: str, shape: str) -> Thing:
-        """The thing with these words, e.g. ``Thing.named("small", "blue", "star")``."""
-        return cls(SHAPES.index(shape), COLOURS.index(colour), SIZES.index(size))
+    def named(cls, name: str) -> Thing:
+        """The thing with this full name: the inverse of `name`."""
+        size, *pattern, colour, shape = name.split()
+        return cls(
+            SHAPES.index(shape),
+            COLOURS.index(colour),
+            SIZES.index(size),
+            PATTERNS.index(pattern[0]) if pattern else 0,
+        )
 
 
 Cells = tuple["Thing | None", ...]
@@ -116,9 +129,10 @@ class Scene:
 
 
 def random_thing(rng: random.Random, background: int) -> Thing:
-    """A thing that can be seen on this background."""
-    colour = rng.randrange(len(COLOURS) - 1)
-    return Thing(rng.randrange(len(SHAPES)), colour + (colour >= background), rng.randrange(len(SIZES)))
+    """A thing that can be seen on this background; half of the large ones are plain."""
+    colour, size = rng.randrange(len(COLOURS) - 1), rng.randrange(len(SIZES))
+    pattern = rng.choice((0, 0, 1, 2)) if size else 0
+    return Thing(rng.randrange(len(SHAPES)), colour + (colour >= background), size, pattern)
 
 
 def random_scene(rng: random.Random, things: int) -> Scene:

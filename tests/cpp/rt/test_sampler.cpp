@@ -110,6 +110,29 @@ TEST_CASE("top_k and top_p leave out exactly the tail") {
   }
 }
 
+TEST_CASE("favoured ids are chosen as if their logits were greater, greedily and by chance") {
+  const std::vector<float> logits{0.0F, 2.0F, 1.5F, -1.0F};
+  const std::vector<std::int64_t> ids{2, 9};  // 9 is outside the vocabulary
+  SamplingParams params;
+  params.favoured = ids;
+  params.bonus = 0.4F;
+  CHECK(sample(logits, params, 0) == 1);
+  params.bonus = 0.6F;
+  CHECK(sample(logits, params, 0) == 2);
+  params.bonus = 0.5F;  // equal: the lowest id
+  CHECK(sample(logits, params, 0) == 1);
+
+  std::vector<float> shifted = logits;
+  shifted[2] += 0.6F;
+  SamplingParams plain;
+  plain.temperature = params.temperature = 0.8F;
+  plain.seed = params.seed = 5;
+  params.bonus = 0.6F;
+  for (std::uint64_t index = 0; index < 200; ++index) {
+    CHECK(sample(logits, params, index) == sample(shifted, plain, index));
+  }
+}
+
 TEST_CASE("p_success compares the masses of yes and no") {
   const std::vector<float> logits{0.5F, 3.0F, -2.0F, 3.0F, 900.0F};
   const std::vector<std::int64_t> yes{1};

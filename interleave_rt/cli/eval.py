@@ -1,0 +1,111 @@
+"""`interleave-rt eval`: what a pack can do, measured against targets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interleave_rt.errors import CancelledError
+
+if TYPE_CHECKING:
+    from interleave_rt.train.shapes.evaluation import Evaluation
+
+__all__ = ["evaluation"]
+
+MISSED = 1  # exit code: a figure misses its target
+
+evaluation = typer.Typer(
+    name="eval", help="Measure what a pack can do, and compare it with targets.", rich_markup_mode=None
+)
+
+
+@evaluation.callback()
+def _root() -> None:
+    pass
+
+
+@evaluation.command()
+def shapes(
+    pack: Annotated[
+        Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json and index.html.")] = Path("eval"),
+    split: Annotated[
+        str,
+        typer.Option(metavar="validation|test", help="Whose requests; test is for releases."),
+    ] = "validation",
+    seed: Annotated[int, typer.Option(help="Of requests, pictures and calls.")] = 1,
+    scale: Annotated[
+        float, typer.Option(help="Factor of all sample sizes, for quick looks: 0.05 takes minutes.")
+    ] = 1.0,
+    rows: Annotated[
+        str,
+        typer.Option(
+            metavar="ROW[,ROW..]",
+            help="Only these of plans, swapped, calls, refined, critic, loop, honesty, cost. Default: all.",
+        ),
+    ] = "",
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Judge a pack of the shapes world by its oracle, through the native engine.
+
+    Plans; the same words with other pictures; single calls of the generator; the critic's prompts and verdicts; the
+    whole loop with 1, 3 and 5 tries; requests from outside the world; size and time. All of it takes about an hour on
+    two cores. What a row has found is saved as soon as it is done.
+
+    Exit codes: as of `run`; 1 a figure misses its target.
+    """
+    # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.pack import load_pack
+    from interleave_rt.reports import check_folder
+    from interleave_rt.train.shapes.evaluation import Settings, evaluate
+    from interleave_rt.train.shapes.evaluation.progress import Progress
+
+    settings = Settings(split=split, seed=seed, scale=scale, rows=Settings.rows_of(rows))
+    check_folder(out)
+    chosen = load_pack(pack)
+    try:
+        found = evaluate(chosen, settings, out, Progress())
+    except KeyboardInterrupt:
+        raise CancelledError("interrupted", hint=f"the rows that were done are in {out}") from None
+    document = found.document()
+    if json_:
+        print(json.dumps(document, ensure_ascii=False))
+    else:
+        _show(found, document, out)
+    if found.missed:
+        print(f"error: targets missed: {', '.join(found.missed)}", file=sys.stderr)
+    return MISSED if found.missed else 0
+
+
+def _show(found: Evaluation, document: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from interleave_rt.train.shapes.evaluation import ROWS
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe has no width of its own
+    pack = document["pack"]
+    console.print(
+        f"{pack['name']} {pack['version']}, {document['split']} split, seed {document['seed']}, "
+        f"sizes x {document['scale']:g}; {document['seconds']:.0f} s",
+        highlight=False,
+        markup=False,
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for head in ("n", "value", "95 % interval", "target", "met"):
+        table.add_column(head, justify="left" if head == "target" else "right", no_wrap=True)
+    for row in found.rows:
+        remark = f"  ({row.failed} failed)" if row.failed else ""
+        table.add_row(f"{ROWS[row.name]}{remark}", *[""] * 5, style="bold")
+        for figure in row.figures.values():
+            table.add_row(f"  {figure.what}", *figure.cells())
+    console.print(table, highlight=False, markup=False)
+    console.print(f"{out / 'index.html'} shows it", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,84 @@
+"""`interleave-rt train`: the models that ship, trained from nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interleave_rt.errors import BadRequestError, CancelledError
+
+__all__ = ["train"]
+
+_PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner", "all")
+_NEEDED = {
+    "generator": ("tokenizer", "vae"),
+    "pool": ("generator",),
+    "eyes": ("tokenizer",),
+    "critic": ("tokenizer", "eyes"),
+    "planner": ("tokenizer", "critic"),
+}
+"""Parts that a part is trained from."""
+
+train = typer.Typer(
+    name="train", help="Train models from nothing (needs the extra [train]).", rich_markup_mode=None
+)
+
+
+@train.callback()
+def _root() -> None:
+    pass
+
+
+@train.command()
+def shapes(
+    part: Annotated[str, typer.Option(metavar="|".join(_PARTS), help="What to train.")] = "all",
+    out: Annotated[Path, typer.Option(help="Folder of weights, checkpoints and records.")] = Path(
+        "runs/shapes"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    seed: Annotated[int, typer.Option(help="Of weights and data.")] = 0,
+    iterations: Annotated[
+        int | None, typer.Option(help="Length of the run. Default: that of the models that ship.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
+) -> int:
+    """Train the trio of the closed shapes world, or one part of it; takes hours on a CPU.
+
+    A part's settings and its curve are kept in the folder `record` beside its weights.
+
+    Exit codes: 0 trained, 2 bad request, 130 interrupted.
+    """
+    if part not in _PARTS:
+        raise BadRequestError(f"[train] --part is {part!r}", hint="it is " + " or ".join(_PARTS))
+    if seed < 0:
+        raise BadRequestError(f"[train] --seed is {seed}", hint="a whole number from 0 on")
+    for name, value in (("--iterations", iterations), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise BadRequestError(f"[train] {name} is {value}: at least 1 is wanted")
+    _check_packages()
+    for needed in _NEEDED.get(part, ()):
+        if not (out / needed).is_dir():
+            raise BadRequestError(
+                f"[train] --part {part} needs {out / needed}", hint=f"train --part {needed} before it"
+            )
+    from interleave_rt.reports import check_folder
+
+    check_folder(out)
+    from interleave_rt.train.shapes.cli import train_parts
+
+    try:
+        train_parts(part, out, seed=seed, resume=resume, iterations=iterations, threads=threads)
+    except KeyboardInterrupt:
+        raise CancelledError("interrupted", hint="--resume goes on from the last checkpoint") from None
+    return 0
+
+
+def _check_packages() -> None:
+    for package in ("torch", "transformers", "diffusers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise BadRequestError(
+                f"[train] {package} is not installed", hint='pip install "interleave-rt[train]"'
+            )
