@@ -11,8 +11,8 @@ struct SamplingParams {
   int top_k = 0;             // 0 = all
   float top_p = 1.0F;
   std::uint64_t seed = 0;
-  // These ids are chosen as if their logits were greater by `bonus` (>= 0). The ids must outlive the
-  // sequence.
+  // These ids are chosen as if their logits were greater by `bonus` (>= 0). The ids must outlive
+  // the sequence.
   std::span<const std::int64_t> favoured = {};
   float bonus = 0.0F;
 };
