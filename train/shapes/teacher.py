@@ -79,7 +79,7 @@ def plan_answer(request: Request) -> str:
     if request.images:
         thought = _survey(request.images[-1])
     else:
-        thought = "" if request.mode == "guidance" else ", ".join(step.step_name for step in request.steps)
+        thought = ", ".join(step.step_name for step in request.steps)
     return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
 
 
