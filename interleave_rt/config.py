@@ -17,7 +17,7 @@ class EngineConfig:
     """Limits and resources of one engine; every queue and cache has a bound.
 
     Args:
-        max_live: Requests that run at once.
+        max_live: Requests that run at once, those included that have ended and were not read to their end.
         max_queued: Requests that wait beyond those; one more is refused with `OverloadedError`.
         batching: Several sequences in one planner or critic step (S8), images in generator micro-batches.
         image_bytes: Bytes of raw images that the engine holds.

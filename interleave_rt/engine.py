@@ -103,6 +103,10 @@ class Engine:
     ) -> Handle:
         """Takes a request and returns at once.
 
+        A request keeps its place among `max_live` until its last event has been taken, so that nothing piles up
+        for readers who are slow. One thread that holds more handles than that reads them in the order of their
+        submission: while it waits for a younger one, nobody makes room for it.
+
         Args:
             request: A text, or a `Request` that brings its own images.
             images: Pictures to go on from.

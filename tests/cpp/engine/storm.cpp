@@ -317,15 +317,18 @@ ClientTotals run_client(Driver& driver, const ClientConfig& config,
       mine.push_back(std::move(one));
     }
     if (mine.empty()) continue;
-    const auto first = std::min_element(mine.begin(), mine.end(), [](const Mine& a, const Mine& b) {
+    auto first = std::min_element(mine.begin(), mine.end(), [](const Mine& a, const Mine& b) {
       return a.cancel_at < b.cancel_at;
     });
+    // Wait for the oldest only: who waits for one in the queue, while requests that have ended
+    // unread hold every place, waits for himself.
+    if (first->finish) first = mine.begin();
     const Mine one = std::move(*first);
     mine.erase(first);
     std::this_thread::sleep_until(one.cancel_at);
     end_one(one);
   }
-  for (const Mine& one : mine) end_one(one);
+  for (const Mine& one : mine) end_one(one);  // oldest first
   return totals;
 }
 
