@@ -159,3 +159,28 @@ def test_relations_and_places() -> None:
     assert grammar.apply(None, "add a large red star at the top") is None
     drawn = "draw a large striped red star in the middle on an orange background"
     assert grammar.apply(None, drawn) == Scene(4).put(4, star._replace(pattern=1))
+
+
+def test_the_anchor_is_the_thing_that_a_place_is_named_by() -> None:
+    scene = Scene(0).put(4, Thing.named("large white circle")).put(8, Thing.named("small blue star"))
+    assert grammar.anchor(scene, "add a small red heart above the circle") == 4
+    assert grammar.anchor(scene, "move the circle left of the small blue star") == 8
+    assert grammar.anchor(scene, "Add a small red heart  left of the star in the lower right corner.") == 8
+    for text in ("add a small red heart at the top", "remove the star", "make the star red", "hello"):
+        assert grammar.anchor(scene, text) is None
+    assert grammar.anchor(scene, "add a small red heart above the ring") is None
+
+
+def test_the_anchor_is_a_neighbour_of_the_place() -> None:
+    rng = random.Random(26)
+    found = 0
+    for _ in range(500):
+        step = random_transition(rng)
+        for text in grammar.grounded_options(step):
+            assert step.before is not None
+            anchor = grammar.anchor(step.before, text)
+            if anchor is not None:
+                found += 1
+                aim = step.cell if step.to is None else step.to
+                assert abs(anchor // 3 - aim // 3) + abs(anchor % 3 - aim % 3) == 1
+    assert found > 300

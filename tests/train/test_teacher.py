@@ -150,12 +150,12 @@ def test_the_thought_says_what_is_expected_and_what_is_seen() -> None:
     add = Transition.add(before, Thing.named("small red star"), 1)
     wrong = before.put(1, Thing.named("small orange star"))
     assert _judged(add, wrong).text.partition("</think>")[0] == (
-        "<think>expected a small red star at the top, on blue; "
+        "<think>the large striped white circle at the center; expected a small red star at the top, on blue; "
         "seen a small orange star at the top, on blue; the rest is the same"
     )
     gone = Scene(0).put(1, Thing.named("large dotted orange heart"))
     assert _judged(add, gone).text.partition("</think>")[0] == (
-        "<think>expected a small red star at the top, on blue; "
+        "<think>the large striped white circle at the center; expected a small red star at the top, on blue; "
         "seen a large dotted orange heart at the top, on red; the rest has changed"
     )
 

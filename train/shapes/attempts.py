@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .generator import Studio, load_generator
 from .grammar import explicit, grounded, parse
 from .layout import random_layout
+from .misreadings import misread
 from .oracle import read_batch
 from .places import STYLES
 from .plans import Request
@@ -91,7 +92,7 @@ def _walk(studio: Studio, requests: list[Request], rng: random.Random) -> list[A
             if rng.random() < 0.3:
                 words = explicit(last.step, rng.randrange(len(STYLES)))
             if rng.random() < 0.1 and last.step.before is not None:  # rewritten wrongly
-                words = explicit(random_transition(rng, scene=last.step.before))
+                words = explicit(misread(last.step, rng), rng.randrange(len(STYLES)))
             again.append(_Task(last.original, words, last.before_image, last.step.before))
         if again:
             for i, attempt in zip(wrong, _attempt(studio, again, rng.randrange(2**31)), strict=True):

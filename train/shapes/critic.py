@@ -24,6 +24,7 @@ from .checkpoint import load_state, save_model, save_state
 from .eyes import open_eyes
 from .grammar import explicit, grounded, natural, parse
 from .layout import EMPTY, arranged, random_layout
+from .misreadings import another, misread, obeyed
 from .models import TokenIds, build_vlm
 from .optim import Optimizers, decay, round_to_half
 from .places import STYLES
@@ -62,7 +63,7 @@ class Case:
 class Cases:
     """An endless source of cases: drawn ones, and attempts of a generator where there are any."""
 
-    def __init__(self, rng: random.Random, attempts: list[Attempt] | None = None, share: float = 0.6) -> None:
+    def __init__(self, rng: random.Random, attempts: list[Attempt] | None = None, share: float = 0.7) -> None:
         self._rng, self._share = rng, share
         self._good: list[Attempt] = []
         self._bad: list[Attempt] = []
@@ -74,24 +75,30 @@ class Cases:
         self._good = [attempt for attempt in attempts if attempt.right]
         self._bad = [attempt for attempt in attempts if not attempt.right]
 
-    def _words(self, step: Transition) -> tuple[str, str]:
-        """(original, rewritten) prompts of a step."""
-        rng, full = self._rng, explicit(step)
+    def _original(self, step: Transition) -> str:
+        kind, full = self._rng.random(), explicit(step)
+        return full if kind < 0.25 else natural(step) if kind < 0.5 else grounded(step, self._rng) or full
+
+    def _words(self, step: Transition) -> tuple[str, str, Transition]:
+        """(original, rewritten) prompts of a step, and the step that the rewritten one asks for."""
+        rng, original = self._rng, self._original(step)
         kind = rng.random()
-        original = full if kind < 0.25 else natural(step) if kind < 0.5 else grounded(step, rng) or full
-        kind = rng.random()
-        if kind < 0.5:
-            return original, original
-        if kind < 0.94 or step.before is None:
-            return original, explicit(step, rng.randrange(len(STYLES)))
-        return original, explicit(random_transition(rng, scene=step.before))  # rewritten wrongly
+        if kind < 0.45:
+            return original, original, step
+        if kind < 0.85 or step.before is None:
+            return original, explicit(step, rng.randrange(len(STYLES))), step
+        wrong = misread(step, rng) if kind < 0.97 else another(step, rng)
+        return original, explicit(wrong, rng.randrange(len(STYLES))), wrong
 
     def drawn(self) -> Case:
-        """A drawn case; half of them right."""
+        """A drawn case; about half of them right. Wrong words are obeyed more often than not."""
         rng = self._rng
         step = random_transition(rng)
-        seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
-        original, rewritten = self._words(step)
+        original, rewritten, asked = self._words(step)
+        if asked is not step and rng.random() < 0.6:
+            seen = asked.after
+        else:
+            seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
         verdict = judge(step.before, seen, True, original, rewritten)
         assert verdict is not None
         layout = EMPTY if step.before is None else random_layout(step.before, rng)
@@ -105,8 +112,13 @@ class Cases:
         attempt = rng.choice(self._good if self._good and rng.random() < 0.5 else self._bad)
         step = attempt.step
         original, rewritten = attempt.original, attempt.rewritten
-        if rng.random() < 0.35:  # other words for the same picture
-            original, rewritten = self._words(step)
+        kind = rng.random()
+        if kind < 0.35:  # other words for the same picture
+            original, rewritten, _ = self._words(step)
+        elif kind < 0.6 and not attempt.right:  # as if it had been asked for what it shows
+            asked = obeyed(step.before, attempt.seen)
+            if asked is not None and asked.after != step.after:
+                rewritten = explicit(asked, rng.randrange(len(STYLES)))
         verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten)
         assert verdict is not None
         before = WHITE if attempt.before_image is None else attempt.before_image
@@ -165,11 +177,9 @@ class Encoder:
         this the model learns to repeat what it has read, which is right for most tokens.
         """
         wanted = parse(case.before, case.original)
-        grounded_words = (
-            case.original == case.rewritten and wanted is not None and explicit(wanted) != case.original
-        )
+        grounded_words = wanted is not None and explicit(wanted) != case.original
         weights = [_THOUGHT] * opened
-        first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
+        *_, first, second = (i for i, token in enumerate(answer[:opened]) if token == self._semicolon)
         for i in range(1, first):
             weights[i] *= 4.0 if grounded_words else 1.0
         for i in range(first + 1, second):

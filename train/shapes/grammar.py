@@ -14,6 +14,7 @@ from .transitions import Transition
 from .world import COLOURS, PATTERNS, SHAPES, SIZES, Scene, Thing
 
 __all__ = [
+    "anchor",
     "apply",
     "article",
     "descriptions",
@@ -216,9 +217,22 @@ def _target(
     return cell if cell is not None and scene.cells[cell] is None else None
 
 
+def _normal(prompt: str) -> str:
+    return " ".join(prompt.lower().split()).rstrip(".")
+
+
+def anchor(scene: Scene, prompt: str) -> int | None:
+    """The cell of the thing by which a prompt names a place ("left of the star"), or None where it names none so."""
+    for form, first in ((_ADD, 5), (_MOVE, 7)):
+        found = form.fullmatch(_normal(prompt))
+        if found and found.groups()[first] is not None:
+            return _find(scene, *found.groups()[first + 1 :])
+    return None
+
+
 def parse(scene: Scene | None, prompt: str) -> Transition | None:
     """The step that a prompt asks for on a scene, or None where it cannot be resolved."""
-    text = " ".join(prompt.lower().split()).rstrip(".")
+    text = _normal(prompt)
     found = _DRAW.fullmatch(text)
     if found:
         *words, place, ground = found.groups()

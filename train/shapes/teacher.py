@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from .grammar import article, explicit, parse, style_of
+from .grammar import anchor, article, explicit, parse, style_of
 from .places import STYLES, at
 from .plans import Request
 from .transitions import Transition
@@ -113,6 +113,14 @@ def _survey(scene: Scene) -> str:
     return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
 
 
+def _where(before: Scene | None, prompt: str) -> str:
+    """Where the thing is that the prompt names a place by: what is expected follows from it in one step, not in two."""
+    cell = None if before is None else anchor(before, prompt)
+    if before is None or cell is None:
+        return ""
+    return f"the {before.at(cell).name} {at(cell)}; "
+
+
 _FAVOURITES = tuple(1 if cell in (0, CELLS - 1) else 2 if cell == CELLS // 2 else 0 for cell in range(CELLS))
 
 
@@ -137,7 +145,9 @@ def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritt
     target, cells = wanted.after, wanted.touched
     same = clean and all(seen.cells[i] == target.cells[i] for i in range(CELLS) if i not in cells)
     rest = "the rest is the same" if same else "the rest has changed"
-    thought = f"expected {_sight(target, cells)}; seen {_sight(seen, cells)}; {rest}"
+    thought = (
+        f"{_where(before, original)}expected {_sight(target, cells)}; seen {_sight(seen, cells)}; {rest}"
+    )
     accepted = clean and seen == target
     return Verdict(accepted, rewritten if accepted else rewrite(wanted, rewritten), thought)
 
