@@ -59,7 +59,7 @@ class Weights:
                 if not (directory / part / file).is_file():
                     raise BadPackError(
                         f"[export] {directory} has no {part}/{file}",
-                        hint=f"train the {part} first, or copy it there (python -m interleave_rt.train shapes --help)",
+                        hint=f"train the {part} first, or copy it there (interleave-rt train shapes --help)",
                     )
         found = templates or _default_templates(directory)
         for names in _TEMPLATES.values():

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from interleave_rt.train.shapes import cli as training
 
 from interleave_rt.cli import main
 from interleave_rt.cli import train as verb
@@ -18,7 +17,7 @@ def calls(monkeypatch, tmp_path):
     found = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verb, "_check_packages", lambda: None)
-    monkeypatch.setattr(training, "train_parts", lambda *a, **k: found.append((a, k)))
+    monkeypatch.setattr(verb, "train_parts", lambda *a, **k: found.append((a, k)))
     return found
 
 
@@ -60,7 +59,7 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, tmp_path, capsy
     for name in ("torch", "transformers", "diffusers", "safetensors"):
         monkeypatch.setitem(sys.modules, name, pytest)  # anything that is installed
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(training, "train_parts", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(verb, "train_parts", lambda *a, **k: pytest.fail("trained"))
     assert main(["train", "shapes", "--out", str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -82,17 +81,10 @@ def test_options_reach_the_training(calls):
     ]
 
 
-def test_the_module_calls_the_same_training(calls):
-    assert training.main(["shapes", "--part", "vae", "--out", "here", "--seed", "3"]) == 0
-    assert main(["train", "shapes", "--part", "vae", "--out", "here", "--seed", "3"]) == 0
-    assert calls[0] == calls[1]
-    assert (*training.PARTS, "all") == verb._PARTS
-
-
 def test_ctrl_c_says_how_to_go_on(calls, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train_parts", interrupted)
+    monkeypatch.setattr(verb, "train_parts", interrupted)
     assert main(["train", "shapes"]) == 130
     assert "--resume" in capsys.readouterr().err

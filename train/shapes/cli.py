@@ -1,4 +1,4 @@
-"""The command line: `python -m interleave_rt.train shapes [--part PART] [--out DIR] ...`."""
+"""The parts of the recipe in order, for `interleave-rt train shapes`, and `python -m interleave_rt.train` for quick looks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,10 @@ PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m interleave_rt.train", description="Train models from nothing."
+        prog="python -m interleave_rt.train",
+        description="Quick looks at stories and trios; training: interleave-rt train.",
     )
     worlds = parser.add_subparsers(dest="command", required=True)
-    shapes = worlds.add_parser(
-        "shapes", help="the trio of the closed shapes world (about two hours on two CPU cores)"
-    )
-    shapes.add_argument(
-        "--part", choices=[*PARTS, "all"], default="all", help="what to train (default: everything)"
-    )
-    shapes.add_argument(
-        "--out", type=Path, default=Path("runs/shapes"), help="directory of weights and checkpoints"
-    )
-    shapes.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    shapes.add_argument("--seed", type=int, default=0)
-    shapes.add_argument(
-        "--iterations", type=int, help="length of the run (default: that of the shipped models)"
-    )
-    shapes.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
     check = worlds.add_parser(
         "shapes-check", help="judge a saved story with the oracle: exit 1 where a picture is wrong"
     )
@@ -144,18 +130,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "shapes-check":
         return _check(arguments.story)
-    if arguments.command == "shapes-eval":
-        _use(arguments.threads)
-        from .evaluate import evaluate
+    _use(arguments.threads)
+    from .evaluate import evaluate
 
-        print(json.dumps(evaluate(arguments.out, count=arguments.count, seed=arguments.seed), indent=2))
-        return 0
-    train_parts(
-        arguments.part,
-        arguments.out,
-        seed=arguments.seed,
-        resume=arguments.resume,
-        iterations=arguments.iterations,
-        threads=arguments.threads,
-    )
+    print(json.dumps(evaluate(arguments.out, count=arguments.count, seed=arguments.seed), indent=2))
     return 0
