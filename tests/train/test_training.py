@@ -24,7 +24,7 @@ from interleave_rt.train.shapes import (  # noqa: E402
     tokenizer,
     vae,
 )
-from interleave_rt.train.shapes.cli import PARTS, main  # noqa: E402
+from interleave_rt.train.shapes.cli import PARTS, train_parts  # noqa: E402
 from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
 from interleave_rt.train.shapes.render import SIDE  # noqa: E402
 from interleave_rt.train.shapes.requests import collect, continuing, elsewhere, narrative, question  # noqa: E402
@@ -34,9 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 torch.set_num_threads(1)  # several threads wait for each other on a busy machine
 
 
-@pytest.fixture(scope="module")
-def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out: Path = tmp_path_factory.mktemp("trio")
+def _train(out: Path) -> Path:
     words = {"tokenizer_dir": out / "tokenizer"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "_LIMIT", 40)  # answers of models that have learned nothing never end
@@ -61,6 +59,19 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
             out / "planner", start_from=out / "critic", iterations=2, batch=2, tests=2, every=2, **words
         )
     return out
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _train(tmp_path_factory.mktemp("trio"))
+
+
+def test_the_same_run_gives_the_same_weights(trio: Path, tmp_path: Path) -> None:
+    again = _train(tmp_path)
+    names = sorted(path.relative_to(trio) for path in trio.rglob("*.safetensors"))
+    assert {str(name.parts[0]) for name in names} == {"vae", "generator", "critic", "planner"}
+    for name in (*names, Path("pool.pkl"), Path("tokenizer/tokenizer.json")):
+        assert (trio / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_the_saved_trio_runs(trio: Path) -> None:
@@ -155,9 +166,9 @@ def test_the_planner_is_measured_on_requests_that_it_never_trains_on() -> None:
     assert {request.split for group in held.values() for request in group} == {"validation"}
 
 
-def test_command_line_trains_the_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_says_what_it_has_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert PARTS[0] == "tokenizer"
-    assert main(["shapes", "--part", "tokenizer", "--out", str(tmp_path)]) == 0
+    train_parts("tokenizer", tmp_path)
     assert json.loads(capsys.readouterr().out)["tokenizer"]["tokens"] == 1200
 
 
