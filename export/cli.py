@@ -1,4 +1,4 @@
-"""`python -m interleave_rt.export shapes --weights DIR --out PACK [--verify-only]`."""
+"""`python -m interleave_rt.export shapes --weights DIR --out PACK [--verify-only]`, and `... int8 --pack DIR --out PACK`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
+from interleave_rt.pack import load_pack
 
 from .checks import Comparison, Parity, all_passed
 from .shapes import ShapesRecipe
@@ -48,18 +49,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     shapes.add_argument(
         "--verify-only", action="store_true", help="check an existing pack against the weights"
     )
+    int8 = worlds.add_parser("int8", help="a pack with int8 matrices, from one that is exported already")
+    int8.add_argument("--pack", type=Path, help="the pack to start from; default: the embedded one")
+    int8.add_argument("--out", type=Path, required=True, help="a new directory")
+    int8.add_argument(
+        "--block", type=int, default=32, choices=(16, 32, 64, 128), help="weights with one scale"
+    )
+    int8.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
     arguments = parser.parse_args(argv)
     console = Console()
     try:
-        checks, manifest = export_shapes(
-            arguments.weights,
-            arguments.out,
-            templates=arguments.templates,
-            recipe=ShapesRecipe(name=arguments.name, decode_graph=arguments.decode_graph),
-            seed=arguments.seed,
-            verify_only=arguments.verify_only,
-            console=console,
-        )
+        if arguments.world == "int8":
+            from .int8 import int8_pack
+
+            source = load_pack(arguments.pack, verify=False).path
+            with console.status("reading the pack") as status:
+                checks, manifest = int8_pack(
+                    source,
+                    arguments.out,
+                    block=arguments.block,
+                    seed=arguments.seed,
+                    progress=status.update,
+                )
+        else:
+            checks, manifest = export_shapes(
+                arguments.weights,
+                arguments.out,
+                templates=arguments.templates,
+                recipe=ShapesRecipe(name=arguments.name, decode_graph=arguments.decode_graph),
+                seed=arguments.seed,
+                verify_only=arguments.verify_only,
+                console=console,
+            )
     except InterleaveError as error:
         Console(stderr=True).print(
             f"[red]{error.code}[/red] {error.message}" + (f"\n{error.hint}" if error.hint else "")
@@ -103,8 +124,9 @@ def export_shapes(
     with console.status("loading the weights") as status:
         pipeline = weights.pipeline()
         vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
+        configs = {role: model.config for role, model in vlms.items()}
         if verify_only:
-            invariance = prove_invariance(out, vlms, recipe, seed, status.update)
+            invariance = prove_invariance(out, configs, recipe, seed, status.update)
             parity = prove_parity(out, weights, pipeline, vlms, recipe, seed, status.update)
             return [*parity, *invariance], load_manifest(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +136,7 @@ def export_shapes(
             status.update("writing texts")
             pack.write_texts(fresh, weights, vlms["planner"].config.text_config.vocab_size)
             storage = pack.build_graphs(fresh, pipeline, vlms, recipe, status.update)
-            invariance = prove_invariance(fresh, vlms, recipe, seed, status.update)
+            invariance = prove_invariance(fresh, configs, recipe, seed, status.update)
             parity = prove_parity(fresh, weights, pipeline, vlms, recipe, seed, status.update)
             report: dict[str, Any] = {
                 "format_version": 1,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffusers import Flux2KleinPipeline
     from transformers import Qwen3VLForConditionalGeneration
 
-__all__ = ["machine", "prove_invariance", "prove_parity"]
+__all__ = ["generator_feeds", "machine", "prove_invariance", "prove_parity"]
 
 Progress = Callable[[str], None]
 
@@ -49,18 +49,18 @@ def prove_parity(
 
 def prove_invariance(
     pack: Path,
-    vlms: Mapping[str, Qwen3VLForConditionalGeneration],
+    configs: Mapping[str, Any],
     recipe: ShapesRecipe,
     seed: int,
     progress: Progress,
 ) -> list[Comparison]:
-    """Every graph over the ways of batching it that the runtime may choose."""
+    """Every graph over the ways of batching it that the runtime may choose; `configs`: of planner and critic."""
     rng = np.random.default_rng(seed)
     progress("batch invariance of generator")
     found = _generator(pack / "generator", recipe, rng)
-    for role, model in vlms.items():
+    for role, config in configs.items():
         progress(f"batch invariance of {role}")
-        vision = model.config.vision_config
+        vision = config.vision_config
         side = int(vision.num_position_embeddings**0.5) * vision.patch_size
         feeds = []
         for _ in range(2):
@@ -73,7 +73,7 @@ def prove_invariance(
                 slots=recipe.slots,
                 chunk=recipe.prefill_chunk,
                 length=recipe.cache_of(role),
-                image=model.config.image_token_id,
+                image=config.image_token_id,
                 seed=seed,
             )
         )
@@ -85,7 +85,10 @@ def prove_invariance(
     return found
 
 
-def _generator(directory: Path, recipe: ShapesRecipe, rng: np.random.Generator) -> list[Comparison]:
+def generator_feeds(
+    directory: Path, recipe: ShapesRecipe, rng: np.random.Generator
+) -> dict[str, list[dict[str, Any]]]:
+    """Seeded inputs of the generator's graphs, with a row for every slot; the transformer's without and with a source."""
     chain = GeneratorChain(directory, recipe)
     batch, length, side = (
         recipe.generator_slots,
@@ -113,12 +116,16 @@ def _generator(directory: Path, recipe: ShapesRecipe, rng: np.random.Generator) 
     size = (recipe.image_side, recipe.image_side)
     image = {"image": rng.random((batch, 3, *size), dtype=np.float32) * 2 - 1}
     latents = {"latents": rng.standard_normal((batch, side, side, chain.channels), dtype=np.float32)}
-    shared = ("img_ids", "txt_ids")
+    return {"text_encoder": [text], "transformer": denoise, "vae_encoder": [image], "vae_decoder": [latents]}
+
+
+def _generator(directory: Path, recipe: ShapesRecipe, rng: np.random.Generator) -> list[Comparison]:
+    shared = {"transformer": ("img_ids", "txt_ids")}
     return [
-        batch_invariance(directory / "text_encoder.onnx", [text], slots=batch),
-        batch_invariance(directory / "transformer.onnx", denoise, slots=batch, shared=shared),
-        batch_invariance(directory / "vae_encoder.onnx", [image], slots=batch),
-        batch_invariance(directory / "vae_decoder.onnx", [latents], slots=batch),
+        batch_invariance(
+            directory / f"{part}.onnx", feeds, slots=recipe.generator_slots, shared=shared.get(part, ())
+        )
+        for part, feeds in generator_feeds(directory, recipe, rng).items()
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from interleave_rt.train.shapes import grammar
 from interleave_rt.train.shapes.critic import Cases
-from interleave_rt.train.shapes.misreadings import misread, obeyed
+from interleave_rt.train.shapes.misreadings import another, misread, obeyed
 from interleave_rt.train.shapes.pool import Attempt
 from interleave_rt.train.shapes.render import drawn
 from interleave_rt.train.shapes.transitions import OPERATIONS, Transition, random_transition
@@ -61,6 +61,20 @@ def test_more_than_one_step_is_none() -> None:
     assert obeyed(before, before.put(0, star).put(1, star)) is None
     assert obeyed(before, Scene(1).put(4, Thing.named("large white circle"))) is None
     assert obeyed(before, before.put(4, star)) is None
+
+
+def test_bare_and_full_pictures_have_misreadings_too() -> None:
+    rng = random.Random(27)
+    star = Thing.named("small blue star")
+    bare = Scene(0)
+    full = Scene(0)
+    for cell in range(9):
+        full = full.put(cell, Thing.named("large white circle"))
+    for step in (Transition.add(bare, star, 4), Transition.recolour(full, 4, 3), Transition.remove(full, 0)):
+        for _ in range(50):
+            for other in (misread(step, rng), another(step, rng)):
+                assert other.before == step.before
+                assert other.after != step.after
 
 
 def _attempts(count: int) -> list[Attempt]:

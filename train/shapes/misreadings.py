@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from .transitions import Transition, random_transition
-from .world import CELLS, Scene
+from .world import CELLS, Scene, random_thing
 
 __all__ = ["another", "misread", "obeyed"]
 
@@ -42,10 +42,16 @@ def misread(step: Transition, rng: random.Random) -> Transition:
 
 
 def another(step: Transition, rng: random.Random) -> Transition:
-    """Any step on the same picture with another end."""
+    """Any step on the same picture with another end; that may be bare or full, if a generator has made it."""
+    before = step.before
     while True:
-        operation = "draw" if step.before is None else None
-        other = random_transition(rng, operation, scene=step.before)
+        if before is None:
+            other = random_transition(rng, "draw")
+        elif not before.occupied:
+            other = Transition.add(before, random_thing(rng, before.background), rng.choice(before.empty))
+        else:
+            kind = None if before.empty else rng.choice(("remove", "recolour"))
+            other = random_transition(rng, kind, scene=before)
         if other.after != step.after:
             return other
 

@@ -1,0 +1,123 @@
+"""A pack with int8 matrices: smaller, batch-invariant, near the one it was made from, and usable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from interleave_rt.export.checks import Comparison, Parity, all_passed
+from interleave_rt.export.cli import main
+from interleave_rt.export.int8 import int8_pack
+from interleave_rt.export.int8_weights import store_int8
+from interleave_rt.export.sessions import open_session
+
+from interleave_rt import Engine, load_pack
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.manifest import load_manifest, verify_files
+
+
+@pytest.fixture(scope="module")
+def made(exported: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("int8") / "pack"
+    checks, manifest = int8_pack(exported.pack, out)
+    return out, checks, manifest
+
+
+def _size(manifest: Any) -> int:
+    return sum(file.size for name, file in manifest.files.items() if name.endswith(".onnx"))
+
+
+def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> None:
+    out, _, manifest = made
+    assert manifest == load_manifest(out)
+    verify_files(out, manifest)
+    assert set(manifest.files) == set(exported.manifest.files)
+    assert _size(manifest) < 0.9 * _size(exported.manifest)
+    roles = manifest.roles
+    assert roles.planner.decoder.precision == roles.generator.transformer.precision == "int8"
+    assert roles.planner.decode_graph.precision == "int8"
+    assert roles.generator.vae_decoder.precision == "fp16-weights"  # convolutions
+
+
+def test_every_matrix_of_a_decoder_is_int8(made: Any) -> None:
+    kinds = Counter(node.op_type for node in onnx.load(made[0] / "critic" / "decoder.onnx").graph.node)
+    constant = {tensor.name for tensor in onnx.load(made[0] / "critic" / "decoder.onnx").graph.initializer}
+    graph = onnx.load(made[0] / "critic" / "decoder.onnx").graph
+    assert kinds["MatMulNBits"] >= 7
+    assert not [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in constant]
+
+
+def test_it_is_batch_invariant_and_near_its_source(made: Any) -> None:
+    _, checks, manifest = made
+    assert all_passed(checks)
+    proved = {check.part for check in checks if isinstance(check, Comparison)}
+    assert {"planner/decoder", "planner/decode_graph", "critic/vision", "generator/transformer"} <= proved
+    assert manifest.roles.planner.decoder.batch_invariant
+    assert manifest.roles.generator.transformer.batch_invariant
+    measured = {check.part: check.value for check in checks if isinstance(check, Parity)}
+    assert 0 < measured["planner/decoder"] < 0.05
+    assert 0 < measured["generator/transformer"] < 0.05
+    written = json.loads((made[0] / "parity.json").read_text())
+    assert {entry["part"] for entry in written["parity"]} == set(measured)
+
+
+def test_the_engine_runs_the_embedded_pack_in_int8(tmp_path: Path) -> None:
+    source = load_pack()
+    shutil.copytree(source.path, tmp_path / "pack")
+    for graph in ("planner/decoder", "critic/decoder", "generator/text_encoder", "generator/transformer"):
+        assert store_int8(source.path / f"{graph}.onnx", tmp_path / "pack" / f"{graph}.onnx")
+    plans = []
+    for pack in (source.path, tmp_path / "pack"):
+        with Engine.load(pack, threads=1, verify=False) as engine:
+            result = engine.run("Draw a snowman step by step", seed=3)
+        assert all(step.image is not None for step in result.steps)
+        plans.append([step.plan.prompt for step in result.steps])
+    assert plans[0] == plans[1]
+
+
+def test_a_graph_without_matrices_is_left_alone(exported: Any, tmp_path: Path) -> None:
+    assert store_int8(exported.pack / "generator" / "vae_decoder.onnx", tmp_path / "out.onnx") == 0
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_equal_inputs_give_equal_outputs_up_to_rounding(exported: Any, made: Any) -> None:
+    feed = {
+        "input_ids": np.arange(12, dtype=np.int64).reshape(2, 6),
+        "attention_mask": np.ones((2, 6), np.int64),
+    }
+    before, after = (
+        open_session(root / "generator" / "text_encoder.onnx").run(None, feed)[0]
+        for root in (exported.pack, made[0])
+    )
+    assert not np.array_equal(before, after)
+    assert np.abs(before - after).max() < 0.1 * np.abs(before).max()
+
+
+def test_a_full_directory_is_refused_and_kept(exported: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BadRequestError, match="is not empty"):
+        int8_pack(exported.pack, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_pack_is_refused(exported: Any, tmp_path: Path) -> None:
+    shutil.copytree(exported.pack, tmp_path / "pack")
+    (tmp_path / "pack" / "planner" / "decoder.onnx").write_bytes(b"no")
+    with pytest.raises(BadPackError):
+        int8_pack(tmp_path / "pack", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "int8"
+    assert main(["int8", "--pack", str(exported.pack), "--out", str(out), "--block", "64"]) == 0
+    assert "1 - cosine" in capsys.readouterr().out
+    assert load_manifest(out).roles.critic.decoder.precision == "int8"  # type: ignore[union-attr]
+    assert main(["int8", "--pack", str(exported.pack), "--out", str(out)]) == BadRequestError.exit_code
+    assert "not empty" in capsys.readouterr().err
