@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,57 +43,71 @@ def int8_pack(
 
     Raises:
         BadRequestError: `out` exists and is not empty.
-        BadPackError: `source` is no pack, is not for the CPU, or has no graph with a matrix.
+        BadPackError: `source` is no pack, is damaged, lacks a role, or has no graph with a matrix.
     """
     manifest = load_manifest(source)
     verify_files(source, manifest)
     if out.exists() and any(out.iterdir()):
         raise BadRequestError(f"[export] {out} is not empty", hint="give a new directory with --out")
-    shutil.copytree(source, out, dirs_exist_ok=True)
+    recipe = _recipe_of(manifest)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        fresh = Path(scratch) / "pack"
+        shutil.copytree(source, fresh)
+        changed = _rewrite(source, fresh, block, progress)
+        roles = {name: getattr(manifest.roles, name) for name in ("planner", "critic")}
+        configs = {name: _config_of(role) for name, role in roles.items()}
+        invariance = prove_invariance(fresh, configs, recipe, seed, progress)
+        parity = [_distance(source, fresh, name, manifest, recipe, seed) for name in changed]
+        write_json(
+            fresh / PARITY,
+            {
+                "format_version": 1,
+                "seed": seed,
+                "machine": machine(),
+                "parity": [check.as_dict() for check in parity],
+                "invariance": [check.as_dict() for check in invariance],
+                "weights": {name: {"int8": count, "block": block} for name, count in changed.items()},
+            },
+        )
+        _write_manifest(source, fresh, set(changed), {check.part: check.passed for check in invariance})
+        written = load_manifest(fresh)
+        verify_files(fresh, written)
+        fresh.rename(out)  # an empty directory gives way
+    return [*parity, *invariance], written
+
+
+def _rewrite(source: Path, fresh: Path, block: int, progress: Progress) -> dict[str, int]:
+    """Graphs with int8 matrices, and how many matrices each has."""
     changed = {}
     for role, parts in PARTS.items():
         for part in parts:
             file = source / role / f"{part}.onnx"
             if file.is_file():
                 progress(f"int8 weights of {role}/{part}")
-                if count := store_int8(file, out / role / f"{part}.onnx", block):
+                if count := store_int8(file, fresh / role / f"{part}.onnx", block):
                     changed[f"{role}/{part}"] = count
     if not changed:
         raise BadPackError(f"[export] no graph of {source} multiplies with a constant matrix")
-    recipe = _recipe_of(manifest)
-    configs = {
-        role: _config_of(found) for role in ("planner", "critic") if (found := getattr(manifest.roles, role))
-    }
-    invariance = prove_invariance(out, configs, recipe, seed, progress)
-    parity = [_distance(source, out, name, manifest, recipe, seed) for name in changed]
+    return changed
+
+
+def _write_manifest(source: Path, fresh: Path, changed: set[str], invariant: dict[str, bool]) -> None:
     raw = json.loads((source / MANIFEST_NAME).read_text(encoding="utf-8"))
-    flags = {check.part: check.passed for check in invariance}
     for role, parts in PARTS.items():
         for part in parts:
-            entry = (raw["roles"].get(role) or {}).get(part)
+            entry = raw["roles"][role].get(part)
             if entry:
-                entry["batch_invariant"] = flags.get(f"{role}/{part}", False)
+                entry["batch_invariant"] = invariant.get(f"{role}/{part}", False)
                 if f"{role}/{part}" in changed:
                     entry["precision"] = "int8"
-    write_json(
-        out / PARITY,
-        {
-            "format_version": 1,
-            "seed": seed,
-            "machine": machine(),
-            "parity": [check.as_dict() for check in parity],
-            "invariance": [check.as_dict() for check in invariance],
-            "weights": {name: {"int8": count, "block": block} for name, count in changed.items()},
-        },
-    )
     raw["exporter"]["proved_on"] = " ".join(machine().values())
     raw["parity"] = PARITY
     raw["files"] = {
-        name: {"size": (out / name).stat().st_size, "sha256": hash_file(out / name)}
+        name: {"size": (fresh / name).stat().st_size, "sha256": hash_file(fresh / name)}
         for name in sorted({*raw["files"], PARITY})
     }
-    write_json(out / MANIFEST_NAME, raw)
-    return [*parity, *invariance], load_manifest(out)
+    write_json(fresh / MANIFEST_NAME, raw)
 
 
 def _recipe_of(manifest: Manifest) -> ShapesRecipe:
