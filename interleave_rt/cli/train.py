@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError
-from interleave_rt.train.shapes.cli import PARTS, train_parts
 
 __all__ = ["train"]
 
-_PARTS = (*PARTS, "all")
+# As in the training, which is not loaded to show a help text.
+_PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner", "all")
 _NEEDED = {
     "generator": ("tokenizer", "vae"),
     "pool": ("generator",),
@@ -68,6 +68,8 @@ def shapes(
     from interleave_rt.reports import check_folder
 
     check_folder(out)
+    from interleave_rt.train.shapes.cli import train_parts
+
     try:
         train_parts(part, out, seed=seed, resume=resume, iterations=iterations, threads=threads)
     except KeyboardInterrupt:

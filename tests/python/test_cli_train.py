@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interleave_rt.train.shapes import cli as training
 
 from interleave_rt.cli import main
 from interleave_rt.cli import train as verb
@@ -17,7 +18,7 @@ def calls(monkeypatch, tmp_path):
     found = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verb, "_check_packages", lambda: None)
-    monkeypatch.setattr(verb, "train_parts", lambda *a, **k: found.append((a, k)))
+    monkeypatch.setattr(training, "train_parts", lambda *a, **k: found.append((a, k)))
     return found
 
 
@@ -59,7 +60,7 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, tmp_path, capsy
     for name in ("torch", "transformers", "diffusers", "safetensors"):
         monkeypatch.setitem(sys.modules, name, pytest)  # anything that is installed
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(verb, "train_parts", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train_parts", lambda *a, **k: pytest.fail("trained"))
     assert main(["train", "shapes", "--out", str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -81,10 +82,14 @@ def test_options_reach_the_training(calls):
     ]
 
 
+def test_the_parts_are_those_of_the_training():
+    assert (*training.PARTS, "all") == verb._PARTS
+
+
 def test_ctrl_c_says_how_to_go_on(calls, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb, "train_parts", interrupted)
+    monkeypatch.setattr(training, "train_parts", interrupted)
     assert main(["train", "shapes"]) == 130
     assert "--resume" in capsys.readouterr().err
