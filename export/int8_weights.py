@@ -6,6 +6,7 @@ a row's result does not depend on its batch. (At level 0 it does, and a scale fo
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,6 @@ def store_int8(source: Path, target: Path, block: int = BLOCK) -> int:
 
     Returns how many matrices that are; where there is none, nothing is written.
     """
-    import logging
-
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     model = onnx.load(source)

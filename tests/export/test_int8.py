@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,9 @@ def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> Non
 
 
 def test_every_matrix_of_a_decoder_is_int8(made: Any) -> None:
-    kinds = Counter(node.op_type for node in onnx.load(made[0] / "critic" / "decoder.onnx").graph.node)
-    constant = {tensor.name for tensor in onnx.load(made[0] / "critic" / "decoder.onnx").graph.initializer}
     graph = onnx.load(made[0] / "critic" / "decoder.onnx").graph
-    assert kinds["MatMulNBits"] >= 7
+    constant = {tensor.name for tensor in graph.initializer}
+    assert sum(node.op_type == "MatMulNBits" for node in graph.node) >= 7
     assert not [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in constant]
 
 
@@ -61,6 +59,9 @@ def test_it_is_batch_invariant_and_near_its_source(made: Any) -> None:
     assert manifest.roles.planner.decoder.batch_invariant
     assert manifest.roles.generator.transformer.batch_invariant
     measured = {check.part: check.value for check in checks if isinstance(check, Parity)}
+    assert set(measured) == {
+        *("planner/decoder", "critic/decoder", "generator/text_encoder", "generator/transformer")
+    }
     assert 0 < measured["planner/decoder"] < 0.05
     assert 0 < measured["generator/transformer"] < 0.05
     written = json.loads((made[0] / "parity.json").read_text())
@@ -99,11 +100,25 @@ def test_equal_inputs_give_equal_outputs_up_to_rounding(exported: Any, made: Any
     assert np.abs(before - after).max() < 0.1 * np.abs(before).max()
 
 
-def test_a_full_directory_is_refused_and_kept(exported: Any, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BadRequestError, match="is not empty"):
-        int8_pack(exported.pack, tmp_path)
+def test_what_is_there_is_kept(exported: Any, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for out in (tmp_path, notes):
+        with pytest.raises(BadRequestError, match="is not an empty directory"):
+            int8_pack(exported.pack, out)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert notes.read_text() == "mine"
+
+
+def test_a_pack_without_a_role_is_refused(exported: Any, tmp_path: Path) -> None:
+    shutil.copytree(exported.pack, tmp_path / "pack")
+    manifest = tmp_path / "pack" / "pack.json"
+    raw = json.loads(manifest.read_text())
+    raw["roles"]["critic"] = None
+    manifest.write_text(json.dumps(raw))
+    with pytest.raises(BadPackError, match="lacks a role"):
+        int8_pack(tmp_path / "pack", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_pack_is_refused(exported: Any, tmp_path: Path) -> None:
@@ -120,4 +135,4 @@ def test_the_command(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "1 - cosine" in capsys.readouterr().out
     assert load_manifest(out).roles.critic.decoder.precision == "int8"  # type: ignore[union-attr]
     assert main(["int8", "--pack", str(exported.pack), "--out", str(out)]) == BadRequestError.exit_code
-    assert "not empty" in capsys.readouterr().err
+    assert "not an empty directory" in " ".join(capsys.readouterr().err.split())  # the console wraps
