@@ -7,7 +7,6 @@ import random
 import numpy as np
 import pytest
 from interleave_rt.train.shapes import grammar
-from interleave_rt.train.shapes.critic import Cases
 from interleave_rt.train.shapes.misreadings import another, misread, obeyed
 from interleave_rt.train.shapes.pool import Attempt
 from interleave_rt.train.shapes.render import drawn
@@ -93,6 +92,11 @@ def _attempts(count: int) -> list[Attempt]:
 
 def test_verdicts_are_about_the_plan_whatever_words_were_used() -> None:
     """A wrong picture that obeys the words it was made with is refused, and the words are put right."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("diffusers")
+    from interleave_rt.train.shapes.critic import Cases
+
     cases = Cases(random.Random(25), _attempts(60))
     fooled = 0
     for source in (cases.drawn, cases.painted):
