@@ -1,6 +1,6 @@
 """A decoder step against onnxruntime-genai, with the same random weights.
 
-    python benchmarks/genai_decoder.py --steps-program BUILD/tests/cpp/rt/decoder_steps [--work DIR]
+    python benchmarks/genai_decoder.py --steps-program BUILD/tests/cpp/models/decoder_steps [--work DIR]
 
 A Qwen3 decoder (hidden 512, 8 layers, vocabulary 8192, seeded weights) is built once under --work: with
 onnxruntime-genai's model builder, and with our export as the language model of a Qwen3-VL. Both sides get the same

@@ -14,11 +14,11 @@
 #include <vector>
 
 #include "graph_config.h"
-#include "rt/cache.h"
-#include "rt/decoder.h"
-#include "rt/ort.h"
+#include "models/cache.h"
+#include "models/decoder.h"
+#include "tensor/ort.h"
 
-using namespace irt::rt;
+using namespace irt;
 
 namespace {
 

@@ -189,7 +189,7 @@ class BenchLane final : public Lane {
       driver_.cancelled(key);
       return;
     }
-    rt::PixelBuffer pixels{8, 8, {}};
+    PixelBuffer pixels{8, 8, {}};
     pixels.data.assign(pixels.view().bytes(), static_cast<std::uint8_t>(key.lo));
     const ImageRef image = driver_.images().put(key, std::move(pixels));
     forget(key);

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "graph_config.h"
-#include "rt/decoder.h"
+#include "models/decoder.h"
 
-using namespace irt::rt;
+using namespace irt;
 
 namespace {
 

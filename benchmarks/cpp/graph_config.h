@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "rt/decoder.h"
-#include "rt/ort.h"
+#include "models/decoder.h"
+#include "tensor/ort.h"
 
-inline const irt::rt::TensorInfo& find_tensor(const std::vector<irt::rt::TensorInfo>& tensors,
-                                              const std::string& name) {
-  const auto same = [&](const irt::rt::TensorInfo& tensor) { return tensor.name == name; };
+inline const irt::TensorInfo& find_tensor(const std::vector<irt::TensorInfo>& tensors,
+                                          const std::string& name) {
+  const auto same = [&](const irt::TensorInfo& tensor) { return tensor.name == name; };
   const auto found = std::find_if(tensors.begin(), tensors.end(), same);
   if (found != tensors.end()) return *found;
   std::fprintf(stderr, "the graph has no %s\n", name.c_str());
@@ -20,15 +20,15 @@ inline const irt::rt::TensorInfo& find_tensor(const std::vector<irt::rt::TensorI
 }
 
 // The sizes that the graph itself tells.
-inline irt::rt::DecoderConfig config_of(const irt::rt::Session& session, int slots, int length) {
-  const auto dim = [](const irt::rt::TensorInfo& tensor, std::size_t axis) {
+inline irt::DecoderConfig config_of(const irt::Session& session, int slots, int length) {
+  const auto dim = [](const irt::TensorInfo& tensor, std::size_t axis) {
     return static_cast<int>(tensor.shape[axis]);
   };
-  irt::rt::DecoderConfig config;
+  irt::DecoderConfig config;
   config.hidden = dim(find_tensor(session.inputs(), "visual_embeds"), 2);
   config.deepstack_levels = dim(find_tensor(session.inputs(), "deepstack"), 0);
   config.layers = static_cast<int>(session.outputs().size() - 1) / 2;
-  const irt::rt::TensorInfo& keys = find_tensor(session.inputs(), "past_k.0");
+  const irt::TensorInfo& keys = find_tensor(session.inputs(), "past_k.0");
   config.kv_heads = dim(keys, 1);
   config.cache_length = dim(keys, 2) > 0 ? dim(keys, 2) : length;
   config.head_dim = dim(keys, 3);

@@ -154,7 +154,7 @@ nb::object next_event(BoundEngine& self, RequestId request, int timeout_ms) {
 std::optional<PixelsOut> image(BoundEngine& self, const std::string& key) {
   ImageRef found = self.driver.images().get(key_of_hex(key));
   if (!found) return std::nullopt;
-  const rt::ImageView view = found->pixels.view();
+  const ImageView view = found->pixels.view();
   return array_of(view, std::move(found));
 }
 
@@ -266,7 +266,7 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
       .def(
           "finish_png",
           [](E& self, std::uint64_t job, const PixelsIn& pixels) {
-            rt::PixelBuffer copy = copy_of(pixels);
+            PixelBuffer copy = copy_of(pixels);
             const nb::gil_scoped_release unlocked;
             self.driver.text().finish_png(job, std::move(copy));
           },

@@ -13,7 +13,7 @@
 
 #include "bind/native_config.h"
 #include "core/error.h"
-#include "rt/llguidance.h"
+#include "models/llguidance.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -47,7 +47,7 @@ auto ask(Function&& function) {
 }
 
 // What Python's object must have: deep_copy(), accepts(token), consume(token), complete(), mask().
-class PythonMatcher final : public rt::TokenMatcher {
+class PythonMatcher final : public TokenMatcher {
  public:
   explicit PythonMatcher(PyRef object) : object_(std::move(object)) {}
 
@@ -80,14 +80,14 @@ class PythonMatcher final : public rt::TokenMatcher {
 }  // namespace
 
 void bind_grammar(nb::module_& m) {
-  m.def("llguidance_symbols", &rt::llguidance_symbols,
+  m.def("llguidance_symbols", &llguidance_symbols,
         "Names of the functions whose addresses load_llguidance wants, in that order.");
   m.def(
       "load_llguidance",
-      [](const std::vector<std::uintptr_t>& addresses) { rt::load_llguidance(addresses); },
+      [](const std::vector<std::uintptr_t>& addresses) { load_llguidance(addresses); },
       "addresses"_a,
       "Takes llguidance's functions and tries them on a grammar with a known answer.");
-  m.def("llguidance_version", &rt::llguidance_version, "Empty while it is not loaded.");
+  m.def("llguidance_version", &llguidance_version, "Empty while it is not loaded.");
 
   nb::class_<GrammarText>(m, "GrammarText", "A grammar of answers, in llguidance's Lark dialect.")
       .def(
@@ -110,7 +110,7 @@ void bind_matcher_factory(nb::class_<BoundVlmConfig>& cls) {
         self.compile = [kept = keep(std::move(factory))](const std::string& name,
                                                          const std::string& text) {
           return in_python(ErrorCode::kBadPack, "[grammar " + name + "] cannot be compiled",
-                           [&]() -> std::unique_ptr<rt::TokenMatcher> {
+                           [&]() -> std::unique_ptr<TokenMatcher> {
                              return std::make_unique<PythonMatcher>(keep((*kept)(text)));
                            });
         };

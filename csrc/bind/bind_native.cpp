@@ -28,7 +28,7 @@ namespace {
 using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Pixels = nb::ndarray<const std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 
-rt::ImageView view_of(const Pixels& pixels) {
+ImageView view_of(const Pixels& pixels) {
   return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
 }
 
@@ -53,19 +53,19 @@ void deep_field(nb::class_<BoundVlmConfig>& cls, const char* name) {
 }
 
 void bind_session_options(nb::module_& m) {
-  nb::class_<rt::SessionOptions>(m, "SessionOptions", "How ONNX Runtime runs the graphs of a role.")
+  nb::class_<SessionOptions>(m, "SessionOptions", "How ONNX Runtime runs the graphs of a role.")
       .def(nb::init<>())
-      .def_rw("intra_op_threads", &rt::SessionOptions::intra_op_threads)
-      .def_rw("inter_op_threads", &rt::SessionOptions::inter_op_threads)
-      .def_rw("spinning", &rt::SessionOptions::spinning)
-      .def_rw("providers", &rt::SessionOptions::providers)
-      .def_rw("config", &rt::SessionOptions::config);
+      .def_rw("intra_op_threads", &SessionOptions::intra_op_threads)
+      .def_rw("inter_op_threads", &SessionOptions::inter_op_threads)
+      .def_rw("spinning", &SessionOptions::spinning)
+      .def_rw("providers", &SessionOptions::providers)
+      .def_rw("config", &SessionOptions::config);
 }
 
 void bind_vlm_config(nb::module_& m) {
   using B = BoundVlmConfig;
-  using D = rt::DecoderConfig;
-  using V = rt::VisionConfig;
+  using D = DecoderConfig;
+  using V = VisionConfig;
   nb::class_<B> cls(m, "VlmConfig", "A planner or critic on the native runtime.");
   cls.def(nb::init<>());
   field<&B::config, &VlmConfig::decoder>(cls, "decoder");
@@ -97,9 +97,9 @@ void bind_vlm_config(nb::module_& m) {
   field<&B::config, &VlmConfig::max_new_tokens>(cls, "max_new_tokens");
   field<&B::config, &VlmConfig::vision_cache>(cls, "vision_cache");
   field<&B::config, &VlmConfig::session>(cls, "session");
-  deep_field<&VlmConfig::sampling, &rt::SamplingParams::temperature>(cls, "temperature");
-  deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_k>(cls, "top_k");
-  deep_field<&VlmConfig::sampling, &rt::SamplingParams::top_p>(cls, "top_p");
+  deep_field<&VlmConfig::sampling, &SamplingParams::temperature>(cls, "temperature");
+  deep_field<&VlmConfig::sampling, &SamplingParams::top_k>(cls, "top_k");
+  deep_field<&VlmConfig::sampling, &SamplingParams::top_p>(cls, "top_p");
   cls.def_rw("special_tokens", &B::special_tokens);
   cls.def_rw("grammars", &B::grammars);
   bind_matcher_factory(cls);
@@ -122,7 +122,7 @@ void bind_vlm_config(nb::module_& m) {
 
 void bind_generator_config(nb::module_& m) {
   using L = GeneratorLaneConfig;
-  using G = rt::GeneratorConfig;
+  using G = GeneratorConfig;
   nb::class_<L> cls(m, "GeneratorConfig", "An image generator on the native runtime.");
   cls.def(nb::init<>());
   field<&L::generator, &G::text_encoder>(cls, "text_encoder");
@@ -144,14 +144,14 @@ void bind_generator_config(nb::module_& m) {
       .def_rw("session", &L::session);
 }
 
-const char* name_of(rt::StopReason stop) {
+const char* name_of(StopReason stop) {
   switch (stop) {
-    case rt::StopReason::kNone: return "none";
-    case rt::StopReason::kEndOfText: return "end_of_text";
-    case rt::StopReason::kLength: return "length";
-    case rt::StopReason::kCacheFull: return "cache_full";
-    case rt::StopReason::kNonFinite: return "non_finite";
-    case rt::StopReason::kGrammar: return "grammar";
+    case StopReason::kNone: return "none";
+    case StopReason::kEndOfText: return "end_of_text";
+    case StopReason::kLength: return "length";
+    case StopReason::kCacheFull: return "cache_full";
+    case StopReason::kNonFinite: return "non_finite";
+    case StopReason::kGrammar: return "grammar";
   }
   return "none";
 }
@@ -207,7 +207,7 @@ void bind_sync_roles(nb::module_& m) {
           "answer",
           [](SyncVlm& self, const Ids& ids, const std::vector<Pixels>& images, std::uint64_t seed,
              int retry) {
-            std::vector<rt::ImageView> views;
+            std::vector<ImageView> views;
             for (const Pixels& image : images) views.push_back(view_of(image));
             const nb::gil_scoped_release unlocked;
             return self.answer(span_of(ids), views, seed, retry);
@@ -222,16 +222,16 @@ void bind_sync_roles(nb::module_& m) {
           [](SyncGenerator& self, const Ids& ids, const Ids& mask,
              const std::optional<Pixels>& source, std::uint64_t seed, int width, int height,
              int steps) {
-            rt::PixelBuffer made;
+            PixelBuffer made;
             {
               const nb::gil_scoped_release unlocked;
               made = self.generate(span_of(ids), span_of(mask),
-                                   source ? view_of(*source) : rt::ImageView{}, seed, width, height,
+                                   source ? view_of(*source) : ImageView{}, seed, width, height,
                                    steps);
             }
-            auto* kept = new rt::PixelBuffer(std::move(made));
-            const nb::capsule owner(
-                kept, [](void* p) noexcept { delete static_cast<rt::PixelBuffer*>(p); });
+            auto* kept = new PixelBuffer(std::move(made));
+            const nb::capsule owner(kept,
+                                    [](void* p) noexcept { delete static_cast<PixelBuffer*>(p); });
             const std::size_t shape[] = {static_cast<std::size_t>(kept->height),
                                          static_cast<std::size_t>(kept->width), 3};
             return nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<3>>(kept->data.data(), 3,

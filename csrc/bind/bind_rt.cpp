@@ -12,10 +12,10 @@
 
 #include "bind/convert.h"
 #include "core/error.h"
-#include "rt/denoiser.h"
-#include "rt/ort.h"
-#include "rt/pixels.h"
-#include "rt/vision.h"
+#include "models/denoiser.h"
+#include "models/pixels.h"
+#include "models/vision.h"
+#include "tensor/ort.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -49,17 +49,17 @@ nb::dict build_info() {
 }  // namespace
 
 void bind_rt(nb::module_& m) {
-  m.def("load_runtime", &rt::load_runtime, "address"_a,
+  m.def("load_runtime", &load_runtime, "address"_a,
         "Gives the core ONNX Runtime: the address of OrtGetApiBase in the loaded library.");
-  m.def("runtime_version", &rt::runtime_version);
-  m.def("runtime_loaded", &rt::runtime_loaded);
+  m.def("runtime_version", &runtime_version);
+  m.def("runtime_loaded", &runtime_loaded);
   m.def(
       "gaussian_noise",
       [](std::uint64_t seed, std::size_t n) {
         std::vector<float> out(n);
         {
           const nb::gil_scoped_release unlocked;
-          rt::gaussian_noise(seed, out);
+          gaussian_noise(seed, out);
         }
         return array_of_floats(std::move(out));
       },
@@ -68,14 +68,14 @@ void bind_rt(nb::module_& m) {
       "flow_sigmas",
       [](int steps, int tokens) {
         require(steps >= 1 && tokens >= 1, "[_core.flow_sigmas] give steps >= 1 and tokens >= 1");
-        return array_of_floats(rt::flow_sigmas(steps, tokens));
+        return array_of_floats(flow_sigmas(steps, tokens));
       },
       "steps"_a, "tokens"_a, "Sigmas of the denoising schedule: float32 [steps + 1].");
   m.def(
       "hash_pixels",
       [](const PixelsIn& pixels) {
         const nb::gil_scoped_release unlocked;
-        return rt::hash_pixels(view_of(pixels));
+        return hash_pixels(view_of(pixels));
       },
       "pixels"_a.noconvert(), "Content hash of uint8 [height, width, 3].");
   m.def(
@@ -83,10 +83,10 @@ void bind_rt(nb::module_& m) {
       [](const PixelsIn& pixels, int width, int height) {
         require(width >= 1 && height >= 1 && pixels.size() > 0,
                 "[_core.resize_bicubic] give an image and a size of at least 1 x 1");
-        rt::PixelBuffer made;
+        PixelBuffer made;
         {
           const nb::gil_scoped_release unlocked;
-          made = rt::resize_bicubic(view_of(pixels), width, height);
+          made = resize_bicubic(view_of(pixels), width, height);
         }
         return array_of(std::move(made));
       },
@@ -96,7 +96,7 @@ void bind_rt(nb::module_& m) {
       [](int width, int height, int factor, std::int64_t min_pixels, std::int64_t max_pixels) {
         require(width >= 1 && height >= 1 && factor >= 1,
                 "[_core.smart_resize] give a size and a factor of at least 1");
-        const rt::Size size = rt::smart_resize({width, height}, factor, min_pixels, max_pixels);
+        const Size size = smart_resize({width, height}, factor, min_pixels, max_pixels);
         return std::pair(size.width, size.height);
       },
       "width"_a, "height"_a, "factor"_a, "min_pixels"_a, "max_pixels"_a,

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "bind/convert.h"
-#include "engine/scripted_lanes.h"
+#include "sim/scripted_lanes.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "bind/convert.h"
-#include "sched/workload.h"
+#include "sim/workload.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

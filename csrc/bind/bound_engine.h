@@ -10,7 +10,7 @@
 #include "bind/convert.h"
 #include "bind/native_config.h"
 #include "engine/driver.h"
-#include "engine/scripted_lanes.h"
+#include "sim/scripted_lanes.h"
 
 namespace irt {
 

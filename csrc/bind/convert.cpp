@@ -7,12 +7,12 @@
 
 namespace irt {
 
-rt::ImageView view_of(const PixelsIn& pixels) {
+ImageView view_of(const PixelsIn& pixels) {
   return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
 }
 
-rt::PixelBuffer copy_of(const PixelsIn& pixels) {
-  const rt::ImageView view = view_of(pixels);
+PixelBuffer copy_of(const PixelsIn& pixels) {
+  const ImageView view = view_of(pixels);
   return {view.width, view.height, {view.data, view.data + view.bytes()}};
 }
 
@@ -20,9 +20,9 @@ std::vector<std::int64_t> copy_of(const IdsIn& ids) {
   return {ids.data(), ids.data() + ids.size()};
 }
 
-PixelsOut array_of(rt::PixelBuffer pixels) {
-  auto kept = std::make_shared<const rt::PixelBuffer>(std::move(pixels));
-  const rt::ImageView view = kept->view();
+PixelsOut array_of(PixelBuffer pixels) {
+  auto kept = std::make_shared<const PixelBuffer>(std::move(pixels));
+  const ImageView view = kept->view();
   return array_of(view, std::move(kept));
 }
 

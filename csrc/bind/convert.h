@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/key.h"
-#include "rt/pixels.h"
+#include "models/pixels.h"
 
 namespace irt {
 
@@ -23,20 +23,20 @@ using PixelsIn =
 using IdsIn = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using PixelsOut = nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<3>>;
 
-[[nodiscard]] rt::ImageView view_of(const PixelsIn& pixels);
-[[nodiscard]] rt::PixelBuffer copy_of(const PixelsIn& pixels);
+[[nodiscard]] ImageView view_of(const PixelsIn& pixels);
+[[nodiscard]] PixelBuffer copy_of(const PixelsIn& pixels);
 [[nodiscard]] std::vector<std::int64_t> copy_of(const IdsIn& ids);
 
 // A read-only array over `view`; `owner` keeps the memory alive for as long as the array lives.
 template <class Owner>
-PixelsOut array_of(const rt::ImageView& view, Owner owner) {
+PixelsOut array_of(const ImageView& view, Owner owner) {
   auto* kept = new Owner(std::move(owner));
   const nb::capsule capsule(kept, [](void* p) noexcept { delete static_cast<Owner*>(p); });
   const std::size_t shape[] = {static_cast<std::size_t>(view.height),
                                static_cast<std::size_t>(view.width), 3};
   return PixelsOut(view.data, 3, shape, capsule);
 }
-[[nodiscard]] PixelsOut array_of(rt::PixelBuffer pixels);
+[[nodiscard]] PixelsOut array_of(PixelBuffer pixels);
 
 // Throws Error(kBadRequest) unless `hex` is 32 hexadecimal digits.
 [[nodiscard]] Key key_of_hex(std::string_view hex);

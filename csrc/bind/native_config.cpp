@@ -3,25 +3,25 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "rt/llguidance.h"
+#include "models/llguidance.h"
 
 namespace irt {
 namespace {
 
-using GrammarRef = std::shared_ptr<const rt::Grammar>;
+using GrammarRef = std::shared_ptr<const Grammar>;
 
 std::vector<GrammarRef> compile_all(const BoundVlmConfig& bound) {
   if (bound.grammars.empty()) return {};
   if (bound.grammars.size() > 2) {
     throw Error(ErrorCode::kInternal, "[VlmConfig] more than two grammars");
   }
-  const auto vocabulary = std::make_shared<const rt::Vocabulary>(
+  const auto vocabulary = std::make_shared<const Vocabulary>(
       bound.token_bytes, bound.special_tokens, bound.config.decoder_config.eos_token_ids);
   CompileGrammar compile = bound.compile;
   if (!compile) {
-    compile = [tokenizer = rt::make_llg_tokenizer(*vocabulary)](const std::string& name,
-                                                                const std::string& text) {
-      return rt::make_llg_matcher(tokenizer, name, text);
+    compile = [tokenizer = make_llg_tokenizer(*vocabulary)](const std::string& name,
+                                                            const std::string& text) {
+      return make_llg_matcher(tokenizer, name, text);
     };
   }
   constexpr char kLast = '>';  // of "</answer>"
@@ -29,8 +29,8 @@ std::vector<GrammarRef> compile_all(const BoundVlmConfig& bound) {
   for (const GrammarText& text : bound.grammars) {
     auto whole = compile(text.name, text.whole);
     auto closing = text.closing.empty() ? nullptr : compile(text.name, text.closing);
-    made.push_back(std::make_shared<const rt::Grammar>(text.name, vocabulary, std::move(whole),
-                                                       std::move(closing), text.reserve, kLast));
+    made.push_back(std::make_shared<const Grammar>(text.name, vocabulary, std::move(whole),
+                                                   std::move(closing), text.reserve, kLast));
   }
   return made;
 }

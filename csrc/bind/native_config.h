@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "engine/native_config.h"
-#include "rt/grammar.h"
+#include "models/grammar.h"
 
 namespace irt {
 
-// One grammar as text (rt/grammar.h says what the parts are; an empty `closing` = none).
+// One grammar as text (models/grammar.h says what the parts are; an empty `closing` = none).
 struct GrammarText {
   std::string name;
   std::string whole;
@@ -21,8 +21,8 @@ struct GrammarText {
 };
 
 // Compiles one text; what an implementation in Python takes the place of.
-using CompileGrammar = std::function<std::unique_ptr<rt::TokenMatcher>(const std::string& name,
-                                                                       const std::string& text)>;
+using CompileGrammar =
+    std::function<std::unique_ptr<TokenMatcher>(const std::string& name, const std::string& text)>;
 
 struct BoundVlmConfig {
   VlmConfig config;

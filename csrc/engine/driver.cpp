@@ -189,11 +189,11 @@ void Driver::finish_image(Runs::iterator run, const Image& image) {
   apply(CallDone{call, image});
 }
 
-void Driver::png_done(const PngTrip& trip, const rt::PixelBuffer& pixels,
+void Driver::png_done(const PngTrip& trip, const PixelBuffer& pixels,
                       std::optional<Failure> failure) {
   const bool whole =
       pixels.width > 0 && pixels.height > 0 && pixels.data.size() == pixels.view().bytes();
-  const std::uint64_t hash = whole ? rt::hash_pixels(pixels.view()) : 0;
+  const std::uint64_t hash = whole ? hash_pixels(pixels.view()) : 0;
   {
     const std::lock_guard lock(mutex_);
     const auto run = runs_.find(trip.call);
@@ -311,7 +311,7 @@ void Driver::empty_outbox() {
 
 void Driver::execute(Lane* lane, Order& order) {
   if (const auto* trip = std::get_if<PngTrip>(&order)) {
-    text_.round_trip(trip->call, [this, trip = *trip](const rt::PixelBuffer& pixels,
+    text_.round_trip(trip->call, [this, trip = *trip](const PixelBuffer& pixels,
                                                       std::optional<Failure> failure) {
       png_done(trip, pixels, std::move(failure));
     });

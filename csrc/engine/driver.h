@@ -65,7 +65,7 @@ class Driver final : public LaneEvents {
   [[nodiscard]] TextBroker& text() noexcept { return text_; }
 
   // ---- images of requests: equal pixels have equal keys; each put needs its own release
-  Key put_image(rt::PixelBuffer pixels);
+  Key put_image(PixelBuffer pixels);
   void release_image(const Key& image);
 
   // ---- requests
@@ -137,7 +137,7 @@ class Driver final : public LaneEvents {
   void note_cancel(const Run& run);
   void end_run(Runs::iterator run, SpanOutcome outcome);
   void finish_image(Runs::iterator run, const Image& image);
-  void png_done(const PngTrip& trip, const rt::PixelBuffer& pixels, std::optional<Failure> failure);
+  void png_done(const PngTrip& trip, const PixelBuffer& pixels, std::optional<Failure> failure);
   void end_call(const Key& call, SpanOutcome outcome, Event event);
   void consume(RequestId request, Record& record);
   void erase(RequestId request);

@@ -15,7 +15,7 @@ std::string name_of(RequestId request) { return "request " + std::to_string(requ
 std::set<Key> distinct(const std::vector<Key>& images) { return {images.begin(), images.end()}; }
 
 // Equal pixels, equal key: features that a lane has cached for an image serve every request.
-Key key_of_pixels(const rt::PixelBuffer& pixels) {
+Key key_of_pixels(const PixelBuffer& pixels) {
   return KeyBuilder("irt.image.1")
       .add(static_cast<std::uint64_t>(pixels.width))
       .add(static_cast<std::uint64_t>(pixels.height))
@@ -63,7 +63,7 @@ void Driver::add_lane(std::unique_ptr<Lane> lane) {
 
 // ---- images ---------------------------------------------------------------------------------
 
-Key Driver::put_image(rt::PixelBuffer pixels) {
+Key Driver::put_image(PixelBuffer pixels) {
   const Key key = key_of_pixels(pixels);
   const std::lock_guard lock(mutex_);
   if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.put_image] the engine was closed");

@@ -13,8 +13,8 @@ namespace irt {
 
 namespace {
 
-using TextRef = std::shared_ptr<const rt::TextEmbedding>;
-using LatentsRef = std::shared_ptr<const rt::Latents>;
+using TextRef = std::shared_ptr<const TextEmbedding>;
+using LatentsRef = std::shared_ptr<const Latents>;
 
 constexpr int kFailuresUntilDown = 2;  // failed graph runs in a row
 
@@ -30,7 +30,7 @@ Key key_of_ids(const EncodedText& text) {
 struct GeneratorLane::Impl {
   struct Active {
     WorkRef work;
-    rt::DenoiseJob job;
+    DenoiseJob job;
   };
 
   LaneInfo info;
@@ -38,7 +38,7 @@ struct GeneratorLane::Impl {
   ImageStore& images;
   TextBroker& texts;
   std::size_t slots;
-  rt::Denoiser denoiser;
+  Denoiser denoiser;
   Lru<Key, TextRef> text_cache;
   Lru<Key, LatentsRef> latent_cache;
   LaneInbox inbox;
@@ -91,8 +91,7 @@ struct GeneratorLane::Impl {
     if (cached) {
       if (const TextRef* hit = text_cache.get(key)) return *hit;
     }
-    auto made =
-        std::make_shared<const rt::TextEmbedding>(denoiser.encode_text(text.ids, text.mask));
+    auto made = std::make_shared<const TextEmbedding>(denoiser.encode_text(text.ids, text.mask));
     if (cached) text_cache.put(key, made);
     return made;
   }
@@ -102,7 +101,7 @@ struct GeneratorLane::Impl {
     if (cached) {
       if (const LatentsRef* hit = latent_cache.get(image->key)) return *hit;
     }
-    auto made = std::make_shared<const rt::Latents>(denoiser.encode_image(image->pixels.view()));
+    auto made = std::make_shared<const Latents>(denoiser.encode_image(image->pixels.view()));
     if (cached) latent_cache.put(image->key, made);
     return made;
   }
@@ -187,10 +186,10 @@ struct GeneratorLane::Impl {
   void step(const std::stop_token& stop) {
     const auto lead =
         std::ranges::find_if(active, [](const auto& entry) { return !entry->work->speculative; });
-    const rt::DenoiseJob& shape = lead == active.end() ? active.front()->job : (*lead)->job;
-    std::vector<rt::DenoiseJob*> jobs;
+    const DenoiseJob& shape = lead == active.end() ? active.front()->job : (*lead)->job;
+    std::vector<DenoiseJob*> jobs;
     for (const auto& entry : active) {
-      if (rt::Denoiser::same_shape(entry->job, shape)) jobs.push_back(&entry->job);
+      if (Denoiser::same_shape(entry->job, shape)) jobs.push_back(&entry->job);
     }
     try {
       denoiser.step(jobs);

@@ -7,8 +7,8 @@
 
 namespace irt {
 
-ImageRef ImageStore::put(const Key& key, rt::PixelBuffer pixels) {
-  const rt::ImageView view = pixels.view();
+ImageRef ImageStore::put(const Key& key, PixelBuffer pixels) {
+  const ImageView view = pixels.view();
   if (!key || view.width <= 0 || view.height <= 0 || pixels.data.size() != view.bytes()) {
     throw Error(ErrorCode::kBadRequest,
                 "[ImageStore.put] an image needs a key and height x width x 3 bytes, got " +
@@ -18,7 +18,7 @@ ImageRef ImageStore::put(const Key& key, rt::PixelBuffer pixels) {
   // Hashing reads every pixel: done before the lock is taken.
   auto image = std::make_shared<StoredImage>();
   image->key = key;
-  image->hash = rt::hash_pixels(view);
+  image->hash = hash_pixels(view);
   image->pixels = std::move(pixels);
 
   const std::lock_guard lock(mutex_);

@@ -8,14 +8,14 @@
 #include <unordered_map>
 
 #include "core/key.h"
-#include "rt/pixels.h"
+#include "models/pixels.h"
 
 namespace irt {
 
 struct StoredImage {
   Key key;
   std::uint64_t hash = 0;
-  rt::PixelBuffer pixels;
+  PixelBuffer pixels;
 };
 // Running calls, trajectories and readers each hold one of these: the buffer outlives the engine
 // for as long as anybody looks at it.
@@ -27,7 +27,7 @@ class ImageStore {
   explicit ImageStore(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
   // Throws Error(kLimitExceeded) over the limit. Storing the same key again keeps the first image.
-  ImageRef put(const Key& key, rt::PixelBuffer pixels);
+  ImageRef put(const Key& key, PixelBuffer pixels);
   // Null when the key is unknown.
   [[nodiscard]] ImageRef get(const Key& key) const;
   void release(const Key& key) noexcept;

@@ -16,44 +16,44 @@ VlmConfig with_slots(VlmConfig config, int slots) {
 
 SyncVlm::SyncVlm(const VlmConfig& config, int slots) : vlm_(with_slots(config, slots)) {}
 
-rt::SequenceId SyncVlm::admit(const Question& question) {
-  rt::Prompt prompt;
+SequenceId SyncVlm::admit(const Question& question) {
+  Prompt prompt;
   prompt.ids.assign(question.ids.begin(), question.ids.end());
   prompt.sampling = vlm_.sampling(question.seed, question.retry);
   prompt.max_new_tokens = vlm_.config().max_new_tokens;
   if (constrained_) prompt.grammar = vlm_.grammar(question.images.size());
-  for (const rt::ImageView& image : question.images) {
+  for (const ImageView& image : question.images) {
     prompt.images.push_back(vlm_.features(image, vlm_.pixel_limit(question.images.size())));
   }
   return vlm_.decoder().admit(prompt);
 }
 
-void SyncVlm::take(const rt::TokenOut& token, Answer& answer) const {
+void SyncVlm::take(const TokenOut& token, Answer& answer) const {
   answer.stop = token.stop;
-  if (token.stop == rt::StopReason::kNonFinite) {
+  if (token.stop == StopReason::kNonFinite) {
     throw Error(ErrorCode::kBackendFailed, "[SyncVlm] the logits are not finite");
   }
-  if (token.stop == rt::StopReason::kGrammar) {
+  if (token.stop == StopReason::kGrammar) {
     throw Error(ErrorCode::kBackendFailed, "[SyncVlm] " + std::string(token.problem));
   }
-  if (token.stop == rt::StopReason::kEndOfText) return;
+  if (token.stop == StopReason::kEndOfText) return;
   answer.tokens.push_back(token.token);
   answer.offsets.push_back(answer.text.size());
   answer.p_success.push_back(vlm_.p_success(token.logits));
   answer.text += vlm_.config().tokens->bytes(static_cast<std::int32_t>(token.token));
 }
 
-Answer SyncVlm::answer(std::span<const std::int64_t> ids, std::span<const rt::ImageView> images,
+Answer SyncVlm::answer(std::span<const std::int64_t> ids, std::span<const ImageView> images,
                        std::uint64_t seed, int retry) {
   const Question question{ids, {images.begin(), images.end()}, seed, retry};
   return std::move(answers({&question, 1}).front());
 }
 
 std::vector<Answer> SyncVlm::answers(std::span<const Question> questions) {
-  rt::BatchedDecoder& decoder = vlm_.decoder();
+  BatchedDecoder& decoder = vlm_.decoder();
   std::vector<Answer> made(questions.size());
-  std::unordered_map<rt::SequenceId, std::size_t> live;
-  std::vector<rt::TokenOut> out;
+  std::unordered_map<SequenceId, std::size_t> live;
+  std::vector<TokenOut> out;
   std::size_t next = 0;
   try {
     while (next < questions.size() || !live.empty()) {
@@ -61,9 +61,9 @@ std::vector<Answer> SyncVlm::answers(std::span<const Question> questions) {
         live.emplace(admit(questions[next]), next);
       }
       decoder.step(out);
-      for (const rt::TokenOut& token : out) {
+      for (const TokenOut& token : out) {
         take(token, made[live.at(token.sequence)]);
-        if (token.stop == rt::StopReason::kNone) continue;
+        if (token.stop == StopReason::kNone) continue;
         decoder.release(token.sequence);
         live.erase(token.sequence);
       }
@@ -78,18 +78,17 @@ std::vector<Answer> SyncVlm::answers(std::span<const Question> questions) {
 SyncGenerator::SyncGenerator(const GeneratorLaneConfig& config)
     : denoiser_(config.generator, config.session) {}
 
-rt::PixelBuffer SyncGenerator::generate(std::span<const std::int64_t> ids,
-                                        std::span<const std::int64_t> mask,
-                                        const rt::ImageView& source, std::uint64_t seed, int width,
-                                        int height, int steps) {
-  auto text = std::make_shared<const rt::TextEmbedding>(denoiser_.encode_text(ids, mask));
-  std::shared_ptr<const rt::Latents> reference;
+PixelBuffer SyncGenerator::generate(std::span<const std::int64_t> ids,
+                                    std::span<const std::int64_t> mask, const ImageView& source,
+                                    std::uint64_t seed, int width, int height, int steps) {
+  auto text = std::make_shared<const TextEmbedding>(denoiser_.encode_text(ids, mask));
+  std::shared_ptr<const Latents> reference;
   if (source.data != nullptr) {
-    reference = std::make_shared<const rt::Latents>(denoiser_.encode_image(source));
+    reference = std::make_shared<const Latents>(denoiser_.encode_image(source));
   }
-  rt::DenoiseJob job =
+  DenoiseJob job =
       denoiser_.begin(std::move(text), std::move(reference), seed, width, height, steps);
-  rt::DenoiseJob* const jobs[] = {&job};
+  DenoiseJob* const jobs[] = {&job};
   while (!job.finished()) denoiser_.step(jobs);
   return denoiser_.decode(job);
 }

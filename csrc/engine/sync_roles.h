@@ -20,13 +20,13 @@ struct Answer {
   std::vector<std::int64_t> tokens;
   std::vector<std::size_t> offsets;  // of each token's first byte in `text`
   std::vector<double> p_success;     // at each token
-  rt::StopReason stop = rt::StopReason::kNone;
+  StopReason stop = StopReason::kNone;
 };
 
 // What `SyncVlm` is asked; ids and pixels are only looked at.
 struct Question {
   std::span<const std::int64_t> ids;
-  std::vector<rt::ImageView> images;
+  std::vector<ImageView> images;
   std::uint64_t seed = 0;
   int retry = 0;
 };
@@ -36,19 +36,17 @@ class SyncVlm {
  public:
   // `slots` above 1 serve `answers` alone.
   explicit SyncVlm(const VlmConfig& config, int slots = 1);
-  [[nodiscard]] Answer answer(std::span<const std::int64_t> ids,
-                              std::span<const rt::ImageView> images, std::uint64_t seed, int retry);
+  [[nodiscard]] Answer answer(std::span<const std::int64_t> ids, std::span<const ImageView> images,
+                              std::uint64_t seed, int retry);
   // All of them, as many at once as there are slots; for measurements over many answers.
   [[nodiscard]] std::vector<Answer> answers(std::span<const Question> questions);
   // Without: as if the role had no grammar.
   void constrain(bool on) noexcept { constrained_ = on; }
-  [[nodiscard]] rt::BatchedDecoder::Counters counters() noexcept {
-    return vlm_.decoder().counters();
-  }
+  [[nodiscard]] BatchedDecoder::Counters counters() noexcept { return vlm_.decoder().counters(); }
 
  private:
-  [[nodiscard]] rt::SequenceId admit(const Question& question);
-  void take(const rt::TokenOut& token, Answer& answer) const;
+  [[nodiscard]] SequenceId admit(const Question& question);
+  void take(const TokenOut& token, Answer& answer) const;
 
   Vlm vlm_;
   bool constrained_ = true;
@@ -59,13 +57,12 @@ class SyncGenerator {
  public:
   explicit SyncGenerator(const GeneratorLaneConfig& config);
   // `source` without data: text-to-image. Sizes and steps 0 = the pack's defaults.
-  [[nodiscard]] rt::PixelBuffer generate(std::span<const std::int64_t> ids,
-                                         std::span<const std::int64_t> mask,
-                                         const rt::ImageView& source, std::uint64_t seed, int width,
-                                         int height, int steps);
+  [[nodiscard]] PixelBuffer generate(std::span<const std::int64_t> ids,
+                                     std::span<const std::int64_t> mask, const ImageView& source,
+                                     std::uint64_t seed, int width, int height, int steps);
 
  private:
-  rt::Denoiser denoiser_;
+  Denoiser denoiser_;
 };
 
 }  // namespace irt

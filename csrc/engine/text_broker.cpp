@@ -230,7 +230,7 @@ void TextBroker::finish(std::uint64_t job, EncodedText encoded) {
   });
 }
 
-void TextBroker::finish_png(std::uint64_t job, rt::PixelBuffer pixels) {
+void TextBroker::finish_png(std::uint64_t job, PixelBuffer pixels) {
   Pending pending;
   {
     const std::lock_guard lock(impl_->mutex);

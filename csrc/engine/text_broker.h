@@ -19,7 +19,7 @@
 #include "core/call.h"
 #include "core/error.h"
 #include "core/key.h"
-#include "rt/pixels.h"
+#include "models/pixels.h"
 
 namespace irt {
 
@@ -49,7 +49,7 @@ using EncodedRef = std::shared_ptr<const EncodedText>;
 class TextBroker {
  public:
   using Callback = std::function<void(EncodedRef, std::optional<Failure>)>;
-  using PixelCallback = std::function<void(rt::PixelBuffer, std::optional<Failure>)>;
+  using PixelCallback = std::function<void(PixelBuffer, std::optional<Failure>)>;
 
   explicit TextBroker(std::size_t cache_entries);
   void request(TextJob job, Callback callback);
@@ -60,7 +60,7 @@ class TextBroker {
   [[nodiscard]] std::vector<TextJob> poll(std::chrono::milliseconds timeout, std::size_t most);
   // A job is finished or failed once; an unknown id is ignored (its engine was closed meanwhile).
   void finish(std::uint64_t job, EncodedText encoded);
-  void finish_png(std::uint64_t job, rt::PixelBuffer pixels);
+  void finish_png(std::uint64_t job, PixelBuffer pixels);
   void fail(std::uint64_t job, Failure failure);
   // Ends all waiting jobs with kCancelled and waits until no callback runs on a worker's thread;
   // later requests fail at once. Not from a callback.

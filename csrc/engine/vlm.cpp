@@ -13,21 +13,20 @@ Vlm::Vlm(const VlmConfig& config)
   if (!config_.tokens) throw Error(ErrorCode::kBadPack, "[Vlm] the role has no token table");
   if (!config_.vision.empty()) {
     vision_ =
-        std::make_unique<rt::VisionEncoder>(config_.vision, config_.vision_config, config_.session);
+        std::make_unique<VisionEncoder>(config_.vision, config_.vision_config, config_.session);
   }
 }
 
-FeaturesRef Vlm::features(const rt::ImageView& image, std::int64_t max_pixels) {
+FeaturesRef Vlm::features(const ImageView& image, std::int64_t max_pixels) {
   if (!vision_) {
     throw Error(ErrorCode::kBadRequest,
                 "[Vlm] the request holds images, but this pack's model has no vision encoder: use "
                 "a pack whose role names one");
   }
-  return std::make_shared<const rt::VisionFeatures>(vision_->encode(image, max_pixels));
+  return std::make_shared<const VisionFeatures>(vision_->encode(image, max_pixels));
 }
 
-FeaturesRef Vlm::features(const ImageRef& image, rt::Size white, bool cached,
-                          std::int64_t max_pixels) {
+FeaturesRef Vlm::features(const ImageRef& image, Size white, bool cached, std::int64_t max_pixels) {
   const auto limit = static_cast<std::uint64_t>(max_pixels);
   KeyBuilder builder("irt.vision.1");
   if (image) {
@@ -45,15 +44,15 @@ FeaturesRef Vlm::features(const ImageRef& image, rt::Size white, bool cached,
   if (image) {
     made = features(image->pixels.view(), max_pixels);
   } else {
-    const rt::PixelBuffer blank = rt::white_image(white.width, white.height);
+    const PixelBuffer blank = white_image(white.width, white.height);
     made = features(blank.view(), max_pixels);
   }
   if (cached) cache_.put(key, made);
   return made;
 }
 
-rt::SamplingParams Vlm::sampling(std::uint64_t seed, int retry) const noexcept {
-  rt::SamplingParams params = config_.sampling;
+SamplingParams Vlm::sampling(std::uint64_t seed, int retry) const noexcept {
+  SamplingParams params = config_.sampling;
   if (retry > 0) {
     params = {};
     params.temperature = kRetryTemperature;

@@ -17,7 +17,7 @@ constexpr int kFailuresUntilDown = 2;  // failed graph runs in a row
 struct VlmLane::Impl {
   struct Active {
     WorkRef work;
-    rt::SequenceId sequence = 0;
+    SequenceId sequence = 0;
     std::unique_ptr<AnswerReader> reader;
   };
 
@@ -28,7 +28,7 @@ struct VlmLane::Impl {
   Vlm vlm;
   LaneInbox inbox;
   std::vector<Active> active;
-  std::vector<rt::TokenOut> tokens;
+  std::vector<TokenOut> tokens;
   int failures = 0;
   std::jthread thread;  // last: stops and joins before the rest goes
 
@@ -63,7 +63,7 @@ struct VlmLane::Impl {
   void admit(const WorkRef& work) {
     const Call& call = work->call;
     try {
-      rt::Prompt prompt;
+      Prompt prompt;
       prompt.ids = work->text->ids;
       prompt.sampling = vlm.sampling(call.seed, call.retry);
       prompt.max_new_tokens = vlm.config().max_new_tokens;
@@ -84,9 +84,9 @@ struct VlmLane::Impl {
   }
 
   // The picture before step 1 is as large as the one after it.
-  static rt::Size white_size(const LaneWork& work) {
+  static Size white_size(const LaneWork& work) {
     const ImageRef& after = work.images.back();
-    return after ? rt::Size{after->pixels.width, after->pixels.height} : rt::Size{};
+    return after ? Size{after->pixels.width, after->pixels.height} : Size{};
   }
 
   void follow(const Hint& hint) {
@@ -130,14 +130,14 @@ struct VlmLane::Impl {
       fail_all(error.what());
       return;
     }
-    for (const rt::TokenOut& out : tokens) take(out);
+    for (const TokenOut& out : tokens) take(out);
   }
 
-  void take(const rt::TokenOut& out) {
+  void take(const TokenOut& out) {
     const auto it = std::ranges::find(active, out.sequence, &Active::sequence);
     if (it == active.end()) return;
     const auto i = static_cast<std::size_t>(it - active.begin());
-    if (out.stop == rt::StopReason::kNonFinite) {
+    if (out.stop == StopReason::kNonFinite) {
       const Key key = retire(i);
       events.failed(key, {ErrorCode::kBackendFailed,
                           "[" + info.name +
@@ -145,14 +145,14 @@ struct VlmLane::Impl {
                               "precision of the decoder graph"});
       return;
     }
-    if (out.stop == rt::StopReason::kGrammar) {
+    if (out.stop == StopReason::kGrammar) {
       const std::string why(out.problem);
       const Key key = retire(i);
       events.failed(key, {ErrorCode::kBackendFailed, "[" + info.name + "] " + why});
       return;
     }
-    bool done = out.stop != rt::StopReason::kNone;
-    if (out.stop != rt::StopReason::kEndOfText) {
+    bool done = out.stop != StopReason::kNone;
+    if (out.stop != StopReason::kEndOfText) {
       const std::string_view bytes =
           vlm.config().tokens->bytes(static_cast<std::int32_t>(out.token));
       const double p = it->work->call.kind == CallKind::kJudge ? vlm.p_success(out.logits) : 0.0;

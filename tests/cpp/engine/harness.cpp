@@ -155,8 +155,8 @@ RequestSpec spec_of(const std::string& text) {
   return spec;
 }
 
-rt::PixelBuffer random_image(Random& random) {
-  rt::PixelBuffer image;
+PixelBuffer random_image(Random& random) {
+  PixelBuffer image;
   image.width = random.between(2, 5);
   image.height = random.between(2, 5);
   for (std::size_t i = 0; i < image.view().bytes(); ++i) {

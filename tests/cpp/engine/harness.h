@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/driver.h"
-#include "engine/scripted_lanes.h"
+#include "sim/scripted_lanes.h"
 
 namespace irt::test {
 
@@ -52,6 +52,6 @@ RequestSpec random_spec(Random& random);
 RequestSpec spec_of(const std::string& text);
 // Fast lanes (a few tenths of a millisecond a call) that accept most images.
 ScriptedConfig quick_config();
-rt::PixelBuffer random_image(Random& random);
+PixelBuffer random_image(Random& random);
 
 }  // namespace irt::test

@@ -68,9 +68,9 @@ class Loop {
     attempt.seed = seed_for(CallKind::kGenerate, step, t, 0);
     if (failing_ && scripted_image_fails(script_, prompt, source, attempt.seed)) throw Fails{};
     attempt.image.hash =
-        rt::hash_pixels(scripted_image(script_, prompt, source, attempt.seed, spec_.width,
-                                       spec_.height, spec_.denoising_steps)
-                            .view());
+        hash_pixels(scripted_image(script_, prompt, source, attempt.seed, spec_.width, spec_.height,
+                                   spec_.denoising_steps)
+                        .view());
     return attempt;
   }
 

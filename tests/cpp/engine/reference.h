@@ -7,7 +7,7 @@
 
 #include "core/request.h"
 #include "core/result.h"
-#include "engine/script.h"
+#include "sim/script.h"
 
 namespace irt::test {
 

@@ -266,7 +266,7 @@ TextWorker::TextWorker(Driver& driver)
               continue;
             }
             const ImageRef image = driver.images().get(job.image);
-            driver.text().finish_png(job.id, image ? image->pixels : rt::PixelBuffer{});
+            driver.text().finish_png(job.id, image ? image->pixels : PixelBuffer{});
           }
         }
       }) {}

@@ -12,8 +12,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-rt::PixelBuffer filled(int side, std::uint8_t value) {
-  rt::PixelBuffer image{side, side, {}};
+PixelBuffer filled(int side, std::uint8_t value) {
+  PixelBuffer image{side, side, {}};
   image.data.assign(image.view().bytes(), value);
   return image;
 }
@@ -26,7 +26,7 @@ class PngWorker {
           while (!stop.stop_requested()) {
             for (const TextJob& job : driver.text().poll(milliseconds(5), 4)) {
               const ImageRef image = driver.images().get(job.image);
-              rt::PixelBuffer copy = image ? image->pixels : rt::PixelBuffer{};
+              PixelBuffer copy = image ? image->pixels : PixelBuffer{};
               if (change && !copy.data.empty()) copy.data.back() ^= 1U;
               driver.text().finish_png(job.id, std::move(copy));
             }
@@ -48,7 +48,7 @@ TEST_CASE("the store keeps the first image of a key and counts its bytes") {
   CHECK(store.put(Key{1, 2}, filled(4, 7))->hash == first->hash);
   CHECK_THROWS_WITH_AS(store.put(Key{1, 3}, filled(4, 7)), doctest::Contains("96 of 100"), Error);
   CHECK_THROWS_AS(store.put(Key{}, filled(4, 7)), Error);
-  CHECK_THROWS_AS(store.put(Key{1, 4}, rt::PixelBuffer{2, 2, {1, 2, 3}}), Error);
+  CHECK_THROWS_AS(store.put(Key{1, 4}, PixelBuffer{2, 2, {1, 2, 3}}), Error);
   store.release(key);
   store.release(key);
   CHECK(store.get(key) == nullptr);

@@ -9,12 +9,12 @@
 #include "engine/generator_lane.h"
 #include "engine/storm.h"
 #include "engine/vlm_lane.h"
-#include "rt/decoder_fixture.h"
-#include "rt/ort_fixture.h"
+#include "models/decoder_fixture.h"
+#include "models/ort_fixture.h"
 
 using namespace irt;
 using namespace irt::test;
-using irt::rt::testing::graph_path;
+using irt::testing::graph_path;
 
 namespace {
 
@@ -50,8 +50,8 @@ std::shared_ptr<const TokenTable> table(Role role) {
     }
     bytes.push_back(std::move(text));
   }
-  const std::vector<std::int32_t> special{static_cast<std::int32_t>(rt::testing::kImageToken),
-                                          static_cast<std::int32_t>(rt::testing::kPoison)};
+  const std::vector<std::int32_t> special{static_cast<std::int32_t>(testing::kImageToken),
+                                          static_cast<std::int32_t>(testing::kPoison)};
   return std::make_shared<const TokenTable>(bytes, special);
 }
 
@@ -59,12 +59,12 @@ VlmConfig vlm_config(Role role) {
   VlmConfig config;
   config.decoder = graph_path("decoder.onnx");
   config.vision = graph_path("vision_wide.onnx");
-  config.decoder_config = rt::testing::decoder_config(4, 16);
+  config.decoder_config = testing::decoder_config(4, 16);
   config.vision_config.patch_size = 2;
   config.vision_config.min_pixels = 64;
   config.vision_config.max_pixels = 1024;
-  config.vision_config.hidden = rt::testing::kHidden;
-  config.vision_config.deepstack_levels = rt::testing::kDeepstack;
+  config.vision_config.hidden = testing::kHidden;
+  config.vision_config.deepstack_levels = testing::kDeepstack;
   config.tokens = table(role);
   for (int id = 0; id < kVocab; ++id) {
     if (is_answer(id)) config.true_tokens.push_back(id);
@@ -78,7 +78,7 @@ VlmConfig vlm_config(Role role) {
 
 GeneratorLaneConfig generator_config() {
   GeneratorLaneConfig config;
-  rt::GeneratorConfig& graphs = config.generator;
+  GeneratorConfig& graphs = config.generator;
   graphs.text_encoder = graph_path("text_encoder.onnx");
   graphs.transformer = graph_path("transformer.onnx");
   graphs.vae_encoder = graph_path("vae_encoder.onnx");
@@ -101,7 +101,7 @@ EncodedText encode(const TextJob& job) {
   EncodedText encoded;
   const bool prompt = job.kind == TextJob::Kind::kGenerate;
   const int images = job.kind == TextJob::Kind::kJudge ? 2 : job.image_count;
-  for (int i = 0; !prompt && i < images; ++i) encoded.ids.push_back(rt::testing::kImageToken);
+  for (int i = 0; !prompt && i < images; ++i) encoded.ids.push_back(testing::kImageToken);
   const std::string text = job.original + "|" + job.text;
   std::uint64_t state = 0;
   for (const char byte : text) state = mix64(state ^ static_cast<std::uint8_t>(byte));
@@ -280,9 +280,9 @@ TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no sess
     CHECK(cancelled >= wanted);
     check_empty(driver);
   }
-  CHECK(rt::live_objects().sessions == 0);
-  CHECK(rt::live_objects().values == 0);
-  CHECK(rt::live_objects().runs == 0);
+  CHECK(live_objects().sessions == 0);
+  CHECK(live_objects().values == 0);
+  CHECK(live_objects().runs == 0);
 }
 
 TEST_CASE("native lanes: an engine that is closed while its graphs run lets go of everything") {
@@ -310,5 +310,5 @@ TEST_CASE("native lanes: an engine that is closed while its graphs run lets go o
     CHECK(left.images == 0);
     CHECK(left.running == 0);
   }
-  CHECK(rt::live_objects().sessions == 0);
+  CHECK(live_objects().sessions == 0);
 }

@@ -106,8 +106,8 @@ TEST_CASE("failures, empty encodings and the wrong way to end a job are told") {
   broker.finish_png(broker.poll(milliseconds(0), 1).at(0).id, {});
   CHECK(a.failure->message.find("finish_png") != std::string::npos);
   std::optional<Failure> png;
-  broker.round_trip(
-      Key{1, 1}, [&](const rt::PixelBuffer&, std::optional<Failure> why) { png = std::move(why); });
+  broker.round_trip(Key{1, 1},
+                    [&](const PixelBuffer&, std::optional<Failure> why) { png = std::move(why); });
   broker.finish(broker.poll(milliseconds(0), 1).at(0).id, {{1}, {}});
   CHECK(png->message.find("finish_png") != std::string::npos);
   CHECK(a.calls == 3);

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "sched/simulate.h"
+#include "sim/simulate.h"
 
 namespace irt::test {
 

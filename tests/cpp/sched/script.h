@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/message.h"
-#include "sched/simulate.h"
+#include "sim/simulate.h"
 
 namespace irt::test {
 

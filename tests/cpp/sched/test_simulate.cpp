@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "sched/workload.h"
+#include "sim/workload.h"
 
 namespace irt::test {
 namespace {

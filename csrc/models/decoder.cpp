@@ -1,0 +1,393 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+#include <utility>
+
+#include "core/error.h"
+#include "models/decoder_graph.h"
+#include "models/prompt.h"
+#include "tensor/stop_switch.h"
+
+namespace irt {
+namespace {
+
+[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
+
+// A row of the cache and the sequence in it. A free slot keeps what it caches, for reuse.
+struct Slot {
+  SequenceId id = 0;                    // 0: free
+  bool running = false;                 // takes part in steps
+  std::vector<std::int64_t> ids;        // prompt, then answer; the last one may not be cached yet
+  std::vector<ImageSpan> images;        // of the prompt
+  std::vector<std::int64_t> positions;  // of the prompt: [3, prompt]
+  std::int64_t next_position = 0;       // of the first answer token
+  int prompt = 0;                       // tokens
+  int cached = 0;                       // tokens in the cache: the first ones of `ids`
+  int planned = 0;                      // tokens of the step in progress
+  int max_new_tokens = 0;
+  SamplingParams sampling;
+  std::shared_ptr<const Grammar> grammar;
+  std::unique_ptr<GrammarState> state;  // null: not constrained
+  std::string problem;                  // of the state, once it has failed
+  std::uint64_t last_used = 0;
+
+  [[nodiscard]] bool free() const noexcept { return id == 0; }
+  [[nodiscard]] bool prefilling() const noexcept { return running && cached < prompt; }
+  [[nodiscard]] bool decoding() const noexcept { return running && cached >= prompt; }
+  // What another prompt may take over. The answer's part of the cache was computed one token at a
+  // time, which may round otherwise than the same tokens inside a prompt.
+  [[nodiscard]] std::span<const std::int64_t> reusable() const noexcept {
+    return std::span(ids).first(size(std::min(cached, prompt)));
+  }
+};
+
+}  // namespace
+
+struct BatchedDecoder::Impl {
+  DecoderConfig config;
+  DecoderGraph graph;
+  std::vector<Slot> slots;
+  Counters counters;
+  StopSwitch stop;
+  SequenceId next_id = 1;
+  std::uint64_t clock = 0;
+  std::vector<std::uint32_t>
+      permitted;  // bit t: token t is not forbidden; empty: all are permitted
+
+  Impl(const std::string& path, const DecoderConfig& settings, const SessionOptions& options)
+      : config(settings), graph(path, settings, options), slots(size(settings.slots)) {
+    // A token costs no allocation.
+    for (Slot& slot : slots) slot.ids.reserve(size(config.cache_length) + 1);
+    if (config.forbidden_token_ids.empty()) return;
+    permitted.assign((size(config.vocab) + 31) / 32, ~0U);
+    for (const std::int64_t id : config.forbidden_token_ids) {
+      const auto bit = static_cast<std::size_t>(id);
+      if (bit < size(config.vocab)) permitted[bit / 32] &= ~(1U << (bit % 32));
+    }
+  }
+
+  [[nodiscard]] Slot& slot(int row) noexcept { return slots[size(row)]; }
+
+  // Admission.
+  [[nodiscard]] int choose_row(const std::vector<int>& common) const noexcept;
+  [[nodiscard]] SequenceId admit(const Prompt& prompt);
+
+  // A step: compact, run, commit.
+  [[nodiscard]] std::pair<int, int> decode_range() const noexcept;
+  void move_row(int from, int to) noexcept;
+  void compact() noexcept;
+  void run(Run& run);
+  void run_decode();
+  void run_prefill();
+  void stage_images(int row);
+  void undo() noexcept;
+  void wipe(int row) noexcept;
+  [[nodiscard]] std::int64_t draw(Slot& slot, const TokenOut& out);
+  void commit(int row, std::vector<TokenOut>& out);
+  [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
+  void step(std::vector<TokenOut>& out);
+};
+
+// ---- admission ----------------------------------------------------------------------------
+
+// The free row that keeps occupied rows closest together; then the one that holds most of the
+// prompt; then the one that has been free for longest. -1: none is free.
+int BatchedDecoder::Impl::choose_row(const std::vector<int>& common) const noexcept {
+  int first = config.slots;
+  int last = -1;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slots[size(row)].free()) continue;
+    first = std::min(first, row);
+    last = row;
+  }
+  const auto rank = [&](int row) {
+    const int growth = last < 0 ? 0 : std::max({0, first - row, row - last});
+    return std::tuple(growth, -common[size(row)], slots[size(row)].last_used, row);
+  };
+  int best = -1;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slots[size(row)].free() && (best < 0 || rank(row) < rank(best))) best = row;
+  }
+  return best;
+}
+
+SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
+  ExpandedPrompt expanded = expand_prompt(prompt, config);
+  const std::size_t tokens = expanded.ids.size();
+  if (tokens + 1 > size(config.cache_length)) {
+    throw Error(ErrorCode::kLimitExceeded,
+                "[BatchedDecoder.admit] a prompt of " + std::to_string(tokens) +
+                    " tokens does not fit into a cache of " + std::to_string(config.cache_length) +
+                    ": shorten it, use smaller images, or export with a longer cache");
+  }
+  std::vector<int> common(slots.size(), 0);
+  if (config.reuse_prefix) {
+    for (std::size_t row = 0; row < slots.size(); ++row) {
+      const int same = common_prefix(slots[row].reusable(), slots[row].images, expanded);
+      common[row] = std::min(same, static_cast<int>(tokens) - 1);  // the last one makes logits
+    }
+  }
+  const int row = choose_row(common);
+  if (row < 0) {
+    throw Error(ErrorCode::kOverloaded, "[BatchedDecoder.admit] all " +
+                                            std::to_string(config.slots) +
+                                            " slots are taken: release a sequence first");
+  }
+  const int answer = config.cache_length - static_cast<int>(tokens) + 1;  // tokens, see stop_reason
+  auto state =
+      prompt.grammar ? prompt.grammar->begin(std::min(prompt.max_new_tokens, answer)) : nullptr;
+  const int donor =
+      static_cast<int>(std::max_element(common.begin(), common.end()) - common.begin());
+  const int reused = common[size(donor)];
+  if (reused > common[size(row)]) graph.cache().copy_prefix(donor, row, reused);
+
+  Slot& slot = this->slot(row);
+  slot.ids.assign(expanded.ids.begin(), expanded.ids.end());
+  slot.images = std::move(expanded.images);
+  slot.positions = std::move(expanded.positions.ids);
+  slot.next_position = expanded.positions.next;
+  slot.prompt = static_cast<int>(tokens);
+  slot.cached = reused;
+  slot.max_new_tokens = prompt.max_new_tokens;
+  slot.sampling = prompt.sampling;
+  slot.state = std::move(state);
+  slot.grammar = prompt.grammar;
+  slot.running = true;
+  slot.id = next_id++;
+  counters.prompt_tokens += tokens;
+  counters.reused_tokens += static_cast<std::uint64_t>(reused);
+  return slot.id;
+}
+
+// ---- step ---------------------------------------------------------------------------------
+
+// Rows [first, second) hold all sequences that decode.
+std::pair<int, int> BatchedDecoder::Impl::decode_range() const noexcept {
+  std::pair<int, int> range{config.slots, 0};
+  for (int row = 0; row < config.slots; ++row) {
+    if (!slots[size(row)].decoding()) continue;
+    range.first = std::min(range.first, row);
+    range.second = row + 1;
+  }
+  return range;
+}
+
+void BatchedDecoder::Impl::move_row(int from, int to) noexcept {
+  graph.cache().copy_prefix(from, to, slot(from).cached);
+  std::swap(slot(from), slot(to));
+  slot(from).cached = 0;
+  ++counters.moved_rows;
+}
+
+// Fills free rows between decoding ones from an end of the range, by the cheaper move. Rows that
+// are not free (in prefill, or waiting for their release) stay: a step runs over them in vain.
+void BatchedDecoder::Impl::compact() noexcept {
+  for (;;) {
+    const auto [first, end] = decode_range();
+    int hole = first;
+    while (hole < end && !slot(hole).free()) ++hole;
+    if (hole >= end) return;
+    const int last = end - 1;
+    move_row(slot(first).cached < slot(last).cached ? first : last, hole);
+  }
+}
+
+void BatchedDecoder::Impl::run(Run& run) {
+  stop.watch(&run);
+  run.run();
+  stop.watch(nullptr);
+}
+
+void BatchedDecoder::Impl::run_decode() {
+  const auto [first, end] = decode_range();
+  if (first >= end) return;
+  for (int row = first; row < end; ++row) {
+    Slot& slot = this->slot(row);
+    if (slot.decoding()) {
+      slot.planned = 1;
+      const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
+      graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
+    } else {
+      // Run over in vain: it writes one token behind what the row caches.
+      slot.cached = std::min(slot.cached, config.cache_length - 1);
+      graph.set_token(row, 0, slot.cached, slot.cached);
+    }
+  }
+  run(graph.decode(first, end - first));
+}
+
+void BatchedDecoder::Impl::run_prefill() {
+  const auto chunk_of = [&](const Slot& slot) {
+    return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
+  };
+  for (int first = 0; first < config.slots;) {
+    const int chunk = chunk_of(slot(first));
+    int end = first + 1;
+    while (chunk > 0 && end < config.slots && chunk_of(slot(end)) == chunk) ++end;
+    if (chunk > 0) {
+      Run& prepared = graph.begin_prefill(first, end - first, chunk);
+      for (int row = first; row < end; ++row) {
+        Slot& slot = this->slot(row);
+        slot.planned = chunk;
+        const std::int64_t* positions = slot.positions.data() + slot.cached;
+        graph.set_row(row, {std::span(slot.ids).subspan(size(slot.cached), size(chunk)), positions,
+                            positions + slot.prompt, positions + 2 * slot.prompt, slot.cached});
+        stage_images(row);
+      }
+      run(prepared);
+    }
+    first = end;
+  }
+}
+
+// The parts of the row's images that lie in its planned chunk.
+void BatchedDecoder::Impl::stage_images(int row) {
+  const Slot& slot = this->slot(row);
+  for (const ImageSpan& image : slot.images) {
+    const int first = std::max(image.start, slot.cached);
+    const int end = std::min(image.start + image.features->tokens, slot.cached + slot.planned);
+    if (first >= end) continue;
+    graph.set_image(row, first - slot.cached, *image.features, first - image.start, end - first);
+  }
+}
+
+// What a failed step has written may be anything.
+void BatchedDecoder::Impl::undo() noexcept {
+  for (int row = 0; row < config.slots; ++row) {
+    Slot& slot = this->slot(row);
+    const int end = std::min(config.cache_length, slot.cached + std::max(2, slot.planned));
+    graph.cache().clear(row, slot.cached, end);
+    slot.planned = 0;
+  }
+}
+
+// Forgets all that a row caches, and the padding that a run may have written behind it.
+void BatchedDecoder::Impl::wipe(int row) noexcept {
+  Slot& slot = this->slot(row);
+  graph.cache().clear(row, 0, std::min(config.cache_length, slot.cached + 2));
+  slot.cached = 0;
+}
+
+StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t token) const noexcept {
+  const auto& ends = config.eos_token_ids;
+  if (std::find(ends.begin(), ends.end(), token) != ends.end()) return StopReason::kEndOfText;
+  const int answered = static_cast<int>(slot.ids.size()) - slot.prompt;
+  if (answered >= slot.max_new_tokens) return StopReason::kLength;
+  return slot.cached >= config.cache_length ? StopReason::kCacheFull : StopReason::kNone;
+}
+
+// The next token of the answer; -1 where its grammar has failed.
+std::int64_t BatchedDecoder::Impl::draw(Slot& slot, const TokenOut& out) {
+  const auto index = static_cast<std::uint64_t>(out.index);
+  if (!slot.state) {
+    const std::int64_t token = sample(out.logits, slot.sampling, index);
+    const auto id = static_cast<std::size_t>(token);
+    if (permitted.empty() || (permitted[id / 32] >> (id % 32) & 1U) != 0) return token;
+    return sample_allowed(out.logits, permitted, slot.sampling, index);
+  }
+  const int corrected = slot.state->corrected();
+  try {
+    const std::int64_t token = slot.state->pick(out.logits, slot.sampling, index);
+    ++counters.constrained_tokens;
+    counters.corrected_tokens += static_cast<std::uint64_t>(slot.state->corrected() - corrected);
+    return token;
+  } catch (const std::exception& error) {
+    slot.problem = error.what();
+    return -1;
+  }
+}
+
+void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
+  Slot& slot = this->slot(row);
+  slot.cached += std::exchange(slot.planned, 0);
+  if (slot.prefilling()) return;
+  TokenOut token;
+  token.sequence = slot.id;
+  token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
+  token.logits = graph.logits(row);
+  const bool finite = all_finite(token.logits);
+  token.token = finite ? draw(slot, token) : -1;
+  if (token.token >= 0) {
+    slot.ids.push_back(token.token);
+    token.stop = stop_reason(slot, token.token);
+    ++counters.tokens;
+  } else {
+    token.stop = finite ? StopReason::kGrammar : StopReason::kNonFinite;
+    token.problem = finite ? std::string_view(slot.problem) : std::string_view();
+    if (!finite) wipe(row);
+    ++counters.failed_sequences;
+  }
+  slot.running = token.stop == StopReason::kNone;
+  out.push_back(token);
+}
+
+void BatchedDecoder::Impl::step(std::vector<TokenOut>& out) {
+  out.clear();
+  out.reserve(slots.size());
+  compact();
+  stop.begin_step();
+  try {
+    run_decode();
+    run_prefill();  // after the decoding rows, which may have run over rows in prefill
+  } catch (...) {
+    stop.forget();
+    stop.end_step();
+    undo();
+    throw;
+  }
+  stop.end_step();
+  bool advanced = false;
+  for (int row = 0; row < config.slots; ++row) {
+    if (slot(row).planned == 0) continue;
+    advanced = true;
+    commit(row, out);
+  }
+  counters.steps += advanced ? 1U : 0U;
+}
+
+// ---- BatchedDecoder -----------------------------------------------------------------------
+
+BatchedDecoder::BatchedDecoder(const std::string& path, const DecoderConfig& config,
+                               const SessionOptions& options)
+    : impl_(std::make_unique<Impl>(path, config, options)) {}
+
+BatchedDecoder::~BatchedDecoder() = default;
+
+int BatchedDecoder::free_slots() const noexcept {
+  const auto free = [](const Slot& slot) { return slot.free(); };
+  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), free));
+}
+
+int BatchedDecoder::active() const noexcept {
+  const auto running = [](const Slot& slot) { return slot.running; };
+  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), running));
+}
+
+SequenceId BatchedDecoder::admit(const Prompt& prompt) { return impl_->admit(prompt); }
+
+void BatchedDecoder::step(std::vector<TokenOut>& out) { impl_->step(out); }
+
+void BatchedDecoder::release(SequenceId sequence) noexcept {
+  for (int row = 0; row < impl_->config.slots; ++row) {
+    Slot& slot = impl_->slot(row);
+    if (sequence == 0 || slot.id != sequence) continue;
+    if (slot.prefilling()) {
+      // No logits have shown yet that what it cached is finite.
+      impl_->wipe(row);
+    }
+    slot.id = 0;
+    slot.running = false;
+    slot.state.reset();
+    slot.grammar.reset();
+    slot.last_used = ++impl_->clock;
+    return;
+  }
+}
+
+void BatchedDecoder::terminate() noexcept { impl_->stop.stop(); }
+
+BatchedDecoder::Counters BatchedDecoder::counters() const noexcept { return impl_->counters; }
+
+}  // namespace irt

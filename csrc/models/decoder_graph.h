@@ -1,0 +1,94 @@
+// A decoder graph with its cache, perhaps with a second graph for one-token steps: stages the
+// inputs of a range of rows and runs them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/cache.h"
+#include "models/decoder.h"
+#include "tensor/ort.h"
+
+namespace irt {
+
+// What one row of a run reads. Positions are [3] streams of `ids.size()` values each.
+struct RowInput {
+  std::span<const std::int64_t> ids;
+  const std::int64_t* time = nullptr;
+  const std::int64_t* height = nullptr;
+  const std::int64_t* width = nullptr;
+  std::int64_t past = 0;  // tokens of the row in the cache
+};
+
+// A run covers rows first .. first + rows - 1 with `chunk` tokens each. Bindings are made once for
+// each range of rows and kept. Not thread-safe.
+class DecoderGraph {
+ public:
+  // Throws Error(kBadPack) where the graph breaks the contract or contradicts the configuration.
+  DecoderGraph(const std::string& path, const DecoderConfig& config, const SessionOptions& options);
+
+  [[nodiscard]] KvCache& cache() noexcept { return cache_; }
+
+  // One token for each row of a range: `set_token` for every row, `decode`, then run the result.
+  void set_token(int row, std::int64_t id, std::int64_t position, std::int64_t past) noexcept;
+  [[nodiscard]] Run& decode(int first, int rows);
+
+  // A chunk of the prompt: `begin_prefill`, then `set_row` and `set_image` for every row. A chunk
+  // of one token is padded to two: providers have a path of their own for one query, which rounds
+  // otherwise (CPU: M = 1 products), and a prompt must not depend on how it is cut.
+  [[nodiscard]] Run& begin_prefill(int first, int rows, int chunk);
+  void set_row(int row, const RowInput& input) noexcept;
+  // Image tokens `from` .. `from` + `count` - 1 of `features` at index `at` of the row's chunk.
+  void set_image(int row, int at, const VisionFeatures& features, int from, int count) noexcept;
+
+  // Logits of a row, of the last run that covered it; of the last token of its chunk.
+  [[nodiscard]] std::span<const float> logits(int row) const noexcept;
+
+ private:
+  // The memory behind the inputs other than the cache, for up to slots rows of `capacity` tokens.
+  struct Staging {
+    Staging(const DecoderConfig& config, int capacity);
+    std::vector<std::int64_t> ids, positions, past, last;
+    std::vector<float> visual, deepstack;
+  };
+  struct Bound {
+    explicit Bound(const Session& session) : run(session) {}
+    Run run;
+    int chunk = 0;  // what the inputs are bound for
+  };
+  using Ranges = std::map<std::pair<int, int>, std::unique_ptr<Bound>>;
+
+  void check(const std::string& path) const;
+  void check_decode(const std::string& path) const;
+  [[nodiscard]] Bound& bound(const Session& session, Ranges& ranges, int first, int rows);
+  [[nodiscard]] Run& decode_fused(int first, int rows);
+  void bind_inputs(Bound& bound, Staging& staging, int offset, int rows, int chunk);
+
+  DecoderConfig config_;
+  Session session_;
+  std::optional<Session> decode_session_;  // of config_.decode_graph
+  KvCache cache_;
+  Staging decode_;
+  Staging prefill_;
+  std::vector<std::int64_t> token_positions_;  // [slots]
+  std::vector<std::int32_t> decode_past_;      // [slots], for the decode graph
+  std::int32_t total_length_ = 0;  // likewise: of the longest row, the new token included
+  std::vector<float> logits_;      // [slots, vocab]
+  Ranges decode_ranges_;
+  Ranges prefill_ranges_;
+
+  // Of the prefill run that is being staged.
+  int first_ = 0;
+  int rows_ = 0;
+  int chunk_ = 0;   // tokens of a row, padding included
+  int tokens_ = 0;  // without
+  bool images_staged_ = false;
+};
+
+}  // namespace irt

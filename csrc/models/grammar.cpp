@@ -1,0 +1,191 @@
+#include "models/grammar.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "core/key.h"
+
+namespace irt {
+namespace {
+
+constexpr std::string_view kEndThink = "</think>";
+
+// Of the second draw of a token; any constant that makes another counter of the same seed.
+[[nodiscard]] SamplingParams again(SamplingParams params) noexcept {
+  params.seed = mix64(params.seed ^ 0x67726d2d64726177ULL);
+  return params;
+}
+
+// ASCII without '<'.
+[[nodiscard]] bool is_plain(std::string_view bytes) noexcept {
+  return std::all_of(bytes.begin(), bytes.end(), [](char byte) {
+    return byte != kEndThink[0] && static_cast<unsigned char>(byte) < 0x80U;
+  });
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(std::span<const std::string> tokens, std::span<const std::int32_t> special,
+                       std::span<const std::int64_t> eos)
+    : control(tokens.size(), false),
+      plain(tokens.size(), false),
+      eos_tokens(eos.begin(), eos.end()) {
+  if (tokens.empty() || eos.empty()) {
+    throw Error(ErrorCode::kBadPack, "[Vocabulary] tokens and an end-of-text id are wanted");
+  }
+  const auto inside = [&](std::int64_t id) {
+    if (id >= 0 && id < static_cast<std::int64_t>(tokens.size())) {
+      return static_cast<std::size_t>(id);
+    }
+    throw Error(ErrorCode::kBadPack, "[Vocabulary] token " + std::to_string(id) +
+                                         " is not in the table of " +
+                                         std::to_string(tokens.size()) + ": export the pack again");
+  };
+  for (const std::int32_t id : special) control[inside(id)] = true;
+  for (const std::int64_t id : eos) control[inside(id)] = true;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    offsets.push_back(blob.size());
+    if (!control[id]) {
+      blob += tokens[id];
+      plain[id] = !tokens[id].empty() && is_plain(tokens[id]);
+    }
+    lengths.push_back(static_cast<std::uint32_t>(blob.size() - offsets.back()));
+  }
+}
+
+std::string_view Vocabulary::bytes(std::int64_t token) const noexcept {
+  if (token < 0 || token >= static_cast<std::int64_t>(lengths.size())) return {};
+  const auto id = static_cast<std::size_t>(token);
+  return std::string_view(blob).substr(offsets[id], lengths[id]);
+}
+
+Grammar::Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
+                 std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing,
+                 int reserve, char last)
+    : name_(std::move(name)),
+      vocabulary_(std::move(vocabulary)),
+      whole_(std::move(whole)),
+      closing_(std::move(closing)),
+      reserve_(reserve),
+      last_(last) {}
+
+Grammar::~Grammar() = default;
+
+std::unique_ptr<GrammarState> Grammar::begin(int budget) const {
+  return std::make_unique<GrammarState>(*this, budget);
+}
+
+GrammarState::GrammarState(const Grammar& grammar, int budget)
+    : grammar_(grammar),
+      start_(grammar.whole_.get()),
+      matcher_(start_->clone()),
+      think_limit_(static_cast<std::uint64_t>(
+          std::max(0, budget - std::clamp(grammar.reserve_, 0, budget / 2)))),
+      thinking_(grammar.closing_ != nullptr) {
+  read_.reserve(static_cast<std::size_t>(std::max(0, budget)));
+}
+
+std::int64_t GrammarState::pick(std::span<const float> logits, const SamplingParams& params,
+                                std::uint64_t index) {
+  if (thinking_ && index >= think_limit_) close_think();
+  std::int64_t token = sample(logits, params, index);
+  if (take(token)) return token;
+  thread_local std::vector<std::uint32_t> bits;
+  bits.assign((logits.size() + 31) / 32, 0);
+  if (complete_) {
+    for (const std::int64_t id : grammar_.vocabulary_->eos_tokens) {
+      const auto bit = static_cast<std::size_t>(id);  // a table may have more tokens than logits
+      if (bit < logits.size()) bits[bit / 32] |= 1U << (bit % 32);
+    }
+  } else {
+    matcher_->allowed(bits);
+  }
+  token = sample_allowed(logits, bits, params, index);
+  ++corrected_;
+  if (token < 0 || !take(token)) {
+    throw Error(ErrorCode::kBackendFailed,
+                "[Grammar " + grammar_.name_ + "] no token may follow after " +
+                    std::to_string(index) +
+                    " tokens: look for a value in the schema that the vocabulary cannot spell");
+  }
+  return token;
+}
+
+void GrammarState::close_think() {
+  start_ = grammar_.closing_.get();
+  matcher_ = start_->clone();
+  read_.clear();
+  thinking_ = settled_ = false;
+}
+
+bool GrammarState::take(std::int64_t token) {
+  const Vocabulary& vocabulary = *grammar_.vocabulary_;
+  if (complete_) {
+    const auto& ends = vocabulary.eos_tokens;
+    return std::find(ends.begin(), ends.end(), token) != ends.end();
+  }
+  const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
+  if (id >= vocabulary.size() || vocabulary.control[id]) return false;
+  if (settled_ && vocabulary.plain[id]) return true;  // leaves the matcher where it is
+  if (!advance(token)) return false;
+  read_.push_back(token);
+  if (thinking_) watch_think(token);
+  const char last = grammar_.last_;
+  complete_ = (last == '\0' || vocabulary.bytes(token).find(last) != std::string_view::npos) &&
+              matcher_->complete();
+  return true;
+}
+
+// Asking first would double what a token costs, and nearly every token may follow. An answer that
+// had to be corrected is likely to be corrected again: there it is asked.
+bool GrammarState::advance(std::int64_t token) {
+  if (corrected_ == 0) {
+    if (matcher_->try_consume(token)) return true;
+    matcher_ = start_->clone();
+    for (const std::int64_t before : read_) matcher_->consume(before);
+  }
+  if (!matcher_->accepts(token)) return false;
+  matcher_->consume(token);
+  return true;
+}
+
+// '<' stands in front of the tag only, so a byte that breaks it can at most begin it anew.
+void GrammarState::watch_think(std::int64_t token) noexcept {
+  for (const char byte : grammar_.vocabulary_->bytes(token)) {
+    matched_ = byte == kEndThink[matched_] ? matched_ + 1 : (byte == kEndThink[0] ? 1 : 0);
+    if (matched_ == kEndThink.size()) {
+      thinking_ = settled_ = false;
+      return;
+    }
+    // No tag goes on behind these; half a character must be read to its end.
+    if (byte == ' ' || byte == '\n' || byte == '>') settled_ = true;
+    if (byte == kEndThink[0] || static_cast<unsigned char>(byte) >= 0x80U) settled_ = false;
+  }
+}
+
+std::int64_t sample_allowed(std::span<const float> logits, std::span<const std::uint32_t> bits,
+                            const SamplingParams& params, std::uint64_t index) {
+  // Only the allowed tokens, in order of their ids: ties go to the lowest id here as well.
+  thread_local std::vector<float> values;
+  thread_local std::vector<std::int64_t> ids;
+  values.clear();
+  ids.clear();
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    if ((bits[id / 32] >> (id % 32) & 1U) == 0) continue;
+    values.push_back(logits[id]);
+    ids.push_back(static_cast<std::int64_t>(id));
+  }
+  if (ids.empty()) return -1;
+  SamplingParams draw = again(params);
+  for (const std::int64_t id : params.favoured) {
+    const auto found = std::ranges::lower_bound(ids, id);
+    if (found != ids.end() && *found == id) {
+      values[static_cast<std::size_t>(found - ids.begin())] += params.bonus;
+    }
+  }
+  draw.favoured = {};
+  return ids[static_cast<std::size_t>(sample(values, draw, index))];
+}
+
+}  // namespace irt

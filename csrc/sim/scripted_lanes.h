@@ -1,0 +1,70 @@
+// Lanes that take their time and answer from a script: real threads, no models.
+#pragma once
+
+#include <memory>
+
+#include "engine/driver.h"
+#include "engine/lane.h"
+#include "sim/script.h"
+
+namespace irt {
+
+// Durations of a call that runs alone, in milliseconds.
+struct ScriptedTimes {
+  double planner_ms = 200.0;    // the whole answer
+  double first_step_ms = 50.0;  // its first step closes here, the others evenly until planner_ms
+  double generator_ms = 100.0;  // denoise_steps equal parts, a cancel point after each
+  int denoise_steps = 4;
+  double critic_ms = 80.0;   // the whole answer
+  double verdict_ms = 40.0;  // its boolean; an accepted answer ends here (S3 on)
+  // Every call's times are multiplied by a factor in [1 - jitter, 1 + jitter], drawn anew each run.
+  double jitter = 0.0;
+  // With a shared device: a part of a call that starts while another lane is busy takes this many
+  // times as long.
+  double slowdown = 1.0;
+};
+
+struct ScriptedConfig {
+  Script script;
+  ScriptedTimes times;
+  int planner_slots = 4;
+  int generator_slots = 1;
+  int critic_slots = 4;
+  bool shared = false;  // one device for all three
+};
+
+struct ScriptedIds {
+  LaneId planner = 0;
+  LaneId generator = 0;
+  LaneId critic = 0;
+};
+
+// Adds a planner, a generator and a critic. They need no text lane.
+// Throws Error(kBadRequest) for a configuration that makes no sense.
+ScriptedIds add_scripted_lanes(Driver& driver, const ScriptedConfig& config);
+
+// Roles that share a device know of each other by this.
+class ScriptedDevice;
+
+// One role. The results are those of script.h; images go to `images` under the call's key.
+class ScriptedLane final : public Lane {
+ public:
+  ScriptedLane(LaneInfo info, const ScriptedConfig& config, std::shared_ptr<ScriptedDevice> device,
+               LaneEvents& events, ImageStore& images);
+  ~ScriptedLane() override;
+  ScriptedLane(const ScriptedLane&) = delete;
+  ScriptedLane& operator=(const ScriptedLane&) = delete;
+
+  [[nodiscard]] const LaneInfo& info() const noexcept override;
+  // Throws Error(kInternal) over the capacity.
+  void start(const Call& call, bool speculative) override;
+  // A generator stops at its next cancel point, the others at once.
+  void cancel(const Key& call) override;
+  [[nodiscard]] bool reads_texts() const noexcept override { return false; }
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace irt

@@ -1,0 +1,131 @@
+#include "tensor/ort.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+
+#include "tensor/ort_runtime.h"
+
+namespace irt {
+namespace {
+
+std::mutex g_load_mutex;
+std::atomic<const Runtime*> g_runtime{nullptr};
+
+}  // namespace
+
+const Runtime* runtime_or_null() noexcept { return g_runtime.load(std::memory_order_acquire); }
+
+const Runtime& runtime(const char* who) {
+  const Runtime* loaded = runtime_or_null();
+  if (loaded == nullptr) {
+    throw Error(ErrorCode::kBackendFailed,
+                std::string("[") + who +
+                    "] ONNX Runtime is not loaded: install the [cpu] or [cuda] extra, and call "
+                    "load_runtime with the address of OrtGetApiBase first");
+  }
+  return *loaded;
+}
+
+LiveCounters& live_counters() noexcept {
+  static LiveCounters counters;
+  return counters;
+}
+
+abi::Enum to_onnx(ElementType type) noexcept {
+  switch (type) {
+    case ElementType::kFloat32: return abi::kFloat;
+    case ElementType::kInt64: return abi::kInt64;
+    case ElementType::kInt32: return abi::kInt32;
+    case ElementType::kBool: return abi::kBool;
+    case ElementType::kFloat16: return abi::kFloat16;
+    case ElementType::kUint8: return abi::kUint8;
+  }
+  return 0;
+}
+
+void load_runtime(std::uintptr_t api_base) {
+  const std::lock_guard lock(g_load_mutex);
+  if (const Runtime* loaded = g_runtime.load(std::memory_order_acquire)) {
+    if (loaded->base == api_base) return;
+    throw Error(ErrorCode::kBackendFailed,
+                "[load_runtime] another ONNX Runtime (" + loaded->version +
+                    ") is loaded in this process: keep one of onnxruntime and onnxruntime-gpu");
+  }
+  if (api_base == 0) {
+    throw Error(ErrorCode::kBackendFailed, "[load_runtime] the address of OrtGetApiBase is null");
+  }
+  const auto* base = reinterpret_cast<const abi::ApiBase* (*)()>(api_base)();
+  auto rt = std::make_unique<Runtime>();
+  rt->base = api_base;
+  rt->version = base->get_version_string();
+  // "1.31.1" speaks every table version up to 31; asking for more makes the library print.
+  const std::size_t dot = rt->version.find('.');
+  const std::uint32_t theirs =
+      dot == std::string::npos
+          ? 0U
+          : static_cast<std::uint32_t>(std::strtoul(rt->version.c_str() + dot + 1, nullptr, 10));
+  const std::uint32_t version = std::min(theirs, abi::kNewestApi);
+  rt->api = version < abi::kOldestApi ? nullptr : base->get_api(version);
+  if (rt->api == nullptr) {
+    throw Error(ErrorCode::kBackendFailed, "[load_runtime] ONNX Runtime " + rt->version +
+                                               " is too old: install onnxruntime>=1.24");
+  }
+  const std::string where = "[load_runtime] ONNX Runtime " + rt->version;
+  const ErrorCode code = ErrorCode::kBackendFailed;
+  call<abi::CreateEnv>(*rt, code, where, abi::kLogError, "interleave_rt", &rt->env);
+  call<abi::DisableTelemetryEvents>(*rt, code, where, rt->env);
+  call<abi::CreateCpuMemoryInfo>(*rt, code, where, abi::kArenaAllocator, abi::kDefaultMemory,
+                                 &rt->cpu_memory);
+  call<abi::GetAllocatorWithDefaultOptions>(*rt, code, where, &rt->allocator);
+  g_runtime.store(rt.release(), std::memory_order_release);
+}
+
+bool runtime_loaded() noexcept { return runtime_or_null() != nullptr; }
+
+std::string runtime_version() { return runtime("runtime_version").version; }
+
+std::vector<std::string> available_providers() {
+  const Runtime& rt = runtime("available_providers");
+  char** names = nullptr;
+  int count = 0;
+  const std::string where = "[available_providers]";
+  call<abi::GetAvailableProviders>(rt, ErrorCode::kBackendFailed, where, &names, &count);
+  std::vector<std::string> result(names, names + count);
+  call<abi::ReleaseAvailableProviders>(rt, ErrorCode::kBackendFailed, where, names, count);
+  return result;
+}
+
+LiveObjects live_objects() noexcept {
+  const LiveCounters& live = live_counters();
+  return {live.sessions.load(), live.values.load(), live.runs.load()};
+}
+
+// ---- Value --------------------------------------------------------------------------------
+
+Value::Value() noexcept = default;
+Value::~Value() = default;
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(Value&&) noexcept = default;
+
+Value Value::wrap(ElementType type, void* data, std::size_t bytes,
+                  std::span<const std::int64_t> shape) {
+  const Runtime& rt = runtime("Value.wrap");
+  OrtValue* made = nullptr;
+  call<abi::CreateTensorWithDataAsOrtValue>(rt, ErrorCode::kInternal, "[Value.wrap]", rt.cpu_memory,
+                                            data, bytes, shape.data(), shape.size(), to_onnx(type),
+                                            &made);
+  Value value;
+  value.impl_ = std::make_unique<Impl>(made);
+  return value;
+}
+
+Value Value::wrap(std::span<float> data, std::span<const std::int64_t> shape) {
+  return wrap(ElementType::kFloat32, data.data(), data.size_bytes(), shape);
+}
+
+Value Value::wrap(std::span<std::int64_t> data, std::span<const std::int64_t> shape) {
+  return wrap(ElementType::kInt64, data.data(), data.size_bytes(), shape);
+}
+
+}  // namespace irt

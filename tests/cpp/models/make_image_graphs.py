@@ -1,0 +1,127 @@
+"""Writes the tiny image graphs that test_vision.cpp and test_denoiser.cpp run.
+
+    python tests/cpp/models/make_image_graphs.py OUT_DIR
+
+Each keeps its contract of export/README.md, and is simple enough for the tests to state what it
+computes: the runtime's part (shapes, order, ids, schedule) shows in the numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnx
+
+HEADER = '<ir_version: 11, opset_import: ["": 24]>'
+
+# Every patch value averaged over a merge block, times 1..4 per channel; the grid is added.
+VISION = """
+vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
+    => (float[tokens, 4] embeds, float[1, tokens, 4] deepstack)
+    <int64[2] block = {-1, 96}, int64[1] one = {1}, int64[1] zero = {0},
+     float[1, 4] scale = {1.0, 2.0, 3.0, 4.0}, float[3, 4] places =
+     {0.0, 0.0, 0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 0.0, 1000.0, 0.0, 0.0}> {
+    blocks = Reshape(pixel_values, block)
+    mean = ReduceMean<keepdims: int = 1>(blocks, one)
+    scaled = Mul(mean, scale)
+    grid = Cast<to: int = 1>(grid_thw)
+    where = MatMul(grid, places)
+    embeds = Add(scaled, where)
+    double = Add(embeds, embeds)
+    deepstack = Unsqueeze(double, zero)
+}"""
+
+
+def wide_vision(hidden: int) -> str:
+    """A vision graph whose features the tiny decoder of make_graphs.py takes."""
+    scale = ", ".join(f"{0.5 + i / hidden:.4f}" for i in range(hidden))
+    places = ", ".join(f"{0.01 * (i % 7):.2f}" for i in range(3 * hidden))
+    return f"""
+vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
+    => (float[tokens, {hidden}] embeds, float[1, tokens, {hidden}] deepstack)
+    <int64[2] block = {{-1, 96}}, int64[1] one = {{1}}, int64[1] zero = {{0}},
+     float[1, {hidden}] scale = {{{scale}}}, float[3, {hidden}] places = {{{places}}}> {{
+    blocks = Reshape(pixel_values, block)
+    mean = ReduceMean<keepdims: int = 1>(blocks, one)
+    scaled = Mul(mean, scale)
+    grid = Cast<to: int = 1>(grid_thw)
+    where = MatMul(grid, places)
+    embeds = Add(scaled, where)
+    double = Add(embeds, embeds)
+    deepstack = Unsqueeze(double, zero)
+}}"""
+
+
+TEXT_ENCODER = """
+text_encoder (int64[b, t] input_ids, int64[b, t] attention_mask) => (float[b, t, 6] prompt_embeds)
+    <int64[1] last = {2}, float[1, 1, 6] scale = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06}> {
+    seen = Mul(input_ids, attention_mask)
+    real = Cast<to: int = 1>(seen)
+    deep = Unsqueeze(real, last)
+    prompt_embeds = Mul(deep, scale)
+}"""
+
+# velocity = hidden / 2 + last token + time + one weighted word + weighted positions of this and of
+# the last token. Means would not do: ONNX Runtime's reductions give other bits in a batch.
+TRANSFORMER = """
+transformer (float[b, n, 48] hidden_states, float[b, t, 6] encoder_hidden_states, float[b] timestep,
+             int64[n, 4] img_ids%s) => (float[b, n, 48] velocity)
+    <float half = {0.5}, int64[2] ends = {1, 2}, int64[1] last = {-1}, int64[1] third = {2}, int64[1] fifth = {4},
+     float[4, 1] places = {1.0, 0.1, 0.01, 0.001}, float[4, 1] places_text = {7.0, 7.0, 7.0, 1.0}> {
+    own = Mul(hidden_states, half)
+    end = Gather<axis: int = 1>(hidden_states, last)
+    time = Unsqueeze(timestep, ends)
+%s
+    word = Gather<axis: int = 1>(weighted, third)
+    text = Gather<axis: int = 2>(word, fifth)
+    image_ids = Cast<to: int = 1>(img_ids)
+    position = MatMul(image_ids, places)
+    a = Add(own, end)
+    c = Add(a, time)
+    d = Add(c, text)
+    e = Add(d, position)
+    end_position = Gather<axis: int = 0>(position, last)
+    velocity = Add(e, end_position)
+}"""
+WITH_IDS = """
+    text_ids = Cast<to: int = 1>(txt_ids)
+    index = MatMul(text_ids, places_text)
+    weighted = Mul(encoder_hidden_states, index)
+"""
+WITHOUT_IDS = "    weighted = Identity(encoder_hidden_states)"
+
+# 4 x 4 pixels of three channels are the 48 channels of a token, so that decoding inverts encoding.
+VAE_ENCODER = """
+vae_encoder (float[b, 3, H, W] image) => (float[b, rows, columns, 48] latents) {
+    deep = SpaceToDepth<blocksize: int = 4>(image)
+    latents = Transpose<perm: ints = [0, 2, 3, 1]>(deep)
+}"""
+VAE_DECODER = """
+vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
+    deep = Transpose<perm: ints = [0, 3, 1, 2]>(latents)
+    image = DepthToSpace<blocksize: int = 4>(deep)
+}"""
+
+GRAPHS = {
+    "vision": VISION,
+    "vision_wide": wide_vision(32),
+    "text_encoder": TEXT_ENCODER,
+    "transformer": TRANSFORMER % (", int64[t, 4] txt_ids", WITH_IDS),
+    "transformer_without_ids": TRANSFORMER % ("", WITHOUT_IDS),
+    "vae_encoder": VAE_ENCODER,
+    "vae_decoder": VAE_DECODER,
+}
+
+
+def write_image_graphs(out: Path) -> None:
+    """Write and check every graph."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in GRAPHS.items():
+        model = onnx.parser.parse_model(HEADER + text)
+        onnx.checker.check_model(model)
+        onnx.save(model, out / f"{name}.onnx")
+
+
+if __name__ == "__main__":
+    write_image_graphs(Path(sys.argv[1]))

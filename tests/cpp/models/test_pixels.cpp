@@ -1,0 +1,176 @@
+// Pixels, preprocessing and schedule against the libraries that models were trained with.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+#include "models/denoiser.h"
+#include "models/image_fixture.h"
+#include "models/image_golden.h"
+#include "models/pixels.h"
+#include "models/vision.h"
+
+using namespace irt;
+using namespace irt;
+using irt::testing::hash_floats;
+using irt::testing::picture;
+
+TEST_CASE("resize is Pillow's, bit for bit") {
+  std::uint64_t number = 0;
+  for (const golden::Resize& want : golden::kResizes) {
+    CAPTURE(want.width);
+    CAPTURE(want.to_width);
+    CAPTURE(want.to_height);
+    const PixelBuffer source = picture(number++ / 2, want.width, want.height);
+    const PixelBuffer made = resize(source.view(), want.to_width, want.to_height, want.filter);
+    CHECK(made.data.size() == made.view().bytes());
+    CHECK(hash_pixels(made.view()) == want.hash);
+  }
+}
+
+TEST_CASE("resize keeps a flat colour and copies at the same size") {
+  const PixelBuffer white = white_image(37, 11);
+  CHECK(std::ranges::all_of(white.data, [](std::uint8_t v) { return v == 255; }));
+  const PixelBuffer large = resize_bicubic(white.view(), 90, 64);
+  CHECK(std::ranges::all_of(large.data, [](std::uint8_t v) { return v == 255; }));
+  const PixelBuffer source = picture(3, 20, 10);
+  CHECK(resize_bicubic(source.view(), 20, 10).data == source.data);
+  CHECK_THROWS_AS((void)resize_bicubic(source.view(), 0, 10), Error);
+  CHECK_THROWS_AS((void)resize_bicubic(source.view(), 10, -1), Error);
+  CHECK_THROWS_AS((void)resize_bicubic(ImageView{}, 10, 10), Error);
+}
+
+TEST_CASE("crop takes the middle, rounded to the top left") {
+  const PixelBuffer source = picture(4, 7, 5);
+  const PixelBuffer made = crop_center(source.view(), 4, 2);  // left 1, top 1
+  for (std::size_t y = 0; y < 2; ++y) {
+    for (std::size_t x = 0; x < 12; ++x) {
+      CHECK(made.data[y * 12 + x] == source.data[(y + 1) * 21 + 3 + x]);
+    }
+  }
+  CHECK_THROWS_AS((void)crop_center(source.view(), 8, 2), Error);
+}
+
+TEST_CASE("the hash sees size, order and every byte") {
+  PixelBuffer source = picture(5, 13, 7);  // 273 bytes: whole groups, single words and a rest
+  const std::uint64_t hash = hash_pixels(source.view());
+  CHECK(hash == hash_pixels(picture(5, 13, 7).view()));
+  CHECK(hash != hash_pixels(ImageView{source.data.data(), 7, 13}));
+  for (std::size_t i = 0; i < source.data.size(); ++i) {
+    source.data[i] ^= 1;
+    CHECK(hash_pixels(source.view()) != hash);
+    source.data[i] ^= 1;
+  }
+  std::swap_ranges(source.data.begin(), source.data.begin() + 8, source.data.begin() + 8);
+  CHECK(hash_pixels(source.view()) != hash);
+  CHECK(hash_pixels(ImageView{}) != 0);
+}
+
+TEST_CASE("planar floats are VaeImageProcessor's and come back") {
+  const PixelBuffer source = picture(7, 32, 24);
+  std::vector<float> planar(source.view().bytes());
+  to_planar(source.view(), planar);
+  CHECK(hash_floats(planar, 4 * 32, 24) == golden::kPlanar);
+  std::vector<std::uint8_t> back(source.data.size());
+  from_planar(planar, 32, 24, back.data());
+  CHECK(back == source.data);
+}
+
+TEST_CASE("planar floats are clamped and rounded half to even") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  // 0.5 / 255 and 1.5 / 255 cannot be met exactly; 127.5 is where both halves are exact.
+  const std::array<float, 12> planar{-1.0F, -7.0F, nan,  1.0F,  0.0F,   3.0F,
+                                     -0.5F, 0.5F,  0.2F, -0.2F, 0.999F, -0.999F};
+  std::array<std::uint8_t, 12> out{};
+  from_planar(planar, 2, 2, out.data());
+  const std::array<std::uint8_t, 12> want{0, 128, 153, 0, 255, 102, 0, 64, 255, 255, 191, 0};
+  CHECK(out == want);
+}
+
+TEST_CASE("smart_resize is transformers'") {
+  for (const golden::Smart& want : golden::kSmart) {
+    CAPTURE(want.width);
+    CAPTURE(want.height);
+    CAPTURE(want.factor);
+    const Size made =
+        smart_resize({want.width, want.height}, want.factor, want.min_pixels, want.max_pixels);
+    CHECK(made.width == want.to_width);
+    CHECK(made.height == want.to_height);
+  }
+  CHECK_NOTHROW((void)smart_resize({200, 1}, 16, 256, 1024));
+  for (const Size bad : {Size{201, 1}, Size{1, 201}, Size{0, 10}, Size{10, -1}}) {
+    CHECK_THROWS_WITH_AS((void)smart_resize(bad, 16, 256, 1024),
+                         doctest::Contains("aspect ratio at most 200"), Error);
+  }
+}
+
+TEST_CASE("patches are Qwen2VLImageProcessorPil's, bit for bit") {
+  std::uint64_t number = 100;
+  for (const golden::Patches& want : golden::kPatches) {
+    CAPTURE(want.patch);
+    VisionConfig config;
+    config.patch_size = want.patch;
+    if (want.clip) {
+      config.mean = {0.48145466F, 0.4578275F, 0.40821073F};
+      config.std = {0.26862954F, 0.26130258F, 0.27577711F};
+    }
+    const PixelBuffer source = picture(number++, want.width, want.height);
+    std::vector<float> out(source.view().bytes() * 2);
+    patchify(source.view(), config, out);
+    CHECK(hash_floats(out, 8 * want.width, want.height) == want.hash);
+  }
+}
+
+TEST_CASE("sigmas are the scheduler's, bit for bit") {
+  for (const golden::Schedule& want : golden::kSchedules) {
+    CAPTURE(want.steps);
+    CAPTURE(want.tokens);
+    const std::vector<float> sigmas = flow_sigmas(want.steps, want.tokens);
+    REQUIRE(sigmas.size() == static_cast<std::size_t>(want.steps) + 1);
+    CHECK(sigmas.front() == want.first_middle_last[0]);
+    CHECK(sigmas[static_cast<std::size_t>(want.steps - 1) / 2] == want.first_middle_last[1]);
+    CHECK(sigmas[sigmas.size() - 2] == want.first_middle_last[2]);
+    CHECK(sigmas.back() == 0.0F);
+    std::vector<float> thrice;
+    for (int i = 0; i < 3; ++i) thrice.insert(thrice.end(), sigmas.begin(), sigmas.end());
+    CHECK(hash_floats(thrice, 4 * (want.steps + 1), 1) == want.hash);
+  }
+  CHECK_THROWS_AS((void)flow_sigmas(0, 9), Error);
+  CHECK_THROWS_AS((void)flow_sigmas(1001, 9), Error);
+  CHECK_THROWS_AS((void)flow_sigmas(4, 0), Error);
+}
+
+TEST_CASE("noise is a function of seed and index, and standard normal") {
+  constexpr std::size_t kCount = 200000;
+  std::vector<float> noise(kCount);
+  gaussian_noise(5, noise);
+  std::vector<float> odd(101);
+  gaussian_noise(5, odd);
+  CHECK(std::equal(odd.begin(), odd.end(), noise.begin()));
+  std::vector<float> other(kCount);
+  gaussian_noise(6, other);
+  double sum = 0;
+  double square = 0;
+  double fourth = 0;
+  double neighbours = 0;
+  double seeds = 0;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const double x = noise[i];
+    sum += x;
+    square += x * x;
+    fourth += x * x * x * x;
+    seeds += x * static_cast<double>(other[i]);
+    if (i > 0) neighbours += x * static_cast<double>(noise[i - 1]);
+  }
+  // Five standard errors each.
+  const double error = 1.0 / std::sqrt(static_cast<double>(kCount));
+  CHECK(std::abs(sum / kCount) < 5 * error);
+  CHECK(std::abs(square / kCount - 1.0) < 5 * error * std::sqrt(2.0));
+  CHECK(std::abs(fourth / kCount - 3.0) < 5 * error * std::sqrt(96.0));
+  CHECK(std::abs(neighbours / kCount) < 5 * error);
+  CHECK(std::abs(seeds / kCount) < 5 * error);
+}

@@ -1,0 +1,113 @@
+// The vision encoder over a graph whose output states what the runtime fed to it.
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "models/image_fixture.h"
+#include "models/ort_fixture.h"
+#include "models/vision.h"
+
+using namespace irt;
+using namespace irt;
+using irt::testing::graph_path;
+using irt::testing::picture;
+
+namespace {
+
+VisionConfig small_config() {
+  VisionConfig config;
+  config.patch_size = 2;
+  config.merge_size = 2;
+  config.temporal_patch_size = 2;
+  config.min_pixels = 64;
+  config.max_pixels = 1024;
+  config.hidden = 4;
+  config.deepstack_levels = 1;
+  return config;
+}
+
+// Mean of the normalised pixels of the 4 x 4 block of token `token`.
+double block_mean(const ImageView& image, int token) {
+  const int per_row = image.width / 4;
+  double sum = 0;
+  for (int y = 0; y < 4; ++y) {
+    for (int x = 0; x < 12; ++x) {
+      const int row = token / per_row * 4 + y;
+      const int column = token % per_row * 12 + x;
+      sum += image.data[row * image.width * 3 + column] / 255.0 * 2.0 - 1.0;
+    }
+  }
+  return sum / 48.0;
+}
+
+}  // namespace
+
+TEST_CASE("vision: tokens lie in reading order of merge blocks, with their grid") {
+  IRT_NEEDS_ORT();
+  VisionEncoder encoder(graph_path("vision.onnx"), small_config(), {});
+  const PixelBuffer image = picture(11, 24, 16);
+  for (int round = 0; round < 2; ++round) {  // the second time over reused buffers
+    const VisionFeatures features = encoder.encode(image.view());
+    CHECK(features.grid_height == 8);
+    CHECK(features.grid_width == 12);
+    REQUIRE(features.tokens == 24);
+    CHECK(encoder.count_tokens({24, 16}) == 24);
+    REQUIRE(features.embeds.size() == 96);
+    REQUIRE(features.deepstack.size() == 96);
+    for (int token = 0; token < features.tokens; ++token) {
+      const double mean = block_mean(image.view(), token);
+      const float* embed = features.embeds.data() + token * 4;
+      const double base[4] = {800.0, 12000.0, 0.0, 0.0};
+      for (int c = 0; c < 4; ++c) {
+        CHECK(embed[c] == doctest::Approx(base[c] + mean * (c + 1)).epsilon(1e-6));
+        CHECK(features.deepstack[static_cast<std::size_t>(token * 4 + c)] == 2.0F * embed[c]);
+      }
+    }
+  }
+}
+
+TEST_CASE("vision: images are resized into the limits, which a call may lower") {
+  IRT_NEEDS_ORT();
+  VisionEncoder encoder(graph_path("vision.onnx"), small_config(), {});
+  const PixelBuffer large = picture(12, 64, 48);  // 3072 pixels
+  const VisionFeatures features = encoder.encode(large.view());
+  const Size size = smart_resize({64, 48}, 4, 64, 1024);
+  CHECK(features.grid_width * 2 == size.width);
+  CHECK(features.grid_height * 2 == size.height);
+  CHECK(size.width * size.height <= 1024);
+  const PixelBuffer resized = resize_bicubic(large.view(), size.width, size.height);
+  CHECK(features.embeds == encoder.encode(resized.view()).embeds);
+
+  const VisionFeatures lower = encoder.encode(large.view(), 256);
+  CHECK(lower.grid_width * lower.grid_height * 4 <= 256);
+  CHECK(lower.tokens == encoder.count_tokens({64, 48}, 256));
+  CHECK(lower.tokens < features.tokens);
+  // A limit below min_pixels wins over it.
+  CHECK(encoder.encode(large.view(), 16).tokens == 1);
+}
+
+TEST_CASE("vision: errors name the file and what is wrong") {
+  IRT_NEEDS_ORT();
+  const std::string path = graph_path("vision.onnx");
+  VisionEncoder encoder(path, small_config(), {});
+  CHECK_THROWS_WITH_AS((void)encoder.encode(ImageView{}), doctest::Contains("0x0"), Error);
+  const auto refused = [&](auto change, const std::string& file, const char* text) {
+    VisionConfig config = small_config();
+    change(config);
+    try {
+      VisionEncoder bad(file, config, {});
+      FAIL("accepted");
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      CHECK(error.code() == ErrorCode::kBadPack);
+      CHECK_MESSAGE(message.find(file) != std::string::npos, message);
+      CHECK_MESSAGE(message.find(text) != std::string::npos, message);
+    }
+  };
+  refused([](VisionConfig& c) { c.patch_size = 4; }, path, "`pixel_values` is float32 [?, 24]");
+  refused([](VisionConfig& c) { c.hidden = 8; }, path, "`embeds`");
+  refused([](VisionConfig& c) { c.deepstack_levels = 3; }, path, "`deepstack`");
+  refused([](VisionConfig& c) { c.std = {0.5F, 0.0F, 0.5F}; }, path, "image_std");
+  refused([](VisionConfig& c) { c.max_pixels = 1; }, path, "min_pixels");
+  refused([](VisionConfig&) {}, graph_path("text_encoder.onnx"), "`pixel_values` is missing");
+  refused([](VisionConfig&) {}, graph_path("nowhere.onnx"), "nowhere.onnx");
+}
