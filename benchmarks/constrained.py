@@ -34,8 +34,8 @@ from interleave_rt.backends.constrain import find_constraint
 from interleave_rt.backends.native import NativeBackend, vlm_config
 from interleave_rt.backends.ort import load_runtime
 from interleave_rt.config import EngineConfig
-from interleave_rt.manifest import VlmRole
-from interleave_rt.protocol import mode_for
+from interleave_rt.pack.manifest import VlmRole
+from interleave_rt.pack.templates import mode_for
 
 Pixels = npt.NDArray[np.uint8]
 Question = tuple[Any, list[Pixels], int, int]

@@ -19,8 +19,8 @@ from PIL import Image
 from torch_pack import TEXT_LAYERS, TorchPack
 
 from interleave_rt import InterleaveError, Options, Pack, Request, Result, _core
-from interleave_rt.images import load_image
-from interleave_rt.tokens import TextEncoder
+from interleave_rt.pack.images import load_image
+from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.types import PlanStep
 
 Pixels = NDArray[np.uint8]

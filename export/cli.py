@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from interleave_rt.errors import BadRequestError, InterleaveError
-from interleave_rt.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
 from interleave_rt.pack import load_pack
+from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
 
 from .checks import Comparison, Parity, all_passed
 from .shapes import ShapesRecipe

@@ -14,7 +14,14 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.manifest import MANIFEST_NAME, Manifest, VlmRole, hash_file, load_manifest, verify_files
+from interleave_rt.pack.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    VlmRole,
+    hash_file,
+    load_manifest,
+    verify_files,
+)
 
 from .checks import Comparison, Parity
 from .int8_weights import BLOCK, store_int8

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from interleave_rt.errors import BadPackError
-from interleave_rt.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
-from interleave_rt.tokens import check_token_bytes, special_token_ids, token_bytes
+from interleave_rt.pack.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
+from interleave_rt.pack.tokens import check_token_bytes, special_token_ids, token_bytes
 
 from .sessions import DECODE_FILE
 from .shapes import ShapesRecipe

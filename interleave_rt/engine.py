@@ -19,8 +19,8 @@ from .backends.worker import Worker
 from .config import EngineConfig
 from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle
-from .images import load_image
 from .pack import Pack, load_pack
+from .pack.images import load_image
 from .request import Options, Request
 from .translate import EventReader, make_spec
 from .types import Event, FinishedEvent, Result

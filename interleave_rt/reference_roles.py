@@ -14,8 +14,8 @@ from .backends.ort import load_runtime
 from .backends.scripted import Script
 from .config import EngineConfig
 from .errors import from_code
-from .images import load_image
 from .pack import Pack
+from .pack.images import load_image
 from .request import Options, Request
 from .types import PlanStep, Verdict
 

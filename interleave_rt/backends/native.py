@@ -12,11 +12,11 @@ from typing import TypeVar
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
-from interleave_rt.grammar import answer_grammar
-from interleave_rt.manifest import GeneratorRole, VlmRole
 from interleave_rt.pack import Pack
+from interleave_rt.pack.grammar import answer_grammar
+from interleave_rt.pack.manifest import GeneratorRole, VlmRole
+from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.request import Options
-from interleave_rt.tokens import TextEncoder
 
 from .constrain import Constraint, find_constraint, python_matchers
 from .ort import load_runtime

@@ -8,7 +8,7 @@ import threading
 from typing import ClassVar
 
 from interleave_rt import _core
-from interleave_rt.images import png_round_trip
+from interleave_rt.pack.images import png_round_trip
 
 from . import Backend
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError, InterleaveError
-from interleave_rt.images import load_image
+from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
 
 __all__ = ["Case", "arrivals", "numbered_cases", "read_trace", "world_cases"]

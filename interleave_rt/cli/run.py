@@ -88,7 +88,7 @@ def _keep(text: str) -> Literal["last", "best"]:
 
 
 def _check_images(request: Request) -> None:
-    from interleave_rt.images import load_image
+    from interleave_rt.pack.images import load_image
 
     for source in request.images:
         load_image(source)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from interleave_rt.errors import BadRequestError
-from interleave_rt.images import save_png
+from interleave_rt.pack.images import save_png
 from interleave_rt.types import Result
 
 from .document import FORMAT, attempt_file, result_document, step_file

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from interleave_rt.export.checks import Comparison, Parity
 
-    from interleave_rt.manifest import Manifest
+    from interleave_rt.pack.manifest import Manifest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

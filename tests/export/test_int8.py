@@ -18,7 +18,7 @@ from interleave_rt.export.sessions import open_session
 
 from interleave_rt import Engine, load_pack
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.manifest import load_manifest, verify_files
+from interleave_rt.pack.manifest import load_manifest, verify_files
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from interleave_rt.export.checks import Comparison, Parity
 from onnx import TensorProto
 
-from interleave_rt.manifest import load_manifest, verify_files
+from interleave_rt.pack.manifest import load_manifest, verify_files
 
 GRAPHS = {
     "planner/decoder.onnx",

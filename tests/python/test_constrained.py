@@ -19,8 +19,8 @@ from interleave_rt.backends.constrain import Constraint, find_constraint
 from interleave_rt.backends.native import vlm_config
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import InterleaveError
-from interleave_rt.grammar import SCHEMAS, answer_grammar
 from interleave_rt.pack import EMBEDDED
+from interleave_rt.pack.grammar import SCHEMAS, answer_grammar
 from interleave_rt.reference import run_reference
 from interleave_rt.reference_roles import NativeRoles
 

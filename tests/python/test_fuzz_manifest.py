@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import interleave_rt
 from interleave_rt.errors import BadPackError
-from interleave_rt.manifest import Manifest, load_manifest
+from interleave_rt.pack.manifest import Manifest, load_manifest
 
 PACK = Path(interleave_rt.__file__).parent / "packs" / "shapes" / "pack.json"
 REAL = PACK.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from interleave_rt import BadRequestError
-from interleave_rt.images import encode_png, load_image, png_round_trip
+from interleave_rt.pack.images import encode_png, load_image, png_round_trip
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:

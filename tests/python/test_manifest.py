@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from interleave_rt import manifest as module
 from interleave_rt.errors import BadPackError
-from interleave_rt.manifest import Manifest, hash_file, load_manifest, verify_files
 from interleave_rt.pack import load_pack
+from interleave_rt.pack import manifest as module
+from interleave_rt.pack.manifest import Manifest, hash_file, load_manifest, verify_files
 
 FILES = {
     "planner/decoder.onnx": b"decoder",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interleave_rt import BadRequestError, Options
-from interleave_rt.images import load_image
+from interleave_rt.pack.images import load_image
 from interleave_rt.reports import check_folder, chrome_trace, save_result, save_trace
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.story import render_story

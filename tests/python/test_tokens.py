@@ -12,8 +12,8 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.protocol import ImagePart, Templates, TextPart
-from interleave_rt.tokens import (
+from interleave_rt.pack.templates import ImagePart, Templates, TextPart
+from interleave_rt.pack.tokens import (
     ChatEncoder,
     TextEncoder,
     check_token_bytes,

@@ -17,8 +17,8 @@ from interleave_rt.backends.ort import load_runtime
 from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadPackError, InterleaveError, from_code
-from interleave_rt.images import load_image
 from interleave_rt.pack import Pack
+from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
 from interleave_rt.types import PlanStep, Result
 

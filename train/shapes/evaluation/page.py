@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from interleave_rt.images import encode_png
+from interleave_rt.pack.images import encode_png
 
 from ..render import Pixels
 from .figures import Row

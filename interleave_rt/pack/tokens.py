@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interleave_rt.errors import BadPackError
+
 from .chat import ChatEncoder, EncodedPrompt, Ids
-from .errors import BadPackError
-from .protocol import Mode, Templates, mode_for
+from .templates import Mode, Templates, mode_for
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import BadPackError, BadRequestError
-from .request import IMAGE_MARK
-from .types import PlanStep
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.request import IMAGE_MARK
 
 __all__ = [
     "ImagePart",
@@ -22,9 +21,7 @@ __all__ = [
     "Part",
     "Templates",
     "TextPart",
-    "assemble_text",
     "mode_for",
-    "text_of_step",
 ]
 
 Mode = Literal["narrative", "guidance"]
@@ -156,21 +153,6 @@ class Templates:
 def mode_for(image_count: int) -> Mode:
     """How the planner is asked: `guidance` goes on from pictures, `narrative` starts without any."""
     return "guidance" if image_count else "narrative"
-
-
-def text_of_step(step: PlanStep) -> str:
-    """The text that a reader sees with a step: `auxiliary_text` unless blank or "None", else `instruction`.
-
-    Example:
-        >>> text_of_step(PlanStep(1, "Hat", instruction="Add a hat", prompt="add", auxiliary_text="None"))
-        'Add a hat'
-    """
-    return step.text
-
-
-def assemble_text(steps: Iterable[PlanStep]) -> str:
-    """The text of a whole sequence: step texts with a blank line between them; silent steps leave none."""
-    return "\n\n".join(text for text in map(text_of_step, steps) if text)
 
 
 def _split(text: str) -> Iterator[Part]:

@@ -10,16 +10,20 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BadPackError, BadRequestError
-from .protocol import ImagePart, Part, TextPart
+from interleave_rt.errors import BadPackError, BadRequestError
+
+from .templates import ImagePart, Part, TextPart
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from tokenizers import Tokenizer
 
 __all__ = ["ChatEncoder", "EncodedPrompt", "Ids"]
@@ -238,9 +242,9 @@ def _special(tokenizer: Tokenizer, path: Path) -> dict[str, int]:
     return special
 
 
-def _compile(path: Path) -> Any:
-    """The template as `transformers` compiles it; a template is data and runs in a sandbox."""
-    from jinja2 import TemplateSyntaxError
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as `transformers` sets it up; a template is data and runs in a sandbox."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def refuse(message: str) -> None:
@@ -254,8 +258,14 @@ def _compile(path: Path) -> Any:
         value, **{"ensure_ascii": False, **options}
     )
     environment.globals["raise_exception"] = refuse
+    return environment
+
+
+def _compile(path: Path) -> Template:
+    from jinja2 import TemplateSyntaxError
+
     try:
-        return environment.from_string(path.read_text(encoding="utf-8"))
+        return _environment().from_string(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TemplateSyntaxError) as error:
         raise BadPackError(
             f"[ChatEncoder] {path} is no chat template: {error}", hint="export the pack again"

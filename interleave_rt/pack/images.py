@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import BadRequestError
+from interleave_rt.errors import BadRequestError
 
 if TYPE_CHECKING:
-    from .request import ImageSource, Pixels
+    from interleave_rt.request import ImageSource, Pixels
 
 __all__ = ["FORMATS", "MAX_PIXELS", "encode_png", "load_image", "png_round_trip", "save_png"]
 

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.protocol import (
+from interleave_rt.pack.templates import (
     ImagePart,
     Templates,
     TextPart,
-    assemble_text,
     mode_for,
-    text_of_step,
 )
 from interleave_rt.types import PlanStep
 
@@ -191,14 +189,4 @@ def test_pictures_decide_the_mode():
 )
 def test_the_text_of_a_step(auxiliary, instruction, text):
     step = PlanStep(1, "name", instruction=instruction, prompt="p", auxiliary_text=auxiliary)
-    assert text_of_step(step) == text
-
-
-def test_the_text_of_a_sequence_has_blank_lines_between_its_steps():
-    steps = [
-        PlanStep(1, "a", auxiliary_text="One."),
-        PlanStep(2, "b", prompt="p"),
-        PlanStep(3, "c", instruction="Three."),
-    ]
-    assert assemble_text(steps) == "One.\n\nThree."
-    assert assemble_text([]) == ""
+    assert step.text == text

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import BadPackError
+from interleave_rt.errors import BadPackError
 
 __all__ = ["SCHEMAS", "AnswerGrammar", "Reasoning", "answer_grammar"]
 

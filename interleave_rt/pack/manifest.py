@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import BadPackError
+from interleave_rt.errors import BadPackError
 
 __all__ = [
     "FORMAT_VERSION",
@@ -140,7 +140,7 @@ class VerdictTokens(_Model):
 
 
 class GrammarSpec(_Model):
-    """How answers may be constrained (`interleave_rt.grammar`).
+    """How answers may be constrained (`interleave_rt.pack.grammar`).
 
     `files`: the pack's own grammars for `narrative`, `guidance` and `critic`: a JSON schema of the answer's value, or a
     `.lark` file with a rule `answer`. `constrain` false: never, for checkpoints that answer in another dialect.

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from .errors import BadPackError
+from interleave_rt.errors import BadPackError
+
 from .manifest import Manifest, load_manifest, verify_files
 
 __all__ = ["EMBEDDED", "Pack", "load_pack"]
 
-EMBEDDED = Path(__file__).parent / "packs" / "shapes"
+EMBEDDED = Path(__file__).parent.parent / "packs" / "shapes"
 _ROLES = ("planner", "generator", "critic")
 
 
