@@ -12,7 +12,20 @@ std::string text(const Call& call) {
   return brief(call.key) + " " + kKinds[static_cast<int>(call.kind)] + " request " +
          std::to_string(call.request) + " step " + std::to_string(call.step) + " attempt " +
          std::to_string(call.attempt) + " retry " + std::to_string(call.retry) + " source " +
-         brief(call.source) + " image " + brief(call.image) + " prompt '" + call.prompt + "'";
+         brief(call.source) + " image " + brief(call.image) + " seed " + std::to_string(call.seed) +
+         " prompt '" + call.prompt + "' original '" + call.original + "' images " +
+         std::to_string(call.images.size()) + (call.devices.early_verdict ? " early" : "");
+}
+
+std::string text(const Attempt& attempt) {
+  return std::to_string(attempt.number) + " " + brief(attempt.image.key) + " seed " +
+         std::to_string(attempt.seed) + " prompt '" + attempt.prompt + "'" +
+         (attempt.refused_unreadable ? " unreadable" : "");
+}
+
+std::string text(const Verdict& verdict) {
+  return std::string(verdict.accepted ? "accepted " : "refused ") +
+         std::to_string(verdict.p_success) + " refined '" + verdict.refined.value_or("none") + "'";
 }
 
 struct Words {
@@ -62,7 +75,9 @@ struct Words {
   std::string operator()(const PromoteCall& it) const { return "PromoteCall " + brief(it.call); }
   std::string operator()(const CancelCall& it) const { return "CancelCall " + brief(it.call); }
   std::string operator()(const SendHint& it) const {
-    return "SendHint lane " + std::to_string(it.lane);
+    return "SendHint lane " + std::to_string(it.lane) + " role " +
+           std::to_string(static_cast<int>(it.hint.role)) + " '" + it.hint.text + "' image " +
+           brief(it.hint.image);
   }
   std::string operator()(const ReleaseImage& it) const {
     return "ReleaseImage request " + std::to_string(it.request) + " " + brief(it.image);
@@ -75,34 +90,48 @@ struct Words {
   }
 
   std::string operator()(const PlanStepReady& it) const {
-    return "plan step " + std::to_string(it.index);
+    return "plan step " + std::to_string(it.index) + " '" + it.step.prompt.value_or("none") + "'";
   }
   std::string operator()(const AttemptReady& it) const {
-    return "attempt " + std::to_string(it.step) + "." + std::to_string(it.attempt.number) + " " +
-           brief(it.attempt.image.key);
+    return "attempt " + std::to_string(it.step) + "." + text(it.attempt);
   }
   std::string operator()(const VerdictReady& it) const {
-    return "verdict " + std::to_string(it.step) + "." + std::to_string(it.attempt) +
-           (it.verdict.accepted ? " accepted" : " refused");
+    return "verdict " + std::to_string(it.step) + "." + std::to_string(it.attempt) + " " +
+           text(it.verdict);
   }
   std::string operator()(const StepCommitted& it) const {
-    return "step " + std::to_string(it.step) + " committed";
+    std::string out = "step " + std::to_string(it.step) + " committed, image " +
+                      brief(it.result.image.value_or(Key{})) + " accepted " +
+                      (it.result.accepted ? (*it.result.accepted ? "true" : "false") : "none");
+    for (const Attempt& attempt : it.result.attempts) {
+      out.append(", ").append(text(attempt));
+      if (attempt.verdict) out.append(" ").append(text(*attempt.verdict));
+    }
+    return out;
   }
   std::string operator()(const RequestEnded& it) const {
     static constexpr const char* kOutcomes[] = {"finished", "failed", "cancelled", "deadline"};
     return std::string("ended: ") + kOutcomes[static_cast<int>(it.outcome)] +
+           (it.plan_truncated ? ", plan truncated" : "") +
            (it.failure ? " " + it.failure->message : "");
   }
 };
 
 }  // namespace
 
-void print_event(std::FILE* out, TimePoint now, const Event& event,
-                 const std::vector<Command>& commands) {
-  std::fprintf(out, "%8lld  %s\n", static_cast<long long>(now), std::visit(Words{}, event).c_str());
-  for (const Command& command : commands) {
-    std::fprintf(out, "            %s\n", std::visit(Words{}, command).c_str());
+std::string describe(TimePoint now, const Event& event, const std::vector<Command>& commands,
+                     const std::vector<DecisionNote>& decisions) {
+  std::string out = std::to_string(now) + "  " + std::visit(Words{}, event) + "\n";
+  for (const DecisionNote& note : decisions) {
+    const SpeculationDecision& said = note.decision;
+    out += "          decision " + brief(note.call) + (said.start ? " yes, " : " no, ") +
+           to_string(said.reason) + ", p " + std::to_string(said.p) + " gain " +
+           std::to_string(said.gain) + "\n";
   }
+  for (const Command& command : commands) {
+    out += "          " + std::visit(Words{}, command) + "\n";
+  }
+  return out;
 }
 
 }  // namespace irt::test

@@ -1,14 +1,17 @@
-// Events and commands in words, one line each: the log of a replayed schedule.
+// Events and commands in words, one line each: the log of a replayed schedule, and what its trace
+// is hashed over.
 #pragma once
 
-#include <cstdio>
+#include <string>
 #include <vector>
 
 #include "core/message.h"
+#include "sched/snapshot.h"
 
 namespace irt::test {
 
-void print_event(std::FILE* out, TimePoint now, const Event& event,
-                 const std::vector<Command>& commands);
+[[nodiscard]] std::string describe(TimePoint now, const Event& event,
+                                   const std::vector<Command>& commands,
+                                   const std::vector<DecisionNote>& decisions);
 
 }  // namespace irt::test

@@ -192,7 +192,7 @@ void check_end(const Simulator& sim, const Schedule& schedule, Oracle& oracle,
   }
 }
 
-void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, std::FILE* log) {
+void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, const Log& log) {
   Schedule schedule = draw(dice, seed);
   Simulator sim(schedule.config, model_of(schedule.scripts));
   play(dice, schedule, sim);
@@ -204,7 +204,7 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, std::FILE* log)
   sim.observe(
       [&](const Event& event, const std::vector<Command>& commands, const Scheduler& scheduler) {
         ++events;
-        if (log != nullptr) print_event(log, sim.now(), event, commands);
+        if (log) log(describe(sim.now(), event, commands, scheduler.decisions()));
         monitor.follow(event, commands);
         if (!monitor.violations().empty()) throw Wrong{monitor.violations().front()};
         const Snapshot snapshot = scheduler.snapshot();
@@ -260,7 +260,7 @@ std::size_t Totals::median(const std::vector<std::uint64_t>& histogram) {
   return 0;
 }
 
-std::string run_schedule(std::uint64_t seed, Totals& totals, std::FILE* log) {
+std::string run_schedule(std::uint64_t seed, Totals& totals, const Log& log) {
   Dice dice(seed);
   try {
     run_checked(dice, seed, totals, log);

@@ -4,7 +4,7 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -52,9 +52,11 @@ struct Totals {
   static std::size_t median(const std::vector<std::uint64_t>& histogram);
 };
 
-// Empty, or the first thing that is wrong. `log`: tells every event and command.
-[[nodiscard]] std::string run_schedule(std::uint64_t seed, Totals& totals,
-                                       std::FILE* log = nullptr);
+// Takes the description of an event and of what followed from it.
+using Log = std::function<void(const std::string&)>;
+
+// Empty, or the first thing that is wrong.
+[[nodiscard]] std::string run_schedule(std::uint64_t seed, Totals& totals, const Log& log = {});
 
 struct Campaign {
   Totals totals;

@@ -2,6 +2,7 @@
 //   IRT_FAULT=name: this one alone, with IRT_SEED, IRT_SCHEDULES and IRT_VERBOSE as in test_law1.
 #include <doctest/doctest.h>
 
+#include <cstdio>
 #include <cstring>
 
 #include "random_schedule.h"
@@ -69,7 +70,8 @@ TEST_CASE("every seeded fault is found") {
     const Armed armed(named.fault);
     if (env("IRT_VERBOSE", 0) != 0 && most == 1) {
       Totals one;
-      std::printf("%s\n", run_schedule(first, one, stdout).c_str());
+      const auto log = [](const std::string& text) { std::fputs(text.c_str(), stdout); };
+      std::printf("%s\n", run_schedule(first, one, log).c_str());
       continue;
     }
     const Campaign campaign = run_schedules(first, most, jobs);
