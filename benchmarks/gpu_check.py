@@ -27,9 +27,9 @@ from interleave_rt.backends.ort import load_runtime
 from interleave_rt.bench import ARMS, PackTarget, Plan, Progress, describe_environment, document, measure
 from interleave_rt.bench.workload import world_cases
 from interleave_rt.config import EngineConfig
-from interleave_rt.reference import run_reference
-from interleave_rt.reference_roles import NativeRoles
 from interleave_rt.request import Devices
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.roles.reference import run_reference
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, Request, Result, load_pack
-from interleave_rt.reference import run_reference
-from interleave_rt.reference_roles import NativeRoles
 from interleave_rt.request import Devices
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.roles.reference import run_reference
 
 NONE = Devices(*(False,) * 6)
 SWITCHES = {

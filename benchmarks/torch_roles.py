@@ -21,6 +21,7 @@ from torch_pack import TEXT_LAYERS, TorchPack
 from interleave_rt import InterleaveError, Options, Pack, Request, Result, _core
 from interleave_rt.pack.images import load_image
 from interleave_rt.pack.tokens import TextEncoder
+from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.types import PlanStep
 
 Pixels = NDArray[np.uint8]
@@ -138,14 +139,9 @@ class TorchLoop:
         ids = self._texts.plan(request.mode, request.marked_text, len(inputs))
         for retry in (0, 1):
             text = self._answer("planner", ids, inputs, self._seed(options, "plan", 0, 0, retry), retry)
-            scanner = _core.PlanScanner(options.max_steps, 1 if request.mode == "narrative" else 0)
-            scanner.feed(text)
-            steps, truncated, _ = scanner.finish()
+            steps, truncated = read_plan(text, request.mode, options.max_steps)
             if steps:
-                names = PlanStep.__dataclass_fields__
-                return [
-                    PlanStep(**{name: getattr(step, name) for name in names}) for step in steps
-                ], truncated
+                return steps, truncated
         raise InterleaveError("[TorchLoop] the plan could not be read, twice")
 
     def _judge(
@@ -164,10 +160,8 @@ class TorchLoop:
             text = self._answer(
                 "critic", ids, pair, self._seed(options, "judge", step, attempt, retry), retry
             )
-            scanner = _core.VerdictScanner()
-            scanner.feed(text)
-            verdict = scanner.finish()
-            if verdict.readable:
+            verdict = read_verdict(text)
+            if verdict is not None:
                 return verdict.accepted, verdict.refined
         return None
 

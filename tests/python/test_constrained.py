@@ -21,8 +21,8 @@ from interleave_rt.config import EngineConfig
 from interleave_rt.errors import InterleaveError
 from interleave_rt.pack import EMBEDDED
 from interleave_rt.pack.grammar import SCHEMAS, answer_grammar
-from interleave_rt.reference import run_reference
-from interleave_rt.reference_roles import NativeRoles
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.roles.reference import run_reference
 
 SEED = 20261121
 needs_llguidance = pytest.mark.skipif(

@@ -24,9 +24,9 @@ from interleave_rt import (
 )
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
-from interleave_rt.reference import run_reference
-from interleave_rt.reference_roles import ScriptedRoles
 from interleave_rt.request import Devices
+from interleave_rt.roles.reference import run_reference
+from interleave_rt.roles.scripted import ScriptedRoles
 from interleave_rt.types import (
     AttemptImageEvent,
     FinishedEvent,

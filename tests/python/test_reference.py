@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from interleave_rt import BackendFailedError, Options, Request, Verdict
-from interleave_rt.reference import run_reference
+from interleave_rt.roles.reference import run_reference
 from interleave_rt.types import PlanStep
 
 YES = Verdict(True, 0.9)
@@ -31,8 +31,8 @@ class Roles:
         self.calls.append(("generate", prompt, source, seed))
         return f"{prompt}<{source}>{seed}"
 
-    def judge(self, before, after, original, used, seed, retry):
-        self.calls.append(("judge", before, after, original, used, seed, retry))
+    def judge(self, before, after, original_prompt, prompt, seed, retry):
+        self.calls.append(("judge", before, after, original_prompt, prompt, seed, retry))
         _, step, attempt, _ = seed
         answers = self.verdicts.get((step, attempt), [YES])
         return answers[min(retry, len(answers) - 1)]

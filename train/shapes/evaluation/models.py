@@ -20,6 +20,7 @@ from interleave_rt.errors import BadPackError, InterleaveError, from_code
 from interleave_rt.pack import Pack
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
+from interleave_rt.roles.answers import read_plan
 from interleave_rt.types import PlanStep, Result
 
 from ..render import SIDE, Pixels
@@ -119,11 +120,9 @@ class NativeModels:
                 return [self._plans([request], seed, retry)[0] for request in requests]
             return found
         for i, answer in answers.items():
-            scanner = _core.PlanScanner(_MOST_STEPS, 1 if requests[i].mode == "narrative" else 0)
-            scanner.feed(answer.text)
-            steps, truncated, _ = scanner.finish()
+            steps, truncated = read_plan(answer.text, requests[i].mode, _MOST_STEPS)
             if steps:
-                found[i] = Plan(tuple(_plan_step(step) for step in steps), truncated)
+                found[i] = Plan(tuple(steps), truncated)
         return found
 
     def paint(self, prompt: str, source: Pixels | None, seed: int, denoising_steps: int = 0) -> Pixels:
@@ -167,7 +166,3 @@ def _loaded(make: Callable[[], T]) -> T:
         return make()
     except _core.CoreError as error:
         raise from_code(*error.args) from None
-
-
-def _plan_step(raw: _core.PlanStep) -> PlanStep:
-    return PlanStep(**{name: getattr(raw, name) for name in PlanStep.__dataclass_fields__})

@@ -6,38 +6,15 @@ This file is the specification that the tests hold the engine to (law 1); nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from .errors import BackendFailedError
-from .types import Options, PlanStep, Request, Verdict
+from interleave_rt.errors import BackendFailedError
+from interleave_rt.request import Options, Request
+from interleave_rt.types import PlanStep, Verdict
 
-__all__ = ["Roles", "run_reference"]
+from .base import Roles
 
-
-class Roles(Protocol):
-    """The three models, one call at a time. A picture is whatever they pass around; None is no picture."""
-
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
-        """The steps that could be read (none: unreadable), and whether the plan was cut short."""
-
-    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
-        """A picture from a prompt, starting from `source` where there is one."""
-
-    def judge(
-        self, before: Any, after: Any, original: str, used: str, seed: int, retry: int
-    ) -> Verdict | None:
-        """The critic's verdict; None where it cannot be read. Without a `before` the critic sees white."""
-
-    def last_input(self, request: Request) -> Any:
-        """The last input picture, or None."""
-
-    def hash_of(self, picture: Any) -> int:
-        """The content hash that canonical results compare."""
-
-    def seed_of(self, options: Options, kind: str, step: int, attempt: int, retry: int) -> int:
-        """The seed of a call: a pure function of the request's seed and the call's place."""
+__all__ = ["run_reference"]
 
 
 def run_reference(request: Request, options: Options, roles: Roles) -> dict[str, Any]:
@@ -64,16 +41,16 @@ def _plan(request: Request, options: Options, roles: Roles) -> tuple[Sequence[Pl
 
 
 def _image_step(
-    index: int, original: str, source: Any, options: Options, roles: Roles
+    index: int, original_prompt: str, source: Any, options: Options, roles: Roles
 ) -> tuple[list[dict[str, Any]], bool | None, Any]:
-    prompt = original
+    prompt = original_prompt
     attempts, pictures, verdicts = [], [], []
     for number in range(1, options.t_max + 1):
         seed = roles.seed_of(options, "generate", index, number, 0)
         picture = roles.generate(prompt, source, seed, options)  # every retry starts again from `source`
         verdict = None
         if options.judges_attempt(number):
-            verdict = _judge(index, number, source, picture, original, prompt, options, roles)
+            verdict = _judge(index, number, source, picture, original_prompt, prompt, options, roles)
         pictures.append(picture)
         verdicts.append(verdict)
         attempts.append(
@@ -97,11 +74,18 @@ def _image_step(
 
 
 def _judge(
-    index: int, number: int, before: Any, after: Any, original: str, used: str, options: Options, roles: Roles
+    index: int,
+    number: int,
+    before: Any,
+    after: Any,
+    original_prompt: str,
+    prompt: str,
+    options: Options,
+    roles: Roles,
 ) -> Verdict | None:
     for retry in (0, 1):
         seed = roles.seed_of(options, "judge", index, number, retry)
-        verdict = roles.judge(before, after, original, used, seed, retry)
+        verdict = roles.judge(before, after, original_prompt, prompt, seed, retry)
         if verdict is not None:
             return verdict
     return None

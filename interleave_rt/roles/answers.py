@@ -1,0 +1,48 @@
+"""From what a model wrote to plan steps and verdicts: the engine's own reading, for answers that are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from interleave_rt import _core
+from interleave_rt.types import PlanStep, Verdict
+
+__all__ = ["read_plan", "read_verdict"]
+
+
+def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep], bool]:
+    """The steps of a planner's answer (none: unreadable), and whether the plan was cut short.
+
+    Args:
+        answer: UTF-8, as it was written.
+        mode: Of the request; a `narrative` plan must begin with step 1.
+        max_steps: So many are read at most.
+
+    Example:
+        >>> text = b'<answer>[{"step_number": 1, "step_name": "a", "prompt": "b"}]</answer>'
+        >>> steps, truncated = read_plan(text, "narrative", 25)
+        >>> steps[0].prompt, truncated
+        ('b', False)
+    """
+    scanner = _core.PlanScanner(max_steps, 1 if mode == "narrative" else 0)
+    scanner.feed(answer)
+    steps, truncated, _ = scanner.finish()
+    names = PlanStep.__dataclass_fields__
+    return [PlanStep(**{name: getattr(step, name) for name in names}) for step in steps], truncated
+
+
+def read_verdict(answer: bytes, success_p: Callable[[int], float] | None = None) -> Verdict | None:
+    """The verdict in a critic's answer; None where it cannot be read.
+
+    Args:
+        answer: UTF-8, as it was written.
+        success_p: p(success) of the token at a byte offset of `answer`: it is asked for the verdict's true or
+            false. Without it p is 1 or 0.
+    """
+    scanner = _core.VerdictScanner()
+    scanner.feed(answer)
+    verdict, start = scanner.finish(), scanner.boolean_started_at()
+    if not verdict.readable or start is None:
+        return None
+    p = float(verdict.accepted) if success_p is None else success_p(start)
+    return Verdict(verdict.accepted, p, verdict.refined, verdict.reasoning)

@@ -1,0 +1,73 @@
+"""What planner, generator and critic have to offer, whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interleave_rt import _core
+from interleave_rt.pack.images import load_image
+from interleave_rt.request import Options, Request
+from interleave_rt.types import PlanStep, Verdict
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["Roles", "SharedRules"]
+
+
+class Roles(Protocol):
+    """The three models, one call at a time; every call is a pure function of its arguments.
+
+    A picture is whatever the roles pass around (uint8 arrays [height, width, 3] for most); None is no picture.
+    """
+
+    def plan(
+        self, request: Request, max_steps: int, seed: int, retry: int
+    ) -> tuple[Sequence[PlanStep], bool]:
+        """The steps that could be read (none: unreadable), and whether the plan was cut short."""
+
+    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
+        """A picture from a prompt, starting from `source` where there is one."""
+
+    def judge(
+        self, before: Any, after: Any, original_prompt: str, prompt: str, seed: int, retry: int
+    ) -> Verdict | None:
+        """The critic's verdict; None where it cannot be read. Without a `before` the critic sees white.
+
+        Args:
+            before: The picture that the attempt started from.
+            after: The picture to judge.
+            original_prompt: What the planner wrote for the step.
+            prompt: What `after` was generated from: the original, or the last refined one.
+            seed: For a second try, which is sampled.
+            retry: 0, or 1 after an answer that could not be read.
+        """
+
+    def last_input(self, request: Request) -> Any:
+        """The last input picture, or None."""
+
+    def hash_of(self, picture: Any) -> int:
+        """The content hash that canonical results compare."""
+
+    def seed_of(self, options: Options, kind: str, step: int, attempt: int, retry: int) -> int:
+        """The seed of a call (`plan`, `generate` or `judge`): a pure function of the request's seed and its place.
+
+        `step` counts from 0, `attempt` from 1; both are 0 for a plan.
+        """
+
+
+class SharedRules:
+    """Mixin: what is the same for all roles whose pictures are uint8 arrays [height, width, 3]."""
+
+    def last_input(self, request: Request) -> Pixels | None:
+        """The last input picture, or None."""
+        return load_image(request.images[-1]) if request.images else None
+
+    def hash_of(self, picture: Pixels) -> int:
+        """As `Attempt.image_hash`."""
+        return _core.hash_pixels(picture)
+
+    def seed_of(self, options: Options, kind: str, step: int, attempt: int, retry: int) -> int:
+        """As the engine's own calls."""
+        return _core.seed_of(options.seed, getattr(_core.SeedRule, options.seeds), kind, step, attempt, retry)

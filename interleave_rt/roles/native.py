@@ -1,0 +1,86 @@
+"""A pack's graphs as plain roles at batch 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from interleave_rt import _core
+from interleave_rt.backends.native import NativeBackend, generator_config, vlm_config
+from interleave_rt.backends.ort import load_runtime
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import from_code
+from interleave_rt.pack import Pack
+from interleave_rt.pack.images import load_image
+from interleave_rt.request import Options, Request
+from interleave_rt.types import PlanStep, Verdict
+
+from .answers import read_plan, read_verdict
+from .base import SharedRules
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["NativeRoles"]
+
+
+class NativeRoles(SharedRules):
+    """The graphs of a pack, called one at a time: no scheduler, no cache, no batch, no early stop.
+
+    Args:
+        pack: Whose graphs.
+        constrained: As in `EngineConfig`; an engine is compared with a reference of the same setting.
+        providers: As in `EngineConfig`.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        constrained: Literal["auto", "on", "off"] = "auto",
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        load_runtime()
+        config = EngineConfig(batching=False, constrained=constrained, providers=providers)
+        roles = pack.manifest.roles
+        assert roles.planner is not None
+        assert roles.critic is not None
+        assert roles.generator is not None
+        try:
+            self._planner = _core.NativeVlm(vlm_config(pack, roles.planner, config))
+            self._critic = _core.NativeVlm(vlm_config(pack, roles.critic, config))
+            self._generator = _core.NativeGenerator(generator_config(pack, roles.generator, config))
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
+        self._texts = NativeBackend(pack).texts
+
+    def plan(
+        self, request: Request, max_steps: int, seed: int, retry: int
+    ) -> tuple[Sequence[PlanStep], bool]:
+        """As `Roles.plan`."""
+        ids = self._texts.plan(request.mode, request.marked_text, len(request.images))
+        images = [load_image(image) for image in request.images]
+        answer = self._planner.answer(ids, images, seed, retry)
+        return read_plan(answer.text, request.mode, max_steps)
+
+    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+        """As `Roles.generate`."""
+        ids, mask = self._texts.generate(prompt)
+        size = options.width, options.height
+        return self._generator.generate(ids, mask, source, seed, *size, options.denoising_steps)
+
+    def judge(
+        self, before: Pixels | None, after: Pixels, original_prompt: str, prompt: str, seed: int, retry: int
+    ) -> Verdict | None:
+        """As `Roles.judge`."""
+        ids = self._texts.judge(original_prompt, prompt)
+        white = np.full_like(after, 255)
+        answer = self._critic.answer(ids, [white if before is None else before, after], seed, retry)
+
+        def success_p(start: int) -> float:
+            # The verdict token is the last one that begins at or before the boolean's first byte.
+            return answer.verdict_p[max(i for i, offset in enumerate(answer.offsets) if offset <= start)]
+
+        return read_verdict(answer.text, success_p)

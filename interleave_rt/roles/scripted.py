@@ -1,0 +1,58 @@
+"""The pure functions that the scripted lanes answer with, as plain roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from interleave_rt import _core
+from interleave_rt.backends.scripted import Script
+from interleave_rt.request import Options, Request
+from interleave_rt.types import PlanStep, Verdict
+
+from .base import SharedRules
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["ScriptedRoles"]
+
+
+class ScriptedRoles(SharedRules):
+    """Answers of a script, without its latencies."""
+
+    def __init__(self, script: Script) -> None:
+        self._roles = _core.ScriptedRoles(script.core())
+
+    def plan(
+        self,
+        request: Request,
+        max_steps: int,
+        seed: int,
+        retry: int,  # noqa: ARG002
+    ) -> tuple[Sequence[PlanStep], bool]:
+        """As `Roles.plan`."""
+        mode = getattr(_core.PlanMode, request.mode)
+        steps, truncated = self._roles.plan(request.marked_text, mode, max_steps, seed)
+        names = PlanStep.__dataclass_fields__
+        return [PlanStep(**{name: getattr(step, name) for name in names}) for step in steps], truncated
+
+    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+        """As `Roles.generate`."""
+        before = 0 if source is None else self.hash_of(source)
+        size = options.width, options.height
+        return self._roles.generate(prompt, before, seed, *size, options.denoising_steps)
+
+    def judge(
+        self,
+        before: Pixels | None,
+        after: Pixels,
+        original_prompt: str,
+        prompt: str,
+        seed: int,
+        retry: int,  # noqa: ARG002
+    ) -> Verdict | None:
+        """As `Roles.judge`."""
+        before_hash = 0 if before is None else self.hash_of(before)
+        verdict = self._roles.judge(original_prompt, prompt, before_hash, self.hash_of(after), seed)
+        return Verdict(verdict.accepted, verdict.p_success, verdict.refined) if verdict.readable else None
