@@ -26,8 +26,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from interleave_rt.train.shapes.render import WHITE, drawn_story
-from interleave_rt.train.shapes.requests import sample
 
 from interleave_rt import _core, load_pack
 from interleave_rt.backends.constrain import find_constraint
@@ -36,6 +34,8 @@ from interleave_rt.backends.ort import load_runtime
 from interleave_rt.config import EngineConfig
 from interleave_rt.pack.manifest import VlmRole
 from interleave_rt.pack.templates import mode_for
+from interleave_rt.worlds.shapes.requests import sample
+from interleave_rt.worlds.shapes.scene import WHITE, drawn_story
 
 Pixels = npt.NDArray[np.uint8]
 Question = tuple[Any, list[Pixels], int, int]

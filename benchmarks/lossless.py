@@ -66,8 +66,8 @@ class Case:
 
 def draw_cases(count: int, seed: int) -> list[Case]:
     """Requests of the test split, one in five with pictures; the same for the same arguments."""
-    from interleave_rt.train.shapes.render import drawn_story
-    from interleave_rt.train.shapes.requests import sample
+    from interleave_rt.worlds.shapes.requests import sample
+    from interleave_rt.worlds.shapes.scene import drawn_story
 
     rng = random.Random(f"lossless/{seed}")
     pictured = count // 5

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interleave_rt.train.shapes.evaluation.intervals import share
-from interleave_rt.train.shapes.evaluation.outcomes import step_successes
 from paired import gain_split, paired_ratio, per_request, rotated
 
 from interleave_rt import Engine, Options, Request, load_pack
 from interleave_rt.bench.arms import Threads, thread_splits
 from interleave_rt.config import usable_cores
 from interleave_rt.request import Devices
+from interleave_rt.worlds.shapes.evaluation.intervals import share
+from interleave_rt.worlds.shapes.evaluation.outcomes import step_successes
 
 NONE = Devices(*(False,) * len(Devices.__dataclass_fields__))
 RAW = replace(NONE, raw_images=True)
@@ -198,7 +198,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
-    from interleave_rt.train.shapes.requests import sample
+    from interleave_rt.worlds.shapes.requests import sample
 
     pack = load_pack(arguments.pack)
     wishes = sample("test", arguments.requests + 1, arguments.seed, "narrative")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interleave_rt.train.shapes.examples import EXAMPLES
+from interleave_rt.worlds.shapes.language import EXAMPLES
 
 __all__ = ["ShapesRecipe"]
 

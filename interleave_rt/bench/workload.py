@@ -35,7 +35,7 @@ def numbered_cases(count: int, seed: int, base: Options) -> list[Case]:
 
 def world_cases(count: int, seed: int, base: Options) -> list[Case]:
     """Requests of the shapes world's test split, texts only; the same for the same arguments."""
-    from interleave_rt.train.shapes.requests import sample
+    from interleave_rt.worlds.shapes.requests import sample
 
     rng = random.Random(f"bench/{seed}")
     return [

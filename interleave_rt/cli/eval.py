@@ -12,7 +12,7 @@ import typer
 from interleave_rt.errors import CancelledError
 
 if TYPE_CHECKING:
-    from interleave_rt.train.shapes.evaluation import Evaluation
+    from interleave_rt.worlds.shapes.evaluation import Evaluation
 
 __all__ = ["evaluation"]
 
@@ -60,16 +60,17 @@ def shapes(
     Exit codes: as of `run`; 1 a figure misses its target.
     """
     # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.bench.environment import describe_environment
     from interleave_rt.pack import load_pack
     from interleave_rt.reports import check_folder
-    from interleave_rt.train.shapes.evaluation import Settings, evaluate
-    from interleave_rt.train.shapes.evaluation.progress import Progress
+    from interleave_rt.worlds.shapes.evaluation import Settings, evaluate
+    from interleave_rt.worlds.shapes.evaluation.progress import Progress
 
-    settings = Settings(split=split, seed=seed, scale=scale, rows=Settings.rows_of(rows))
+    settings = Settings(split=split, seed=seed, scale=scale, rows=Settings.rows_of(rows))  # type: ignore[arg-type]  # checked there
     check_folder(out)
     chosen = load_pack(pack)
     try:
-        found = evaluate(chosen, settings, out, Progress())
+        found = evaluate(chosen, settings, out, Progress(), environment=describe_environment(gpu=False))
     except KeyboardInterrupt:
         raise CancelledError("interrupted", hint=f"the rows that were done are in {out}") from None
     document = found.document()
@@ -86,7 +87,7 @@ def _show(found: Evaluation, document: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from interleave_rt.train.shapes.evaluation import ROWS
+    from interleave_rt.worlds.shapes.evaluation import ROWS
 
     console = Console()
     if not console.is_terminal:

@@ -68,8 +68,9 @@ def test_rotation_gives_every_arm_every_place(benchmarks):
 
 def test_same_success_means_each_share_in_the_others_interval(benchmarks):
     pytest.importorskip("torch")
-    from interleave_rt.train.shapes.evaluation.intervals import share
     from pytorch_loop import same_success
+
+    from interleave_rt.worlds.shapes.evaluation.intervals import share
 
     def of(hits):
         return {
@@ -90,12 +91,12 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
         pytest.importorskip(needed)
     from dataclasses import replace
 
-    from interleave_rt.train.shapes.render import drawn_story
-    from interleave_rt.train.shapes.requests import sample
     from torch_pack import load_torch_pack
     from torch_roles import TorchLoop, difference
 
     from interleave_rt import Engine, Options, Request, load_pack
+    from interleave_rt.worlds.shapes.requests import sample
+    from interleave_rt.worlds.shapes.scene import drawn_story
 
     torch.set_num_threads(1)
     pack = load_pack()

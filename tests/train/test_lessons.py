@@ -12,9 +12,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from interleave_rt.train.shapes import grammar, lessons, oracle, render, vae  # noqa: E402
-from interleave_rt.train.shapes.places import STYLES  # noqa: E402
-from interleave_rt.train.shapes.transitions import Transition  # noqa: E402
+from interleave_rt.train.shapes import lessons, vae  # noqa: E402
+
+from interleave_rt.worlds.shapes import oracle  # noqa: E402
+from interleave_rt.worlds.shapes.language import (
+    STYLES,  # noqa: E402
+    grammar,  # noqa: E402
+)
+from interleave_rt.worlds.shapes.scene import (
+    Transition,  # noqa: E402
+    pictures,  # noqa: E402
+)
 
 _SIZE = 48
 
@@ -31,7 +39,7 @@ class _Painter:
         rng = random.Random(seed)
         scenes = [None] * len(prompts) if sources is None else [r.scene for r in oracle.read_batch(sources)]
         after = [grammar.apply(scene, prompt) for scene, prompt in zip(scenes, prompts, strict=True)]
-        return render.drawn([scene for scene in after if scene is not None], rng)
+        return pictures.drawn([scene for scene in after if scene is not None], rng)
 
 
 def _tokens(_: object, images: np.ndarray) -> torch.Tensor:

@@ -15,8 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from interleave_rt.train.shapes import record as module
-from interleave_rt.train.shapes.record import Record, source_revision, write_config
+from interleave_rt.train import record as module
+from interleave_rt.train.record import Record, source_revision, write_config
 
 
 def _lines(out: Path) -> list[dict[str, str]]:

@@ -12,10 +12,21 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from interleave_rt.train.shapes import grammar, requests, teacher, tokenizer  # noqa: E402
-from interleave_rt.train.shapes.places import STYLES  # noqa: E402
-from interleave_rt.train.shapes.transitions import random_transition  # noqa: E402
-from interleave_rt.train.shapes.world import COLOURS, PATTERNS, SHAPES, SIZES  # noqa: E402
+from interleave_rt.train.shapes import tokenizer  # noqa: E402
+
+from interleave_rt.worlds.shapes import requests  # noqa: E402
+from interleave_rt.worlds.shapes.language import (  # noqa: E402
+    STYLES,  # noqa: E402
+    grammar,
+    teacher,
+)
+from interleave_rt.worlds.shapes.scene import (  # noqa: E402
+    COLOURS,
+    PATTERNS,
+    SHAPES,
+    SIZES,
+    random_transition,  # noqa: E402
+)
 
 
 @pytest.fixture(scope="module")

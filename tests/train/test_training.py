@@ -16,19 +16,20 @@ from interleave_rt.train.shapes import (  # noqa: E402
     attempts,
     critic,
     evaluate,
-    eyes,
     generator,
-    oracle,
     planner,
     pool,
     tokenizer,
     vae,
+    vision,
 )
 from interleave_rt.train.shapes.cli import PARTS, train_parts  # noqa: E402
 from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
-from interleave_rt.train.shapes.render import SIDE  # noqa: E402
-from interleave_rt.train.shapes.requests import collect, continuing, elsewhere, narrative, question  # noqa: E402
-from interleave_rt.train.shapes.teacher import plan_answer  # noqa: E402
+
+from interleave_rt.worlds.shapes import oracle  # noqa: E402
+from interleave_rt.worlds.shapes.language import plan_answer  # noqa: E402
+from interleave_rt.worlds.shapes.requests import collect, continuing, elsewhere, narrative, question  # noqa: E402
+from interleave_rt.worlds.shapes.scene import SIDE  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 torch.set_num_threads(1)  # several threads wait for each other on a busy machine
@@ -39,7 +40,7 @@ def _train(out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "_LIMIT", 40)  # answers of models that have learned nothing never end
         tokenizer.train_tokenizer(out / "tokenizer", texts=400)
-        eyes.train_eyes(out / "eyes", iterations=2, batch=4, **words)
+        vision.train_eyes(out / "eyes", iterations=2, batch=4, **words)
         vae.train_vae(out / "vae", iterations=2, batch=2, tests=8)
         generator.train_generator(
             out / "generator", vae_dir=out / "vae", iterations=5, batch=4, pool_size=32, tests=4, **words

@@ -10,20 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from interleave_rt.worlds.shapes.language import STYLES, Request, explicit, grounded, misread, parse, rewrite
+from interleave_rt.worlds.shapes.oracle import read_batch
+from interleave_rt.worlds.shapes.requests import narrative
+from interleave_rt.worlds.shapes.scene import Scene, random_layout, random_transition, render
+
+from ..record import write_config
 from .generator import Studio, load_generator
-from .grammar import explicit, grounded, parse
-from .layout import random_layout
-from .misreadings import misread
-from .oracle import read_batch
-from .places import STYLES
-from .plans import Request
 from .pool import Attempt, save_pool
-from .record import write_config
-from .render import render
-from .requests import narrative
-from .teacher import rewrite
-from .transitions import random_transition
-from .world import Scene
 
 __all__ = ["collect", "make_pool"]
 

@@ -44,7 +44,7 @@ def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None
 
         return {"tokens": float(train_tokenizer(tokenizer, seed=seed))}
     if part == "eyes":
-        from .eyes import train_eyes
+        from .vision import train_eyes
 
         return train_eyes(out / "eyes", tokenizer_dir=tokenizer, seed=seed, resume=resume, **length)
     if part == "vae":
@@ -114,7 +114,7 @@ def train_parts(
 
 
 def _check(story: Path) -> int:
-    from .check import check_story
+    from interleave_rt.worlds.shapes.check import check_story
 
     findings = check_story(story)
     for finding in findings:

@@ -20,23 +20,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoint import load_state, save_model, save_state
-from .eyes import open_eyes
-from .grammar import explicit, grounded, natural, parse
-from .layout import EMPTY, arranged, random_layout
-from .misreadings import another, misread, obeyed
+from interleave_rt.worlds.shapes.language import (
+    STYLES,
+    Verdict,
+    another,
+    corrupt,
+    critic_prompt,
+    explicit,
+    grounded,
+    judge,
+    misread,
+    natural,
+    obeyed,
+    parse,
+)
+from interleave_rt.worlds.shapes.scene import (
+    CELLS,
+    EMPTY,
+    WHITE,
+    Scene,
+    Transition,
+    arranged,
+    random_layout,
+    random_transition,
+    render,
+)
+
+from ..checkpoint import load_state, save_model, save_state
+from ..optim import Optimizers, decay, round_to_half
+from ..record import Record
+from .augmentation import weathered
 from .models import TokenIds, build_vlm
-from .optim import Optimizers, decay, round_to_half
-from .places import STYLES
 from .pool import Attempt, load_pool
-from .record import Record
-from .render import WHITE, render
-from .teacher import Verdict, corrupt, critic_prompt, judge
 from .tokenizer import load_tokenizer
-from .transitions import Transition, random_transition
+from .vision import open_eyes
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
-from .weather import weathered
-from .world import CELLS, Scene
 
 __all__ = ["measure_critic", "train_critic"]
 

@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from interleave_rt.worlds.shapes.language import Verdict, apply
+from interleave_rt.worlds.shapes.oracle import matches, read
+from interleave_rt.worlds.shapes.requests import Request, sample
+from interleave_rt.worlds.shapes.scene import WHITE, Scene
+
 from .critic import Case, Encoder, verdict_of
 from .generator import load_generator
-from .grammar import apply
-from .hub import Qwen3VLForConditionalGeneration
-from .oracle import matches, read
+from .huggingface import Qwen3VLForConditionalGeneration
 from .planner import PlanEncoder, plan_is_right, plan_of
-from .render import WHITE
-from .requests import Request, sample
-from .teacher import Verdict
 from .tokenizer import load_tokenizer
 from .vlm import batched_vision, greedy
-from .world import Scene
 
 __all__ = ["evaluate"]
 

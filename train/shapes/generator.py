@@ -17,9 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_state, save_model, save_state
-from .grammar import explicit, grounded
-from .hub import AutoencoderKLFlux2, Flux2KleinPipeline
+from interleave_rt.worlds.shapes.language import STYLES, explicit, generator_prompt, grounded
+from interleave_rt.worlds.shapes.oracle import matches
+from interleave_rt.worlds.shapes.scene import Transition, drawn, random_transition
+
+from ..checkpoint import load_state, save_model, save_state
+from ..optim import Ema, Optimizers, decay, round_to_half
+from ..record import Record
+from .huggingface import AutoencoderKLFlux2, Flux2KleinPipeline
 from .lessons import Lessons
 from .models import (
     PROMPT_TOKENS,
@@ -29,14 +34,7 @@ from .models import (
     encode_prompts,
     klein_scheduler,
 )
-from .optim import Ema, Optimizers, decay, round_to_half
-from .oracle import matches
-from .places import STYLES
-from .record import Record
-from .render import drawn
-from .teacher import generator_prompt
 from .tokenizer import load_tokenizer
-from .transitions import Transition, random_transition
 from .vae import TOKENS, decode_tokens, encode_tokens
 from .vlm import CellHead
 

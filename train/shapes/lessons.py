@@ -17,16 +17,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .grammar import explicit, grounded
-from .layout import EMPTY, Layout, arranged, random_layout
-from .oracle import read_batch
-from .places import STYLES
-from .render import SIDE, render, render_batch
-from .teacher import misunderstood
-from .transitions import OPERATIONS, Transition, random_transition
+from interleave_rt.worlds.shapes.language import STYLES, explicit, grounded, misunderstood
+from interleave_rt.worlds.shapes.oracle import read_batch
+from interleave_rt.worlds.shapes.scene import (
+    CELLS,
+    EMPTY,
+    GRID,
+    OPERATIONS,
+    SIDE,
+    Layout,
+    Scene,
+    Transition,
+    arranged,
+    random_layout,
+    random_transition,
+    render,
+    render_batch,
+)
+
 from .vae import TOKENS, decode_tokens, encode_tokens
 from .vlm import cell_labels
-from .world import CELLS, GRID, Scene
 
 __all__ = ["MISLABELLED", "Lesson", "Lessons"]
 

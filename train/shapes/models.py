@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .hub import (
+from .huggingface import (
     FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
     Qwen3Config,

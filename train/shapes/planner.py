@@ -13,22 +13,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoint import load_state, save_model, save_state
-from .elsewhere import OUTSIDE
-from .examples import is_honest
-from .grammar import apply
-from .hub import Qwen3VLForConditionalGeneration
+from interleave_rt.worlds.shapes.language import (
+    OUTSIDE,
+    Request,
+    Split,
+    apply,
+    is_honest,
+    plan_answer,
+    planner_prompt,
+)
+from interleave_rt.worlds.shapes.requests import (
+    any_request,
+    collect,
+    continuing,
+    elsewhere,
+    narrative,
+    question,
+)
+from interleave_rt.worlds.shapes.scene import CELLS, Scene, drawn_story
+
+from ..checkpoint import load_state, save_model, save_state
+from ..optim import Optimizers, decay, round_to_half
+from ..record import Record
+from .augmentation import weathered
+from .huggingface import Qwen3VLForConditionalGeneration
 from .models import TokenIds, build_vlm
-from .optim import Optimizers, decay, round_to_half
-from .plans import Request, Split
-from .record import Record
-from .render import drawn_story
-from .requests import any_request, collect, continuing, elsewhere, narrative, question
-from .teacher import plan_answer, planner_prompt
 from .tokenizer import load_tokenizer
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, collate, greedy
-from .weather import weathered
-from .world import CELLS, Scene
 
 __all__ = ["measure_planner", "train_planner"]
 

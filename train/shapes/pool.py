@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .transitions import Transition
-from .world import Scene
+from interleave_rt.worlds.shapes.scene import Scene, Transition
 
 __all__ = ["Attempt", "load_pool", "save_pool"]
 

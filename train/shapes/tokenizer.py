@@ -11,13 +11,20 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
-from .grammar import explicit, grounded
-from .hub import Qwen2TokenizerFast
-from .places import STYLES, bare
-from .requests import any_request
-from .teacher import corrupt, judge, plan_answer, template
-from .transitions import random_transition
-from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES
+from interleave_rt.worlds.shapes.language import (
+    STYLES,
+    bare,
+    corrupt,
+    explicit,
+    grounded,
+    judge,
+    plan_answer,
+    template,
+)
+from interleave_rt.worlds.shapes.requests import any_request
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, random_transition
+
+from .huggingface import Qwen2TokenizerFast
 
 __all__ = ["ADDED", "SPECIAL", "load_tokenizer", "train_tokenizer"]
 

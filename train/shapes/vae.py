@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .checkpoint import load_state, save_model, save_state
-from .hub import AutoencoderKLFlux2
-from .optim import Optimizers, decay, round_to_half
-from .oracle import read_batch
-from .record import Record
-from .render import SIDE, drawn
-from .world import CELLS, Scene, random_scene
+from interleave_rt.worlds.shapes.oracle import read_batch
+from interleave_rt.worlds.shapes.scene import CELLS, SIDE, Scene, drawn, random_scene
+
+from ..checkpoint import load_state, save_model, save_state
+from ..optim import Optimizers, decay, round_to_half
+from ..record import Record
+from .huggingface import AutoencoderKLFlux2
 
 __all__ = ["TOKENS", "build_vae", "decode_tokens", "encode_tokens", "train_vae"]
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .hub import qwen3_vl
-from .teacher import IMAGE_TOKENS
-from .world import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene
+from interleave_rt.worlds.shapes.language import IMAGE_TOKENS
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene
+
+from .huggingface import qwen3_vl
 
 __all__ = ["Batch", "CellHead", "Example", "batched_vision", "buckets", "cell_labels", "collate", "greedy"]
 

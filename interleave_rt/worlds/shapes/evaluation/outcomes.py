@@ -1,0 +1,113 @@
+"""Results of the engine as the oracle sees them: which tries were right, and which were final."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interleave_rt.types import Attempt, Result, Step
+from interleave_rt.worlds.shapes.language import Request as Wish
+from interleave_rt.worlds.shapes.language import apply
+from interleave_rt.worlds.shapes.oracle import Reading, read
+from interleave_rt.worlds.shapes.scene import Pixels, Scene
+
+from .models import Plan
+from .wording import plan_exact
+
+__all__ = ["Outcome", "StepOutcome", "Try", "look_at", "step_successes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One picture of a step. `accepted` and `p` are None where the critic was not asked (or not readable).
+
+    `refined`: its prompt is one that the critic wrote after the try before.
+    """
+
+    right: bool
+    accepted: bool | None
+    p: float | None
+    refined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """A step that makes a picture. `meaning`: its prompt means something on the picture before it."""
+
+    meaning: bool
+    right: bool
+    tries: tuple[Try, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A request that has ended; one that failed has no steps."""
+
+    plan_right: bool
+    steps: tuple[StepOutcome, ...]
+    failed: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether every picture shows what its prompt means on the picture before it."""
+        return bool(self.steps) and all(step.right for step in self.steps)
+
+
+def look_at(result: Result, wish: Wish) -> Outcome:
+    """What the oracle says of a finished request without given pictures."""
+    before: Scene | None = None
+    steps = []
+    for step in result.steps:
+        if step.plan.prompt is None or step.pixels is None:
+            continue
+        wanted = apply(before, step.plan.prompt)
+        readings = _readings(step)
+        tries = tuple(
+            _judged(attempt, readings.get(id(attempt.pixels)), wanted, step.attempts[:i])
+            for i, attempt in enumerate(step.attempts)
+        )
+        final = readings[id(step.pixels)]
+        steps.append(StepOutcome(wanted is not None, _shows(final, wanted), tries))
+        before = final.scene
+    plan = Plan(tuple(step.plan for step in result.steps), result.plan_truncated)
+    return Outcome(plan_exact(plan, wish), tuple(steps))
+
+
+def _readings(step: Step) -> dict[int, Reading]:
+    """What is on every picture of a step, by the picture's identity."""
+    pictures: list[Pixels | None] = [step.pixels, *(attempt.pixels for attempt in step.attempts)]
+    different = {id(pixels): pixels for pixels in pictures if pixels is not None}
+    return {key: read(pixels) for key, pixels in different.items()}
+
+
+def _shows(reading: Reading | None, wanted: Scene | None) -> bool:
+    return reading is not None and wanted is not None and reading.clean and reading.scene == wanted
+
+
+def _judged(
+    attempt: Attempt, reading: Reading | None, wanted: Scene | None, before: Sequence[Attempt]
+) -> Try:
+    said = before[-1].verdict if before else None
+    return Try(
+        right=_shows(reading, wanted),
+        accepted=None if attempt.verdict is None else attempt.verdict.accepted,
+        p=None if attempt.verdict is None else attempt.verdict.p_success,
+        refined=said is not None and not said.accepted and said.refined == attempt.prompt,
+    )
+
+
+def step_successes(result: Any) -> list[bool]:
+    """For each step with a picture: whether its final one shows what the prompt means on the picture before it.
+
+    Also for results of another runtime that only have `steps` with `plan` and `pixels`.
+    """
+    before: Scene | None = None
+    found = []
+    for step in result.steps:
+        if step.plan.prompt is None or step.pixels is None:
+            continue
+        reading = read(step.pixels)
+        found.append(_shows(reading, apply(before, step.plan.prompt)))
+        before = reading.scene
+    return found

@@ -1,0 +1,74 @@
+"""The page of an evaluation: one HTML file that opens anywhere, offline."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from interleave_rt.pack.images import encode_png
+from interleave_rt.worlds.shapes.scene import Pixels
+
+from .figures import Row
+from .gallery import Gallery
+from .plot import reliability_svg
+from .settings import ROWS
+
+__all__ = ["render_page"]
+
+_HONESTY = 40  # requests in the page; the JSON file has more
+
+
+def render_page(document: Mapping[str, Any], rows: Sequence[Row], gallery: Gallery) -> str:
+    """The page as text: no script, no font, no picture from elsewhere."""
+    details = {row.name: row.details for row in rows}
+    bins = details.get("critic", {}).get("bins", [])
+    honesty = details.get("honesty", {})
+    return _template().render(
+        document=document,
+        titles=ROWS,
+        rows=rows,
+        # made of numbers alone, see reliability_svg
+        plot=Markup(reliability_svg(bins)) if any(one["n"] for one in bins) else None,  # noqa: S704
+        shelves=[
+            ("Right at once", "Every picture was right at the first try.", gallery.successes),
+            (
+                "Mended",
+                "A wrong picture was refused, and the critic's prompt led to the right one.",
+                gallery.recoveries,
+            ),
+            (
+                "Wrong in the end",
+                "At least one step ended with a picture that the oracle calls wrong.",
+                gallery.failures,
+            ),
+        ],
+        mistakes=gallery.mistakes,
+        believed=honesty.get("believed", [])[:_HONESTY],
+        refused=[text for name in sorted(honesty) if name.startswith("refused/") for text in honesty[name]][
+            :_HONESTY
+        ],
+        inline=_inline,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _inline(pixels: Pixels) -> str:
+    """A picture as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(encode_png(pixels, level=9)).decode()

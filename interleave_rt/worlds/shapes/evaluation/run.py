@@ -1,0 +1,126 @@
+"""Row after row, and the files that are left: what is measured is on disk as soon as its row is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.backends.constrain import find_constraint
+from interleave_rt.pack import Pack
+
+from .calls import measure_calls
+from .cost import measure_cost
+from .figures import Row
+from .gallery import Gallery
+from .loop import measure_loop, measure_refined
+from .models import Models, NativeModels
+from .out_of_domain import measure_honesty
+from .page import render_page
+from .plans import measure_plans, measure_swapped
+from .progress import Progress
+from .samples import Material
+from .settings import ROWS, Settings
+from .verdicts import measure_critic
+
+__all__ = ["Evaluation", "evaluate"]
+
+FORMAT = 1
+
+_MEASURES: dict[str, Callable[[Material], Row]] = {
+    "plans": measure_plans,
+    "swapped": measure_swapped,
+    "calls": measure_calls,
+    "refined": measure_refined,
+    "critic": measure_critic,
+    "loop": measure_loop,
+    "honesty": measure_honesty,
+}
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What has been measured so far."""
+
+    pack: dict[str, str]
+    settings: Settings
+    environment: dict[str, Any]
+    gallery: Gallery
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def missed(self) -> list[str]:
+        """Names of the figures that miss their targets."""
+        return [name for row in self.rows for name in row.missed]
+
+    def document(self) -> dict[str, Any]:
+        """Everything but the pictures, as plain data."""
+        return {
+            "format_version": FORMAT,
+            "world": "shapes",
+            "pack": self.pack,
+            "split": self.settings.split,
+            "seed": self.settings.seed,
+            "scale": self.settings.scale,
+            "seconds": round(sum(row.seconds for row in self.rows), 1),
+            "environment": self.environment,
+            "rows": {row.name: row.as_dict() for row in self.rows},
+            "met": not self.missed,
+            "missed": self.missed,
+        }
+
+    def save(self, out: Path) -> None:
+        """Write `evaluation.json` and `index.html`, each complete or not at all."""
+        document = self.document()
+        texts = {
+            "index.html": render_page(document, self.rows, self.gallery),
+            "evaluation.json": json.dumps(document, ensure_ascii=False, indent=2) + "\n",
+        }
+        for name, text in texts.items():
+            fresh = out / f"{name}.tmp"
+            # a request may hold what no encoding has (a lone surrogate): it must not cost the file
+            fresh.write_text(text, encoding="utf-8", errors="replace")
+            fresh.replace(out / name)
+
+
+def evaluate(
+    pack: Pack,
+    settings: Settings,
+    out: Path,
+    progress: Progress | None = None,
+    models: Models | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Measure the rows of `settings` in their order, and save into the folder `out` after each.
+
+    Args:
+        pack: What is measured.
+        settings: Rows, split, sample sizes.
+        out: An existing folder.
+        progress: Told how far it is.
+        models: Instead of the pack's own, for tests.
+        environment: What the document says about this machine.
+
+    Raises:
+        BadPackError: The pack cannot be loaded, or is of another world.
+    """
+    if models is None:
+        with NativeModels(pack) as native:
+            return evaluate(pack, settings, out, progress, native, environment)
+    material = Material(models, settings, progress)
+    info = {name: text for name, text in pack.info().items() if name != "path"}
+    # the settings say what the command was, without this machine's folders; a grammar can change an answer
+    machine = {name: value for name, value in (environment or {}).items() if name != "command"}
+    machine["constrained"] = str(find_constraint("auto"))
+    made = Evaluation(info, settings, machine, material.gallery)
+    for name in ROWS:
+        if name in settings.rows:
+            began = time.monotonic()
+            row = measure_cost(material, pack) if name == "cost" else _MEASURES[name](material)
+            row.seconds = time.monotonic() - began
+            made.rows.append(row)
+            made.save(out)
+    return made

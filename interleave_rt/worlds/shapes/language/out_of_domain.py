@@ -1,0 +1,245 @@
+"""Requests that lead out of the world, which are answered by saying so: whole other things and near misses."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from pathlib import Path
+
+from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
+
+from .composites import COMPOSITES, variants
+from .continuations import continuing
+from .examples import group_of, refusal
+from .grammar import article
+from .narratives import ASK, narrative, part_words
+from .plans import Request, answer
+
+__all__ = ["OUTSIDE", "elsewhere", "outside_test", "vocabulary"]
+
+_DATA = Path(__file__).parent / "data"
+_THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
+OUTSIDE = "outside"
+"""The `kind` of these requests."""
+
+
+def _rows(name: str) -> list[tuple[str, str]]:
+    rows = []
+    for line in (_DATA / name).read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            kind, _, text = line.partition("\t")
+            rows.append((kind, text))
+    return rows
+
+
+@functools.cache
+def vocabulary() -> dict[str, list[str]]:
+    """What training knows of the rest of the world, by kind."""
+    found: dict[str, list[str]] = {}
+    for kind, text in _rows("out_of_domain.tsv"):
+        found.setdefault(kind, []).append(text)
+    return found
+
+
+@functools.cache
+def outside_test() -> tuple[tuple[str, str], ...]:
+    """(kind, request) of the hand-written test; nothing of it is trained on."""
+    return tuple(_rows("out_of_domain_test.tsv"))
+
+
+@functools.cache
+def _test_texts() -> frozenset[str]:
+    return frozenset(text.lower() for _, text in outside_test())
+
+
+def _nonsense(rng: random.Random) -> str:
+    """A word that nobody knows."""
+    parts = [
+        "ba",
+        "ce",
+        "di",
+        "fo",
+        "gu",
+        "la",
+        "me",
+        "ni",
+        "ro",
+        "su",
+        "ta",
+        "ve",
+        "wi",
+        "xo",
+        "zu",
+        "pla",
+        "stri",
+        "gro",
+        "cle",
+        "dru",
+    ]
+    return "".join(rng.choice(parts) for _ in range(rng.randint(2, 3))) + rng.choice(("", "n", "r", "x", "k"))
+
+
+def _stranger(rng: random.Random) -> tuple[str, str]:
+    """(group, noun) of something that cannot be drawn."""
+    if rng.random() < 0.2:
+        return "any", _nonsense(rng)
+    group = rng.choice(_THINGS)
+    return group, rng.choice(vocabulary()[group])
+
+
+def _other_thing(rng: random.Random) -> tuple[str, str]:
+    """(group, text) of a request to draw something else."""
+    group, noun = _stranger(rng)
+    words = noun
+    if rng.random() < 0.3:
+        words = f"{rng.choice((*COLOURS, *SIZES, *vocabulary()['size'], *vocabulary()['colour']))} {words}"
+    phrase = rng.choice((article(words), article(words), words, f"two {words}s", f"the {words}"))
+    extra = rng.random()
+    if extra < 0.12:
+        phrase += f" with {article(rng.choice((*vocabulary()['part'], *SHAPES, 'hat')))}"
+    elif extra < 0.24:
+        phrase += f" on {article(rng.choice(COLOURS))} background"
+    elif extra < 0.3:
+        phrase += f" at the {rng.choice(POSITIONS)}"
+    elif extra < 0.42:
+        phrase += rng.choice((" in ", " and ", " next to ", " under ")) + article(_stranger(rng)[1])
+    return group, rng.choice((*ASK, "{x}", "{x}, please", "give me {x}", "Sketch {x}", "I need {x}")).format(
+        x=phrase
+    )
+
+
+def _drawing_with_more(rng: random.Random) -> tuple[str, str]:
+    """A drawing that exists, with a part, colour or neighbour that does not."""
+    name = rng.choice(list(COMPOSITES))
+    _, values = rng.choice(variants(name))
+    phrase = article(name) + (part_words(values, None) if rng.random() < 0.3 else "")
+    kind = rng.random()
+    if kind < 0.15:
+        phrase += f" {rng.choice(_JOINTS)} {rng.choice((article(_stranger(rng)[1]), _stranger(rng)[1]))}"
+    elif kind < 0.4:
+        joint = " and " if " with " in phrase else " with "
+        phrase += joint + article(rng.choice(vocabulary()["part"]))
+    elif kind < 0.6:
+        phrase += f" on {article(rng.choice(vocabulary()['colour']))} background"
+    elif kind < 0.75:
+        phrase += f" and {article(_stranger(rng)[1])}"
+    elif kind < 0.9:
+        key = next(iter(values), "hat")
+        phrase += f" with {article(rng.choice(vocabulary()['colour']))} {key}"
+    else:
+        phrase = f"{article(rng.choice(vocabulary()['size'] + vocabulary()['pattern']))} {name}"
+    return group_of(name), rng.choice(ASK).format(x=phrase)
+
+
+_JOINTS = (
+    "wearing",
+    "holding",
+    "playing",
+    "next to",
+    "behind",
+    "under",
+    "in",
+    "on",
+    "made of",
+    "that eats",
+    "with",
+    "like",
+    "from",
+    "without",
+    "inside",
+    "full of",
+)
+
+
+_INSIDE = (
+    "background picture large small please above below under beneath right left center middle upper lower corner "
+    "bottom striped dotted place paint erase delete remove shift change colour continue finish complete drawing step "
+    "start begin first after finally something things thing shape shapes story teach tutorial explain would could "
+    "there which where about going write short"
+)
+"""Words that say nothing about what is wanted: one too many of them leaves a request what it was."""
+
+
+@functools.cache
+def _odd_words() -> list[str]:
+    """Long words of all that is known of the rest of the world."""
+    inside = {*COLOURS, *SHAPES, *_INSIDE.split()}
+    words = {
+        word.lower()
+        for kind, texts in vocabulary().items()
+        if kind != "noise"
+        for text in texts
+        for word in text.split()
+    }
+    return sorted(word for word in words if len(word) > 4 and word.isalpha() and word not in inside)
+
+
+_SWAPS = (("colour", COLOURS), ("shape", SHAPES), ("size", SIZES))
+
+
+def _one_strange_word(rng: random.Random, request: Request) -> str | None:
+    """The request with one of its words replaced by one that is not of this world."""
+    text = request.text
+    if rng.random() < 0.25:
+        verb = rng.choice(vocabulary()["verb"]).format(x=rng.choice(SHAPES))
+        return text.rstrip(".?") + rng.choice((", then ", ". Then ", " and ", ", finally ")) + verb
+    if rng.random() < 0.12:
+        number = rng.randint(4, 12)
+        changed, count = re.subn(r"\b(row|column) [123]\b", lambda m: f"{m[1]} {number}", text, count=1)
+        return changed if count else None
+    if rng.random() < 0.25:  # a few words too many, anywhere
+        said = text.split(" ")
+        where = rng.randint(1, len(said))
+        extra = [rng.choice(_odd_words()) for _ in range(rng.randint(1, 4))]
+        return " ".join([*said[:where], *extra, *said[where:]])
+    if rng.random() < 0.15 and "large striped" in text:  # small things have no pattern
+        return text.replace("large striped", "small striped", 1)
+    kind, words = rng.choice(_SWAPS)
+    found = list(re.finditer(rf"\b({'|'.join(words)})\b", text))
+    if not found:
+        return None
+    at = rng.choice(found)
+    other = _stranger(rng)[1] if kind == "shape" and rng.random() < 0.5 else rng.choice(vocabulary()[kind])
+    return text[: at.start()] + other + text[at.end() :]
+
+
+def _plain(rng: random.Random) -> tuple[str, str]:
+    kind = rng.choices(("task", "injection", "script", "noise"), (4, 3, 4, 2))[0]
+    if kind == "noise" and rng.random() < 0.5:
+        return "any", " ".join(_nonsense(rng) for _ in range(rng.randint(1, 4)))
+    text = rng.choice(vocabulary()[kind])
+    if kind == "injection" and rng.random() < 0.5:  # hidden in a request that would be fine
+        text = f"{narrative(rng).text} {text}"
+    if kind == "script" and rng.random() < 0.5:  # other letters in any order
+        letters = list(text)
+        rng.shuffle(letters)
+        text = "".join(letters).strip()
+    return "any", text
+
+
+def elsewhere(rng: random.Random) -> Request:
+    """A request from outside with its honest answer."""
+    while True:
+        kind = rng.random()
+        if kind < 0.34:
+            group, text = _other_thing(rng)
+        elif kind < 0.52:
+            group, text = _drawing_with_more(rng)
+        elif kind < 0.72:
+            group, found = "any", _one_strange_word(rng, narrative(rng))
+            if found is None:
+                continue
+            text = found
+        elif kind < 0.92:
+            group, text = _plain(rng)
+        else:
+            request = continuing(rng)
+            changed = _one_strange_word(rng, request)
+            if changed is None:
+                continue
+            return answer(changed, OUTSIDE, request.images, refusal("any"))
+        if rng.random() < 0.1:
+            text = text.lower()
+        if text.lower() not in _test_texts():
+            return answer(text, OUTSIDE, (), refusal(group))

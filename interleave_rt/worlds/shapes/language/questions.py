@@ -1,0 +1,82 @@
+"""Questions about given pictures, answered in words only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene
+
+from .clauses import random_clauses
+from .places import at
+from .plans import Request, answer
+
+__all__ = ["about", "question"]
+
+_Said = tuple[str, str]
+
+
+def _place(rng: random.Random, scene: Scene) -> _Said:
+    cell = rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.8 else rng.randrange(9)
+    ask = rng.choice(("What is {p}?", "Which shape is {p}?", "What do you see {p}?", "what is {p}"))
+    thing = scene.cells[cell]
+    return ask.format(
+        p=at(cell, rng.choice((0, 0, 0, 1)))
+    ), "Nothing." if thing is None else f"A {thing.name}."
+
+
+def _ground(rng: random.Random, scene: Scene) -> _Said:
+    ask = rng.choice(
+        (
+            "What colour is the background?",
+            "Which colour is the background?",
+            "What is the background colour?",
+        )
+    )
+    return ask, f"{COLOURS[scene.background].capitalize()}."
+
+
+def _count(rng: random.Random, scene: Scene) -> _Said:
+    ask = rng.choice(
+        ("How many shapes are there?", "How many things do you see?", "How many shapes are in the picture?")
+    )
+    return ask, f"{len(scene.occupied)}."
+
+
+def _colour(rng: random.Random, scene: Scene) -> _Said:
+    single = [
+        i for i in scene.occupied if sum(scene.at(j).shape == scene.at(i).shape for j in scene.occupied) == 1
+    ]
+    if not single:
+        return _ground(rng, scene)
+    thing = scene.at(rng.choice(single))
+    ask = rng.choice(("What colour is the {s}?", "Which colour does the {s} have?"))
+    return ask.format(s=SHAPES[thing.shape]), f"{COLOURS[thing.colour].capitalize()}."
+
+
+_ONE: tuple[Callable[[random.Random, Scene], _Said], ...] = (_place, _place, _ground, _count, _colour)
+
+
+def question(rng: random.Random) -> Request:
+    """A question about the last of one or two pictures."""
+    before = random_clauses(rng, rng.randint(1, 4), edits=True)
+    images = tuple(clause.transition.after for clause in before[-rng.choice((1, 1, 2)) :])
+    ask, reply = rng.choice(_ONE)(rng, images[-1])
+    return answer(f"{'<image> ' * len(images)}{ask}", "question", images, reply)
+
+
+_SHAPES_TEXT = f"I draw {', '.join(s + 's' for s in SHAPES[:-1])} and {SHAPES[-1]}s in eight colours."
+_ABOUT = {
+    "What can you draw?": _SHAPES_TEXT,
+    "What shapes do you know?": _SHAPES_TEXT,
+    "Which colours do you know?": f"I know {', '.join(COLOURS[:-1])} and {COLOURS[-1]}.",
+    "What are you?": "I am a small planner of pictures made of shapes.",
+    "Help": _SHAPES_TEXT,
+}
+
+
+def about(rng: random.Random) -> Request:
+    """A question about the program itself."""
+    text = rng.choice(list(_ABOUT))
+    return replace(answer(text, "about", (), _ABOUT[text]), split="train")

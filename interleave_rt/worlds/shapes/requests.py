@@ -1,0 +1,74 @@
+"""Seeded requests with their one right plan: what the planner learns and what the system is measured with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .language import (
+    Mode,
+    PlanStep,
+    Request,
+    Split,
+    about,
+    continuing,
+    elsewhere,
+    longer,
+    narrative,
+    pair,
+    question,
+)
+from .scene import Scene
+
+__all__ = [
+    "Mode",
+    "PlanStep",
+    "Request",
+    "Split",
+    "any_request",
+    "collect",
+    "continuing",
+    "elsewhere",
+    "guidance",
+    "narrative",
+    "question",
+    "sample",
+    "unseen",
+]
+
+
+def guidance(rng: random.Random) -> Request:
+    """A request with pictures to continue or to answer about (or a question about the program)."""
+    kind = rng.random()
+    if kind < 0.04:
+        return about(rng)
+    return question(rng) if kind < 0.4 else continuing(rng)
+
+
+def unseen(rng: random.Random) -> Request:
+    """A composition of a kind that training does not hold: more wishes, or two drawings that never stood together."""
+    return pair(rng, unseen=True) if rng.random() < 0.5 else longer(rng)
+
+
+def any_request(rng: random.Random) -> Request:
+    """A request as the planner meets them in training."""
+    kind = rng.random()
+    if kind < 0.44:
+        return narrative(rng)
+    return guidance(rng) if kind < 0.85 else elsewhere(rng)
+
+
+def collect(make: Callable[[random.Random], Request], split: Split, count: int, seed: str) -> list[Request]:
+    """`count` different requests of one split, always the same for the same arguments."""
+    rng = random.Random(f"{split}/{seed}")
+    found: dict[tuple[str, tuple[Scene, ...]], Request] = {}
+    while len(found) < count:
+        request = make(rng)
+        if request.split == split:
+            found.setdefault((request.text, request.images), request)
+    return list(found.values())
+
+
+def sample(split: Split, count: int, seed: int, mode: Mode = "narrative") -> list[Request]:
+    """`count` different requests of one split and mode, always the same for the same arguments."""
+    return collect(narrative if mode == "narrative" else guidance, split, count, f"{mode}/{seed}")

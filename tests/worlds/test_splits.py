@@ -1,0 +1,109 @@
+"""The held-out proof: no plan and no request of validation or test is ever trained on, nor is in both.
+
+Requests from outside the world and questions about the program are exempt: they have no plan of pictures, the former
+share their few answers on purpose and have a hand-written test of their own (`test_outside`), the latter are five.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+import pytest
+
+from interleave_rt.worlds.shapes import requests
+from interleave_rt.worlds.shapes.language import Request, operations, split_of
+from interleave_rt.worlds.shapes.scene import random_transition
+
+pytestmark = pytest.mark.slow
+_EXEMPT = ("outside", "about")
+_TRAINED, _HELD = 20000, 1500
+_MODES: tuple[requests.Mode, ...] = ("narrative", "guidance")
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[Request]:
+    """What the planner's training draws."""
+    rng = random.Random(5)
+    every = (requests.any_request(rng) for _ in itertools.count())
+    kept = (request for request in every if request.split == "train" and request.kind not in _EXEMPT)
+    return list(itertools.islice(kept, _TRAINED))
+
+
+@pytest.fixture(scope="module")
+def held() -> dict[str, list[Request]]:
+    """What is measured, by split."""
+    splits: tuple[requests.Split, ...] = ("validation", "test")
+    return {
+        split: [
+            request
+            for mode in _MODES
+            for request in requests.sample(split, _HELD // 2 + 10, 1, mode)
+            if request.kind not in _EXEMPT
+        ]
+        for split in splits
+    }
+
+
+def _plans(found: Iterable[Request]) -> set[str]:
+    return {request.plan_key for request in found}
+
+
+def _asked(found: Iterable[Request]) -> set[tuple[str, ...]]:
+    """Words and given pictures."""
+    return {(request.text, *(scene.describe() for scene in request.images)) for request in found}
+
+
+def test_the_samples_are_large_and_of_every_kind(
+    trained: list[Request], held: dict[str, list[Request]]
+) -> None:
+    assert len(trained) == _TRAINED
+    kinds = Counter(request.kind for request in trained)
+    for group in held.values():
+        assert len(_asked(group)) == len(group) >= _HELD
+        assert {request.kind for request in group} == set(kinds)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_no_held_out_plan_is_trained_on(
+    trained: list[Request], held: dict[str, list[Request]], split: str
+) -> None:
+    assert not _plans(trained) & _plans(held[split])
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_no_held_out_request_is_trained_on(
+    trained: list[Request], held: dict[str, list[Request]], split: str
+) -> None:
+    assert not _asked(trained) & _asked(held[split])
+
+
+def test_validation_and_test_share_no_plan(held: dict[str, list[Request]]) -> None:
+    assert not _plans(held["validation"]) & _plans(held["test"])
+
+
+def test_validation_and_test_share_no_request(held: dict[str, list[Request]]) -> None:
+    assert not _asked(held["validation"]) & _asked(held["test"])
+
+
+def test_a_plan_is_in_one_split_however_it_is_asked_for(
+    trained: list[Request], held: dict[str, list[Request]]
+) -> None:
+    """The proof above would be luck without this: plans do come up again in other words."""
+    texts, splits = defaultdict(set), defaultdict(set)
+    for request in (*trained, *held["validation"], *held["test"]):
+        texts[request.plan_key].add(request.text)
+        splits[request.plan_key].add(request.split)
+    repeated = [key for key, found in texts.items() if len(found) > 1]
+    assert len(repeated) > 1000
+    assert sum(splits[key] != {"train"} for key in repeated) > 20
+    assert all(len(found) == 1 for found in splits.values())
+
+
+def test_a_tenth_is_held_out_and_halved() -> None:
+    rng = random.Random(6)
+    splits = Counter(split_of(operations([random_transition(rng)])) for _ in range(20000))
+    assert splits["train"] / 20000 == pytest.approx(0.9, abs=0.01)
+    assert splits["validation"] / splits["test"] == pytest.approx(1, abs=0.12)
