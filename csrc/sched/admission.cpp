@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <string>
 
-#include "sched/fault.h"
 #include "sched/scheduler_impl.h"
 
 namespace irt {
@@ -64,8 +63,7 @@ void Scheduler::Impl::on(Submit&& event) {
     failure = Failure{ErrorCode::kOverloaded,
                       "[Scheduler.submit] the engine is draining: send the request to another one"};
   }
-  const int room = config_.max_queued + (fault(Fault::kQueueOffByOne) ? 1 : 0);
-  if (!failure && live_ >= config_.max_live && queued_ >= room) {
+  if (!failure && live_ >= config_.max_live && queued_ >= config_.max_queued) {
     failure = Failure{ErrorCode::kOverloaded, "[Scheduler.submit] queue is full (" +
                                                   std::to_string(config_.max_queued) +
                                                   "): wait for a request to end, or raise "
@@ -90,9 +88,7 @@ void Scheduler::Impl::on(Submit&& event) {
 }
 
 void Scheduler::Impl::admit() {
-  const int room = config_.max_live + (fault(Fault::kAdmissionOffByOne) ? 1 : 0);
-  if (fault(Fault::kQueueNotAdmitted) && queue_.size() > 1) return;
-  while (live_ < room && !queue_.empty()) {
+  while (live_ < config_.max_live && !queue_.empty()) {
     const auto found = requests_.find(queue_.front());
     queue_.pop_front();
     Live& live = *found->second;
@@ -109,8 +105,7 @@ void Scheduler::Impl::admit() {
 void Scheduler::Impl::on(CancelRequest&& event) {
   const auto found = requests_.find(event.request);
   if (found == requests_.end()) return;
-  if (found->second->phase == RequestPhase::kEnded && !fault(Fault::kEndedTwice)) return;
-  if (fault(Fault::kCancelForgotten) && !found->second->runs.empty()) return;
+  if (found->second->phase == RequestPhase::kEnded) return;
   end(*found->second, Outcome::kCancelled,
       Failure{ErrorCode::kCancelled, "[Scheduler.cancel] cancelled by the caller"});
 }
@@ -121,21 +116,20 @@ void Scheduler::Impl::on(Consumed&& event) {
     ++counters_.strays;
     return;
   }
-  if (!fault(Fault::kConsumedKeepsPlace)) --(found->second->admitted ? live_ : queued_);
+  --(found->second->admitted ? live_ : queued_);
   requests_.erase(found);
 }
 
 // A deadline on the minute is missed: the event of this very moment has been read before.
 void Scheduler::Impl::expire() {
-  while (!deadlines_.empty() && !fault(Fault::kDeadlineIgnored) &&
-         deadlines_.begin()->first <= now_) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
     Live& live = *requests_.at(deadlines_.begin()->second);
     end(live, Outcome::kDeadline,
         Failure{ErrorCode::kDeadline,
                 "[Scheduler.deadline] the deadline has passed: what was committed is returned; "
                 "allow more time, or fewer steps"});
   }
-  for (std::size_t r = 0; r < kRoles && !fault(Fault::kLaneGraceIgnored); ++r) {
+  for (std::size_t r = 0; r < kRoles; ++r) {
     if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
     const std::vector<Live*> waiting = waiting_[r];
     for (Live* live : waiting) {
@@ -150,8 +144,7 @@ void Scheduler::Impl::expire() {
 }
 
 TimePoint Scheduler::Impl::next_wake() const {
-  const bool timed = !deadlines_.empty() && !fault(Fault::kWakeForgotten);
-  TimePoint wake = timed ? deadlines_.begin()->first : kNever;
+  TimePoint wake = deadlines_.empty() ? kNever : deadlines_.begin()->first;
   for (std::size_t r = 0; r < kRoles; ++r) {
     if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
     for (const Live* live : waiting_[r]) {

@@ -1,7 +1,6 @@
 // The facts of a trajectory, and the calls that its program makes.
 #include <algorithm>
 
-#include "sched/fault.h"
 #include "sched/trajectory.h"
 
 namespace irt {
@@ -139,8 +138,7 @@ Call Trajectory::generate_call(const Cursor& at) const {
   call.request = id_;
   call.step = at.step;
   call.attempt = at.attempt;
-  const int draw = fault(Fault::kWrongSeedIndex) ? 1 : at.attempt;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, draw, 0);
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, 0);
   call.prompt = used_prompt(at);
   call.source = at.source;
   call.width = spec_.width;
@@ -158,11 +156,10 @@ Call Trajectory::judge_call(const Cursor& at) const {
   call.step = at.step;
   call.attempt = at.attempt;
   call.retry = at.retry;
-  const int draw = fault(Fault::kRetrySeedKept) ? 0 : at.retry;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, draw);
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, at.retry);
   call.prompt = used_prompt(at);
   call.original = *step_at(at).prompt;
-  call.source = fault(Fault::kWrongBefore) ? Key{} : at.source;
+  call.source = at.source;
   call.image = at.image;
   call.devices = spec_.devices;
   call.key = key_of(call);

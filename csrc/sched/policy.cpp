@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "sched/fault.h"
-
 namespace irt {
 
 void DecayingMean::add(double value, double memory) noexcept {
@@ -101,7 +99,7 @@ int auto_depth(std::optional<double> verdict_time, std::optional<double> generat
 int read_ahead(const Speculation& setting) noexcept {
   switch (setting.mode) {
     case SpeculationMode::kOff: return 0;
-    case SpeculationMode::kDepth: return setting.depth + (fault(Fault::kDepthOffByOne) ? 1 : 0);
+    case SpeculationMode::kDepth: return setting.depth;
     case SpeculationMode::kAuto: return kMaxAutoDepth;
   }
   return 0;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <tuple>
 
-#include "sched/fault.h"
 #include "sched/scheduler_impl.h"
 
 namespace irt {
@@ -48,15 +47,14 @@ void Scheduler::Impl::refresh(Live& live) {
     Run& run = runs_.at(key);
     const Want* want = find_want(live, key);
     if (want == nullptr) {
-      if (!fault(Fault::kUnwantedGoesOn)) cancel(key, run);
+      cancel(key, run);
       continue;
     }
     run.probability = want->probability;
-    if (!want->certain || !run.speculative || fault(Fault::kWantedNotCertain)) continue;
+    if (!want->certain || !run.speculative) continue;
     run.speculative = false;
     if (run.cancelling) continue;
     ++count(run.kind).promoted;
-    if (fault(Fault::kPromoteForgotten)) continue;
     out_->emplace_back(PromoteCall{run.lane, key});
   }
   recount(live);
@@ -97,7 +95,6 @@ void Scheduler::Impl::enlist(std::vector<Live*>& list, Live& live, bool wanted) 
 }
 
 void Scheduler::Impl::reconcile(Role role) {
-  if (fault(Fault::kSpeculationFirst)) start_speculative(role);
   while (start_certain(role)) {
   }
   if (waiting_[index_of(role)].empty()) {
@@ -116,10 +113,6 @@ Scheduler::Impl::Live* Scheduler::Impl::next_waiting(Role role) {
     return std::tuple(live->served[r], live->trajectory.spec().deadline, live->order);
   };
   const auto& list = waiting_[r];
-  if (fault(Fault::kStarvation) && !list.empty()) {
-    return *std::max_element(list.begin(), list.end(),
-                             [](Live* a, Live* b) { return a->order < b->order; });
-  }
   const auto best = std::min_element(list.begin(), list.end(),
                                      [&rank](Live* a, Live* b) { return rank(a) < rank(b); });
   return best == list.end() ? nullptr : *best;
@@ -188,7 +181,6 @@ void Scheduler::Impl::record(Live& live, const Key& call, const SpeculationDecis
 
 // Frees as many slots as certain wants wait for, the least probable speculation first.
 void Scheduler::Impl::preempt(Role role) {
-  if (fault(Fault::kNoPreemption)) return;
   int needed = 0;
   for (const Live* live : waiting_[index_of(role)]) needed += live->waiting[index_of(role)];
   for (const Lane& lane : lanes_) {
@@ -268,7 +260,7 @@ void Scheduler::Impl::start(Live& live, const Want& want, Lane& lane) {
 }
 
 void Scheduler::Impl::cancel(const Key& key, Run& run) {
-  if (run.cancelling && !fault(Fault::kCancelledTwice)) return;
+  if (run.cancelling) return;
   run.cancelling = true;
   run.cancel_sent = now_;
   ++count(run.kind).cancelled;

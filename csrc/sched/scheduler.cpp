@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <string>
 
-#include "sched/fault.h"
 #include "sched/scheduler_impl.h"
 
 namespace irt {
@@ -122,17 +121,7 @@ void Scheduler::Impl::on(CallDone&& event) {
                       (verdict != nullptr && verdict->accepted);
   if (!run.sampled && !run.cancelling && timely) meter_.sample(run.mark, now_);
   Live* live = running(run.request);
-  if (fault(Fault::kStaleResult) && live != nullptr && !find_want(*live, event.call)) {
-    for (const Want& want : live->wants) {
-      if (want.call.kind == run.kind && !runs_.contains(want.call.key)) event.call = want.call.key;
-    }
-    if (auto* stale = std::get_if<Image>(&event.result)) stale->key = event.call;
-  }
   if (live == nullptr || find_want(*live, event.call) == nullptr) {
-    if (fault(Fault::kLateImageLeaked) && live == nullptr) return;
-    if (made && fault(Fault::kImageReleasedTwice)) {
-      out_->emplace_back(ReleaseImage{run.request, made});
-    }
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
     if (live != nullptr) forget_ahead(*live, event.call, false);
     return;
@@ -150,7 +139,6 @@ void Scheduler::Impl::on(CallFailed&& event) {
     ++counters_.strays;
     return;
   }
-  if (fault(Fault::kSlotLeaked)) --find_lane(runs_.at(event.call).lane)->info.capacity;
   const Run run = finish(event.call);
   ++count(run.kind).failed;
   Live* live = running(run.request);
@@ -168,7 +156,6 @@ void Scheduler::Impl::on(CallCancelled&& event) {
     ++counters_.strays;
     return;
   }
-  if (fault(Fault::kCancelAckLost)) return;
   const Run run = finish(event.call);
   if (run.cancelling) {
     cancel_delay_[static_cast<std::size_t>(role_of(run.kind))].add(
@@ -193,7 +180,7 @@ void Scheduler::Impl::call_failed(Live& live, const Key& key, bool ahead, Failur
   const Want* want = find_want(live, key);
   if (want == nullptr) {
     recount(live);
-  } else if (want->certain && (!ahead || fault(Fault::kAheadFailureCounts))) {
+  } else if (want->certain && !ahead) {
     end(live, Outcome::kFailed, std::move(failure));
   } else {
     live.barred.push_back(key);
@@ -243,8 +230,7 @@ void Scheduler::Impl::on(LaneDown&& event) {
   for (const auto& [key, run] : lost) {
     Live* live = running(run.request);
     if (live == nullptr) continue;
-    if (!fault(Fault::kWasteNotCounted)) forget_ahead(*live, key, false);
-    if (fault(Fault::kLostCallsNotRestarted)) continue;
+    forget_ahead(*live, key, false);
     lose(*live, key, run, event.why);
   }
 }

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "sched/fault.h"
-
 namespace irt {
 namespace {
 
@@ -61,7 +59,7 @@ void Trajectory::read(const AcceptOdds& odds, int limit, Reading& out) {
   announce(out);
   look.at = cursor_;
   read_steps(look);
-  if (look.commit && !fault(Fault::kDoubleCommit)) cursor_ = std::move(look.at);
+  if (look.commit) cursor_ = std::move(look.at);
   if (plan_done_ && look.commit && cursor_.step >= usable_) {
     end(Outcome::kFinished, std::nullopt, out);
   } else {
@@ -72,13 +70,10 @@ void Trajectory::read(const AcceptOdds& odds, int limit, Reading& out) {
 void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Reading& out) {
   ended_ = true;
   out.wants.clear();
-  out.notices.emplace_back(
-      RequestEnded{outcome, std::move(failure), plan_truncated_ && !fault(Fault::kTruncationLost)});
+  out.notices.emplace_back(RequestEnded{outcome, std::move(failure), plan_truncated_});
   out.ended = true;
   for (const auto& entry : results_) out.dropped.push_back(entry.first);
-  if (!fault(Fault::kImageLeakedAtEnd)) {
-    out.released.insert(out.released.end(), held_.begin(), held_.end());
-  }
+  out.released.insert(out.released.end(), held_.begin(), held_.end());
   results_.clear();
   partials_.clear();
   held_.clear();
@@ -121,7 +116,7 @@ bool Trajectory::read_plan(Look& look) {
       plan_done_ = true;
     } else {
       ++look.out.plans_unreadable;
-      if (plan_retry_ == 1 || fault(Fault::kPlanNotRetried)) {
+      if (plan_retry_ == 1) {
         end(Outcome::kFailed,
             Failure{ErrorCode::kBackendFailed,
                     "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
@@ -186,9 +181,6 @@ bool Trajectory::read_image(Look& look) {
   } else {
     look.visited.push_back(call.key);
     look.need(call.key);
-    if (fault(Fault::kToldBeforeCommit)) {
-      look.out.notices.emplace_back(AttemptReady{look.at.step, {}});
-    }
   }
   if (judged(look.at.attempt)) {
     look.at.stage = Stage::kJudge;
@@ -222,8 +214,7 @@ bool Trajectory::read_verdict(Look& look) {
 bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   const VerdictKnown* partial = nullptr;
   for (const VerdictKnown& known : partials_) {
-    const bool same = known.call == call.key || fault(Fault::kStalePartial);
-    if (same && spec_.devices.early_verdict) partial = &known;
+    if (known.call == call.key && spec_.devices.early_verdict) partial = &known;
   }
   const int attempt = look.at.attempt;
   look.need(look.at.image);
@@ -253,11 +244,9 @@ bool Trajectory::read_past_unknown(Look& look, Call&& call) {
 
 void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
   Cursor& at = look.at;
-  if (!counts(at.attempt) && !fault(Fault::kDroppedVerdictCounts))
-    return finish_step(look, at.image, std::nullopt);
+  if (!counts(at.attempt)) return finish_step(look, at.image, std::nullopt);
   if (!verdict.readable) {
-    if (at.retry == 1 || fault(Fault::kVerdictNotRetried))
-      return finish_step(look, at.image, std::nullopt);
+    if (at.retry == 1) return finish_step(look, at.image, std::nullopt);
     at.retry = 1;
     return;
   }
@@ -265,29 +254,17 @@ void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
     Attempt& attempt = attempts_.back();
     attempt.verdict = verdict;
     attempt.refused_unreadable = !verdict.accepted && !verdict.refined;
-    if (!fault(Fault::kVerdictAfterCommit) || !verdict.accepted) {
-      look.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
-    }
-  }
-  if (fault(Fault::kVerdictAfterCommit) && verdict.accepted && look.commit) {
-    const VerdictReady late{at.step, at.attempt, verdict};
-    finish_step(look, at.image, true);
-    look.out.notices.emplace_back(late);
-    return;
+    look.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
   }
   if (verdict.accepted) return finish_step(look, at.image, true);
-  const bool better = fault(Fault::kBestTieIsFirst) ? verdict.p_success > at.best_p
-                                                    : verdict.p_success >= at.best_p;
-  if (spec_.keep == Keep::kBest && (!at.best || better || fault(Fault::kBestIsLast))) {
+  if (spec_.keep == Keep::kBest && (!at.best || verdict.p_success >= at.best_p)) {
     at.best = at.image;
     at.best_p = verdict.p_success;
   }
-  if (at.attempt == spec_.t_max || (fault(Fault::kTMaxOffByOne) && at.attempt + 1 == spec_.t_max)) {
+  if (at.attempt == spec_.t_max) {
     return finish_step(look, spec_.keep == Keep::kBest ? at.best : at.image, false);
   }
-  const bool refined = verdict.refined && !fault(Fault::kRefinedPromptDropped);
-  at.prompt = refined ? *verdict.refined : used_prompt(at);
-  if (fault(Fault::kRetryFromFailedAttempt)) at.source = at.image;
+  at.prompt = verdict.refined ? *verdict.refined : used_prompt(at);
   ++at.attempt;
   at.stage = Stage::kGenerate;
   at.retry = 0;
@@ -324,9 +301,8 @@ void Trajectory::settle(const Look& look, Reading& out) {
                         [&](const Want& want) { return want.call.key == known.call; });
   });
   std::erase_if(held_, [&](const Key& image) {
-    const bool source = image == cursor_.source && !fault(Fault::kImageReleasedEarly);
-    const bool keep = contains(look.needed, image) || source || image == cursor_.image ||
-                      image == cursor_.best || fault(Fault::kImageKept);
+    const bool keep = contains(look.needed, image) || image == cursor_.source ||
+                      image == cursor_.image || image == cursor_.best;
     if (!keep) out.released.push_back(image);
     return !keep;
   });
