@@ -4,10 +4,11 @@
     python benchmarks/gpu_check.py --provider cpu     # the same checks without a card
 
 Installs nothing. Says which card there is; runs the sequential reference loop and three arms of the engine on the same
-provider and compares their canonical results, with batching and without (the pack's proof of batch invariance was made
-on the CPU: where only batching differs, use `batching=False`, or prove the graphs on the card); then the arms of
-`interleave-rt bench`, single-stream, whose results must be equal, too. Prints one JSON object. Exits with 1 where
-results differ or nothing was compared, with 2 where the provider is missing or something fails.
+provider and compares their canonical results, with batching and without, and keeps the proof that loading asks for
+(`python -m interleave_rt.prove` does this much, with the pack's own examples); then the arms of `interleave-rt bench`,
+single-stream, whose results must be equal, too. The pack's proof of batch invariance was made on the CPU: where only
+batching differs, the proof covers `batching=False`. Prints one JSON object. Exits with 1 where results differ or
+nothing was compared, with 2 where the provider is missing or something fails.
 """
 
 from __future__ import annotations
@@ -15,32 +16,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lossless import Arm, Case, canonical, difference, draw_cases, run_arm
+from lossless import draw_cases
 
-from interleave_rt import BadPackError, Engine, InterleaveError, Options, Pack, load_pack
-from interleave_rt.backends.ort import load_runtime
+from interleave_rt import Engine, InterleaveError, Options, Pack, load_pack
+from interleave_rt.backends.proof import PROVIDERS, proving
 from interleave_rt.bench import ARMS, PackTarget, Plan, Progress, describe_environment, document, measure
 from interleave_rt.bench.workload import world_cases
 from interleave_rt.config import EngineConfig
-from interleave_rt.request import Devices
-from interleave_rt.roles.native import NativeRoles
-from interleave_rt.roles.reference import run_reference
-
-PROVIDERS = {
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-LAW_ARMS = [
-    Arm("off", "off", Devices(), batching=True),
-    Arm("auto", "auto", Devices(), batching=True),
-    Arm("depth=3", "depth=3", Devices(), batching=True),
-]
+from interleave_rt.prove import prove, providers_of
 
 
 class ProviderTarget(PackTarget):
@@ -59,52 +46,6 @@ class Said(Progress):
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr)
-
-
-def providers_of(name: str) -> tuple[str, ...]:
-    """The provider and the CPU behind it.
-
-    Raises:
-        BadPackError: The installed ONNX Runtime does not have it; says what to install.
-    """
-    version = load_runtime()  # first: it switches telemetry off
-    import onnxruntime
-
-    wanted, available = PROVIDERS[name], onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise BadPackError(
-            f"[gpu_check] ONNX Runtime {version} has no {wanted} (it has {', '.join(available)})",
-            hint="pip uninstall -y onnxruntime && pip install 'interleave-rt[cuda]'   or   --provider cpu",
-        )
-    return tuple(dict.fromkeys((wanted, "CPUExecutionProvider")))
-
-
-def law_one(pack: Pack, providers: tuple[str, ...], cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """The arms against the sequential loop on the same provider; one row an arm and batching."""
-    roles = NativeRoles(pack, providers=providers)
-    wanted = []
-    for case in cases:
-        try:
-            wanted.append(run_reference(case.request, case.options, roles))
-        except InterleaveError as error:
-            wanted.append({"failed": error.code})
-    rows = []
-    for batching in (True, False):
-        with Engine.load(pack, providers=providers, batching=batching) as engine:
-            for arm in LAW_ARMS:
-                found = [canonical(result) for result in run_arm(engine, arm, cases, 8 if batching else 1)]
-                first = next((difference(f, w) for f, w in zip(found, wanted, strict=True) if f != w), None)
-                rows.append(
-                    {
-                        "arm": arm.name,
-                        "batching": batching,
-                        "requests": len(cases),
-                        "equal": sum(f == w for f, w in zip(found, wanted, strict=True)),
-                        "first_difference": first,
-                    }
-                )
-                print(json.dumps(rows[-1]), file=sys.stderr)
-    return rows
 
 
 def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: int) -> dict[str, Any]:
@@ -134,12 +75,23 @@ def main() -> int:
         cards = describe_environment(gpu=True)["gpu"]
         print(f"card: {', '.join(cards) or 'none'}; provider: {providers[0]}", file=sys.stderr)
         pack = load_pack(arguments.pack)
-        law = law_one(pack, providers, draw_cases(arguments.requests, arguments.seed))
-        stream = single_stream(pack, providers, arguments.requests, arguments.seed)
+        cases = [(case.request, case.options) for case in draw_cases(arguments.requests, arguments.seed)]
+        law, proof = prove(pack, providers, cases, Said().say)
+        with proving(providers):
+            stream = single_stream(pack, providers, arguments.requests, arguments.seed)
     except InterleaveError as error:
         print(f"error: {error.message}\n{error.hint or ''}", file=sys.stderr)
         return 2
-    text = json.dumps({"provider": providers[0], "cards": cards, "law_1": law, "bench": stream}, indent=2)
+    text = json.dumps(
+        {
+            "provider": providers[0],
+            "cards": cards,
+            "law_1": law,
+            "proof": proof and str(proof),
+            "bench": stream,
+        },
+        indent=2,
+    )
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, Request, Result, load_pack
+from interleave_rt.prove import difference
 from interleave_rt.request import Devices
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
@@ -133,17 +134,6 @@ def run_arm(
 def canonical(result: Result | InterleaveError) -> dict[str, Any]:
     """What is compared with the reference."""
     return result.canonical() if isinstance(result, Result) else {"failed": result.code}
-
-
-def difference(found: Any, wanted: Any, path: str = "") -> str | None:
-    """Where two canonical results first differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
-        pairs = [(f"{path}.{key}", found[key], wanted[key]) for key in found]
-    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
-        pairs = [(f"{path}[{i}]", a, b) for i, (a, b) in enumerate(zip(found, wanted, strict=True))]
-    else:
-        return None if found == wanted else f"{path}: {found!r} instead of {wanted!r}"
-    return next((text for place, a, b in pairs if (text := difference(a, b, place))), None)
 
 
 def shares(wanted: Sequence[dict[str, Any]], cases: Sequence[Case]) -> dict[str, float]:

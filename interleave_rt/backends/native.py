@@ -20,23 +20,31 @@ from interleave_rt.request import Options
 
 from .constrain import Constraint, find_constraint, python_matchers
 from .ort import load_runtime
+from .proof import require_proof
 
-__all__ = ["NativeBackend", "generator_config", "vlm_config"]
+__all__ = ["NativeBackend", "generator_config", "native_role", "vlm_config"]
 
-Role = TypeVar("Role")
+ROLES = ("planner", "generator", "critic")
+Role = TypeVar("Role", VlmRole, GeneratorRole)
 
 
 class NativeBackend:
-    """The three roles of one pack, each in a lane of its own."""
+    """Roles of one pack, each in a lane of its own.
 
-    def __init__(self, pack: Pack) -> None:
-        missing = {"planner", "generator", "critic"} - set(pack.roles)
-        if missing:
-            raise BadPackError(
-                f"[NativeBackend] {pack.path} has no {' and no '.join(sorted(missing))}",
-                hint="use a pack with the three roles",
-            )
+    Args:
+        pack: Whose graphs.
+        roles: Which of its roles are served here; all three are what a request needs.
+
+    Raises:
+        BadPackError: The pack lacks one of them, or says that it runs elsewhere.
+    """
+
+    def __init__(self, pack: Pack, roles: Sequence[str] = ROLES) -> None:
         self.pack = pack
+        self._vlms = {
+            name: native_role(pack, name, VlmRole) for name in ROLES if name in roles and name != "generator"
+        }
+        self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
         self._constraint = Constraint(None)
 
     def info(self) -> Mapping[str, str]:
@@ -45,6 +53,8 @@ class NativeBackend:
 
     def check(self, options: Options) -> None:
         """Raises `BadRequestError` for an image size that the generator cannot make."""
+        if self._generator is None:
+            return
         image = self._generator.image
         for name, side in (("width", options.width), ("height", options.height)):
             if side and (side % image.multiple_of or not image.min <= side <= image.max):
@@ -59,12 +69,13 @@ class NativeBackend:
         pack, budget = self.pack, config.budget()
         self._constraint = find_constraint(config.constrained)
         try:
-            planner = vlm_config(pack, self._planner, config, self._constraint)
-            critic = vlm_config(pack, self._critic, config, self._constraint)
-            generator = generator_config(pack, self._generator, config)
-            core.add_planner(planner, _device(planner.session, budget.vlm_device), "planner")
-            core.add_critic(critic, _device(critic.session, budget.vlm_device), "critic")
-            core.add_generator(generator, _device(generator.session, budget.generator_device), "generator")
+            for name, role in self._vlms.items():
+                vlm = vlm_config(pack, role, config, self._constraint)
+                add = core.add_planner if name == "planner" else core.add_critic
+                add(vlm, _device(vlm.session, budget.vlm_device), name)
+            if self._generator is not None:
+                made = generator_config(pack, self._generator, config)
+                core.add_generator(made, _device(made.session, budget.generator_device), "generator")
             _ = self.texts  # read now: the first request must not wait for the tokenizer
         except _core.CoreError as error:
             raise from_code(*error.args) from None
@@ -83,17 +94,22 @@ class NativeBackend:
         """Tokenizers and templates of the pack; also what the reference loop encodes with."""
         return TextEncoder.of_pack(self.pack.path, self.pack.manifest)
 
-    @property
-    def _planner(self) -> VlmRole:
-        return _present(self.pack.manifest.roles.planner)
 
-    @property
-    def _critic(self) -> VlmRole:
-        return _present(self.pack.manifest.roles.critic)
+def native_role(pack: Pack, name: str, kind: type[Role]) -> Role:
+    """The planner, critic or generator of a pack, to be run here.
 
-    @property
-    def _generator(self) -> GeneratorRole:
-        return _present(self.pack.manifest.roles.generator)
+    Raises:
+        BadPackError: There is none, or its `runtime` is another.
+    """
+    role = getattr(pack.manifest.roles, name)
+    if not isinstance(role, kind):
+        raise BadPackError(f"[native] {pack.path} has no {name}", hint="use a pack with that role")
+    if role.runtime != "native":
+        raise BadPackError(
+            f"[native] the {name} of {pack.path} asks for the runtime {role.runtime!r}; what there is to serve it is: native",
+            hint=f"export the {name} to graphs and set roles.{name}.runtime to 'native', or use another pack",
+        )
+    return role
 
 
 def vlm_config(
@@ -123,7 +139,7 @@ def vlm_config(
         made.true_tokens = list(role.verdict_tokens.true)
         made.false_tokens = list(role.verdict_tokens.false)
         made.verdict_threshold = role.verdict_threshold
-    made.session = _session(role.providers, config, config.budget().vlm)
+    made.session = _session(pack, role, config, config.budget().vlm)
     _constrain(made, pack, role, constraint or find_constraint(config.constrained))
     return made
 
@@ -158,7 +174,7 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _
     made.default_steps = role.scheduler.num_inference_steps
     made.slots = role.slots if _may_batch(pack, config, role.transformer.batch_invariant) else 1
     made.max_batch = made.slots
-    made.session = _session(role.providers, config, config.budget().generator)
+    made.session = _session(pack, role, config, config.budget().generator)
     return made
 
 
@@ -167,12 +183,16 @@ def _may_batch(pack: Pack, config: EngineConfig, invariant: bool) -> bool:
     return config.batching and (invariant or pack.manifest.lossless == "scheduling-only")
 
 
-def _session(providers: Sequence[str], config: EngineConfig, threads: int) -> _core.SessionOptions:
+def _session(
+    pack: Pack, role: VlmRole | GeneratorRole, config: EngineConfig, threads: int
+) -> _core.SessionOptions:
+    providers = tuple(config.providers or role.providers)
+    require_proof(pack, providers, batching=config.batching)
     made = _core.SessionOptions()
     made.intra_op_threads = threads
     made.inter_op_threads = 1
     made.spinning = False
-    made.providers = list(config.providers or providers)
+    made.providers = list(providers)
     return made
 
 
@@ -190,8 +210,3 @@ def _token_table(path: Path) -> tuple[list[bytes], list[int]]:
         raise BadPackError(
             f"[token_bytes] {path} cannot be read: {error}", hint="export the pack again"
         ) from None
-
-
-def _present(role: Role | None) -> Role:
-    assert role is not None  # the constructor has looked
-    return role

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from interleave_rt import _core
-from interleave_rt.backends.native import NativeBackend, generator_config, vlm_config
+from interleave_rt.backends.native import NativeBackend, generator_config, native_role, vlm_config
 from interleave_rt.backends.ort import load_runtime
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
 from interleave_rt.pack import Pack
 from interleave_rt.pack.images import load_image
+from interleave_rt.pack.manifest import GeneratorRole, VlmRole
 from interleave_rt.request import Options, Request
 from interleave_rt.types import PlanStep, Verdict
 
@@ -44,14 +45,12 @@ class NativeRoles(SharedRules):
     ) -> None:
         load_runtime()
         config = EngineConfig(batching=False, constrained=constrained, providers=providers)
-        roles = pack.manifest.roles
-        assert roles.planner is not None
-        assert roles.critic is not None
-        assert roles.generator is not None
+        planner, critic = (native_role(pack, name, VlmRole) for name in ("planner", "critic"))
+        generator = native_role(pack, "generator", GeneratorRole)
         try:
-            self._planner = _core.NativeVlm(vlm_config(pack, roles.planner, config))
-            self._critic = _core.NativeVlm(vlm_config(pack, roles.critic, config))
-            self._generator = _core.NativeGenerator(generator_config(pack, roles.generator, config))
+            self._planner = _core.NativeVlm(vlm_config(pack, planner, config))
+            self._critic = _core.NativeVlm(vlm_config(pack, critic, config))
+            self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
         except _core.CoreError as error:
             raise from_code(*error.args) from None
         self._texts = NativeBackend(pack).texts

@@ -184,7 +184,7 @@ def test_card_check_counts_every_comparison(stage, code, benchmarks, monkeypatch
         ("providers_of", ("CPUExecutionProvider",)),
         ("load_pack", None),
         ("draw_cases", []),
-        ("law_one", [row]),
+        ("prove", ([row], None)),
         ("single_stream", stream),
     ):
         monkeypatch.setattr(gpu_check, name, lambda *_a, found=found: found)

@@ -1,0 +1,185 @@
+"""What has not been shown to be right is not opened: other runtimes, other execution providers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from interleave_rt import BadPackError, Engine, cli, load_pack, prove
+from interleave_rt.backends import proof
+from interleave_rt.backends.native import NativeBackend
+from interleave_rt.pack import EMBEDDED
+
+CUDA = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+@pytest.fixture(scope="module")
+def pack():
+    return load_pack()
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A card that this machine may not have, and a folder for its proofs."""
+    monkeypatch.setenv(proof.STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setattr(proof, "_card", lambda: ("Card 1", "550.1"))
+    monkeypatch.setattr(proof, "_libraries", lambda: "nvidia-cudnn 9.1")
+
+
+def proved(pack, *, batching=True):
+    return proof.write_proof(proof.ProofKey.of(pack, CUDA), batching=batching, rows=[])
+
+
+def edited(tmp_path, role, runtime):
+    shutil.copytree(EMBEDDED, tmp_path / "pack")
+    raw = json.loads((tmp_path / "pack" / "pack.json").read_text())
+    raw["roles"][role]["runtime"] = runtime
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps(raw))
+    return tmp_path / "pack"
+
+
+@pytest.mark.parametrize(
+    ("role", "runtime"), [("planner", "torch"), ("critic", "openai"), ("generator", "ray")]
+)
+def test_a_role_of_another_runtime_is_refused(tmp_path, capsys, role, runtime):
+    path = edited(tmp_path, role, runtime)
+    with pytest.raises(
+        BadPackError, match=rf"the {role} of .* asks for the runtime '{runtime}'.*native"
+    ) as caught:
+        Engine.load(path)
+    assert f"roles.{role}.runtime" in caught.value.hint
+    code = cli.main(["run", "Draw", "--pack", str(path), "--out", str(tmp_path / "out")])
+    assert code == BadPackError.exit_code
+    assert f"asks for the runtime '{runtime}'" in capsys.readouterr().err
+    others = [name for name in ("planner", "critic", "generator") if name != role]
+    assert (
+        NativeBackend(load_pack(path), others).pack.path == path
+    )  # a role that is not asked for does not matter
+
+
+def test_a_provider_without_a_proof_is_refused(pack):
+    for providers in (
+        CUDA,
+        CUDA[:1],
+        ("CPUExecutionProvider", "CUDAExecutionProvider"),
+        ("SomeExecutionProvider",),
+    ):
+        with pytest.raises(BadPackError, match="has not been shown") as caught:
+            Engine.load(pack, providers=providers)
+        assert "python -m interleave_rt.prove --provider" in caught.value.hint
+
+
+def test_a_proof_opens_its_provider(pack):
+    path = proved(pack)
+    assert path.stat().st_mode & 0o777 == 0o600
+    proof.require_proof(pack, CUDA, batching=True)
+    path.unlink()
+    with pytest.raises(BadPackError, match="has not been shown"):
+        proof.require_proof(pack, CUDA, batching=True)
+
+
+def test_a_proof_without_batching_opens_engines_without_it(pack):
+    proved(pack, batching=False)
+    proof.require_proof(pack, CUDA, batching=False)
+    with pytest.raises(BadPackError, match="without batching only"):
+        proof.require_proof(pack, CUDA, batching=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("pack", "pack was"),
+        ("provider", "provider was CUDAExecutionProvider,CPUExecutionProvider, is TensorrtExecutionProvider"),
+        ("device", "device was Card 1, is Card 2"),
+        ("driver", "driver was 550.1, is 555.2"),
+        ("onnxruntime", r"onnxruntime was .*, is 99\.1"),
+        ("libraries", "libraries was nvidia-cudnn 9.1, is none"),
+        ("interleave_rt", r"interleave_rt was .*, is 99\.2"),
+    ],
+)
+def test_another_value_of_any_part_closes_it_again(part, said, pack, monkeypatch):
+    proved(pack)
+    providers = ("TensorrtExecutionProvider",) if part == "provider" else CUDA
+    if part == "pack":
+        pack = replace(pack, manifest=pack.manifest.model_copy(update={"version": "9"}))
+    for name, found in {
+        "device": ("_card", ("Card 2", "550.1")),
+        "driver": ("_card", ("Card 1", "555.2")),
+        "onnxruntime": ("load_runtime", "99.1"),
+        "libraries": ("_libraries", ""),
+    }.items():
+        if name == part:
+            monkeypatch.setattr(proof, found[0], lambda found=found: found[1])
+    if part == "interleave_rt":
+        monkeypatch.setattr(proof.metadata, "version", lambda _: "99.2")
+    with pytest.raises(BadPackError, match=f"other conditions: {said}") as caught:
+        proof.require_proof(pack, providers, batching=False)
+    assert caught.value.message.count(" was ") == 2  # this part alone: "was shown", "... was"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"[" * 9000,
+        b'{"format": "interleave-rt.proof/1"}',
+        b" " * (1 << 20),
+    ]
+    + [
+        b'{"format": "interleave-rt.proof/1", "batching": true, "key": %s}' % key
+        for key in (b"{}", b"1", b'{"a": 1}')
+    ],
+)
+def test_a_damaged_proof_is_refused_with_its_name(content, pack):
+    path = proved(pack)
+    path.write_bytes(content)
+    with pytest.raises(BadPackError, match=f"{path.name} cannot be read"):
+        proof.require_proof(pack, CUDA, batching=False)
+
+
+def test_an_altered_file_is_found_before_the_proof_is_trusted(pack, tmp_path):
+    proved(pack)
+    shutil.copytree(pack.path, tmp_path / "pack")
+    (tmp_path / "pack" / "generator" / "transformer.onnx").write_bytes(b"no")
+    with pytest.raises(BadPackError, match=r"transformer\.onnx has"):
+        proof.require_proof(replace(pack, path=tmp_path / "pack"), CUDA, batching=False)
+
+
+def test_the_check_alone_opens_what_it_proves(pack):
+    with proof.proving(CUDA):
+        proof.require_proof(pack, CUDA, batching=True)
+        with pytest.raises(BadPackError):
+            proof.require_proof(pack, ("TensorrtExecutionProvider",), batching=True)
+    with pytest.raises(BadPackError):
+        proof.require_proof(pack, CUDA, batching=True)
+
+
+@pytest.mark.parametrize(
+    ("batched", "alone", "covers"), [(2, 2, True), (1, 2, False), (2, 1, None), (0, 0, None)]
+)
+def test_only_what_was_equal_is_kept(batched, alone, covers, pack, monkeypatch):
+    rows = [
+        {"batching": on, "requests": 2, "equal": equal} for on, equal in ((True, batched), (False, alone))
+    ]
+    monkeypatch.setattr(prove, "law_one", lambda *_: rows)
+    _, path = prove.prove(pack, CUDA, [])
+    assert (None if path is None else json.loads(path.read_text())["batching"]) is covers
+    assert len(list(proof.proof_folder().glob("*"))) == (covers is not None)
+
+
+def test_the_command_proves_law_one_and_keeps_nothing_for_the_cpu(capsys):
+    assert prove.main(["--provider", "cpu", "--requests", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["proof"] is None
+    assert [(row["arm"], row["batching"], row["equal"]) for row in said["law_1"]] == [
+        (arm, on, 2) for on in (True, False) for arm in ("off", "auto", "depth=3")
+    ]
+    assert prove.main(["--provider", "cuda"]) == BadPackError.exit_code
+    assert "has no CUDAExecutionProvider" in capsys.readouterr().err
