@@ -39,7 +39,6 @@ SWITCHES = {
     "S4": ("skip_last_judge", "the last try is not judged"),
     "S5": ("encode_text_ahead", "texts are encoded ahead"),
     "S6": ("cache_vision", "vision features and source latents are made once"),
-    "S7": ("raw_images", "raw buffers, no PNG between roles"),
     "S8": ("", "sequences of requests and speculative steps share a batch"),
 }
 SCRIPTED = ("S1", "S2", "S3", "S4")  # made-up roles have no text, features or pictures to save

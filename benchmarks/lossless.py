@@ -26,14 +26,13 @@ from interleave_rt.request import Devices
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
 
-NONE = Devices(*(False,) * 6)
+NONE = Devices(*(False,) * 5)
 SWITCHES = {
     "S1": "stream_plan",
     "S3": "early_verdict",
     "S4": "skip_last_judge",
     "S5": "encode_text_ahead",
     "S6": "cache_vision",
-    "S7": "raw_images",
 }
 
 

@@ -35,8 +35,7 @@ from interleave_rt.worlds.shapes.evaluation.intervals import share
 from interleave_rt.worlds.shapes.evaluation.outcomes import step_successes
 
 NONE = Devices(*(False,) * len(Devices.__dataclass_fields__))
-RAW = replace(NONE, raw_images=True)
-EARLY = replace(RAW, stream_plan=True, early_verdict=True, skip_last_judge=True)
+EARLY = replace(NONE, stream_plan=True, early_verdict=True, skip_last_judge=True)
 DEMO, BUFFERS = "PyTorch, as the demo", "PyTorch, raw buffers"
 Runner = Callable[[Request, Options], Any]
 Times = dict[tuple[str, int], list[float]]  # by arm and request, one a turn
@@ -54,7 +53,6 @@ class NativeArm:
 
 NATIVE = [
     NativeArm("sequential", "graph runtime", NONE, "off"),
-    NativeArm("+ S7", "raw buffers for PNG (S7)", RAW, "off"),
     NativeArm("+ S1 S3 S4", "streamed plan, early verdict, last try (S1 S3 S4)", EARLY, "off"),
     NativeArm("+ S5 S6", "encodings made once and ahead (S5 S6)", Devices(), "off"),
     NativeArm("+ speculation", "speculation (S2)", Devices(), "auto"),

@@ -189,12 +189,6 @@ class RequestSpec:
     @cache_vision.setter
     def cache_vision(self, arg: bool, /) -> None: ...
 
-    @property
-    def raw_images(self) -> bool: ...
-
-    @raw_images.setter
-    def raw_images(self, arg: bool, /) -> None: ...
-
 class PlanStep:
     """One step as the planner wrote it."""
 
@@ -1274,9 +1268,6 @@ class TextJob:
     @property
     def original(self) -> str: ...
 
-    @property
-    def image(self) -> str: ...
-
 class Span:
     """One run of a call on a lane, times on the engine's clock."""
 
@@ -1415,16 +1406,11 @@ class Engine:
     def release_image(self, key: str) -> None:
         """Takes one put_image back."""
 
-    def image(self, key: str) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)] | None:
-        """
-        The image as a read-only array that outlives the engine; None if it is not there.
-        """
-
     def submit(self, spec: RequestSpec) -> int: ...
 
     def next_event(self, request: int, timeout_ms: int) -> tuple[Any, ...] | None:
         """
-        The next event as (kind, ...), or None: ('plan_step', index, PlanStep), ('attempt_image', step, Attempt), ('verdict', step, attempt, Verdict), ('step_committed', step, StepResult), ('ended', Outcome, code, message, truncated).
+        The next event as (kind, ...), or None: ('plan_step', index, PlanStep), ('attempt_image', step, Attempt, pixels), ('verdict', step, attempt, Verdict), ('step_committed', step, StepResult), ('ended', Outcome, code, message, truncated).
         """
 
     def cancel(self, request: int) -> None: ...
@@ -1444,7 +1430,5 @@ class Engine:
     def poll_text(self, timeout_ms: int, most: int) -> list[TextJob]: ...
 
     def finish_text(self, job: int, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> None: ...
-
-    def finish_png(self, job: int, pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> None: ...
 
     def fail_text(self, job: int, code: str, message: str) -> None: ...

@@ -77,7 +77,6 @@ class Devices:
     skip_last_judge: bool = True  # S4
     encode_text_ahead: bool = True  # S5
     cache_vision: bool = True  # S6
-    raw_images: bool = True  # S7
 
 
 @dataclass(frozen=True, slots=True)

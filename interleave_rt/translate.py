@@ -83,7 +83,8 @@ class EventReader:
             self._first_step_s = self._first_step_s or self._elapsed()
             return PlanStepEvent(index, self._plan[index])
         if kind == "attempt_image":
-            index, attempt = payload
+            index, attempt, pixels = payload
+            self._pixels[attempt.image] = pixels
             self._first_image_s = self._first_image_s or self._elapsed()
             return AttemptImageEvent(index, self._attempt(attempt))
         if kind == "verdict":
@@ -103,23 +104,15 @@ class EventReader:
             prompt=raw.prompt,
             seed=raw.seed,
             image_hash=raw.image_hash,
-            pixels=self._image(raw.image),
+            pixels=self._pixels.get(raw.image),
             verdict=_verdict(raw.verdict) if raw.verdict is not None and raw.verdict.readable else None,
             refused_unreadable=raw.refused_unreadable,
         )
 
     def _step(self, raw: _core.StepResult) -> Step:
         attempts = tuple(self._attempt(attempt) for attempt in raw.attempts)
-        pixels = self._image(raw.image) if raw.image else None
+        pixels = self._pixels.get(raw.image) if raw.image else None
         return Step(_plan_step(raw.plan), attempts, pixels, raw.accepted)
-
-    def _image(self, key: str) -> Pixels | None:
-        # The core may let an image go once its step is committed: fetched when first heard of.
-        if key not in self._pixels:
-            pixels = self._core.image(key)
-            if pixels is not None:
-                self._pixels[key] = pixels
-        return self._pixels.get(key)
 
     def _elapsed(self) -> float:
         return (self._core.now_us() - self._submitted_us) / 1e6

@@ -269,8 +269,8 @@ void ask_and_read(Driver& driver, std::atomic<std::uint64_t>& seed, Record& reco
     spec.speculation = {mode, 1};
     const RequestId request = driver.submit(spec);
     for (bool open = true; open;) {
-      const auto notice = driver.next_event(request, std::chrono::milliseconds(50));
-      open = !notice || !std::holds_alternative<RequestEnded>(*notice);
+      const auto event = driver.next_event(request, std::chrono::milliseconds(50));
+      open = !event || !std::holds_alternative<RequestEnded>(event->notice);
     }
     driver.forget(request);
   }

@@ -94,7 +94,6 @@ void bind_request(nb::module_& m) {
   field<&S::devices, &Devices::skip_last_judge>(cls, "skip_last_judge");
   field<&S::devices, &Devices::encode_text_ahead>(cls, "encode_text_ahead");
   field<&S::devices, &Devices::cache_vision>(cls, "cache_vision");
-  field<&S::devices, &Devices::raw_images>(cls, "raw_images");
 }
 
 void bind_results(nb::module_& m) {

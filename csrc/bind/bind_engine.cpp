@@ -25,12 +25,15 @@ namespace {
 
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 
-nb::tuple tuple_of(Notice&& notice) {
+nb::tuple tuple_of(ReaderEvent&& event) {
+  Notice& notice = event.notice;
   if (auto* plan = std::get_if<PlanStepReady>(&notice)) {
     return nb::make_tuple("plan_step", plan->index, std::move(plan->step));
   }
   if (auto* made = std::get_if<AttemptReady>(&notice)) {
-    return nb::make_tuple("attempt_image", made->step, std::move(made->attempt));
+    const ImageView view = event.image->pixels.view();
+    return nb::make_tuple("attempt_image", made->step, std::move(made->attempt),
+                          array_of(view, std::move(event.image)));
   }
   if (auto* judged = std::get_if<VerdictReady>(&notice)) {
     return nb::make_tuple("verdict", judged->step, judged->attempt, std::move(judged->verdict));
@@ -72,8 +75,7 @@ void bind_jobs(nb::module_& m) {
       .def_ro("mode", &TextJob::mode)
       .def_ro("image_count", &TextJob::image_count)
       .def_ro("text", &TextJob::text)
-      .def_ro("original", &TextJob::original)
-      .def_prop_ro("image", [](const TextJob& self) { return to_hex(self.image); });
+      .def_ro("original", &TextJob::original);
 }
 
 void bind_trace(nb::module_& m) {
@@ -143,19 +145,12 @@ RequestId submit(BoundEngine& self, const BoundSpec& spec) {
 }
 
 nb::object next_event(BoundEngine& self, RequestId request, int timeout_ms) {
-  std::optional<Notice> notice;
+  std::optional<ReaderEvent> event;
   {
     const nb::gil_scoped_release unlocked;
-    notice = self.driver.next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
+    event = self.driver.next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
   }
-  return notice ? nb::object(tuple_of(std::move(*notice))) : nb::none();
-}
-
-std::optional<PixelsOut> image(BoundEngine& self, const std::string& key) {
-  ImageRef found = self.driver.images().get(key_of_hex(key));
-  if (!found) return std::nullopt;
-  const ImageView view = found->pixels.view();
-  return array_of(view, std::move(found));
+  return event ? nb::object(tuple_of(std::move(*event))) : nb::none();
 }
 
 void bind_requests(nb::class_<BoundEngine>& cls) {
@@ -171,14 +166,12 @@ void bind_requests(nb::class_<BoundEngine>& cls) {
           "release_image",
           [](E& self, const std::string& key) { self.driver.release_image(key_of_hex(key)); },
           "key"_a, Unlocked(), "Takes one put_image back.")
-      .def("image", &image, "key"_a,
-           "The image as a read-only array that outlives the engine; None if it is not there.")
       .def("submit", &submit, "spec"_a)
       .def("next_event", &next_event, "request"_a, "timeout_ms"_a,
            nb::sig("def next_event(self, request: int, timeout_ms: int) -> "
                    "tuple[typing.Any, ...] | None"),
            "The next event as (kind, ...), or None: ('plan_step', index, PlanStep), "
-           "('attempt_image', step, Attempt), ('verdict', step, attempt, Verdict), "
+           "('attempt_image', step, Attempt, pixels), ('verdict', step, attempt, Verdict), "
            "('step_committed', step, StepResult), ('ended', Outcome, code, message, truncated).")
       .def(
           "cancel", [](E& self, RequestId request) { self.driver.cancel(request); }, "request"_a,
@@ -263,14 +256,6 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
             self.driver.text().finish(job, std::move(encoded));
           },
           "job"_a, "ids"_a, "mask"_a.none() = nb::none())
-      .def(
-          "finish_png",
-          [](E& self, std::uint64_t job, const PixelsIn& pixels) {
-            PixelBuffer copy = copy_of(pixels);
-            const nb::gil_scoped_release unlocked;
-            self.driver.text().finish_png(job, std::move(copy));
-          },
-          "job"_a, "pixels"_a.noconvert())
       .def(
           "fail_text",
           [](E& self, std::uint64_t job, const std::string& code, std::string message) {

@@ -87,7 +87,6 @@ const char* name_of(TextJob::Kind kind) {
     case TextJob::Kind::kPlan: return "plan";
     case TextJob::Kind::kGenerate: return "generate";
     case TextJob::Kind::kJudge: return "judge";
-    case TextJob::Kind::kPng: return "png";
   }
   return "";
 }

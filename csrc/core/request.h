@@ -32,7 +32,6 @@ struct Devices {
   bool skip_last_judge = true;    // S4
   bool encode_text_ahead = true;  // S5
   bool cache_vision = true;       // S6
-  bool raw_images = true;         // S7
 };
 
 struct RequestSpec {

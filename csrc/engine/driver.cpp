@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <exception>
+#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace irt {
@@ -39,7 +41,27 @@ Failure lane_threw(const char* where, const std::exception& error) {
           std::string("[Driver] a lane threw in ") + where + ": " + error.what()};
 }
 
+std::string name_of(RequestId request) { return "request " + std::to_string(request); }
+
+// Equal pixels, equal key: features that a lane has cached for an image serve every request.
+Key key_of_pixels(const PixelBuffer& pixels) {
+  return KeyBuilder("irt.image.1")
+      .add(static_cast<std::uint64_t>(pixels.width))
+      .add(static_cast<std::uint64_t>(pixels.height))
+      .add(std::string_view(reinterpret_cast<const char*>(pixels.data.data()), pixels.data.size()))
+      .finish();
+}
+
 }  // namespace
+
+Driver::Driver(const DriverConfig& config)
+    : config_(config),
+      images_(config.image_bytes),
+      text_(config.text_cache),
+      scheduler_(config.scheduler),
+      timer_(clock_, [this] { post(Tick{}); }) {}
+
+Driver::~Driver() { close(); }
 
 // ---- events in ------------------------------------------------------------------------------
 
@@ -81,9 +103,12 @@ void Driver::done(const Key& call, CallResult result) {
     const auto run = find_run(call);
     const auto* image = std::get_if<Image>(&result);
     if (run == runs_.end()) {
-      if (image) owners_.release_unowned(image->key);
-    } else if (image) {
-      finish_image(run, *image);
+      if (image) images_.drop_unowned(image->key);
+    } else if (image && (image->key != call || !images_.hold(call, ImageOwner::kTrajectory))) {
+      end_run(run, SpanOutcome::kFailed);
+      apply(CallFailed{call, Failure{ErrorCode::kBackendFailed,
+                                     "[Driver.done] the lane reported an image that it had not "
+                                     "stored under the call's key"}});
     } else {
       end_run(run, SpanOutcome::kDone);
       apply(CallDone{call, std::move(result)});
@@ -108,7 +133,7 @@ void Driver::end_call(const Key& call, SpanOutcome outcome, Event event) {
       end_run(run, outcome);
       apply(std::move(event));
     }
-    owners_.release_unowned(call);  // stored before it was cancelled
+    images_.drop_unowned(call);  // stored before it was cancelled
   }
   empty_outbox();
 }
@@ -131,112 +156,59 @@ void Driver::down(LaneId lane, Failure why) {
 
 Driver::Runs::iterator Driver::find_run(const Key& call) {
   const auto run = runs_.find(call);
-  // A call on its way through PNG has been reported by its lane already.
-  const bool stray = run == runs_.end() || run->second.made;
-  if (stray && !closing_) ++stray_reports_;
-  return stray ? runs_.end() : run;
+  if (run == runs_.end() && !closing_) ++stray_reports_;
+  return run;
 }
 
 void Driver::begin(StartCall&& start) {
   Run run;
   run.lane = start.lane;
-  run.serial = ++last_serial_;
   const auto record = records_.find(start.call.request);
   const auto lane = lanes_.find(start.lane);
   if (record != records_.end() && lane != lanes_.end()) {
     run.span = record->second->trace.open(start.call, lane->second->info(), start.speculative,
                                           clock_.now());
   }
-  for_images_of(start.call, [this](const Key& image) { owners_.hold(image); });
+  for_images_of(start.call, [this](const Key& image) { images_.hold(image, ImageOwner::kCall); });
   run.call = start.call;
   runs_.insert_or_assign(start.call.key, std::move(run));
   outbox_.emplace_back(std::move(start));
 }
 
-void Driver::note_cancel(const Run& run) {
-  const auto record = records_.find(run.call.request);
-  if (record != records_.end()) record->second->trace.cancel(run.span, clock_.now());
+void Driver::note_cancel(const Key& call) {
+  const auto run = runs_.find(call);
+  if (run == runs_.end()) return;
+  const auto record = records_.find(run->second.call.request);
+  if (record != records_.end()) record->second->trace.cancel(run->second.span, clock_.now());
 }
 
 void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   const Run ended = std::move(run->second);
   runs_.erase(run);
-  for_images_of(ended.call, [this](const Key& image) { owners_.drop(image); });
-  if (ended.made) owners_.drop(ended.made->key);
+  for_images_of(ended.call, [this](const Key& image) { images_.drop(image, ImageOwner::kCall); });
   const auto record = records_.find(ended.call.request);
   if (record != records_.end()) {
     record->second->trace.end(ended.span, outcome, clock_.now());
   }
 }
 
-void Driver::finish_image(Runs::iterator run, const Image& image) {
-  const Key call = run->first;
-  if (image.key != call || !images_.get(call)) {
-    end_run(run, SpanOutcome::kFailed);
-    apply(CallFailed{call, Failure{ErrorCode::kBackendFailed,
-                                   "[Driver.done] the lane reported an image that it had not "
-                                   "stored under the call's key"}});
-    return;
-  }
-  if (!run->second.call.devices.raw_images) {
-    owners_.hold(call);
-    run->second.made = image;
-    outbox_.emplace_back(PngTrip{call, run->second.serial});
-    return;
-  }
-  owners_.hold(call);  // the trajectory's, until ReleaseImage
-  end_run(run, SpanOutcome::kDone);
-  apply(CallDone{call, image});
-}
-
-void Driver::png_done(const PngTrip& trip, const PixelBuffer& pixels,
-                      std::optional<Failure> failure) {
-  const bool whole =
-      pixels.width > 0 && pixels.height > 0 && pixels.data.size() == pixels.view().bytes();
-  const std::uint64_t hash = whole ? hash_pixels(pixels.view()) : 0;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto run = runs_.find(trip.call);
-    if (run == runs_.end() || run->second.serial != trip.serial || !run->second.made) return;
-    const Image image = *run->second.made;
-    if (!failure && (!whole || hash != image.hash)) {
-      failure = Failure{ErrorCode::kBackendFailed,
-                        "[Driver] an image came back changed from its PNG round trip"};
-    }
-    if (!failure) owners_.hold(image.key);  // the trajectory's
-    end_run(run, failure ? SpanOutcome::kFailed : SpanOutcome::kDone);
-    if (failure) {
-      apply(CallFailed{trip.call, std::move(*failure)});
-    } else {
-      apply(CallDone{trip.call, image});
-    }
-  }
-  empty_outbox();
-}
-
 // ---- commands out ---------------------------------------------------------------------------
 
 void Driver::carry_out(Command&& command) {
-  std::visit(Overloaded{
-                 [this](StartCall& start) { begin(std::move(start)); },
-                 [this](PromoteCall& promote) { outbox_.emplace_back(promote); },
-                 [this](CancelCall& cancel) {
-                   const auto run = runs_.find(cancel.call);
-                   if (run != runs_.end()) note_cancel(run->second);
-                   if (run != runs_.end() && run->second.made) {
-                     // No lane has it any more: the driver itself gives the terminal answer.
-                     end_run(run, SpanOutcome::kCancelled);
-                     apply(CallCancelled{cancel.call});
-                   } else {
-                     outbox_.emplace_back(cancel);
-                   }
-                 },
-                 [this](SendHint& hint) { outbox_.emplace_back(std::move(hint)); },
-                 [this](ReleaseImage& release) { owners_.drop(release.image); },
-                 [this](Deliver& notice) { deliver(std::move(notice)); },
-                 [this](Refuse& refuse) { refused_ = std::move(refuse.failure); },
-             },
-             command);
+  std::visit(
+      Overloaded{
+          [this](StartCall& start) { begin(std::move(start)); },
+          [this](PromoteCall& promote) { outbox_.emplace_back(promote); },
+          [this](CancelCall& cancel) {
+            note_cancel(cancel.call);
+            outbox_.emplace_back(cancel);
+          },
+          [this](SendHint& hint) { outbox_.emplace_back(std::move(hint)); },
+          [this](ReleaseImage& release) { images_.drop(release.image, ImageOwner::kTrajectory); },
+          [this](Deliver& notice) { deliver(std::move(notice)); },
+          [this](Refuse& refuse) { refused_ = std::move(refuse.failure); },
+      },
+      command);
 }
 
 void Driver::deliver(Deliver&& deliver) {
@@ -244,19 +216,18 @@ void Driver::deliver(Deliver&& deliver) {
   if (found == records_.end()) return;
   Record& record = *found->second;
   record.trace.note(deliver.notice);
-  if (const auto* made = std::get_if<AttemptReady>(&deliver.notice)) {
-    owners_.hold(made->attempt.image.key);
-    record.kept.push_back(made->attempt.image.key);
-  }
-  record.ended = std::holds_alternative<RequestEnded>(deliver.notice);
+  if (std::holds_alternative<RequestEnded>(deliver.notice)) record.reading = Reading::kEnded;
   if (record.abandoned) {
-    if (record.ended) {
-      consume(deliver.request, record);
-      erase(deliver.request);
-    }
+    if (record.reading != Reading::kEnded) return;
+    consume(deliver.request, record);
+    records_.erase(deliver.request);
     return;
   }
-  record.notices.push_back(std::move(deliver.notice));
+  ImageRef image;
+  if (const auto* made = std::get_if<AttemptReady>(&deliver.notice)) {
+    image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
+  }
+  record.events.push_back({std::move(deliver.notice), std::move(image)});
   if (std::find(told_.begin(), told_.end(), found->second) == told_.end()) {
     told_.push_back(found->second);
   }
@@ -269,20 +240,12 @@ void Driver::note_decisions() {
   }
 }
 
-Lane* Driver::lane_of(const Order& order) const {
-  const auto id = std::visit(
-      Overloaded{[](const PngTrip&) { return LaneId{0}; }, [](const auto& to) { return to.lane; }},
-      order);
-  const auto lane = lanes_.find(id);
-  return closing_ || lane == lanes_.end() ? nullptr : lane->second.get();
-}
-
 void Driver::empty_outbox() {
   std::vector<Order> orders;
   std::vector<Lane*> lanes;
   std::vector<std::shared_ptr<Record>> told;
   std::unique_lock lock(mutex_);
-  if (emptying_) return;  // whoever is at it takes ours as well
+  if (emptying_) return;  // the thread that is flushing will also send ours
   emptying_ = true;
   while (!outbox_.empty() || !told_.empty()) {
     orders.clear();
@@ -291,7 +254,8 @@ void Driver::empty_outbox() {
     orders.swap(outbox_);
     told.swap(told_);
     for (const Order& order : orders) {
-      lanes.push_back(lane_of(order));
+      const auto lane = lanes_.find(std::visit([](const auto& to) { return to.lane; }, order));
+      lanes.push_back(closing_ || lane == lanes_.end() ? nullptr : lane->second.get());
       const auto* start = std::get_if<StartCall>(&order);
       if (!start) continue;
       const auto run = runs_.find(start->call.key);
@@ -310,13 +274,6 @@ void Driver::empty_outbox() {
 }
 
 void Driver::execute(Lane* lane, Order& order) {
-  if (const auto* trip = std::get_if<PngTrip>(&order)) {
-    text_.round_trip(trip->call, [this, trip = *trip](const PixelBuffer& pixels,
-                                                      std::optional<Failure> failure) {
-      png_done(trip, pixels, std::move(failure));
-    });
-    return;
-  }
   if (!lane) return;
   if (const auto* hint = std::get_if<SendHint>(&order);
       hint && hint->hint.what == Hint::What::kPromptText && lane->reads_texts()) {
@@ -331,7 +288,6 @@ void Driver::execute(Lane* lane, Order& order) {
                    [lane](const PromoteCall& promote) { lane->promote(promote.call); },
                    [lane](const CancelCall& cancel) { lane->cancel(cancel.call); },
                    [lane](const SendHint& hint) { lane->hint(hint.hint); },
-                   [](const PngTrip&) {},
                },
                order);
   } catch (const std::exception& error) {
@@ -341,6 +297,247 @@ void Driver::execute(Lane* lane, Order& order) {
       down(lane->info().id, lane_threw("promote or cancel", error));
     }
   }
+}
+
+// ---- lanes ----------------------------------------------------------------------------------
+
+LaneId Driver::next_lane_id() {
+  const std::lock_guard lock(mutex_);
+  return ++last_lane_;
+}
+
+void Driver::add_lane(std::unique_ptr<Lane> lane) {
+  const LaneInfo info = lane->info();
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.add_lane] the engine was closed");
+    if (!lanes_.emplace(info.id, std::move(lane)).second) {
+      throw Error(ErrorCode::kInternal, "[Driver.add_lane] lane id " + std::to_string(info.id) +
+                                            " is taken: ids come from next_lane_id()");
+    }
+    try {
+      apply(LaneUp{info});
+    } catch (...) {
+      lane = std::move(lanes_.extract(info.id).mapped());  // destroyed after the lock
+      throw;
+    }
+  }
+  empty_outbox();
+}
+
+// ---- images ---------------------------------------------------------------------------------
+
+Key Driver::put_image(PixelBuffer pixels) {
+  const Key key = key_of_pixels(pixels);
+  const std::lock_guard lock(mutex_);
+  if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.put_image] the engine was closed");
+  images_.put(key, std::move(pixels));
+  images_.hold(key, ImageOwner::kClient);
+  return key;
+}
+
+void Driver::release_image(const Key& image) {
+  if (images_.drop(image, ImageOwner::kClient)) return;
+  throw Error(ErrorCode::kBadRequest, "[Driver.release_image] image " + to_hex(image) +
+                                          " was not put, or was released as often as put");
+}
+
+// ---- requests -------------------------------------------------------------------------------
+
+void Driver::admit(const RequestSpec& spec) const {
+  if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.submit] the engine was closed");
+  // A quarter of the store is left to the requests that are under way.
+  const std::size_t limit = config_.image_bytes - config_.image_bytes / 4;
+  if (const std::size_t used = images_.bytes(); used > limit) {
+    throw Error(ErrorCode::kOverloaded,
+                "[Driver.submit] images take " + std::to_string(used) + " bytes, over the " +
+                    std::to_string(limit) +
+                    " up to which requests are admitted: read or forget requests, wait, or raise "
+                    "image_bytes");
+  }
+  const std::size_t ended = records_.size() - unread();
+  if (ended >= config_.max_unforgotten) {
+    throw Error(ErrorCode::kOverloaded,
+                "[Driver.submit] " + std::to_string(ended) +
+                    " ended requests were not forgotten: forget them, or raise max_unforgotten");
+  }
+  for (const Key& image : spec.images) {
+    if (images_.get(image)) continue;
+    throw Error(ErrorCode::kBadRequest, "[Driver.submit] image " + to_hex(image) +
+                                            " is not in the store: put_image it first, and "
+                                            "release it after the submission");
+  }
+}
+
+RequestId Driver::submit(RequestSpec spec) {
+  std::optional<Failure> refused;
+  RequestId request = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    admit(spec);
+    request = ++last_request_;
+    const std::set<Key> inputs(spec.images.begin(), spec.images.end());
+    for (const Key& image : inputs) images_.hold(image, ImageOwner::kTrajectory);
+    records_.emplace(request, std::make_shared<Record>());
+    refused_.reset();
+    apply(Submit{request, std::move(spec)});
+    refused = std::exchange(refused_, std::nullopt);
+    if (refused) {
+      for (const Key& image : inputs) images_.drop(image, ImageOwner::kTrajectory);
+      records_.erase(request);
+    }
+  }
+  empty_outbox();
+  if (refused) throw Error(refused->code, refused->message);
+  return request;
+}
+
+std::optional<ReaderEvent> Driver::next_event(RequestId request,
+                                              std::chrono::milliseconds timeout) {
+  std::optional<ReaderEvent> event;
+  {
+    std::unique_lock lock(mutex_);
+    const auto found = records_.find(request);
+    if (found == records_.end() || found->second->reading == Reading::kConsumed) {
+      throw Error(ErrorCode::kBadRequest,
+                  "[Driver.next_event] " + name_of(request) +
+                      (found == records_.end() ? " is unknown" : " was read to its end"));
+    }
+    const std::shared_ptr<Record> record = found->second;  // outlives a forget() meanwhile
+    record->ready.wait_for(lock, timeout, [&record] {
+      return !record->events.empty() || record->reading == Reading::kConsumed || record->abandoned;
+    });
+    if (record->events.empty()) return std::nullopt;
+    event = std::move(record->events.front());
+    record->events.pop_front();
+    if (event->image) images_.drop(event->image->key, ImageOwner::kNotice);
+    if (std::holds_alternative<RequestEnded>(event->notice)) consume(request, *record);
+  }
+  empty_outbox();
+  return event;
+}
+
+void Driver::consume(RequestId request, Record& record) {
+  record.reading = Reading::kConsumed;
+  record.ready.notify_all();  // others who read the same request
+  apply(Consumed{request});
+}
+
+void Driver::drop_unread(Record& record) {
+  for (const ReaderEvent& event : record.events) {
+    if (event.image) images_.drop(event.image->key, ImageOwner::kNotice);
+  }
+  record.events.clear();
+}
+
+void Driver::cancel(RequestId request) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = records_.find(request);
+    if (found == records_.end() || found->second->reading != Reading::kOpen) return;
+    apply(CancelRequest{request});
+  }
+  empty_outbox();
+}
+
+void Driver::forget(RequestId request) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = records_.find(request);
+    if (found == records_.end()) return;
+    const std::shared_ptr<Record> record = found->second;
+    record->abandoned = true;
+    drop_unread(*record);
+    record->ready.notify_all();
+    if (record->reading == Reading::kOpen) {
+      apply(CancelRequest{request});  // deliver() erases it at its end
+    } else {
+      if (record->reading == Reading::kEnded) consume(request, *record);
+      records_.erase(request);
+    }
+  }
+  empty_outbox();
+}
+
+Trace Driver::trace(RequestId request) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = records_.find(request);
+  if (found == records_.end()) {
+    throw Error(ErrorCode::kBadRequest,
+                "[Driver.trace] " + name_of(request) + " is unknown or was forgotten");
+  }
+  return found->second->trace;
+}
+
+// ---- the engine as a whole ------------------------------------------------------------------
+
+void Driver::set_draining(bool draining) {
+  const std::lock_guard lock(mutex_);
+  scheduler_.set_draining(draining);
+}
+
+std::size_t Driver::unread() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      records_, [](const auto& entry) { return entry.second->reading != Reading::kConsumed; }));
+}
+
+int Driver::live() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int>(unread());
+}
+
+std::vector<LaneInfo> Driver::lanes() const {
+  std::vector<LaneInfo> found;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, lane] : lanes_) found.push_back(lane->info());
+  std::sort(found.begin(), found.end(),
+            [](const LaneInfo& a, const LaneInfo& b) { return a.id < b.id; });
+  return found;
+}
+
+DriverCounters Driver::counters() const {
+  DriverCounters out;
+  out.text = text_.counters();
+  const std::lock_guard lock(mutex_);
+  out.scheduler = scheduler_.counters();
+  out.stray_reports = stray_reports_;
+  out.live = static_cast<int>(unread());
+  out.records = records_.size();
+  out.running = runs_.size();
+  out.images = images_.size();
+  out.image_bytes = images_.bytes();
+  return out;
+}
+
+void Driver::close() {
+  const std::lock_guard once(close_mutex_);
+  std::unordered_map<LaneId, std::unique_ptr<Lane>> lanes;
+  {
+    std::unique_lock lock(mutex_);
+    if (closed_) return;
+    closing_ = true;
+    std::vector<RequestId> open;
+    for (const auto& [request, record] : records_) {
+      if (record->reading == Reading::kOpen) open.push_back(request);
+    }
+    std::sort(open.begin(), open.end());
+    for (const RequestId request : open) apply(CancelRequest{request});
+    // Whatever a lane says from here on is about calls that have ended.
+    while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
+    for (const auto& [id, lane] : lanes_) {
+      apply(LaneDown{id, {ErrorCode::kCancelled, "[Driver.close] the engine was closed"}});
+    }
+    outbox_empty_.wait(lock, [this] { return !emptying_; });
+    outbox_.clear();
+    for (const auto& record : told_) record->ready.notify_all();
+    told_.clear();
+    lanes.swap(lanes_);
+  }
+  timer_.stop();
+  text_.close();
+  lanes.clear();  // stops and joins; reports of calls are strays now
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
 }
 
 }  // namespace irt

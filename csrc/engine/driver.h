@@ -5,8 +5,8 @@
 // with no lock held: a lane may report from inside `start`, nothing recurses.
 //
 // Life of a request: submit -> next_event ... until RequestEnded was taken ("consumed": its place
-// is free) -> forget (its trace and images go). Nothing is kept longer than asked, and the number
-// of requests that were not forgotten is limited.
+// is free) -> forget (its trace goes). An image crosses with the notice that tells of it and is
+// then the reader's. The number of requests that were not forgotten is limited.
 #pragma once
 
 #include <chrono>
@@ -22,8 +22,7 @@
 #include <vector>
 
 #include "core/message.h"
-#include "engine/image_owners.h"
-#include "engine/image_store.h"
+#include "engine/images.h"
 #include "engine/lane.h"
 #include "engine/text_broker.h"
 #include "engine/timer.h"
@@ -36,7 +35,7 @@ struct DriverConfig {
   SchedulerConfig scheduler;
   std::size_t image_bytes = std::size_t{1} << 30;  // of the image store
   std::size_t text_cache = 4096;                   // encodings
-  std::size_t max_unforgotten = 1024;              // consumed requests that keep trace and images
+  std::size_t max_unforgotten = 1024;              // consumed requests that keep their trace
 };
 
 struct DriverCounters {
@@ -48,6 +47,12 @@ struct DriverCounters {
   std::size_t running = 0;          // calls
   std::size_t images = 0;
   std::size_t image_bytes = 0;
+};
+
+// What a reader is told, with the pixels of the image that it tells of.
+struct ReaderEvent {
+  Notice notice;
+  ImageRef image;  // AttemptReady only
 };
 
 // Thread-safe. Lanes hold references to it and are destroyed by close().
@@ -73,11 +78,11 @@ class Driver final : public LaneEvents {
   [[nodiscard]] RequestId submit(RequestSpec spec);
   // Waits for the next notice; none after `timeout`. Throws Error(kBadRequest) for a request that
   // is unknown or was read to its end.
-  [[nodiscard]] std::optional<Notice> next_event(RequestId request,
-                                                 std::chrono::milliseconds timeout);
+  [[nodiscard]] std::optional<ReaderEvent> next_event(RequestId request,
+                                                      std::chrono::milliseconds timeout);
   // No effect on a request that has ended or is unknown: cancelling races with the end.
   void cancel(RequestId request);
-  // Gives up the trace and the images; a request that still runs is cancelled first.
+  // Gives up the trace and what was not read; a request that still runs is cancelled first.
   void forget(RequestId request);
   [[nodiscard]] Trace trace(RequestId request) const;
 
@@ -100,48 +105,44 @@ class Driver final : public LaneEvents {
   void down(LaneId lane, Failure why) override;
 
  private:
+  // What the reader of a request may still ask for.
+  enum class Reading {
+    kOpen,      // more notices will come
+    kEnded,     // RequestEnded waits among the notices
+    kConsumed,  // it was taken: the request holds no place any more
+  };
   struct Record {
-    std::deque<Notice> notices;  // bounded by the spec: t_max and max_steps
+    std::deque<ReaderEvent> events;  // bounded by the spec: t_max and max_steps
     std::condition_variable ready;
-    bool ended = false;      // RequestEnded is among the notices, or was taken
-    bool consumed = false;   // it was taken
-    bool abandoned = false;  // forgotten before its end
-    std::vector<Key> kept;   // images that stay until forget()
+    Reading reading = Reading::kOpen;
+    bool abandoned = false;  // forgotten before its end: erased when that comes
     Trace trace;
   };
   struct Run {
     Call call;
     LaneId lane = 0;
-    std::uint64_t serial = 0;  // tells a restarted call from its earlier runs
     std::size_t span = Trace::kNone;
-    std::optional<Image> made;  // S7 off: stored, on its way through PNG
   };
-  struct PngTrip {
-    Key call;
-    std::uint64_t serial = 0;
-  };
-  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint, PngTrip>;
+  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint>;
   using Runs = std::unordered_map<Key, Run>;
 
   void post(Event event);
-  void apply(Event event);  // these five: under the lock
+  void apply(Event event);  // everything from here on but empty_outbox and execute: under the lock
   void carry_out(Command&& command);
   void begin(StartCall&& start);
   void deliver(Deliver&& deliver);
   void note_decisions();
   void empty_outbox();
   void execute(Lane* lane, Order& order);
-  [[nodiscard]] Lane* lane_of(const Order& order) const;
 
   [[nodiscard]] Runs::iterator find_run(const Key& call);
-  void note_cancel(const Run& run);
+  void note_cancel(const Key& call);
   void end_run(Runs::iterator run, SpanOutcome outcome);
-  void finish_image(Runs::iterator run, const Image& image);
-  void png_done(const PngTrip& trip, const PixelBuffer& pixels, std::optional<Failure> failure);
   void end_call(const Key& call, SpanOutcome outcome, Event event);
   void consume(RequestId request, Record& record);
-  void erase(RequestId request);
+  void drop_unread(Record& record);
   void admit(const RequestSpec& spec) const;
+  [[nodiscard]] std::size_t unread() const;  // records that hold a place
 
   const DriverConfig config_;
   Clock clock_;
@@ -150,10 +151,8 @@ class Driver final : public LaneEvents {
 
   mutable std::mutex mutex_;
   Scheduler scheduler_;
-  ImageOwners owners_;
   std::unordered_map<LaneId, std::unique_ptr<Lane>> lanes_;
   std::unordered_map<RequestId, std::shared_ptr<Record>> records_;
-  std::unordered_map<Key, std::size_t> put_;  // references that clients hold
   Runs runs_;
   std::deque<Event> events_;       // to be applied, oldest first
   std::vector<Command> commands_;  // of one event
@@ -162,10 +161,8 @@ class Driver final : public LaneEvents {
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
   std::uint64_t stray_reports_ = 0;
-  std::uint64_t last_serial_ = 0;
   RequestId last_request_ = 0;
   LaneId last_lane_ = 0;
-  int live_ = 0;
   bool emptying_ = false;
   bool applying_ = false;
   bool closing_ = false;

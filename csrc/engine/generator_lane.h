@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "engine/image_store.h"
+#include "engine/images.h"
 #include "engine/lane.h"
 #include "engine/native_config.h"
 #include "engine/text_broker.h"

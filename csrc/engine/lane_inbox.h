@@ -13,7 +13,7 @@
 
 #include "core/call.h"
 #include "core/error.h"
-#include "engine/image_store.h"
+#include "engine/images.h"
 #include "engine/text_broker.h"
 
 namespace irt {

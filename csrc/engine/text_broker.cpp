@@ -17,11 +17,9 @@ struct Pending {
   Key key;
   bool urgent = false;
   std::vector<TextBroker::Callback> waiting;
-  TextBroker::PixelCallback pixels;  // kPng
 
   void end(const EncodedRef& encoded, const std::optional<Failure>& failure) {
     for (auto& callback : waiting) callback(encoded, failure);
-    if (pixels) pixels({}, failure);
   }
 };
 
@@ -63,7 +61,6 @@ Key key_of(const TextJob& job) {
       .add(static_cast<std::uint64_t>(job.image_count))
       .add(job.text)
       .add(job.original)
-      .add(job.image)
       .finish();
 }
 
@@ -95,7 +92,7 @@ struct TextBroker::Impl {
   int calling = 0;  // worker threads that run callbacks
   std::condition_variable called;
   std::unordered_map<std::uint64_t, Pending> jobs;  // queued or with the worker
-  std::unordered_map<Key, std::uint64_t> ids;       // text jobs only
+  std::unordered_map<Key, std::uint64_t> ids;
   std::deque<std::uint64_t> urgent;
   std::deque<std::uint64_t> ahead;
   EncodedCache cache;
@@ -105,7 +102,7 @@ struct TextBroker::Impl {
     const std::uint64_t id = ++last_id;
     pending.job.id = id;
     (pending.urgent ? urgent : ahead).push_back(id);
-    if (pending.job.kind != TextJob::Kind::kPng) ids.emplace(pending.key, id);
+    ids.emplace(pending.key, id);
     jobs.emplace(id, std::move(pending));
     arrived.notify_one();
     return id;
@@ -154,7 +151,7 @@ void TextBroker::request(TextJob job, Callback callback) {
       }
       return;
     } else {
-      Pending pending{std::move(job), key, true, {}, {}};
+      Pending pending{std::move(job), key, true, {}};
       pending.waiting.push_back(std::move(callback));
       impl.add(std::move(pending));
       return;
@@ -172,23 +169,7 @@ void TextBroker::prefetch(TextJob job) {
     ++impl.counters.prefetches_dropped;
     return;
   }
-  impl.add({std::move(job), key, false, {}, {}});
-}
-
-void TextBroker::round_trip(const Key& image, PixelCallback callback) {
-  {
-    const std::lock_guard lock(impl_->mutex);
-    if (!impl_->closed) {
-      Pending pending;
-      pending.job.kind = TextJob::Kind::kPng;
-      pending.job.image = image;
-      pending.urgent = true;
-      pending.pixels = std::move(callback);
-      impl_->add(std::move(pending));
-      return;
-    }
-  }
-  callback({}, closed());
+  impl.add({std::move(job), key, false, {}});
 }
 
 std::vector<TextJob> TextBroker::poll(std::chrono::milliseconds timeout, std::size_t most) {
@@ -218,32 +199,9 @@ void TextBroker::finish(std::uint64_t job, EncodedText encoded) {
   {
     const std::lock_guard lock(impl_->mutex);
     pending = impl_->take(job);
-    if (pending.job.id != 0 && !pending.pixels) impl_->cache.put(pending.key, ready);
+    if (pending.job.id != 0) impl_->cache.put(pending.key, ready);
   }
-  impl_->end([&pending, &ready] {
-    if (pending.pixels) {
-      pending.end(nullptr, Failure{ErrorCode::kBackendFailed,
-                                   "[TextBroker.finish] a png job ends with finish_png"});
-    } else {
-      pending.end(ready, std::nullopt);
-    }
-  });
-}
-
-void TextBroker::finish_png(std::uint64_t job, PixelBuffer pixels) {
-  Pending pending;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    pending = impl_->take(job);
-  }
-  impl_->end([&pending, &pixels] {
-    if (pending.pixels) {
-      pending.pixels(std::move(pixels), std::nullopt);
-    } else {
-      pending.end(nullptr, Failure{ErrorCode::kBackendFailed,
-                                   "[TextBroker.finish_png] a text job ends with finish"});
-    }
-  });
+  impl_->end([&pending, &ready] { pending.end(ready, std::nullopt); });
 }
 
 void TextBroker::fail(std::uint64_t job, Failure failure) {

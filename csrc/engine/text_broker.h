@@ -1,6 +1,5 @@
 // The text lane: encodings that a Python worker makes on request (templates and tokenizers live
-// in Python), and a bounded cache of those that were made ahead. The same worker takes images
-// through PNG for requests that ask for it (S7 off).
+// in Python), and a bounded cache of those that were made ahead.
 #pragma once
 
 #include <chrono>
@@ -19,20 +18,18 @@
 #include "core/call.h"
 #include "core/error.h"
 #include "core/key.h"
-#include "models/pixels.h"
 
 namespace irt {
 
 // What is to be encoded. Equal jobs have equal keys.
 struct TextJob {
-  enum class Kind { kPlan, kGenerate, kJudge, kPng };
+  enum class Kind { kPlan, kGenerate, kJudge };
   std::uint64_t id = 0;
   Kind kind = Kind::kGenerate;
   PlanMode mode = PlanMode::kNarrative;  // kPlan
   int image_count = 0;                   // kPlan
   std::string text;                      // kPlan: request; kGenerate: prompt; kJudge: used prompt
   std::string original;                  // kJudge: the plan's prompt
-  Key image;                             // kPng: to be encoded and decoded again
 };
 [[nodiscard]] Key key_of(const TextJob& job);
 [[nodiscard]] TextJob text_job_of(const Call& call);
@@ -49,18 +46,14 @@ using EncodedRef = std::shared_ptr<const EncodedText>;
 class TextBroker {
  public:
   using Callback = std::function<void(EncodedRef, std::optional<Failure>)>;
-  using PixelCallback = std::function<void(PixelBuffer, std::optional<Failure>)>;
 
   explicit TextBroker(std::size_t cache_entries);
   void request(TextJob job, Callback callback);
   void prefetch(TextJob job);  // droppable
-  // Has `image` encoded and decoded as PNG. The caller keeps the image in the store meanwhile.
-  void round_trip(const Key& image, PixelCallback callback);
   // For the worker: waits up to `timeout`, returns at most `most` jobs, urgent ones first.
   [[nodiscard]] std::vector<TextJob> poll(std::chrono::milliseconds timeout, std::size_t most);
   // A job is finished or failed once; an unknown id is ignored (its engine was closed meanwhile).
   void finish(std::uint64_t job, EncodedText encoded);
-  void finish_png(std::uint64_t job, PixelBuffer pixels);
   void fail(std::uint64_t job, Failure failure);
   // Ends all waiting jobs with kCancelled and waits until no callback runs on a worker's thread;
   // later requests fail at once. Not from a callback.

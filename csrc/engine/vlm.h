@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/image_store.h"
+#include "engine/images.h"
 #include "engine/lru.h"
 #include "engine/native_config.h"
 

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/image_store.h"
+#include "engine/images.h"
 #include "engine/lane.h"
 #include "engine/native_config.h"
 #include "engine/text_broker.h"

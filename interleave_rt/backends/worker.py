@@ -8,7 +8,6 @@ import threading
 from typing import ClassVar
 
 from interleave_rt import _core
-from interleave_rt.pack.images import png_round_trip
 
 from . import Backend
 
@@ -62,7 +61,7 @@ class Worker:
     """Owns the thread; `stop` joins it.
 
     Args:
-        core: Whose texts and images it answers for.
+        core: Whose texts it encodes.
         backend: Encodes the texts.
         switch_interval_ms: See `SwitchInterval`; None leaves the process's setting alone.
     """
@@ -92,18 +91,7 @@ class Worker:
 
     def _encode(self, job: _core.TextJob) -> None:
         try:
-            if job.kind == "png":
-                self._through_png(job)
-            else:
-                self._backend.encode(self._core, job)
+            self._backend.encode(self._core, job)
         except Exception as error:  # noqa: BLE001 - the thread must go on: every request waits for it
             _log.debug("a text job failed", exc_info=True)
             self._core.fail_text(job.id, "backend_failed", f"[Worker] {type(error).__name__}: {error}")
-
-    def _through_png(self, job: _core.TextJob) -> None:
-        """S7 off: every image pays for the file that it would have been."""
-        pixels = self._core.image(job.image)
-        if pixels is None:
-            self._core.fail_text(job.id, "internal", f"[Worker] image {job.image} is not in the store")
-        else:
-            self._core.finish_png(job.id, png_round_trip(pixels))

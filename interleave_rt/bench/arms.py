@@ -37,9 +37,9 @@ class Arm:
 ARMS = {
     arm.name: arm
     for arm in (
-        # The plain loop: one call after the other, every answer read to its end, PNG between the roles.
-        Arm("sequential", "off", Devices(*(False,) * 6), batching=False),
-        # The honest baseline: S1, S3, S4 and S7, which need no speculation.
+        # The plain loop: one call after the other, every answer read to its end.
+        Arm("sequential", "off", Devices(*(False,) * 5), batching=False),
+        # The honest baseline: S1, S3 and S4, which need no speculation.
         Arm(
             "sequential-es",
             "off",

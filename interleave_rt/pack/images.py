@@ -71,7 +71,7 @@ def save_png(pixels: Pixels, path: Path) -> None:
 
 
 def png_round_trip(pixels: Pixels) -> Pixels:
-    """Encodes and decodes: what a loop that hands files around pays for every image (device S7 off)."""
+    """Encodes and decodes: what a loop that hands files around pays for every image (an arm of the benchmarks)."""
     with Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"]) as image:
         return np.ascontiguousarray(image.convert("RGB"), dtype=np.uint8)
 

@@ -57,7 +57,7 @@ def test_errors_carry_code_and_message() -> None:
     assert code_of(engine.submit, spec(timeout_s=-1.0)) == "bad_request"
     assert code_of(engine.submit, spec(timeout_s=float("nan"))) == "bad_request"
     assert code_of(engine.next_event, 99, 0) == "bad_request"
-    assert code_of(engine.image, "zz") == "bad_request"
+    assert code_of(engine.release_image, "zz") == "bad_request"
     assert code_of(engine.fail_text, 1, "no such code", "text") == "bad_request"
     assert code_of(_core.seed_of, 1, _core.SeedRule.counter, "paint", 0, 0, 0) == "bad_request"
     engine.set_draining(True)
@@ -98,19 +98,14 @@ def test_images_are_read_only_and_outlive_the_engine() -> None:
     engine = make_engine()
     request = engine.submit(spec(seed=3))
     kept = [
-        (engine.image(payload[1].image), payload[1].image_hash)
+        (payload[2], payload[1].image_hash)
         for kind, *payload in events(engine, request)
         if kind == "attempt_image"
     ]
-    key = engine.put_image(PICTURE)
-    stored = engine.image(key)
-    engine.release_image(key)
-    assert engine.image(key) is None
     engine.forget(request)
     engine.close()
     del engine
     gc.collect()
-    assert np.array_equal(stored, PICTURE)
     for pixels, image_hash in kept:
         assert not pixels.flags.writeable
         with pytest.raises(ValueError, match="WRITEABLE"):
@@ -174,8 +169,8 @@ def test_scripted_roles_are_what_the_lanes_answer() -> None:
     steps, truncated = roles.plan("same", _core.PlanMode.narrative, 25, seed)
     assert not truncated
     assert [step.prompt for step in steps] == [event[2].prompt for event in made if event[0] == "plan_step"]
-    first = next(event[2] for event in made if event[0] == "attempt_image")
-    assert np.array_equal(roles.generate(first.prompt, 0, first.seed), engine.image(first.image))
+    first, pixels = next(event[2:] for event in made if event[0] == "attempt_image")
+    assert np.array_equal(roles.generate(first.prompt, 0, first.seed), pixels)
     verdict = next(event[3] for event in made if event[0] == "verdict")
     seed = _core.seed_of(5, _core.SeedRule.counter, "judge", 0, 1, 0)
     again = roles.judge(steps[0].prompt, first.prompt, 0, first.image_hash, seed)

@@ -24,7 +24,6 @@ from interleave_rt import (
 )
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
-from interleave_rt.request import Devices
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
 from interleave_rt.types import (
@@ -70,12 +69,6 @@ def test_results_equal_the_sequential_loop(engine, speculation):
         result = engine.run(f"request {seed}", options=options)
         assert result.outcome == "finished"
         assert result.canonical() == run_reference(Request(f"request {seed}"), options, roles)
-
-
-def test_images_may_go_through_png(engine):
-    for seed in range(4):
-        result = engine.run("x", seed=seed, devices=Devices(raw_images=False))
-        assert result.canonical() == run_reference(Request("x"), Options(seed=seed), ScriptedRoles(QUICK))
 
 
 def test_unreadable_answers_and_text_only_steps_equal_the_sequential_loop():

@@ -65,12 +65,18 @@ Seen read_all(Driver& driver, RequestId request, std::chrono::milliseconds patie
   const auto until = Clock::now() + patience;
   while (Clock::now() < until) {
     if (before_each) before_each();
-    auto notice = driver.next_event(request, std::chrono::milliseconds(50));
-    if (!notice) continue;
-    if (seen.disorder.empty()) seen.disorder = order.check(*notice);
-    if (const auto* step = std::get_if<StepCommitted>(&*notice)) {
+    auto event = driver.next_event(request, std::chrono::milliseconds(50));
+    if (!event) continue;
+    Notice& notice = event->notice;
+    if (seen.disorder.empty()) seen.disorder = order.check(notice);
+    if (const auto* made = std::get_if<AttemptReady>(&notice)) {
+      const Image& image = made->attempt.image;
+      const bool whole =
+          event->image && event->image->key == image.key && event->image->hash == image.hash;
+      if (!whole && seen.disorder.empty()) seen.disorder = "an attempt without its pixels";
+    } else if (const auto* step = std::get_if<StepCommitted>(&notice)) {
       seen.steps.push_back(canonical(step->result));
-    } else if (auto* ended = std::get_if<RequestEnded>(&*notice)) {
+    } else if (auto* ended = std::get_if<RequestEnded>(&notice)) {
       seen.outcome = ended->outcome;
       seen.failure = std::move(ended->failure);
       seen.truncated = ended->plan_truncated;

@@ -3,8 +3,8 @@
 //   soak        exit status 0, or 1 with what grew or broke
 //
 // Four clients keep eight requests each under way; half are cancelled at a random moment, the
-// others are read to their end and compared with the sequential loop (law 1); some go through PNG;
-// more texts are encoded than the cache holds. The resident set (/proc/self/statm) is read once a
+// others are read to their end and compared with the sequential loop (law 1); more texts are
+// encoded than the cache holds. The resident set (/proc/self/statm) is read once a
 // second. After a warm-up of a fifth of the time the rest falls into thirds: the mean of the last
 // third may exceed that of the first by 2 % + 2 MiB.
 #include <unistd.h>
@@ -122,7 +122,6 @@ int main() {
         config.window = kWindow;
         config.longest_us = 4'000;
         config.finish = 0.5;
-        config.png = true;
         config.script = &lanes.script;
         totals[static_cast<std::size_t>(i)] =
             run_client(driver, config, [&] { return passed() >= seconds; });

@@ -56,8 +56,6 @@ class Storm {
     for (int sets = random_.between(1, 2); sets > 0; --sets) {
       ids_.push_back(add_scripted_lanes(driver_, config_));
     }
-    through_png_ = random_.chance(0.3);
-    worker_.emplace(driver_);
   }
 
   std::string run() {
@@ -89,7 +87,6 @@ class Storm {
 
   void submit(Client& client) {
     client.spec = random_spec(random_);
-    client.spec.devices.raw_images = !through_png_ || random_.chance(0.5);
     client.slow = random_.chance(0.3);
     if (random_.chance(0.2)) {
       client.spec.deadline = driver_.now() + random_.between(100, 6'000);
@@ -202,10 +199,8 @@ class Storm {
   ScriptedConfig config_;
   Driver driver_;
   std::vector<ScriptedIds> ids_;
-  std::optional<TextWorker> worker_;
   std::vector<Client> clients_;
   std::string fault_;
-  bool through_png_ = false;
   bool lane_lost_ = false;
   bool closed_ = false;
 };
@@ -261,12 +256,7 @@ TextWorker::TextWorker(Driver& driver)
           const auto jobs = driver.text().poll(milliseconds(5), 4);
           if (jobs.empty()) std::this_thread::sleep_for(microseconds(50));  // closed: no waiting
           for (const TextJob& job : jobs) {
-            if (job.kind != TextJob::Kind::kPng) {
-              driver.text().finish(job.id, {{1, 2, 3}, {1, 1, 1}});
-              continue;
-            }
-            const ImageRef image = driver.images().get(job.image);
-            driver.text().finish_png(job.id, image ? image->pixels : PixelBuffer{});
+            driver.text().finish(job.id, {{1, 2, 3}, {1, 1, 1}});
           }
         }
       }) {}
@@ -303,7 +293,6 @@ ClientTotals run_client(Driver& driver, const ClientConfig& config,
     while (static_cast<int>(mine.size()) < config.window) {
       Mine one;
       one.spec = random_spec(random);
-      one.spec.devices.raw_images = !config.png || random.chance(0.7);
       one.finish = random.chance(config.finish);
       one.cancel_at = now() + microseconds(random.between(0, config.longest_us));
       try {

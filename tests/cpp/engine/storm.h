@@ -36,7 +36,7 @@ std::vector<std::string> in_parallel(int count, int jobs,
 // An environment variable as a number, `usual` where it is not set.
 std::uint64_t setting(const char* name, std::uint64_t usual);
 
-// Answers the driver's text jobs: images come back from PNG as they went.
+// Answers the driver's text jobs.
 class TextWorker {
  public:
   explicit TextWorker(Driver& driver);
@@ -59,7 +59,6 @@ struct ClientConfig {
   int longest_us = 1500;  // until the cancel
   double finish = 0.0;
   double forget_unread = 0.1;      // a cancelled request that nobody reads
-  bool png = false;                // some requests send their images through the text worker
   const Script* script = nullptr;  // what finished requests are compared with
 };
 ClientTotals run_client(Driver& driver, const ClientConfig& config,

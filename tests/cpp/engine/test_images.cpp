@@ -1,14 +1,12 @@
-// The image store, images on their way through PNG, and images of requests.
+// The image store, and the images of requests.
 #include <doctest/doctest.h>
 
 #include <thread>
 
 #include "engine/harness.h"
-#include "engine/reference.h"
 
 using namespace irt;
 using namespace irt::test;
-using std::chrono::milliseconds;
 
 namespace {
 
@@ -17,25 +15,6 @@ PixelBuffer filled(int side, std::uint8_t value) {
   image.data.assign(image.view().bytes(), value);
   return image;
 }
-
-// A worker that takes images through "PNG": a copy, or a change of one value.
-class PngWorker {
- public:
-  PngWorker(Driver& driver, bool change)
-      : thread_([&driver, change](const std::stop_token& stop) {
-          while (!stop.stop_requested()) {
-            for (const TextJob& job : driver.text().poll(milliseconds(5), 4)) {
-              const ImageRef image = driver.images().get(job.image);
-              PixelBuffer copy = image ? image->pixels : PixelBuffer{};
-              if (change && !copy.data.empty()) copy.data.back() ^= 1U;
-              driver.text().finish_png(job.id, std::move(copy));
-            }
-          }
-        }) {}
-
- private:
-  std::jthread thread_;
-};
 
 }  // namespace
 
@@ -49,11 +28,30 @@ TEST_CASE("the store keeps the first image of a key and counts its bytes") {
   CHECK_THROWS_WITH_AS(store.put(Key{1, 3}, filled(4, 7)), doctest::Contains("96 of 100"), Error);
   CHECK_THROWS_AS(store.put(Key{}, filled(4, 7)), Error);
   CHECK_THROWS_AS(store.put(Key{1, 4}, PixelBuffer{2, 2, {1, 2, 3}}), Error);
-  store.release(key);
-  store.release(key);
+  store.drop_unowned(key);
+  store.drop_unowned(key);
   CHECK(store.get(key) == nullptr);
   CHECK(store.bytes() == 48);
   CHECK(first->pixels.data.front() == 7);  // whoever holds it, has it
+}
+
+TEST_CASE("an image goes with the last owner of any kind") {
+  ImageStore store(100);
+  const Key key{1, 1};
+  CHECK(store.hold(key, ImageOwner::kCall) == nullptr);
+  store.put(key, filled(4, 7));
+  CHECK(store.hold(key, ImageOwner::kCall));
+  CHECK(store.hold(key, ImageOwner::kCall));
+  CHECK(store.hold(key, ImageOwner::kTrajectory));
+  store.drop_unowned(key);
+  CHECK_FALSE(store.drop(key, ImageOwner::kClient));
+  CHECK(store.drop(key, ImageOwner::kCall));
+  CHECK(store.drop(key, ImageOwner::kTrajectory));
+  CHECK(store.size() == 1);
+  CHECK(store.drop(key, ImageOwner::kCall));
+  CHECK(store.size() == 0);
+  CHECK(store.bytes() == 0);
+  CHECK_FALSE(store.drop(key, ImageOwner::kCall));
 }
 
 TEST_CASE("equal pictures are one image, released as often as put") {
@@ -68,7 +66,7 @@ TEST_CASE("equal pictures are one image, released as often as put") {
   CHECK_THROWS_AS(driver.release_image(key), Error);
 }
 
-TEST_CASE("a request keeps its input images until it is forgotten") {
+TEST_CASE("a request keeps its input images for as long as its program needs them") {
   Driver driver({});
   add_scripted_lanes(driver, quick_config());
   RequestSpec spec;
@@ -77,15 +75,13 @@ TEST_CASE("a request keeps its input images until it is forgotten") {
   const Key key = driver.put_image(filled(4, 7));
   spec.images = {key};
   const RequestId request = driver.submit(spec);
-  driver.release_image(key);
+  driver.release_image(key);  // the lanes still find it
   CHECK(read_all(driver, request).outcome == Outcome::kFinished);
-  CHECK(driver.images().get(key));
-  driver.forget(request);
   CHECK(settles(driver));
   CHECK(driver.counters().images == 0);
 }
 
-TEST_CASE("discarded speculative images go at once, attempts stay until forget") {
+TEST_CASE("discarded speculative images go at once, attempts with their notices") {
   Driver driver({});
   ScriptedConfig lanes = quick_config();
   lanes.script.accept = 0.0;  // every speculation is in vain
@@ -97,72 +93,12 @@ TEST_CASE("discarded speculative images go at once, attempts stay until forget")
   spec.t_max = 3;
   spec.speculation = {SpeculationMode::kDepth, 2};
   const RequestId request = driver.submit(spec);
-  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
+  while (driver.counters().scheduler.requests_ended[0] < 1) std::this_thread::yield();
   CHECK(settles(driver));
   const DriverCounters after = driver.counters();
   CHECK(after.scheduler.role[static_cast<std::size_t>(Role::kGenerator)].speculated > 0);
   CHECK(after.images == 9);  // three steps of three attempts
-  driver.forget(request);
+  SUBCASE("read") { CHECK(read_all(driver, request).outcome == Outcome::kFinished); }
+  SUBCASE("forgotten unread") { driver.forget(request); }
   CHECK(driver.counters().images == 0);
-}
-
-TEST_CASE("images through PNG give the same result") {
-  Random random(5);
-  for (int run = 0; run < runs(3); ++run) {
-    const ScriptedConfig lanes = random_config(random);
-    Driver driver({});
-    add_scripted_lanes(driver, lanes);
-    const PngWorker worker(driver, false);
-    RequestSpec spec = random_spec(random);
-    spec.devices.raw_images = false;
-    const RequestId request = driver.submit(spec);
-    const Seen seen = read_all(driver, request);
-    const Expected expected = run_reference(lanes.script, spec, {}, false);
-    CHECK(seen.disorder == "");
-    CHECK(seen.steps == expected.steps);
-    driver.forget(request);
-    CHECK(settles(driver));
-    CHECK(driver.counters().images == 0);
-  }
-}
-
-TEST_CASE("an image that PNG changes fails the request") {
-  Driver driver({});
-  add_scripted_lanes(driver, quick_config());
-  const PngWorker worker(driver, true);
-  RequestSpec spec;
-  spec.text = "changed";
-  spec.devices.raw_images = false;
-  const RequestId request = driver.submit(spec);
-  const Seen seen = read_all(driver, request);
-  CHECK(seen.outcome == Outcome::kFailed);
-  CHECK(seen.failure->message.find("PNG") != std::string::npos);
-  driver.forget(request);
-  CHECK(settles(driver));
-  CHECK(driver.counters().images == 0);
-}
-
-TEST_CASE("a request whose image waits for PNG can be cancelled, and its engine closed") {
-  for (const bool close : {false, true}) {
-    Driver driver({});
-    add_scripted_lanes(driver, quick_config());
-    RequestSpec spec;
-    spec.text = "nobody polls";
-    spec.devices.raw_images = false;
-    const RequestId request = driver.submit(spec);
-    std::vector<TextJob> jobs;
-    while (jobs.empty() || jobs.front().kind != TextJob::Kind::kPng) {
-      jobs = driver.text().poll(milliseconds(10), 1);
-    }
-    if (close) {
-      driver.close();
-    } else {
-      driver.cancel(request);
-    }
-    CHECK(read_all(driver, request).outcome == Outcome::kCancelled);
-    CHECK(settles(driver));
-    driver.text().finish_png(jobs.front().id, filled(4, 1));  // too late: no effect
-    driver.forget(request);
-    CHECK(driver.counters().images == 0);
-  }
 }

@@ -89,14 +89,19 @@ TEST_CASE("a full image store refuses requests and fails calls, with the reason"
   spec.t_max = 1;
   std::vector<RequestId> made;
   made.push_back(driver.submit(spec));
-  CHECK(read_all(driver, made.back()).outcome == Outcome::kFinished);  // three images stay
-  made.push_back(driver.submit(spec));
+  while (driver.counters().scheduler.requests_ended[0] < 1) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  made.push_back(driver.submit(spec));  // three images wait for the first one's reader
+  while (driver.counters().scheduler.requests_ended[1] < 1) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kOverloaded);
   const Seen seen = read_all(driver, made.back());
   CHECK(seen.outcome == Outcome::kFailed);
   REQUIRE(seen.failure);
   CHECK(seen.failure->code == ErrorCode::kLimitExceeded);
   CHECK(seen.failure->message.find("image_bytes") != std::string::npos);
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kOverloaded);
   for (const RequestId request : made) driver.forget(request);
   CHECK(settles(driver));
   CHECK(driver.counters().images == 0);
@@ -153,12 +158,8 @@ TEST_CASE("closing a busy engine ends every request at once and keeps what reade
   for (int i = 0; i < 12; ++i) requests.push_back(driver.submit(spec_of("long")));
   ImageRef kept;
   while (!kept) {
-    const auto notice = driver.next_event(requests.front(), milliseconds(50));
-    if (!notice) continue;
-    if (const auto* made = std::get_if<AttemptReady>(&*notice)) {
-      kept = driver.images().get(made->attempt.image.key);
-      CHECK(kept);
-    }
+    const auto event = driver.next_event(requests.front(), milliseconds(50));
+    if (event) kept = event->image;
   }
   std::vector<Seen> seen(requests.size());
   std::vector<std::jthread> readers;
@@ -174,11 +175,10 @@ TEST_CASE("closing a busy engine ends every request at once and keeps what reade
     CHECK(seen[i].disorder != "the request did not end in time");
     CHECK(seen[i].outcome == Outcome::kCancelled);
   }
-  for (auto notice = driver.next_event(requests.front(), milliseconds(0)); notice;) {
-    const bool last = std::holds_alternative<RequestEnded>(*notice);
-    if (last) break;
-    notice = driver.next_event(requests.front(), milliseconds(0));
-    REQUIRE(notice);
+  for (bool last = false; !last;) {
+    const auto event = driver.next_event(requests.front(), milliseconds(0));
+    REQUIRE(event);
+    last = std::holds_alternative<RequestEnded>(event->notice);
   }
   CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("after"))); }) ==
         ErrorCode::kCancelled);

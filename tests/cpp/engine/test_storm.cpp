@@ -52,7 +52,6 @@ TEST_CASE("ten thousand cancelled requests leave nothing behind") {
   lanes.planner_slots = lanes.generator_slots = lanes.critic_slots = 8;
   add_scripted_lanes(driver, lanes);
   {
-    const TextWorker worker(driver);
     const auto cancelled = [&driver] {
       return driver.counters()
           .scheduler.requests_ended[static_cast<std::size_t>(Outcome::kCancelled)];
@@ -64,7 +63,6 @@ TEST_CASE("ten thousand cancelled requests leave nothing behind") {
         ClientConfig config;
         config.seed = setting("IRT_SEED", 50'000) + static_cast<std::uint64_t>(i);
         config.longest_us = 3'000;
-        config.png = true;
         config.script = &lanes.script;
         totals[static_cast<std::size_t>(i)] =
             run_client(driver, config, [&] { return cancelled() >= wanted; });
