@@ -24,11 +24,11 @@ from paired import rotated
 
 from interleave_rt import Options, load_pack
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench.arms import Arm, Engines, PackTarget, ScriptedTarget, Target, Threads
-from interleave_rt.bench.environment import describe_environment
-from interleave_rt.bench.load import Record, closed_loop, run_case
-from interleave_rt.bench.statistics import Ratio, median_ratio
-from interleave_rt.bench.workload import Case, numbered_cases, world_cases
+from interleave_rt.measure.arms import Arm, Engines, PackTarget, ScriptedTarget, Target, Threads
+from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.record import Record, closed_loop, run_request
+from interleave_rt.measure.statistics import Ratio, median_ratio
+from interleave_rt.measure.requests import Case, numbered_requests, world_requests
 from interleave_rt.config import EngineConfig
 from interleave_rt.request import Devices
 
@@ -71,10 +71,10 @@ def single_stream(
     times: dict[str, list[float]] = defaultdict(list)
     digests: dict[int, set[str]] = defaultdict(set)
     for arm in arms.values():
-        run_case(engines.of(arm, threads), arm, 0, cases[0])  # warm-up, not counted
+        run_request(engines.of(arm, threads), arm, 0, cases[0])  # warm-up, not counted
     for index, case in enumerate(cases):
         for name in rotated(list(arms), index):
-            record = run_case(engines.of(arms[name], threads), arms[name], index, case)
+            record = run_request(engines.of(arms[name], threads), arms[name], index, case)
             times[name].append(record.e2e_s)
             digests[index].add(_digest(record))
         print(f"\rsingle stream: request {index + 1} of {len(cases)}", end="", file=sys.stderr)
@@ -182,7 +182,7 @@ def main() -> int:
     if not set(devices) <= set(acting):
         parser.error(f"--devices: {arguments.runtime} has {', '.join(acting)}")
     options = Options(t_max=arguments.t_max)
-    draw = numbered_cases if scripted else world_cases
+    draw = numbered_requests if scripted else world_requests
     cases = draw(arguments.requests, arguments.seed, options)
     with Engines(_target(arguments), EngineConfig(max_live=max(8, arguments.concurrency))) as engines:
         arms = arms_of(devices, arguments.speculation, batching=not scripted)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench import ARMS, Plan, ScriptedTarget, describe_environment, document, measure
-from interleave_rt.bench.workload import numbered_cases
+from interleave_rt.measure import ARMS, Plan, ScriptedTarget, describe_environment, document, measure
+from interleave_rt.measure.requests import numbered_requests
 from interleave_rt.request import Options
 
 T_MAX = 5
@@ -89,7 +89,7 @@ def run(p: float, count: int, seed: int, times: Times, warmup: int = 4) -> dict[
         seed=seed,
     )
     plan = Plan("single-stream", list(ARMS.values()), seed=seed, warmup=warmup)
-    cases = numbered_cases(count, seed, Options(t_max=T_MAX))
+    cases = numbered_requests(count, seed, Options(t_max=T_MAX))
     found = measure(plan, ScriptedTarget(script), cases)
     result = document(found, {})
     records = [record for record in found.records("speculative") if record.finished]

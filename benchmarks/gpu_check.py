@@ -24,8 +24,8 @@ from lossless import draw_cases
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, load_pack
 from interleave_rt.backends.proof import PROVIDERS, proving
-from interleave_rt.bench import ARMS, PackTarget, Plan, Progress, describe_environment, document, measure
-from interleave_rt.bench.workload import world_cases
+from interleave_rt.measure import ARMS, PackTarget, Plan, Progress, describe_environment, document, measure
+from interleave_rt.measure.requests import world_requests
 from interleave_rt.config import EngineConfig
 from interleave_rt.prove import prove, providers_of
 
@@ -50,7 +50,7 @@ class Said(Progress):
 
 def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: int) -> dict[str, Any]:
     """What `interleave-rt bench` says of its three arms."""
-    cases = world_cases(requests, seed, Options())
+    cases = world_requests(requests, seed, Options())
     found = measure(
         Plan("single-stream", list(ARMS.values()), seed=seed), ProviderTarget(pack, providers), cases, Said()
     )

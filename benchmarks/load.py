@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from interleave_rt.bench import (
+from interleave_rt.measure import (
     ARMS,
     Block,
     Case,
@@ -31,14 +31,14 @@ from interleave_rt.bench import (
     arrivals,
     describe_environment,
     measure,
-    world_cases,
+    world_requests,
 )
-from interleave_rt.bench.arms import Engines
-from interleave_rt.bench.document import ROLES, busy_s
-from interleave_rt.bench.environment import peak_rss_mb, reset_peak_rss
-from interleave_rt.bench.load import closed_loop, open_loop
-from interleave_rt.bench.runner import Progress
-from interleave_rt.bench.statistics import ratio_of_means
+from interleave_rt.measure.arms import Engines
+from interleave_rt.measure.document import ROLES, busy_s
+from interleave_rt.measure.environment import peak_rss_mb, reset_peak_rss
+from interleave_rt.measure.record import closed_loop, open_loop
+from interleave_rt.measure.runner import Progress
+from interleave_rt.measure.statistics import ratio_of_means
 from interleave_rt.errors import OverloadedError
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Options
@@ -201,7 +201,7 @@ def main() -> int:
     parser.add_argument("--pack")
     arguments = parser.parse_args()
     target = PackTarget(load_pack(arguments.pack))
-    cases = world_cases(arguments.requests, arguments.seed, Options())
+    cases = world_requests(arguments.requests, arguments.seed, Options())
     measured = closed(target, cases, arguments)
     print(json.dumps(measured), file=sys.stderr)
     flooded = overload(target, cases, arguments, measured)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench import (
+from interleave_rt.measure import (
     Arm,
     Block,
     PackTarget,
@@ -28,10 +28,10 @@ from interleave_rt.bench import (
     describe_environment,
     document,
     measure,
-    numbered_cases,
-    world_cases,
+    numbered_requests,
+    world_requests,
 )
-from interleave_rt.bench.statistics import lower_bound_of_median
+from interleave_rt.measure.statistics import lower_bound_of_median
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Devices, Options
 
@@ -101,7 +101,7 @@ def main() -> int:
     for name in arguments.targets.split(","):
         if name == "pack":
             target: Any = PackTarget(load_pack(arguments.pack))
-            world: Any = world_cases
+            world: Any = world_requests
         elif name in ("separate", "shared"):
             shared = name == "shared"
             script = Script(
@@ -113,7 +113,7 @@ def main() -> int:
                 slowdown=arguments.slowdown if shared else 1.0,
                 seed=arguments.seed,
             )
-            target, world = ScriptedTarget(script), numbered_cases
+            target, world = ScriptedTarget(script), numbered_requests
         else:
             parser.error(f"--targets has {name!r}: separate, shared or pack")
         threads = arguments.threads

@@ -24,15 +24,15 @@ from typing import Any
 
 from interleave_rt import Options, load_pack
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench.arms import ARMS, PackTarget, ScriptedTarget, Target
-from interleave_rt.bench.load import Record, closed_loop
-from interleave_rt.bench.workload import Case, numbered_cases, world_cases
+from interleave_rt.measure.arms import ARMS, PackTarget, ScriptedTarget, Target
+from interleave_rt.measure.record import Record, closed_loop
+from interleave_rt.measure.requests import Case, numbered_requests, world_requests
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
-from interleave_rt.simulation import Calibrator, Load, load_calibration, simulate
-from interleave_rt.simulation.calibration import Calibration
-from interleave_rt.simulation.run import ARMS as SIMULATED
+from interleave_rt.measure import Calibrator, Load, load_calibration, simulate
+from interleave_rt.measure.calibration import Calibration
+from interleave_rt.measure.virtual_time import ARMS as SIMULATED
 
 MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
 
@@ -160,10 +160,10 @@ def main() -> int:
         script = Script(
             planner_ms=160, first_step_ms=40, generator_ms=60, critic_ms=60, verdict_ms=40, accept_prob=0.7
         )
-        target, cases = ScriptedTarget(script), numbered_cases(arguments.requests, arguments.seed, base)
+        target, cases = ScriptedTarget(script), numbered_requests(arguments.requests, arguments.seed, base)
     else:
         target = PackTarget(load_pack(arguments.pack))
-        cases = world_cases(arguments.requests, arguments.seed, base)
+        cases = world_requests(arguments.requests, arguments.seed, base)
     loads = [int(load) for load in arguments.loads.split(",")]
     given = calibration_of(parser, arguments) if arguments.calibration else None
     config = EngineConfig(max_live=max(8, *loads))

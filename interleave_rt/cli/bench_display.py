@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from interleave_rt.bench import Progress
+from interleave_rt.measure import Progress
 
 __all__ = ["make_progress", "show"]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from interleave_rt.errors import BadRequestError
 
-if TYPE_CHECKING:
-    from interleave_rt.simulation.settings import Settings
+from . import options as shared
 
 __all__ = ["simulate"]
 
@@ -28,21 +27,19 @@ def simulate(
     decode_sms: Annotated[
         float, typer.Option(help="One card: share of its multiprocessors that a decode takes.")
     ] = 0.02,
-    planner_ms: Annotated[float, typer.Option(help="A whole plan.")] = 160.0,
-    first_step_ms: Annotated[float, typer.Option(help="Its first step; the others follow evenly.")] = 40.0,
-    generator_ms: Annotated[float, typer.Option(help="An image.")] = 60.0,
+    planner_ms: shared.PlannerMs = 160.0,
+    first_step_ms: shared.FirstStepMs = 40.0,
+    generator_ms: shared.GeneratorMs = 60.0,
     first_image_ms: Annotated[
         float | None, typer.Option(help="An image without a source (step 1). Default: as any other.")
     ] = None,
     denoising_steps: Annotated[
         int | None, typer.Option(help="Cancel points of an image. Default: 4, or the calibration's.")
     ] = None,
-    critic_ms: Annotated[float, typer.Option(help="A whole verdict with its new prompt.")] = 60.0,
-    verdict_ms: Annotated[float, typer.Option(help="Its boolean.")] = 40.0,
+    critic_ms: shared.CriticMs = 60.0,
+    verdict_ms: shared.VerdictMs = 40.0,
     jitter: Annotated[float, typer.Option(help="Lognormal sigma of every time.")] = 0.0,
-    lanes: Annotated[
-        str, typer.Option(metavar="separate|shared", help="Devices of the roles, for times given here.")
-    ] = "separate",
+    lanes: shared.Lanes = "separate",
     critic_slowdown: Annotated[
         float, typer.Option(help="s_c of a shared device: the critic beside a generator.")
     ] = 1.09,
@@ -51,38 +48,29 @@ def simulate(
     ] = 0.98,
     slots: Annotated[int, typer.Option(help="Calls at once of planner and critic, each.")] = 4,
     steps: Annotated[str, typer.Option(metavar="N|MIN-MAX", help="Steps of a plan.")] = "5",
-    t_max: Annotated[int, typer.Option("--t-max", help="Tries of a step.")] = 5,
+    t_max: shared.TMax = 5,
     accept_prob: Annotated[
         str,
         typer.Option(metavar="P[,P..]", help="The critic accepts; one number an attempt, or one for all."),
     ] = "0.8",
-    scenario: Annotated[
-        str,
-        typer.Option(metavar="single-stream|closed-loop|server|offline", help="How requests come in."),
-    ] = "single-stream",
+    scenario: shared.Scenario = "single-stream",
     concurrency: Annotated[
         int | None, typer.Option(help="Requests at once; more than 1 means closed-loop.")
     ] = None,
     request_rate: Annotated[float | None, typer.Option(help="Requests a second; means server.")] = None,
-    burstiness: Annotated[
-        float, typer.Option(help="Shape of the gamma-distributed gaps: 1 = Poisson, less = bursts.")
-    ] = 1.0,
+    burstiness: shared.Burstiness = 1.0,
     num_requests: Annotated[
         int | None, typer.Option(help="Default: 500, or those of the calibration.")
     ] = None,
-    max_live: Annotated[int, typer.Option(help="Requests that run at once.")] = 8,
+    max_live: shared.MaxLive = 8,
     max_queued: Annotated[
         int | None, typer.Option(help="Requests that wait beyond those; one more is refused. Default: any.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal calls, in every arm.")] = 0,
-    arms: Annotated[str, typer.Option(help="Names, separated by commas; also depth=K.")] = (
-        "sequential,sequential-es,speculative"
-    ),
+    seed: shared.Seed = 0,
+    arms: shared.Arms = "sequential,sequential-es,speculative",
     depth: Annotated[int | None, typer.Option(help="Speculate to this depth in place of the policy.")] = None,
-    slo: Annotated[
-        str, typer.Option(metavar="e2e:MS,ttfi:MS", help="What a good request keeps: goodput.")
-    ] = "",
-    percentiles: Annotated[str, typer.Option(help="Of all latencies.")] = "50,90,95,99",
+    slo: shared.Slo = "",
+    percentiles: shared.Percentiles = "50,90,95,99",
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,9 +80,9 @@ def simulate(
             "(the rate as a share of what the generator can do).",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write F.json or F.csv.")] = None,
+    output: shared.Output = None,
     plot: Annotated[Path | None, typer.Option(help="Of a sweep: write a picture (F.svg, F.png).")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    json_: shared.AsJson = False,
 ) -> int:
     """Simulate the loop: latency, throughput, busy shares and waste of each arm in virtual time.
 
@@ -109,98 +97,33 @@ def simulate(
 
       interleave-rt simulate --preset h200-fp8 --sweep p=0.2:1:0.2 --output sweep.csv --plot sweep.svg
     """
-    from interleave_rt.simulation.settings import Settings
+    given = dict(locals())  # every option by its name
+    from interleave_rt.measure import SimulationConfig
+    from interleave_rt.measure.output import check_output, check_plot, save_json
+    from interleave_rt.measure.statistics import flatten
+    from interleave_rt.measure.sweep import parse_sweep, plot_sweep, run_sweep, write_csv
 
-    settings = Settings(
-        calibration=calibration,
-        preset=preset,
-        cards=cards,
-        decode_sms=decode_sms,
-        planner_ms=planner_ms,
-        first_step_ms=first_step_ms,
-        generator_ms=generator_ms,
-        first_image_ms=first_image_ms,
-        denoising_steps=denoising_steps,
-        critic_ms=critic_ms,
-        verdict_ms=verdict_ms,
-        jitter=jitter,
-        lanes=lanes,
-        critic_slowdown=critic_slowdown,
-        generator_rate=generator_rate,
-        slots=slots,
-        steps=steps,
-        t_max=t_max,
-        accept_prob=accept_prob,
-        scenario=scenario,
-        concurrency=concurrency,
-        request_rate=request_rate,
-        burstiness=burstiness,
-        num_requests=num_requests,
-        max_live=max_live,
-        max_queued=max_queued,
-        seed=seed,
-        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
-        depth=depth,
-        slo=slo,
-        percentiles=percentiles,
-    )
-    _check_output(output, plot, sweep)
-    if sweep:
-        return _sweep(settings, sweep, output, plot, as_json=json_)
-    document = settings.run()
-    if output is not None:
-        from interleave_rt.bench.statistics import flatten
+    from .simulate_display import show, show_sweep
 
-        _write(document, [flatten(document)], output)
-    if json_:
-        print(json.dumps(document, ensure_ascii=False))
-    else:
-        from .simulate_display import show
-
-        show(document)
-    return 0
-
-
-def _check_output(output: Path | None, plot: Path | None, sweep: list[str] | None) -> None:
-    from interleave_rt.bench.output import check_output, check_plot
-
+    config = SimulationConfig(**{option.name: given[option.name] for option in fields(SimulationConfig)})
     if output is not None:
         check_output(output)
     if plot is not None:
         if not sweep:
             raise BadRequestError("--plot shows a sweep", hint="add --sweep, e.g. --sweep p=0.2:1:0.2")
         check_plot(plot)
-
-
-def _write(document: Any, rows: list[dict[str, Any]], path: Path) -> None:
-    from interleave_rt.bench.output import writing
-    from interleave_rt.simulation.sweep import write_csv
-
-    with writing(path):
-        if path.suffix == ".csv":
-            write_csv(rows, path)
-        else:
-            text = json.dumps(document, indent=2, ensure_ascii=False)
-            path.write_text(text + "\n", encoding="utf-8")
-
-
-def _sweep(
-    settings: Settings, texts: list[str], output: Path | None, plot: Path | None, *, as_json: bool
-) -> int:
-    from interleave_rt.bench.statistics import flatten
-    from interleave_rt.simulation.sweep import parse_sweep, plot_sweep, run_sweep
-
-    axes = parse_sweep(",".join(texts))
-    points = run_sweep(settings, axes)
-    listed = [{"at": at, **document} for at, document in points]
-    if output is not None:
-        _write(listed, [{**at, **flatten(document)} for at, document in points], output)
+    points = run_sweep(config, parse_sweep(",".join(sweep))) if sweep else [({}, config.run())]
+    document: Any = [{"at": at, **found} for at, found in points] if sweep else points[0][1]
+    if output is not None and output.suffix == ".csv":
+        write_csv([{**at, **flatten(found)} for at, found in points], output)
+    elif output is not None:
+        save_json(document, output)
     if plot is not None:
         plot_sweep(points, plot)
-    if as_json:
-        print(json.dumps(listed, ensure_ascii=False))
-    else:
-        from .simulate_display import show_sweep
-
+    if json_:
+        shared.print_json(document)
+    elif sweep:
         show_sweep(points)
+    else:
+        show(document)
     return 0

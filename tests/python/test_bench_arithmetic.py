@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interleave_rt.bench.arms import Threads, thread_splits
-from interleave_rt.bench.document import busy_s, overlap_ratio
-from interleave_rt.bench.load import Block, Record
-from interleave_rt.bench.statistics import (
+from interleave_rt.measure.arms import Threads, thread_splits
+from interleave_rt.measure.document import busy_s, overlap_ratio
+from interleave_rt.measure.record import Block, Record
+from interleave_rt.measure.statistics import (
     describe,
     flatten,
     lower_bound_of_median,
     median_ratio,
     ratio_of_means,
 )
-from interleave_rt.bench.workload import arrivals
+from interleave_rt.measure.requests import arrivals
 from interleave_rt.errors import BadRequestError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -144,8 +144,8 @@ def test_sequential_pattern_sums():
 
 def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:
     """Latencies of 300 requests in virtual time, and what the recurrence says of their verdicts."""
-    from interleave_rt.simulation import Lane, Load, Machine, Tasks
-    from interleave_rt.simulation.run import _run, arm_of
+    from interleave_rt.measure import Lane, Load, Machine, Tasks
+    from interleave_rt.measure.virtual_time import _run, arm_of
 
     times, t_max = Times(), 5
     rng = random.Random(20)

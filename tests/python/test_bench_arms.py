@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench.arms import ARMS, Engines, ScriptedTarget
+from interleave_rt.measure.arms import ARMS, Engines, ScriptedTarget
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import InterleaveError
 

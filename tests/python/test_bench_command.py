@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench import ARMS, Plan, ScriptedTarget, document, measure, numbered_cases
-from interleave_rt.bench.statistics import flatten
+from interleave_rt.measure import ARMS, Plan, ScriptedTarget, document, measure, numbered_requests
+from interleave_rt.measure.statistics import flatten
 from interleave_rt.cli import main
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BackendFailedError, BadRequestError
@@ -194,12 +194,12 @@ def test_arguments_that_are_wrong(
 
 
 def run(plan: Plan, script: Script = SCRIPT, count: int = 8, **options) -> dict:
-    return document(measure(plan, ScriptedTarget(script), numbered_cases(count, 4, Options(**options))), {})
+    return document(measure(plan, ScriptedTarget(script), numbered_requests(count, 4, Options(**options))), {})
 
 
 def test_arms_take_turns_on_equal_work():
     plan = Plan("single-stream", list(ARMS.values()), warmup=1)
-    found = measure(plan, ScriptedTarget(SCRIPT), numbered_cases(5, 4, Options()))
+    found = measure(plan, ScriptedTarget(SCRIPT), numbered_requests(5, 4, Options()))
     assert [block.arm for block in found.blocks] == list(ARMS) * 5
     patterns = [[record.pattern for record in found.records(arm)] for arm in ARMS]
     assert patterns[0] == patterns[1] == patterns[2]
@@ -240,7 +240,7 @@ def test_server_refuses_beyond_its_limits_and_says_so():
     plan = Plan(
         "server", [ARMS["sequential"]], request_rate=1000.0, blocks=1, warmup=0, max_live=1, max_queued=1
     )
-    measured = measure(plan, ScriptedTarget(SCRIPT), numbered_cases(30, 4, Options()))
+    measured = measure(plan, ScriptedTarget(SCRIPT), numbered_requests(30, 4, Options()))
     arm = document(measured, {})["arms"]["sequential"]
     assert arm["completed"] + arm["refused"] == 30
     assert arm["completed"] >= 2
@@ -314,7 +314,7 @@ def test_plan_refuses_what_makes_no_sense():
 
 
 def test_calibration_is_written_and_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from interleave_rt.simulation import load_calibration
+    from interleave_rt.measure import load_calibration
 
     path = tmp_path / "c.json"
     arguments = ["--num-requests", "2", "--arms", "sequential", "--save-calibration", str(path), "--json"]

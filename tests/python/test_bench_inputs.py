@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from interleave_rt.bench.arms import ARMS
-from interleave_rt.bench.compare import check_comparison, compare, read_baseline
-from interleave_rt.bench.environment import _revision, describe_environment
-from interleave_rt.bench.runner import Plan
-from interleave_rt.bench.workload import read_trace
+from interleave_rt.measure.arms import ARMS
+from interleave_rt.measure.compare import check_comparison, compare, read_baseline
+from interleave_rt.measure.environment import _revision, describe_environment
+from interleave_rt.measure.runner import Plan
+from interleave_rt.measure.requests import read_trace
 from interleave_rt.errors import BadRequestError
 from interleave_rt.request import Options
 

@@ -32,7 +32,7 @@ def unmeasured(monkeypatch):
     def measured(*_arguments):
         raise AssertionError("it was measured")
 
-    monkeypatch.setattr("interleave_rt.bench.measure", measured)
+    monkeypatch.setattr("interleave_rt.measure.measure", measured)
 
 
 @pytest.mark.parametrize("option", ["--output", "--save-calibration"])
@@ -66,7 +66,7 @@ def test_baselines_are_looked_at_first(tmp_path: Path, capsys, monkeypatch):
     first = tmp_path / "first.json"
     arguments = [*FAST, "--arms", "sequential", "--num-requests", "1", "--json"]
     assert bench(capsys, *arguments, "--output", str(first))[0] == 0
-    monkeypatch.setattr("interleave_rt.bench.measure", None)
+    monkeypatch.setattr("interleave_rt.measure.measure", None)
     code, said, heard = bench(capsys, *arguments, "--baseline", str(first), "--scenario", "offline")
     assert code == 2
     assert len(said.splitlines()) == 1
@@ -92,7 +92,7 @@ def test_a_calibration_that_fails_loses_nothing(error, code, says, tmp_path: Pat
         def save(self, _path):
             raise error
 
-    monkeypatch.setattr("interleave_rt.simulation.measure.measure_calibration", lambda *_a, **_k: Failing())
+    monkeypatch.setattr("interleave_rt.measure.calibrate.measure_calibration", lambda *_a, **_k: Failing())
     out = tmp_path / "r.json"
     arguments = ["--output", str(out), "--save-calibration", str(tmp_path / "c.json")]
     found, said, heard = bench(capsys, *SHORT, *arguments)

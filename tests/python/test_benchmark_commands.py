@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench import ScriptedTarget, numbered_cases
+from interleave_rt.measure import ScriptedTarget, numbered_requests
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Devices, Options
 
@@ -86,7 +86,7 @@ def test_ablation_of_made_up_roles(benchmarks, monkeypatch, capsys, tmp_path):
 def test_ablation_sees_arms_that_differ(benchmarks, monkeypatch, capsys):
     import ablation
 
-    true_run = ablation.run_case
+    true_run = ablation.run_request
 
     def broken(engine, arm, index, case, due=None):
         record = true_run(engine, arm, index, case, due)
@@ -94,7 +94,7 @@ def test_ablation_sees_arms_that_differ(benchmarks, monkeypatch, capsys):
             record.digest = "other"
         return record
 
-    monkeypatch.setattr(ablation, "run_case", broken)
+    monkeypatch.setattr(ablation, "run_request", broken)
     arguments = ["--runtime", "scripted", "--requests", 2, "--scale", 0.02, "--devices", "S3"]
     code, said = run(monkeypatch, capsys, ablation, *arguments)
     assert code == 1
@@ -228,6 +228,6 @@ def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monke
     if spoil == "left":
         monkeypatch.setattr(load, "left", lambda _engine: {"live": 0, "images": 1})
     measured = {"requests_per_s": 200.0, "threads": {"speculative": "1+1"}, "peak_rss_mb": 0.0}
-    found = load.overload(ScriptedTarget(script), numbered_cases(8, 1, Options()), arguments, measured)
+    found = load.overload(ScriptedTarget(script), numbered_requests(8, 1, Options()), arguments, measured)
     assert found["refused"] > 0
     assert found["holds"] is (not spoil), found

@@ -11,12 +11,12 @@ import pytest
 
 from interleave_rt import Options
 from interleave_rt.backends.scripted import Script
-from interleave_rt.bench.arms import ARMS as BENCH_ARMS
-from interleave_rt.bench.arms import ScriptedTarget
-from interleave_rt.bench.load import closed_loop
-from interleave_rt.bench.workload import numbered_cases
+from interleave_rt.measure.arms import ARMS as BENCH_ARMS
+from interleave_rt.measure.arms import ScriptedTarget
+from interleave_rt.measure.record import closed_loop
+from interleave_rt.measure.requests import numbered_requests
 from interleave_rt.errors import BadRequestError
-from interleave_rt.simulation import (
+from interleave_rt.measure import (
     ARMS,
     Calibration,
     Lane,
@@ -28,11 +28,11 @@ from interleave_rt.simulation import (
     measure_calibration,
     simulate,
 )
-from interleave_rt.simulation.fit import fit_rates
-from interleave_rt.simulation.observe import ObservedCall
-from interleave_rt.simulation.settings import Settings
-from interleave_rt.simulation.sweep import run_sweep
-from interleave_rt.simulation.workload import draw_tasks
+from interleave_rt.measure.fit import fit_rates
+from interleave_rt.measure.observe import ObservedCall
+from interleave_rt.measure.simulation import SimulationConfig
+from interleave_rt.measure.sweep import run_sweep
+from interleave_rt.measure.tasks import draw_tasks
 
 # ---- calibrations
 
@@ -44,7 +44,7 @@ SCRIPT = Script(
 @pytest.fixture(scope="module")
 def calibration():
     return measure_calibration(
-        ScriptedTarget(SCRIPT), numbered_cases(8, 1, Options()), repeats=1, loads=(2, 4)
+        ScriptedTarget(SCRIPT), numbered_requests(8, 1, Options()), repeats=1, loads=(2, 4)
     )
 
 
@@ -67,7 +67,7 @@ def test_a_calibration_finds_what_the_script_does(calibration):
 @pytest.mark.parametrize("arm", ["sequential-es", "speculative"])
 def test_the_simulator_says_what_the_engine_does(calibration, arm, concurrency):
     # Exact latencies; the tolerance is that of a busy machine with 8 requests. benchmarks/simulator.py has the limits.
-    cases = numbered_cases(8, 1, Options())
+    cases = numbered_requests(8, 1, Options())
     with ScriptedTarget(SCRIPT).open(config(BENCH_ARMS[arm].batching)) as engine:
         records = closed_loop(engine, BENCH_ARMS[arm], list(enumerate(cases)), concurrency, lambda: None)
     wall = max(record.ended for record in records) - min(record.submitted for record in records)
@@ -88,7 +88,7 @@ def test_a_calibration_is_written_and_read_again(calibration, tmp_path):
     path = calibration.save(tmp_path / "c.json")
     again = load_calibration(path)
     assert again == calibration
-    settings = Settings(calibration=path, num_requests=20, concurrency=2)
+    settings = SimulationConfig(calibration=path, num_requests=20, concurrency=2)
     document = settings.run()
     assert document["scenario"]["requests"] == 20
     assert "calibrated on 8 requests" in document["source"]["note"]
@@ -147,7 +147,7 @@ def test_an_unreadable_calibration(tmp_path):
 def test_what_a_calibration_says_cannot_be_given(calibration, tmp_path, option, value):
     path = calibration.save(tmp_path / "c.json")
     with pytest.raises(BadRequestError, match="--" + option.replace("_", "-")):
-        Settings(calibration=path, **{option: value}).run()
+        SimulationConfig(calibration=path, **{option: value}).run()
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_what_a_calibration_says_cannot_be_given(calibration, tmp_path, option, 
 def test_what_a_calibration_says_cannot_be_swept(calibration, tmp_path, axis):
     path = calibration.save(tmp_path / "c.json")
     with pytest.raises(BadRequestError, match=f"--sweep {axis}"):
-        run_sweep(Settings(calibration=path), {axis: [1.0, 2.0]})
+        run_sweep(SimulationConfig(calibration=path), {axis: [1.0, 2.0]})
 
 
 def test_a_calibration_takes_the_denoising_steps_that_are_given(calibration, tmp_path):
     path = calibration.save(tmp_path / "c.json")
 
     def cancel_latency(**given):
-        document = Settings(calibration=path, num_requests=40, depth=1, **given).run()
+        document = SimulationConfig(calibration=path, num_requests=40, depth=1, **given).run()
         return document["speculation"]["cancel_latency_ms"]
 
     few, own, many = cancel_latency(denoising_steps=1), cancel_latency(), cancel_latency(denoising_steps=100)

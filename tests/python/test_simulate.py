@@ -14,12 +14,12 @@ import pytest
 
 from interleave_rt.cli.simulate import simulate as verb
 from interleave_rt.errors import BadRequestError
-from interleave_rt.simulation import ARMS, Lane, Latency, Load, Machine, Times, preset, simulate
-from interleave_rt.simulation.machine import pair_rates, rate_table
-from interleave_rt.simulation.run import _run, arm_of
-from interleave_rt.simulation.settings import Settings
-from interleave_rt.simulation.sweep import parse_sweep, run_sweep, write_csv
-from interleave_rt.simulation.workload import arrivals_ms, draw_tasks
+from interleave_rt.measure import ARMS, Lane, Latency, Load, Machine, Times, preset, simulate
+from interleave_rt.measure.machine import pair_rates, rate_table
+from interleave_rt.measure.virtual_time import _run, arm_of
+from interleave_rt.measure.simulation import SimulationConfig
+from interleave_rt.measure.sweep import parse_sweep, run_sweep, write_csv
+from interleave_rt.measure.tasks import arrivals_ms, draw_tasks
 
 SEPARATE = Machine({"planner": Lane(4, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
 
@@ -201,7 +201,7 @@ def test_arms_are_compared_on_the_requests_that_both_finished():
 
 def test_a_sweep_is_a_grid():
     assert parse_sweep("p=0.2:1:0.4,rate=1|3") == {"p": [0.2, 0.6, 1.0], "rate": [1.0, 3.0]}
-    points = run_sweep(Settings(num_requests=40, arms=("speculative",)), parse_sweep("p=0.4:1:0.3"))
+    points = run_sweep(SimulationConfig(num_requests=40, arms=("speculative",)), parse_sweep("p=0.4:1:0.3"))
     means = [document["arms"]["speculative"]["e2e_latency_ms"]["mean"] for _, document in points]
     assert [at["p"] for at, _ in points] == [0.4, 0.7, 1.0]
     assert means == sorted(means, reverse=True)
@@ -241,16 +241,16 @@ def test_sweeps_that_cannot_be(text):
 )
 def test_an_axis_that_changes_nothing_is_refused(given, sweep, said):
     with pytest.raises(BadRequestError, match=said):
-        run_sweep(Settings(num_requests=5, **given), parse_sweep(sweep))
+        run_sweep(SimulationConfig(num_requests=5, **given), parse_sweep(sweep))
 
 
 def test_an_option_that_some_point_reads_is_not_refused():
-    settings = Settings(num_requests=5, preset="h200-fp8", decode_sms=0.3)
+    settings = SimulationConfig(num_requests=5, preset="h200-fp8", decode_sms=0.3)
     assert len(run_sweep(settings, parse_sweep("cards=1|2"))) == 2
 
 
 def test_load_is_a_share_of_what_the_generator_can_do():
-    settings = Settings(num_requests=300, t_max=1, accept_prob="1", steps="4", arms=("speculative",))
+    settings = SimulationConfig(num_requests=300, t_max=1, accept_prob="1", steps="4", arms=("speculative",))
     assert settings.generator_capacity() == pytest.approx(1000 / 240)
     points = run_sweep(settings, {"load": [0.5]})
     assert points[0][1]["arms"]["speculative"]["stages"]["generator"]["busy"] == pytest.approx(0.5, abs=0.06)
@@ -302,7 +302,7 @@ def test_load_is_a_share_of_what_the_generator_can_do():
 )
 def test_settings_that_cannot_be(change, said):
     with pytest.raises(BadRequestError, match=said):
-        replace(Settings(num_requests=5), **change).run()
+        replace(SimulationConfig(num_requests=5), **change).run()
 
 
 @pytest.mark.parametrize(
@@ -318,9 +318,9 @@ def test_settings_that_cannot_be(change, said):
 def test_options_that_nothing_reads(preset, names):
     for name in names.split():
         with pytest.raises(BadRequestError, match="--" + name.replace("_", "-") + " changes nothing"):
-            Settings(preset=preset, **{name: 0.5}).run()
+            SimulationConfig(preset=preset, **{name: 0.5}).run()
     with pytest.raises(BadRequestError, match="--lanes changes nothing"):
-        Settings(preset="h200-fp8", lanes="shared").run()
+        SimulationConfig(preset="h200-fp8", lanes="shared").run()
 
 
 def command(*arguments):
@@ -362,7 +362,7 @@ def test_an_output_that_fails_is_said(tmp_path, name, sweep):
 
 @pytest.mark.parametrize("option", ["output", "plot"])
 def test_an_output_is_looked_at_before_the_run(tmp_path, monkeypatch, option):
-    monkeypatch.setattr(Settings, "document", lambda self: pytest.fail("it ran"))
+    monkeypatch.setattr(SimulationConfig, "document", lambda self: pytest.fail("it ran"))
     monkeypatch.setattr("os.access", lambda *_: False)
     name = "o.csv" if option == "output" else "o.svg"
     with pytest.raises(BadRequestError, match="cannot be written"):

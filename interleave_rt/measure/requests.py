@@ -1,9 +1,8 @@
-"""What is asked for, and when: requests of a seeded world or of a file, and arrival times."""
+"""What is asked for: requests of a seeded world or of a file."""
 
 from __future__ import annotations
 
 import json
-import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,38 +12,38 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
 
-__all__ = ["Case", "arrivals", "numbered_cases", "read_trace", "world_cases"]
+__all__ = ["SampleRequest", "numbered_requests", "read_trace", "world_requests"]
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SampleRequest:
     """One request; the arm decides about its devices and its speculation."""
 
     request: Request
     options: Options
 
 
-def numbered_cases(count: int, seed: int, base: Options) -> list[Case]:
+def numbered_requests(count: int, seed: int, base: Options) -> list[SampleRequest]:
     """Texts without a meaning, for scripted roles, which answer by a hash of what they read."""
     rng = random.Random(f"bench/{seed}")
     return [
-        Case(Request(f"request {index}"), Options.of(base, seed=rng.randrange(2**32)))
+        SampleRequest(Request(f"request {index}"), Options.of(base, seed=rng.randrange(2**32)))
         for index in range(count)
     ]
 
 
-def world_cases(count: int, seed: int, base: Options) -> list[Case]:
+def world_requests(count: int, seed: int, base: Options) -> list[SampleRequest]:
     """Requests of the shapes world's test split, texts only; the same for the same arguments."""
     from interleave_rt.worlds.shapes.requests import sample
 
     rng = random.Random(f"bench/{seed}")
     return [
-        Case(Request(found.text), Options.of(base, seed=rng.randrange(2**32)))
+        SampleRequest(Request(found.text), Options.of(base, seed=rng.randrange(2**32)))
         for found in sample("test", count, seed, "narrative")
     ]
 
 
-def read_trace(path: Path, count: int | None, base: Options) -> list[Case]:
+def read_trace(path: Path, count: int | None, base: Options) -> list[SampleRequest]:
     """Requests from a file: one JSON object a line with `text`, and where wanted `seed`, `images`, `options`.
 
     Images are paths from the file's folder; they are read once to see that they can be.
@@ -57,12 +56,12 @@ def read_trace(path: Path, count: int | None, base: Options) -> list[Case]:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequestError(f"[bench] --trace {path} cannot be read: {error}") from None
-    cases: list[Case] = []
+    samples: list[SampleRequest] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            cases.append(_case(json.loads(line), path.parent, base))
+            samples.append(_sample(json.loads(line), path.parent, base))
         except _UnusableImageError as error:
             raise BadRequestError(
                 f"[bench] line {number} of {path}: {error}",
@@ -74,34 +73,18 @@ def read_trace(path: Path, count: int | None, base: Options) -> list[Case]:
                 f"[bench] line {number} of {path} is not a request: {said}",
                 hint='one object a line, e.g. {"text": "Draw a snowman", "seed": 7, "options": {"t_max": 3}}',
             ) from None
-        if count is not None and len(cases) == count:
+        if count is not None and len(samples) == count:
             break
-    if not cases:
+    if not samples:
         raise BadRequestError(f"[bench] {path} holds no request")
-    return cases
-
-
-def arrivals(count: int, rate: float, burstiness: float, seed: int) -> list[float]:
-    """Seconds from the start at which requests come in.
-
-    The gaps are gamma-distributed with mean 1 / `rate` and shape `burstiness`: 1 is a Poisson process, less comes in
-    bursts, more is more even. An infinite rate brings all at once.
-    """
-    if math.isinf(rate):
-        return [0.0] * count
-    rng = random.Random(f"arrivals/{seed}")
-    at, found = 0.0, []
-    for _ in range(count):
-        found.append(at)
-        at += rng.gammavariate(burstiness, 1.0 / (rate * burstiness))
-    return found
+    return samples
 
 
 class _UnusableImageError(Exception):
     """A picture of a request cannot be read."""
 
 
-def _case(raw: Any, folder: Path, base: Options) -> Case:
+def _sample(raw: Any, folder: Path, base: Options) -> SampleRequest:
     if not isinstance(raw, dict):
         raise TypeError("an object is wanted")
     unknown = set(raw) - {"text", "seed", "images", "options"}
@@ -120,12 +103,12 @@ def _case(raw: Any, folder: Path, base: Options) -> Case:
     if fixed:
         raise ValueError(f"{min(fixed)!r} is the arm's, not the request's")
     changes = {**options, "seed": raw["seed"]} if "seed" in raw else options
-    case = Case(
+    sample = SampleRequest(
         Request(raw["text"], tuple(str(folder / name) for name in names)), Options.of(base, **changes)
     )
-    for image in case.request.images:
+    for image in sample.request.images:
         try:
             load_image(image)
         except InterleaveError as error:
             raise _UnusableImageError(error.message) from None
-    return case
+    return sample

@@ -10,10 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from interleave_rt.bench.output import writing
 from interleave_rt.errors import BadRequestError
 
-from .settings import Settings, check_read
+from .output import writing
+from .simulation import SimulationConfig, check_read, flag
 
 __all__ = ["parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
 
@@ -87,7 +87,7 @@ def _values(name: str, text: str) -> list[float]:
     return found
 
 
-def run_sweep(settings: Settings, axes: Mapping[str, Sequence[float]]) -> list[Point]:
+def run_sweep(config: SimulationConfig, axes: Mapping[str, Sequence[float]]) -> list[Point]:
     """Every point of the grid, with the same requests and the same calls.
 
     Raises:
@@ -99,12 +99,13 @@ def run_sweep(settings: Settings, axes: Mapping[str, Sequence[float]]) -> list[P
         if field in swept:
             raise BadRequestError(f"--sweep names {swept[field]} and {name}: both are the load, give one")
         swept[field] = name
-    for known in fields(Settings):
-        if known.name in swept and getattr(settings, known.name) != known.default:
-            option = "--" + known.name.replace("_", "-")
-            raise BadRequestError(f"{option} and --sweep {swept[known.name]} are given together: give one")
+    for known in fields(SimulationConfig):
+        if known.name in swept and getattr(config, known.name) != known.default:
+            raise BadRequestError(
+                f"{flag(known.name)} and --sweep {swept[known.name]} are given together: give one"
+            )
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    told = [_at(settings, at) for at in grid]
+    told = [_at(config, at) for at in grid]
     check_read(told, swept)
     points = []
     for at, here in zip(grid, told, strict=True):
@@ -113,21 +114,21 @@ def run_sweep(settings: Settings, axes: Mapping[str, Sequence[float]]) -> list[P
     return points
 
 
-def _at(settings: Settings, at: Mapping[str, float]) -> Settings:
+def _at(config: SimulationConfig, at: Mapping[str, float]) -> SimulationConfig:
     changes: dict[str, Any] = {}
     for name, value in at.items():
         told = int(value) if name in _WHOLE else value
         changes[_AXES[name]] = str(told) if name in _TEXT else told
-    if "concurrency" in at and settings.scenario == "single-stream":
+    if "concurrency" in at and config.scenario == "single-stream":
         changes["scenario"] = "closed-loop"
-    return replace(settings, **changes)
+    return replace(config, **changes)
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """One line a row, columns in order of first appearance."""
+    """One line a row, columns in order of first appearance; `BadRequestError` where it cannot be written."""
     listed = list(rows)
     names = list(dict.fromkeys(name for row in listed for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(listed)

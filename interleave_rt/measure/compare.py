@@ -13,7 +13,7 @@ from typing import Any
 from interleave_rt.errors import BadRequestError
 
 from .document import FORMAT_VERSION
-from .runner import Plan
+from .runner import BenchConfig
 from .statistics import flatten
 
 __all__ = ["Fall", "check_comparison", "compare", "read_baseline"]
@@ -76,22 +76,21 @@ def read_baseline(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_comparison(before: Mapping[str, Any], plan: Plan, target: str) -> None:
+def check_comparison(before: Mapping[str, Any], config: BenchConfig, target: str) -> None:
     """Looks, before anything is measured, at whether the run can be compared with the baseline.
 
     Raises:
         BadRequestError: The two differ in how they measure, or have no figure in common.
     """
-    _check_scenario(
-        before["scenario"],
-        {
-            "name": plan.scenario,
-            "target": target,
-            "concurrency": plan.concurrency,
-            "request_rate": plan.request_rate if plan.scenario == "server" else None,
-        },
-    )
-    _known(before, [arm.name for arm in plan.arms])
+    load = config.load
+    wanted = {
+        "name": load.scenario,
+        "target": target,
+        "concurrency": load.under_way or 1,
+        "request_rate": load.request_rate if load.scenario == "server" else None,
+    }
+    _check_scenario(before["scenario"], wanted)
+    _known(before, [arm.name for arm in config.arms])
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any], percent: float) -> list[Fall]:

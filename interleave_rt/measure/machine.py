@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
-from .model import MAX_MS
+from .record import ROLES
+from .tasks import MAX_MS
 
-__all__ = ["ROLES", "Lane", "Machine", "pair_rates"]
+__all__ = ["Lane", "Machine", "pair_rates", "rate_table"]
 
-ROLES = ("planner", "generator", "critic")  # in the order of the core's numbers
 MAX_CAPACITY = 4096
 
 

@@ -50,23 +50,32 @@ def describe(values: Sequence[float], percentiles: Sequence[float]) -> dict[str,
     return {name: round(figure, 4) for name, figure in zip(["mean", *names], figures, strict=True)}
 
 
-def ratio_of_means(base: Sequence[float], other: Sequence[float], seed: int = 0) -> Ratio | None:
+def ratio_of_means(
+    base: Sequence[float], other: Sequence[float], seed: int = 0, *, intervals: bool = True
+) -> Ratio | None:
     """mean(base) / mean(other) over pairs, interval by bootstrap over the pairs."""
     a, b = _pairs(base, other)
     if a.size == 0:
         return None
+    found = float(a.mean() / b.mean())
+    if not intervals or a.size < FEWEST:
+        return Ratio(found, None, None, a.size)
     drawn = _draws(a.size, seed)
-    return _ratio(float(a.mean() / b.mean()), a[drawn].mean(axis=1) / b[drawn].mean(axis=1), a.size)
+    return _ratio(found, a[drawn].mean(axis=1) / b[drawn].mean(axis=1), a.size)
 
 
-def median_ratio(base: Sequence[float], other: Sequence[float], seed: int = 0) -> Ratio | None:
+def median_ratio(
+    base: Sequence[float], other: Sequence[float], seed: int = 0, *, intervals: bool = True
+) -> Ratio | None:
     """The median of base / other over pairs, interval by bootstrap over the pairs."""
     a, b = _pairs(base, other)
     if a.size == 0:
         return None
     ratios = a / b
-    medians = np.median(ratios[_draws(a.size, seed)], axis=1)
-    return _ratio(float(np.median(ratios)), medians, a.size)
+    found = float(np.median(ratios))
+    if not intervals or a.size < FEWEST:
+        return Ratio(found, None, None, a.size)
+    return _ratio(found, np.median(ratios[_draws(a.size, seed)], axis=1), a.size)
 
 
 def lower_bound_of_median(ratios: Sequence[float], seed: int = 0, level: float = 0.95) -> float:
@@ -103,8 +112,6 @@ def _draws(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _ratio(value: float, resampled: npt.NDArray[np.float64], pairs: int) -> Ratio:
-    if pairs < FEWEST:
-        return Ratio(value, None, None, pairs)
     tail = _tail(0.025, pairs)
     low, high = np.quantile(resampled, [tail, 1.0 - tail])
     return Ratio(value, float(low), float(high), pairs)

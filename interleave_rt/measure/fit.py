@@ -17,23 +17,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .machine import ROLES
-from .observe import ObservedCall
+from .record import ROLES, CallRecord
 
-__all__ = ["Rates", "Timeline", "fit_rates", "work_of"]
+__all__ = ["Key", "Rates", "Timeline", "fit_rates", "overlap_of", "work_of"]
 
 Array = npt.NDArray[np.float64]
+Key = tuple[int, str, int, int, int]  # of a call: see `CallRecord.key`
 ROUNDS = 30
 PRIOR = 5e-4  # weight of what is expected of a state, in equations per equation
 LEAST, MOST = 0.05, 1.5  # of a rate
-REST_MS = 1.0  # of a lane, after which it is cold; as in csrc/sched/simulate.cpp
+REST_S = 1e-3  # of a lane, after which it is cold; as in csrc/sim/simulate.cpp
 MOST_WARM = 0.3  # k, in mean works
 WORST = 1.2  # of a batch over its calls one after the other
 
 
 @dataclass(slots=True)
 class Rates:
-    """m by role and mask (bit r = `ROLES[r]` is active), c by role and b - 1, k in milliseconds by role."""
+    """m by role and mask (bit r = `ROLES[r]` is active), c by role and b - 1, k in seconds by role."""
 
     by_mask: dict[str, Array]
     curve: dict[str, Array]
@@ -59,19 +59,21 @@ class Rates:
 
 
 class Timeline:
-    """Which calls were active when, in one run."""
+    """Which calls were active when, in one run. A call is active from the scheduler's decision on: the way to its lane
+    is a part of it.
+    """
 
-    def __init__(self, calls: Sequence[ObservedCall]) -> None:
-        edges = sorted({call.start for call in calls} | {call.end for call in calls})
+    def __init__(self, calls: Sequence[CallRecord]) -> None:
+        edges = sorted({call.queued for call in calls} | {call.end for call in calls})
         self.edges = np.array(edges)
         self.active = np.zeros((3, max(0, len(edges) - 1)), dtype=np.int64)
         for call in calls:
-            first, last = np.searchsorted(self.edges, [call.start, call.end])
+            first, last = np.searchsorted(self.edges, [call.queued, call.end])
             self.active[ROLES.index(call.role), first:last] += 1
         self.mask = sum((self.active[bit] > 0).astype(np.int64) << bit for bit in range(3))
 
     def exposure(self, role: str, start: float, end: float, capacity: int) -> Array:
-        """Milliseconds in each state, [capacity, 8]."""
+        """Seconds in each state, [capacity, 8]."""
         found = np.zeros((capacity, 8))
         first = max(0, int(np.searchsorted(self.edges, start, side="right")) - 1)
         last = int(np.searchsorted(self.edges, end, side="left"))
@@ -96,10 +98,10 @@ class _Rows:
 
 
 def fit_rates(
-    base: Sequence[Sequence[ObservedCall]],
-    loads: Sequence[Sequence[ObservedCall]],
+    base: Sequence[Sequence[CallRecord]],
+    loads: Sequence[Sequence[CallRecord]],
     capacity: int,
-) -> tuple[Rates, dict[tuple[int, str, int, int, int], float]]:
+) -> tuple[Rates, dict[Key, float]]:
     """Rates, and the work of every call by its key.
 
     Args:
@@ -126,30 +128,30 @@ def fit_rates(
     return rates, work
 
 
-_Exposures = list[tuple[tuple[int, str, int, int, int], Array, bool]]
+_Exposures = list[tuple[Key, Array, bool]]
 
 
-def _exposures(calls: Sequence[ObservedCall], capacity: int) -> _Exposures:
+def _exposures(calls: Sequence[CallRecord], capacity: int) -> _Exposures:
     line = Timeline(calls)
     return [
-        (call.key, line.exposure(call.role, call.start, call.end, capacity), _is_warm(call, calls))
+        (call.key, line.exposure(call.role, call.queued, call.end, capacity), _is_warm(call, calls))
         for call in calls
-        if call.done and call.end > call.start
+        if call.counts and call.end > call.queued
     ]
 
 
-def _is_warm(call: ObservedCall, calls: Sequence[ObservedCall]) -> bool:
+def _is_warm(call: CallRecord, calls: Sequence[CallRecord]) -> bool:
     ends = [
         other.end
         for other in calls
-        if other is not call and other.role == call.role and other.start <= call.start <= other.end + REST_MS
+        if other is not call and other.role == call.role and other.queued <= call.queued <= other.end + REST_S
     ]
-    return bool(ends) and max(ends) <= call.start  # what calls at the same time save is in the curve
+    return bool(ends) and max(ends) <= call.queued  # what calls at the same time save is in the curve
 
 
-def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[tuple[int, str, int, int, int], float]:
+def _works(runs: Sequence[_Exposures], rates: Rates) -> dict[Key, float]:
     """The median over the runs: one disturbed run changes nothing."""
-    found: dict[tuple[int, str, int, int, int], list[float]] = {}
+    found: dict[Key, list[float]] = {}
     for run in runs:
         for key, states, warm in run:
             spared = rates.warm[key[1]] if warm else 0.0

@@ -12,12 +12,11 @@ from typing import Any
 
 from interleave_rt.errors import BadRequestError
 
+from .record import ROLES
 from .runner import Measurement
 from .statistics import flatten
 
-__all__ = ["check_output", "check_plot", "save_document", "save_plot", "writing"]
-
-ROLES = ("planner", "generator", "critic")
+__all__ = ["check_output", "check_plot", "save_document", "save_json", "save_plot", "writing"]
 
 
 def check_output(path: Path, option: str = "--output", endings: Sequence[str] = (".json", ".csv")) -> None:
@@ -38,6 +37,12 @@ def check_plot(path: Path) -> None:
         raise BadRequestError("--plot needs matplotlib", hint="pip install 'interleave-rt[bench]'") from None
 
 
+def save_json(document: Any, path: Path) -> None:
+    """Writes plain data; `BadRequestError` where the file cannot be written."""
+    with writing(path):
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def save_document(document: Mapping[str, Any], path: Path) -> None:
     """JSON as it is, or CSV with one dotted key and its value a line.
 
@@ -45,8 +50,7 @@ def save_document(document: Mapping[str, Any], path: Path) -> None:
         BadRequestError: The file cannot be written.
     """
     if path.suffix == ".json":
-        with writing(path):
-            path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_json(document, path)
         return
     with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -67,15 +71,15 @@ def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> No
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    width = 0.8 / len(found.plan.arms)
-    for number, arm in enumerate(found.plan.arms):
+    width = 0.8 / len(found.config.arms)
+    for number, arm in enumerate(found.config.arms):
         took = sorted(1000 * record.e2e_s for record in found.records(arm.name) if record.finished)
         if took:
             left.step(
                 took, [100 * (i + 1) / len(took) for i in range(len(took))], where="post", label=arm.name
             )
         stages = document["arms"][arm.name]["stages"]
-        at = [i + (number - (len(found.plan.arms) - 1) / 2) * width for i in range(len(ROLES))]
+        at = [i + (number - (len(found.config.arms) - 1) / 2) * width for i in range(len(ROLES))]
         right.bar(at, [100 * (stages[role]["busy"] or 0.0) for role in ROLES], width, label=arm.name)
     left.set(xlabel="end-to-end latency, ms", ylabel="requests, %", ylim=(0, 100))
     left.set_xlim(left=0)

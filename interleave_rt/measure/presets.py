@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from interleave_rt.errors import BadRequestError
 
 from .machine import Lane, Machine, pair_rates
-from .model import Latency, Times
+from .tasks import Latency, Times
 
 __all__ = ["PRESETS", "Preset", "preset"]
 
@@ -72,13 +72,11 @@ def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> Preset:
         BadRequestError: There is no such preset, or a number is out of range.
     """
     if name not in PRESETS:
-        raise BadRequestError(
-            f"[simulate] there is no preset {name!r}", hint=f"presets: {', '.join(PRESETS)}"
-        )
+        raise BadRequestError(f"there is no preset {name!r}", hint=f"presets: {', '.join(PRESETS)}")
     if cards not in (1, 2):
-        raise BadRequestError(f"[simulate] --cards is {cards}: 1 or 2 are possible")
+        raise BadRequestError(f"--cards is {cards}: 1 or 2 are possible")
     if not 0 <= decode_sms < 1:
-        raise BadRequestError(f"[simulate] --decode-sms is {decode_sms}: a share from 0 to below 1 is wanted")
+        raise BadRequestError(f"--decode-sms is {decode_sms}: a share from 0 to below 1 is wanted")
     card = PRESETS[name]
     head = card.plan - (PLAN_HEAD + 5 * PLAN_STEP) * card.token  # prefill of the planner
     times = Times(

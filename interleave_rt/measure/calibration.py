@@ -34,10 +34,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interleave_rt.errors import BadRequestError
 
-from .machine import MAX_CAPACITY, ROLES, Lane, Machine
-from .model import MAX_MS
-from .run import ARMS
-from .workload import ACCEPTED, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks
+from .arms import ARMS
+from .machine import MAX_CAPACITY, Lane, Machine
+from .record import ROLES
+from .tasks import ACCEPTED, MAX_MS, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks, check_count
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Calibration", "load_calibration"]
 
@@ -45,6 +45,7 @@ FORMAT = "interleave-rt calibration"
 FORMAT_VERSION = 1
 
 Ms = Annotated[float, Field(ge=0, le=MAX_MS, allow_inf_nan=False)]
+RoleName = Literal["planner", "generator", "critic"]
 Factor = Annotated[float, Field(gt=0.001, le=1000, allow_inf_nan=False)]
 
 
@@ -91,8 +92,8 @@ class LaneFile(_Strict):
 class ArmFile(_Strict):
     """What an arm ran on."""
 
-    lanes: dict[Literal["planner", "generator", "critic"], LaneFile]
-    rates: dict[str, dict[Literal["planner", "generator", "critic"], Factor]] = {}
+    lanes: dict[RoleName, LaneFile]
+    rates: dict[str, dict[RoleName, Factor]] = {}
     submit_ms: Ms = 0.0
     reader_ms: Ms = 0.0
 
@@ -189,8 +190,7 @@ class Calibration:
         """The measured requests; more than were measured are the same ones over again."""
         requests = self.file.requests
         number = len(requests) if count is None else count
-        if number < 1:
-            raise BadRequestError(f"[simulate] --num-requests is {number}: at least 1 is wanted")
+        check_count(number)
         chosen = [requests[index % len(requests)] for index in range(number)]
         steps = [len(next(iter(request.arms.values())).steps) for request in chosen]
 

@@ -1,4 +1,4 @@
-"""What is compared: settings of the latency devices, and the engines that run them."""
+"""What is compared: settings of the optimisations, and the engines that run them."""
 
 from __future__ import annotations
 
@@ -11,44 +11,75 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
-from interleave_rt.request import Devices
+from interleave_rt.request import Devices, Options
 
 if TYPE_CHECKING:
     from interleave_rt.pack import Pack
 
-__all__ = ["ARMS", "Arm", "Engines", "PackTarget", "ScriptedTarget", "Target", "Threads", "thread_splits"]
+__all__ = [
+    "ARMS",
+    "NOTHING",
+    "Arm",
+    "Engines",
+    "PackTarget",
+    "ScriptedTarget",
+    "Target",
+    "Threads",
+    "parse_arms",
+    "thread_splits",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One setting of the latency devices; S8 is a matter of the engine."""
+    """One setting of the optimisations; batching is a matter of the engine."""
 
     name: str
     speculation: str
     devices: Devices
     batching: bool
 
-    @property
-    def key(self) -> str:
-        """The name as a part of a key."""
-        return self.name.replace("-", "_")
 
-
+NOTHING = Devices(**dict.fromkeys(Devices.__dataclass_fields__, False))
 ARMS = {
     arm.name: arm
     for arm in (
         # The plain loop: one call after the other, every answer read to its end.
-        Arm("sequential", "off", Devices(*(False,) * 5), batching=False),
-        # The honest baseline: S1, S3 and S4, which need no speculation.
-        Arm(
-            "sequential-es",
-            "off",
-            Devices(encode_text_ahead=False, cache_vision=False),
-            batching=False,
-        ),
+        Arm("sequential", "off", NOTHING, batching=False),
+        # The honest baseline: a streamed plan and answers that end early need no speculation.
+        Arm("sequential-es", "off", Devices(encode_text_ahead=False, cache_vision=False), batching=False),
         Arm("speculative", "auto", Devices(), batching=True),
     )
 }
+
+
+def parse_arms(text: str, speculation: str = "auto") -> list[Arm]:
+    """Reads names of arms, separated by commas; `depth=K` is `speculative` with a fixed depth.
+
+    Args:
+        text: For example `sequential,speculative`.
+        speculation: Of the arm `speculative`: `auto` or `depth=K`.
+
+    Raises:
+        BadRequestError: There is no such arm, or one is named twice, or none at all.
+    """
+    Options(speculation=speculation)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise BadRequestError("no arm is left", hint="name at least one of the arms: " + ", ".join(ARMS))
+    if len(set(names)) < len(names):
+        raise BadRequestError(f"--arms is {text!r}: an arm is named twice")
+    found = []
+    for name in names:
+        if name.startswith("depth="):
+            Options(speculation=name)
+            found.append(replace(ARMS["speculative"], name=name, speculation=name))
+        elif name in ARMS:
+            arm = ARMS[name]
+            found.append(replace(arm, speculation=speculation) if arm.speculation == "auto" else arm)
+        else:
+            raise BadRequestError(f"there is no arm {name!r}", hint=f"arms: {', '.join(ARMS)}, depth=K")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +102,7 @@ class Threads:
         parts = text.split("+")
         if len(parts) == 2 and all(part.isdecimal() and int(part) >= 1 for part in parts):
             return cls(int(parts[0]), int(parts[1]))
-        raise BadRequestError(
-            f"[bench] --threads is {text!r}", hint="auto, or generator+vlm threads, e.g. 1+1"
-        )
+        raise BadRequestError(f"--threads is {text!r}", hint="auto, or generator+vlm threads, e.g. 1+1")
 
 
 def thread_splits(cores: int | None = None) -> list[Threads]:
@@ -88,6 +117,9 @@ class Target(Protocol):
     """What is measured."""
 
     name: str
+    denoising_steps: (
+        int  # of an image where a request does not say; a cancelled one ends with the step it is in
+    )
 
     def open(self, config: EngineConfig) -> Engine:
         """An engine of its own."""
@@ -103,6 +135,7 @@ class ScriptedTarget:
 
     def __init__(self, script: Script) -> None:
         self.script = script
+        self.denoising_steps = script.denoise_steps
 
     def open(self, config: EngineConfig) -> Engine:
         """Scripted lanes have no cores to share."""
@@ -119,6 +152,8 @@ class PackTarget:
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self.name = pack.info()["name"]
+        generator = pack.manifest.roles.generator
+        self.denoising_steps = generator.scheduler.num_inference_steps if generator else 4
 
     def open(self, config: EngineConfig) -> Engine:
         """The pack's files were verified when it was loaded."""

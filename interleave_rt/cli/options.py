@@ -1,0 +1,60 @@
+"""Options that `bench` and `simulate` share: the load, the times of made-up roles, and where the result goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "Arms",
+    "AsJson",
+    "Burstiness",
+    "CriticMs",
+    "FirstStepMs",
+    "GeneratorMs",
+    "Lanes",
+    "MaxLive",
+    "Output",
+    "Percentiles",
+    "PlannerMs",
+    "Scenario",
+    "Seed",
+    "Slo",
+    "TMax",
+    "VerdictMs",
+    "print_json",
+]
+
+Scenario = Annotated[
+    str, typer.Option(metavar="single-stream|closed-loop|server|offline", help="How requests come in.")
+]
+Burstiness = Annotated[
+    float,
+    typer.Option(help="server: shape of the gaps between requests: 1 is Poisson, less comes in bursts."),
+]
+Arms = Annotated[str, typer.Option(help="Names, separated by commas, in their order; also depth=K.")]
+TMax = Annotated[int, typer.Option("--t-max", help="Tries of a step, 1 to 10.")]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal requests and arrivals, in every arm.")]
+MaxLive = Annotated[int, typer.Option(help="Requests that run at once; the rest waits.")]
+Percentiles = Annotated[str, typer.Option(help="Of all latencies, separated by commas.")]
+Slo = Annotated[
+    str, typer.Option(metavar="e2e:MS,ttfi:MS", help="Limits of a good request: reports the goodput.")
+]
+PlannerMs = Annotated[float, typer.Option(help="Made-up roles: the whole plan.")]
+FirstStepMs = Annotated[float, typer.Option(help="Made-up roles: its first step; the others follow evenly.")]
+GeneratorMs = Annotated[float, typer.Option(help="Made-up roles: an image.")]
+CriticMs = Annotated[float, typer.Option(help="Made-up roles: a whole verdict with its new prompt.")]
+VerdictMs = Annotated[float, typer.Option(help="Made-up roles: its boolean.")]
+Lanes = Annotated[
+    str, typer.Option(metavar="separate|shared", help="Made-up roles: a device for each, or one for all.")
+]
+Output = Annotated[Path | None, typer.Option(help="Write the result to FILE.json or FILE.csv.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def print_json(document: Any) -> None:
+    """One line on standard output."""
+    print(json.dumps(document, ensure_ascii=False), flush=True)
