@@ -24,12 +24,12 @@ from paired import rotated
 
 from interleave_rt import Options, load_pack
 from interleave_rt.backends.scripted import Script
+from interleave_rt.config import EngineConfig
 from interleave_rt.measure.arms import Arm, Engines, PackTarget, ScriptedTarget, Target, Threads
 from interleave_rt.measure.environment import describe_environment
-from interleave_rt.measure.record import Record, closed_loop, run_request
+from interleave_rt.measure.record import RequestRecord, closed_loop, run_request
+from interleave_rt.measure.requests import SampleRequest, numbered_requests, world_requests
 from interleave_rt.measure.statistics import Ratio, median_ratio
-from interleave_rt.measure.requests import Case, numbered_requests, world_requests
-from interleave_rt.config import EngineConfig
 from interleave_rt.request import Devices
 
 SWITCHES = {
@@ -65,7 +65,7 @@ def arms_of(devices: Sequence[str], speculation: str, *, batching: bool) -> dict
 
 
 def single_stream(
-    engines: Engines, arms: dict[str, Arm], cases: Sequence[Case], threads: Threads | None
+    engines: Engines, arms: dict[str, Arm], cases: Sequence[SampleRequest], threads: Threads | None
 ) -> tuple[dict[str, list[float]], set[int]]:
     """Seconds by arm and request, one request at a time; and the requests on which arms differ."""
     times: dict[str, list[float]] = defaultdict(list)
@@ -85,7 +85,7 @@ def single_stream(
 def in_company(
     engines: Engines,
     arms: dict[str, Arm],
-    cases: Sequence[Case],
+    cases: Sequence[SampleRequest],
     threads: Threads | None,
     *,
     concurrency: int,
@@ -98,7 +98,7 @@ def in_company(
     for turn in range(blocks):
         for name in rotated(list(arms), turn):
             engine = engines.of(arms[name], threads)
-            records = closed_loop(engine, arms[name], numbered, concurrency, lambda: None)
+            records = closed_loop(engine, arms[name], numbered, concurrency)
             began = min(record.submitted for record in records)
             times[name].append(max(record.ended for record in records) - began)
             for record in records:
@@ -108,7 +108,7 @@ def in_company(
     return times, {index for index, found in digests.items() if len(found) > 1}
 
 
-def _digest(record: Record) -> str:
+def _digest(record: RequestRecord) -> str:
     if not record.finished:
         raise RuntimeError(f"request {record.index} did not finish: {record.outcome} {record.message}")
     return record.digest

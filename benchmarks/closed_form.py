@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.measure import ARMS, Plan, ScriptedTarget, describe_environment, document, measure
+from interleave_rt.measure import ARMS, BenchConfig, Load, ScriptedTarget, describe_environment, measure
 from interleave_rt.measure.requests import numbered_requests
 from interleave_rt.request import Options
 
@@ -88,10 +88,10 @@ def run(p: float, count: int, seed: int, times: Times, warmup: int = 4) -> dict[
         accept_prob=p,
         seed=seed,
     )
-    plan = Plan("single-stream", list(ARMS.values()), seed=seed, warmup=warmup)
+    config = BenchConfig(Load(seed=seed), list(ARMS.values()), warmup=warmup)
     cases = numbered_requests(count, seed, Options(t_max=T_MAX))
-    found = measure(plan, ScriptedTarget(script), cases)
-    result = document(found, {})
+    found = measure(config, ScriptedTarget(script), cases)
+    result = found.document({})
     records = [record for record in found.records("speculative") if record.finished]
     ideal = [closed_form(record.pattern, times) for record in records]
     took = [1000 * record.e2e_s for record in records]

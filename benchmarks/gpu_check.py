@@ -24,9 +24,9 @@ from lossless import draw_cases
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, load_pack
 from interleave_rt.backends.proof import PROVIDERS, proving
-from interleave_rt.measure import ARMS, PackTarget, Plan, Progress, describe_environment, document, measure
-from interleave_rt.measure.requests import world_requests
 from interleave_rt.config import EngineConfig
+from interleave_rt.measure import ARMS, BenchConfig, Load, PackTarget, Progress, describe_environment, measure
+from interleave_rt.measure.requests import world_requests
 from interleave_rt.prove import prove, providers_of
 
 
@@ -52,9 +52,9 @@ def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: i
     """What `interleave-rt bench` says of its three arms."""
     cases = world_requests(requests, seed, Options())
     found = measure(
-        Plan("single-stream", list(ARMS.values()), seed=seed), ProviderTarget(pack, providers), cases, Said()
+        BenchConfig(Load(seed=seed), list(ARMS.values())), ProviderTarget(pack, providers), cases, Said()
     )
-    made = document(found, describe_environment(gpu=True))
+    made = found.document(describe_environment(gpu=True))
     return {key: made[key] for key in ("arms", "speedup", "lossless", "environment")}
 
 

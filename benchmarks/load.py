@@ -21,25 +21,26 @@ import sys
 import time
 from typing import Any
 
+from interleave_rt.errors import OverloadedError
 from interleave_rt.measure import (
     ARMS,
-    Block,
-    Case,
+    BenchConfig,
+    Load,
     PackTarget,
-    Plan,
+    SampleRequest,
     Threads,
-    arrivals,
+    Turn,
+    arrivals_us,
     describe_environment,
     measure,
     world_requests,
 )
 from interleave_rt.measure.arms import Engines
-from interleave_rt.measure.document import ROLES, busy_s
+from interleave_rt.measure.document import busy_s
 from interleave_rt.measure.environment import peak_rss_mb, reset_peak_rss
-from interleave_rt.measure.record import closed_loop, open_loop
+from interleave_rt.measure.record import ROLES, closed_loop, open_loop
 from interleave_rt.measure.runner import Progress
 from interleave_rt.measure.statistics import ratio_of_means
-from interleave_rt.errors import OverloadedError
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Options
 
@@ -51,41 +52,40 @@ class Said(Progress):
         print(text, file=sys.stderr)
 
 
-def best_threads(target: PackTarget, plan: Plan, cases: list[Case]) -> Threads:
+def best_threads(target: PackTarget, config: BenchConfig, cases: list[SampleRequest]) -> Threads:
     """The split that serves the plan's one arm best."""
-    short = measure(plan, target, cases, Said())
-    return Threads.parse(short.threads[plan.arms[0].name])
+    short = measure(config, target, cases, Said())
+    return Threads.parse(short.threads[config.arms[0].name])
 
 
-def steps_per_s(block: Block) -> float:
-    return sum(record.steps for record in block.records) / block.wall_s
+def steps_per_s(turn: Turn) -> float:
+    return sum(record.steps for record in turn.records) / turn.wall_s
 
 
-def closed(target: PackTarget, cases: list[Case], arguments: argparse.Namespace) -> dict[str, Any]:
+def closed(target: PackTarget, cases: list[SampleRequest], arguments: argparse.Namespace) -> dict[str, Any]:
     """Turns of `sequential` alone and `speculative` at the wished concurrency, each with its own best threads."""
     plain, ahead = ARMS["sequential"], ARMS["speculative"]
     few = cases[: max(8, arguments.concurrency)]
-    one = Plan("single-stream", [plain], warmup=1, seed=arguments.seed)
-    many = Plan(
-        "closed-loop", [ahead], concurrency=arguments.concurrency, warmup=1, seed=arguments.seed, blocks=1
-    )
+    one = BenchConfig(Load(seed=arguments.seed), [plain], warmup=1)
+    loop = Load("closed-loop", concurrency=arguments.concurrency, seed=arguments.seed)
+    many = BenchConfig(loop, [ahead], warmup=1, turns=1)
     threads = {
         plain.name: arguments.threads or best_threads(target, one, few[:4]),
         ahead.name: arguments.threads or best_threads(target, many, few),
     }
-    blocks: dict[str, list[Block]] = {plain.name: [], ahead.name: []}
+    blocks: dict[str, list[Turn]] = {plain.name: [], ahead.name: []}
     per = max(1, len(cases) // arguments.turns)
     with Engines(target, many.engine_config()) as engines:
         for arm, wide in ((plain, 1), (ahead, arguments.concurrency)):
-            closed_loop(engines.of(arm, threads[arm.name]), arm, list(enumerate(few)), wide, lambda: None)
+            closed_loop(engines.of(arm, threads[arm.name]), arm, list(enumerate(few)), wide)
         reset_peak_rss()
         for turn in range(arguments.turns):
             part = list(enumerate(cases))[turn * per : (turn + 1) * per]
             for arm, wide in ((plain, 1), (ahead, arguments.concurrency)):
                 began = time.perf_counter()
-                records = closed_loop(engines.of(arm, threads[arm.name]), arm, part, wide, lambda: None)
+                records = closed_loop(engines.of(arm, threads[arm.name]), arm, part, wide)
                 wall = max(record.ended for record in records) - began
-                blocks[arm.name].append(Block(arm.name, turn, records, wall))
+                blocks[arm.name].append(Turn(arm.name, turn, records, wall))
         peak = peak_rss_mb()
     a, b = blocks[plain.name], blocks[ahead.name]
     # Equal requests, so equal steps: walls are paired.
@@ -114,24 +114,24 @@ def closed(target: PackTarget, cases: list[Case], arguments: argparse.Namespace)
 
 
 def overload(
-    target: PackTarget, cases: list[Case], arguments: argparse.Namespace, measured: dict[str, Any]
+    target: PackTarget, cases: list[SampleRequest], arguments: argparse.Namespace, measured: dict[str, Any]
 ) -> dict[str, Any]:
     """Ten times what can be served."""
     arm = ARMS["speculative"]
-    plan = Plan("server", [arm], max_live=8, max_queued=arguments.max_queued)
+    config = BenchConfig(Load("server", max_queued=arguments.max_queued), [arm])
     rate = arguments.overload * measured["requests_per_s"]
     count = max(arguments.requests, int(rate * arguments.overload_s))
     wanted = [(index, cases[index % len(cases)]) for index in range(count)]
     threads = Threads.parse(measured["threads"][arm.name])
-    with Engines(target, plan.engine_config()) as engines:
+    with Engines(target, config.engine_config()) as engines:
         engine = engines.of(arm, threads)
-        closed_loop(engine, arm, wanted[: max(8, arguments.concurrency)], 8, lambda: None)
+        closed_loop(engine, arm, wanted[: max(8, arguments.concurrency)], 8)
         reset_peak_rss()
-        records = open_loop(engine, arm, wanted, arrivals(count, rate, 1.0, arguments.seed), lambda: None)
+        records = open_loop(engine, arm, wanted, arrivals_us(count, rate, 1.0, arguments.seed))
         peak = peak_rss_mb()
-        hint = _refusal_hint(engine, plan, cases)
+        hint = _refusal_hint(engine, config, cases)
         engine_left = left(engine)
-        after = closed_loop(engine, arm, wanted[:2], 1, lambda: None)
+        after = closed_loop(engine, arm, wanted[:2], 1)
     refused = [record for record in records if record.outcome == "overloaded"]
     taken = [record for record in records if record.outcome != "overloaded"]
     slow = max((record.ended - record.submitted for record in refused), default=0.0)
@@ -169,12 +169,12 @@ def left(engine: Any, wait_s: float = 5.0) -> dict[str, int]:
         time.sleep(0.01)
 
 
-def _refusal_hint(engine: Any, plan: Plan, cases: list[Case]) -> str | None:
+def _refusal_hint(engine: Any, config: BenchConfig, cases: list[SampleRequest]) -> str | None:
     """What a caller is told to do: fills the engine once more."""
-    config = plan.engine_config()
+    room = config.engine_config()
     handles, hint = [], None
     try:
-        for _ in range(config.max_live + config.max_queued + 1):
+        for _ in range(room.max_live + room.max_queued + 1):
             handles.append(engine.submit(cases[0].request, options=cases[0].options))  # noqa: PERF401
     except OverloadedError as error:
         hint = error.hint

@@ -20,13 +20,13 @@ from typing import Any
 from interleave_rt.backends.scripted import Script
 from interleave_rt.measure import (
     Arm,
-    Block,
+    BenchConfig,
+    Load,
     PackTarget,
-    Plan,
     ScriptedTarget,
     Threads,
+    Turn,
     describe_environment,
-    document,
     measure,
     numbered_requests,
     world_requests,
@@ -47,7 +47,7 @@ TIMES = {
 }
 
 
-def ratios(off: Sequence[Block], auto: Sequence[Block]) -> dict[str, list[float]]:
+def ratios(off: Sequence[Turn], auto: Sequence[Turn]) -> dict[str, list[float]]:
     """One figure a pair of turns; above 1: `auto` is better."""
     found: dict[str, list[float]] = {"e2e": [], "throughput": []}
     for a, b in zip(off, auto, strict=True):
@@ -57,15 +57,17 @@ def ratios(off: Sequence[Block], auto: Sequence[Block]) -> dict[str, list[float]
     return found
 
 
-def compare(name: str, target: Any, world: Any, plan: Plan, requests: int, pairs: int) -> dict[str, Any]:
+def compare(
+    name: str, target: Any, world: Any, config: BenchConfig, requests: int, pairs: int
+) -> dict[str, Any]:
     # Under load the end of a turn, where lanes run dry, must not be most of it.
-    cases = world(max(requests, 12 * plan.concurrency) * pairs, plan.seed, Options())
-    measured = measure(plan, target, cases)
+    cases = world(max(requests, 12 * config.load.concurrency) * pairs, config.load.seed, Options())
+    measured = measure(config, target, cases)
     found = ratios(measured.of(OFF.name), measured.of(AUTO.name))
-    result = document(measured, {})
+    result = measured.document({})
     row: dict[str, Any] = {
         "target": name,
-        "concurrency": plan.concurrency,
+        "concurrency": config.load.concurrency,
         "pairs": pairs,
         "requests": len(cases),
         "threads": measured.threads,
@@ -119,21 +121,14 @@ def main() -> int:
         threads = arguments.threads
         if name == "pack" and threads is None:
             # Both arms under one split: the question is S2 alone.
-            probe = Plan("single-stream", [OFF], seed=arguments.seed)
+            probe = BenchConfig(Load(seed=arguments.seed), [OFF])
             threads = Threads.parse(
                 measure(probe, target, world(2, arguments.seed, Options())).threads[OFF.name]
             )
         for concurrency in map(int, arguments.concurrency.split(",")):
-            plan = Plan(
-                "closed-loop",
-                [OFF, AUTO],
-                concurrency=concurrency,
-                blocks=arguments.pairs,
-                warmup=8,
-                seed=arguments.seed,
-                threads=threads,
-            )
-            rows.append(compare(name, target, world, plan, arguments.requests, arguments.pairs))
+            load = Load("closed-loop", concurrency=concurrency, seed=arguments.seed)
+            config = BenchConfig(load, [OFF, AUTO], turns=arguments.pairs, warmup=8, threads=threads)
+            rows.append(compare(name, target, world, config, arguments.requests, arguments.pairs))
             print(json.dumps(rows[-1]), file=sys.stderr)
     holds = all(row["holds"] for row in rows)
     environment = describe_environment(gpu=False)

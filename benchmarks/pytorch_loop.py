@@ -28,8 +28,8 @@ import numpy as np
 from paired import gain_split, paired_ratio, per_request, rotated
 
 from interleave_rt import Engine, Options, Request, load_pack
-from interleave_rt.measure.arms import Threads, thread_splits
 from interleave_rt.config import usable_cores
+from interleave_rt.measure.arms import Threads, thread_splits
 from interleave_rt.request import Devices
 from interleave_rt.worlds.shapes.evaluation.intervals import share
 from interleave_rt.worlds.shapes.evaluation.outcomes import step_successes

@@ -24,15 +24,14 @@ from typing import Any
 
 from interleave_rt import Options, load_pack
 from interleave_rt.backends.scripted import Script
-from interleave_rt.measure.arms import ARMS, PackTarget, ScriptedTarget, Target
-from interleave_rt.measure.record import Record, closed_loop
-from interleave_rt.measure.requests import Case, numbered_requests, world_requests
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
 from interleave_rt.measure import Calibrator, Load, load_calibration, simulate
+from interleave_rt.measure.arms import ARMS, PackTarget, ScriptedTarget, Target
 from interleave_rt.measure.calibration import Calibration
-from interleave_rt.measure.virtual_time import ARMS as SIMULATED
+from interleave_rt.measure.record import RequestRecord, closed_loop
+from interleave_rt.measure.requests import SampleRequest, numbered_requests, world_requests
 
 MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
 
@@ -41,7 +40,7 @@ class Measurement:
     """Arms and loads in turns, so that a slow minute of the machine hits all of them."""
 
     def __init__(
-        self, target: Target, cases: list[Case], arms: list[str], loads: list[int], seed: int
+        self, target: Target, cases: list[SampleRequest], arms: list[str], loads: list[int], seed: int
     ) -> None:
         self._target, self._cases, self._arms = target, cases, arms
         self._random = random.Random(seed)
@@ -58,11 +57,9 @@ class Measurement:
         for arm in self._arms:
             self._run(arm, 4, list(range(min(8, len(self._cases)))))
 
-    def _run(self, arm: str, load: int, order: list[int]) -> list[Record]:
+    def _run(self, arm: str, load: int, order: list[int]) -> list[RequestRecord]:
         engine = self._engines[ARMS[arm].batching]
-        records = closed_loop(
-            engine, ARMS[arm], [(index, self._cases[index]) for index in order], load, lambda: None
-        )
+        records = closed_loop(engine, ARMS[arm], [(index, self._cases[index]) for index in order], load)
         lost = [record.message for record in records if not record.finished]
         if lost:
             raise SystemExit(f"{len(lost)} requests did not finish, the first one: {lost[0]}")
@@ -97,7 +94,7 @@ def compare(calibration: Calibration, measurement: Measurement) -> list[dict[str
                     calibration.file.model_copy(update={"requests": [requests[index] for index in order]})
                 ).tasks(),
                 Load(scenario="closed-loop", concurrency=load, percentiles=(50, 95)),
-                [SIMULATED[arm]],
+                [ARMS[arm]],
             )["arms"][arm]
             for order in (measurement.orders[turn] for turn in turns)
         ]

@@ -60,7 +60,7 @@ def shapes(
     Exit codes: as of `run`; 1 a figure misses its target.
     """
     # Everything that can be wrong is looked at before a model is loaded.
-    from interleave_rt.bench.environment import describe_environment
+    from interleave_rt.measure.environment import describe_environment
     from interleave_rt.pack import load_pack
     from interleave_rt.reports import check_folder
     from interleave_rt.worlds.shapes.evaluation import Settings, evaluate

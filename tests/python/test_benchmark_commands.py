@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.measure import ScriptedTarget, numbered_requests
 from interleave_rt.errors import BackendFailedError
+from interleave_rt.measure import ScriptedTarget, numbered_requests
 from interleave_rt.request import Devices, Options
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

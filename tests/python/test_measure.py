@@ -1,17 +1,42 @@
-"""The benchmark's arithmetic against numpy, hand-computed values and known distributions."""
+"""What bench and simulate share: load, arms, statistics, figures; the scheduler against the closed form."""
 
 from __future__ import annotations
 
+import math
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from interleave_rt.measure.arms import Threads, thread_splits
-from interleave_rt.measure.document import busy_s, overlap_ratio
-from interleave_rt.measure.record import Block, Record
+from interleave_rt.backends.scripted import Script
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.measure import (
+    ARMS,
+    ROLES,
+    BenchConfig,
+    CallRecord,
+    Lane,
+    Load,
+    Machine,
+    RequestRecord,
+    ScriptedTarget,
+    Tasks,
+    Threads,
+    Turn,
+    arrivals_us,
+    draw_tasks,
+    measure,
+    numbered_requests,
+    parse_arms,
+    runner,
+)
+from interleave_rt.measure import Times as TaskTimes
+from interleave_rt.measure.arms import Engines, thread_splits
+from interleave_rt.measure.document import busy_s, overlap_ratio, speedups
 from interleave_rt.measure.statistics import (
     describe,
     flatten,
@@ -19,8 +44,8 @@ from interleave_rt.measure.statistics import (
     median_ratio,
     ratio_of_means,
 )
-from interleave_rt.measure.requests import arrivals
-from interleave_rt.errors import BadRequestError
+from interleave_rt.measure.virtual_time import run_virtual
+from interleave_rt.request import Options
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from closed_form import Times, closed_form, run  # noqa: E402
@@ -77,26 +102,113 @@ def test_flat_keys():
     assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
 
 
-def test_arrivals_are_seeded_and_of_the_asked_rate():
-    at = arrivals(4000, 20.0, 1.0, 3)
-    assert at == arrivals(4000, 20.0, 1.0, 3) != arrivals(4000, 20.0, 1.0, 4)
-    assert at[0] == 0.0
-    assert at == sorted(at)
+def test_an_engine_and_virtual_time_meet_the_same_arrivals(monkeypatch):
+    """Exactly, for every stretch of the benchmark that one arm runs at a time."""
+    met: dict[str, list[int]] = {"engine": [], "virtual": []}
+    turns = []
+
+    def open_loop(_engine, _arm, part, at_us, _step):
+        turns.append(at_us)
+        return []
+
+    monkeypatch.setattr(runner, "open_loop", open_loop)
+    load = Load("server", request_rate=7.0, burstiness=0.4, seed=11)
+    samples = numbered_requests(30, 0, Options())
+    for number in (1, 4):
+        turns.clear()
+        config = BenchConfig(load, [ARMS["sequential"]], turns=number, warmup=0)
+        measure(config, ScriptedTarget(Script()), samples)
+        met[f"in {number}"] = [*turns]
+    tasks = draw_tasks(TaskTimes(), 30, 11, steps=(2, 2), t_max=2, accept=(0.8,))
+    machine = Machine({role: Lane(30) for role in ROLES})
+    report = run_virtual(machine, tasks, replace(load, max_live=30), ARMS["sequential"])
+    virtual = [request.submitted_us for request in report.requests]
+    assert virtual == arrivals_us(30, 7.0, 0.4, 11)
+    assert met["in 1"] == [virtual]
+    gaps = np.diff(virtual).tolist()
+    assert [np.diff(turn).tolist() for turn in met["in 4"]] == [
+        gaps[a : b - 1] for a, b in ((0, 8), (8, 15), (15, 22), (22, 30))
+    ]
+
+
+@pytest.mark.parametrize(("burstiness", "spread"), [(1.0, 1.0), (0.25, 2.0), (4.0, 0.5)])
+def test_arrivals_are_seeded_and_have_the_rate_and_the_spread(burstiness, spread):
+    at = arrivals_us(20_001, 50.0, burstiness, 1)
+    assert at == arrivals_us(20_001, 50.0, burstiness, 1) != arrivals_us(20_001, 50.0, burstiness, 2)
+    assert at[:100] == arrivals_us(100, 50.0, burstiness, 1)
+    assert at[0] == 0
     gaps = np.diff(at)
-    assert gaps.mean() == pytest.approx(0.05, rel=0.06)
-    assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.08)  # Poisson
-    bursts = np.diff(arrivals(4000, 20.0, 0.25, 3))
-    assert bursts.std() / bursts.mean() == pytest.approx(2.0, abs=0.25)  # 1 / sqrt(shape)
-    assert arrivals(3, float("inf"), 1.0, 0) == [0.0, 0.0, 0.0]
+    assert gaps.min() >= 0
+    assert gaps.mean() == pytest.approx(20_000, rel=0.05)
+    assert gaps.std() / gaps.mean() == pytest.approx(spread, rel=0.05)
+    assert arrivals_us(3, math.inf, burstiness, 0) == [0, 0, 0]
+
+
+def record(index: int, e2e: float, calls: list[tuple[str, float, float]] = ()) -> RequestRecord:
+    made = RequestRecord(index, "finished", e2e_s=e2e)
+    made.calls = [
+        CallRecord(index, role, 0, 1, 0, a, a, b, speculative=False, used=True, done=True, served=True)
+        for role, a, b in calls
+    ]
+    return made
 
 
 def test_busy_time_is_a_union():
-    record = Record(0, "finished")
-    record.calls = [("critic", 0.0, 2.0), ("critic", 1.0, 3.0), ("critic", 5.0, 6.0), ("generator", 0.0, 4.0)]
-    block = Block("speculative", 0, [record], wall_s=6.0)
-    assert busy_s(block, "critic") == 4.0
-    assert busy_s(block, "planner") == 0.0
-    assert overlap_ratio([block]) == pytest.approx(1 - 6.0 / 8.0)
+    calls = [("critic", 0.0, 2.0), ("critic", 1.0, 3.0), ("critic", 5.0, 6.0), ("generator", 0.0, 4.0)]
+    turn = Turn("speculative", 0, [record(0, 1.0, calls)], wall_s=6.0)
+    assert busy_s(turn, "critic") == 4.0
+    assert busy_s(turn, "planner") == 0.0
+    assert overlap_ratio([turn]) == pytest.approx(1 - 6.0 / 8.0)
+
+
+def test_speedups_of_requests_and_of_turns():
+    slow = [Turn("a", n, [record(2 * n, 4.0), record(2 * n + 1, 2.0)], wall_s=6.0) for n in range(2)]
+    fast = [Turn("b-c", n, [record(2 * n, 1.0), record(2 * n + 1, 1.0)], wall_s=2.0) for n in range(2)]
+    turns = {"a": slow, "b-c": fast}
+    exact = speedups({"a": slow[:1], "b-c": fast[:1]}, by_request=True, intervals=False)
+    assert exact == {"b_c_vs_a": {"ratio": 3.0, "median": 3.0, "throughput": 3.0, "pairs": 2}}
+    assert speedups(turns, by_request=True)["b_c_vs_a"]["pairs"] == 4
+    assert speedups(turns, by_request=False)["b_c_vs_a"]["median"] == {
+        "ratio": 3.0,
+        "low": None,
+        "high": None,
+        "pairs": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,fast", "no arm 'a'"),
+        ("depth=0", "depth=0"),
+        ("sequential,sequential", "twice"),
+        (" ,", "no arm is"),
+    ],
+)
+def test_arms_that_are_none(text, says):
+    with pytest.raises(BadRequestError, match=says):
+        parse_arms(text)
+
+
+def test_arms_by_name():
+    found = parse_arms("sequential,depth=2, speculative", "depth=3")
+    assert [(arm.name, arm.speculation) for arm in found] == [
+        ("sequential", "off"),
+        ("depth=2", "depth=2"),
+        ("speculative", "depth=3"),
+    ]
+
+
+def test_arms_share_no_engine_and_so_no_caches():
+    with Engines(ScriptedTarget(Script()), EngineConfig()) as engines:
+        plain, streamed = engines.of(ARMS["sequential"], None), engines.of(ARMS["sequential-es"], None)
+        assert plain is not streamed
+        assert engines.of(ARMS["sequential"], None) is plain
+        engines.close_all_but([streamed])
+        with pytest.raises(InterleaveError):
+            plain.run("a")
+        assert streamed.run("a").steps
+        assert engines.of(ARMS["sequential"], None) is not plain
 
 
 def test_thread_splits():
@@ -144,9 +256,6 @@ def test_sequential_pattern_sums():
 
 def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:
     """Latencies of 300 requests in virtual time, and what the recurrence says of their verdicts."""
-    from interleave_rt.measure import Lane, Load, Machine, Tasks
-    from interleave_rt.measure.virtual_time import _run, arm_of
-
     times, t_max = Times(), 5
     rng = random.Random(20)
     tasks, ideal = [], []
@@ -159,7 +268,7 @@ def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:
         ideal.append(closed_form([pattern_of(step) for step in says], times))
     machine = Machine({"planner": Lane(1, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
     given = Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], denoising_steps=4)
-    report = _run(machine, given, Load(), arm_of(arm))
+    report = run_virtual(machine, given, Load(), parse_arms(arm)[0])
     return [(one.ended_us - one.submitted_us) / 1000 for one in report.requests], ideal
 
 
