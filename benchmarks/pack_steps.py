@@ -70,7 +70,7 @@ def main() -> int:
     for role in ("planner", "critic"):
         found = getattr(packs[0].manifest.roles, role)
         for rows in (1, 8):
-            files = [pack.path / getattr(pack.manifest.roles, role).decoder.file for pack in packs]
+            files = [pack.path / getattr(pack.manifest.roles, role).parts["decoder"].file for pack in packs]
             before, after = compare(files, rows, arguments.steps, found.cache_length)
             what = f"{role}, batch {rows}"
             print(f"{what:20s} {before:7.3f} ms -> {after:7.3f} ms ({after / before:.2f} x)")

@@ -56,8 +56,8 @@ def load_torch_pack(pack: Pack) -> TorchPack:
         _fill(
             model,
             [
-                (pack.path / role.decoder.file, {"language.": "model.language_model."}),
-                (pack.path / role.vision.file, {"visual.": "model.visual."}),
+                (pack.path / role.parts["decoder"].file, {"language.": "model.language_model."}),
+                (pack.path / role.parts["vision"].file, {"visual.": "model.visual."}),
             ],
             lambda language=language, width=role.architecture.hidden: language(
                 inputs_embeds=torch.zeros(1, 2, width), use_cache=False
@@ -83,7 +83,7 @@ def _pipeline(pack: Pack, ids: Any, tokenizer: Any) -> Any:
 
     role = pack.manifest.roles.generator
     assert role is not None
-    folder = pack.path / Path(role.transformer.file).parent
+    folder = pack.path / Path(role.parts["transformer"].file).parent
     encoder, vae = build_text_encoder(ids).eval(), build_vae().eval()
     transformer = build_transformer(vae.config.latent_channels).eval()
     _fill(

@@ -14,7 +14,7 @@ from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.pack import Pack
 from interleave_rt.pack.grammar import answer_grammar
-from interleave_rt.pack.manifest import GeneratorRole, VlmRole
+from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
 from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.request import Options
 
@@ -24,7 +24,6 @@ from .proof import require_proof
 
 __all__ = ["NativeBackend", "generator_config", "native_role", "vlm_config"]
 
-ROLES = ("planner", "generator", "critic")
 Role = TypeVar("Role", VlmRole, GeneratorRole)
 
 
@@ -117,8 +116,8 @@ def vlm_config(
 ) -> _core.VlmConfig:
     """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
     made = _core.VlmConfig()
-    made.decoder = str(pack.path / role.decoder.file)
-    made.vision = str(pack.path / role.vision.file)
+    parts = role.parts
+    made.decoder, made.vision = _graph(pack, parts["decoder"]), _graph(pack, parts["vision"])
     arch, vision, generation = role.architecture, role.vision_config, role.generation
     for name in ("layers", "hidden", "kv_heads", "head_dim", "vocab", "deepstack_levels", "image_token_id"):
         setattr(made, name, getattr(arch, name))
@@ -130,10 +129,9 @@ def vlm_config(
     made.max_new_tokens = generation.max_new_tokens
     made.temperature, made.top_k, made.top_p = generation.temperature, generation.top_k, generation.top_p
     made.cache_length, made.prefill_chunk = role.cache_length, role.prefill_chunk
-    step = role.decode_graph
-    made.decode_graph = str(pack.path / step.file) if step else ""
-    invariant = role.decoder.batch_invariant and (step is None or step.batch_invariant)
-    made.slots = role.slots if _may_batch(pack, config, invariant) else 1
+    step = parts.get("decode_graph")
+    made.decode_graph = _graph(pack, step) if step else ""
+    made.slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
     made.token_bytes, made.special_tokens = _token_table(pack.path / role.token_bytes)
     if role.verdict_tokens is not None:
         made.true_tokens = list(role.verdict_tokens.true)
@@ -166,13 +164,13 @@ def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Con
 def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:
     """What the core is told of a generator."""
     made = _core.GeneratorConfig()
-    for name in ("text_encoder", "transformer", "vae_encoder", "vae_decoder"):
-        setattr(made, name, str(pack.path / getattr(role, name).file))
+    for name, part in role.parts.items():
+        setattr(made, name, _graph(pack, part))
     for name in ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time"):
         setattr(made, name, getattr(role, name))
     made.default_width, made.default_height = role.image.width, role.image.height
     made.default_steps = role.scheduler.num_inference_steps
-    made.slots = role.slots if _may_batch(pack, config, role.transformer.batch_invariant) else 1
+    made.slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
     made.max_batch = made.slots
     made.session = _session(pack, role, config, config.budget().generator)
     return made
@@ -181,6 +179,16 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _
 def _may_batch(pack: Pack, config: EngineConfig, invariant: bool) -> bool:
     """A graph whose rows depend on their neighbours is batched only where the pack gives up bit-equality."""
     return config.batching and (invariant or pack.manifest.lossless == "scheduling-only")
+
+
+def _graph(pack: Pack, part: Part) -> str:
+    """The path of a graph; its inputs and outputs must be those of the family's contract."""
+    for name, kind in part.types.items():
+        raise BadPackError(
+            f"[native] {name} of {part.file} is {kind}: the native runtime knows the contract's types alone",
+            hint="export that graph with inputs and outputs of the contract's types",
+        )
+    return str(pack.path / part.file)
 
 
 def _session(

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from interleave_rt.errors import BadPackError
 
-from .manifest import Manifest, load_manifest, verify_files
+from .manifest import ROLES, Manifest, load_manifest, verify_files
 
 __all__ = ["EMBEDDED", "Pack", "load_pack"]
 
 EMBEDDED = Path(__file__).parent.parent / "packs" / "shapes"
-_ROLES = ("planner", "generator", "critic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Pack:
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that it carries."""
-        return tuple(role for role in _ROLES if getattr(self.manifest.roles, role) is not None)
+        return tuple(role for role in ROLES if getattr(self.manifest.roles, role) is not None)
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,8 +16,12 @@ from interleave_rt.errors import BadPackError
 
 __all__ = [
     "FORMAT_VERSION",
+    "GENERATOR_FAMILIES",
     "MANIFEST_NAME",
+    "ROLES",
+    "VLM_FAMILIES",
     "Architecture",
+    "Family",
     "FileEntry",
     "Generation",
     "GeneratorRole",
@@ -35,11 +41,41 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "pack.json"
+ROLES = ("planner", "generator", "critic")
 _MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
 
 Runtime = Literal["native", "torch", "openai", "ray"]
 Precision = Literal["fp32", "fp16-weights", "fp16", "bf16", "fp8", "int8", "int4"]
+ElementType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the manifest says of a family of models.
+
+    Args:
+        parts: Graphs that a role of this family must have.
+        optional: Graphs that it may have.
+        batched: Those that see several rows in one call: the role is batched where all of these are batch-invariant.
+        scheduler: `kind` and `shift` of a generator's noise schedule.
+    """
+
+    parts: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    batched: tuple[str, ...] = ()
+    scheduler: tuple[str, str] | None = None
+
+
+# A new family is one entry here, one file of `export/families` and one of `csrc/models`.
+VLM_FAMILIES = {"qwen3_vl": Family(("decoder", "vision"), ("decode_graph",), batched=("decoder", "decode_graph"))}
+GENERATOR_FAMILIES = {
+    "flux2": Family(
+        ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
+        batched=("transformer",),
+        scheduler=("flow_match_euler", "flux2_empirical"),
+    )
+}
 
 
 def _relative(path: str) -> str:
@@ -79,10 +115,20 @@ class FileEntry(_Model):
 
 
 class Part(_Model):
-    """One graph. `batch_invariant`: a row's output is bit-equal whatever else is in the batch (proved at export)."""
+    """One graph.
+
+    Args:
+        file: The graph.
+        data: Files beside it with weights that the graph itself does not hold (ONNX external data).
+        precision: Of its weights.
+        types: Element types of inputs and outputs that are not those of the family's contract.
+        batch_invariant: A row's output is bit-equal whatever else is in the batch (proved at export).
+    """
 
     file: RelativePath
+    data: tuple[RelativePath, ...] = ()
     precision: Precision = "fp16-weights"
+    types: dict[str, ElementType] = {}
     batch_invariant: bool = False
 
 
@@ -154,16 +200,64 @@ class GrammarSpec(_Model):
     reserve: Count = 2048
 
 
-class VlmRole(_Model):
-    """Planner or critic."""
+class _Role(_Model):
+    """What every role says. `parts`: its graphs by the names of its family.
+
+    A role of the oldest family of its kind may name its parts as fields of its own, as packs of 2026 do.
+    """
+
+    families: ClassVar[dict[str, Family]]
 
     runtime: Runtime = "native"
-    decoder: Part
-    # A graph for one-token steps over the same cache; without it the decoder's graph makes them.
-    decode_graph: Part | None = None
-    vision: Part
+    family: str
+    parts: dict[str, Part]
     tokenizer: RelativePath
     chat_template: RelativePath | None = None
+    slots: Count = 1
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+    parameters: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_by_name(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or "parts" in raw:
+            return raw
+        first, known = next(iter(cls.families.items()))
+        names = (*known.parts, *known.optional)
+        parts = {name: raw[name] for name in names if raw.get(name) is not None}
+        return {"family": first, "parts": parts} | {key: raw[key] for key in raw if key not in names}
+
+    @model_validator(mode="after")
+    def _of_a_known_family(self) -> _Role:
+        if (family := self.families.get(self.family)) is None:
+            raise ValueError(f"there is no family '{self.family}'; known are {', '.join(self.families)}")
+        for name in family.parts:
+            if name not in self.parts:
+                raise ValueError(f"there is no part '{name}', which {self.family} needs")
+        for name in self.parts:
+            if name not in (*family.parts, *family.optional):
+                raise ValueError(f"{self.family} has no part '{name}'")
+        return self
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether calls of several rows give each row the bits that it would get alone."""
+        names = self.families[self.family].batched
+        return all(part.batch_invariant for name, part in self.parts.items() if name in names)
+
+    def files(self) -> dict[str, str]:
+        """Where in the role a file is named, and the file."""
+        found = {f"parts.{name}": part.file for name, part in self.parts.items()}
+        found |= {f"parts.{n}.data": file for n, part in self.parts.items() for file in part.data}
+        found |= {"tokenizer": self.tokenizer}
+        return found | ({"chat_template": self.chat_template} if self.chat_template else {})
+
+
+class VlmRole(_Role):
+    """Planner or critic."""
+
+    families = VLM_FAMILIES
+
     token_bytes: RelativePath
     templates: dict[str, RelativePath] = {}
     architecture: Architecture
@@ -174,17 +268,23 @@ class VlmRole(_Model):
     verdict_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     grammar: GrammarSpec = GrammarSpec()
     cache_length: Count
-    slots: Count = 1
     prefill_chunk: Count = 64
-    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
-    parameters: int | None = None
+
+    def files(self) -> dict[str, str]:
+        """As of every role, with the token table, templates and grammars."""
+        return {
+            **super().files(),
+            "token_bytes": self.token_bytes,
+            **{f"templates.{name}": path for name, path in self.templates.items()},
+            **{f"grammar.{name}": path for name, path in self.grammar.files.items()},
+        }
 
 
 class SchedulerSpec(_Model):
-    """Flow-matching Euler with FLUX.2's empirical shift."""
+    """The noise schedule, as the family of the generator knows it, and how many denoising steps are usual."""
 
-    kind: Literal["flow_match_euler"] = "flow_match_euler"
-    shift: Literal["flux2_empirical"] = "flux2_empirical"
+    kind: str = "flow_match_euler"
+    shift: str = "flux2_empirical"
     num_inference_steps: Count = 4
 
 
@@ -207,16 +307,11 @@ class ImageSpec(_Model):
         return self
 
 
-class GeneratorRole(_Model):
+class GeneratorRole(_Role):
     """The image generator."""
 
-    runtime: Runtime = "native"
-    text_encoder: Part
-    transformer: Part
-    vae_encoder: Part
-    vae_decoder: Part
-    tokenizer: RelativePath
-    chat_template: RelativePath | None = None
+    families = GENERATOR_FAMILIES
+
     max_sequence_length: Count
     pad_token_id: Annotated[int, Field(ge=0)] = 0
     scheduler: SchedulerSpec = SchedulerSpec()
@@ -225,9 +320,13 @@ class GeneratorRole(_Model):
     text_dim: Count
     token_pixels: Count
     reference_time: Count = 10
-    slots: Count = 1
-    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
-    parameters: int | None = None
+
+    @model_validator(mode="after")
+    def _schedule_of_its_family(self) -> GeneratorRole:
+        found, known = (self.scheduler.kind, self.scheduler.shift), self.families[self.family].scheduler
+        if known is not None and found != known:
+            raise ValueError(f"the scheduler is {' with '.join(found)}; {self.family} has {' with '.join(known)}")
+        return self
 
 
 class Roles(_Model):
@@ -264,20 +363,10 @@ class Manifest(_Model):
     def referenced(self) -> list[tuple[str, str]]:
         """(where, path) of every file that some field names."""
         found: list[tuple[str, str]] = [("parity", self.parity)] if self.parity else []
-        for role in ("planner", "critic", "generator"):
-            model = getattr(self.roles, role)
-            if model is None:
-                continue
-            for field in type(model).model_fields:
-                value = getattr(model, field)
-                if isinstance(value, Part):
-                    found.append((f"roles.{role}.{field}", value.file))
-                elif field in ("tokenizer", "chat_template", "token_bytes") and value is not None:
-                    found.append((f"roles.{role}.{field}", value))
-                elif field == "templates":
-                    found += [(f"roles.{role}.templates.{name}", path) for name, path in value.items()]
-                elif isinstance(value, GrammarSpec):
-                    found += [(f"roles.{role}.grammar.{name}", path) for name, path in value.files.items()]
+        for role in ROLES:
+            model: _Role | None = getattr(self.roles, role)
+            if model is not None:
+                found += [(f"roles.{role}.{where}", path) for where, path in model.files().items()]
         return found
 
 

@@ -39,9 +39,9 @@ def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> Non
     assert set(manifest.files) == set(exported.manifest.files)
     assert _size(manifest) < 0.9 * _size(exported.manifest)
     roles = manifest.roles
-    assert roles.planner.decoder.precision == roles.generator.transformer.precision == "int8"
-    assert roles.planner.decode_graph.precision == "int8"
-    assert roles.generator.vae_decoder.precision == "fp16-weights"  # convolutions
+    assert roles.planner.parts["decoder"].precision == roles.generator.parts["transformer"].precision == "int8"
+    assert roles.planner.parts["decode_graph"].precision == "int8"
+    assert roles.generator.parts["vae_decoder"].precision == "fp16-weights"  # convolutions
 
 
 def test_every_matrix_of_a_decoder_is_int8(made: Any) -> None:
@@ -56,8 +56,8 @@ def test_it_is_batch_invariant_and_near_its_source(made: Any) -> None:
     assert all_passed(checks)
     proved = {check.part for check in checks if isinstance(check, Comparison)}
     assert {"planner/decoder", "planner/decode_graph", "critic/vision", "generator/transformer"} <= proved
-    assert manifest.roles.planner.decoder.batch_invariant
-    assert manifest.roles.generator.transformer.batch_invariant
+    assert manifest.roles.planner.parts["decoder"].batch_invariant
+    assert manifest.roles.generator.parts["transformer"].batch_invariant
     measured = {check.part: check.value for check in checks if isinstance(check, Parity)}
     assert set(measured) == {
         *("planner/decoder", "critic/decoder", "generator/text_encoder", "generator/transformer")
@@ -133,6 +133,6 @@ def test_the_command(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "int8"
     assert main(["int8", "--pack", str(exported.pack), "--out", str(out), "--block", "64"]) == 0
     assert "1 - cosine" in capsys.readouterr().out
-    assert load_manifest(out).roles.critic.decoder.precision == "int8"  # type: ignore[union-attr]
+    assert load_manifest(out).roles.critic.parts["decoder"].precision == "int8"  # type: ignore[union-attr]
     assert main(["int8", "--pack", str(exported.pack), "--out", str(out)]) == BadRequestError.exit_code
     assert "not an empty directory" in " ".join(capsys.readouterr().err.split())  # the console wraps

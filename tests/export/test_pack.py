@@ -51,14 +51,14 @@ def test_the_manifest_holds(exported: Any, recipe: Any) -> None:
     assert set(manifest.files) > GRAPHS
     for role in (manifest.roles.planner, manifest.roles.critic):
         assert role is not None
-        assert role.decoder.batch_invariant
-        assert role.decode_graph is not None
-        assert role.decode_graph.batch_invariant
-        assert role.vision.batch_invariant
+        assert role.parts["decoder"].batch_invariant
+        assert "decode_graph" in role.parts
+        assert role.parts["decode_graph"].batch_invariant
+        assert role.parts["vision"].batch_invariant
         assert role.architecture.deepstack_levels == 1
         assert (role.slots, role.prefill_chunk, role.cache_length) == (3, 6, 96)
     assert manifest.roles.generator is not None
-    assert manifest.roles.generator.transformer.batch_invariant
+    assert manifest.roles.generator.parts["transformer"].batch_invariant
     assert manifest.roles.generator.image.width == recipe.image_side
     assert manifest.exporter["torch"]
 

@@ -118,8 +118,8 @@ def test_a_good_pack_is_read_and_verified(pack: Path) -> None:
     manifest = load_manifest(pack)
     verify_files(pack, manifest)
     assert manifest.roles.planner is not None
-    assert manifest.roles.planner.decoder.batch_invariant
-    assert not manifest.roles.planner.vision.batch_invariant  # never assumed
+    assert manifest.roles.planner.parts["decoder"].batch_invariant
+    assert not manifest.roles.planner.parts["vision"].batch_invariant  # never assumed
     assert manifest.roles.critic is not None
     assert manifest.roles.critic.verdict_tokens is not None
     assert manifest.roles.critic.verdict_tokens.true == (7, 8)
