@@ -18,7 +18,7 @@ from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
 from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.request import Options
 
-from .constrain import Constraint, find_constraint, python_matchers
+from .constrain import Constraint, find_constraint
 from .ort import load_runtime
 from .proof import require_proof
 
@@ -145,7 +145,7 @@ def vlm_config(
 def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Constraint) -> None:
     """Gives the role the grammars of the answers that it is asked for."""
     spec = role.grammar
-    if constraint.api is None or not spec.constrain:
+    if constraint.version is None or not spec.constrain:
         return
     grammars = []
     for name in ("narrative", "guidance", "critic"):
@@ -156,9 +156,6 @@ def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Con
             )
             grammars.append(_core.GrammarText(text.name, text.whole, text.closing, spec.reserve))
     made.grammars = grammars
-    if constraint.api == "python":
-        control = [*made.special_tokens, *made.eos_token_ids]
-        made.set_matcher_factory(python_matchers(made.token_bytes, control, made.eos_token_ids[0]))
 
 
 def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:

@@ -68,7 +68,9 @@ class Family:
 
 
 # A new family is one entry here, one file of `export/families` and one of `csrc/models`.
-VLM_FAMILIES = {"qwen3_vl": Family(("decoder", "vision"), ("decode_graph",), batched=("decoder", "decode_graph"))}
+VLM_FAMILIES = {
+    "qwen3_vl": Family(("decoder", "vision"), ("decode_graph",), batched=("decoder", "decode_graph"))
+}
 GENERATOR_FAMILIES = {
     "flux2": Family(
         ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
@@ -325,7 +327,9 @@ class GeneratorRole(_Role):
     def _schedule_of_its_family(self) -> GeneratorRole:
         found, known = (self.scheduler.kind, self.scheduler.shift), self.families[self.family].scheduler
         if known is not None and found != known:
-            raise ValueError(f"the scheduler is {' with '.join(found)}; {self.family} has {' with '.join(known)}")
+            raise ValueError(
+                f"the scheduler is {' with '.join(found)}; {self.family} has {' with '.join(known)}"
+            )
         return self
 
 

@@ -39,7 +39,9 @@ def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> Non
     assert set(manifest.files) == set(exported.manifest.files)
     assert _size(manifest) < 0.9 * _size(exported.manifest)
     roles = manifest.roles
-    assert roles.planner.parts["decoder"].precision == roles.generator.parts["transformer"].precision == "int8"
+    assert (
+        roles.planner.parts["decoder"].precision == roles.generator.parts["transformer"].precision == "int8"
+    )
     assert roles.planner.parts["decode_graph"].precision == "int8"
     assert roles.generator.parts["vae_decoder"].precision == "fp16-weights"  # convolutions
 

@@ -1,4 +1,4 @@
-"""Constrained decoding: grammars, the library's two interfaces, what it changes and what it must not."""
+"""Constrained decoding: grammars, the library, what it changes and what it must not."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_setting_that_is_none():
 
 
 def test_without_llguidance_the_engine_says_so(monkeypatch):
-    monkeypatch.setattr(constrain.find_constraint, "__kwdefaults__", {"version": lambda: None, "api": None})
+    monkeypatch.setattr(constrain.find_constraint, "__kwdefaults__", {"version": lambda: None})
     with pytest.raises(BadPackError, match="not installed"):
         Engine.load(constrained="on")
     with Engine.load() as engine:
@@ -132,32 +132,18 @@ def test_without_llguidance_the_engine_says_so(monkeypatch):
 
 
 @needs_llguidance
-def test_both_interfaces_pass_their_self_test():
-    assert find_constraint("on", api="c").api == "c"
-    assert find_constraint("on", api="python").api == "python"
+def test_a_library_that_fails_its_self_test_is_not_used(monkeypatch, caplog):
+    assert find_constraint("on").version
     assert _core.llguidance_version()
-    with pytest.raises(BadPackError, match="cannot be used"):
-        find_constraint("on", api="smoke signals")
-
-
-@needs_llguidance
-def test_python_stands_in_for_a_c_interface_that_fails(monkeypatch, caplog):
-    def broken() -> None:
-        raise OSError("no such symbol")
-
-    monkeypatch.setattr(constrain, "_load_c", broken)
-    assert find_constraint("auto", api=None).api == "python"
-    assert "no such symbol" in caplog.text
-    monkeypatch.setattr(constrain, "_test_python", broken)
-    assert find_constraint("auto").api is None
-    with pytest.raises(BadPackError, match="no such symbol"):
+    monkeypatch.setattr(constrain, "_loaded", [])
+    monkeypatch.setattr(constrain, "_library", lambda: "/nowhere/_lib.so")
+    assert find_constraint("auto") == Constraint(None)
+    assert "nowhere" in caplog.text
+    with pytest.raises(BadPackError, match="cannot be used.*nowhere") as caught:
         find_constraint("on")
-
-
-@needs_llguidance
-def test_the_environment_chooses_the_interface(monkeypatch):
-    monkeypatch.setenv(constrain.API_VARIABLE, "python")
-    assert find_constraint("on").api == "python"
+    assert "--force-reinstall" in caught.value.hint
+    with Engine.load(constrained="auto") as engine:
+        assert engine.backend.info()["constrained"] == "off"
 
 
 def test_functions_that_are_missing_are_refused():
@@ -197,18 +183,37 @@ def test_answers_that_conform_are_not_changed(trio, role):
     assert {a.stop for a in on} == {"end_of_text"}
 
 
+class Tokens:
+    """A vocabulary as llguidance's Python interface takes it."""
+
+    bos_token_id = None
+
+    def __init__(self, config) -> None:
+        self.eos_token_id = config.eos_token_ids[0]
+        self.special_token_ids = sorted({*config.special_tokens, *config.eos_token_ids})
+        self.tokens = list(config.token_bytes)
+        for index in self.special_token_ids:
+            self.tokens[index] = b"\xff<%d>" % index
+
+    def __call__(self, text: bytes) -> list[int]:  # asked for single bytes only: our grammars force no tokens
+        return [self.tokens.index(bytes([byte])) for byte in bytes(text)]
+
+
 def conforms(trio, role, question, answer) -> bool:
-    """Whether the grammar takes the whole answer, asked through the Python interface."""
+    """Whether the grammar takes the whole answer, asked through llguidance's Python interface."""
+    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
     spec = getattr(trio.pack.manifest.roles, role)
     config = vlm_config(trio.pack, spec, EngineConfig(constrained="on"))
-    compile_ = constrain.python_matchers(config.token_bytes, config.special_tokens, config.eos_token_ids[0])
-    text = config.grammars[-1 if question[1] else 0]
-    matcher = compile_(text.whole)
+    tokens = Tokens(config)
+    vocabulary = LLTokenizer(TokenizerWrapper(tokens), n_vocab=len(tokens.tokens), slices=[])
+    text = config.grammars[-1 if question[1] else 0].whole
+    matcher = LLMatcher(vocabulary, LLMatcher.grammar_from_lark(text), log_level=0)
     for token in answer.tokens:
-        if matcher.complete() or not matcher.accepts(token):
+        if matcher.is_accepting() or matcher.validate_tokens([token]) != 1:
             return False
-        matcher.consume(token)
-    return matcher.complete()
+        matcher.consume_token(token)
+    return bool(matcher.is_accepting())
 
 
 @needs_llguidance
@@ -251,17 +256,6 @@ def test_hot_answers_end_in_time(trio, role):
     }
     assert len(special) == 7
     assert not any(special & set(a.tokens) for a in answers)
-
-
-@needs_llguidance
-@ROLES
-def test_pythons_interface_gives_the_same_answers(trio, role, monkeypatch):
-    questions = first(trio, role, 8)
-    by_c = trio.model(role, "on", temperature=2.6, slots=8).answers(questions)
-    monkeypatch.setenv(constrain.API_VARIABLE, "python")
-    by_python = trio.model(role, "on", temperature=2.6, slots=8)
-    assert [list(a.tokens) for a in by_python.answers(questions)] == [list(a.tokens) for a in by_c]
-    assert by_python.counters()["corrected_tokens"] > 0
 
 
 # ---- packs -----------------------------------------------------------------------------------

@@ -164,6 +164,67 @@ def test_wrong_examples_are_named(pack: Path, examples: Any, says: tuple[str, ..
     _refused(_write(pack, _raw() | {"examples": examples}), *says)
 
 
+def test_parts_are_named_in_a_role_or_under_its_parts(pack: Path) -> None:
+    old = load_manifest(pack)
+    raw = _raw()
+    for role, family in (("planner", "qwen3_vl"), ("critic", "qwen3_vl"), ("generator", "flux2")):
+        given = raw["roles"][role]
+        names = [name for name, value in given.items() if isinstance(value, dict) and "file" in value]
+        given |= {"family": family, "parts": {name: given.pop(name) for name in names}}
+    assert load_manifest(_write(pack, raw)) == old
+    raw["roles"]["generator"]["parts"]["transformer"]["data"] = ["generator/weights.bin"]
+    _refused(_write(pack, raw), "roles.generator.parts.transformer.data", "generator/weights.bin")
+    raw["files"]["generator/weights.bin"] = {"size": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
+    (pack / "generator/weights.bin").write_bytes(b"abd")
+    manifest = load_manifest(_write(pack, raw))
+    with pytest.raises(BadPackError, match=r"weights\.bin has sha256"):
+        verify_files(pack, manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"family": "sdxl", "parts": {}}, "no family 'sdxl'; known are flux2"),
+        ({"family": "flux2", "parts": {}}, "no part 'text_encoder', which flux2 needs"),
+        (
+            {"scheduler": {"kind": "ddim"}},
+            "the scheduler is ddim with flux2_empirical; flux2 has flow_match_euler",
+        ),
+        ({"transformer": None}, "no part 'transformer'"),
+        ({"family": "flux2", "parts": 5}, "roles.generator.parts"),
+    ],
+)
+def test_a_family_says_what_its_parts_are(pack: Path, change: dict[str, Any], says: str) -> None:
+    raw = _raw()
+    generator = raw["roles"]["generator"]
+    if "parts" in change:
+        generator = {
+            name: value
+            for name, value in generator.items()
+            if not isinstance(value, dict) or "file" not in value
+        }
+    raw["roles"]["generator"] = generator | change
+    _refused(_write(pack, raw), says)
+
+
+def test_another_family_is_one_entry(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.GENERATOR_FAMILIES, "toy", module.Family(("net",), batched=("net",)))
+    raw = _raw()
+    old = raw["roles"]["generator"]
+    rest = {name: value for name, value in old.items() if not isinstance(value, dict) or "file" not in value}
+    net = {"file": "generator/transformer.onnx", "batch_invariant": True}
+    raw["roles"]["generator"] = rest | {
+        "family": "toy",
+        "parts": {"net": net},
+        "scheduler": {"kind": "one step"},
+    }
+    role = load_manifest(_write(pack, raw)).roles.generator
+    assert role is not None
+    assert role.batch_invariant
+    raw["roles"]["generator"]["parts"]["other"] = net
+    _refused(_write(pack, raw), "toy has no part 'other'")
+
+
 def test_roles_may_be_absent(pack: Path) -> None:
     raw = _raw()
     del raw["roles"]["planner"], raw["roles"]["critic"]
@@ -175,23 +236,18 @@ def test_no_manifest(tmp_path: Path) -> None:
     assert "pack.json" in str(error.hint)
 
 
-def test_not_json(pack: Path) -> None:
-    (pack / "pack.json").write_text('{"format_version": 1,', encoding="utf-8")
-    _refused(pack, "not JSON")
-
-
-def test_not_utf8(pack: Path) -> None:
-    (pack / "pack.json").write_bytes(b'{"name": "\xff\xfe"}')
-    _refused(pack, "not JSON")
-
-
-def test_not_an_object(pack: Path) -> None:
-    _refused(_write(pack, [1]), "not a JSON object")
-
-
-def test_a_huge_manifest_is_not_parsed(pack: Path) -> None:
-    (pack / "pack.json").write_bytes(b" " * (module._MAX_MANIFEST_BYTES + 1))
-    _refused(pack, "larger than")
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"format_version": 1,', "not JSON"),
+        (b'{"name": "\xff\xfe"}', "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b" " * (module._MAX_MANIFEST_BYTES + 1), "larger than"),
+    ],
+)
+def test_what_is_no_manifest_is_not_parsed(pack: Path, content: bytes, says: str) -> None:
+    (pack / "pack.json").write_bytes(content)
+    _refused(pack, says)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, True])
