@@ -22,12 +22,13 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/key.h"
 #include "engine/answer_reader.h"
 #include "engine/driver.h"
-#include "engine/lane_inbox.h"
+#include "engine/model_lane.h"
 
 namespace {
 
@@ -39,10 +40,10 @@ constexpr double kBudgetP50 = 20.0;  // microseconds
 constexpr double kBudgetP99 = 50.0;
 constexpr auto kGraph = std::chrono::microseconds(200);
 
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(Ticks::now().time_since_epoch())
-      .count();
+std::int64_t ns(Ticks::time_point at) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count();
 }
+std::int64_t now_ns() { return ns(Ticks::now()); }
 
 void compute(std::chrono::nanoseconds time) {
   const auto until = Ticks::now() + time;
@@ -83,134 +84,60 @@ class Record {
   std::array<std::vector<double>, kKinds> samples_;
 };
 
-// A lane with the inbox of the native lanes and answers that cost nothing.
-class BenchLane final : public Lane {
+// A model whose answers cost nothing; a batch of one call after the other.
+class BenchModel final : public RoleModel {
  public:
-  BenchLane(LaneInfo info, Driver& driver, Record& record)
-      : info_(std::move(info)),
-        driver_(driver),
-        record_(record),
-        thread_([this](const std::stop_token& stop) { run(stop); }) {}
+  BenchModel(Role role, int capacity, Driver& driver, Record& record)
+      : role_(role), capacity_(capacity), keep_(keep_in(driver.images())), record_(record) {}
 
-  [[nodiscard]] const LaneInfo& info() const noexcept override { return info_; }
+  [[nodiscard]] int capacity() const noexcept override { return capacity_; }
 
-  void start(const Call& call, bool speculative) override {
-    if (info_.role == Role::kPlanner) record_.begins(call.request);
-    {
-      const std::lock_guard lock(mutex_);
-      known_.insert_or_assign(call.key, Known{call.request, now_ns()});
-    }
-    inbox_.start(call, speculative, driver_.images(), driver_.text());
-    if (info_.role == Role::kGenerator) record_.queued(call.request, Record::kStart);
-  }
-  void promote(const Key& call) override {
-    inbox_.promote(call);
-    stamp(call, Record::kPromote);
-  }
-  void cancel(const Key& call) override {
-    inbox_.cancel(call);
-    stamp(call, Record::kCancel);
-  }
-  void hint(const Hint& hint) override { inbox_.hint(hint); }
-
- private:
-  struct Known {
-    RequestId request = 0;
-    std::int64_t queued_ns = 0;
-  };
-
-  void stamp(const Key& call, Record::Kind kind) {
-    if (info_.role != Role::kGenerator) return;
-    RequestId request = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto found = known_.find(call);
-      if (found == known_.end()) return;
-      request = found->second.request;
-    }
-    record_.queued(request, kind);
-  }
-
-  void run(const std::stop_token& stop) {
-    LaneInbox::Batch batch;
-    while (inbox_.take(stop, false, static_cast<std::size_t>(info_.capacity), batch)) {
+  void admit(const LaneCallRef& call) override {
+    if (role_ == Role::kGenerator) {
       const std::int64_t at = now_ns();
-      for (const WorkRef& work : batch.ended) end(*work);
-      for (const WorkRef& work : batch.ready) {
-        if (info_.role == Role::kGenerator) {
-          record_.queued(work->call.request, Record::kStart, at);
-          woken(work->call.key, at);
-        }
-        serve(*work);
+      record_.queued(call->call.request, Record::kStart, at);
+      record_.woken(ns(call->started), at);
+    }
+    calls_.push_back(call);
+  }
+
+  bool cancel(const Key& call) override {
+    std::erase_if(calls_, [&call](const LaneCallRef& known) { return known->call.key == call; });
+    return true;
+  }
+
+  void step(LaneEvents& events) override {
+    for (const LaneCallRef& call : std::exchange(calls_, {})) {
+      switch (role_) {
+        case Role::kPlanner: answer(call->call, plan_tokens(), events); break;
+        case Role::kGenerator: paint(*call, events); break;
+        case Role::kCritic: answer(call->call, verdict_tokens(call->call), events); break;
       }
     }
-    for (const WorkRef& work : inbox_.drain()) driver_.cancelled(work->call.key);
   }
 
-  void woken(const Key& call, std::int64_t at) {
-    std::int64_t queued = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      queued = known_.at(call).queued_ns;
-    }
-    record_.woken(queued, at);
-  }
-
-  void forget(const Key& call) {
-    inbox_.forget(call);
-    const std::lock_guard lock(mutex_);
-    known_.erase(call);
-  }
-
-  void end(const LaneWork& work) {
-    const Key key = work.call.key;
-    forget(key);
-    if (work.cancelled) {
-      driver_.cancelled(key);
-    } else {
-      driver_.failed(key, *work.failure);
-    }
-  }
-
-  void serve(const LaneWork& work) {
-    const Call& call = work.call;
-    switch (call.kind) {
-      case CallKind::kPlan: answer(call, plan_tokens()); break;
-      case CallKind::kGenerate: paint(work); break;
-      case CallKind::kJudge: answer(call, verdict_tokens(call)); break;
-    }
-  }
-
-  void paint(const LaneWork& work) {
-    const Key key = work.call.key;
+ private:
+  void paint(const LaneCall& made, LaneEvents& events) {
+    const Key key = made.call.key;
     std::this_thread::sleep_for(kGraph);
-    if (work.cancelled) {
-      forget(key);
-      driver_.cancelled(key);
-      return;
-    }
+    if (made.cancelled) return events.cancelled(key);
     PixelBuffer pixels{8, 8, {}};
     pixels.data.assign(pixels.view().bytes(), static_cast<std::uint8_t>(key.lo));
-    const ImageRef image = driver_.images().put(key, std::move(pixels));
-    forget(key);
-    driver_.done(key, Image{key, image->hash});
+    events.done(key, keep_(key, std::move(pixels)));
   }
 
   // The last token decides.
-  void answer(const Call& call, const std::vector<std::string>& tokens) {
+  void answer(const Call& call, const std::vector<std::string>& tokens, LaneEvents& events) {
     const auto reader = make_reader(call);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const bool last = i + 1 == tokens.size();
-      if (last && call.kind == CallKind::kJudge) {
+      if (last && role_ == Role::kCritic) {
         compute(kGraph);
         record_.decided(call.request);
       }
-      if (reader->take(tokens[i], 0.9, driver_)) break;
+      if (reader->take({0, tokens[i], 0.9}, events)) break;
     }
-    CallResult result = reader->finish();
-    const Key key = call.key;
-    forget(key);
-    driver_.done(key, std::move(result));
+    events.done(call.key, reader->finish(StopReason::kEndOfText));
   }
 
   static std::vector<std::string> plan_tokens() {
@@ -242,13 +169,58 @@ class BenchLane final : public Lane {
     return tokens;
   }
 
-  const LaneInfo info_;
-  Driver& driver_;
+  Role role_;
+  int capacity_;
+  KeepImage keep_;
   Record& record_;
-  LaneInbox inbox_;
+  std::vector<LaneCallRef> calls_;
+};
+
+// The lane of the engine, with stamps around what it is told.
+class BenchLane final : public Lane {
+ public:
+  BenchLane(const LaneInfo& info, Driver& driver, Record& record)
+      : record_(record),
+        lane_(info, std::make_unique<BenchModel>(info.role, info.capacity, driver, record), driver,
+              driver.images(), driver.text()) {}
+
+  [[nodiscard]] const LaneInfo& info() const noexcept override { return lane_.info(); }
+
+  void start(const Call& call, bool speculative) override {
+    if (info().role == Role::kPlanner) record_.begins(call.request);
+    if (info().role == Role::kGenerator) {
+      const std::lock_guard lock(mutex_);
+      requests_.insert_or_assign(call.key, call.request);
+    }
+    lane_.start(call, speculative);
+    if (info().role == Role::kGenerator) record_.queued(call.request, Record::kStart);
+  }
+  void promote(const Key& call) override {
+    lane_.promote(call);
+    stamp(call, Record::kPromote);
+  }
+  void cancel(const Key& call) override {
+    lane_.cancel(call);
+    stamp(call, Record::kCancel);
+  }
+  void hint(const Hint& hint) override { lane_.hint(hint); }
+
+ private:
+  void stamp(const Key& call, Record::Kind kind) {
+    RequestId request = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = requests_.find(call);
+      if (found == requests_.end()) return;
+      request = found->second;
+    }
+    record_.queued(request, kind);
+  }
+
+  Record& record_;
   std::mutex mutex_;
-  std::unordered_map<Key, Known> known_;
-  std::jthread thread_;  // last: it reads the members above
+  std::unordered_map<Key, RequestId> requests_;  // of the generator's calls
+  ModelLane lane_;
 };
 
 void serve_texts(Driver& driver, const std::stop_token& stop) {

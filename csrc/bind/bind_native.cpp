@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "bind/native_config.h"
-#include "engine/sync_roles.h"
+#include "engine/inline_roles.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -121,7 +121,7 @@ void bind_vlm_config(nb::module_& m) {
 }
 
 void bind_generator_config(nb::module_& m) {
-  using L = GeneratorLaneConfig;
+  using L = ImageModelConfig;
   using G = GeneratorConfig;
   nb::class_<L> cls(m, "GeneratorConfig", "An image generator on the native runtime.");
   cls.def(nb::init<>());
@@ -156,7 +156,7 @@ const char* name_of(StopReason stop) {
   return "none";
 }
 
-void bind_sync_roles(nb::module_& m) {
+void bind_inline_roles(nb::module_& m) {
   nb::class_<Answer>(m, "Answer", "One whole answer of a vision-language model.")
       .def_prop_ro("text",
                    [](const Answer& self) { return nb::bytes(self.text.data(), self.text.size()); })
@@ -165,16 +165,16 @@ void bind_sync_roles(nb::module_& m) {
       .def_ro("verdict_p", &Answer::p_success, "p(success) at each token, from its logits.")
       .def_prop_ro("stop", [](const Answer& self) { return name_of(self.stop); });
 
-  nb::class_<SyncVlm>(m, "NativeVlm", "A planner or critic called synchronously, without a lane.")
+  nb::class_<InlineVlm>(m, "NativeVlm", "A planner or critic called synchronously, without a lane.")
       .def(
           "__init__",
-          [](SyncVlm* self, const BoundVlmConfig& config, int slots) {
-            new (self) SyncVlm(config.resolved(), slots);
+          [](InlineVlm* self, const BoundVlmConfig& config, int slots) {
+            new (self) InlineVlm(config.resolved(), slots);
           },
           "config"_a, "slots"_a = 1)
       .def(
           "answers",
-          [](SyncVlm& self,
+          [](InlineVlm& self,
              const std::vector<std::tuple<Ids, std::vector<Pixels>, std::uint64_t, int>>& asked) {
             std::vector<Question> questions;
             for (const auto& [ids, images, seed, retry] : asked) {
@@ -189,11 +189,11 @@ void bind_sync_roles(nb::module_& m) {
           },
           "questions"_a,
           "Answers (ids, images, seed, retry) tuples, `slots` at once; for measurements.")
-      .def("constrain", &SyncVlm::constrain, "on"_a,
+      .def("constrain", &InlineVlm::constrain, "on"_a,
            "Off: the next questions are asked as if the role had no grammar; for measurements.")
       .def(
           "counters",
-          [](SyncVlm& self) {
+          [](InlineVlm& self) {
             const auto c = self.counters();
             nb::dict out;
             out["steps"] = c.steps;
@@ -205,21 +205,22 @@ void bind_sync_roles(nb::module_& m) {
           nb::sig("def counters(self) -> dict[str, int]"))
       .def(
           "answer",
-          [](SyncVlm& self, const Ids& ids, const std::vector<Pixels>& images, std::uint64_t seed,
+          [](InlineVlm& self, const Ids& ids, const std::vector<Pixels>& images, std::uint64_t seed,
              int retry) {
-            std::vector<ImageView> views;
-            for (const Pixels& image : images) views.push_back(view_of(image));
+            Question question{span_of(ids), {}, seed, retry};
+            for (const Pixels& image : images) question.images.push_back(view_of(image));
             const nb::gil_scoped_release unlocked;
-            return self.answer(span_of(ids), views, seed, retry);
+            return self.answer(question);
           },
           "ids"_a, "images"_a, "seed"_a, "retry"_a = 0,
           "Decodes to the end of the answer. `ids` holds one image token for each image.");
 
-  nb::class_<SyncGenerator>(m, "NativeGenerator", "The generator called synchronously at batch 1.")
-      .def(nb::init<const GeneratorLaneConfig&>(), "config"_a)
+  nb::class_<InlineGenerator>(m, "NativeGenerator",
+                              "The generator called synchronously at batch 1.")
+      .def(nb::init<const ImageModelConfig&>(), "config"_a)
       .def(
           "generate",
-          [](SyncGenerator& self, const Ids& ids, const Ids& mask,
+          [](InlineGenerator& self, const Ids& ids, const Ids& mask,
              const std::optional<Pixels>& source, std::uint64_t seed, int width, int height,
              int steps) {
             PixelBuffer made;
@@ -247,7 +248,7 @@ void bind_native(nb::module_& m) {
   bind_session_options(m);
   bind_vlm_config(m);
   bind_generator_config(m);
-  bind_sync_roles(m);
+  bind_inline_roles(m);
 }
 
 }  // namespace irt

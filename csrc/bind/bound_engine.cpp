@@ -5,8 +5,8 @@
 #include <memory>
 #include <utility>
 
-#include "engine/generator_lane.h"
-#include "engine/vlm_lane.h"
+#include "engine/model_lane.h"
+#include "engine/vlm_model.h"
 
 namespace irt {
 
@@ -46,13 +46,18 @@ BoundEngine::~BoundEngine() {
   driver.close();
 }
 
+void BoundEngine::add_model(Role role, std::unique_ptr<RoleModel> model, const std::string& device,
+                            const std::string& name) {
+  const LaneInfo info{driver.next_lane_id(), role, model->capacity(), device, name};
+  driver.add_lane(
+      std::make_unique<ModelLane>(info, std::move(model), driver, driver.images(), driver.text()));
+}
+
 void BoundEngine::add_vlm(Role role, const BoundVlmConfig& config, const std::string& device,
                           const std::string& name) {
   VlmConfig resolved = config.resolved();
   if (!batching) resolved.decoder_config.slots = 1;
-  const LaneInfo info{driver.next_lane_id(), role, resolved.decoder_config.slots, device, name};
-  driver.add_lane(
-      std::make_unique<VlmLane>(info, resolved, driver, driver.images(), driver.text()));
+  add_model(role, std::make_unique<VlmModel>(resolved), device, name);
 }
 
 void BoundEngine::add_planner(const BoundVlmConfig& config, const std::string& device,
@@ -65,13 +70,12 @@ void BoundEngine::add_critic(const BoundVlmConfig& config, const std::string& de
   add_vlm(Role::kCritic, config, device, name);
 }
 
-void BoundEngine::add_generator(const GeneratorLaneConfig& config, const std::string& device,
+void BoundEngine::add_generator(const ImageModelConfig& config, const std::string& device,
                                 const std::string& name) {
-  GeneratorLaneConfig resolved = config;
+  ImageModelConfig resolved = config;
   if (!batching) resolved.slots = resolved.generator.max_batch = 1;
-  const LaneInfo info{driver.next_lane_id(), Role::kGenerator, resolved.slots, device, name};
-  driver.add_lane(
-      std::make_unique<GeneratorLane>(info, resolved, driver, driver.images(), driver.text()));
+  add_model(Role::kGenerator, std::make_unique<ImageModel>(resolved, keep_in(driver.images())),
+            device, name);
 }
 
 void BoundEngine::add_scripted(const ScriptedConfig& config) {

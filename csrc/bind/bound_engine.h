@@ -10,6 +10,7 @@
 #include "bind/convert.h"
 #include "bind/native_config.h"
 #include "engine/driver.h"
+#include "engine/image_model.h"
 #include "sim/scripted_lanes.h"
 
 namespace irt {
@@ -39,7 +40,7 @@ struct BoundEngine {
   void add_planner(const BoundVlmConfig& config, const std::string& device,
                    const std::string& name);
   void add_critic(const BoundVlmConfig& config, const std::string& device, const std::string& name);
-  void add_generator(const GeneratorLaneConfig& config, const std::string& device,
+  void add_generator(const ImageModelConfig& config, const std::string& device,
                      const std::string& name);
   void add_scripted(const ScriptedConfig& config);
 
@@ -47,6 +48,8 @@ struct BoundEngine {
   Driver driver;
 
  private:
+  void add_model(Role role, std::unique_ptr<RoleModel> model, const std::string& device,
+                 const std::string& name);
   void add_vlm(Role role, const BoundVlmConfig& config, const std::string& device,
                const std::string& name);
 };

@@ -39,9 +39,6 @@ std::vector<GrammarRef> compile_all(const BoundVlmConfig& bound) {
 
 VlmConfig BoundVlmConfig::resolved() const {
   VlmConfig out = config;
-  out.decoder_config.merge_size = config.vision_config.merge_size;
-  out.vision_config.hidden = config.decoder_config.hidden;
-  out.vision_config.deepstack_levels = config.decoder_config.deepstack_levels;
   out.tokens = std::make_shared<const TokenTable>(token_bytes, special_tokens);
   const auto& ends = config.decoder_config.eos_token_ids;
   for (const std::int32_t id : special_tokens) {

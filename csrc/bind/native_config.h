@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/native_config.h"
+#include "engine/vlm_model.h"
 #include "models/grammar.h"
 
 namespace irt {

@@ -16,8 +16,8 @@ class PlanReader final : public AnswerReader {
         streams_(call.devices.stream_plan),
         scanner_(call.max_steps, call.mode == PlanMode::kNarrative ? 1 : 0) {}
 
-  bool take(std::string_view bytes, double /*p*/, LaneEvents& events) override {
-    scanner_.feed(bytes);
+  bool take(const AnswerToken& token, LaneEvents& events) override {
+    scanner_.feed(token.bytes);
     const std::vector<PlanStep>& steps = scanner_.closed();
     for (; streams_ && reported_ < steps.size(); ++reported_) {
       events.step_closed(key_, static_cast<int>(reported_), steps[reported_]);
@@ -25,7 +25,7 @@ class PlanReader final : public AnswerReader {
     return streams_ && scanner_.done();
   }
 
-  CallResult finish() override { return scanner_.finish(); }
+  CallResult finish(StopReason /*stop*/) override { return scanner_.finish(); }
 
  private:
   Key key_;
@@ -38,10 +38,10 @@ class VerdictReader final : public AnswerReader {
  public:
   explicit VerdictReader(const Call& call) : key_(call.key), early_(call.devices.early_verdict) {}
 
-  bool take(std::string_view bytes, double p, LaneEvents& events) override {
-    if (!known_) marks_.push_back({length_, p});
-    length_ += bytes.size();
-    scanner_.feed(bytes);
+  bool take(const AnswerToken& token, LaneEvents& events) override {
+    if (!known_) marks_.push_back({length_, token.p_success});
+    length_ += token.bytes.size();
+    scanner_.feed(token.bytes);
     if (!known_ && scanner_.accepted()) {
       known_ = true;
       p_success_ = p_at(*scanner_.boolean_started_at());
@@ -50,7 +50,7 @@ class VerdictReader final : public AnswerReader {
     return early_ && scanner_.done();
   }
 
-  CallResult finish() override {
+  CallResult finish(StopReason /*stop*/) override {
     Verdict verdict = scanner_.finish();
     if (verdict.readable) verdict.p_success = p_success_;
     return verdict;

@@ -1,27 +1,31 @@
 // Turns the tokens of one answer into what the scheduler wants to know of it.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string_view>
-#include <vector>
 
 #include "core/call.h"
 #include "core/key.h"
 #include "core/result.h"
 #include "engine/lane.h"
+#include "models/decoder.h"
 
 namespace irt {
 
+struct AnswerToken {
+  std::int64_t id = 0;
+  std::string_view bytes;  // none for a control token
+  double p_success = 0.0;  // by the logits at this place; of kJudge calls alone
+};
+
 // One object an answer. `take` reports partial results to `events` and says when decoding may stop.
+// The token that ends a text is not shown to it.
 class AnswerReader {
  public:
   virtual ~AnswerReader() = default;
-  // `p` is p(success) at this token's position, read only by the verdict reader.
-  [[nodiscard]] virtual bool take(std::string_view bytes, double p, LaneEvents& events) = 0;
-  [[nodiscard]] virtual CallResult finish() = 0;
+  [[nodiscard]] virtual bool take(const AnswerToken& token, LaneEvents& events) = 0;
+  [[nodiscard]] virtual CallResult finish(StopReason stop) = 0;
 };
 
 // For a kPlan or a kJudge call. With S1 (plan) or S3 (judge) off, `take` never stops an answer.

@@ -275,13 +275,6 @@ void Driver::empty_outbox() {
 
 void Driver::execute(Lane* lane, Order& order) {
   if (!lane) return;
-  if (const auto* hint = std::get_if<SendHint>(&order);
-      hint && hint->hint.what == Hint::What::kPromptText && lane->reads_texts()) {
-    TextJob job;
-    job.kind = TextJob::Kind::kGenerate;
-    job.text = hint->hint.text;
-    text_.prefetch(std::move(job));
-  }
   try {
     std::visit(Overloaded{
                    [lane](const StartCall& start) { lane->start(start.call, start.speculative); },

@@ -1,14 +1,20 @@
-// What the engine's shell asks of something that executes calls, and what it may say back.
+// What runs calls: the lane that the driver talks to, and the model of a role inside a lane.
 #pragma once
 
+#include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
-#include <string>
+#include <optional>
+#include <vector>
 
 #include "core/call.h"
 #include "core/error.h"
 #include "core/lane.h"
 #include "core/message.h"
 #include "core/result.h"
+#include "engine/images.h"
+#include "engine/text_broker.h"
 
 namespace irt {
 
@@ -27,9 +33,9 @@ class LaneEvents {
   virtual void down(LaneId lane, Failure why) = 0;
 };
 
-// A lane owns its thread(s). `start`, `promote`, `cancel` and `hint` only enqueue and return at
-// once; they may be called by any thread. The destructor stops, ends every call as cancelled and
-// joins. At most `info().capacity` calls are under way.
+// `start`, `promote`, `cancel` and `hint` only enqueue and return at once; they may be called by
+// any thread. The destructor ends every call as cancelled and joins the lane's threads. The
+// scheduler keeps at most `info().capacity` calls under way.
 class Lane {
  public:
   virtual ~Lane() = default;
@@ -38,8 +44,52 @@ class Lane {
   virtual void promote(const Key& /*call*/) {}
   virtual void cancel(const Key& call) = 0;
   virtual void hint(const Hint& /*hint*/) {}
-  // Whether prompts that are known in advance are worth encoding for it (S5).
+};
+
+// A call with everything that its role reads: held here, so that nobody else's release matters.
+struct LaneCall {
+  Call call;
+  // plan: the input images; generate: source or null; judge: before (null = white), after.
+  std::vector<ImageRef> images;
+  EncodedRef text;                 // null where the model reads no texts
+  std::optional<Failure> failure;  // why it cannot be admitted
+  std::chrono::steady_clock::time_point started;
+  // Set by other threads at any time.
+  std::atomic<bool> cancelled = false;
+  std::atomic<bool> speculative = false;
+};
+using LaneCallRef = std::shared_ptr<LaneCall>;
+
+// Takes the pixels that a generator made for a call, and says how they are known from then on.
+using KeepImage = std::function<Image(const Key& call, PixelBuffer pixels)>;
+
+// The model of one role. One thread runs it (but for `terminate`): that of a ModelLane, or the
+// caller's (inline_roles.h). It knows nothing of queues, and calls only by their keys.
+class RoleModel {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  virtual ~RoleModel() = default;
+  // Calls that may be admitted at once.
+  [[nodiscard]] virtual int capacity() const noexcept = 0;
+  // Whether calls must bring their encoded text.
   [[nodiscard]] virtual bool reads_texts() const noexcept { return true; }
+  // Takes a call up. What it throws fails this call and no other.
+  virtual void admit(const LaneCallRef& call) = 0;
+  // One token or denoising step of the admitted calls, or of those that fit into one batch. Reports
+  // what closes on the way, and every call that ends, which is admitted no longer. What it throws
+  // fails all admitted calls.
+  virtual void step(LaneEvents& events) = 0;
+  // Lets an admitted call go; its owner reports it. False: the model ends it at its next cancel
+  // point, and `step` reports it.
+  virtual bool cancel(const Key& call) = 0;
+  // When `step` has something to do. A model that computes always has.
+  [[nodiscard]] virtual Clock::time_point next_step_at() const { return Clock::time_point::min(); }
+  // Work ahead of a call that will probably come. What it throws is dropped.
+  virtual void prepare(const EncodedText& /*text*/) {}
+  virtual void prepare(const ImageRef& /*image*/) {}
+  // From another thread, when the owner ends: a run in progress throws soon, and no other begins.
+  virtual void terminate() noexcept {}
 };
 
 }  // namespace irt

@@ -160,16 +160,30 @@ void TextBroker::request(TextJob job, Callback callback) {
   callback(std::move(ready), std::move(failure));
 }
 
-void TextBroker::prefetch(TextJob job) {
+void TextBroker::prefetch(TextJob job, Callback callback) {
   const Key key = key_of(job);
-  const std::lock_guard lock(impl_->mutex);
-  Impl& impl = *impl_;
-  if (impl.closed || impl.ids.contains(key) || impl.cache.find(key)) return;
-  if (impl.ahead.size() >= kMostAhead) {
-    ++impl.counters.prefetches_dropped;
-    return;
+  EncodedRef ready;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    Impl& impl = *impl_;
+    if (impl.closed) return;
+    ready = impl.cache.find(key);
+    if (const auto known = impl.ids.find(key); !ready && known != impl.ids.end()) {
+      if (callback) impl.jobs.at(known->second).waiting.push_back(std::move(callback));
+      return;
+    }
+    if (!ready && impl.ahead.size() >= kMostAhead) {
+      ++impl.counters.prefetches_dropped;
+      return;
+    }
+    if (!ready) {
+      Pending pending{std::move(job), key, false, {}};
+      if (callback) pending.waiting.push_back(std::move(callback));
+      impl.add(std::move(pending));
+      return;
+    }
   }
-  impl.add({std::move(job), key, false, {}});
+  if (callback) callback(std::move(ready), std::nullopt);
 }
 
 std::vector<TextJob> TextBroker::poll(std::chrono::milliseconds timeout, std::size_t most) {

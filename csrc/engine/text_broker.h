@@ -49,7 +49,8 @@ class TextBroker {
 
   explicit TextBroker(std::size_t cache_entries);
   void request(TextJob job, Callback callback);
-  void prefetch(TextJob job);  // droppable
+  // The same without urgency; dropped, and `callback` with it, where too many wait.
+  void prefetch(TextJob job, Callback callback = {});
   // For the worker: waits up to `timeout`, returns at most `most` jobs, urgent ones first.
   [[nodiscard]] std::vector<TextJob> poll(std::chrono::milliseconds timeout, std::size_t most);
   // A job is finished or failed once; an unknown id is ignored (its engine was closed meanwhile).

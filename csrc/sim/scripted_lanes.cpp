@@ -3,50 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <list>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "engine/model_lane.h"
+
 namespace irt {
-namespace {
-
-using Ticks = std::chrono::steady_clock;
-
-// One stretch of a call and what happens at its end.
-struct Part {
-  enum class End { kStep, kVerdict, kCancelPoint, kFinish, kFail };
-  double ms = 0.0;
-  End end = End::kFinish;
-  int index = 0;  // kStep
-};
-
-struct Active {
-  Call call;
-  std::uint64_t before = 0;  // hashes of the images that the call reads
-  std::uint64_t after = 0;
-  CallResult answer;  // of planner and critic
-  std::vector<Part> parts;
-  std::size_t next = 0;
-  Ticks::time_point due;
-  bool cancelled = false;
-};
-
-struct MakeImage {
-  Active job;
-};
-using Report =
-    std::variant<StepClosed, VerdictKnown, CallDone, CallFailed, CallCancelled, MakeImage>;
-
-Failure scripted_failure(const LaneInfo& lane) {
-  return {ErrorCode::kBackendFailed, "[ScriptedLane] " + lane.name + " fails as its script says"};
-}
-
-}  // namespace
 
 class ScriptedDevice {
  public:
@@ -63,41 +27,94 @@ class ScriptedDevice {
   std::array<std::atomic<int>, kRoles> busy_{};
 };
 
-struct ScriptedLane::Impl {
-  Impl(LaneInfo lane, const ScriptedConfig& settings, std::shared_ptr<ScriptedDevice> shared,
-       LaneEvents& sink, ImageStore& store)
-      : info(std::move(lane)),
-        config(settings),
-        device(std::move(shared)),
-        events(sink),
-        images(store),
-        thread([this](const std::stop_token& stop) { run(stop); }) {}
+namespace {
 
-  const LaneInfo info;
-  const ScriptedConfig config;
-  const std::shared_ptr<ScriptedDevice> device;
-  LaneEvents& events;
-  ImageStore& images;
+// One stretch of a call and what happens at its end.
+struct Part {
+  enum class End { kStep, kVerdict, kCancelPoint, kFinish, kFail };
+  double ms = 0.0;
+  End end = End::kFinish;
+  int index = 0;  // kStep
+};
 
-  std::mutex mutex;
-  std::condition_variable_any changed;
-  std::uint64_t version = 0;  // counts changes from outside
-  std::uint64_t runs = 0;
-  std::list<Active> active;
-  std::jthread thread;  // last: it reads the members above
+class ScriptedModel final : public RoleModel {
+ public:
+  ScriptedModel(Role role, const ScriptedConfig& config, KeepImage keep,
+                std::shared_ptr<ScriptedDevice> device)
+      : role_(role), config_(config), keep_(std::move(keep)), device_(std::move(device)) {}
+  ~ScriptedModel() override {
+    while (!jobs_.empty()) end(jobs_.begin());
+  }
+  ScriptedModel(const ScriptedModel&) = delete;
+  ScriptedModel& operator=(const ScriptedModel&) = delete;
 
-  // ---- what a call consists of
-  [[nodiscard]] std::uint64_t hash_of(const Key& image) const {
-    if (!image) return 0;
-    if (const ImageRef found = images.get(image)) return found->hash;
-    throw Error(ErrorCode::kInternal,
-                "[ScriptedLane.start] image " + to_hex(image) + " is not in the store");
+  [[nodiscard]] int capacity() const noexcept override {
+    switch (role_) {
+      case Role::kPlanner: return config_.planner_slots;
+      case Role::kGenerator: return config_.generator_slots;
+      case Role::kCritic: return config_.critic_slots;
+    }
+    return 1;
+  }
+  [[nodiscard]] bool reads_texts() const noexcept override { return false; }
+
+  void admit(const LaneCallRef& call) override {
+    Job job;
+    job.call = call;
+    switch (role_) {
+      case Role::kPlanner: prepare_plan(job); break;
+      case Role::kGenerator: prepare_image(job); break;
+      case Role::kCritic: prepare_verdict(job); break;
+    }
+    split(job);
+    if (config_.times.jitter > 0.0) {
+      const std::uint64_t draw = mix64(config_.script.seed ^ call->call.key.lo ^ mix64(++runs_));
+      const double unit = static_cast<double>(draw >> 11) * 0x1.0p-53;
+      for (Part& part : job.parts) part.ms *= 1.0 + config_.times.jitter * (2.0 * unit - 1.0);
+    }
+    schedule(job, call->started);  // not the time at which the thread has woken up
+    jobs_.push_back(std::move(job));
+    if (device_) device_->enter(role_);
   }
 
-  void prepare_plan(Active& job) const {
-    const ScriptedTimes& times = config.times;
-    Plan plan = scripted_plan(config.script, job.call.prompt, job.call.mode, job.call.max_steps,
-                              job.call.seed);
+  [[nodiscard]] Clock::time_point next_step_at() const override {
+    return std::ranges::min_element(jobs_, {}, &Job::due)->due;
+  }
+
+  void step(LaneEvents& events) override {
+    const Clock::time_point now = Clock::now();
+    for (auto job = jobs_.begin(); job != jobs_.end();) {
+      const auto at = job++;
+      while (at->due <= now && !reach(at, events)) {
+      }
+    }
+  }
+
+  bool cancel(const Key& call) override {
+    if (role_ == Role::kGenerator) return false;
+    end(std::ranges::find_if(jobs_,
+                             [&call](const Job& job) { return job.call->call.key == call; }));
+    return true;
+  }
+
+ private:
+  struct Job {
+    LaneCallRef call;
+    std::uint64_t before = 0;  // hashes of the images that the call reads
+    std::uint64_t after = 0;
+    CallResult answer;  // of planner and critic
+    std::vector<Part> parts;
+    std::size_t next = 0;
+    Clock::time_point due;
+  };
+  using Jobs = std::list<Job>;
+
+  static std::uint64_t hash_of(const ImageRef& image) { return image ? image->hash : 0; }
+
+  void prepare_plan(Job& job) const {
+    const ScriptedTimes& times = config_.times;
+    Plan plan = scripted_plan(config_.script, job.call->call.prompt, job.call->call.mode,
+                              job.call->call.max_steps, job.call->call.seed);
     const int count = static_cast<int>(plan.steps.size());
     const double each = count > 1 ? (times.planner_ms - times.first_step_ms) / (count - 1) : 0.0;
     for (int i = 0; i < count; ++i) {
@@ -105,37 +122,38 @@ struct ScriptedLane::Impl {
     }
     const double rest = count > 1 ? 0.0 : times.planner_ms - (count ? times.first_step_ms : 0.0);
     job.parts.push_back({rest, Part::End::kFinish, 0});
-    if (scripted_plan_fails(config.script, job.call.prompt, job.call.seed)) {
+    if (scripted_plan_fails(config_.script, job.call->call.prompt, job.call->call.seed)) {
       job.parts.back().end = Part::End::kFail;
     }
     job.answer = std::move(plan);
   }
 
-  void prepare_image(Active& job) const {
-    job.before = hash_of(job.call.source);
-    const ScriptedTimes& times = config.times;
+  void prepare_image(Job& job) const {
+    job.before = hash_of(job.call->images[0]);
+    const ScriptedTimes& times = config_.times;
     for (int i = 0; i < times.denoise_steps; ++i) {
       job.parts.push_back({times.generator_ms / times.denoise_steps, Part::End::kCancelPoint, 0});
     }
-    const bool fails =
-        scripted_image_fails(config.script, job.call.prompt, job.before, job.call.seed);
+    const bool fails = scripted_image_fails(config_.script, job.call->call.prompt, job.before,
+                                            job.call->call.seed);
     job.parts.back().end = fails ? Part::End::kFail : Part::End::kFinish;
   }
 
-  void prepare_verdict(Active& job) const {
-    job.before = hash_of(job.call.source);
-    job.after = hash_of(job.call.image);
-    const ScriptedTimes& times = config.times;
-    Verdict verdict = scripted_verdict(config.script, job.call.original, job.call.prompt,
-                                       job.before, job.after, job.call.seed);
+  void prepare_verdict(Job& job) const {
+    job.before = hash_of(job.call->images[0]);
+    job.after = hash_of(job.call->images[1]);
+    const ScriptedTimes& times = config_.times;
+    Verdict verdict =
+        scripted_verdict(config_.script, job.call->call.original, job.call->call.prompt, job.before,
+                         job.after, job.call->call.seed);
     const double tail = times.critic_ms - times.verdict_ms;
-    const bool fails = scripted_verdict_fails(config.script, job.call.prompt, job.before, job.after,
-                                              job.call.seed);
+    const bool fails = scripted_verdict_fails(config_.script, job.call->call.prompt, job.before,
+                                              job.after, job.call->call.seed);
     if (fails || !verdict.readable) {
       job.parts.push_back({times.critic_ms, fails ? Part::End::kFail : Part::End::kFinish, 0});
     } else {
       job.parts.push_back({times.verdict_ms, Part::End::kVerdict, 0});
-      const bool ends = verdict.accepted && job.call.devices.early_verdict;
+      const bool ends = verdict.accepted && job.call->call.devices.early_verdict;
       job.parts.push_back({ends ? 0.0 : tail, Part::End::kFinish, 0});
     }
     job.answer = std::move(verdict);
@@ -143,9 +161,9 @@ struct ScriptedLane::Impl {
 
   // A neighbour slows what is left of an answer, not only what begins beside it. A generator keeps
   // its parts: they are its cancel points.
-  void split(Active& job) const {
+  void split(Job& job) const {
     constexpr double kPiece = 1.0;  // ms
-    if (!device || config.times.slowdown <= 1.0 || info.role == Role::kGenerator) return;
+    if (!device_ || config_.times.slowdown <= 1.0 || role_ == Role::kGenerator) return;
     std::vector<Part> pieces;
     for (const Part& part : job.parts) {
       const int count = std::max(1, static_cast<int>(part.ms / kPiece));
@@ -156,183 +174,77 @@ struct ScriptedLane::Impl {
     job.parts = std::move(pieces);
   }
 
-  void schedule(Active& job, Ticks::time_point from) const {
-    const bool slowed = device && device->others_busy(info.role);
-    const double ms = job.parts[job.next].ms * (slowed ? config.times.slowdown : 1.0);
-    job.due = from + std::chrono::duration_cast<Ticks::duration>(
+  void schedule(Job& job, Clock::time_point from) const {
+    const bool slowed = device_ && device_->others_busy(role_);
+    const double ms = job.parts[job.next].ms * (slowed ? config_.times.slowdown : 1.0);
+    job.due = from + std::chrono::duration_cast<Clock::duration>(
                          std::chrono::duration<double, std::milli>(ms));
   }
 
-  void start(const Call& call) {
-    Active job;
-    job.call = call;
-    switch (call.kind) {
-      case CallKind::kPlan: prepare_plan(job); break;
-      case CallKind::kGenerate: prepare_image(job); break;
-      case CallKind::kJudge: prepare_verdict(job); break;
-    }
-    split(job);
-    {
-      const std::lock_guard lock(mutex);
-      if (static_cast<int>(active.size()) >= info.capacity) {
-        throw Error(ErrorCode::kInternal, "[ScriptedLane.start] all " +
-                                              std::to_string(info.capacity) + " slots of " +
-                                              info.name + " are taken");
-      }
-      if (config.times.jitter > 0.0) {
-        const std::uint64_t draw = mix64(config.script.seed ^ mix64(++runs + info.id * 1000003U));
-        const double unit = static_cast<double>(draw >> 11) * 0x1.0p-53;
-        for (Part& part : job.parts) part.ms *= 1.0 + config.times.jitter * (2.0 * unit - 1.0);
-      }
-      schedule(job, Ticks::now());
-      active.push_back(std::move(job));
-      if (device) device->enter(info.role);
-      ++version;
-    }
-    changed.notify_one();
-  }
-
-  void cancel(const Key& call) {
-    {
-      const std::lock_guard lock(mutex);
-      const auto job = find(call);
-      if (job == active.end()) return;
-      job->cancelled = true;
-      if (info.role != Role::kGenerator) job->due = Ticks::now();
-      ++version;
-    }
-    changed.notify_one();
-  }
-
-  std::list<Active>::iterator find(const Key& call) {
-    return std::find_if(active.begin(), active.end(),
-                        [&call](const Active& job) { return job.call.key == call; });
-  }
-
-  // ---- the thread
-  void run(const std::stop_token& stop) {
-    std::vector<Report> reports;
-    std::unique_lock lock(mutex);
-    while (!stop.stop_requested()) {
-      const std::uint64_t seen = version;
-      const auto moved = [this, seen] { return version != seen; };
-      const auto first =
-          std::min_element(active.begin(), active.end(),
-                           [](const Active& a, const Active& b) { return a.due < b.due; });
-      if (first == active.end()) {
-        changed.wait(lock, stop, moved);
-      } else {
-        const Ticks::time_point due = first->due;
-        changed.wait_until(lock, stop, due, moved);
-      }
-      advance(Ticks::now(), reports);
-      if (reports.empty()) continue;
-      lock.unlock();
-      for (Report& report : reports) send(report);
-      reports.clear();
-      lock.lock();
-    }
-    std::list<Active> left;
-    left.swap(active);
-    lock.unlock();
-    for (const Active& job : left) {
-      if (device) device->leave(info.role);
-      events.cancelled(job.call.key);
-    }
-  }
-
-  void advance(Ticks::time_point now, std::vector<Report>& reports) {
-    for (auto job = active.begin(); job != active.end();) {
-      bool ended = false;
-      while (!ended && job->due <= now) ended = reach(*job, reports);
-      if (ended && device) device->leave(info.role);
-      job = ended ? active.erase(job) : std::next(job);
-    }
+  void end(Jobs::iterator job) {
+    if (job == jobs_.end()) return;
+    jobs_.erase(job);
+    if (device_) device_->leave(role_);
   }
 
   // The end of a part; true when it was the last one.
-  bool reach(Active& job, std::vector<Report>& reports) {
-    const Key key = job.call.key;
-    if (job.cancelled) {
-      reports.emplace_back(CallCancelled{key});
+  bool reach(Jobs::iterator at, LaneEvents& events) {
+    Job& job = *at;
+    const Key key = job.call->call.key;
+    if (job.call->cancelled) {
+      end(at);
+      events.cancelled(key);
       return true;
     }
     const Part& part = job.parts[job.next];
     switch (part.end) {
-      case Part::End::kStep:
-        reports.emplace_back(
-            StepClosed{key, part.index,
-                       std::get<Plan>(job.answer).steps[static_cast<std::size_t>(part.index)]});
+      case Part::End::kStep: {
+        const auto& plan = std::get<Plan>(job.answer);
+        events.step_closed(key, part.index, plan.steps[static_cast<std::size_t>(part.index)]);
         break;
+      }
       case Part::End::kVerdict: {
         const auto& verdict = std::get<Verdict>(job.answer);
-        reports.emplace_back(VerdictKnown{key, verdict.accepted, verdict.p_success});
+        events.verdict_known(key, verdict.accepted, verdict.p_success);
         break;
       }
       case Part::End::kCancelPoint: break;
       case Part::End::kFail:
-        reports.emplace_back(CallFailed{key, scripted_failure(info)});
+        end(at);
+        events.failed(key, {ErrorCode::kBackendFailed, "fails as its script says"});
         return true;
-      case Part::End::kFinish:
-        if (info.role == Role::kGenerator) {
-          reports.emplace_back(MakeImage{std::move(job)});
-        } else {
-          reports.emplace_back(CallDone{key, std::move(job.answer)});
-        }
+      case Part::End::kFinish: {
+        const Job done = std::move(job);
+        end(at);
+        finish(done, events);
         return true;
+      }
     }
     ++job.next;
     schedule(job, job.due);
     return false;
   }
 
-  void send(Report& report) {
-    if (auto* step = std::get_if<StepClosed>(&report)) {
-      events.step_closed(step->call, step->index, std::move(step->step));
-    } else if (const auto* verdict = std::get_if<VerdictKnown>(&report)) {
-      events.verdict_known(verdict->call, verdict->accepted, verdict->p_success);
-    } else if (auto* done = std::get_if<CallDone>(&report)) {
-      events.done(done->call, std::move(done->result));
-    } else if (auto* failed = std::get_if<CallFailed>(&report)) {
-      events.failed(failed->call, std::move(failed->failure));
-    } else if (const auto* cancelled = std::get_if<CallCancelled>(&report)) {
-      events.cancelled(cancelled->call);
-    } else if (const auto* make = std::get_if<MakeImage>(&report)) {
-      make_image(make->job);
-    }
-  }
-
-  void make_image(const Active& job) {
-    const Call& call = job.call;
+  void finish(const Job& job, LaneEvents& events) {
+    const Call& call = job.call->call;
+    if (role_ != Role::kGenerator) return events.done(call.key, job.answer);
+    Image image;
     try {
-      const ImageRef stored =
-          images.put(call.key, scripted_image(config.script, call.prompt, job.before, call.seed,
-                                              call.width, call.height, call.denoising_steps));
-      events.done(call.key, Image{call.key, stored->hash});
+      image = keep_(call.key, scripted_image(config_.script, call.prompt, job.before, call.seed,
+                                             call.width, call.height, call.denoising_steps));
     } catch (const Error& error) {
-      events.failed(call.key, {error.code(), error.what()});
+      return events.failed(call.key, {error.code(), error.what()});
     }
+    events.done(call.key, image);
   }
+
+  const Role role_;
+  const ScriptedConfig config_;
+  const KeepImage keep_;
+  const std::shared_ptr<ScriptedDevice> device_;
+  std::uint64_t runs_ = 0;
+  Jobs jobs_;
 };
-
-ScriptedLane::ScriptedLane(LaneInfo info, const ScriptedConfig& config,
-                           std::shared_ptr<ScriptedDevice> device, LaneEvents& events,
-                           ImageStore& images)
-    : impl_(std::make_unique<Impl>(std::move(info), config, std::move(device), events, images)) {}
-
-// The thread reports from `run`; it has ended before the rest goes.
-ScriptedLane::~ScriptedLane() {
-  impl_->thread.request_stop();
-  impl_->thread.join();
-}
-
-const LaneInfo& ScriptedLane::info() const noexcept { return impl_->info; }
-
-void ScriptedLane::start(const Call& call, bool /*speculative*/) { impl_->start(call); }
-
-void ScriptedLane::cancel(const Key& call) { impl_->cancel(call); }
-
-namespace {
 
 void validate(const ScriptedConfig& config) {
   validate(config.script);
@@ -352,18 +264,26 @@ void validate(const ScriptedConfig& config) {
 
 }  // namespace
 
+std::unique_ptr<Lane> make_scripted_lane(LaneInfo info, const ScriptedConfig& config,
+                                         Driver& driver, std::shared_ptr<ScriptedDevice> device) {
+  auto model = std::make_unique<ScriptedModel>(info.role, config, keep_in(driver.images()),
+                                               std::move(device));
+  return std::make_unique<ModelLane>(std::move(info), std::move(model), driver, driver.images(),
+                                     driver.text());
+}
+
 ScriptedIds add_scripted_lanes(Driver& driver, const ScriptedConfig& config) {
   validate(config);
   const auto device = config.shared ? std::make_shared<ScriptedDevice>() : nullptr;
-  const auto add = [&](Role role, int slots, const std::string& name) {
-    const LaneInfo info{driver.next_lane_id(), role, slots,
-                        config.shared ? "scripted" : "scripted " + name, "scripted " + name};
-    driver.add_lane(std::make_unique<ScriptedLane>(info, config, device, driver, driver.images()));
+  const auto add = [&](Role role, const char* what) {
+    const std::string name = std::string("scripted ") + what;
+    const LaneInfo info{driver.next_lane_id(), role, 0, config.shared ? "scripted" : name, name};
+    driver.add_lane(make_scripted_lane(info, config, driver, device));
     return info.id;
   };
-  return {add(Role::kPlanner, config.planner_slots, "planner"),
-          add(Role::kGenerator, config.generator_slots, "generator"),
-          add(Role::kCritic, config.critic_slots, "critic")};
+  const LaneId planner = add(Role::kPlanner, "planner");
+  const LaneId generator = add(Role::kGenerator, "generator");
+  return {planner, generator, add(Role::kCritic, "critic")};
 }
 
 }  // namespace irt

@@ -1,4 +1,4 @@
-// Lanes that take their time and answer from a script: real threads, no models.
+// Models that take their time and answer from a script, on real lanes.
 #pragma once
 
 #include <memory>
@@ -46,25 +46,10 @@ ScriptedIds add_scripted_lanes(Driver& driver, const ScriptedConfig& config);
 // Roles that share a device know of each other by this.
 class ScriptedDevice;
 
-// One role. The results are those of script.h; images go to `images` under the call's key.
-class ScriptedLane final : public Lane {
- public:
-  ScriptedLane(LaneInfo info, const ScriptedConfig& config, std::shared_ptr<ScriptedDevice> device,
-               LaneEvents& events, ImageStore& images);
-  ~ScriptedLane() override;
-  ScriptedLane(const ScriptedLane&) = delete;
-  ScriptedLane& operator=(const ScriptedLane&) = delete;
-
-  [[nodiscard]] const LaneInfo& info() const noexcept override;
-  // Throws Error(kInternal) over the capacity.
-  void start(const Call& call, bool speculative) override;
-  // A generator stops at its next cancel point, the others at once.
-  void cancel(const Key& call) override;
-  [[nodiscard]] bool reads_texts() const noexcept override { return false; }
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
+// One role: its results are those of script.h, each at its time. A cancelled image ends at its next
+// cancel point, an answer at once. `device`: null, or shared with the lanes beside it.
+[[nodiscard]] std::unique_ptr<Lane> make_scripted_lane(
+    LaneInfo info, const ScriptedConfig& config, Driver& driver,
+    std::shared_ptr<ScriptedDevice> device = nullptr);
 
 }  // namespace irt

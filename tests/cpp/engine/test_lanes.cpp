@@ -1,6 +1,7 @@
 // What lanes may rely on, and what happens when they break their contract.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <mutex>
 #include <semaphore>
 #include <stdexcept>
@@ -51,8 +52,7 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
     ScriptedConfig config = quick_config();
     const auto add = [&](Role role, const char* name) {
       driver.add_lane(
-          std::make_unique<ScriptedLane>(LaneInfo{driver.next_lane_id(), role, 2, name, name},
-                                         config, nullptr, driver, driver.images()));
+          make_scripted_lane({driver.next_lane_id(), role, 0, name, name}, config, driver));
     };
     add(Role::kPlanner, "planner");
     add(Role::kCritic, "critic");
@@ -68,6 +68,45 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
     CHECK((driver.counters().stray_reports > 0) == (how == How::kReportsTwice));
     driver.forget(request);
     CHECK(driver.counters().images == 0);
+  }
+}
+
+namespace {
+
+// Counts the prompts that it is told of ahead.
+class HintedLane final : public Lane {
+ public:
+  explicit HintedLane(std::unique_ptr<Lane> inner) : inner_(std::move(inner)) {}
+  const LaneInfo& info() const noexcept override { return inner_->info(); }
+  void start(const Call& call, bool speculative) override { inner_->start(call, speculative); }
+  void cancel(const Key& call) override { inner_->cancel(call); }
+  void hint(const Hint& hint) override {
+    if (hint.what == Hint::What::kPromptText) ++prompts;
+    inner_->hint(hint);
+  }
+  std::atomic<int> prompts = 0;
+
+ private:
+  std::unique_ptr<Lane> inner_;
+};
+
+}  // namespace
+
+TEST_CASE("prompts are told ahead where the request asks for it; who reads no texts ignores them") {
+  for (const bool ahead : {false, true}) {
+    Driver driver({});
+    HintedLane* generator = nullptr;
+    for (const Role role : {Role::kPlanner, Role::kGenerator, Role::kCritic}) {
+      auto lane = std::make_unique<HintedLane>(
+          make_scripted_lane({driver.next_lane_id(), role, 0, "", "lane"}, quick_config(), driver));
+      if (role == Role::kGenerator) generator = lane.get();
+      driver.add_lane(std::move(lane));
+    }
+    RequestSpec spec = spec_of("three prompts");
+    spec.devices.encode_text_ahead = ahead;
+    CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
+    CHECK((generator->prompts > 0) == ahead);
+    CHECK(driver.text().poll(std::chrono::milliseconds(0), 10).empty());
   }
 }
 

@@ -253,15 +253,13 @@ TEST_CASE("the faces of misuse") {
   CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kBadRequest);
   CHECK(code_of([&] { driver.release_image(Key{1, 2}); }) == ErrorCode::kBadRequest);
   const LaneInfo taken{ids.critic, Role::kCritic, 1, "", "twice"};
-  CHECK(code_of([&] {
-          driver.add_lane(std::make_unique<ScriptedLane>(taken, quick_config(), nullptr, driver,
-                                                         driver.images()));
-        }) == ErrorCode::kInternal);
+  CHECK(code_of([&] { driver.add_lane(make_scripted_lane(taken, quick_config(), driver)); }) ==
+        ErrorCode::kInternal);
   const LaneInfo empty{driver.next_lane_id(), Role::kCritic, 0, "", "no slots"};
-  CHECK(code_of([&] {
-          driver.add_lane(std::make_unique<ScriptedLane>(empty, quick_config(), nullptr, driver,
-                                                         driver.images()));
-        }) == ErrorCode::kInternal);
+  ScriptedConfig none = quick_config();
+  none.critic_slots = 0;
+  CHECK(code_of([&] { driver.add_lane(make_scripted_lane(empty, none, driver)); }) ==
+        ErrorCode::kInternal);
   const RequestId request = driver.submit(spec_of("fine"));
   CHECK(read_all(driver, request).outcome == Outcome::kFinished);
   CHECK(code_of([&] { static_cast<void>(driver.next_event(request, milliseconds(0))); }) ==

@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <thread>
 
-#include "engine/generator_lane.h"
+#include "engine/image_model.h"
+#include "engine/model_lane.h"
 #include "engine/storm.h"
-#include "engine/vlm_lane.h"
+#include "engine/vlm_model.h"
 #include "models/decoder_fixture.h"
 #include "models/ort_fixture.h"
 
@@ -63,8 +64,6 @@ VlmConfig vlm_config(Role role) {
   config.vision_config.patch_size = 2;
   config.vision_config.min_pixels = 64;
   config.vision_config.max_pixels = 1024;
-  config.vision_config.hidden = testing::kHidden;
-  config.vision_config.deepstack_levels = testing::kDeepstack;
   config.tokens = table(role);
   for (int id = 0; id < kVocab; ++id) {
     if (is_answer(id)) config.true_tokens.push_back(id);
@@ -76,8 +75,8 @@ VlmConfig vlm_config(Role role) {
   return config;
 }
 
-GeneratorLaneConfig generator_config() {
-  GeneratorLaneConfig config;
+ImageModelConfig generator_config() {
+  ImageModelConfig config;
   GeneratorConfig& graphs = config.generator;
   graphs.text_encoder = graph_path("text_encoder.onnx");
   graphs.transformer = graph_path("transformer.onnx");
@@ -123,17 +122,15 @@ class Engine {
             for (const TextJob& job : jobs) driver_.text().finish(job.id, encode(job));
           }
         }) {
-    const auto info = [this](Role role, int slots, const char* name) {
-      return LaneInfo{driver_.next_lane_id(), role, slots, name, name};
+    const auto add = [this](Role role, const char* name, std::unique_ptr<RoleModel> model) {
+      const LaneInfo info{driver_.next_lane_id(), role, model->capacity(), name, name};
+      driver_.add_lane(std::make_unique<ModelLane>(info, std::move(model), driver_,
+                                                   driver_.images(), driver_.text()));
     };
-    for (const auto& [role, name] :
-         {std::pair(Role::kPlanner, "planner"), {Role::kCritic, "critic"}}) {
-      driver_.add_lane(std::make_unique<VlmLane>(info(role, 4, name), vlm_config(role), driver_,
-                                                 driver_.images(), driver_.text()));
-    }
-    driver_.add_lane(std::make_unique<GeneratorLane>(info(Role::kGenerator, 3, "generator"),
-                                                     generator_config(), driver_, driver_.images(),
-                                                     driver_.text()));
+    add(Role::kPlanner, "planner", std::make_unique<VlmModel>(vlm_config(Role::kPlanner)));
+    add(Role::kCritic, "critic", std::make_unique<VlmModel>(vlm_config(Role::kCritic)));
+    add(Role::kGenerator, "generator",
+        std::make_unique<ImageModel>(generator_config(), keep_in(driver_.images())));
   }
 
   Driver& driver() { return driver_; }

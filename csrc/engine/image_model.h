@@ -1,0 +1,60 @@
+// The generator: makes images, a denoising step of many at once.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "engine/lane.h"
+#include "engine/lru.h"
+#include "models/denoiser.h"
+#include "tensor/ort.h"
+
+namespace irt {
+
+// What a pack's manifest says of it.
+struct ImageModelConfig {
+  GeneratorConfig generator;
+  int slots = 1;                  // images under way; those of one shape share batches
+  std::size_t text_cache = 256;   // prompts whose embeddings are kept
+  std::size_t latent_cache = 32;  // source images whose latents are kept
+  SessionOptions session;
+};
+
+class ImageModel final : public RoleModel {
+ public:
+  // Loads the graphs: throws Error(kBadPack) or Error(kBackendFailed).
+  ImageModel(const ImageModelConfig& config, KeepImage keep);
+
+  [[nodiscard]] int capacity() const noexcept override { return slots_; }
+  void admit(const LaneCallRef& call) override;
+  // One denoising step for the images that may share a batch with the first certain one.
+  void step(LaneEvents& events) override;
+  bool cancel(const Key& call) override;
+  void prepare(const EncodedText& text) override;
+  void prepare(const ImageRef& source) override;
+  void terminate() noexcept override;
+
+ private:
+  using TextRef = std::shared_ptr<const TextEmbedding>;
+  using LatentsRef = std::shared_ptr<const Latents>;
+  struct Running {
+    LaneCallRef call;
+    DenoiseJob job;
+  };
+
+  [[nodiscard]] TextRef embed(const EncodedText& text, bool cached);
+  [[nodiscard]] LatentsRef encode(const ImageRef& source, bool cached);
+  void finish(const Running& running, LaneEvents& events);
+
+  int slots_;
+  Denoiser denoiser_;
+  KeepImage keep_;
+  Lru<Key, TextRef> texts_;
+  Lru<Key, LatentsRef> latents_;
+  std::vector<std::unique_ptr<Running>> running_;  // in the order of their admission
+  std::atomic<bool> stopping_ = false;
+};
+
+}  // namespace irt

@@ -1,0 +1,158 @@
+#include "engine/vlm_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/error.h"
+
+namespace irt {
+
+namespace {
+
+// An unreadable answer is sampled once more at this temperature, with top-k and top-p off.
+constexpr float kRetryTemperature = 0.7F;
+
+VlmConfig completed(VlmConfig config) {
+  config.decoder_config.merge_size = config.vision_config.merge_size;
+  config.vision_config.hidden = config.decoder_config.hidden;
+  config.vision_config.deepstack_levels = config.decoder_config.deepstack_levels;
+  if (!config.tokens) throw Error(ErrorCode::kBadPack, "[VlmModel] the role has no token table");
+  return config;
+}
+
+// The picture before step 1 is white, and as large as the one after it.
+Size white_size(const LaneCall& call) {
+  const ImageRef& after = call.images.back();
+  return after ? Size{after->pixels.width, after->pixels.height} : Size{};
+}
+
+}  // namespace
+
+VlmModel::VlmModel(const VlmConfig& config)
+    : config_(completed(config)),
+      decoder_(config_.decoder, config_.decoder_config, config_.session),
+      features_(config_.vision_cache) {
+  if (config_.vision.empty()) return;
+  vision_ = std::make_unique<VisionEncoder>(config_.vision, config_.vision_config, config_.session);
+}
+
+void VlmModel::admit(const LaneCallRef& call) { admit(call, make_reader(call->call)); }
+
+void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> reader) {
+  const std::size_t images = call->images.size();
+  Prompt prompt;
+  prompt.ids = call->text->ids;
+  prompt.sampling = sampling(call->call.seed, call->call.retry);
+  prompt.max_new_tokens = config_.max_new_tokens;
+  if (constrained_) {
+    prompt.grammar = images > 0 && config_.image_grammar ? config_.image_grammar : config_.grammar;
+  }
+  const bool many = images >= static_cast<std::size_t>(config_.many);
+  for (const ImageRef& image : call->images) {
+    prompt.images.push_back(features(image, white_size(*call), call->call.devices.cache_vision,
+                                     many ? config_.max_pixels_many : 0));
+  }
+  running_.push_back({call->call.key, call->call.kind == CallKind::kJudge, decoder_.admit(prompt),
+                      std::move(reader)});
+}
+
+// Of `image`, or of a white picture. `cached`: from the cache, and into it.
+VlmModel::FeaturesRef VlmModel::features(const ImageRef& image, Size white, bool cached,
+                                         std::int64_t max_pixels) {
+  if (!vision_) {
+    throw Error(ErrorCode::kBadRequest,
+                "[VlmModel] the request holds images, but this pack's model has no vision "
+                "encoder: use a pack whose role names one");
+  }
+  if (stopping_) throw Error(ErrorCode::kCancelled, "[VlmModel] terminated");
+  const auto encode = [&](const ImageView& pixels) {
+    return std::make_shared<const VisionFeatures>(vision_->encode(pixels, max_pixels));
+  };
+  const auto make = [&] {
+    return image ? encode(image->pixels.view())
+                 : encode(white_image(white.width, white.height).view());
+  };
+  if (!cached) return make();
+  KeyBuilder builder("irt.vision.1");
+  if (image) {
+    builder.add(image->key);
+  } else {
+    builder.add(static_cast<std::uint64_t>(white.width))
+        .add(static_cast<std::uint64_t>(white.height));
+  }
+  const Key key = builder.add(static_cast<std::uint64_t>(max_pixels)).finish();
+  if (const FeaturesRef* hit = features_.get(key)) return *hit;
+  FeaturesRef made = make();
+  features_.put(key, made);
+  return made;
+}
+
+SamplingParams VlmModel::sampling(std::uint64_t seed, int retry) const noexcept {
+  SamplingParams params = config_.sampling;
+  if (retry > 0) {
+    params = {};
+    params.temperature = kRetryTemperature;
+  }
+  params.seed = seed;
+  const double threshold = config_.verdict_threshold;
+  if (threshold != 0.5 && !config_.true_tokens.empty() && !config_.false_tokens.empty()) {
+    const auto odds = static_cast<float>(std::log(threshold / (1.0 - threshold)));
+    params.favoured = odds > 0.0F ? config_.false_tokens : config_.true_tokens;
+    params.bonus = std::abs(odds);
+  }
+  return params;
+}
+
+void VlmModel::prepare(const ImageRef& image) { static_cast<void>(features(image, {}, true, 0)); }
+
+void VlmModel::step(LaneEvents& events) {
+  decoder_.step(tokens_);
+  for (const TokenOut& out : tokens_) take(out, events);
+}
+
+void VlmModel::take(const TokenOut& out, LaneEvents& events) {
+  const auto running = std::ranges::find(running_, out.sequence, &Running::sequence);
+  if (running == running_.end()) return;
+  if (out.stop == StopReason::kNonFinite || out.stop == StopReason::kGrammar) {
+    std::string why = out.stop == StopReason::kGrammar
+                          ? std::string(out.problem)
+                          : "the logits of the answer are not finite: check the precision of the "
+                            "decoder graph";
+    events.failed(release(running), {ErrorCode::kBackendFailed, std::move(why)});
+    return;
+  }
+  bool done = out.stop != StopReason::kNone;
+  if (out.stop != StopReason::kEndOfText) {
+    AnswerToken token{out.token, config_.tokens->bytes(static_cast<std::int32_t>(out.token)), 0.0};
+    if (running->judged) {
+      token.p_success = p_success(out.logits, config_.true_tokens, config_.false_tokens);
+    }
+    done = running->reader->take(token, events) || done;
+  }
+  if (!done) return;
+  CallResult result = running->reader->finish(out.stop);
+  events.done(release(running), std::move(result));
+}
+
+// Frees its slot; the caller reports.
+Key VlmModel::release(std::vector<Running>::iterator running) {
+  const Key call = running->call;
+  decoder_.release(running->sequence);
+  running_.erase(running);
+  return call;
+}
+
+bool VlmModel::cancel(const Key& call) {
+  const auto running = std::ranges::find(running_, call, &Running::call);
+  if (running != running_.end()) release(running);
+  return true;
+}
+
+void VlmModel::terminate() noexcept {
+  stopping_ = true;
+  decoder_.terminate();
+  if (vision_) vision_->terminate();
+}
+
+}  // namespace irt
