@@ -123,18 +123,19 @@ Model = TypeVar("Model", bound=nn.Module)
 class Ema(Generic[Model]):
     """A running average of a model's weights, with the usual warm-up of the decay."""
 
-    def __init__(self, model: Model, limit: float = 0.9985) -> None:
-        self.model = copy.deepcopy(model)
+    def __init__(self, source: Model, limit: float = 0.9985) -> None:
+        self._source = source
+        self.model = copy.deepcopy(source)
         self.model.requires_grad_(False).eval()
         self._limit = limit
         self._updates = 0
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards `model`."""
+    def update(self) -> None:
+        """Move the average towards the model that it was made of."""
         self._updates += 1
         keep = min(self._limit, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - keep)
+        torch._foreach_lerp_(list(self.model.parameters()), list(self._source.parameters()), 1 - keep)
 
 
 @torch.no_grad()

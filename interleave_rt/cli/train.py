@@ -13,12 +13,13 @@ from interleave_rt.errors import BadRequestError, CancelledError
 __all__ = ["train"]
 
 # As in the training, which is not loaded to show a help text.
-_PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner", "all")
+_PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
+_OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 _NEEDED = {
     "generator": ("tokenizer", "vae"),
-    "pool": ("generator",),
-    "eyes": ("tokenizer",),
-    "critic": ("tokenizer", "eyes"),
+    "attempts": ("generator",),
+    "vision": ("tokenizer",),
+    "critic": ("tokenizer", "vision"),
     "planner": ("tokenizer", "critic"),
 }
 """Parts that a part is trained from."""
@@ -44,6 +45,9 @@ def shapes(
     iterations: Annotated[
         int | None, typer.Option(help="Length of the run. Default: that of the models that ship.")
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End each part after this time; --resume goes on. Default: no limit.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
 ) -> int:
     """Train the trio of the closed shapes world, or one part of it; takes hours on a CPU.
@@ -52,6 +56,7 @@ def shapes(
 
     Exit codes: 0 trained, 2 bad request, 130 interrupted.
     """
+    part = _OLD_NAMES.get(part, part)
     if part not in _PARTS:
         raise BadRequestError(f"[train] --part is {part!r}", hint="it is " + " or ".join(_PARTS))
     if seed < 0:
@@ -59,9 +64,12 @@ def shapes(
     for name, value in (("--iterations", iterations), ("--threads", threads)):
         if value is not None and value < 1:
             raise BadRequestError(f"[train] {name} is {value}: at least 1 is wanted")
+    if minutes is not None and not minutes > 0:
+        raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
     _check_packages()
     for needed in _NEEDED.get(part, ()):
-        if not (out / needed).is_dir():
+        before = [old for old, new in _OLD_NAMES.items() if new == needed]
+        if not any((out / name).is_dir() for name in (needed, *before)):
             raise BadRequestError(
                 f"[train] --part {part} needs {out / needed}", hint=f"train --part {needed} before it"
             )
@@ -71,7 +79,9 @@ def shapes(
     from interleave_rt.train.shapes.cli import train_parts
 
     try:
-        train_parts(part, out, seed=seed, resume=resume, iterations=iterations, threads=threads)
+        train_parts(
+            part, out, seed=seed, resume=resume, iterations=iterations, minutes=minutes, threads=threads
+        )
     except KeyboardInterrupt:
         raise CancelledError("interrupted", hint="--resume goes on from the last checkpoint") from None
     return 0

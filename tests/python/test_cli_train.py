@@ -25,10 +25,11 @@ def calls(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says", "hint"),
     [
-        (["--part", "painter"], "--part is 'painter'", "tokenizer or eyes or vae or"),
+        (["--part", "painter"], "--part is 'painter'", "tokenizer or vision or vae or"),
         (["--seed", "-1"], "--seed is -1", "from 0 on"),
         (["--seed", "x"], "--seed", "train shapes --help"),
         (["--iterations", "0"], "--iterations is 0", ""),
+        (["--minutes", "0"], "--minutes is 0", "above 0"),
         (["--threads", "0"], "--threads is 0", ""),
         (["--resume", "yes"], "unexpected extra argument", "train shapes --help"),
         (["--out", "notes.txt"], "notes.txt cannot be written", "another output folder"),
@@ -74,16 +75,27 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, tmp_path, capsy
 def test_options_reach_the_training(calls):
     assert main(["train", "shapes"]) == 0
     assert main(["train", "shapes", "--part", "vae", "--out", "here", "--resume", "--seed", "3",
-                 "--iterations", "5", "--threads", "2"]) == 0  # fmt: skip
-    defaults = {"seed": 0, "resume": False, "iterations": None, "threads": 1}
+                 "--iterations", "5", "--minutes", "0.5", "--threads", "2"]) == 0  # fmt: skip
+    defaults = {"seed": 0, "resume": False, "iterations": None, "minutes": None, "threads": 1}
     assert calls == [
         (("all", Path("runs/shapes")), defaults),
-        (("vae", Path("here")), {"seed": 3, "resume": True, "iterations": 5, "threads": 2}),
+        (("vae", Path("here")), {"seed": 3, "resume": True, "iterations": 5, "minutes": 0.5, "threads": 2}),
     ]
 
 
 def test_the_parts_are_those_of_the_training():
     assert (*training.PARTS, "all") == verb._PARTS
+    assert training.OLD_NAMES == verb._OLD_NAMES
+
+
+def test_old_names_of_parts_and_their_folders_are_known(calls, tmp_path):
+    for folder in ("tokenizer", "eyes", "generator"):
+        (tmp_path / "here" / folder).mkdir(parents=True)
+    for part in ("eyes", "pool", "critic"):
+        assert main(["train", "shapes", "--part", part, "--out", "here"]) == 0
+    assert [arguments[0] for arguments, _ in calls] == ["vision", "attempts", "critic"]
+    assert training._folder(tmp_path / "here", "vision") == tmp_path / "here" / "eyes"
+    assert training._folder(tmp_path / "here", "critic") == tmp_path / "here" / "critic"
 
 
 def test_ctrl_c_says_how_to_go_on(calls, monkeypatch, capsys):

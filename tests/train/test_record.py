@@ -165,7 +165,7 @@ def test_a_training_leaves_its_record(tmp_path: Path) -> None:
     assert list(_lines(out)[0]) == ["iteration", "seconds", "loss", "rmse", "exact"]
     arguments = _config(out)["arguments"]
     assert arguments == {"out": str(out), "iterations": 4, "batch": 2, "seed": 3, "resume": False, "every": 2,
-                         "tests": 4}  # fmt: skip
+                         "tests": 4, "minutes": None}  # fmt: skip
     model = json.loads((out / "config.json").read_text())
     assert model["_class_name"] == "AutoencoderKLFlux2"
     vae.train_vae(out, iterations=6, batch=2, tests=4, every=2, seed=3, resume=True)

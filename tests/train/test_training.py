@@ -18,7 +18,6 @@ from interleave_rt.train.shapes import (  # noqa: E402
     evaluate,
     generator,
     planner,
-    pool,
     tokenizer,
     vae,
     vision,
@@ -40,16 +39,16 @@ def _train(out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "_LIMIT", 40)  # answers of models that have learned nothing never end
         tokenizer.train_tokenizer(out / "tokenizer", texts=400)
-        vision.train_eyes(out / "eyes", iterations=2, batch=4, **words)
+        vision.train_vision(out / "vision", iterations=2, batch=4, **words)
         vae.train_vae(out / "vae", iterations=2, batch=2, tests=8)
         generator.train_generator(
-            out / "generator", vae_dir=out / "vae", iterations=5, batch=4, pool_size=32, tests=4, **words
+            out / "generator", vae_dir=out / "vae", iterations=5, batch=4, lessons=32, tests=4, **words
         )
-        attempts.make_pool(out / "pool.pkl", generator_dir=out / "generator", rounds=1, width=4)
+        attempts.make_attempts(out / "attempts.pkl", generator_dir=out / "generator", rounds=1, width=4)
         critic.train_critic(
             out / "critic",
-            eyes=out / "eyes",
-            pool=out / "pool.pkl",
+            vision=out / "vision",
+            attempts=out / "attempts.pkl",
             iterations=2,
             batch=4,
             tests=2,
@@ -71,7 +70,7 @@ def test_the_same_run_gives_the_same_weights(trio: Path, tmp_path: Path) -> None
     again = _train(tmp_path)
     names = sorted(path.relative_to(trio) for path in trio.rglob("*.safetensors"))
     assert {str(name.parts[0]) for name in names} == {"vae", "generator", "critic", "planner"}
-    for name in (*names, Path("pool.pkl"), Path("tokenizer/tokenizer.json")):
+    for name in (*names, Path("attempts.pkl"), Path("tokenizer/tokenizer.json")):
         assert (trio / name).read_bytes() == (again / name).read_bytes(), name
 
 
@@ -111,18 +110,18 @@ def test_weights_are_half_precision_values(trio: Path) -> None:
             assert torch.equal(weight, weight.half().float())
 
 
-def test_planner_and_critic_keep_the_eyes_that_were_taught(trio: Path) -> None:
+def test_planner_and_critic_keep_the_tower_that_was_taught(trio: Path) -> None:
     from transformers import Qwen3VLForConditionalGeneration
 
-    taught = torch.load(trio / "eyes" / "eyes.pt", weights_only=True)
+    taught = torch.load(trio / "vision" / "vision.pt", weights_only=True)
     for name in ("critic", "planner"):
         model = Qwen3VLForConditionalGeneration.from_pretrained(trio / name)
         for key, weight in model.model.visual.state_dict().items():
             assert torch.equal(weight, taught[key].half().float())
 
 
-def test_the_pool_holds_judged_attempts(trio: Path) -> None:
-    found = pool.load_pool(trio / "pool.pkl")
+def test_the_cache_holds_judged_attempts(trio: Path) -> None:
+    found = attempts.load_attempts(trio / "attempts.pkl")
     assert found
     assert all(attempt.image.dtype == np.uint8 for attempt in found)
     for attempt in found[:5]:

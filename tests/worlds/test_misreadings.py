@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from interleave_rt.train.shapes.pool import Attempt
 
 from interleave_rt.worlds.shapes.language import another, grammar, misread, obeyed
 from interleave_rt.worlds.shapes.scene import OPERATIONS, Scene, Thing, Transition, drawn, random_transition
@@ -74,7 +73,7 @@ def test_bare_and_full_pictures_have_misreadings_too() -> None:
                 assert other.after != step.after
 
 
-def _attempts(count: int) -> list[Attempt]:
+def _attempts(made: type, count: int) -> list:
     """Pictures that show the thing at another place than was asked for, and right ones."""
     rng, found = random.Random(24), []
     while len(found) < count:
@@ -84,7 +83,7 @@ def _attempts(count: int) -> list[Attempt]:
             continue
         seen = misread(step, rng).after if len(found) % 2 else step.after
         before, after = drawn([step.before, seen], rng)
-        found.append(Attempt(step, words, words, before, after, seen, clean=True))
+        found.append(made(step, words, words, before, after, seen, clean=True))
     return found
 
 
@@ -93,9 +92,10 @@ def test_verdicts_are_about_the_plan_whatever_words_were_used() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     pytest.importorskip("diffusers")
+    from interleave_rt.train.shapes.attempts import Attempt
     from interleave_rt.train.shapes.critic import Cases
 
-    cases = Cases(random.Random(25), _attempts(60))
+    cases = Cases(random.Random(25), _attempts(Attempt, 60))
     fooled = 0
     for source in (cases.drawn, cases.painted):
         for _ in range(800):

@@ -1,11 +1,17 @@
-"""Letting the generator work: attempts at plans, at refined prompts and at single edits, for the critic to learn from."""
+"""The attempt cache: pictures of the generator with the oracle's reading, for the critic to learn from.
+
+They are attempts at plans, at refined prompts and at single edits.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
+import pickle
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +19,73 @@ import numpy.typing as npt
 from interleave_rt.worlds.shapes.language import STYLES, Request, explicit, grounded, misread, parse, rewrite
 from interleave_rt.worlds.shapes.oracle import read_batch
 from interleave_rt.worlds.shapes.requests import narrative
-from interleave_rt.worlds.shapes.scene import Scene, random_layout, random_transition, render
+from interleave_rt.worlds.shapes.scene import (
+    Scene,
+    Thing,
+    Transition,
+    random_layout,
+    random_transition,
+    render,
+)
 
 from ..record import write_config
 from .generator import Studio, load_generator
-from .pool import Attempt, save_pool
 
-__all__ = ["collect", "make_pool"]
+__all__ = ["Attempt", "collect", "load_attempts", "make_attempts", "save_attempts"]
 
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One picture of the generator: what was asked, from what, and what the oracle sees."""
+
+    step: Transition
+    original: str
+    rewritten: str
+    before_image: Pixels | None
+    image: Pixels
+    seen: Scene
+    clean: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether the picture is exactly what was asked for."""
+        return self.clean and self.seen == self.step.after
+
+
+_CLASSES = {made.__name__: made for made in (Attempt, Transition, Scene, Thing)}
+
+
+class _Reader(pickle.Unpickler):
+    """Knows these classes and arrays, and nothing else; their modules had other names in earlier versions."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class of a name in the file."""
+        if module.startswith("interleave_rt.") and name in _CLASSES:
+            return _CLASSES[name]
+        if module.partition(".")[0] == "numpy":
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"[attempts] the file holds {module}.{name}: it is no attempt cache")
+
+
+def save_attempts(path: Path, attempts: list[Attempt]) -> None:
+    """Write attempts, complete or not at all."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(pickle.dumps(attempts))
+    fresh.replace(path)
+
+
+def load_attempts(path: Path) -> list[Attempt]:
+    """Read attempts that `save_attempts` wrote, here or in an earlier version.
+
+    Raises:
+        pickle.UnpicklingError: The file holds anything else.
+    """
+    attempts: list[Attempt] = _Reader(io.BytesIO(path.read_bytes())).load()
+    return attempts
 
 
 @dataclass(slots=True)
@@ -121,11 +183,11 @@ def collect(studio: Studio, rounds: int, rng: random.Random, width: int = 96) ->
         found += _single(studio, width, rng)
         if number % 5 == 0:
             right = float(np.mean([attempt.right for attempt in found]))
-            log.info("pool round %d/%d: %d attempts, %.3f right", number + 1, rounds, len(found), right)
+            log.info("attempts, round %d/%d: %d attempts, %.3f right", number + 1, rounds, len(found), right)
     return found
 
 
-def make_pool(
+def make_attempts(
     out: Path, *, generator_dir: Path, rounds: int = 25, width: int = 96, seed: int = 0
 ) -> dict[str, float]:
     """Collect attempts of the saved generator into the file `out`, in random order."""
@@ -133,7 +195,7 @@ def make_pool(
     rng = random.Random(seed + 31)
     attempts = collect(load_generator(generator_dir), rounds, rng, width)
     rng.shuffle(attempts)
-    save_pool(out, attempts)
+    save_attempts(out, attempts)
     as_planned = [a.right for a in attempts if a.original == a.rewritten]
     refined = [a.right for a in attempts if a.original != a.rewritten]
     result = {
@@ -141,5 +203,5 @@ def make_pool(
         "as planned": float(np.mean(as_planned or [False])),
         "refined": float(np.mean(refined or [False])),
     }
-    log.info("pool done %s", result)
+    log.info("attempts done %s", result)
     return result

@@ -8,10 +8,10 @@ import numpy as np
 
 from interleave_rt.worlds.shapes.scene import Pixels
 
-__all__ = ["weathered"]
+__all__ = ["augmented"]
 
 
-def weathered(image: Pixels, rng: random.Random) -> Pixels:
+def augmented(image: Pixels, rng: random.Random) -> Pixels:
     """The picture with some blur, noise and tint; uint8, any shape [height, width, 3]."""
     noise = np.random.default_rng(rng.randrange(2**31))
     x = image.astype(np.float32)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["PARTS", "main", "train_parts"]
+__all__ = ["OLD_NAMES", "PARTS", "main", "train_parts"]
 
-PARTS = ("tokenizer", "eyes", "vae", "generator", "pool", "critic", "planner")
+PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
 """In the order in which they need each other."""
+OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
+"""Of parts and their folders, in earlier versions."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,58 +39,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(part: str, out: Path, seed: int, resume: bool, iterations: int | None) -> dict[str, float]:
-    length = {} if iterations is None else {"iterations": iterations}
-    tokenizer = out / "tokenizer"
-    if part == "tokenizer":
-        from .tokenizer import train_tokenizer
+def _folder(out: Path, part: str) -> Path:
+    """Where a part lies; under its old name where an earlier version has trained it."""
+    before = next((out / old for old, new in OLD_NAMES.items() if new == part), out / part)
+    return before if before.exists() and not (out / part).exists() else out / part
 
-        return {"tokens": float(train_tokenizer(tokenizer, seed=seed))}
-    if part == "eyes":
-        from .vision import train_eyes
 
-        return train_eyes(out / "eyes", tokenizer_dir=tokenizer, seed=seed, resume=resume, **length)
-    if part == "vae":
-        from .vae import train_vae
+def _attempts(out: Path) -> Path:
+    before = out / "pool.pkl"
+    return before if before.exists() and not (out / "attempts.pkl").exists() else out / "attempts.pkl"
 
-        return train_vae(out / "vae", seed=seed, resume=resume, **length)
-    if part == "generator":
-        from .generator import train_generator
 
-        return train_generator(
-            out / "generator",
-            vae_dir=out / "vae",
-            tokenizer_dir=tokenizer,
-            seed=seed,
-            resume=resume,
-            **length,
-        )
-    if part == "pool":
-        from .attempts import make_pool
+def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, float]:
+    from . import attempts, critic, generator, planner, tokenizer, vae, vision
 
-        return make_pool(out / "pool.pkl", generator_dir=out / "generator", seed=seed)
-    if part == "critic":
-        from .critic import train_critic
-
-        return train_critic(
-            out / "critic",
-            tokenizer_dir=tokenizer,
-            eyes=out / "eyes",
-            pool=out / "pool.pkl",
-            seed=seed,
-            resume=resume,
-            **length,
-        )
-    from .planner import train_planner
-
-    return train_planner(
-        out / "planner",
-        tokenizer_dir=tokenizer,
-        start_from=out / "critic",
-        seed=seed,
-        resume=resume,
-        **length,
-    )
+    folder = _folder(out, part)
+    words: dict[str, Any] = {"tokenizer_dir": out / "tokenizer"}
+    made: dict[str, Callable[[], dict[str, float]]] = {
+        "tokenizer": lambda: {"tokens": float(tokenizer.train_tokenizer(folder, seed=seed))},
+        "vision": lambda: vision.train_vision(folder, **words, seed=seed, **run),
+        "vae": lambda: vae.train_vae(folder, seed=seed, **run),
+        "generator": lambda: generator.train_generator(
+            folder, vae_dir=out / "vae", **words, seed=seed, **run
+        ),
+        "attempts": lambda: attempts.make_attempts(
+            out / "attempts.pkl", generator_dir=out / "generator", seed=seed
+        ),
+        "critic": lambda: critic.train_critic(
+            folder, vision=_folder(out, "vision"), attempts=_attempts(out), **words, seed=seed, **run
+        ),
+        "planner": lambda: planner.train_planner(
+            folder, start_from=out / "critic", **words, seed=seed, **run
+        ),
+    }
+    return made[part]()
 
 
 def _use(threads: int) -> None:
@@ -105,12 +90,16 @@ def train_parts(
     seed: int = 0,
     resume: bool = False,
     iterations: int | None = None,
+    minutes: float | None = None,
     threads: int = 1,
 ) -> None:
     """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON."""
     _use(threads)
-    for name in PARTS if part == "all" else (part,):
-        print(json.dumps({name: _train(name, out, seed, resume, iterations)}))
+    run: dict[str, Any] = {"resume": resume, "minutes": minutes}
+    if iterations is not None:
+        run["iterations"] = iterations
+    for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
+        print(json.dumps({name: _train(name, out, seed, run)}))
 
 
 def _check(story: Path) -> int:

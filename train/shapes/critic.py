@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,14 @@ from interleave_rt.worlds.shapes.scene import (
     render,
 )
 
-from ..checkpoint import load_state, save_model, save_state
-from ..optim import Optimizers, decay, round_to_half
-from ..record import Record
-from .augmentation import weathered
+from ..checkpoint import save_model
+from ..loop import Part, Run, train
+from ..optim import Optimizers, round_to_half
+from .attempts import Attempt, load_attempts
+from .augmentation import augmented
 from .models import TokenIds, build_vlm
-from .pool import Attempt, load_pool
 from .tokenizer import load_tokenizer
-from .vision import open_eyes
+from .vision import open_tower
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
 
 __all__ = ["measure_critic", "train_critic"]
@@ -120,8 +119,8 @@ class Cases:
         verdict = judge(step.before, seen, True, original, rewritten)
         assert verdict is not None
         layout = EMPTY if step.before is None else random_layout(step.before, rng)
-        before = WHITE if step.before is None else weathered(render(step.before, layout), rng)
-        after = weathered(render(seen, arranged(step.before, layout, seen, rng)), rng)
+        before = WHITE if step.before is None else augmented(render(step.before, layout), rng)
+        after = augmented(render(seen, arranged(step.before, layout, seen, rng)), rng)
         return Case(step.before, seen, step.after, [before, after], original, rewritten, verdict)
 
     def painted(self) -> Case:
@@ -288,87 +287,103 @@ def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str,
         "accepted": float(np.mean(accepted or [False])),
         "refused": float(np.mean(refused or [False])),
         "refined": float(np.mean(refined or [False])),
-        "n": float(len(cases)),
     }
-
-
-def _named(test: str, measured: dict[str, float]) -> dict[str, float]:
-    """The shares of a test, by the names that the record has for them."""
-    return {f"{test} {key}": value for key, value in measured.items() if key != "n"}
 
 
 def _is_matrix(name: str, weight: nn.Parameter) -> bool:
     return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
 
 
-def _examples(cases: Cases, encoder: Encoder, rng: random.Random, batch: int) -> Iterator[Batch]:
-    def make() -> Example:
-        case = cases()
-        return encoder.full(case, tail=not case.verdict.accepted or rng.random() < 0.25)
+class _Critic(Part):
+    name = "critic"
+    module: _Bundle
 
-    return buckets(make, rng, batch, encoder.ids.pad, encoder.ids.image)
+    def __init__(
+        self,
+        out: Path,
+        tokenizer_dir: Path,
+        vision: Path | None,
+        attempts: Path | None,
+        batch: int,
+        tests: int,
+        seed: int,
+    ) -> None:
+        super().__init__(seed, 3)
+        self._out, self._attempts, self._tests = out, attempts, tests
+        self._encoder = Encoder(load_tokenizer(tokenizer_dir))
+        model = build_vlm(self._encoder.ids)
+        if vision is not None:
+            open_tower(model, vision)
+        self.module = _Bundle(model)
+        self.optimizers = Optimizers([self.module], _is_matrix, weight_decay=0.01)
+        self._cases = Cases(self.rng)
+        drawn = Cases(random.Random(77))
+        self._sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
+        ids = self._encoder.ids
+        self._stream = buckets(self._example, self.rng, batch, ids.pad, ids.image)
+
+    def _example(self) -> Example:
+        case = self._cases()
+        return self._encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
+
+    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Loss of the answers and of the heads; attempts are used as soon as their file exists."""
+        if self._attempts is not None and iteration % 50 == 0 and self._attempts.exists():
+            self._learn_from(load_attempts(self._attempts))
+            log.info("critic learns from attempts from iteration %d on", iteration)
+            self._attempts = None
+        loss = self.module.loss(next(self._stream), self._encoder.ids.image)
+        return loss, loss
+
+    def _learn_from(self, attempts: list[Attempt]) -> None:
+        cut = max(1, len(attempts) // 12)
+        self._cases.learn_from(attempts[cut:])
+        held = Cases(random.Random(78), attempts[:cut])
+        self._sets["painted"] = [held.painted() for _ in range(self._tests)]
+
+    def measure(self) -> dict[str, float]:
+        """As `measure_critic`, on drawn cases and on attempts."""
+        found: dict[str, float] = {}
+        for name, cases in self._sets.items():
+            measured = measure_critic(self.module.model, self._encoder, cases)
+            found |= {f"{name} {key}": value for key, value in measured.items()}
+        return found
+
+    def save(self) -> None:
+        """Save the model without its heads."""
+        save_model(self.module.model, self._out)
+
+    def finish(self) -> None:
+        """Save it as float16 values."""
+        round_to_half(self.module)
+        save_model(self.module.model.eval(), self._out)
 
 
 def train_critic(
     out: Path,
     *,
     tokenizer_dir: Path,
-    eyes: Path | None = None,
-    pool: Path | None = None,
+    vision: Path | None = None,
+    attempts: Path | None = None,
     iterations: int = 5000,
     batch: int = 32,
     seed: int = 0,
     resume: bool = False,
     every: int = 200,
     tests: int = 256,
+    minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train the critic, with a tower that can read already (`eyes`); `pool` is used as soon as the file exists."""
-    arguments = dict(locals())
-    torch.manual_seed(seed)
-    rng = random.Random(seed + 3)
-    tokenizer = load_tokenizer(tokenizer_dir)
-    encoder = Encoder(tokenizer)
-    model = build_vlm(encoder.ids)
-    if eyes is not None:
-        open_eyes(model, eyes)
-    bundle = _Bundle(model)
-    optimizers = Optimizers([bundle], _is_matrix, weight_decay=0.01)
-    start = load_state(out, bundle, optimizers, rng) if resume else 0
-    record = Record(out, arguments, start)
-    cases = Cases(rng)
-    drawn = Cases(random.Random(77))
-    sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
-    stream = _examples(cases, encoder, rng, batch)
-    average, attempts = 0.0, None
+    """Train the critic, with a `vision` tower that can read already; `attempts` are used as soon as the file exists."""
+    run = Run(
+        out=out,
+        arguments=dict(locals()),
+        iterations=iterations,
+        minutes=minutes,
+        every=every,
+        log_every=100,
+        warmup=100,
+        hold=0.4,
+        resume=resume,
+    )
     with batched_vision():
-        for iteration in range(start, iterations):
-            if attempts is None and pool is not None and iteration % 50 == 0 and pool.exists():
-                attempts = load_pool(pool)
-                cut = max(1, len(attempts) // 12)
-                cases.learn_from(attempts[cut:])
-                held = Cases(random.Random(78), attempts[:cut])
-                sets["painted"] = [held.painted() for _ in range(tests)]
-                log.info("critic learns from %d attempts from iteration %d on", len(attempts), iteration)
-            loss = bundle.loss(next(stream), encoder.ids.image)
-            optimizers.step(loss, decay(iteration, iterations, warmup=100, hold=0.4))
-            average += 0.02 * (float(loss.detach()) - average)
-            if (iteration + 1) % 100 == 0:
-                log.info("critic %d/%d loss %.4f", iteration + 1, iterations, average)
-                record.log(iteration + 1, loss=average)
-            if (iteration + 1) % every == 0:
-                for name, test in sets.items():
-                    measured = measure_critic(bundle.model, encoder, test)
-                    log.info("critic %d %s %s", iteration + 1, name, measured)
-                    record.log(iteration + 1, **_named(name, measured))
-                save_state(out, bundle, optimizers, rng, iteration + 1)
-                save_model(bundle.model, out)
-        round_to_half(bundle.model)
-        save_model(bundle.model.eval(), out)
-        result: dict[str, float] = {}
-        for name, test in sets.items():
-            measured = measure_critic(bundle.model, encoder, test)
-            result |= {f"{name} {key}": value for key, value in measured.items()}
-            record.log(max(start, iterations), **_named(name, measured))
-    log.info("critic done %s", result)
-    record.close()
-    return result
+        return train(_Critic(out, tokenizer_dir, vision, attempts, batch, tests, seed), run)

@@ -21,9 +21,9 @@ from interleave_rt.worlds.shapes.language import STYLES, explicit, generator_pro
 from interleave_rt.worlds.shapes.oracle import matches
 from interleave_rt.worlds.shapes.scene import Transition, drawn, random_transition
 
-from ..checkpoint import load_state, save_model, save_state
-from ..optim import Ema, Optimizers, decay, round_to_half
-from ..record import Record
+from ..checkpoint import save_model
+from ..loop import Part, Run, train
+from ..optim import Ema, Optimizers, round_to_half
 from .huggingface import AutoencoderKLFlux2, Flux2KleinPipeline
 from .lessons import Lessons
 from .models import (
@@ -161,9 +161,9 @@ class _Trainee(nn.Module):
 
 
 def _loss(
-    trainee: _Trainee, pool: Lessons, studio: Studio, rng: random.Random, batch: int, clean: bool
+    trainee: _Trainee, lessons: Lessons, studio: Studio, rng: random.Random, batch: int, clean: bool
 ) -> Tensor:
-    model, lesson = trainee.generator, pool.draw(rng, batch, clean)
+    model, lesson = trainee.generator, lessons.draw(rng, batch, clean)
     target, source = lesson.target, lesson.source
     sigma = torch.sigmoid(torch.randn(batch) + _MU)
     at_inference = sigmas()[:-1][torch.randint(0, STEPS, (batch,))]
@@ -253,6 +253,66 @@ def load_generator(directory: Path) -> Studio:
     return Studio(model.eval(), pipeline.vae.eval(), pipeline.tokenizer)
 
 
+class _Painting(Part):
+    name = "generator"
+    module: _Trainee
+
+    def __init__(
+        self,
+        out: Path,
+        vae_dir: Path,
+        tokenizer_dir: Path,
+        iterations: int,
+        batch: int,
+        lessons: int,
+        tests: int,
+        seed: int,
+    ) -> None:
+        super().__init__(seed, 7)
+        tokenizer = load_tokenizer(tokenizer_dir)
+        vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
+        self._out, self._vae, self._tokenizer = out, vae, tokenizer
+        self._iterations, self._batch, self._size, self._tests = iterations, batch, lessons, tests
+        self.module = _Trainee(Generator(TokenIds.of(tokenizer), vae.config.latent_channels))
+        self.optimizers = Optimizers(
+            [self.module],
+            lambda name, w: w.ndim == 2 and ("blocks" in name or "layers." in name),
+            weight_decay=0.01,
+        )
+
+    def begin(self) -> None:
+        """Draw the first lessons."""
+        self.ema = Ema(self.module.generator)
+        self.module.watch()
+        self._studio = Studio(self.ema.model, self._vae, self._tokenizer)
+        self._lessons = Lessons(self._studio, self.rng, self._size)
+        for _ in range(8):
+            self._lessons.grow(min(500, self._size // 8))
+
+    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Loss of the velocities and of reading the target's cells; now and then there are new lessons."""
+        if iteration % 4 == 0:
+            self._lessons.grow(24)
+        if iteration > self._iterations // 3 and iteration % 8 == 4:
+            self._lessons.grow(32, own=True)
+        clean = iteration < _CLEAN * self._iterations
+        loss = _loss(self.module, self._lessons, self._studio, self.rng, self._batch, clean)
+        return loss, loss
+
+    def measure(self) -> dict[str, float]:
+        """As `measure_generator`, of the averaged weights."""
+        return measure_generator(self._studio, self._tests)
+
+    def save(self) -> None:
+        """Save the averaged weights."""
+        save_generator(self._out, self._studio.model, self._vae, self._tokenizer)
+
+    def finish(self) -> None:
+        """Save them as float16 values."""
+        round_to_half(self._studio.model)
+        self.save()
+
+
 def train_generator(
     out: Path,
     *,
@@ -260,51 +320,22 @@ def train_generator(
     tokenizer_dir: Path,
     iterations: int = 6500,
     batch: int = 32,
-    pool_size: int = 24000,
+    lessons: int = 24000,
     seed: int = 0,
     resume: bool = False,
     every: int = 500,
     tests: int = 100,
+    minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train the generator on a frozen codec and save the whole pipeline under `out`."""
-    arguments = dict(locals())
-    torch.manual_seed(seed)
-    rng = random.Random(seed + 7)
-    tokenizer = load_tokenizer(tokenizer_dir)
-    vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
-    model = Generator(TokenIds.of(tokenizer), vae.config.latent_channels)
-    trainee = _Trainee(model)
-    optimizers = Optimizers(
-        [trainee], lambda name, w: w.ndim == 2 and ("blocks" in name or "layers." in name), weight_decay=0.01
+    """Train the generator on a frozen codec and save the whole pipeline under `out`; it keeps so many `lessons`."""
+    run = Run(
+        out=out,
+        arguments=dict(locals()),
+        iterations=iterations,
+        minutes=minutes,
+        every=every,
+        warmup=150,
+        hold=0.3,
+        resume=resume,
     )
-    start = load_state(out, trainee, optimizers, rng) if resume else 0
-    record = Record(out, arguments, start)
-    ema = Ema(model)
-    trainee.watch()
-    studio = Studio(ema.model, vae, tokenizer)
-    pool = Lessons(studio, rng, pool_size)
-    for _ in range(8):
-        pool.grow(min(500, pool_size // 8))
-    average = 0.0
-    for iteration in range(start, iterations):
-        if iteration % 4 == 0:
-            pool.grow(24)
-        if iteration > iterations // 3 and iteration % 8 == 4:
-            pool.grow(32, own=True)
-        loss = _loss(trainee, pool, studio, rng, batch, clean=iteration < _CLEAN * iterations)
-        optimizers.step(loss, decay(iteration, iterations, warmup=150, hold=0.3))
-        ema.update(model)
-        average += 0.02 * (float(loss.detach()) - average)
-        if (iteration + 1) % every == 0:
-            measured = measure_generator(studio, tests)
-            log.info("generator %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
-            record.log(iteration + 1, loss=average, **measured)
-            save_state(out, trainee, optimizers, rng, iteration + 1)
-            save_generator(out, ema.model, vae, tokenizer)
-    round_to_half(ema.model)
-    save_generator(out, ema.model, vae, tokenizer)
-    result = measure_generator(studio, tests)
-    log.info("generator done %s", result)
-    record.log(max(start, iterations), **result)
-    record.close()
-    return result
+    return train(_Painting(out, vae_dir, tokenizer_dir, iterations, batch, lessons, tests, seed), run)

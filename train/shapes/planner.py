@@ -32,10 +32,10 @@ from interleave_rt.worlds.shapes.requests import (
 )
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, drawn_story
 
-from ..checkpoint import load_state, save_model, save_state
-from ..optim import Optimizers, decay, round_to_half
-from ..record import Record
-from .augmentation import weathered
+from ..checkpoint import save_model
+from ..loop import Part, Run, train
+from ..optim import Optimizers, round_to_half
+from .augmentation import augmented
 from .huggingface import Qwen3VLForConditionalGeneration
 from .models import TokenIds, build_vlm
 from .tokenizer import load_tokenizer
@@ -63,7 +63,7 @@ class PlanEncoder:
     def prompt(self, request: Request) -> Example:
         """What the planner reads."""
         ids = self._encode(planner_prompt(request))
-        pictures = [weathered(image, self._rng) for image in drawn_story(request.images, self._rng)]
+        pictures = [augmented(image, self._rng) for image in drawn_story(request.images, self._rng)]
         return Example(ids, [0.0] * len(ids), pictures, request)
 
     def full(self, request: Request) -> Example:
@@ -166,6 +166,68 @@ def _forced(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
     return float(np.mean(right))
 
 
+class _Planner(Part):
+    name = "planner"
+    module: _Bundle
+
+    def __init__(
+        self, out: Path, tokenizer_dir: Path, start_from: Path | None, batch: int, tests: int, seed: int
+    ) -> None:
+        super().__init__(seed, 5)
+        self._out = out
+        self._encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
+        if start_from is not None:
+            model = Qwen3VLForConditionalGeneration.from_pretrained(start_from).train()
+            model.model.visual.requires_grad_(False)
+        else:
+            model = build_vlm(self._encoder.ids)
+        self.module = _Bundle(model)
+        self.optimizers = Optimizers(
+            [self.module],
+            lambda name, w: (
+                w.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "head.", "merger"))
+            ),
+            weight_decay=0.01,
+        )
+        self._held = held_out("validation", tests, seed=1)
+        ids = self._encoder.ids
+        self._stream = buckets(self._example, self.rng, batch, ids.pad, ids.image)
+
+    def _example(self) -> Example:
+        while True:
+            request = any_request(self.rng)
+            if request.split == "train":
+                return self._encoder.full(request)
+
+    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Loss of the plans and of reading the given pictures."""
+        loss = self.module.loss(next(self._stream), self._encoder.ids.image)
+        return loss, loss
+
+    def measure(self) -> dict[str, float]:
+        """Shares of held-out plans that are first choices."""
+        model = self.module.model
+        found = {name: round(_forced(model, self._encoder, group), 3) for name, group in self._held.items()}
+        return {f"first choices {name}": share for name, share in found.items()}
+
+    def save(self) -> None:
+        """Save the model without its head."""
+        save_model(self.module.model, self._out)
+
+    def finish(self) -> None:
+        """Save it as float16 values."""
+        round_to_half(self.module.model)
+        save_model(self.module.model.eval(), self._out)
+
+    def measure_finished(self) -> dict[str, float]:
+        """Shares of held-out plans that are right."""
+        model = self.module.model
+        return {
+            f"plans {name}": measure_planner(model, self._encoder, group)
+            for name, group in self._held.items()
+        }
+
+
 def train_planner(
     out: Path,
     *,
@@ -177,57 +239,19 @@ def train_planner(
     resume: bool = False,
     every: int = 300,
     tests: int = 100,
+    minutes: float | None = None,
 ) -> dict[str, float]:
     """Train the planner, starting from the critic (`start_from`), which can see, point and copy already."""
-    arguments = dict(locals())
-    torch.manual_seed(seed)
-    rng = random.Random(seed + 5)
-    encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
-    if start_from is not None:
-        model = Qwen3VLForConditionalGeneration.from_pretrained(start_from).train()
-        model.model.visual.requires_grad_(False)
-    else:
-        model = build_vlm(encoder.ids)
-    bundle = _Bundle(model)
-    optimizers = Optimizers(
-        [bundle],
-        lambda name, w: (
-            w.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "head.", "merger"))
-        ),
-        weight_decay=0.01,
+    run = Run(
+        out=out,
+        arguments=dict(locals()),
+        iterations=iterations,
+        minutes=minutes,
+        every=every,
+        log_every=50,
+        warmup=60,
+        hold=0.35,
+        resume=resume,
     )
-    start = load_state(out, bundle, optimizers, rng) if resume else 0
-    record = Record(out, arguments, start)
-
-    def make() -> Example:
-        while True:
-            request = any_request(rng)
-            if request.split == "train":
-                return encoder.full(request)
-
-    held = held_out("validation", tests, seed=1)
-    stream = buckets(make, rng, batch, encoder.ids.pad, encoder.ids.image)
-    average = 0.0
     with batched_vision():
-        for iteration in range(start, iterations):
-            loss = bundle.loss(next(stream), encoder.ids.image)
-            optimizers.step(loss, decay(iteration, iterations, warmup=60, hold=0.35))
-            average += 0.02 * (float(loss.detach()) - average)
-            if (iteration + 1) % 50 == 0:
-                log.info("planner %d/%d loss %.4f", iteration + 1, iterations, average)
-                record.log(iteration + 1, loss=average)
-            if (iteration + 1) % every == 0:
-                forced = {name: round(_forced(model, encoder, group), 3) for name, group in held.items()}
-                log.info("planner %d/%d first choices %s", iteration + 1, iterations, forced)
-                record.log(
-                    iteration + 1, **{f"first choices {name}": share for name, share in forced.items()}
-                )
-                save_state(out, bundle, optimizers, rng, iteration + 1)
-                save_model(model, out)
-        round_to_half(model)
-        save_model(model.eval(), out)
-        result = {name: measure_planner(model, encoder, group) for name, group in held.items()}
-    log.info("planner done %s", result)
-    record.log(max(start, iterations), **{f"plans {name}": share for name, share in result.items()})
-    record.close()
-    return result
+        return train(_Planner(out, tokenizer_dir, start_from, batch, tests, seed), run)

@@ -15,9 +15,9 @@ from torch import Tensor
 from interleave_rt.worlds.shapes.oracle import read_batch
 from interleave_rt.worlds.shapes.scene import CELLS, SIDE, Scene, drawn, random_scene
 
-from ..checkpoint import load_state, save_model, save_state
-from ..optim import Optimizers, decay, round_to_half
-from ..record import Record
+from ..checkpoint import save_model
+from ..loop import Part, Run, train
+from ..optim import Optimizers, round_to_half
 from .huggingface import AutoencoderKLFlux2
 
 __all__ = ["TOKENS", "build_vae", "decode_tokens", "encode_tokens", "train_vae"]
@@ -129,6 +129,47 @@ def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
     vae.bn.running_var.copy_(packed.var((0, 2, 3)))
 
 
+class _Codec(Part):
+    name = "vae"
+
+    def __init__(self, out: Path, batch: int, tests: int, seed: int) -> None:
+        super().__init__(seed, 1)
+        self._out, self._batch, self._tests = out, batch, tests
+        self.module = build_vae().to(memory_format=torch.channels_last)
+        edges = ("encoder.conv_in.", "decoder.conv_out.")
+        self.optimizers = Optimizers(
+            [self.module],
+            lambda name, weight: weight.ndim == 4 and not name.startswith(edges) and "conv_in" not in name,
+            adam_lr=3e-3,
+            beta2=0.99,
+        )
+        self._scenes = _scenes(random.Random(99), tests)
+
+    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Loss of reconstruction and of the latents' size; the first is logged."""
+        vae: Any = self.module
+        x = to_tensor(drawn(_scenes(self.rng, self._batch), self.rng))
+        x = x.contiguous(memory_format=torch.channels_last)
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+        reconstruction = (y - x).abs().mean() + 2 * (y - x).square().mean()
+        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 144)
+        return loss, reconstruction
+
+    def measure(self) -> dict[str, float]:
+        """As `measure_vae`."""
+        return measure_vae(self.module, self._scenes)
+
+    def finish(self) -> None:
+        """Fix the latents' statistics and save."""
+        vae: Any = self.module
+        vae.to(memory_format=torch.contiguous_format)
+        round_to_half(vae)
+        _fill_statistics(vae, _scenes(random.Random(98), 2 * self._tests))
+        round_to_half(vae)
+        save_model(vae.eval(), self._out)
+
+
 def train_vae(
     out: Path,
     *,
@@ -138,43 +179,19 @@ def train_vae(
     resume: bool = False,
     every: int = 200,
     tests: int = 256,
+    minutes: float | None = None,
 ) -> dict[str, float]:
     """Train the codec and save it under `out`; returns its round-trip quality."""
-    arguments = dict(locals())
-    torch.manual_seed(seed)
-    rng = random.Random(seed + 1)
-    vae = build_vae().to(memory_format=torch.channels_last)
-    edges = ("encoder.conv_in.", "decoder.conv_out.")
-    optimizers = Optimizers(
-        [vae],
-        lambda name, weight: weight.ndim == 4 and not name.startswith(edges) and "conv_in" not in name,
-        adam_lr=3e-3,
-        beta2=0.99,
+    run = Run(
+        out=out,
+        arguments=dict(locals()),
+        iterations=iterations,
+        minutes=minutes,
+        every=every,
+        warmup=30,
+        hold=0.0,
+        floor=0.02,
+        clip=None,
+        resume=resume,
     )
-    start = load_state(out, vae, optimizers, rng) if resume else 0
-    record = Record(out, arguments, start)
-    test = _scenes(random.Random(99), tests)
-    average = 0.0
-    for iteration in range(start, iterations):
-        x = to_tensor(drawn(_scenes(rng, batch), rng)).contiguous(memory_format=torch.channels_last)
-        posterior = vae.encode(x).latent_dist
-        y = vae.decode(posterior.sample()).sample
-        reconstruction = (y - x).abs().mean() + 2 * (y - x).square().mean()
-        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean() / (LATENT_CHANNELS * 144)
-        optimizers.step(loss, decay(iteration, iterations, warmup=30, hold=0.0, floor=0.02), clip=None)
-        average += 0.02 * (float(reconstruction.detach()) - average)
-        if (iteration + 1) % every == 0:
-            measured = measure_vae(vae, test)
-            log.info("vae %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
-            record.log(iteration + 1, loss=average, **measured)
-            save_state(out, vae, optimizers, rng, iteration + 1)
-    vae = vae.to(memory_format=torch.contiguous_format)
-    round_to_half(vae)
-    _fill_statistics(vae, _scenes(random.Random(98), 2 * tests))
-    round_to_half(vae)
-    result = measure_vae(vae, test)
-    save_model(vae.eval(), out)
-    log.info("vae done %s", result)
-    record.log(max(start, iterations), **result)
-    record.close()
-    return result
+    return train(_Codec(out, batch, tests, seed), run)

@@ -17,19 +17,18 @@ from torch import Tensor, nn
 
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, drawn, random_scene, random_transition
 
-from ..checkpoint import load_state, save_state
-from ..optim import Optimizers, decay
-from ..record import Record
-from .augmentation import weathered
+from ..loop import Part, Run, train
+from ..optim import Optimizers
+from .augmentation import augmented
 from .models import TokenIds, build_vlm
 from .tokenizer import load_tokenizer
 from .vlm import CellHead, batched_vision, cell_labels, pixel_patches
 
-__all__ = ["open_eyes", "train_eyes"]
+__all__ = ["open_tower", "train_vision"]
 
 log = logging.getLogger(__name__)
 
-_WEIGHTS = "eyes.pt"
+_WEIGHTS = "vision.pt"
 
 
 def _scene(rng: random.Random) -> Scene:
@@ -56,7 +55,7 @@ class _Reader(nn.Module):
 
 def _batch(rng: random.Random, count: int) -> tuple[Tensor, Tensor]:
     scenes = [_scene(rng) for _ in range(count)]
-    images = np.stack([weathered(image, rng) for image in drawn(scenes, rng)])
+    images = np.stack([augmented(image, rng) for image in drawn(scenes, rng)])
     return pixel_patches(images), torch.tensor([cell_labels(scene) for scene in scenes])
 
 
@@ -73,13 +72,47 @@ def _measure(reader: _Reader, count: int = 256) -> dict[str, float]:
     }
 
 
-def open_eyes(model: Any, weights: Path) -> None:
-    """Give a model the tower that `train_eyes` saved, and keep it as it is: training on words would blur it."""
-    model.model.visual.load_state_dict(torch.load(weights / _WEIGHTS, weights_only=True))
+def open_tower(model: Any, folder: Path) -> None:
+    """Give a model the tower that `train_vision` saved, and keep it as it is: training on words would blur it."""
+    weights = folder / _WEIGHTS
+    if not weights.exists():
+        weights = folder / "eyes.pt"  # the file's name in earlier versions
+    model.model.visual.load_state_dict(torch.load(weights, weights_only=True))
     model.model.visual.requires_grad_(False)
 
 
-def train_eyes(
+class _Vision(Part):
+    name = "vision"
+    module: _Reader
+
+    def __init__(self, out: Path, tokenizer_dir: Path, batch: int, seed: int) -> None:
+        super().__init__(seed, 2)
+        self._out, self._batch = out, batch
+        model = build_vlm(TokenIds.of(load_tokenizer(tokenizer_dir)))
+        vision = model.config.vision_config
+        levels = len(vision.deepstack_visual_indexes)
+        self.module = _Reader(model.model.visual, vision.out_hidden_size, levels)
+        self.optimizers = Optimizers(
+            [self.module], lambda name, w: w.ndim >= 2 and "heads." not in name and "pos_embed" not in name
+        )
+
+    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Loss of reading every cell, at every level."""
+        pixels, labels = _batch(self.rng, self._batch)
+        read = self.module.read(pixels, self._batch)
+        loss = sum((CellHead.loss(x, labels) for x in read), torch.zeros(()))
+        return loss, loss
+
+    def measure(self) -> dict[str, float]:
+        """Shares of shapes and of cells that are read rightly."""
+        return _measure(self.module)
+
+    def finish(self) -> None:
+        """Save the tower; planner and critic round its weights with their own."""
+        torch.save(self.module.visual.state_dict(), self._out / _WEIGHTS)
+
+
+def train_vision(
     out: Path,
     *,
     tokenizer_dir: Path,
@@ -88,32 +121,18 @@ def train_eyes(
     seed: int = 0,
     resume: bool = False,
     every: int = 250,
+    minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train the tower and save its weights as `eyes.pt` under `out`."""
-    torch.manual_seed(seed)
-    rng = random.Random(seed + 2)
-    model = build_vlm(TokenIds.of(load_tokenizer(tokenizer_dir)))
-    vision = model.config.vision_config
-    reader = _Reader(model.model.visual, vision.out_hidden_size, len(vision.deepstack_visual_indexes))
-    optimizers = Optimizers(
-        [reader], lambda name, w: w.ndim >= 2 and "heads." not in name and "pos_embed" not in name
+    """Train the tower and save its weights as `vision.pt` under `out`."""
+    run = Run(
+        out=out,
+        arguments=dict(locals()),
+        iterations=iterations,
+        minutes=minutes,
+        every=every,
+        warmup=50,
+        hold=0.4,
+        resume=resume,
     )
-    start = load_state(out, reader, optimizers, rng) if resume else 0
-    record = Record(out, {"iterations": iterations, "batch": batch, "seed": seed}, start)
-    average = 0.0
     with batched_vision():
-        for iteration in range(start, iterations):
-            pixels, labels = _batch(rng, batch)
-            loss = sum((CellHead.loss(x, labels) for x in reader.read(pixels, batch)), torch.zeros(()))
-            optimizers.step(loss, decay(iteration, iterations, warmup=50, hold=0.4))
-            average += 0.02 * (float(loss.detach()) - average)
-            if (iteration + 1) % every == 0:
-                measured = _measure(reader)
-                log.info("eyes %d/%d loss %.4f %s", iteration + 1, iterations, average, measured)
-                record.log(iteration + 1, loss=average, **measured)
-                save_state(out, reader, optimizers, rng, iteration + 1)
-        result = _measure(reader)
-    torch.save(model.model.visual.state_dict(), out / _WEIGHTS)
-    record.close()
-    log.info("eyes done %s", result)
-    return result
+        return train(_Vision(out, tokenizer_dir, batch, seed), run)
