@@ -42,12 +42,7 @@ void bind_enums(nb::module_& m) {
       .value("cancelled", Outcome::kCancelled)
       .value("deadline", Outcome::kDeadline);
   nb::enum_<ErrorCode> codes(m, "ErrorCode", "The codes of CoreError, by name.");
-  for (const ErrorCode code :
-       {ErrorCode::kBadRequest, ErrorCode::kBadPack, ErrorCode::kLimitExceeded,
-        ErrorCode::kBackendFailed, ErrorCode::kDeadline, ErrorCode::kCancelled,
-        ErrorCode::kOverloaded, ErrorCode::kInternal}) {
-    codes.value(to_string(code), code);
-  }
+  for (const auto& [code, name] : kErrorCodes) codes.value(name, code);
 }
 
 // A Python attribute that stands for a field of a member.
@@ -89,11 +84,11 @@ void bind_request(nb::module_& m) {
       .def_rw("timeout_s", &S::timeout_s, "Seconds from the submission on; 0 = no deadline.");
   field<&S::speculation, &Speculation::mode>(cls, "speculation_mode");
   field<&S::speculation, &Speculation::depth>(cls, "speculation_depth");
-  field<&S::devices, &Devices::stream_plan>(cls, "stream_plan");
-  field<&S::devices, &Devices::early_verdict>(cls, "early_verdict");
-  field<&S::devices, &Devices::skip_last_judge>(cls, "skip_last_judge");
-  field<&S::devices, &Devices::encode_text_ahead>(cls, "encode_text_ahead");
-  field<&S::devices, &Devices::cache_vision>(cls, "cache_vision");
+  field<&S::optimizations, &Optimizations::stream_plan>(cls, "stream_plan");
+  field<&S::optimizations, &Optimizations::early_verdict>(cls, "early_verdict");
+  field<&S::optimizations, &Optimizations::skip_last_judge>(cls, "skip_last_judge");
+  field<&S::optimizations, &Optimizations::encode_text_ahead>(cls, "encode_text_ahead");
+  field<&S::optimizations, &Optimizations::cache_vision>(cls, "cache_vision");
 }
 
 void bind_results(nb::module_& m) {
@@ -132,10 +127,10 @@ void bind_results(nb::module_& m) {
       .def_rw("accepted", &StepResult::accepted);
 }
 
-CallKind kind_of(const std::string& name) {
-  if (name == "plan") return CallKind::kPlan;
-  if (name == "generate") return CallKind::kGenerate;
-  if (name == "judge") return CallKind::kJudge;
+Role role_of_call(const std::string& name) {
+  for (const Role role : {Role::kPlanner, Role::kGenerator, Role::kCritic}) {
+    if (name == call_name(role)) return role;
+  }
   throw Error(ErrorCode::kBadRequest,
               "[_core.seed_of] kind is '" + name + "': give plan, generate or judge");
 }
@@ -149,7 +144,9 @@ void bind_core(nb::module_& m) {
   m.def(
       "seed_of",
       [](std::uint64_t request_seed, SeedRule rule, const std::string& kind, int step, int attempt,
-         int retry) { return seed_of(request_seed, rule, kind_of(kind), step, attempt, retry); },
+         int retry) {
+        return seed_of(request_seed, rule, role_of_call(kind), step, attempt, retry);
+      },
       "request_seed"_a, "rule"_a, "kind"_a, "step"_a, "attempt"_a, "retry"_a,
       "The seed of one call: counter-based, independent of the order of calls.");
 }

@@ -81,8 +81,8 @@ void bind_jobs(nb::module_& m) {
 void bind_trace(nb::module_& m) {
   nb::class_<Span>(m, "Span", "One run of a call on a lane, times on the engine's clock.")
       .def_ro("lane", &Span::lane_name)
-      .def_prop_ro("role", [](const Span& self) { return name_of(role_of(self.kind)); })
-      .def_prop_ro("kind", [](const Span& self) { return name_of(self.kind); })
+      .def_prop_ro("role", [](const Span& self) { return name_of(self.role); })
+      .def_prop_ro("kind", [](const Span& self) { return call_name(self.role); })
       .def_ro("step", &Span::step)
       .def_ro("attempt", &Span::attempt)
       .def_ro("retry", &Span::retry)

@@ -83,9 +83,9 @@ void bind_input(nb::module_& m) {
       .def(
           "set_devices",
           [](C& self, bool stream_plan, bool early_verdict, bool skip_last_judge) {
-            self.devices.stream_plan = stream_plan;
-            self.devices.early_verdict = early_verdict;
-            self.devices.skip_last_judge = skip_last_judge;
+            self.optimizations.stream_plan = stream_plan;
+            self.optimizations.early_verdict = early_verdict;
+            self.optimizations.skip_last_judge = skip_last_judge;
           },
           "stream_plan"_a, "early_verdict"_a, "skip_last_judge"_a)
       .def(

@@ -95,24 +95,6 @@ const char* name_of(TextJob::Kind kind) {
   return "";
 }
 
-const char* name_of(Role role) {
-  switch (role) {
-    case Role::kPlanner: return "planner";
-    case Role::kGenerator: return "generator";
-    case Role::kCritic: return "critic";
-  }
-  return "";
-}
-
-const char* name_of(CallKind kind) {
-  switch (kind) {
-    case CallKind::kPlan: return "plan";
-    case CallKind::kGenerate: return "generate";
-    case CallKind::kJudge: return "judge";
-  }
-  return "";
-}
-
 const char* name_of(SpanOutcome outcome) {
   switch (outcome) {
     case SpanOutcome::kRunning: return "running";
@@ -124,11 +106,8 @@ const char* name_of(SpanOutcome outcome) {
 }
 
 ErrorCode code_of(const std::string& name) {
-  for (const ErrorCode code :
-       {ErrorCode::kBadRequest, ErrorCode::kBadPack, ErrorCode::kLimitExceeded,
-        ErrorCode::kBackendFailed, ErrorCode::kDeadline, ErrorCode::kCancelled,
-        ErrorCode::kOverloaded, ErrorCode::kInternal}) {
-    if (name == to_string(code)) return code;
+  for (const auto& [code, known] : kErrorCodes) {
+    if (name == known) return code;
   }
   throw Error(ErrorCode::kBadRequest, "[_core] '" + name + "' is no error code: see ErrorCode");
 }

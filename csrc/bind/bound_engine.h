@@ -55,8 +55,6 @@ struct BoundEngine {
 };
 
 [[nodiscard]] const char* name_of(TextJob::Kind kind);
-[[nodiscard]] const char* name_of(Role role);
-[[nodiscard]] const char* name_of(CallKind kind);
 [[nodiscard]] const char* name_of(SpanOutcome outcome);
 // Throws Error(kBadRequest) for a name that is no error code.
 [[nodiscard]] ErrorCode code_of(const std::string& name);

@@ -4,7 +4,7 @@ namespace irt {
 
 Key key_of(const Call& call) {
   KeyBuilder builder("irt.call.1");
-  builder.add(static_cast<std::uint64_t>(call.kind))
+  builder.add(static_cast<std::uint64_t>(call.role))
       .add(call.request)
       .add(static_cast<std::uint64_t>(call.step))
       .add(static_cast<std::uint64_t>(call.attempt))
@@ -24,13 +24,13 @@ Key key_of(const Call& call) {
       .finish();
 }
 
-std::uint64_t seed_of(std::uint64_t request_seed, SeedRule rule, CallKind kind, int step,
-                      int attempt, int retry) {
-  if (rule == SeedRule::kReference && kind == CallKind::kGenerate) {
+std::uint64_t seed_of(std::uint64_t request_seed, SeedRule rule, Role role, int step, int attempt,
+                      int retry) {
+  if (rule == SeedRule::kReference && role == Role::kGenerator) {
     return static_cast<std::uint64_t>(step) * 1000U;
   }
   std::uint64_t seed = mix64(request_seed);
-  seed = mix64(seed ^ (static_cast<std::uint64_t>(kind) + 1));
+  seed = mix64(seed ^ (static_cast<std::uint64_t>(role) + 1));
   seed = mix64(seed ^ static_cast<std::uint64_t>(step));
   seed = mix64(seed ^ static_cast<std::uint64_t>(attempt));
   return mix64(seed ^ static_cast<std::uint64_t>(retry));

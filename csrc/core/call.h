@@ -1,6 +1,7 @@
 // One use of a role, and the seeds that belong to it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,20 +11,20 @@
 
 namespace irt {
 
-enum class CallKind { kPlan, kGenerate, kJudge };
+// The three models. A call uses one of them once.
 enum class Role { kPlanner, kGenerator, kCritic };
 inline constexpr int kRoles = 3;
 
-[[nodiscard]] constexpr Role role_of(CallKind kind) {
-  return kind == CallKind::kPlan       ? Role::kPlanner
-         : kind == CallKind::kGenerate ? Role::kGenerator
-                                       : Role::kCritic;
-}
+[[nodiscard]] constexpr std::size_t index_of(Role role) { return static_cast<std::size_t>(role); }
+inline constexpr const char* kRoleNames[kRoles] = {"planner", "generator", "critic"};
+inline constexpr const char* kCallNames[kRoles] = {"plan", "generate", "judge"};
+[[nodiscard]] constexpr const char* name_of(Role role) { return kRoleNames[index_of(role)]; }
+[[nodiscard]] constexpr const char* call_name(Role role) { return kCallNames[index_of(role)]; }
 
 // Everything that a lane needs to run the call; equal calls have equal keys.
 struct Call {
   Key key;
-  CallKind kind = CallKind::kPlan;
+  Role role = Role::kPlanner;
   RequestId request = 0;
   int step = 0;     // index in the plan, from 0
   int attempt = 0;  // from 1
@@ -31,9 +32,9 @@ struct Call {
   std::uint64_t seed = 0;
 
   PlanMode mode = PlanMode::kNarrative;  // plan
-  int max_steps = 25;                    // plan: the reader's limit
-  std::string prompt;                    // plan: the user's text; generate: r; judge: used prompt r
-  std::string original;                  // judge: the plan's prompt p
+  int max_steps = kMaxSteps;             // plan: the reader's limit
+  std::string prompt;                    // plan: the user's text; else the prompt in use
+  std::string original;                  // judge: the plan's prompt of the step
   std::vector<Key> images;               // plan: the input images
   Key source;  // generate: source image or none; judge: before (none = white)
   Key image;   // judge: after
@@ -41,10 +42,10 @@ struct Call {
   int width = 0;  // generate
   int height = 0;
   int denoising_steps = 0;
-  Devices devices;  // how, never what
+  Optimizations optimizations;  // how, never what
 };
 
-// Computes `key` from the fields that determine the result (not from `devices`).
+// Computes `key` from the fields that determine the result (not from `optimizations`).
 [[nodiscard]] Key key_of(const Call& call);
 
 // Work that may be done ahead; dropping it changes nothing but time.
@@ -57,9 +58,9 @@ struct Hint {
   Key image;         // kImageFeatures: none = the white picture
 };
 
-// Seeds (law 1): counter-based, so that a seed never depends on the order of calls.
-// kReference reproduces the official demo for images: step index * 1000 for every attempt.
-[[nodiscard]] std::uint64_t seed_of(std::uint64_t request_seed, SeedRule rule, CallKind kind,
-                                    int step, int attempt, int retry);
+// Seeds are counter-based: they do not depend on the order of calls. kReference reproduces the
+// official demo for images: step index * 1000 for every attempt.
+[[nodiscard]] std::uint64_t seed_of(std::uint64_t request_seed, SeedRule rule, Role role, int step,
+                                    int attempt, int retry);
 
 }  // namespace irt

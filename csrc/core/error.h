@@ -1,6 +1,7 @@
 // The error that crosses every layer; translated once, in bind/, to interleave_rt.errors.
 #pragma once
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -19,18 +20,22 @@ enum class ErrorCode {
   kInternal,       // a broken invariant of ours
 };
 
+inline constexpr struct {
+  ErrorCode code;
+  const char* name;
+} kErrorCodes[] = {
+    {ErrorCode::kBadRequest, "bad_request"},
+    {ErrorCode::kBadPack, "bad_pack"},
+    {ErrorCode::kLimitExceeded, "limit_exceeded"},
+    {ErrorCode::kBackendFailed, "backend_failed"},
+    {ErrorCode::kDeadline, "deadline"},
+    {ErrorCode::kCancelled, "cancelled"},
+    {ErrorCode::kOverloaded, "overloaded"},
+    {ErrorCode::kInternal, "internal"},
+};
+
 [[nodiscard]] constexpr const char* to_string(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kBadRequest: return "bad_request";
-    case ErrorCode::kBadPack: return "bad_pack";
-    case ErrorCode::kLimitExceeded: return "limit_exceeded";
-    case ErrorCode::kBackendFailed: return "backend_failed";
-    case ErrorCode::kDeadline: return "deadline";
-    case ErrorCode::kCancelled: return "cancelled";
-    case ErrorCode::kOverloaded: return "overloaded";
-    case ErrorCode::kInternal: return "internal";
-  }
-  return "internal";
+  return kErrorCodes[static_cast<std::size_t>(code)].name;
 }
 
 // An error as a value: what lanes and the scheduler hand around.

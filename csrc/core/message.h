@@ -1,17 +1,29 @@
-// The alphabet of the core: events go in, commands come out (design: section 4).
+// What goes into the scheduler (events), and what comes out (commands, notices).
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "core/call.h"
 #include "core/error.h"
-#include "core/lane.h"
 #include "core/request.h"
 #include "core/result.h"
 
 namespace irt {
+
+using LaneId = std::uint32_t;
+
+// What the scheduler knows of a lane, which executes calls of one role.
+struct LaneInfo {
+  LaneId id = 0;
+  Role role = Role::kGenerator;
+  int capacity = 1;    // calls that may be under way at once
+  std::string device;  // lanes of one device slow each other; equal strings = shared
+  std::string name;
+};
 
 // ---- events -------------------------------------------------------------------------------
 

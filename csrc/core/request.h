@@ -1,4 +1,4 @@
-// What a caller asks for.
+// What a caller asks for, and the limits of what can be asked.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,12 @@ using RequestId = std::uint64_t;
 using TimePoint = std::int64_t;
 inline constexpr TimePoint kNever = INT64_MAX;
 
+// The same limits as interleave_rt.Options; the scheduler refuses a request that is beyond them.
+inline constexpr int kMaxAttempts = 10;         // RequestSpec::t_max
+inline constexpr int kMaxSteps = 25;            // RequestSpec::max_steps, Speculation::depth
+inline constexpr int kMaxSide = 4096;           // pixels, RequestSpec::width and height
+inline constexpr int kMaxDenoisingSteps = 100;  // RequestSpec::denoising_steps
+
 enum class PlanMode { kNarrative, kGuidance };
 enum class Keep { kLast, kBest };
 enum class SeedRule { kCounter, kReference };
@@ -24,14 +30,14 @@ struct Speculation {
   int depth = 1;  // unverified verdicts that a call may lie beyond; read for kDepth only
 };
 
-// The latency devices that a request can switch (S2 is Speculation; S8 belongs to the engine).
-// None of them may change a canonical result (law 1).
-struct Devices {
-  bool stream_plan = true;        // S1
-  bool early_verdict = true;      // S3
-  bool skip_last_judge = true;    // S4
-  bool encode_text_ahead = true;  // S5
-  bool cache_vision = true;       // S6
+// What a request can switch off besides speculation, each to measure what it buys. None of them
+// may change what is committed.
+struct Optimizations {
+  bool stream_plan = true;        // a plan step is usable once it is closed, not with the plan
+  bool early_verdict = true;      // the boolean of a verdict decides before the answer has ended
+  bool skip_last_judge = true;    // no verdict on an attempt that stands whatever it says
+  bool encode_text_ahead = true;  // prompts are encoded while their step waits
+  bool cache_vision = true;       // features of an image are computed once
 };
 
 struct RequestSpec {
@@ -40,12 +46,12 @@ struct RequestSpec {
   PlanMode mode = PlanMode::kNarrative;
   std::uint64_t seed = 0;
   SeedRule seed_rule = SeedRule::kCounter;
-  int t_max = 5;       // generations per step, 1..10
-  int max_steps = 25;  // plan steps that are read, 1..25
+  int t_max = 5;              // generations per step, from 1
+  int max_steps = kMaxSteps;  // plan steps that are read, from 1
   Keep keep = Keep::kLast;
   bool judge_last = false;
   Speculation speculation;
-  Devices devices;
+  Optimizations optimizations;
   int width = 0;  // pixels; 0 = the pack's default
   int height = 0;
   int denoising_steps = 0;      // 0 = the pack's default

@@ -11,7 +11,7 @@
 
 namespace irt {
 
-// The fields as the planner writes them (facts: the paper's planner output).
+// The fields as the planner writes them.
 struct PlanStep {
   int step_number = 0;
   std::string step_name;

@@ -13,7 +13,7 @@ class PlanReader final : public AnswerReader {
  public:
   explicit PlanReader(const Call& call)
       : key_(call.key),
-        streams_(call.devices.stream_plan),
+        streams_(call.optimizations.stream_plan),
         scanner_(call.max_steps, call.mode == PlanMode::kNarrative ? 1 : 0) {}
 
   bool take(const AnswerToken& token, LaneEvents& events) override {
@@ -36,7 +36,8 @@ class PlanReader final : public AnswerReader {
 
 class VerdictReader final : public AnswerReader {
  public:
-  explicit VerdictReader(const Call& call) : key_(call.key), early_(call.devices.early_verdict) {}
+  explicit VerdictReader(const Call& call)
+      : key_(call.key), early_(call.optimizations.early_verdict) {}
 
   bool take(const AnswerToken& token, LaneEvents& events) override {
     if (!known_) marks_.push_back({length_, token.p_success});
@@ -81,7 +82,7 @@ class VerdictReader final : public AnswerReader {
 }  // namespace
 
 std::unique_ptr<AnswerReader> make_reader(const Call& call) {
-  if (call.kind == CallKind::kPlan) return std::make_unique<PlanReader>(call);
+  if (call.role == Role::kPlanner) return std::make_unique<PlanReader>(call);
   return std::make_unique<VerdictReader>(call);
 }
 

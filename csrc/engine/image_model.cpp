@@ -48,8 +48,8 @@ void ImageModel::prepare(const ImageRef& source) { static_cast<void>(encode(sour
 
 void ImageModel::admit(const LaneCallRef& made) {
   const Call& call = made->call;
-  const TextRef text = embed(*made->text, call.devices.encode_text_ahead);
-  const LatentsRef source = encode(made->images.front(), call.devices.cache_vision);
+  const TextRef text = embed(*made->text, call.optimizations.encode_text_ahead);
+  const LatentsRef source = encode(made->images.front(), call.optimizations.cache_vision);
   running_.push_back(
       std::make_unique<Running>(Running{made, denoiser_.begin(text, source, call.seed, call.width,
                                                               call.height, call.denoising_steps)}));

@@ -47,7 +47,7 @@ std::shared_ptr<LaneCall> make_call(std::size_t number, std::span<const std::int
   auto made = std::make_shared<LaneCall>();
   made->call.key = {0, number};
   made->call.seed = seed;
-  made->call.devices.encode_text_ahead = made->call.devices.cache_vision = false;
+  made->call.optimizations.encode_text_ahead = made->call.optimizations.cache_vision = false;
   made->text = std::make_shared<const EncodedText>(
       EncodedText{{ids.begin(), ids.end()}, {mask.begin(), mask.end()}});
   return made;
@@ -79,7 +79,7 @@ std::vector<Answer> InlineVlm::answers(std::span<const Question> questions) {
       for (; next < questions.size() && events.running < slots; ++next) {
         const Question& question = questions[next];
         const auto call = make_call(next + 1, question.ids, {}, question.seed);
-        call->call.kind = CallKind::kJudge;  // p(success) is told at every token
+        call->call.role = Role::kCritic;  // p(success) is told at every token
         call->call.retry = question.retry;
         for (const ImageView& image : question.images) call->images.push_back(copy_of(image));
         model_.admit(call, std::make_unique<WholeAnswer>(made[next]));
@@ -108,7 +108,7 @@ PixelBuffer InlineGenerator::generate(std::span<const std::int64_t> ids,
                                       std::span<const std::int64_t> mask, const ImageView& source,
                                       std::uint64_t seed, int width, int height, int steps) {
   const auto made = make_call(1, ids, mask, seed);
-  made->call.kind = CallKind::kGenerate;
+  made->call.role = Role::kGenerator;
   made->call.width = width;
   made->call.height = height;
   made->call.denoising_steps = steps;

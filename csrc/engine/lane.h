@@ -10,7 +10,6 @@
 
 #include "core/call.h"
 #include "core/error.h"
-#include "core/lane.h"
 #include "core/message.h"
 #include "core/result.h"
 #include "engine/images.h"

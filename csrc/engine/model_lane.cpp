@@ -86,12 +86,12 @@ void ModelLane::start(const Call& call, bool speculative) {
     }
     made->images.push_back(std::move(image));
   };
-  switch (call.kind) {
-    case CallKind::kPlan:
+  switch (call.role) {
+    case Role::kPlanner:
       for (const Key& key : call.images) need(key, false);
       break;
-    case CallKind::kGenerate: need(call.source, true); break;
-    case CallKind::kJudge:
+    case Role::kGenerator: need(call.source, true); break;
+    case Role::kCritic:
       need(call.source, true);
       need(call.image, false);
       break;

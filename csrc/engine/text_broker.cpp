@@ -67,14 +67,14 @@ Key key_of(const TextJob& job) {
 TextJob text_job_of(const Call& call) {
   TextJob job;
   job.text = call.prompt;
-  switch (call.kind) {
-    case CallKind::kPlan:
+  switch (call.role) {
+    case Role::kPlanner:
       job.kind = TextJob::Kind::kPlan;
       job.mode = call.mode;
       job.image_count = static_cast<int>(call.images.size());
       break;
-    case CallKind::kGenerate: job.kind = TextJob::Kind::kGenerate; break;
-    case CallKind::kJudge:
+    case Role::kGenerator: job.kind = TextJob::Kind::kGenerate; break;
+    case Role::kCritic:
       job.kind = TextJob::Kind::kJudge;
       job.original = call.original;
       break;

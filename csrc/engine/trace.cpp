@@ -12,7 +12,7 @@ std::size_t Trace::open(const Call& call, const LaneInfo& lane, bool speculative
   Span span;
   span.lane = lane.id;
   span.lane_name = lane.name;
-  span.kind = call.kind;
+  span.role = call.role;
   span.step = call.step;
   span.attempt = call.attempt;
   span.retry = call.retry;
@@ -38,7 +38,7 @@ void Trace::end(std::size_t span, SpanOutcome outcome, TimePoint now) {
   spans_[span].ended = now;
   spans_[span].outcome = outcome;
   // A plan is never speculative: whatever it said was read.
-  spans_[span].used = spans_[span].kind == CallKind::kPlan && outcome == SpanOutcome::kDone;
+  spans_[span].used = spans_[span].role == Role::kPlanner && outcome == SpanOutcome::kDone;
 }
 
 void Trace::note(const Notice& notice) {
@@ -48,7 +48,7 @@ void Trace::note(const Notice& notice) {
     Key image;
     for (const Span& span : spans_) {
       const bool same = span.step == judged->step && span.attempt == judged->attempt;
-      if (span.kind == CallKind::kGenerate && span.used && same) image = span.key;
+      if (span.role == Role::kGenerator && span.used && same) image = span.key;
     }
     use_verdicts(image);
   } else if (const auto* step = std::get_if<StepCommitted>(&notice)) {
@@ -75,7 +75,7 @@ void Trace::decide(const SpeculationDecision& decision, TimePoint now) {
 
 void Trace::use_image(const Key& image) {
   for (Span& span : spans_) {
-    if (span.kind == CallKind::kGenerate && span.key == image) {
+    if (span.role == Role::kGenerator && span.key == image) {
       span.used = span.used || span.outcome == SpanOutcome::kDone;
     }
   }
@@ -83,7 +83,7 @@ void Trace::use_image(const Key& image) {
 
 void Trace::use_verdicts(const Key& image) {
   for (Span& span : spans_) {
-    if (span.kind == CallKind::kJudge && span.image == image) {
+    if (span.role == Role::kCritic && span.image == image) {
       span.used = span.used || span.outcome == SpanOutcome::kDone;
     }
   }

@@ -18,7 +18,7 @@ enum class SpanOutcome { kRunning, kDone, kFailed, kCancelled };
 struct Span {
   LaneId lane = 0;
   std::string lane_name;
-  CallKind kind = CallKind::kPlan;
+  Role role = Role::kPlanner;
   int step = 0;
   int attempt = 0;
   int retry = 0;

@@ -50,10 +50,11 @@ void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> read
   }
   const bool many = images >= static_cast<std::size_t>(config_.many);
   for (const ImageRef& image : call->images) {
-    prompt.images.push_back(features(image, white_size(*call), call->call.devices.cache_vision,
+    prompt.images.push_back(features(image, white_size(*call),
+                                     call->call.optimizations.cache_vision,
                                      many ? config_.max_pixels_many : 0));
   }
-  running_.push_back({call->call.key, call->call.kind == CallKind::kJudge, decoder_.admit(prompt),
+  running_.push_back({call->call.key, call->call.role == Role::kCritic, decoder_.admit(prompt),
                       std::move(reader)});
 }
 

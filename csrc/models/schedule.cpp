@@ -11,7 +11,7 @@
 namespace irt {
 namespace {
 
-constexpr int kMaxSteps = 1000;  // the time steps that the scheduler was trained with
+constexpr int kTrainedSteps = 1000;  // the time steps that the scheduler was trained with
 
 // compute_empirical_mu of diffusers' FLUX.2 pipelines.
 double empirical_mu(int image_tokens, int steps) noexcept {
@@ -31,11 +31,11 @@ double empirical_mu(int image_tokens, int steps) noexcept {
 }  // namespace
 
 std::vector<float> flow_sigmas(int steps, int image_tokens) {
-  if (steps < 1 || steps > kMaxSteps || image_tokens < 1) {
+  if (steps < 1 || steps > kTrainedSteps || image_tokens < 1) {
     throw Error(ErrorCode::kBadRequest, "[Denoiser.begin] " + std::to_string(steps) +
                                             " denoising steps for " + std::to_string(image_tokens) +
                                             " image tokens: pass 1 to " +
-                                            std::to_string(kMaxSteps) + " steps");
+                                            std::to_string(kTrainedSteps) + " steps");
   }
   // numpy's linspace in double; everything after it in float, as the scheduler does.
   const double last = 1.0 / steps;

@@ -51,10 +51,9 @@ std::optional<Failure> Scheduler::Impl::check(const Submit& event) const {
       return wrong;
     }
   }
-  constexpr int kMaxSide = 1 << 15;
   if (auto wrong = between("width", spec.width, 0, kMaxSide)) return wrong;
   if (auto wrong = between("height", spec.height, 0, kMaxSide)) return wrong;
-  return between("denoising_steps", spec.denoising_steps, 0, 10'000);
+  return between("denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps);
 }
 
 void Scheduler::Impl::on(Submit&& event) {
@@ -134,9 +133,8 @@ void Scheduler::Impl::expire() {
     const std::vector<Live*> waiting = waiting_[r];
     for (Live* live : waiting) {
       if (std::max(missing_[r], live->starved[r]) + config_.lane_grace > now_) continue;
-      static constexpr std::array<const char*, kRoles> kNames = {"planner", "generator", "critic"};
       end(*live, Outcome::kFailed,
-          Failure{ErrorCode::kBackendFailed, std::string("[Scheduler.lanes] no ") + kNames[r] +
+          Failure{ErrorCode::kBackendFailed, std::string("[Scheduler.lanes] no ") + kRoleNames[r] +
                                                  " lane is up (" + missing_why_[r].message +
                                                  "): start one, or raise lane_grace"});
     }
@@ -170,7 +168,7 @@ void Scheduler::Impl::retire(Live& live) {
   live.wants.clear();
   live.hints.clear();
   for (const Key& key : live.runs) cancel(key, runs_.at(key));
-  for (const Taken& ahead : live.ahead) ++count(ahead.kind).speculation_wasted;
+  for (const Taken& ahead : live.ahead) ++count(ahead.role).speculation_wasted;
   live.ahead.clear();
   recount(live);
 }
@@ -178,7 +176,7 @@ void Scheduler::Impl::retire(Live& live) {
 // Hands on what a reading has made certain.
 void Scheduler::Impl::flush(Live& live, Reading& reading) {
   for (const Taken& taken : reading.consumed) {
-    ++count(taken.kind).committed;
+    ++count(taken.role).committed;
     forget_ahead(live, taken.key, true);
   }
   for (const Key& key : reading.dropped) forget_ahead(live, key, false);

@@ -46,12 +46,12 @@ std::optional<Failure> Trajectory::add(const VerdictKnown& partial) {
   return std::nullopt;
 }
 
-std::optional<Failure> Trajectory::add(const Key& call, CallKind kind, CallResult&& result) {
+std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& result) {
   const auto wrong = [](const char* what) {
     return Failure{ErrorCode::kBackendFailed,
                    std::string("[Trajectory.add] ") + what + ": mend the lane that answered"};
   };
-  if (kind == CallKind::kPlan) {
+  if (role == Role::kPlanner) {
     auto* plan = std::get_if<Plan>(&result);
     if (plan == nullptr) return wrong("a plan call was not answered with a plan");
     const auto limit = static_cast<std::size_t>(spec_.max_steps);
@@ -63,7 +63,7 @@ std::optional<Failure> Trajectory::add(const Key& call, CallKind kind, CallResul
         !std::equal(steps_.begin(), steps_.end(), plan->steps.begin())) {
       return wrong("the plan differs from the steps that were streamed");
     }
-  } else if (kind == CallKind::kGenerate) {
+  } else if (role == Role::kGenerator) {
     const auto* image = std::get_if<Image>(&result);
     if (image == nullptr) return wrong("a generate call was not answered with an image");
     if (image->key != call) return wrong("an image does not carry the key of its call");
@@ -110,7 +110,7 @@ bool Trajectory::counts(int attempt) const noexcept {
 }
 
 bool Trajectory::judged(int attempt) const noexcept {
-  return counts(attempt) || !spec_.devices.skip_last_judge;
+  return counts(attempt) || !spec_.optimizations.skip_last_judge;
 }
 
 bool Trajectory::matters(int attempt) const noexcept {
@@ -119,55 +119,55 @@ bool Trajectory::matters(int attempt) const noexcept {
 
 Call Trajectory::plan_call(int retry) const {
   Call call;
-  call.kind = CallKind::kPlan;
+  call.role = Role::kPlanner;
   call.request = id_;
   call.retry = retry;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, CallKind::kPlan, 0, 0, retry);
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, Role::kPlanner, 0, 0, retry);
   call.mode = spec_.mode;
   call.max_steps = spec_.max_steps;
   call.prompt = spec_.text;
   call.images = spec_.images;
-  call.devices = spec_.devices;
+  call.optimizations = spec_.optimizations;
   call.key = key_of(call);
   return call;
 }
 
 Call Trajectory::generate_call(const Cursor& at) const {
   Call call;
-  call.kind = CallKind::kGenerate;
+  call.role = Role::kGenerator;
   call.request = id_;
   call.step = at.step;
   call.attempt = at.attempt;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, 0);
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, 0);
   call.prompt = used_prompt(at);
   call.source = at.source;
   call.width = spec_.width;
   call.height = spec_.height;
   call.denoising_steps = spec_.denoising_steps;
-  call.devices = spec_.devices;
+  call.optimizations = spec_.optimizations;
   call.key = key_of(call);
   return call;
 }
 
 Call Trajectory::judge_call(const Cursor& at) const {
   Call call;
-  call.kind = CallKind::kJudge;
+  call.role = Role::kCritic;
   call.request = id_;
   call.step = at.step;
   call.attempt = at.attempt;
   call.retry = at.retry;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.kind, at.step, at.attempt, at.retry);
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, at.retry);
   call.prompt = used_prompt(at);
   call.original = *step_at(at).prompt;
   call.source = at.source;
   call.image = at.image;
-  call.devices = spec_.devices;
+  call.optimizations = spec_.optimizations;
   call.key = key_of(call);
   return call;
 }
 
 Call Trajectory::to_start(const Want& want) const {
-  return want.call.kind == CallKind::kPlan ? plan_call(want.call.retry) : want.call;
+  return want.call.role == Role::kPlanner ? plan_call(want.call.retry) : want.call;
 }
 
 }  // namespace irt

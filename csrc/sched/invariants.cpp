@@ -33,7 +33,7 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
   std::array<RoleLoad, kRoles> loads{};
   std::unordered_map<Key, const RunView*> runs;
   for (const LaneView& lane : snapshot.lanes) {
-    RoleLoad& load = loads[static_cast<std::size_t>(lane.info.role)];
+    RoleLoad& load = loads[index_of(lane.info.role)];
     ++load.lanes;
     load.free += std::max(0, lane.info.capacity - static_cast<int>(lane.runs.size()));
     for (const RunView& run : lane.runs) {
@@ -65,7 +65,7 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
         expect(has(view.images, image), about(view.request, "a wanted call reads a lost image"));
       }
       if (want.certain && run == runs.end()) {
-        ++loads[static_cast<std::size_t>(want.role)].waiting;
+        ++loads[index_of(want.role)].waiting;
       }
       if (want.certain && run != runs.end()) {
         expect(!run->second->speculative, about(view.request, "a certain call was not promoted"));
@@ -188,7 +188,7 @@ void Monitor::started(const StartCall& start) {
   expect(lane != lanes_.end(), request, "starts a call on a lane that is not up");
   if (lane == lanes_.end()) return;
   auto& [info, load] = lane->second;
-  expect(info.role == role_of(start.call.kind), request, "starts a call on a lane of another role");
+  expect(info.role == start.call.role, request, "starts a call on a lane of another role");
   expect(++load <= info.capacity, request, "starts a call beyond the lane's capacity");
   expect(start.call.key == key_of(start.call), request, "starts a call under a wrong key");
   expect(story.accepted && !story.ended, request, "starts a call for a request that has ended");

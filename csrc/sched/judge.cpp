@@ -4,15 +4,10 @@
 #include "sched/scheduler_impl.h"
 
 namespace irt {
-namespace {
-
-std::size_t index_of(Role role) { return static_cast<std::size_t>(role); }
-
-}  // namespace
 
 // How long a run goes on until it yields what is waited for, by the mean of its role.
 std::optional<double> Scheduler::Impl::time_left(const Run& run) const {
-  const Role role = role_of(run.kind);
+  const Role role = run.role;
   const auto mean = role == Role::kPlanner     ? first_step_time()
                     : role == Role::kGenerator ? meter_.generate_time()
                                                : meter_.verdict_time();
@@ -30,7 +25,7 @@ std::optional<double> Scheduler::Impl::first_step_time() const {
 void Scheduler::Impl::find_rivals(const Live& mine, Role role, std::vector<double>& out) const {
   for (const auto& [key, run] : runs_) {
     if (run.request == mine.id || run.speculative || run.cancelling) continue;
-    const Role from = role_of(run.kind);
+    const Role from = run.role;
     if (from == role) continue;
     if (role == Role::kCritic && from == Role::kPlanner) continue;
     // A plan that goes on while its steps are being made asks for nothing new.
@@ -89,7 +84,7 @@ void Scheduler::Impl::ask_auto(const Live& live, const Lane& lane, SpeculationCa
   if (delay.samples() >= config_.policy.min_samples) question.cancel_delay = delay.mean();
   for (const Key& key : live.runs) {
     const Run& run = runs_.at(key);
-    if (run.kind != CallKind::kJudge || run.cancelling) continue;
+    if (run.role != Role::kCritic || run.cancelling) continue;
     if (const auto left = time_left(run)) {
       question.verdict_left = std::max(question.verdict_left.value_or(0.0), *left);
     }

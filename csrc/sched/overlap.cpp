@@ -1,11 +1,6 @@
 #include "sched/overlap.h"
 
 namespace irt {
-namespace {
-
-std::size_t index_of(Role role) { return static_cast<std::size_t>(role); }
-
-}  // namespace
 
 std::size_t OverlapMeter::device(const std::string& name) {
   for (std::size_t i = 0; i < devices_.size(); ++i) {

@@ -13,7 +13,6 @@
 
 namespace irt {
 
-inline constexpr int kMaxAttempts = 10;  // RequestSpec::t_max is at most this
 inline constexpr int kMaxAutoDepth = 2;  // facts: deeper speculation buys less than a tenth
 using AcceptOdds = std::array<double, kMaxAttempts + 1>;  // indexed by attempt number, from 1
 

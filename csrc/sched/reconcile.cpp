@@ -5,11 +5,6 @@
 #include "sched/scheduler_impl.h"
 
 namespace irt {
-namespace {
-
-std::size_t index_of(Role role) { return static_cast<std::size_t>(role); }
-
-}  // namespace
 
 const Want* Scheduler::Impl::find_want(const Live& live, const Key& key) {
   for (const Want& want : live.wants) {
@@ -54,7 +49,7 @@ void Scheduler::Impl::refresh(Live& live) {
     if (!want->certain || !run.speculative) continue;
     run.speculative = false;
     if (run.cancelling) continue;
-    ++count(run.kind).promoted;
+    ++count(run.role).promoted;
     out_->emplace_back(PromoteCall{run.lane, key});
   }
   recount(live);
@@ -71,7 +66,7 @@ void Scheduler::Impl::recount(Live& live) {
   live.hopeful.fill(0);
   for (const Want& want : live.wants) {
     if (!startable(live, want)) continue;
-    ++(want.certain ? live.waiting : live.hopeful)[index_of(role_of(want.call.kind))];
+    ++(want.certain ? live.waiting : live.hopeful)[index_of(want.call.role)];
   }
   for (std::size_t r = 0; r < kRoles; ++r) {
     enlist(waiting_[r], live, live.waiting[r] > 0);
@@ -124,7 +119,7 @@ bool Scheduler::Impl::start_certain(Role role) {
   Lane* lane = pick_lane(role, *live);
   if (lane == nullptr) return false;
   for (const Want& want : live->wants) {
-    if (want.certain && role_of(want.call.kind) == role && startable(*live, want)) {
+    if (want.certain && want.call.role == role && startable(*live, want)) {
       live->served[index_of(role)] = now_;
       start(*live, want, *lane);
       return true;
@@ -142,7 +137,7 @@ bool Scheduler::Impl::start_speculative(Role role) {
     Lane* lane = pick_lane(role, *live);
     if (lane == nullptr) return false;
     for (const Want& want : live->wants) {
-      if (want.certain || role_of(want.call.kind) != role || !startable(*live, want)) continue;
+      if (want.certain || want.call.role != role || !startable(*live, want)) continue;
       if (best_want != nullptr && want.probability < best_want->probability) continue;
       if (best_want != nullptr && want.probability == best_want->probability &&
           live->order > best_live->order) {
@@ -200,7 +195,7 @@ void Scheduler::Impl::preempt(Role role) {
       }
     }
     if (least == nullptr) return;
-    ++count(least->second.kind).preempted;
+    ++count(least->second.role).preempted;
     cancel(least->first, least->second);
   }
 }
@@ -224,31 +219,31 @@ Scheduler::Impl::Lane* Scheduler::Impl::pick_lane(Role role, const Live& live) {
 
 void Scheduler::Impl::start(Live& live, const Want& want, Lane& lane) {
   const Key key = want.call.key;
-  const CallKind kind = want.call.kind;
-  const std::size_t r = index_of(lane.info.role);
+  const Role role = lane.info.role;
+  const std::size_t r = index_of(role);
   Run run;
   run.request = live.id;
-  run.kind = kind;
+  run.role = role;
   run.lane = lane.info.id;
   run.ahead = run.speculative = !want.certain;
-  run.early_verdict = live.trajectory.spec().devices.early_verdict;
+  run.early_verdict = live.trajectory.spec().optimizations.early_verdict;
   run.probability = want.probability;
   run.mark = meter_.start(lane.device, lane.info.role, now_);
   run.mark.crowded = !lane.runs.empty();
   for (const Key& beside : lane.runs) runs_.at(beside).mark.crowded = true;
   out_->emplace_back(StartCall{lane.info.id, live.trajectory.to_start(want), run.speculative});
 
-  RoleCounters& counted = count(kind);
+  RoleCounters& counted = count(role);
   ++counted.started;
   if (run.speculative) {
     ++counted.speculated;
-    live.ahead.push_back({key, kind});
+    live.ahead.push_back({key, role});
   }
   counted.restarted += std::any_of(live.lost.begin(), live.lost.end(),
                                    [&key](const auto& lost) { return lost.first == key; })
                            ? 1
                            : 0;
-  if (kind == CallKind::kGenerate) {
+  if (role == Role::kGenerator) {
     live.generated_step = std::max(live.generated_step, want.call.step);
   }
   live.affinity[r] = lane.info.id;
@@ -263,7 +258,7 @@ void Scheduler::Impl::cancel(const Key& key, Run& run) {
   if (run.cancelling) return;
   run.cancelling = true;
   run.cancel_sent = now_;
-  ++count(run.kind).cancelled;
+  ++count(run.role).cancelled;
   out_->emplace_back(CancelCall{run.lane, key});
 }
 
@@ -282,7 +277,7 @@ void Scheduler::Impl::forget_ahead(Live& live, const Key& key, bool used) {
   const auto found = std::find_if(live.ahead.begin(), live.ahead.end(),
                                   [&key](const Taken& ahead) { return ahead.key == key; });
   if (found == live.ahead.end()) return;
-  RoleCounters& counted = count(found->kind);
+  RoleCounters& counted = count(found->role);
   ++(used ? counted.speculation_used : counted.speculation_wasted);
   live.ahead.erase(found);
 }

@@ -79,7 +79,7 @@ void Scheduler::Impl::on(StepClosed&& event) {
   if (live == nullptr || find_want(*live, event.call) == nullptr) return;
   if (auto failure = live->trajectory.add(std::move(event))) {
     end(*live, Outcome::kFailed, std::move(failure));
-  } else if (live->trajectory.spec().devices.stream_plan) {
+  } else if (live->trajectory.spec().optimizations.stream_plan) {
     touch(*live);
   }
 }
@@ -115,10 +115,10 @@ void Scheduler::Impl::on(CallDone&& event) {
   const Key made = image == nullptr ? Key{} : image->key;
   const auto* verdict = std::get_if<Verdict>(&event.result);
   const Run run = finish(event.call);
-  ++count(run.kind).done;
+  ++count(run.role).done;
   // A refusal that was not streamed took longer than its boolean: no sample of it.
-  const bool timely = run.kind != CallKind::kJudge || !run.early_verdict ||
-                      (verdict != nullptr && verdict->accepted);
+  const bool timely =
+      run.role != Role::kCritic || !run.early_verdict || (verdict != nullptr && verdict->accepted);
   if (!run.sampled && !run.cancelling && timely) meter_.sample(run.mark, now_);
   Live* live = running(run.request);
   if (live == nullptr || find_want(*live, event.call) == nullptr) {
@@ -126,7 +126,7 @@ void Scheduler::Impl::on(CallDone&& event) {
     if (live != nullptr) forget_ahead(*live, event.call, false);
     return;
   }
-  if (auto failure = live->trajectory.add(event.call, run.kind, std::move(event.result))) {
+  if (auto failure = live->trajectory.add(event.call, run.role, std::move(event.result))) {
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
     call_failed(*live, event.call, run.ahead, std::move(*failure));
   } else {
@@ -140,7 +140,7 @@ void Scheduler::Impl::on(CallFailed&& event) {
     return;
   }
   const Run run = finish(event.call);
-  ++count(run.kind).failed;
+  ++count(run.role).failed;
   Live* live = running(run.request);
   if (live == nullptr) return;
   forget_ahead(*live, event.call, false);
@@ -158,8 +158,8 @@ void Scheduler::Impl::on(CallCancelled&& event) {
   }
   const Run run = finish(event.call);
   if (run.cancelling) {
-    cancel_delay_[static_cast<std::size_t>(role_of(run.kind))].add(
-        static_cast<double>(now_ - run.cancel_sent), config_.policy.memory);
+    cancel_delay_[index_of(run.role)].add(static_cast<double>(now_ - run.cancel_sent),
+                                          config_.policy.memory);
   }
   Live* live = running(run.request);
   if (live == nullptr) return;
@@ -224,8 +224,8 @@ void Scheduler::Impl::on(LaneDown&& event) {
   for (const Key& key : keys) lost.emplace_back(key, finish(key));
   lanes_.erase(lanes_.begin() + (lane - lanes_.data()));
   if (lanes_of(role) == 0) {
-    missing_[static_cast<std::size_t>(role)] = now_;
-    missing_why_[static_cast<std::size_t>(role)] = event.why;
+    missing_[index_of(role)] = now_;
+    missing_why_[index_of(role)] = event.why;
   }
   for (const auto& [key, run] : lost) {
     Live* live = running(run.request);

@@ -40,7 +40,7 @@ namespace irt {
 
 struct SchedulerConfig {
   int max_live = 8;     // requests with running work
-  int max_queued = 16;  // requests that wait for a live slot
+  int max_queued = 64;  // requests that wait for a live slot
   // A request that needs a role which has no lane waits this long (microseconds), then it fails.
   TimePoint lane_grace = 10'000'000;
   std::size_t max_text_bytes = std::size_t{1} << 20;

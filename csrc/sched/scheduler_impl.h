@@ -31,7 +31,7 @@ class Scheduler::Impl {
  private:
   struct Run {
     RequestId request = 0;
-    CallKind kind = CallKind::kPlan;
+    Role role = Role::kPlanner;
     LaneId lane = 0;
     bool ahead = false;        // it was started speculatively
     bool speculative = false;  // and it still is
@@ -128,9 +128,7 @@ class Scheduler::Impl {
   [[nodiscard]] Lane* find_lane(LaneId id);
   [[nodiscard]] int lanes_of(Role role) const noexcept;
   [[nodiscard]] bool startable(const Live& live, const Want& want) const;
-  [[nodiscard]] RoleCounters& count(CallKind kind) {
-    return counters_.role[static_cast<std::size_t>(role_of(kind))];
-  }
+  [[nodiscard]] RoleCounters& count(Role role) { return counters_.role[index_of(role)]; }
   [[nodiscard]] static const Want* find_want(const Live& live, const Key& key);
 
   SchedulerConfig config_;

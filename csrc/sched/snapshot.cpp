@@ -26,7 +26,7 @@ Snapshot Scheduler::Impl::snapshot() const {
     for (const Want& want : live->wants) {
       WantView& wanted = view.wants.emplace_back();
       wanted.key = want.call.key;
-      wanted.role = role_of(want.call.kind);
+      wanted.role = want.call.role;
       wanted.certain = want.certain;
       wanted.beyond = want.beyond;
       wanted.probability = want.probability;
@@ -34,7 +34,7 @@ Snapshot Scheduler::Impl::snapshot() const {
       for (const Key& image : {want.call.source, want.call.image}) {
         if (image) wanted.images.push_back(image);
       }
-      if (want.call.kind == CallKind::kPlan) wanted.images = live->trajectory.spec().images;
+      if (want.call.role == Role::kPlanner) wanted.images = live->trajectory.spec().images;
     }
   }
   std::sort(out.requests.begin(), out.requests.end(),
@@ -45,7 +45,7 @@ Snapshot Scheduler::Impl::snapshot() const {
     for (const Key& key : lane.runs) {
       const Run& run = runs_.at(key);
       view.runs.push_back(
-          {key, run.request, role_of(run.kind), run.speculative, run.cancelling, run.mark.started});
+          {key, run.request, run.role, run.speculative, run.cancelling, run.mark.started});
     }
   }
   return out;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/lane.h"
+#include "core/message.h"
 #include "core/request.h"
 #include "sched/policy.h"
 

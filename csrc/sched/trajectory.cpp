@@ -81,7 +81,7 @@ void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Reading& o
 
 void Trajectory::open(Reading& out) {
   opened_ = true;
-  if (!spec_.devices.cache_vision) return;
+  if (!spec_.optimizations.cache_vision) return;
   Hint hint;
   hint.what = Hint::What::kImageFeatures;
   hint.request = id_;
@@ -100,7 +100,7 @@ bool Trajectory::read_plan(Look& look) {
     if (result == nullptr) {
       Call call;
       call.key = plan_key_;
-      call.kind = CallKind::kPlan;
+      call.role = Role::kPlanner;
       call.request = id_;
       call.retry = plan_retry_;
       look.want(std::move(call));
@@ -108,7 +108,7 @@ bool Trajectory::read_plan(Look& look) {
       return true;
     }
     auto plan = std::move(std::get<Plan>(*result));
-    look.out.consumed.push_back({plan_key_, CallKind::kPlan});
+    look.out.consumed.push_back({plan_key_, Role::kPlanner});
     forget(plan_key_);
     if (plan.readable()) {
       steps_ = std::move(plan.steps);
@@ -132,11 +132,11 @@ bool Trajectory::read_plan(Look& look) {
 }
 
 void Trajectory::announce(Reading& out) {
-  if (!plan_done_ && !spec_.devices.stream_plan) return;
+  if (!plan_done_ && !spec_.optimizations.stream_plan) return;
   for (; usable_ < static_cast<int>(steps_.size()); ++usable_) {
     const PlanStep& step = steps_[static_cast<std::size_t>(usable_)];
     out.notices.emplace_back(PlanStepReady{usable_, step});
-    if (!step.has_image() || !spec_.devices.encode_text_ahead) continue;
+    if (!step.has_image() || !spec_.optimizations.encode_text_ahead) continue;
     Hint hint;
     hint.what = Hint::What::kPromptText;
     hint.request = id_;
@@ -176,7 +176,7 @@ bool Trajectory::read_image(Look& look) {
     attempt.image = std::get<Image>(*result);
     look.out.notices.emplace_back(AttemptReady{look.at.step, attempt});
     attempts_.push_back(std::move(attempt));
-    look.out.consumed.push_back({call.key, call.kind});
+    look.out.consumed.push_back({call.key, call.role});
     forget(call.key);
   } else {
     look.visited.push_back(call.key);
@@ -196,7 +196,7 @@ bool Trajectory::read_verdict(Look& look) {
   if (result == nullptr) return read_past_unknown(look, std::move(call));
   if (look.commit) {
     const Verdict verdict = std::move(std::get<Verdict>(*result));
-    look.out.consumed.push_back({call.key, call.kind});
+    look.out.consumed.push_back({call.key, call.role});
     forget(call.key);
     if (!verdict.readable) ++look.out.verdicts_unreadable;
     take_verdict(look, verdict);
@@ -214,7 +214,7 @@ bool Trajectory::read_verdict(Look& look) {
 bool Trajectory::read_past_unknown(Look& look, Call&& call) {
   const VerdictKnown* partial = nullptr;
   for (const VerdictKnown& known : partials_) {
-    if (known.call == call.key && spec_.devices.early_verdict) partial = &known;
+    if (known.call == call.key && spec_.optimizations.early_verdict) partial = &known;
   }
   const int attempt = look.at.attempt;
   look.need(look.at.image);

@@ -29,8 +29,6 @@
 
 namespace irt {
 
-inline constexpr int kMaxSteps = 25;  // RequestSpec::max_steps is at most this
-
 // A call that the program is blocked on, or will probably ask for.
 struct Want {
   Call call;                 // of a plan without `prompt` and `images`: see Trajectory::to_start
@@ -47,7 +45,7 @@ struct StepHint {
 
 struct Taken {
   Key key;
-  CallKind kind = CallKind::kPlan;
+  Role role = Role::kPlanner;
 };
 
 // What one reading yields; reuse the object, its vectors keep their room.
@@ -74,7 +72,7 @@ class Trajectory {
   // contradicts its call or what was said before; then nothing was taken.
   [[nodiscard]] std::optional<Failure> add(StepClosed&& partial);
   [[nodiscard]] std::optional<Failure> add(const VerdictKnown& partial);
-  [[nodiscard]] std::optional<Failure> add(const Key& call, CallKind kind, CallResult&& result);
+  [[nodiscard]] std::optional<Failure> add(const Key& call, Role role, CallResult&& result);
 
   // Reads on from the cursor. `limit`: how many unverified verdicts to read beyond.
   void read(const AcceptOdds& odds, int limit, Reading& out);

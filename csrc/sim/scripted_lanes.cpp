@@ -153,7 +153,7 @@ class ScriptedModel final : public RoleModel {
       job.parts.push_back({times.critic_ms, fails ? Part::End::kFail : Part::End::kFinish, 0});
     } else {
       job.parts.push_back({times.verdict_ms, Part::End::kVerdict, 0});
-      const bool ends = verdict.accepted && job.call->call.devices.early_verdict;
+      const bool ends = verdict.accepted && job.call->call.optimizations.early_verdict;
       job.parts.push_back({ends ? 0.0 : tail, Part::End::kFinish, 0});
     }
     job.answer = std::move(verdict);

@@ -52,7 +52,7 @@ std::size_t Simulator::machine_of(const SimLane& lane) {
 
 double Simulator::rate(const Active& active) const {
   const Machine& machine = machines_[active.machine];
-  const auto role = static_cast<std::size_t>(active.role);
+  const auto role = index_of(active.role);
   std::size_t mask = 0;
   for (std::size_t r = 0; r < kRoles; ++r) mask |= (machine.active[r] > 0 ? 1U : 0U) << r;
   double rate = 1.0;
@@ -81,7 +81,7 @@ void Simulator::set_rates() {
 void Simulator::leave(std::size_t index) {
   const Active& active = active_[index];
   rests_since_[active.lane] = now_;
-  --machines_[active.machine].active[static_cast<std::size_t>(active.role)];
+  --machines_[active.machine].active[index_of(active.role)];
   active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(index));
   rates_stale_ = true;
 }
@@ -202,7 +202,7 @@ void Simulator::start(const StartCall& start) {
   Active active;
   active.key = start.call.key;
   active.lane = start.lane;
-  active.role = role_of(start.call.kind);
+  active.role = start.call.role;
   active.machine = machine_of(lanes_.at(start.lane));
   auto work = static_cast<double>(answer.work);
   const double warm = warm_share(start.lane, work);
@@ -223,7 +223,7 @@ void Simulator::start(const StartCall& start) {
       verdict != nullptr && verdict->readable && answer.verdict_known) {
     const double known = std::min(work, warm * static_cast<double>(*answer.verdict_known));
     add(known, VerdictKnown{active.key, verdict->accepted, verdict->p_success}, false);
-    if (verdict->accepted && start.call.devices.early_verdict) {
+    if (verdict->accepted && start.call.optimizations.early_verdict) {
       work = std::min(work, known + static_cast<double>(answer.accepted_tail));
       verdict->refined.reset();
     }
@@ -233,7 +233,7 @@ void Simulator::start(const StartCall& start) {
   } else {
     add(work, CallFailed{active.key, std::move(std::get<Failure>(answer.end))}, true);
   }
-  ++machines_[active.machine].active[static_cast<std::size_t>(active.role)];
+  ++machines_[active.machine].active[index_of(active.role)];
   active_.push_back(std::move(active));
   rates_stale_ = true;
 }

@@ -35,7 +35,7 @@ void check(const LoadConfig& config, const std::vector<SimTask>& tasks) {
             "a batching curve is made of numbers above 0 that do not fall");
   }
   for (const SimTask& task : tasks) {
-    require(!task.steps.empty() && task.steps.size() <= 25, "a task has 1 to 25 steps");
+    require(!task.steps.empty() && task.steps.size() <= kMaxSteps, "a task has 1 to 25 steps");
     require(task.t_max >= 1 && task.t_max <= kMaxAttempts, "t_max is from 1 to 10");
     require(task.plan >= 0.0 && std::isfinite(task.plan), "work is a number from 0 on");
     for (const double at : task.closes) {
@@ -108,7 +108,7 @@ class Load {
     event.spec.t_max = tasks_[task].t_max;
     event.spec.judge_last = config_.judge_last;
     event.spec.speculation = config_.speculation;
-    event.spec.devices = config_.devices;
+    event.spec.optimizations = config_.optimizations;
     simulator_.at(when, std::move(event));
   }
 
@@ -116,10 +116,10 @@ class Load {
   SimAnswer answer(const StartCall& start) {
     const Call& call = start.call;
     const SimTask& task = tasks_[task_of(call.request)];
-    switch (call.kind) {
-      case CallKind::kPlan: return plan(task);
-      case CallKind::kGenerate: return generate(task, call);
-      case CallKind::kJudge: return judge(task, call);
+    switch (call.role) {
+      case Role::kPlanner: return plan(task);
+      case Role::kGenerator: return generate(task, call);
+      case Role::kCritic: return judge(task, call);
     }
     return {};
   }
@@ -249,15 +249,15 @@ class Load {
   void begin(const StartCall& start, TimePoint now) {
     LoadCall call;
     call.task = static_cast<std::uint32_t>(task_of(start.call.request));
-    call.role = role_of(start.call.kind);
+    call.role = start.call.role;
     call.step = start.call.step;
     call.attempt = start.call.attempt;
     call.speculative = start.speculative;
     call.started = call.ended = now;
-    const auto role = static_cast<std::size_t>(call.role);
+    const auto role = index_of(call.role);
     if (active_[role]++ == 0) since_[role] = now;
     open_[start.call.key] = report_.calls.size();
-    if (start.call.kind == CallKind::kJudge) {
+    if (start.call.role == Role::kCritic) {
       judged_[start.call.image].push_back(report_.calls.size());
     }
     report_.calls.push_back(call);
@@ -275,7 +275,7 @@ class Load {
     call.ended = now;
     call.cancelled = cancelled;
     call.used = call.role == Role::kPlanner && !cancelled;
-    const auto role = static_cast<std::size_t>(call.role);
+    const auto role = index_of(call.role);
     if (--active_[role] == 0) report_.busy[role] += now - since_[role];
     if (call.role == Role::kGenerator && !cancelled) done_[key] = found->second;
     open_.erase(found);

@@ -31,7 +31,7 @@ struct LoadConfig {
   SimConfig sim;
   std::vector<SimLane> lanes;
   Speculation speculation;
-  Devices devices;
+  Optimizations optimizations;
   bool judge_last = false;
   int cancel_parts = 4;  // denoising steps
   int concurrency = 1;   // requests under way (closed loop); 0: they come at `arrivals`

@@ -147,9 +147,9 @@ RequestSpec random_spec(Random& random) {
   spec.judge_last = random.chance(0.3);
   spec.speculation.mode = static_cast<SpeculationMode>(random.between(0, 2));
   spec.speculation.depth = random.between(1, 3);
-  for (bool* device :
-       {&spec.devices.stream_plan, &spec.devices.early_verdict, &spec.devices.skip_last_judge,
-        &spec.devices.encode_text_ahead, &spec.devices.cache_vision}) {
+  for (bool* device : {&spec.optimizations.stream_plan, &spec.optimizations.early_verdict,
+                       &spec.optimizations.skip_last_judge, &spec.optimizations.encode_text_ahead,
+                       &spec.optimizations.cache_vision}) {
     *device = random.chance(0.7);
   }
   return spec;

@@ -18,7 +18,7 @@ class Loop {
 
   Plan plan() const {
     for (int retry = 0; retry < 2; ++retry) {
-      const std::uint64_t seed = seed_for(CallKind::kPlan, 0, 0, retry);
+      const std::uint64_t seed = seed_for(Role::kPlanner, 0, 0, retry);
       if (failing_ && scripted_plan_fails(script_, spec_.text, seed)) throw Fails{};
       Plan plan = scripted_plan(script_, spec_.text, spec_.mode, spec_.max_steps, seed);
       if (plan.readable()) return plan;
@@ -37,7 +37,7 @@ class Loop {
       const bool last = t == spec_.t_max;
       const bool counts = !last || spec_.judge_last || spec_.keep == Keep::kBest;
       std::optional<Verdict> verdict;
-      if (counts || !spec_.devices.skip_last_judge) {
+      if (counts || !spec_.optimizations.skip_last_judge) {
         verdict = judge(index, t, *plan.prompt, out.attempts.back(), source, counts);
       }
       if (!counts || !verdict) return finish(std::move(out), t - 1, std::nullopt, source);
@@ -57,15 +57,15 @@ class Loop {
   }
 
  private:
-  std::uint64_t seed_for(CallKind kind, int step, int attempt, int retry) const {
-    return seed_of(spec_.seed, spec_.seed_rule, kind, step, attempt, retry);
+  std::uint64_t seed_for(Role role, int step, int attempt, int retry) const {
+    return seed_of(spec_.seed, spec_.seed_rule, role, step, attempt, retry);
   }
 
   Attempt generate(int step, int t, const std::string& prompt, std::uint64_t source) const {
     Attempt attempt;
     attempt.number = t;
     attempt.prompt = prompt;
-    attempt.seed = seed_for(CallKind::kGenerate, step, t, 0);
+    attempt.seed = seed_for(Role::kGenerator, step, t, 0);
     if (failing_ && scripted_image_fails(script_, prompt, source, attempt.seed)) throw Fails{};
     attempt.image.hash =
         hash_pixels(scripted_image(script_, prompt, source, attempt.seed, spec_.width, spec_.height,
@@ -78,7 +78,7 @@ class Loop {
   std::optional<Verdict> judge(int step, int t, const std::string& original, const Attempt& attempt,
                                std::uint64_t source, bool counts) const {
     for (int retry = 0; retry < (counts ? 2 : 1); ++retry) {
-      const std::uint64_t seed = seed_for(CallKind::kJudge, step, t, retry);
+      const std::uint64_t seed = seed_for(Role::kCritic, step, t, retry);
       if (failing_ &&
           scripted_verdict_fails(script_, attempt.prompt, source, attempt.image.hash, seed)) {
         throw Fails{};

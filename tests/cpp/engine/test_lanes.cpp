@@ -103,7 +103,7 @@ TEST_CASE("prompts are told ahead where the request asks for it; who reads no te
       driver.add_lane(std::move(lane));
     }
     RequestSpec spec = spec_of("three prompts");
-    spec.devices.encode_text_ahead = ahead;
+    spec.optimizations.encode_text_ahead = ahead;
     CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
     CHECK((generator->prompts > 0) == ahead);
     CHECK(driver.text().poll(std::chrono::milliseconds(0), 10).empty());

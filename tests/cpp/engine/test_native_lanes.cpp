@@ -161,9 +161,9 @@ RequestSpec native_spec(Random& random) {
 void disturb(RequestSpec& spec, Random& random) {
   spec.speculation.mode = random.chance(0.5) ? SpeculationMode::kDepth : SpeculationMode::kAuto;
   spec.speculation.depth = random.between(1, 2);
-  for (bool* device :
-       {&spec.devices.stream_plan, &spec.devices.early_verdict, &spec.devices.skip_last_judge,
-        &spec.devices.encode_text_ahead, &spec.devices.cache_vision}) {
+  for (bool* device : {&spec.optimizations.stream_plan, &spec.optimizations.early_verdict,
+                       &spec.optimizations.skip_last_judge, &spec.optimizations.encode_text_ahead,
+                       &spec.optimizations.cache_vision}) {
     *device = random.chance(0.7);
   }
 }

@@ -19,9 +19,9 @@ Trace traced(const RequestSpec& spec, const ScriptedConfig& lanes, Seen& seen) {
   return driver.trace(request);
 }
 
-std::map<CallKind, int> used(const Trace& trace) {
-  std::map<CallKind, int> count;
-  for (const Span& span : trace.spans()) count[span.kind] += span.used ? 1 : 0;
+std::map<Role, int> used(const Trace& trace) {
+  std::map<Role, int> count;
+  for (const Span& span : trace.spans()) count[span.role] += span.used ? 1 : 0;
   return count;
 }
 
@@ -40,9 +40,9 @@ TEST_CASE("a trace tells what ran, when, and what of it was used") {
     const Trace trace = traced(spec, lanes, seen);
     CHECK(seen.outcome == Outcome::kFinished);
     auto count = used(trace);
-    CHECK(count[CallKind::kPlan] == 1);
-    CHECK(count[CallKind::kGenerate] == 6);
-    CHECK(count[CallKind::kJudge] == 6);
+    CHECK(count[Role::kPlanner] == 1);
+    CHECK(count[Role::kGenerator] == 6);
+    CHECK(count[Role::kCritic] == 6);
     const bool speculative = std::any_of(trace.spans().begin(), trace.spans().end(),
                                          [](const Span& span) { return span.speculative; });
     CHECK(speculative == (mode == SpeculationMode::kDepth));
@@ -63,9 +63,8 @@ TEST_CASE("a trace tells what ran, when, and what of it was used") {
       CHECK(std::any_of(trace.decisions().begin(), trace.decisions().end(),
                         [&span](const DecisionRecord& record) {
                           const SpeculationDecision& said = record.decision;
-                          return said.start && said.role == role_of(span.kind) &&
-                                 said.step == span.step && said.attempt == span.attempt &&
-                                 record.at <= span.started;
+                          return said.start && said.role == span.role && said.step == span.step &&
+                                 said.attempt == span.attempt && record.at <= span.started;
                         }));
     }
   }
@@ -80,8 +79,8 @@ TEST_CASE("an unreadable verdict's calls count as used") {
   Seen seen;
   const Trace trace = traced(spec, lanes, seen);
   auto count = used(trace);
-  CHECK(count[CallKind::kGenerate] == 3);
-  CHECK(count[CallKind::kJudge] == 6);
+  CHECK(count[Role::kGenerator] == 3);
+  CHECK(count[Role::kCritic] == 6);
 }
 
 TEST_CASE("traces are bounded") {

@@ -164,8 +164,8 @@ class Machine {
     spec.keep = static_cast<Keep>(bytes.below(2));
     spec.judge_last = bytes.below(3) == 0;
     const int flags = bytes.byte();
-    spec.devices = {(flags & 1) == 0, (flags & 2) == 0,  (flags & 4) == 0,
-                    (flags & 8) == 0, (flags & 16) == 0, true};
+    spec.optimizations = {(flags & 1) == 0, (flags & 2) == 0, (flags & 4) == 0, (flags & 8) == 0,
+                          (flags & 16) == 0};
     spec.speculation = {static_cast<SpeculationMode>(bytes.below(3)), 1 + bytes.below(3)};
     if (bytes.rarely()) spec.speculation.depth = bytes.byte() - 100;
     for (int images = bytes.below(4) == 0 ? bytes.below(3) : 0; images > 0; --images) {
@@ -223,17 +223,17 @@ class Machine {
   void done(Bytes& bytes) {
     const StartCall* start = running(bytes);
     const Key key = start == nullptr ? Key{7, 7} : start->call.key;
-    CallKind kind = start == nullptr ? CallKind::kPlan : start->call.kind;
-    if (bytes.rarely()) kind = static_cast<CallKind>(bytes.below(3));
+    Role role = start == nullptr ? Role::kPlanner : start->call.role;
+    if (bytes.rarely()) role = static_cast<Role>(bytes.below(3));
     const bool odd = bytes.rarely();
-    if (kind == CallKind::kPlan) {
+    if (role == Role::kPlanner) {
       Plan plan;
       const int steps = odd ? bytes.below(30) : 8;
       for (int i = 0; i < steps; ++i) plan.steps.push_back(step(i, odd && bytes.rarely()));
       plan.truncated = odd;
       return send(CallDone{key, std::move(plan)});
     }
-    if (kind == CallKind::kGenerate) {
+    if (role == Role::kGenerator) {
       // A wrong image has a key that nobody else has: the store knows one image by one key.
       return send(CallDone{key, Image{odd ? Key{9, ++strange_} : key, key.lo}});
     }

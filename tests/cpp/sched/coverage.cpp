@@ -14,7 +14,6 @@ constexpr const char* kEvents[] = {"Submit", "Step",    "True",     "False",    
 constexpr const char* kCallStateNames[] = {"certain", "ahead", "promoted", "cancelling",
                                            "cancelled+wanted"};
 constexpr const char* kCallEventNames[] = {"partial", "Done", "Failed", "Cancelled", "LaneDown"};
-constexpr const char* kRoleNames[] = {"plan", "generate", "judge"};
 
 bool alive(RequestState state) {
   return state != RequestState::kUnknown && state != RequestState::kQueued &&
@@ -67,7 +66,7 @@ std::string name_of(RequestState state, RequestEvent event) {
 }
 
 std::string name_of(Role role, CallState state, CallEvent event) {
-  return std::string(kRoleNames[static_cast<std::size_t>(role)]) + " call " +
+  return std::string(call_name(role)) + " call " +
          kCallStateNames[static_cast<std::size_t>(state)] + " x " +
          kCallEventNames[static_cast<std::size_t>(event)];
 }
@@ -107,7 +106,7 @@ void Coverage::print(std::FILE* out) const {
   for (const char* event : kCallEventNames) std::fprintf(out, " %9s", event);
   for (std::size_t r = 0; r < calls_.size(); ++r) {
     for (std::size_t s = 0; s < calls_[r].size(); ++s) {
-      std::fprintf(out, "\n%-9s%-17s", kRoleNames[r], kCallStateNames[s]);
+      std::fprintf(out, "\n%-9s%-17s", kCallNames[r], kCallStateNames[s]);
       for (std::size_t e = 0; e < calls_[r][s].size(); ++e) {
         cell(calls_[r][s][e],
              why_not(static_cast<Role>(r), static_cast<CallState>(s), static_cast<CallEvent>(e)));
@@ -153,7 +152,7 @@ void Coverage::Tracker::count_call(const Key& call, CallEvent event) {
   const auto found = running_.find(call);
   if (found == running_.end()) return;
   const Running& run = found->second;
-  ++coverage_.calls_[static_cast<std::size_t>(run.role)][static_cast<std::size_t>(run.state)]
+  ++coverage_.calls_[index_of(run.role)][static_cast<std::size_t>(run.state)]
                     [static_cast<std::size_t>(event)];
   if (const char* reason = why_not(run.role, run.state, event)) {
     impossible_ = name_of(run.role, run.state, event) + " has occurred, though " + reason;
@@ -263,7 +262,7 @@ RequestState Coverage::Tracker::state_of(const RequestView& view) const {
   }
   if (judge == nullptr) return RequestState::kGenerating;
   const auto known = known_.find(judge->key);
-  if (specs_[view.request].devices.early_verdict && known != known_.end()) {
+  if (specs_[view.request].optimizations.early_verdict && known != known_.end()) {
     return known->second ? RequestState::kConfirmed : RequestState::kRefining;
   }
   return speculates_.contains(view.request) ? RequestState::kSpeculating : RequestState::kJudging;

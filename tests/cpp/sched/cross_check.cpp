@@ -174,7 +174,7 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
   for (const RequestView& view : snapshot.requests) {
     for (const WantView& want : view.wants) {
       if (want.certain && !want.running) {
-        waiting[view.request][static_cast<std::size_t>(want.role)] = true;
+        waiting[view.request][index_of(want.role)] = true;
       }
     }
   }
@@ -182,7 +182,7 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
     return std::any_of(commands.begin(), commands.end(), [&](const Command& command) {
       const auto* start = std::get_if<StartCall>(&command);
       return start != nullptr && !start->speculative && start->call.request == request &&
-             static_cast<std::size_t>(role_of(start->call.kind)) == role;
+             index_of(start->call.role) == role;
     });
   };
   for (RequestId id = 0; id < specs_.size(); ++id) {
@@ -201,8 +201,7 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
       if (now == wait.since) continue;
       for (const Command& command : commands) {
         const auto* start = std::get_if<StartCall>(&command);
-        if (start == nullptr || start->speculative ||
-            static_cast<std::size_t>(role_of(start->call.kind)) != role) {
+        if (start == nullptr || start->speculative || index_of(start->call.role) != role) {
           continue;
         }
         if (++wait.overtaken[start->call.request] > 1) {

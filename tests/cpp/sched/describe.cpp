@@ -8,13 +8,12 @@ namespace {
 std::string brief(const Key& key) { return key ? to_hex(key).substr(0, 8) : "none"; }
 
 std::string text(const Call& call) {
-  static constexpr const char* kKinds[] = {"plan", "generate", "judge"};
-  return brief(call.key) + " " + kKinds[static_cast<int>(call.kind)] + " request " +
-         std::to_string(call.request) + " step " + std::to_string(call.step) + " attempt " +
-         std::to_string(call.attempt) + " retry " + std::to_string(call.retry) + " source " +
-         brief(call.source) + " image " + brief(call.image) + " seed " + std::to_string(call.seed) +
-         " prompt '" + call.prompt + "' original '" + call.original + "' images " +
-         std::to_string(call.images.size()) + (call.devices.early_verdict ? " early" : "");
+  return brief(call.key) + " " + call_name(call.role) + " request " + std::to_string(call.request) +
+         " step " + std::to_string(call.step) + " attempt " + std::to_string(call.attempt) +
+         " retry " + std::to_string(call.retry) + " source " + brief(call.source) + " image " +
+         brief(call.image) + " seed " + std::to_string(call.seed) + " prompt '" + call.prompt +
+         "' original '" + call.original + "' images " + std::to_string(call.images.size()) +
+         (call.optimizations.early_verdict ? " early" : "");
 }
 
 std::string text(const Attempt& attempt) {

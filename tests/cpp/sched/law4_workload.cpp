@@ -25,7 +25,7 @@ SimAnswer answer(const Law4Point& point, std::uint64_t seed, const Call& call) {
   SimAnswer out;
   // Lengths of answers vary by a quarter; an image always takes the same time.
   const double stretch = 0.75 + 0.5 * chance(seed, call.key, 1);
-  if (call.kind == CallKind::kPlan) {
+  if (call.role == Role::kPlanner) {
     Plan plan;
     for (int i = 0; i < point.steps; ++i) {
       PlanStep step;
@@ -36,7 +36,7 @@ SimAnswer answer(const Law4Point& point, std::uint64_t seed, const Call& call) {
     }
     out.work = out.steps_closed.back() + 1;
     out.end = CallResult{std::move(plan)};
-  } else if (call.kind == CallKind::kGenerate) {
+  } else if (call.role == Role::kGenerator) {
     out.work = std::llround(kCritic * point.g_over_c);
     out.cancel_parts = kDenoisingSteps;
     out.end = CallResult{Image{call.key, call.key.lo}};

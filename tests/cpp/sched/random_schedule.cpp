@@ -32,11 +32,11 @@ RequestSpec random_spec(Dice& dice, RequestId id) {
   const int mode = dice.in(0, 2);
   spec.speculation.mode = static_cast<SpeculationMode>(mode);
   spec.speculation.depth = dice.flip(0.2) ? 25 : dice.in(1, 3);
-  spec.devices.stream_plan = dice.flip(0.7);
-  spec.devices.early_verdict = dice.flip(0.7);
-  spec.devices.skip_last_judge = dice.flip(0.7);
-  spec.devices.encode_text_ahead = dice.flip(0.7);
-  spec.devices.cache_vision = dice.flip(0.7);
+  spec.optimizations.stream_plan = dice.flip(0.7);
+  spec.optimizations.early_verdict = dice.flip(0.7);
+  spec.optimizations.skip_last_judge = dice.flip(0.7);
+  spec.optimizations.encode_text_ahead = dice.flip(0.7);
+  spec.optimizations.cache_vision = dice.flip(0.7);
   return spec;
 }
 

@@ -41,7 +41,7 @@ class Loop {
       tries.push_back(generate(i, t, prompt, source));
       chosen = tries.size() - 1;
       if (t == spec_.t_max && !spec_.judge_last && spec_.keep != Keep::kBest) {
-        if (!spec_.devices.skip_last_judge) {  // waited for, and dropped
+        if (!spec_.optimizations.skip_last_judge) {  // waited for, and dropped
           judge(i, t, 0, *plan.prompt, prompt, source, tries.back().image.key);
         }
         break;
@@ -84,9 +84,9 @@ class Loop {
 
   Plan make_plan(int retry) {
     Call call;
-    call.kind = CallKind::kPlan;
+    call.role = Role::kPlanner;
     call.retry = retry;
-    call.seed = seed_of(spec_.seed, spec_.seed_rule, CallKind::kPlan, 0, 0, retry);
+    call.seed = seed_of(spec_.seed, spec_.seed_rule, Role::kPlanner, 0, 0, retry);
     call.mode = spec_.mode;
     call.max_steps = spec_.max_steps;
     call.prompt = spec_.text;
@@ -96,10 +96,10 @@ class Loop {
 
   Attempt generate(int i, int t, const std::string& prompt, const Key& source) {
     Call call;
-    call.kind = CallKind::kGenerate;
+    call.role = Role::kGenerator;
     call.step = i;
     call.attempt = t;
-    call.seed = seed_of(spec_.seed, spec_.seed_rule, CallKind::kGenerate, i, t, 0);
+    call.seed = seed_of(spec_.seed, spec_.seed_rule, Role::kGenerator, i, t, 0);
     call.prompt = prompt;
     call.source = source;
     call.width = spec_.width;
@@ -116,11 +116,11 @@ class Loop {
   Verdict judge(int i, int t, int retry, const std::string& original, const std::string& used,
                 const Key& before, const Key& after) {
     Call call;
-    call.kind = CallKind::kJudge;
+    call.role = Role::kCritic;
     call.step = i;
     call.attempt = t;
     call.retry = retry;
-    call.seed = seed_of(spec_.seed, spec_.seed_rule, CallKind::kJudge, i, t, retry);
+    call.seed = seed_of(spec_.seed, spec_.seed_rule, Role::kCritic, i, t, retry);
     call.prompt = used;
     call.original = original;
     call.source = before;

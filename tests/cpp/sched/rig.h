@@ -79,10 +79,10 @@ class Rig {
   void image(const Call& call) { done(call, Image{call.key, call.key.lo}); }
 
   // The latest call of its kind that was started for a request and place.
-  const Call& call(RequestId request, CallKind kind, int step = 0, int attempt = 0) const {
+  const Call& call(RequestId request, Role role, int step = 0, int attempt = 0) const {
     for (auto it = started.rbegin(); it != started.rend(); ++it) {
       const Call& known = it->call;
-      if (known.request == request && known.kind == kind && known.step == step &&
+      if (known.request == request && known.role == role && known.step == step &&
           (attempt == 0 || known.attempt == attempt)) {
         return known;
       }
@@ -90,9 +90,9 @@ class Rig {
     FAIL("no such call was started");
     return started.front().call;
   }
-  int starts(RequestId request, CallKind kind, int step = 0, int attempt = 0) const {
+  int starts(RequestId request, Role role, int step = 0, int attempt = 0) const {
     return static_cast<int>(std::count_if(started.begin(), started.end(), [&](const auto& start) {
-      return start.call.request == request && start.call.kind == kind && start.call.step == step &&
+      return start.call.request == request && start.call.role == role && start.call.step == step &&
              (attempt == 0 || start.call.attempt == attempt);
     }));
   }

@@ -31,10 +31,10 @@ std::variant<CallResult, Failure> Script::result(const Call& call) const {
   if (draw(kFails) < call_fails) {
     return Failure{ErrorCode::kBackendFailed, "[Script] the call fails"};
   }
-  if (call.kind == CallKind::kGenerate) {
+  if (call.role == Role::kGenerator) {
     return CallResult{Image{call.key, mix64(call.key.hi ^ seed)}};
   }
-  if (call.kind == CallKind::kPlan) {
+  if (call.role == Role::kPlanner) {
     Plan plan;
     if (draw(kUnreadable) < plan_unreadable) return CallResult{plan};
     for (int i = 0; i < std::min(plan_steps, call.max_steps); ++i) {
@@ -73,9 +73,9 @@ SimAnswer Script::answer(const StartCall& start) const {
   const auto draw = [&](std::uint64_t what) { return chance(*this, call.key, what); };
   SimAnswer answer;
   answer.end = result(call);
-  const TimePoint base = call.kind == CallKind::kPlan       ? plan_time
-                         : call.kind == CallKind::kGenerate ? generate_time
-                                                            : judge_time;
+  const TimePoint base = call.role == Role::kPlanner     ? plan_time
+                         : call.role == Role::kGenerator ? generate_time
+                                                         : judge_time;
   const double stretch = jitter ? 0.5 + draw(kTime) : 1.0;
   answer.work = static_cast<TimePoint>(static_cast<double>(base) * stretch);
   if (start.speculative && draw(kSpeculationFails) < speculation_fails) {
@@ -84,11 +84,11 @@ SimAnswer Script::answer(const StartCall& start) const {
   }
   answer.accepted_tail = accepted_tail;
   if (!stream) return answer;
-  if (call.kind == CallKind::kPlan) {
+  if (call.role == Role::kPlanner) {
     for (int i = 0; i < plan_steps; ++i) {
       answer.steps_closed.push_back(answer.work * (i + 1) / (plan_steps + 1));
     }
-  } else if (call.kind == CallKind::kJudge) {
+  } else if (call.role == Role::kCritic) {
     answer.verdict_known = static_cast<TimePoint>(static_cast<double>(answer.work) * verdict_share);
   }
   return answer;

@@ -8,7 +8,7 @@ namespace {
 
 Call generate(RequestId request, const Key& source = {}) {
   Call call;
-  call.kind = CallKind::kGenerate;
+  call.role = Role::kGenerator;
   call.request = request;
   call.source = source;
   call.key = key_of(call);

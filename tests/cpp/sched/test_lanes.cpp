@@ -4,9 +4,9 @@
 namespace irt::test {
 namespace {
 
-constexpr auto kPlan = CallKind::kPlan;
-constexpr auto kGenerate = CallKind::kGenerate;
-constexpr auto kJudge = CallKind::kJudge;
+constexpr auto kPlan = Role::kPlanner;
+constexpr auto kGenerate = Role::kGenerator;
+constexpr auto kJudge = Role::kCritic;
 
 const Failure kDead{ErrorCode::kBackendFailed, "worker silent for 30 s"};
 
@@ -112,7 +112,7 @@ TEST_CASE("a request's calls return to the lane with its caches, others to the e
   rig.image(rig.call(1, kGenerate));
   rig.image(rig.call(2, kGenerate));
   rig.done(rig.call(2, kJudge), refused("again"));
-  CHECK(rig.started.back().call.kind == kGenerate);
+  CHECK(rig.started.back().call.role == kGenerate);
   CHECK(rig.started.back().lane == 3);
 }
 

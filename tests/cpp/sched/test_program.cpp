@@ -4,9 +4,9 @@
 namespace irt::test {
 namespace {
 
-constexpr auto kPlan = CallKind::kPlan;
-constexpr auto kGenerate = CallKind::kGenerate;
-constexpr auto kJudge = CallKind::kJudge;
+constexpr auto kPlan = Role::kPlanner;
+constexpr auto kGenerate = Role::kGenerator;
+constexpr auto kJudge = Role::kCritic;
 
 // One request with its plan made.
 struct Story : Rig {
@@ -165,7 +165,7 @@ TEST_CASE("the last attempt stands, and is judged only where that is asked for")
     CHECK(story.steps(1).at(0).accepted == false);
   }
   SUBCASE("S4 off: judged, waited for, and dropped") {
-    spec.devices.skip_last_judge = false;
+    spec.optimizations.skip_last_judge = false;
     Story story(plan_of(1), spec);
     story.make(0, 1);
     CHECK(!story.end(1));
@@ -206,7 +206,7 @@ TEST_CASE("plan streaming starts a step as soon as it has closed") {
     Rig rig;
     rig.lanes();
     RequestSpec spec = spec_of();
-    spec.devices.stream_plan = streaming;
+    spec.optimizations.stream_plan = streaming;
     rig.submit(1, spec);
     const Call plan = rig.call(1, kPlan);
     rig.send(StepClosed{plan.key, 0, image_step(1)});
@@ -220,7 +220,7 @@ TEST_CASE("plan streaming starts a step as soon as it has closed") {
 TEST_CASE("an early acceptance moves on at once and is committed with its call") {
   for (const bool early : {true, false}) {
     RequestSpec spec = spec_of();
-    spec.devices.early_verdict = early;
+    spec.optimizations.early_verdict = early;
     Story story(plan_of(2), spec);
     story.make(0, 1);
     const Call judge = story.call(1, kJudge);

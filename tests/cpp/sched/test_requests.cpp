@@ -5,9 +5,9 @@
 namespace irt::test {
 namespace {
 
-constexpr auto kPlan = CallKind::kPlan;
-constexpr auto kGenerate = CallKind::kGenerate;
-constexpr auto kJudge = CallKind::kJudge;
+constexpr auto kPlan = Role::kPlanner;
+constexpr auto kGenerate = Role::kGenerator;
+constexpr auto kJudge = Role::kCritic;
 
 SchedulerConfig limits(int live, int queued) {
   SchedulerConfig config;

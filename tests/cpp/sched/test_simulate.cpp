@@ -52,7 +52,8 @@ TEST_CASE("a load meets the closed forms") {
   CHECK(run(load(SpeculationMode::kDepth)) == 40 + 5 * 60 + 40);
   CHECK(run(load(SpeculationMode::kAuto)) == 40 + 5 * 60 + 40);
   LoadConfig plain = load(SpeculationMode::kOff);
-  plain.devices.stream_plan = plain.devices.early_verdict = plain.devices.skip_last_judge = false;
+  plain.optimizations.stream_plan = plain.optimizations.early_verdict =
+      plain.optimizations.skip_last_judge = false;
   CHECK(run(plain) == 160 + 5 * (60 + 60));
 }
 

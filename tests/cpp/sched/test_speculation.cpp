@@ -4,9 +4,9 @@
 namespace irt::test {
 namespace {
 
-constexpr auto kPlan = CallKind::kPlan;
-constexpr auto kGenerate = CallKind::kGenerate;
-constexpr auto kJudge = CallKind::kJudge;
+constexpr auto kPlan = Role::kPlanner;
+constexpr auto kGenerate = Role::kGenerator;
+constexpr auto kJudge = Role::kCritic;
 
 // Brings a request to: image of step 0 made, its judgement running.
 void to_first_verdict(Rig& rig, RequestId id, const RequestSpec& spec, int steps = 3) {

@@ -21,7 +21,7 @@ struct Timed {
   SimAnswer answer(const StartCall& start) const {
     const Call& call = start.call;
     SimAnswer out;
-    if (call.kind == CallKind::kPlan) {
+    if (call.role == Role::kPlanner) {
       Plan plan;
       for (int i = 0; i < steps; ++i) {
         PlanStep step;
@@ -32,7 +32,7 @@ struct Timed {
       out.end = CallResult{plan};
       out.work = plan_ready.back();
       out.steps_closed = plan_ready;
-    } else if (call.kind == CallKind::kGenerate) {
+    } else if (call.role == Role::kGenerator) {
       out.end = CallResult{Image{call.key, call.key.lo}};
       out.work = generate;
     } else {

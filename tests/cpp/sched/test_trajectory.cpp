@@ -50,7 +50,7 @@ std::string joined(const std::vector<std::string>& lines) {
 
 struct Fact {
   Key key;
-  CallKind kind;
+  Role role;
   Event event;  // StepClosed, VerdictKnown or CallDone
 };
 
@@ -63,7 +63,7 @@ void tell(Trajectory& trajectory, const Fact& fact) {
   if (auto* step = std::get_if<StepClosed>(&event)) failure = trajectory.add(std::move(*step));
   if (auto* known = std::get_if<VerdictKnown>(&event)) failure = trajectory.add(*known);
   if (auto* done = std::get_if<CallDone>(&event)) {
-    failure = trajectory.add(fact.key, fact.kind, std::move(done->result));
+    failure = trajectory.add(fact.key, fact.role, std::move(done->result));
   }
   REQUIRE(!failure);
 }
@@ -87,9 +87,9 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
     spec.t_max = 1 + static_cast<int>(pick(4));
     spec.judge_last = pick(2) == 0;
     spec.keep = pick(2) == 0 ? Keep::kBest : Keep::kLast;
-    spec.devices.stream_plan = pick(3) != 0;
-    spec.devices.early_verdict = pick(3) != 0;
-    spec.devices.skip_last_judge = pick(3) != 0;
+    spec.optimizations.stream_plan = pick(3) != 0;
+    spec.optimizations.early_verdict = pick(3) != 0;
+    spec.optimizations.skip_last_judge = pick(3) != 0;
     const int limit = static_cast<int>(pick(4));
 
     Trajectory trajectory(1, spec);
@@ -138,7 +138,7 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
       REQUIRE(!reading.wants.empty());
       const Call call = trajectory.to_start(reading.wants[pick(reading.wants.size())]);
       const CallResult result = std::get<CallResult>(script.result(call));
-      Fact fact{call.key, call.kind, CallDone{call.key, result}};
+      Fact fact{call.key, call.role, CallDone{call.key, result}};
       if (pick(2) == 0) {
         const auto* plan = std::get_if<Plan>(&result);
         const auto* verdict = std::get_if<Verdict>(&result);
@@ -178,8 +178,8 @@ TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
       reading.clear();
       trajectory.read(odds, 2, reading);
       const Call call = trajectory.to_start(reading.wants.back());
-      REQUIRE(call.kind != CallKind::kJudge);
-      REQUIRE(!trajectory.add(call.key, call.kind, std::get<CallResult>(script.result(call))));
+      REQUIRE(call.role != Role::kCritic);
+      REQUIRE(!trajectory.add(call.key, call.role, std::get<CallResult>(script.result(call))));
     }
     reading.clear();
     trajectory.read(odds, 2, reading);
@@ -187,7 +187,7 @@ TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
   run_ahead(3);  // the plan, and the images of steps 0 and 1
   REQUIRE(reading.wants.size() == 3);
   CHECK(reading.wants[0].certain);
-  CHECK(reading.wants[0].call.kind == CallKind::kJudge);
+  CHECK(reading.wants[0].call.role == Role::kCritic);
   CHECK(reading.wants[1].beyond == 1);
   CHECK(reading.wants[1].probability == doctest::Approx(0.8));
   CHECK(reading.wants[2].beyond == 2);
@@ -195,7 +195,7 @@ TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
   CHECK(!reading.wants[2].after_retry);
   // Step 0 is refused: what was read ahead is dropped, its image released.
   const Call judge = reading.wants[0].call;
-  REQUIRE(!trajectory.add(judge.key, judge.kind, std::get<CallResult>(script.result(judge))));
+  REQUIRE(!trajectory.add(judge.key, judge.role, std::get<CallResult>(script.result(judge))));
   reading.clear();
   trajectory.read(odds, 2, reading);
   CHECK(reading.dropped.size() == 1);
