@@ -1,6 +1,6 @@
 """The native core of interleave_rt; its face is the package itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import enum
 from typing import Annotated, Any
 
@@ -456,6 +456,12 @@ class SessionOptions:
     def providers(self, arg: Sequence[str], /) -> None: ...
 
     @property
+    def provider_options(self) -> dict[str, list[tuple[str, str]]]: ...
+
+    @provider_options.setter
+    def provider_options(self, arg: Mapping[str, Sequence[tuple[str, str]]], /) -> None: ...
+
+    @property
     def config(self) -> list[tuple[str, str]]: ...
 
     @config.setter
@@ -465,6 +471,12 @@ class VlmConfig:
     """A planner or critic on the native runtime."""
 
     def __init__(self) -> None: ...
+
+    @property
+    def family(self) -> str: ...
+
+    @family.setter
+    def family(self, arg: str, /) -> None: ...
 
     @property
     def decoder(self) -> str: ...
@@ -687,28 +699,17 @@ class GeneratorConfig:
     def __init__(self) -> None: ...
 
     @property
-    def text_encoder(self) -> str: ...
+    def family(self) -> str: ...
 
-    @text_encoder.setter
-    def text_encoder(self, arg: str, /) -> None: ...
-
-    @property
-    def transformer(self) -> str: ...
-
-    @transformer.setter
-    def transformer(self, arg: str, /) -> None: ...
+    @family.setter
+    def family(self, arg: str, /) -> None: ...
 
     @property
-    def vae_encoder(self) -> str: ...
+    def parts(self) -> list[tuple[str, str]]:
+        """Graphs as (name, path), by the names of the family."""
 
-    @vae_encoder.setter
-    def vae_encoder(self, arg: str, /) -> None: ...
-
-    @property
-    def vae_decoder(self) -> str: ...
-
-    @vae_decoder.setter
-    def vae_decoder(self, arg: str, /) -> None: ...
+    @parts.setter
+    def parts(self, arg: Sequence[tuple[str, str]], /) -> None: ...
 
     @property
     def latent_channels(self) -> int: ...

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "graph_config.h"
-#include "models/cache.h"
 #include "models/decoder.h"
-#include "tensor/ort.h"
+#include "models/kv_cache.h"
+#include "tensor/runtime.h"
 
 using namespace irt;
 
@@ -57,7 +57,8 @@ double median(const std::vector<Time>& times, double Time::* clock) {
 class Bare {
  public:
   Bare(const Session& session, const DecoderConfig& c)
-      : cache_({c.layers, c.slots, c.kv_heads, c.cache_length, c.head_dim}),
+      : cache_({c.layers, c.slots, c.kv_heads, c.cache_length, c.head_dim}, ElementType::kFloat32,
+               host()),
         rows_(static_cast<std::size_t>(c.slots)),
         ids_(rows_, 1),
         positions_(3 * rows_),
@@ -69,7 +70,7 @@ class Bare {
         run_(session) {
     const std::int64_t b = c.slots;
     const auto in = [&](const char* name, auto& memory, std::vector<std::int64_t> shape) {
-      run_.bind_input(name, Value::wrap(std::span(memory), shape));
+      run_.bind_input(name, Tensor::over(std::span(memory), std::move(shape)));
     };
     in("input_ids", ids_, {b, 1});
     in("position_ids", positions_, {3, b, 1});
@@ -77,11 +78,11 @@ class Bare {
     in("last_index", last_, {b});
     in("visual_embeds", visual_, {b, 1, c.hidden});
     in("deepstack", deepstack_, {c.deepstack_levels, b, 1, c.hidden});
-    run_.bind_output("logits", Value::wrap(logits_, std::array<std::int64_t, 2>{b, c.vocab}));
+    run_.bind_output("logits", Tensor::over(std::span(logits_), {b, c.vocab}));
     for (int layer = 0; layer < c.layers; ++layer) {
       const std::string number = std::to_string(layer);
-      const Value keys = cache_.keys(layer, 0, c.slots);
-      const Value values = cache_.values(layer, 0, c.slots);
+      const Tensor keys = cache_.keys(layer, 0, c.slots);
+      const Tensor values = cache_.values(layer, 0, c.slots);
       run_.bind_input("past_k." + number, keys);
       run_.bind_input("past_v." + number, values);
       run_.bind_output("present_k." + number, keys);

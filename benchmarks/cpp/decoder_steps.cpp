@@ -17,6 +17,7 @@
 
 #include "graph_config.h"
 #include "models/decoder.h"
+#include "tensor/runtime.h"
 
 using namespace irt;
 

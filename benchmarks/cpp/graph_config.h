@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "models/decoder.h"
-#include "tensor/ort.h"
+#include "tensor/session.h"
 
 inline const irt::TensorInfo& find_tensor(const std::vector<irt::TensorInfo>& tensors,
                                           const std::string& name) {

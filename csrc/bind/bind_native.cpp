@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -59,6 +60,7 @@ void bind_session_options(nb::module_& m) {
       .def_rw("inter_op_threads", &SessionOptions::inter_op_threads)
       .def_rw("spinning", &SessionOptions::spinning)
       .def_rw("providers", &SessionOptions::providers)
+      .def_rw("provider_options", &SessionOptions::provider_options)
       .def_rw("config", &SessionOptions::config);
 }
 
@@ -68,6 +70,11 @@ void bind_vlm_config(nb::module_& m) {
   using V = VisionConfig;
   nb::class_<B> cls(m, "VlmConfig", "A planner or critic on the native runtime.");
   cls.def(nb::init<>());
+  cls.def_prop_rw(
+      "family", [](const B& self) { return self.config.decoder_config.family; },
+      [](B& self, const std::string& name) {
+        self.config.decoder_config.family = self.config.vision_config.family = name;
+      });
   field<&B::config, &VlmConfig::decoder>(cls, "decoder");
   field<&B::config, &VlmConfig::vision>(cls, "vision");
   deep_field<&VlmConfig::decoder_config, &D::layers>(cls, "layers");
@@ -125,10 +132,19 @@ void bind_generator_config(nb::module_& m) {
   using G = GeneratorConfig;
   nb::class_<L> cls(m, "GeneratorConfig", "An image generator on the native runtime.");
   cls.def(nb::init<>());
-  field<&L::generator, &G::text_encoder>(cls, "text_encoder");
-  field<&L::generator, &G::transformer>(cls, "transformer");
-  field<&L::generator, &G::vae_encoder>(cls, "vae_encoder");
-  field<&L::generator, &G::vae_decoder>(cls, "vae_decoder");
+  field<&L::generator, &G::family>(cls, "family");
+  cls.def_prop_rw(
+      "parts",
+      [](const L& self) {
+        std::vector<std::pair<std::string, std::string>> parts;
+        for (const Part& part : self.generator.parts) parts.emplace_back(part.name, part.path);
+        return parts;
+      },
+      [](L& self, const std::vector<std::pair<std::string, std::string>>& parts) {
+        self.generator.parts.clear();
+        for (const auto& [name, path] : parts) self.generator.parts.push_back({name, path});
+      },
+      "Graphs as (name, path), by the names of the family.");
   field<&L::generator, &G::latent_channels>(cls, "latent_channels");
   field<&L::generator, &G::text_dim>(cls, "text_dim");
   field<&L::generator, &G::max_sequence_length>(cls, "max_sequence_length");

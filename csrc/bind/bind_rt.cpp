@@ -12,10 +12,10 @@
 
 #include "bind/convert.h"
 #include "core/error.h"
-#include "models/denoiser.h"
+#include "models/flux2.h"
 #include "models/pixels.h"
-#include "models/vision.h"
-#include "tensor/ort.h"
+#include "models/qwen3_vl.h"
+#include "tensor/runtime.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -21,51 +21,69 @@ Key key_of(const EncodedText& text) {
 
 ImageModel::ImageModel(const ImageModelConfig& config, KeepImage keep)
     : slots_(std::max(config.slots, 1)),
-      denoiser_(config.generator, config.session),
+      generator_(make_generator(config.generator, config.session)),
       keep_(std::move(keep)),
       texts_(config.text_cache),
-      latents_(config.latent_cache) {}
+      references_(config.latent_cache) {}
 
-ImageModel::TextRef ImageModel::embed(const EncodedText& text, bool cached) {
+ConditioningRef ImageModel::embed(const EncodedText& text, bool cached) {
   const Key key = key_of(text);
-  if (const TextRef* hit = cached ? texts_.get(key) : nullptr) return *hit;
-  auto made = std::make_shared<const TextEmbedding>(denoiser_.encode_text(text.ids, text.mask));
+  if (const ConditioningRef* hit = cached ? texts_.get(key) : nullptr) return *hit;
+  ConditioningRef made = generator_->encode_text(text.ids, text.mask, {});
   if (cached) texts_.put(key, made);
   return made;
 }
 
-ImageModel::LatentsRef ImageModel::encode(const ImageRef& source, bool cached) {
-  if (!source) return nullptr;
+ConditioningRef ImageModel::embed(const EncodedText& text, const LaneCall& call) {
+  if (!generator_->text_reads_images()) return embed(text, call.call.optimizations.encode_text_ahead);
+  std::vector<ImageView> sources;
+  for (const ImageRef& image : call.images) {
+    if (image) sources.push_back(image->pixels.view());
+  }
+  return generator_->encode_text(text.ids, text.mask, sources);
+}
+
+ReferenceRef ImageModel::encode(const ImageRef& source, bool cached) {
   if (stopping_) throw Error(ErrorCode::kCancelled, "[ImageModel] terminated");
-  if (const LatentsRef* hit = cached ? latents_.get(source->key) : nullptr) return *hit;
-  auto made = std::make_shared<const Latents>(denoiser_.encode_image(source->pixels.view()));
-  if (cached) latents_.put(source->key, made);
+  if (const ReferenceRef* hit = cached ? references_.get(source->key) : nullptr) return *hit;
+  ReferenceRef made = generator_->encode_image(source->pixels.view());
+  if (cached) references_.put(source->key, made);
   return made;
 }
 
-void ImageModel::prepare(const EncodedText& text) { static_cast<void>(embed(text, true)); }
-void ImageModel::prepare(const ImageRef& source) { static_cast<void>(encode(source, true)); }
+void ImageModel::prepare(const EncodedText& text) {
+  if (!generator_->text_reads_images()) static_cast<void>(embed(text, true));
+}
+
+void ImageModel::prepare(const ImageRef& source) {
+  if (source) static_cast<void>(encode(source, true));
+}
 
 void ImageModel::admit(const LaneCallRef& made) {
   const Call& call = made->call;
-  const TextRef text = embed(*made->text, call.optimizations.encode_text_ahead);
-  const LatentsRef source = encode(made->images.front(), call.optimizations.cache_vision);
-  running_.push_back(
-      std::make_unique<Running>(Running{made, denoiser_.begin(text, source, call.seed, call.width,
-                                                              call.height, call.denoising_steps)}));
+  ImageTask task;
+  task.text = embed(*made->text, *made);
+  for (const ImageRef& image : made->images) {
+    if (image) task.references.push_back(encode(image, call.optimizations.cache_vision));
+  }
+  task.seed = call.seed;
+  task.width = call.width;
+  task.height = call.height;
+  task.steps = call.denoising_steps;
+  running_.push_back(std::make_unique<Running>(Running{made, generator_->begin(task)}));
 }
 
 void ImageModel::step(LaneEvents& events) {
   const auto lead = std::ranges::find_if(
       running_, [](const auto& running) { return !running->call->speculative; });
-  const DenoiseJob& shape = lead == running_.end() ? running_.front()->job : (*lead)->job;
-  std::vector<DenoiseJob*> jobs;
+  const GeneratorJob& shape = lead == running_.end() ? *running_.front()->job : *(*lead)->job;
+  std::vector<GeneratorJob*> jobs;
   for (const auto& running : running_) {
-    if (Denoiser::same_shape(running->job, shape)) jobs.push_back(&running->job);
+    if (generator_->same_shape(*running->job, shape)) jobs.push_back(running->job.get());
   }
-  denoiser_.step(jobs);
+  generator_->step(jobs);
   for (std::size_t i = 0; i < running_.size();) {
-    if (!running_[i]->job.finished()) {
+    if (!running_[i]->job->finished()) {
       ++i;
       continue;
     }
@@ -80,7 +98,7 @@ void ImageModel::finish(const Running& running, LaneEvents& events) {
   if (running.call->cancelled) return events.cancelled(key);
   Image image;
   try {
-    image = keep_(key, denoiser_.decode(running.job));
+    image = keep_(key, generator_->decode(*running.job));
   } catch (const Error& error) {
     return events.failed(key, {error.code(), error.what()});
   } catch (const std::exception& error) {
@@ -96,7 +114,7 @@ bool ImageModel::cancel(const Key& call) {
 
 void ImageModel::terminate() noexcept {
   stopping_ = true;
-  denoiser_.terminate();
+  generator_->terminate();
 }
 
 }  // namespace irt

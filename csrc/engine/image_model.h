@@ -8,8 +8,8 @@
 
 #include "engine/lane.h"
 #include "engine/lru.h"
-#include "models/denoiser.h"
-#include "tensor/ort.h"
+#include "models/generator.h"
+#include "tensor/session.h"
 
 namespace irt {
 
@@ -37,22 +37,21 @@ class ImageModel final : public RoleModel {
   void terminate() noexcept override;
 
  private:
-  using TextRef = std::shared_ptr<const TextEmbedding>;
-  using LatentsRef = std::shared_ptr<const Latents>;
   struct Running {
     LaneCallRef call;
-    DenoiseJob job;
+    std::unique_ptr<GeneratorJob> job;
   };
 
-  [[nodiscard]] TextRef embed(const EncodedText& text, bool cached);
-  [[nodiscard]] LatentsRef encode(const ImageRef& source, bool cached);
+  [[nodiscard]] ConditioningRef embed(const EncodedText& text, bool cached);
+  [[nodiscard]] ConditioningRef embed(const EncodedText& text, const LaneCall& call);
+  [[nodiscard]] ReferenceRef encode(const ImageRef& source, bool cached);
   void finish(const Running& running, LaneEvents& events);
 
   int slots_;
-  Denoiser denoiser_;
+  std::unique_ptr<Generator> generator_;
   KeepImage keep_;
-  Lru<Key, TextRef> texts_;
-  Lru<Key, LatentsRef> latents_;
+  Lru<Key, ConditioningRef> texts_;
+  Lru<Key, ReferenceRef> references_;
   std::vector<std::unique_ptr<Running>> running_;  // in the order of their admission
   std::atomic<bool> stopping_ = false;
 };

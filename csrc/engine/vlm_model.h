@@ -14,7 +14,7 @@
 #include "models/decoder.h"
 #include "models/sampler.h"
 #include "models/vision.h"
-#include "tensor/ort.h"
+#include "tensor/session.h"
 #include "text/token_table.h"
 
 namespace irt {

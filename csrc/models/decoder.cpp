@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "models/decoder_graph.h"
 #include "models/prompt.h"
-#include "tensor/stop_switch.h"
 
 namespace irt {
 namespace {
@@ -32,6 +31,7 @@ struct Slot {
   std::unique_ptr<GrammarState> state;  // null: not constrained
   std::string problem;                  // of the state, once it has failed
   std::uint64_t last_used = 0;
+  bool unclean = false;  // may hold anything behind what it caches, because zeroing has failed
 
   [[nodiscard]] bool free() const noexcept { return id == 0; }
   [[nodiscard]] bool prefilling() const noexcept { return running && cached < prompt; }
@@ -76,14 +76,13 @@ struct BatchedDecoder::Impl {
 
   // A step: compact, run, commit.
   [[nodiscard]] std::pair<int, int> decode_range() const noexcept;
-  void move_row(int from, int to) noexcept;
-  void compact() noexcept;
-  void run(Run& run);
+  void move_row(int from, int to);
+  void compact();
   void run_decode();
   void run_prefill();
   void stage_images(int row);
-  void undo() noexcept;
-  void wipe(int row) noexcept;
+  void undo();
+  void clear(int row, int first);
   [[nodiscard]] std::int64_t draw(Slot& slot, const TokenOut& out);
   void commit(int row, std::vector<TokenOut>& out);
   [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
@@ -141,9 +140,12 @@ SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
   const int donor =
       static_cast<int>(std::max_element(common.begin(), common.end()) - common.begin());
   const int reused = common[size(donor)];
-  if (reused > common[size(row)]) graph.cache().copy_prefix(donor, row, reused);
-
   Slot& slot = this->slot(row);
+  if (reused > common[size(row)]) {
+    graph.cache().copy_prefix(donor, row, reused);
+    ++counters.copied_rows;
+  }
+
   slot.ids.assign(expanded.ids.begin(), expanded.ids.end());
   slot.images = std::move(expanded.images);
   slot.positions = std::move(expanded.positions.ids);
@@ -174,7 +176,7 @@ std::pair<int, int> BatchedDecoder::Impl::decode_range() const noexcept {
   return range;
 }
 
-void BatchedDecoder::Impl::move_row(int from, int to) noexcept {
+void BatchedDecoder::Impl::move_row(int from, int to) {
   graph.cache().copy_prefix(from, to, slot(from).cached);
   std::swap(slot(from), slot(to));
   slot(from).cached = 0;
@@ -182,8 +184,8 @@ void BatchedDecoder::Impl::move_row(int from, int to) noexcept {
 }
 
 // Fills free rows between decoding ones from an end of the range, by the cheaper move. Rows that
-// are not free (in prefill, or waiting for their release) stay: a step runs over them in vain.
-void BatchedDecoder::Impl::compact() noexcept {
+// are not free (in prefill, or waiting for their release) stay: a step computes them for nothing.
+void BatchedDecoder::Impl::compact() {
   for (;;) {
     const auto [first, end] = decode_range();
     int hole = first;
@@ -192,12 +194,6 @@ void BatchedDecoder::Impl::compact() noexcept {
     const int last = end - 1;
     move_row(slot(first).cached < slot(last).cached ? first : last, hole);
   }
-}
-
-void BatchedDecoder::Impl::run(Run& run) {
-  stop.watch(&run);
-  run.run();
-  stop.watch(nullptr);
 }
 
 void BatchedDecoder::Impl::run_decode() {
@@ -210,12 +206,12 @@ void BatchedDecoder::Impl::run_decode() {
       const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
       graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
     } else {
-      // Run over in vain: it writes one token behind what the row caches.
+      // Computed for nothing: the run writes one token behind what the row caches.
       slot.cached = std::min(slot.cached, config.cache_length - 1);
       graph.set_token(row, 0, slot.cached, slot.cached);
     }
   }
-  run(graph.decode(first, end - first));
+  stop.run(graph.decode(first, end - first));
 }
 
 void BatchedDecoder::Impl::run_prefill() {
@@ -236,7 +232,7 @@ void BatchedDecoder::Impl::run_prefill() {
                             positions + slot.prompt, positions + 2 * slot.prompt, slot.cached});
         stage_images(row);
       }
-      run(prepared);
+      stop.run(prepared);
     }
     first = end;
   }
@@ -254,20 +250,25 @@ void BatchedDecoder::Impl::stage_images(int row) {
 }
 
 // What a failed step has written may be anything.
-void BatchedDecoder::Impl::undo() noexcept {
+void BatchedDecoder::Impl::undo() {
+  for (int row = 0; row < config.slots; ++row) slot(row).unclean = true;
   for (int row = 0; row < config.slots; ++row) {
     Slot& slot = this->slot(row);
-    const int end = std::min(config.cache_length, slot.cached + std::max(2, slot.planned));
-    graph.cache().clear(row, slot.cached, end);
-    slot.planned = 0;
+    const int end = slot.cached + std::max(2, std::exchange(slot.planned, 0));
+    graph.cache().clear(row, slot.cached, std::min(config.cache_length, end));
+    slot.unclean = false;
   }
 }
 
-// Forgets all that a row caches, and the padding that a run may have written behind it.
-void BatchedDecoder::Impl::wipe(int row) noexcept {
+// Forgets what a row caches from `first` on, and the padding that a run may have written behind it.
+// On a device this may fail; the row is then zeroed by the next step.
+void BatchedDecoder::Impl::clear(int row, int first) {
   Slot& slot = this->slot(row);
-  graph.cache().clear(row, 0, std::min(config.cache_length, slot.cached + 2));
-  slot.cached = 0;
+  const int end = slot.unclean ? config.cache_length : slot.cached + 2;
+  slot.cached = first;
+  slot.unclean = true;
+  graph.cache().clear(row, first, std::min(config.cache_length, end));
+  slot.unclean = false;
 }
 
 StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t token) const noexcept {
@@ -316,7 +317,7 @@ void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
   } else {
     token.stop = finite ? StopReason::kGrammar : StopReason::kNonFinite;
     token.problem = finite ? std::string_view(slot.problem) : std::string_view();
-    if (!finite) wipe(row);
+    if (!finite) clear(row, 0);
     ++counters.failed_sequences;
   }
   slot.running = token.stop == StopReason::kNone;
@@ -326,18 +327,18 @@ void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
 void BatchedDecoder::Impl::step(std::vector<TokenOut>& out) {
   out.clear();
   out.reserve(slots.size());
+  for (int row = 0; row < config.slots; ++row) {
+    if (slot(row).unclean) clear(row, slot(row).cached);
+  }
   compact();
-  stop.begin_step();
   try {
+    const StopSwitch::Work work(stop);
     run_decode();
     run_prefill();  // after the decoding rows, which may have run over rows in prefill
   } catch (...) {
-    stop.forget();
-    stop.end_step();
     undo();
     throw;
   }
-  stop.end_step();
   bool advanced = false;
   for (int row = 0; row < config.slots; ++row) {
     if (slot(row).planned == 0) continue;
@@ -375,7 +376,11 @@ void BatchedDecoder::release(SequenceId sequence) noexcept {
     if (sequence == 0 || slot.id != sequence) continue;
     if (slot.prefilling()) {
       // No logits have shown yet that what it cached is finite.
-      impl_->wipe(row);
+      try {
+        impl_->clear(row, 0);
+      } catch (const std::exception&) {
+        // It is unclean: the next step tries again.
+      }
     }
     slot.id = 0;
     slot.running = false;

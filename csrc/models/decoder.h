@@ -11,11 +11,12 @@
 #include "models/grammar.h"
 #include "models/sampler.h"
 #include "models/vision.h"
-#include "tensor/ort.h"
+#include "tensor/session.h"
 
 namespace irt {
 
 struct DecoderConfig {
+  std::string family = "qwen3_vl";  // models/vlm_family.h
   int layers = 0;
   int hidden = 0;
   int kv_heads = 0;
@@ -96,6 +97,7 @@ class BatchedDecoder {
     std::uint64_t prompt_tokens = 0;  // of admitted prompts, expanded
     std::uint64_t reused_tokens = 0;  // of these, taken from the cache
     std::uint64_t moved_rows = 0;     // to keep the rows that decode together
+    std::uint64_t copied_rows = 0;    // for a prompt that begins like another row
     std::uint64_t failed_sequences = 0;
     std::uint64_t constrained_tokens = 0;  // reported under a grammar
     std::uint64_t corrected_tokens = 0;    // of these, drawn again

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "models/cache.h"
 #include "models/decoder.h"
-#include "tensor/ort.h"
+#include "models/kv_cache.h"
+#include "tensor/session.h"
 
 namespace irt {
 
@@ -36,26 +36,27 @@ class DecoderGraph {
   [[nodiscard]] KvCache& cache() noexcept { return cache_; }
 
   // One token for each row of a range: `set_token` for every row, `decode`, then run the result.
-  void set_token(int row, std::int64_t id, std::int64_t position, std::int64_t past) noexcept;
+  void set_token(int row, std::int64_t id, std::int64_t position, std::int64_t past);
   [[nodiscard]] Run& decode(int first, int rows);
 
   // A chunk of the prompt: `begin_prefill`, then `set_row` and `set_image` for every row. A chunk
   // of one token is padded to two: providers have a path of their own for one query, which rounds
   // otherwise (CPU: M = 1 products), and a prompt must not depend on how it is cut.
   [[nodiscard]] Run& begin_prefill(int first, int rows, int chunk);
-  void set_row(int row, const RowInput& input) noexcept;
+  void set_row(int row, const RowInput& input);
   // Image tokens `from` .. `from` + `count` - 1 of `features` at index `at` of the row's chunk.
-  void set_image(int row, int at, const VisionFeatures& features, int from, int count) noexcept;
+  void set_image(int row, int at, const VisionFeatures& features, int from, int count);
 
   // Logits of a row, of the last run that covered it; of the last token of its chunk.
-  [[nodiscard]] std::span<const float> logits(int row) const noexcept;
+  [[nodiscard]] std::span<const float> logits(int row) const;
 
  private:
-  // The memory behind the inputs other than the cache, for up to slots rows of `capacity` tokens.
+  // The memory behind the inputs other than the cache, for up to slots rows of `capacity` tokens:
+  // numbers that the host writes before a run, image features where the graph reads them.
   struct Staging {
-    Staging(const DecoderConfig& config, int capacity);
-    std::vector<std::int64_t> ids, positions, past, last;
-    std::vector<float> visual, deepstack;
+    Staging(const DecoderConfig& config, int capacity, const DeviceRef& device);
+    Tensor ids, positions, past, last;
+    Tensor visual, deepstack;
   };
   struct Bound {
     explicit Bound(const Session& session) : run(session) {}
@@ -64,11 +65,13 @@ class DecoderGraph {
   };
   using Ranges = std::map<std::pair<int, int>, std::unique_ptr<Bound>>;
 
-  void check(const std::string& path) const;
-  void check_decode(const std::string& path) const;
+  void check() const;
+  void check_decode() const;
+  void check_cache(const Session& session, std::size_t other_inputs) const;
   [[nodiscard]] Bound& bound(const Session& session, Ranges& ranges, int first, int rows);
   [[nodiscard]] Run& decode_fused(int first, int rows);
-  void bind_inputs(Bound& bound, Staging& staging, int offset, int rows, int chunk);
+  [[nodiscard]] ElementType cache_type() const;
+  void bind_inputs(Bound& bound, const Staging& staging, int offset, int rows, int chunk);
 
   DecoderConfig config_;
   Session session_;
@@ -77,9 +80,10 @@ class DecoderGraph {
   Staging decode_;
   Staging prefill_;
   std::vector<std::int64_t> token_positions_;  // [slots]
-  std::vector<std::int32_t> decode_past_;      // [slots], for the decode graph
-  std::int32_t total_length_ = 0;  // likewise: of the longest row, the new token included
-  std::vector<float> logits_;      // [slots, vocab]
+  Tensor fused_positions_;                     // [slots], for the decode graph
+  Tensor fused_past_;                          // [slots] of int32, likewise
+  Tensor total_length_;  // likewise: of the longest row, the new token included
+  Tensor logits_;        // [slots, vocab], on the host
   Ranges decode_ranges_;
   Ranges prefill_ranges_;
 

@@ -18,7 +18,7 @@ namespace {
                        features.grid_width / config.merge_size};
   const std::size_t floats =
       static_cast<std::size_t>(features.tokens) * static_cast<std::size_t>(config.hidden);
-  const std::size_t levels = static_cast<std::size_t>(config.deepstack_levels);
+  const auto levels = static_cast<std::size_t>(config.deepstack_levels);
   if (features.tokens <= 0 || grid.rows * grid.columns != features.tokens ||
       features.embeds.size() != floats || features.deepstack.size() != levels * floats) {
     refuse("the features of image " + std::to_string(index) +
@@ -54,7 +54,7 @@ ExpandedPrompt expand_prompt(const Prompt& prompt, const DecoderConfig& config) 
     result.images.push_back({static_cast<int>(result.ids.size()), features});
     result.ids.insert(result.ids.end(), static_cast<std::size_t>(features->tokens), id);
   }
-  result.positions = rope_positions(result.ids, config.image_token_id, grids);
+  result.positions = vlm_family(config.family).positions(result.ids, config.image_token_id, grids);
   return result;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "models/decoder.h"
-#include "models/rope.h"
+#include "models/vlm_family.h"
 
 namespace irt {
 
@@ -20,7 +20,7 @@ struct ImageSpan {
 struct ExpandedPrompt {
   std::vector<std::int64_t> ids;
   std::vector<ImageSpan> images;
-  RopePositions positions;
+  Positions positions;
 };
 
 // Throws Error(kBadRequest) for an empty prompt, an id outside the vocabulary, a number of image

@@ -29,6 +29,7 @@ inline constexpr std::uint32_t kNewestApi = 21;
 // C enums cross the boundary as 32-bit integers.
 using Enum = std::int32_t;
 inline constexpr Enum kLogError = 3;
+inline constexpr Enum kDeviceAllocator = 0;
 inline constexpr Enum kArenaAllocator = 1;
 inline constexpr Enum kDefaultMemory = 0;
 inline constexpr Enum kFloat = 1;
@@ -62,6 +63,8 @@ using CreateEnv = Slot<3, OrtStatus*(Enum level, const char* id, OrtEnv**)>;
 using DisableTelemetryEvents = Slot<6, OrtStatus*(const OrtEnv*)>;
 using CreateSession =
     Slot<7, OrtStatus*(const OrtEnv*, const char* path, const OrtSessionOptions*, OrtSession**)>;
+using CreateSessionFromArray = Slot<8, OrtStatus*(const OrtEnv*, const void* model, std::size_t,
+                                                  const OrtSessionOptions*, OrtSession**)>;
 using CreateSessionOptions = Slot<10, OrtStatus*(OrtSessionOptions**)>;
 using SetIntraOpNumThreads = Slot<24, OrtStatus*(OrtSessionOptions*, int)>;
 using SetInterOpNumThreads = Slot<25, OrtStatus*(OrtSessionOptions*, int)>;
@@ -86,10 +89,14 @@ using GetTensorElementType = Slot<60, OrtStatus*(const OrtTensorTypeAndShapeInfo
 using GetDimensionsCount = Slot<61, OrtStatus*(const OrtTensorTypeAndShapeInfo*, std::size_t*)>;
 using GetDimensions =
     Slot<62, OrtStatus*(const OrtTensorTypeAndShapeInfo*, std::int64_t*, std::size_t)>;
+using CreateMemoryInfo =
+    Slot<68, OrtStatus*(const char* name, Enum allocator, int id, Enum memory, OrtMemoryInfo**)>;
 using CreateCpuMemoryInfo = Slot<69, OrtStatus*(Enum allocator, Enum memory, OrtMemoryInfo**)>;
+using AllocatorAlloc = Slot<75, OrtStatus*(OrtAllocator*, std::size_t bytes, void**)>;
 using AllocatorFree = Slot<76, OrtStatus*(OrtAllocator*, void*)>;
 using GetAllocatorWithDefaultOptions = Slot<78, OrtStatus*(OrtAllocator**)>;
 using ReleaseStatus = Slot<93, void(OrtStatus*)>;
+using ReleaseMemoryInfo = Slot<94, void(OrtMemoryInfo*)>;
 using ReleaseSession = Slot<95, void(OrtSession*)>;
 using ReleaseValue = Slot<96, void(OrtValue*)>;
 using ReleaseRunOptions = Slot<97, void(OrtRunOptions*)>;
@@ -99,6 +106,9 @@ using GetAvailableProviders = Slot<125, OrtStatus*(char***, int*)>;
 using ReleaseAvailableProviders = Slot<126, OrtStatus*(char**, int)>;
 using AddSessionConfigEntry =
     Slot<130, OrtStatus*(OrtSessionOptions*, const char* key, const char* value)>;
+using CreateAllocator =
+    Slot<131, OrtStatus*(const OrtSession*, const OrtMemoryInfo*, OrtAllocator**)>;
+using ReleaseAllocator = Slot<132, void(OrtAllocator*)>;
 using RunWithBinding =
     Slot<133, OrtStatus*(OrtSession*, const OrtRunOptions*, const OrtIoBinding*)>;
 using CreateIoBinding = Slot<134, OrtStatus*(OrtSession*, OrtIoBinding**)>;
@@ -107,8 +117,12 @@ using BindInput = Slot<136, OrtStatus*(OrtIoBinding*, const char* name, const Or
 using BindOutput = Slot<137, OrtStatus*(OrtIoBinding*, const char* name, const OrtValue*)>;
 using ClearBoundInputs = Slot<141, void(OrtIoBinding*)>;
 using ClearBoundOutputs = Slot<142, void(OrtIoBinding*)>;
+using SynchronizeBoundInputs = Slot<202, OrtStatus*(OrtIoBinding*)>;
+using SynchronizeBoundOutputs = Slot<203, OrtStatus*(OrtIoBinding*)>;
 using AppendCuda = Slot<204, OrtStatus*(OrtSessionOptions*, const OrtCUDAProviderOptionsV2*)>;
 using CreateCUDAProviderOptions = Slot<205, OrtStatus*(OrtCUDAProviderOptionsV2**)>;
+using UpdateCUDAProviderOptions =
+    Slot<206, OrtStatus*(OrtCUDAProviderOptionsV2*, Strings keys, Strings values, std::size_t)>;
 using ReleaseCUDAProviderOptions = Slot<208, void(OrtCUDAProviderOptionsV2*)>;
 using AppendProvider = Slot<216, OrtStatus*(OrtSessionOptions*, const char* name, Strings keys,
                                             Strings values, std::size_t count)>;

@@ -116,6 +116,7 @@ def vlm_config(
 ) -> _core.VlmConfig:
     """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
     made = _core.VlmConfig()
+    made.family = role.family
     parts = role.parts
     made.decoder, made.vision = _graph(pack, parts["decoder"]), _graph(pack, parts["vision"])
     arch, vision, generation = role.architecture, role.vision_config, role.generation
@@ -161,8 +162,8 @@ def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Con
 def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:
     """What the core is told of a generator."""
     made = _core.GeneratorConfig()
-    for name, part in role.parts.items():
-        setattr(made, name, _graph(pack, part))
+    made.family = role.family
+    made.parts = [(name, _graph(pack, part)) for name, part in role.parts.items()]
     for name in ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time"):
         setattr(made, name, getattr(role, name))
     made.default_width, made.default_height = role.image.width, role.image.height

@@ -11,6 +11,7 @@
 #include "engine/storm.h"
 #include "engine/vlm_model.h"
 #include "models/decoder_fixture.h"
+#include "models/image_fixture.h"
 #include "models/ort_fixture.h"
 
 using namespace irt;
@@ -20,8 +21,8 @@ using irt::testing::graph_path;
 namespace {
 
 constexpr int kVocab = 96;
-constexpr int kWords = 80;                // ids below are texts, those above have a meaning
-constexpr std::size_t kPromptLength = 5;  // of the text encoder's graph
+constexpr int kWords = 80;  // ids below are texts, those above have a meaning
+constexpr std::size_t kPromptLength = testing::kTextLength;
 
 bool is_answer(int id) { return id % 8 == 3; }
 bool is_refusal(int id) { return id % 8 == 5; }
@@ -77,18 +78,7 @@ VlmConfig vlm_config(Role role) {
 
 ImageModelConfig generator_config() {
   ImageModelConfig config;
-  GeneratorConfig& graphs = config.generator;
-  graphs.text_encoder = graph_path("text_encoder.onnx");
-  graphs.transformer = graph_path("transformer.onnx");
-  graphs.vae_encoder = graph_path("vae_encoder.onnx");
-  graphs.vae_decoder = graph_path("vae_decoder.onnx");
-  graphs.latent_channels = 48;
-  graphs.text_dim = 6;
-  graphs.max_sequence_length = static_cast<int>(kPromptLength);
-  graphs.token_pixels = 4;
-  graphs.default_width = 12;
-  graphs.default_height = 8;
-  graphs.max_batch = 3;
+  config.generator = testing::small_generator(3);
   config.slots = 3;
   config.text_cache = 4;
   config.latent_cache = 2;

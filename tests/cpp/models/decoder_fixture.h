@@ -57,8 +57,10 @@ inline std::shared_ptr<const VisionFeatures> image(int rows, int columns, std::i
   features->grid_height = 2 * rows;
   features->grid_width = 2 * columns;
   features->tokens = rows * columns;
-  features->embeds = made_up(which, features->tokens * kHidden);
-  features->deepstack = made_up(which + 1, kDeepstack * features->tokens * kHidden);
+  const std::int64_t tokens = features->tokens;
+  features->embeds = Tensor::of(made_up(which, tokens * kHidden), {tokens, kHidden});
+  features->deepstack =
+      Tensor::of(made_up(which + 1, kDeepstack * tokens * kHidden), {kDeepstack, tokens, kHidden});
   return features;
 }
 

@@ -1,11 +1,16 @@
-// Pictures and hashes that make_image_golden.py makes as well.
+// Pictures and hashes that make_image_golden.py makes as well; the tiny generator of
+// make_graphs.py.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "core/key.h"
+#include "models/flux2.h"
+#include "models/ort_fixture.h"
 #include "models/pixels.h"
 
 namespace irt::testing {
@@ -22,6 +27,56 @@ inline PixelBuffer picture(std::uint64_t seed, int width, int height) {
 // The bytes of `values`, 3 * width * height of them, hashed like an image (little-endian only).
 inline std::uint64_t hash_floats(std::span<const float> values, int width, int height) {
   return hash_pixels({reinterpret_cast<const std::uint8_t*>(values.data()), width, height});
+}
+
+inline std::vector<Part> flux2_parts(const std::string& folder) {
+  std::vector<Part> parts;
+  for (const char* name : {"text_encoder", "transformer", "vae_encoder", "vae_decoder"}) {
+    parts.push_back({name, folder + "/" + name + ".onnx"});
+  }
+  return parts;
+}
+
+inline std::string& part_of(GeneratorConfig& config, const std::string& name) {
+  return std::ranges::find(config.parts, name, &Part::name)->path;
+}
+
+inline constexpr int kTextLength = 5;
+
+inline GeneratorConfig small_generator(int max_batch = 4) {
+  GeneratorConfig config;
+  config.parts = flux2_parts(graph_path(""));
+  config.latent_channels = 48;
+  config.text_dim = 6;
+  config.max_sequence_length = kTextLength;
+  config.token_pixels = 4;
+  config.default_width = 12;
+  config.default_height = 8;
+  config.max_batch = max_batch;
+  return config;
+}
+
+// A prompt of `words` words.
+inline ConditioningRef text_of(Generator& generator, int words, std::size_t length = kTextLength) {
+  std::vector<std::int64_t> ids(length, 0);
+  std::vector<std::int64_t> mask(length, 0);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(words); ++i) {
+    ids[i] = static_cast<std::int64_t>(10 + 3 * i) + words;
+    mask[i] = 1;
+  }
+  return generator.encode_text(ids, mask, {});
+}
+
+inline void finish(Generator& generator, GeneratorJob& job) {
+  GeneratorJob* const jobs[] = {&job};
+  while (!job.finished()) generator.step(jobs);
+}
+
+// The values of a tensor, wherever it lives.
+inline std::vector<float> values_of(const Tensor& tensor) {
+  const Tensor here = tensor.on(host());
+  const auto values = here.as<float>();
+  return {values.begin(), values.end()};
 }
 
 }  // namespace irt::testing

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "tensor/ort.h"
+#include "tensor/runtime.h"
 
 namespace irt::testing {
 

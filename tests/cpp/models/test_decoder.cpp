@@ -172,7 +172,7 @@ TEST_CASE("a prompt that cannot be run is refused, and takes no slot") {
   with_image.images = {image(4, 4, 1)};  // 1 + 16 tokens
   CHECK(refused(with_image) == ErrorCode::kLimitExceeded);
   auto narrow = std::make_shared<VisionFeatures>(*image(2, 2, 1));
-  narrow->embeds.pop_back();
+  narrow->embeds = narrow->embeds.view(0, {3, kHidden});
   with_image.images = {narrow};
   CHECK(refused(with_image) == ErrorCode::kBadRequest);
   with_image.images = {image(2, 2, 1), image(2, 2, 2)};

@@ -8,11 +8,11 @@
 #include <limits>
 
 #include "core/error.h"
-#include "models/denoiser.h"
+#include "models/flux2.h"
 #include "models/image_fixture.h"
 #include "models/image_golden.h"
 #include "models/pixels.h"
-#include "models/vision.h"
+#include "models/qwen3_vl.h"
 
 using namespace irt;
 using namespace irt;

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "models/rope.h"
+#include "models/qwen3_vl.h"
 
 using namespace irt;
 
@@ -16,7 +16,7 @@ using Ids = std::vector<std::int64_t>;
 // Qwen3VLModel.get_rope_index (5.23).
 void check(const Ids& ids, const std::vector<ImageGrid>& grids, const std::vector<Ids>& axes,
            std::int64_t delta) {
-  const RopePositions found = rope_positions(ids, kPad, grids);
+  const Positions found = rope_positions(ids, kPad, grids);
   Ids expected;
   for (const Ids& axis : axes) expected.insert(expected.end(), axis.begin(), axis.end());
   CHECK(found.ids == expected);

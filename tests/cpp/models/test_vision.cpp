@@ -1,12 +1,14 @@
 // The vision encoder over a graph whose output states what the runtime fed to it.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "models/image_fixture.h"
 #include "models/ort_fixture.h"
+#include "models/qwen3_vl.h"
 #include "models/vision.h"
 
-using namespace irt;
 using namespace irt;
 using irt::testing::graph_path;
 using irt::testing::picture;
@@ -55,11 +57,12 @@ TEST_CASE("vision: tokens lie in reading order of merge blocks, with their grid"
     REQUIRE(features.deepstack.size() == 96);
     for (int token = 0; token < features.tokens; ++token) {
       const double mean = block_mean(image.view(), token);
-      const float* embed = features.embeds.data() + token * 4;
+      const float* embed = features.embeds.as<float>().data() + token * 4;
       const double base[4] = {800.0, 12000.0, 0.0, 0.0};
       for (int c = 0; c < 4; ++c) {
         CHECK(embed[c] == doctest::Approx(base[c] + mean * (c + 1)).epsilon(1e-6));
-        CHECK(features.deepstack[static_cast<std::size_t>(token * 4 + c)] == 2.0F * embed[c]);
+        CHECK(features.deepstack.as<float>()[static_cast<std::size_t>(token * 4 + c)] ==
+              2.0F * embed[c]);
       }
     }
   }
@@ -75,7 +78,8 @@ TEST_CASE("vision: images are resized into the limits, which a call may lower") 
   CHECK(features.grid_height * 2 == size.height);
   CHECK(size.width * size.height <= 1024);
   const PixelBuffer resized = resize_bicubic(large.view(), size.width, size.height);
-  CHECK(features.embeds == encoder.encode(resized.view()).embeds);
+  CHECK(std::ranges::equal(features.embeds.as<float>(),
+                           encoder.encode(resized.view()).embeds.as<float>()));
 
   const VisionFeatures lower = encoder.encode(large.view(), 256);
   CHECK(lower.grid_width * lower.grid_height * 4 <= 256);

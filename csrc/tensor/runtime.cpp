@@ -1,10 +1,8 @@
-#include "tensor/ort.h"
+#include "tensor/runtime.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
-
-#include "tensor/ort_runtime.h"
 
 namespace irt {
 namespace {
@@ -30,18 +28,6 @@ const Runtime& runtime(const char* who) {
 LiveCounters& live_counters() noexcept {
   static LiveCounters counters;
   return counters;
-}
-
-abi::Enum to_onnx(ElementType type) noexcept {
-  switch (type) {
-    case ElementType::kFloat32: return abi::kFloat;
-    case ElementType::kInt64: return abi::kInt64;
-    case ElementType::kInt32: return abi::kInt32;
-    case ElementType::kBool: return abi::kBool;
-    case ElementType::kFloat16: return abi::kFloat16;
-    case ElementType::kUint8: return abi::kUint8;
-  }
-  return 0;
 }
 
 void load_runtime(std::uintptr_t api_base) {
@@ -99,33 +85,6 @@ std::vector<std::string> available_providers() {
 LiveObjects live_objects() noexcept {
   const LiveCounters& live = live_counters();
   return {live.sessions.load(), live.values.load(), live.runs.load()};
-}
-
-// ---- Value --------------------------------------------------------------------------------
-
-Value::Value() noexcept = default;
-Value::~Value() = default;
-Value::Value(Value&&) noexcept = default;
-Value& Value::operator=(Value&&) noexcept = default;
-
-Value Value::wrap(ElementType type, void* data, std::size_t bytes,
-                  std::span<const std::int64_t> shape) {
-  const Runtime& rt = runtime("Value.wrap");
-  OrtValue* made = nullptr;
-  call<abi::CreateTensorWithDataAsOrtValue>(rt, ErrorCode::kInternal, "[Value.wrap]", rt.cpu_memory,
-                                            data, bytes, shape.data(), shape.size(), to_onnx(type),
-                                            &made);
-  Value value;
-  value.impl_ = std::make_unique<Impl>(made);
-  return value;
-}
-
-Value Value::wrap(std::span<float> data, std::span<const std::int64_t> shape) {
-  return wrap(ElementType::kFloat32, data.data(), data.size_bytes(), shape);
-}
-
-Value Value::wrap(std::span<std::int64_t> data, std::span<const std::int64_t> shape) {
-  return wrap(ElementType::kInt64, data.data(), data.size_bytes(), shape);
 }
 
 }  // namespace irt

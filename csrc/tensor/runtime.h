@@ -1,15 +1,40 @@
-// Inside of ort.cpp and ort_session.cpp: the loaded library and how its functions are called.
+// ONNX Runtime by address: the library is loaded by Python (or by a test program), never linked.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
-#include "tensor/ort.h"
 #include "tensor/ort_abi.h"
+#include "tensor/session.h"
 
 namespace irt {
+
+// The process-wide runtime. `api_base` is the address of OrtGetApiBase in the loaded library.
+// The first call wins; a later call with another address throws Error(kBackendFailed).
+// Thread-safe.
+void load_runtime(std::uintptr_t api_base);
+[[nodiscard]] bool runtime_loaded() noexcept;
+[[nodiscard]] std::string runtime_version();
+[[nodiscard]] std::vector<std::string> available_providers();
+
+// Objects of this library that are alive in the process: what leak checks compare.
+struct LiveObjects {
+  int sessions = 0;
+  int values = 0;
+  int runs = 0;
+};
+[[nodiscard]] LiveObjects live_objects() noexcept;
+
+// A graph of its own. Throws Error(kBackendFailed) where the library or a provider is missing,
+// Error(kBadPack) for a file that is no graph.
+[[nodiscard]] std::unique_ptr<Graph> open_ort_graph(const std::string& path,
+                                                    const SessionOptions& options);
+
+// ---- inside of runtime.cpp and ort_graph.cpp ------------------------------------------------
 
 // What is reached through the loaded library. Made once and kept until the process ends: sessions
 // and Python's own use of the library may outlive any order of destruction.
@@ -34,8 +59,6 @@ struct LiveCounters {
   std::atomic<int> runs{0};
 };
 [[nodiscard]] LiveCounters& live_counters() noexcept;
-
-[[nodiscard]] abi::Enum to_onnx(ElementType type) noexcept;
 
 template <typename Slot>
 [[nodiscard]] typename Slot::Function function_in(const abi::Api* api) noexcept {
@@ -62,16 +85,5 @@ void release(T* object) noexcept {
   const Runtime* rt = runtime_or_null();
   if (object != nullptr && rt != nullptr) function_in<Slot>(rt->api)(object);
 }
-
-struct Value::Impl {
-  OrtValue* value = nullptr;
-  explicit Impl(OrtValue* made) noexcept : value(made) { ++live_counters().values; }
-  ~Impl() {
-    release<abi::ReleaseValue>(value);
-    --live_counters().values;
-  }
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
-};
 
 }  // namespace irt

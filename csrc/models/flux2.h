@@ -1,0 +1,45 @@
+// FLUX.2-klein: flow matching over ONNX graphs (export/README.md: contracts). Parts: text_encoder,
+// transformer, vae_encoder, vae_decoder.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "models/generator.h"
+
+namespace irt {
+
+[[nodiscard]] std::unique_ptr<Generator> make_flux2(const GeneratorConfig& config,
+                                                    const SessionOptions& options);
+
+// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0; those
+// of diffusers' Flux2KleinPipeline, bit for bit. Formula: linspace(1, 1/n, n), then e^mu / (e^mu +
+// 1/s - 1), mu by resolution and step count. Throws Error(kBadRequest) unless 1 <= steps <= 1000.
+[[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens);
+
+// Text conditioning: [max_sequence_length, text_dim], where the transformer's session works.
+struct Flux2Text final : Conditioning {
+  Tensor data;
+};
+
+// Packed, normalised latents of an image: [rows * columns, latent_channels], where the
+// transformer's session works. Reference images are scaled down to at most 1024 x 1024 pixels of
+// area and cropped to whole tokens, as diffusers' Flux2KleinPipeline does.
+struct Flux2Reference final : Reference {
+  int rows = 0;
+  int columns = 0;
+  Tensor data;
+};
+
+struct Flux2Job final : GeneratorJob {
+  std::shared_ptr<const Flux2Text> text;
+  std::vector<std::shared_ptr<const Flux2Reference>> references;
+  int rows = 0;  // in tokens
+  int columns = 0;
+  std::vector<float> sigmas;
+  // [rows * columns, latent_channels], on the host: an Euler step is float arithmetic of our own.
+  // Noise is indexed by token, then channel.
+  Tensor latents;
+};
+
+}  // namespace irt

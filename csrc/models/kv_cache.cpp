@@ -1,0 +1,50 @@
+#include "models/kv_cache.h"
+
+namespace irt {
+namespace {
+
+[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
+
+}  // namespace
+
+KvCache::KvCache(const CacheShape& shape, ElementType type, const DeviceRef& device)
+    : shape_(shape) {
+  for (int i = 0; i < 2 * shape.layers; ++i) {
+    arenas_.emplace_back(type, Shape{shape.slots, shape.kv_heads, shape.length, shape.head_dim},
+                         device);
+    arenas_.back().zero();
+  }
+}
+
+std::size_t KvCache::bytes_of(int tokens) const noexcept {
+  return size(tokens) * size(shape_.head_dim) * size_of(arenas_.front().type());
+}
+
+std::byte* KvCache::at(const Tensor& arena, int row, int head, int first) const noexcept {
+  return arena.data() + (size(row) * size(shape_.kv_heads) + size(head)) * bytes_of(shape_.length) +
+         bytes_of(first);
+}
+
+void KvCache::copy_prefix(int from, int to, int tokens) const {
+  for (const Tensor& arena : arenas_) {
+    // A device moves a whole row in less time than it takes to ask it for one head after another.
+    if (!arena.device()->is_host()) {
+      arena.rows(to, 1).copy_from(arena.rows(from, 1));
+      continue;
+    }
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      arena.device()->copy_within(at(arena, to, head, 0), at(arena, from, head, 0),
+                                  bytes_of(tokens));
+    }
+  }
+}
+
+void KvCache::clear(int row, int first, int last) const {
+  for (const Tensor& arena : arenas_) {
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      arena.device()->zero(at(arena, row, head, first), bytes_of(last - first));
+    }
+  }
+}
+
+}  // namespace irt

@@ -1,0 +1,251 @@
+// Tensors, sessions and bindings: on the CPU, on the fake device, and on a provider of the test's.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "models/ort_fixture.h"
+#include "support/errors.h"
+#include "support/fake_device.h"
+#include "tensor/runtime.h"
+
+using namespace irt;
+using namespace irt::testing;
+using irt::ErrorCode;
+
+namespace {
+
+std::string broken() { return graph_path("broken.onnx"); }  // y = x, for one row of four
+
+std::vector<float> floats_of(const Tensor& tensor) {
+  const Tensor here = tensor.on(host());
+  const auto values = here.as<float>();
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+TEST_CASE("tensor: views share memory, copies cross devices, and misuse is an error") {
+  const DeviceRef devices[] = {host(), FakeDevice::get()};
+  for (const DeviceRef& device : devices) {
+    CAPTURE(device->name());
+    const int blocks = FakeDevice::get()->blocks;
+    {
+      const Tensor source = Tensor::of<float>({1, 2, 3, 4, 5, 6}, {3, 2});
+      const Tensor tensor = source.on(device);
+      CHECK(tensor.bytes() == 24);
+      const Tensor row = tensor.rows(1, 1);
+      CHECK(row.shape() == Shape{1, 2});
+      CHECK(floats_of(row) == std::vector<float>{3, 4});
+      row.zero();
+      CHECK(floats_of(tensor) == std::vector<float>{1, 2, 0, 0, 5, 6});
+      tensor.rows(0, 1).copy_from(tensor.rows(2, 1));
+      CHECK(floats_of(tensor.view(1, {3})) == std::vector<float>{6, 0, 0});
+      tensor.read_from(source.data(), source.bytes());
+      CHECK(floats_of(tensor) == floats_of(source));
+      CHECK(tensor.on(device).data() == tensor.data());
+    }
+    CHECK(FakeDevice::get()->blocks == blocks);
+  }
+  const Tensor half(ElementType::kFloat16, {2, 3}, FakeDevice::get());
+  CHECK(half.bytes() == 12);
+  CHECK(half.rows(1, 1).bytes() == 6);
+  half.zero();
+  CHECK_FALSE(Tensor());
+  const Tensor there(ElementType::kFloat32, {2}, FakeDevice::get());
+  std::array<float, 3> memory{};
+  const auto misused = [](auto&& call, const char* text) {
+    check_throws(ErrorCode::kInternal, call, text);
+  };
+  misused([&] { (void)there.as<float>(); }, "fake:0");
+  misused([&] { (void)Tensor::of<float>({1}, {1}).as<std::int64_t>(); }, "int64");
+  misused([&] { (void)there.view(1, {2}); }, "outside");
+  misused([&] { (void)Tensor(ElementType::kFloat32, {}).rows(0, 1); }, "scalar");
+  misused([&] { (void)Tensor::over(std::span(memory), {4}); }, "smaller");
+  misused([&] { (void)Tensor::of<float>({1, 2}, {3}); }, "disagree");
+  misused([&] { there.copy_from(Tensor::of<float>({1}, {1})); }, "different size");
+}
+
+TEST_CASE("the library is loaded once, and says what it is") {
+  IRT_NEEDS_ORT();
+  CHECK(runtime_loaded());
+  CHECK(runtime_version().find('.') != std::string::npos);
+  const std::vector<std::string> providers = available_providers();
+  CHECK(std::find(providers.begin(), providers.end(), "CPUExecutionProvider") != providers.end());
+  check_throws(ErrorCode::kBackendFailed, [] { load_runtime(0x10); }, "another ONNX Runtime");
+}
+
+TEST_CASE("a session that cannot be made says why") {
+  IRT_NEEDS_ORT();
+  const auto refused = [](ErrorCode code, const std::string& path, const SessionOptions& options,
+                          const auto&... texts) {
+    check_throws(code, [&] { Session(path, options); }, texts...);
+  };
+  refused(ErrorCode::kBadPack, "/nowhere/decoder.onnx", {}, "/nowhere/decoder.onnx");
+  const std::string no_graph = graph_path("decoder_reference.txt");
+  refused(ErrorCode::kBadPack, no_graph, {}, no_graph);
+  SessionOptions options;
+  options.providers = {"AbacusExecutionProvider", "CPUExecutionProvider"};
+  refused(ErrorCode::kBackendFailed, broken(), options, "has no AbacusExecutionProvider",
+          "CPUExecutionProvider");
+  options = {};
+  options.config = {{"", "1"}};
+  refused(ErrorCode::kBackendFailed, broken(), options);
+}
+
+TEST_CASE("a session knows its inputs and outputs, and holds them against a contract") {
+  IRT_NEEDS_ORT();
+  const Session session(graph_path("decoder.onnx"), {});
+  REQUIRE(session.inputs().size() == 10);
+  CHECK(session.inputs()[0].name == "input_ids");
+  CHECK(session.input("input_ids")->type == ElementType::kInt64);
+  CHECK(session.input("position_ids")->shape == Shape{3, -1, -1});
+  CHECK(session.output("logits")->shape == Shape{-1, 96});
+  CHECK(session.device() == host());
+  session.require_input("position_ids", ElementType::kInt64, {3, kAny, kAny});
+  session.require_output("logits", ElementType::kFloat32, {2, 96});  // the first one is open
+  const auto refused = [&](const char* name, ElementType type, const Shape& shape,
+                           const char* text) {
+    check_throws(
+        ErrorCode::kBadPack, [&] { session.require_input(name, type, shape); }, "decoder.onnx",
+        text);
+  };
+  refused("present_v.1", ElementType::kFloat32, {}, "`present_v.1` is missing");
+  refused("past_len", ElementType::kInt32, {kAny}, "int64 [?]");
+  refused("past_len", ElementType::kInt64, {kAny, kAny}, "int64 [?, ?]");
+  refused("position_ids", ElementType::kInt64, {2, kAny, kAny}, "int64 [2, ?, ?]");
+}
+
+TEST_CASE("a run reads what the tensors hold when it runs, on every device") {
+  IRT_NEEDS_ORT();
+  const std::array<SessionOptions, 3> every{SessionOptions{}, fake_session(), fake_session(true)};
+  for (const SessionOptions& options : every) {
+    const Session session(broken(), options);
+    CAPTURE(session.device()->name());
+    const DeviceRef places[] = {host(), session.device()};
+    for (const DeviceRef& place : places) {
+      std::array<float, 4> in{1, 2, 3, 4};
+      const Tensor x = Tensor::over(std::span(in), {1, 4}).on(place);
+      const Tensor y(ElementType::kFloat32, {1, 4}, place);
+      Run run(session);
+      run.bind_input("x", x);
+      run.bind_output("y", y);
+      run.run();
+      CHECK(floats_of(y) == std::vector<float>{1, 2, 3, 4});
+      in[0] = -1;
+      x.read_from(in.data(), sizeof in);
+      run.run();
+      CHECK(floats_of(y)[0] == -1);
+      const Tensor two(ElementType::kFloat32, {2, 4}, place);
+      two.zero();
+      check_throws(
+          ErrorCode::kBackendFailed,
+          [&] {
+            run.bind_input("x", two);
+            run.run();
+          },
+          "broken.onnx");
+      run.terminate();  // no run in progress: nothing happens
+      run.bind_input("x", x);
+      run.run();
+      CHECK(floats_of(y)[3] == 4);
+      check_throws(ErrorCode::kBadPack, [&] { run.bind_input("z", x); }, "no input `z`");
+      check_throws(ErrorCode::kBadPack, [&] { run.bind_output("z", x); }, "no output `z`");
+      check_throws(ErrorCode::kInternal, [&] { run.bind_input("x", Tensor()); }, "empty");
+      run.clear_bindings();
+      check_throws(ErrorCode::kBackendFailed, [&] { run.run(); });
+    }
+  }
+}
+
+TEST_CASE("the fake device is as unforgiving as a real one") {
+  IRT_NEEDS_ORT();
+  add_fake_provider();
+  const Session session(broken(), {});
+  Run run(session);
+  const Tensor there(ElementType::kFloat32, {1, 4}, FakeDevice::get());
+  check_throws(ErrorCode::kInternal, [&] { run.bind_input("x", there); }, "fake:0");
+
+  // Bound once and then changed, a host input is stale: what `Run` is there to prevent.
+  const std::unique_ptr<Graph> graph = open_graph(broken(), fake_session());
+  const std::unique_ptr<Binding> binding = graph->bind();
+  const Tensor x = Tensor::of<float>({1, 2, 3, 4}, {1, 4});
+  const Tensor y(ElementType::kFloat32, {1, 4});
+  binding->bind_input("x", x);
+  binding->bind_output("y", y);
+  x.as<float>()[0] = 9;
+  binding->run();
+  CHECK(floats_of(y)[0] == 1);
+}
+
+TEST_CASE("nothing of the library's stays alive") {
+  IRT_NEEDS_ORT();
+  const LiveObjects before = live_objects();
+  {
+    const Session session(broken(), {});
+    const Tensor x(ElementType::kFloat32, {1, 4});
+    Run run(session);
+    run.bind_input("x", x);
+    CHECK(live_objects().sessions == before.sessions + 1);
+    CHECK(live_objects().runs == before.runs + 1);
+    CHECK_THROWS(Session("/nowhere", {}));
+  }
+  CHECK(live_objects().sessions == before.sessions);
+  CHECK(live_objects().values == before.values);
+  CHECK(live_objects().runs == before.runs);
+}
+
+// ---- a provider in one place: what somebody writes who adds a runtime ------------------------
+
+namespace {
+
+// Runs no graph file at all: y = 2 x.
+class Doubling final : public Graph {
+ public:
+  class Doubled final : public Binding {
+   public:
+    void bind_input(const std::string&, const Tensor& tensor) override { x_ = tensor; }
+    void bind_output(const std::string&, const Tensor& tensor) override { y_ = tensor; }
+    void clear() noexcept override { x_ = y_ = Tensor(); }
+    void run() override {
+      std::ranges::transform(x_.as<float>(), y_.as<float>().begin(),
+                             [](float value) { return 2 * value; });
+    }
+    void terminate() noexcept override {}
+
+   private:
+    Tensor x_, y_;
+  };
+
+  const std::vector<TensorInfo>& inputs() const noexcept override { return inputs_; }
+  const std::vector<TensorInfo>& outputs() const noexcept override { return outputs_; }
+  const DeviceRef& device() const noexcept override { return host(); }
+  bool in_place() const noexcept override { return true; }
+  std::unique_ptr<Binding> bind() override { return std::make_unique<Doubled>(); }
+
+ private:
+  std::vector<TensorInfo> inputs_{{"x", ElementType::kFloat32, {-1}}};
+  std::vector<TensorInfo> outputs_{{"y", ElementType::kFloat32, {-1}}};
+};
+
+}  // namespace
+
+TEST_CASE("a provider is added by one call") {
+  add_provider("Doubling", [](const std::string&, const SessionOptions&) {
+    return std::make_unique<Doubling>();
+  });
+  SessionOptions options;
+  options.providers = {"Doubling"};
+  const Session session("none", options);
+  session.require_input("x", ElementType::kFloat32, {kAny});
+  Run run(session);
+  const Tensor y(ElementType::kFloat32, {2});
+  run.bind_input("x", Tensor::of<float>({1, 2}, {2}));
+  run.bind_output("y", y);
+  run.run();
+  CHECK(floats_of(y) == std::vector<float>{2, 4});
+  add_provider("Doubling", nullptr);
+  CHECK_THROWS_AS(Session("none", options), Error);
+}
