@@ -1,67 +1,98 @@
-"""What each latency device is worth: one row for each of S1 to S8.
+"""What each optimisation is worth: one row for each.
 
     python benchmarks/ablation.py --requests 20                      # embedded pack
-    python benchmarks/ablation.py --runtime scripted --requests 20   # S1 to S4 at the ratios of real models
+    python benchmarks/ablation.py --runtime scripted --requests 20   # those that act on them, at the ratios of real models
 
-Two questions a row: how much longer does a request take with all devices but this one (against all), and how much
+Two questions a row: how much longer does a request take with all of them but this one (against all), and how much
 shorter with this one alone (against none). Arms run the same requests in turns; ratios are medians over requests, with
-95 % bootstrap intervals; above 1 the device helps. S8 (batching) acts on requests in company: its closed-loop row keeps
---concurrency requests under way and compares wall times of blocks. Exits with 1 where two arms give different results.
+95 % bootstrap intervals; above 1 it helps. Batching acts on requests in company: its closed-loop row keeps
+--concurrency requests under way and compares wall times of blocks. Raw buffers have no switch: the row compares the
+plain loop with the same one whose pictures pass through PNG. Exits with 1 where two arms give different results.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from frame import finish, parser_of, ratios_of_real_models, say
 from paired import rotated
+from plain_loop import PngDetour
 
 from interleave_rt import Options, load_pack
-from interleave_rt.backends.scripted import Script
 from interleave_rt.config import EngineConfig
-from interleave_rt.measure.arms import Arm, Engines, PackTarget, ScriptedTarget, Target, Threads
-from interleave_rt.measure.environment import describe_environment
-from interleave_rt.measure.record import RequestRecord, closed_loop, run_request
-from interleave_rt.measure.requests import SampleRequest, numbered_requests, world_requests
+from interleave_rt.measure import (
+    Arm,
+    PackTarget,
+    RequestRecord,
+    SampleRequest,
+    ScriptedTarget,
+    Threads,
+    describe_environment,
+    numbered_requests,
+    world_requests,
+)
+from interleave_rt.measure.arms import NOTHING, Engines, Target
+from interleave_rt.measure.record import closed_loop, run_request
 from interleave_rt.measure.statistics import Ratio, median_ratio
 from interleave_rt.request import Devices
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.roles.reference import run_reference
 
 SWITCHES = {
-    "S1": ("stream_plan", "the plan is streamed"),
-    "S2": ("", "speculation: the next step starts while the critic judges"),
-    "S3": ("early_verdict", "an accepted verdict ends the answer"),
-    "S4": ("skip_last_judge", "the last try is not judged"),
-    "S5": ("encode_text_ahead", "texts are encoded ahead"),
-    "S6": ("cache_vision", "vision features and source latents are made once"),
-    "S8": ("", "sequences of requests and speculative steps share a batch"),
+    "stream_plan": "the plan is streamed",
+    "speculation": "the next step starts while the critic judges",
+    "early_verdict": "an accepted verdict ends the answer",
+    "skip_last_judge": "the last try is not judged",
+    "encode_text_ahead": "texts are encoded ahead",
+    "cache_vision": "vision features and source latents are made once",
+    "batching": "sequences of requests and speculative steps share a batch",
 }
-SCRIPTED = ("S1", "S2", "S3", "S4")  # made-up roles have no text, features or pictures to save
-NONE = Devices(*(False,) * len(Devices.__dataclass_fields__))
+RAW = "raw_images"
+# Made-up roles have no text, features or pictures to save.
+SCRIPTED = ("stream_plan", "speculation", "early_verdict", "skip_last_judge")
 
 
-def arms_of(devices: Sequence[str], speculation: str, *, batching: bool) -> dict[str, Arm]:
-    """`all`, `none`, and for every device `all - Sx` and `Sx alone`; `batching`: whether `all` has S8."""
+def arms_of(names: Sequence[str], speculation: str, *, batching: bool) -> dict[str, Arm]:
+    """`all`, `none`, and for every name `all - NAME` and `NAME alone`; `batching`: whether `all` has it."""
     whole = Arm("all", speculation, Devices(), batching)
-    nothing = Arm("none", "off", NONE, batching=False)
+    nothing = Arm("none", "off", NOTHING, batching=False)
     arms = {"all": whole, "none": nothing}
-    for name in devices:
-        field = SWITCHES[name][0]
-        if field:
-            less = replace(whole, devices=replace(whole.devices, **{field: False}))
-            alone = replace(nothing, devices=replace(NONE, **{field: True}))
-        elif name == "S2":
+    for name in names:
+        if name == "speculation":
             less, alone = replace(whole, speculation="off"), replace(nothing, speculation=speculation)
-        else:
+        elif name == "batching":
             less, alone = replace(whole, batching=False), replace(nothing, batching=True)
+        else:
+            less = replace(whole, devices=replace(whole.devices, **{name: False}))
+            alone = replace(nothing, devices=replace(NOTHING, **{name: True}))
         arms[f"all - {name}"] = replace(less, name=f"all - {name}")
         arms[f"{name} alone"] = replace(alone, name=f"{name} alone")
     return arms
+
+
+def raw_images(roles: Any, cases: Sequence[SampleRequest]) -> tuple[dict[str, Any], set[int]]:
+    """The row of raw buffers: the plain loop with and without PNG, in turns; and the requests on which they differ."""
+    loops = {"raw": roles, "png": PngDetour(roles)}
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    apart = set()
+    run_reference(cases[0].request, cases[0].options, roles)  # warm-up, not counted
+    for index, case in enumerate(cases):
+        results = {}
+        for name in rotated(list(loops), index):
+            began = time.perf_counter()
+            results[name] = run_reference(case.request, case.options, loops[name])
+            times[name].append(time.perf_counter() - began)
+        if results["raw"] != results["png"]:
+            apart.add(index)
+    return _row(
+        RAW, "raw buffers, no PNG between the roles", "plain loop", alone=(times["png"], times["raw"])
+    ), apart
 
 
 def single_stream(
@@ -77,8 +108,6 @@ def single_stream(
             record = run_request(engines.of(arms[name], threads), arms[name], index, case)
             times[name].append(record.e2e_s)
             digests[index].add(_digest(record))
-        print(f"\rsingle stream: request {index + 1} of {len(cases)}", end="", file=sys.stderr)
-    print(file=sys.stderr)
     return times, {index for index, found in digests.items() if len(found) > 1}
 
 
@@ -103,8 +132,6 @@ def in_company(
             times[name].append(max(record.ended for record in records) - began)
             for record in records:
                 digests[record.index].add(_digest(record))
-        print(f"\rclosed loop: block {turn + 1} of {blocks}", end="", file=sys.stderr)
-    print(file=sys.stderr)
     return times, {index for index, found in digests.items() if len(found) > 1}
 
 
@@ -114,38 +141,39 @@ def _digest(record: RequestRecord) -> str:
     return record.digest
 
 
-def rows(devices: Sequence[str], times: dict[str, list[float]], scenario: str) -> list[dict[str, Any]]:
-    """One row a device."""
-    found = []
-    for name in devices:
-        less = median_ratio(times[f"all - {name}"], times["all"])
-        alone = median_ratio(times["none"], times[f"{name} alone"])
-        assert less is not None
-        assert alone is not None
-        found.append(
-            {
-                "device": name,
-                "what": SWITCHES[name][1],
-                "scenario": scenario,
-                "without_it": less.as_dict(),
-                "alone": alone.as_dict(),
-            }
+def rows(names: Sequence[str], times: dict[str, list[float]], scenario: str) -> list[dict[str, Any]]:
+    """One row each, and one for all of them together."""
+    found = [
+        _row(
+            name,
+            SWITCHES[name],
+            scenario,
+            without_it=(times[f"all - {name}"], times["all"]),
+            alone=(times["none"], times[f"{name} alone"]),
         )
-    whole = median_ratio(times["none"], times["all"])
-    assert whole is not None
-    found.append(
-        {"device": "all", "what": "none against all", "scenario": scenario, "alone": whole.as_dict()}
-    )
-    return found
+        for name in names
+    ]
+    return [*found, _row("all", "none against all", scenario, alone=(times["none"], times["all"]))]
+
+
+def _row(
+    name: str, what: str, scenario: str, **pairs: tuple[Sequence[float], Sequence[float]]
+) -> dict[str, Any]:
+    ratios = {key: median_ratio(*pair) for key, pair in pairs.items()}
+    assert all(ratios.values())
+    found = {key: ratio.as_dict() for key, ratio in ratios.items() if ratio}
+    return {"optimization": name, "what": what, "scenario": scenario, **found}
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """The rows as text."""
-    head = f"{'':4} {'scenario':15} {'all but it / all':24} {'none / it alone':24} device"
+    head = f"{'':18} {'scenario':15} {'all but it / all':24} {'none / it alone':24} what"
     lines = [head, "-" * (len(head) + 50)]
     for row in found:
         cells = [_cell(row.get(key)) for key in ("without_it", "alone")]
-        lines.append(f"{row['device']:4} {row['scenario']:15} {cells[0]:24} {cells[1]:24} {row['what']}")
+        lines.append(
+            f"{row['optimization']:18} {row['scenario']:15} {cells[0]:24} {cells[1]:24} {row['what']}"
+        )
     return "\n".join(lines)
 
 
@@ -157,14 +185,10 @@ def _cell(found: dict[str, Any] | None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, requests=20, output=True)
     parser.add_argument("--runtime", choices=("pack", "scripted"), default="pack")
-    parser.add_argument("--requests", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--devices", default="", help="e.g. S1,S3; default: all that act")
-    parser.add_argument("--speculation", default="auto", help="what S2 stands for: auto or depth=K")
+    parser.add_argument("--only", default="", help="e.g. stream_plan,batching; default: all that act")
+    parser.add_argument("--speculation", default="auto", help="auto or depth=K")
     parser.add_argument("--t-max", type=int, default=5)
     parser.add_argument("--concurrency", type=int, default=8, help="of the closed loop; 0: leave it out")
     parser.add_argument("--blocks", type=int, default=5, help="of the closed loop, in each arm")
@@ -173,23 +197,22 @@ def main() -> int:
     )
     parser.add_argument("--accept-prob", type=float, default=0.8, help="scripted: of the critic")
     parser.add_argument("--scale", type=float, default=1.0, help="scripted: times all latencies")
-    parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
     scripted = arguments.runtime == "scripted"
-    acting = SCRIPTED if scripted else tuple(SWITCHES)
-    devices = [name for name in arguments.devices.split(",") if name] or list(acting)
-    if not set(devices) <= set(acting):
-        parser.error(f"--devices: {arguments.runtime} has {', '.join(acting)}")
+    acting = SCRIPTED if scripted else (*SWITCHES, RAW)
+    names = [name for name in arguments.only.split(",") if name] or list(acting)
+    if not set(names) <= set(acting):
+        parser.error(f"--only: {arguments.runtime} has {', '.join(acting)}")
+    switches = [name for name in names if name != RAW]
     options = Options(t_max=arguments.t_max)
     draw = numbered_requests if scripted else world_requests
     cases = draw(arguments.requests, arguments.seed, options)
     with Engines(_target(arguments), EngineConfig(max_live=max(8, arguments.concurrency))) as engines:
-        arms = arms_of(devices, arguments.speculation, batching=not scripted)
+        arms = arms_of(switches, arguments.speculation, batching=not scripted)
         times, apart = single_stream(engines, arms, cases, arguments.threads)
-        found = rows(devices, times, "single-stream")
-        if "S8" in devices and arguments.concurrency > 1:
-            arms = arms_of(["S8"], arguments.speculation, batching=True)
+        found = rows(switches, times, "single-stream")
+        if "batching" in names and arguments.concurrency > 1:
+            arms = arms_of(["batching"], arguments.speculation, batching=True)
             company, more = in_company(
                 engines,
                 arms,
@@ -199,7 +222,11 @@ def main() -> int:
                 blocks=arguments.blocks,
             )
             apart |= more
-            found += rows(["S8"], company, f"closed loop, {arguments.concurrency}")
+            found += rows(["batching"], company, f"closed loop, {arguments.concurrency}")
+    if RAW in names:
+        row, more = raw_images(NativeRoles(load_pack(arguments.pack)), cases)
+        found.append(row)
+        apart |= more
     summary = {
         "runtime": arguments.runtime,
         "seed": arguments.seed,
@@ -210,11 +237,9 @@ def main() -> int:
         "requests_that_differ": sorted(apart),
         "environment": describe_environment(gpu=False),
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(table(found))
-    print(f"seed {arguments.seed}; {len(cases)} requests; requests with different results: {len(apart)}")
-    return 1 if apart else 0
+    say(table(found))
+    say(f"seed {arguments.seed}; {len(cases)} requests; requests with different results: {len(apart)}")
+    return finish(summary, holds=not apart, output=arguments.output)
 
 
 def _p50(values: Sequence[float]) -> float:
@@ -226,20 +251,8 @@ def _p50(values: Sequence[float]) -> float:
 def _target(arguments: argparse.Namespace) -> Target:
     if arguments.runtime == "pack":
         return PackTarget(load_pack(arguments.pack))
-    scale = arguments.scale
     return ScriptedTarget(
-        Script(
-            planner_ms=160 * scale,
-            first_step_ms=40 * scale,
-            generator_ms=60 * scale,
-            denoise_steps=4,
-            critic_ms=60 * scale,
-            verdict_ms=40 * scale,
-            min_steps=5,
-            max_steps=5,
-            accept_prob=arguments.accept_prob,
-            seed=arguments.seed,
-        )
+        ratios_of_real_models(arguments.scale, accept_prob=arguments.accept_prob, seed=arguments.seed)
     )
 
 

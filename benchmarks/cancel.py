@@ -10,13 +10,13 @@ it), of planner and critic a token (an answer's time over its tokens, at batch 1
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import sys
 import time
 from typing import Any
+
+from frame import finish, parser_of, percentile
 
 from interleave_rt import Engine, Options, Request, _core, load_pack
 from interleave_rt.backends.native import NativeBackend
@@ -31,12 +31,6 @@ TEXTS = (
 ENDS = {"plan": "planner", "generate": "generator", "judge": "critic"}
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of them lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def submit(engine: Engine, number: int) -> int:
     """A request by its id; the handle of the engine would read its events."""
     options = Options(seed=number, speculation="depth=1" if number % 2 else "off")
@@ -44,7 +38,7 @@ def submit(engine: Engine, number: int) -> int:
     return engine._core.submit(spec)  # noqa: SLF001 - a measurement looks inside
 
 
-def finish(core: _core.Engine, request: int) -> list[_core.Span]:
+def read_to_end(core: _core.Engine, request: int) -> list[_core.Span]:
     """Reads a request to its end and waits until its calls have ended, too."""
     while True:
         event = core.next_event(request, 100)
@@ -77,13 +71,9 @@ def one_token_us(engine: Engine, runs: int) -> float:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pack", help="directory of a pack (default: the embedded one)")
+    parser = parser_of(__doc__, seed=7)
     parser.add_argument("--cancels", type=int, default=300, help="requests to cancel")
     parser.add_argument("--threads", type=int, help="CPU threads in all")
-    parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     chance = random.Random(args.seed)
     latencies: dict[str, list[float]] = {role: [] for role in ENDS.values()}
@@ -94,7 +84,7 @@ def main() -> int:
         whole: list[float] = []
         for number in range(6):
             begin = time.perf_counter()
-            spans = finish(core, submit(engine, 2 * number))  # without speculation
+            spans = read_to_end(core, submit(engine, 2 * number))  # without speculation
             whole.append(time.perf_counter() - begin)
             made = [span for span in spans if span.kind == "generate" and span.outcome == "done"]
             steps += [((span.ended_us or 0) - span.started_us) / denoising_steps(engine) for span in made]
@@ -104,7 +94,7 @@ def main() -> int:
             request = submit(engine, number)
             time.sleep(chance.uniform(0.0, longest))
             core.cancel(request)
-            for span in finish(core, request):
+            for span in read_to_end(core, request):
                 given_up, ended = span.cancel_us, span.ended_us
                 if span.outcome == "cancelled" and given_up and ended and span.started_us <= given_up:
                     latencies[ENDS[span.kind]].append(ended - given_up)
@@ -126,8 +116,7 @@ def main() -> int:
             "p50_quanta": round(percentile(values, 0.5) / quantum[role], 2),
             "p99_quanta": round(percentile(values, 0.99) / quantum[role], 2),
         }
-    print(json.dumps(report, indent=2))
-    return 0
+    return finish(report)
 
 
 def denoising_steps(engine: Engine) -> int:

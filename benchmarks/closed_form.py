@@ -10,8 +10,6 @@ object; exits with 1 where a bound is missed or a result differs between arms.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
 import sys
@@ -19,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interleave_rt.backends.scripted import Script
-from interleave_rt.measure import ARMS, BenchConfig, Load, ScriptedTarget, describe_environment, measure
+from frame import held, parser_of, ratios_of_real_models, say
+
+from interleave_rt.measure import ARMS, BenchConfig, Load, ScriptedTarget, measure
 from interleave_rt.measure.requests import numbered_requests
 from interleave_rt.request import Options
 
@@ -32,7 +31,7 @@ AT_LEAST = {1.0: (1.90, 1.35), 0.8: (1.62, 1.23), 0.6: (1.42, 1.14)}
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of calls that nothing slows."""
+    """Milliseconds of calls that nothing slows: those of `ratios_of_real_models`."""
 
     generate: float = 60.0
     quantum: float = 15.0  # a denoising step
@@ -77,17 +76,7 @@ def closed_form(pattern: Sequence[Sequence[bool | None]], times: Times) -> float
 
 def run(p: float, count: int, seed: int, times: Times, warmup: int = 4) -> dict[str, Any]:
     """One accept probability."""
-    script = Script(
-        planner_ms=times.plan,
-        first_step_ms=times.first_step,
-        generator_ms=times.generate,
-        critic_ms=times.judge,
-        verdict_ms=times.verdict,
-        min_steps=5,
-        max_steps=5,
-        accept_prob=p,
-        seed=seed,
-    )
+    script = ratios_of_real_models(accept_prob=p, seed=seed)
     config = BenchConfig(Load(seed=seed), list(ARMS.values()), warmup=warmup)
     cases = numbered_requests(count, seed, Options(t_max=T_MAX))
     found = measure(config, ScriptedTarget(script), cases)
@@ -128,9 +117,7 @@ def run(p: float, count: int, seed: int, times: Times, warmup: int = 4) -> dict[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = parser_of(__doc__, requests=100, pack=False)
     parser.add_argument("--accept-prob", default="1,0.8,0.6", help="of " + ", ".join(map(str, AT_LEAST)))
     arguments = parser.parse_args()
     chosen = [float(part) for part in arguments.accept_prob.split(",")]
@@ -139,15 +126,8 @@ def main() -> int:
     rows = []
     for p in chosen:
         rows.append(run(p, arguments.requests, arguments.seed, Times()))
-        print(json.dumps(rows[-1]), file=sys.stderr)
-    holds = all(row["holds"] for row in rows)
-    environment = describe_environment(gpu=False)
-    print(
-        json.dumps(
-            {"seed": arguments.seed, "holds": holds, "rows": rows, "environment": environment}, indent=2
-        )
-    )
-    return 0 if holds else 1
+        say(rows[-1])
+    return held(rows, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ step of the decoder alone, without the reading of the prompt. The quickest turn 
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import sys
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from frame import finish, parser_of
 
 from interleave_rt import _core, load_pack
 from interleave_rt.backends.constrain import find_constraint
@@ -179,11 +178,10 @@ def measure_cost(trio: Trio, answers: int, seed: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the arguments ask for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, seed=20261121, pack=False)
     parser.add_argument("--answers", type=int, default=0, help="answers in all, half of each role")
     parser.add_argument("--cost", type=int, default=0, help="answers of each role whose time is compared")
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args(arguments)
     if chosen.cost and chosen.cost < 4 * SLOTS:
         parser.error(f"--cost is {chosen.cost}: at least {4 * SLOTS} answers are wanted")
@@ -194,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report["sampled"] = count_answers(trio, chosen.answers, chosen.seed, chosen.temperature)
     if chosen.cost:
         report["cost"] = measure_cost(trio, chosen.cost, chosen.seed)
-    print(json.dumps(report, indent=2))
-    return int(any(role["on"]["unreadable"] for role in report.get("sampled", {}).values()))
+    return finish(
+        report, holds=not any(role["on"]["unreadable"] for role in report.get("sampled", {}).values())
+    )
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ Each figure is the median over fresh processes. Prints one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from frame import finish, parser_of
 
 # Runs in a process of its own: what another part has imported would hide what this one costs.
 PROBE = """
@@ -58,7 +59,7 @@ def measure(pack: str) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, seed=None, pack=False)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--pack", default="", help="default: the embedded one")
     parser.add_argument("--wheel", type=Path)
@@ -69,8 +70,7 @@ def main() -> int:
         summary[name] = round(statistics.median(run[name] for run in runs), 4)
     if arguments.wheel:
         summary["wheel_mib"] = round(arguments.wheel.stat().st_size / 2**20, 3)
-    print(json.dumps(summary, indent=2))
-    return 0
+    return finish(summary)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,17 @@ nothing was compared, with 2 where the provider is missing or something fails.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from frame import Said, finish, parser_of
 from lossless import draw_cases
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, load_pack
 from interleave_rt.backends.proof import PROVIDERS, proving
 from interleave_rt.config import EngineConfig
-from interleave_rt.measure import ARMS, BenchConfig, Load, PackTarget, Progress, describe_environment, measure
+from interleave_rt.measure import ARMS, BenchConfig, Load, PackTarget, describe_environment, measure
 from interleave_rt.measure.requests import world_requests
 from interleave_rt.prove import prove, providers_of
 
@@ -41,13 +39,6 @@ class ProviderTarget(PackTarget):
         return super().open(replace(config, providers=self._providers))
 
 
-class Said(Progress):
-    """Lines on standard error."""
-
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-
 def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: int) -> dict[str, Any]:
     """What `interleave-rt bench` says of its three arms."""
     cases = world_requests(requests, seed, Options())
@@ -59,14 +50,8 @@ def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, requests=20, output=True)
     parser.add_argument("--provider", choices=PROVIDERS, default="cuda")
-    parser.add_argument("--requests", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
     if arguments.requests < 1:
         parser.error("--requests: at least 1 is wanted")
@@ -82,21 +67,15 @@ def main() -> int:
     except InterleaveError as error:
         print(f"error: {error.message}\n{error.hint or ''}", file=sys.stderr)
         return 2
-    text = json.dumps(
-        {
-            "provider": providers[0],
-            "cards": cards,
-            "law_1": law,
-            "proof": proof and str(proof),
-            "bench": stream,
-        },
-        indent=2,
-    )
-    if arguments.output:
-        arguments.output.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    compared = [*law, stream["lossless"]]
-    return 0 if all(0 < row["requests"] == row["equal"] for row in compared) else 1
+    document = {
+        "provider": providers[0],
+        "cards": cards,
+        "law_1": law,
+        "proof": proof and str(proof),
+        "bench": stream,
+    }
+    holds = all(0 < row["requests"] == row["equal"] for row in [*law, stream["lossless"]])
+    return finish(document, holds=holds, output=arguments.output)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ Prints one JSON object; exits with 1 where a bound is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from typing import Any
+
+from frame import Said, finish, parser_of, say
 
 from interleave_rt.errors import OverloadedError
 from interleave_rt.measure import (
@@ -39,17 +40,11 @@ from interleave_rt.measure.arms import Engines
 from interleave_rt.measure.document import busy_s
 from interleave_rt.measure.environment import peak_rss_mb, reset_peak_rss
 from interleave_rt.measure.record import ROLES, closed_loop, open_loop
-from interleave_rt.measure.runner import Progress
 from interleave_rt.measure.statistics import ratio_of_means
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Options
 
 AT_LEAST = 1.5
-
-
-class Said(Progress):
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr)
 
 
 def best_threads(target: PackTarget, config: BenchConfig, cases: list[SampleRequest]) -> Threads:
@@ -187,39 +182,24 @@ def _refusal_hint(engine: Any, config: BenchConfig, cases: list[SampleRequest]) 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=64)
+    parser = parser_of(__doc__, requests=64)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=Threads.parse, help="G+V for both arms; default: the best of each")
     parser.add_argument("--overload", type=float, default=10.0)
     parser.add_argument("--overload-s", type=float, default=20.0)
     parser.add_argument("--max-queued", type=int, default=16)
     parser.add_argument("--memory-mb", type=float, default=100.0)
     parser.add_argument("--refusal-ms", type=float, default=100.0, help="a refusal takes at most so long")
-    parser.add_argument("--pack")
     arguments = parser.parse_args()
     target = PackTarget(load_pack(arguments.pack))
     cases = world_requests(arguments.requests, arguments.seed, Options())
     measured = closed(target, cases, arguments)
-    print(json.dumps(measured), file=sys.stderr)
+    say(measured)
     flooded = overload(target, cases, arguments, measured)
     holds = measured["holds"] and flooded["holds"]
-    environment = describe_environment(gpu=True)
-    print(
-        json.dumps(
-            {
-                "seed": arguments.seed,
-                "holds": holds,
-                "closed_loop": measured,
-                "overload": flooded,
-                "environment": environment,
-            },
-            indent=2,
-        )
-    )
-    return 0 if holds else 1
+    document = {"seed": arguments.seed, "holds": holds, "closed_loop": measured, "overload": flooded}
+    return finish({**document, "environment": describe_environment(gpu=True)}, holds=holds)
 
 
 if __name__ == "__main__":

@@ -1,70 +1,51 @@
-"""Law 1 by command: every latency device, alone and together, against the sequential reference loop.
+"""Law 1 by command: every optimisation, alone and together, against the sequential reference loop.
 
     python benchmarks/lossless.py --requests 300
 
 Requests come from the shapes world (seeded); T_max, keep and judge_last are drawn per request. Each arm runs all of
-them at every concurrency; its canonical results must equal the reference's, all of them. Prints one JSON object and
-exits with 1 where anything differs, less than 99 % of the requests finish, or nothing was run.
+them at every concurrency; its canonical results must equal the reference's, all of them, and so must those of the
+loop whose pictures pass through PNG. Prints one JSON object and exits with 1 where anything differs, less than 99 % of the requests finish, or nothing was run.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import queue
 import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from frame import finish, parser_of, say
+from plain_loop import PngDetour
+
 from interleave_rt import Engine, InterleaveError, Options, Pack, Request, Result, load_pack
+from interleave_rt.measure import Arm, SampleRequest
+from interleave_rt.measure.arms import NOTHING
 from interleave_rt.prove import difference
 from interleave_rt.request import Devices
+from interleave_rt.roles import Roles
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
 
-NONE = Devices(*(False,) * 5)
-SWITCHES = {
-    "S1": "stream_plan",
-    "S3": "early_verdict",
-    "S4": "skip_last_judge",
-    "S5": "encode_text_ahead",
-    "S6": "cache_vision",
-}
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One setting of the latency devices."""
-
-    name: str
-    speculation: str
-    devices: Devices
-    batching: bool
-
-
 ARMS = [
-    Arm("off", "off", Devices(), True),
-    Arm("auto", "auto", Devices(), True),
-    Arm("depth=3", "depth=3", Devices(), True),
-    *(Arm(f"{s} alone", "off", replace(NONE, **{field: True}), False) for s, field in SWITCHES.items()),
-    Arm("S2 alone", "depth=1", NONE, False),
-    Arm("S8 alone", "off", NONE, True),
+    Arm("off", "off", Devices(), batching=True),
+    Arm("auto", "auto", Devices(), batching=True),
+    Arm("depth=3", "depth=3", Devices(), batching=True),
+    Arm("none", "off", NOTHING, batching=False),
+    *(
+        Arm(f"{name} alone", "off", replace(NOTHING, **{name: True}), batching=False)
+        for name in Devices.__dataclass_fields__
+    ),
+    Arm("speculation alone", "depth=1", NOTHING, batching=False),
+    Arm("batching alone", "off", NOTHING, batching=True),
 ]
+PNG = "PNG between the roles"
 
 
-@dataclass(frozen=True)
-class Case:
-    """One request with its options; speculation and devices are the arm's."""
-
-    request: Request
-    options: Options
-
-
-def draw_cases(count: int, seed: int) -> list[Case]:
+def draw_cases(count: int, seed: int) -> list[SampleRequest]:
     """Requests of the test split, one in five with pictures; the same for the same arguments."""
     from interleave_rt.worlds.shapes.requests import sample
     from interleave_rt.worlds.shapes.scene import drawn_story
@@ -74,7 +55,7 @@ def draw_cases(count: int, seed: int) -> list[Case]:
     found = sample("test", count - pictured, seed, "narrative") + sample("test", pictured, seed, "guidance")
     rng.shuffle(found)
     return [
-        Case(
+        SampleRequest(
             Request(one.text, tuple(drawn_story(one.images, rng))),
             Options(
                 seed=rng.randrange(2**32),
@@ -87,9 +68,11 @@ def draw_cases(count: int, seed: int) -> list[Case]:
     ]
 
 
-def references(pack: Pack, cases: Sequence[Case]) -> list[dict[str, Any]]:
+def references(
+    pack: Pack, cases: Sequence[SampleRequest], through: Callable[[Roles], Roles] = lambda roles: roles
+) -> list[dict[str, Any]]:
     """The canonical results of the sequential loop; a failure is its code."""
-    roles = NativeRoles(pack)
+    roles = through(NativeRoles(pack))
     found = []
     for case in cases:
         try:
@@ -100,7 +83,7 @@ def references(pack: Pack, cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def run_arm(
-    engine: Engine, arm: Arm, cases: Sequence[Case], concurrency: int
+    engine: Engine, arm: Arm, cases: Sequence[SampleRequest], concurrency: int
 ) -> list[Result | InterleaveError]:
     """Runs all cases, `concurrency` at a time, in order of submission."""
     results: list[Result | InterleaveError | None] = [None] * len(cases)
@@ -135,7 +118,7 @@ def canonical(result: Result | InterleaveError) -> dict[str, Any]:
     return result.canonical() if isinstance(result, Result) else {"failed": result.code}
 
 
-def shares(wanted: Sequence[dict[str, Any]], cases: Sequence[Case]) -> dict[str, float]:
+def shares(wanted: Sequence[dict[str, Any]], cases: Sequence[SampleRequest]) -> dict[str, float]:
     """How demanding the requests are: a law that is never tried is no law."""
     refused, exhausted = 0, 0
     for result, case in zip(wanted, cases, strict=True):
@@ -148,59 +131,77 @@ def shares(wanted: Sequence[dict[str, Any]], cases: Sequence[Case]) -> dict[str,
 
 
 def compare(
-    engine: Engine, arm: Arm, cases: Sequence[Case], wanted: Sequence[dict[str, Any]], concurrency: int
+    engine: Engine,
+    arm: Arm,
+    cases: Sequence[SampleRequest],
+    wanted: Sequence[dict[str, Any]],
+    concurrency: int,
 ) -> dict[str, Any]:
     """Runs an arm and counts."""
     started = time.perf_counter()
     results = run_arm(engine, arm, cases, concurrency)
     seconds = time.perf_counter() - started
-    first = None
-    equal = 0
-    for index, (result, want) in enumerate(zip(results, wanted, strict=True)):
-        found = canonical(result)
-        equal += found == want
-        if found != want and first is None:
-            first = f"request {index} ({cases[index].request.text!r}){difference(found, want)}"
     done = [result for result in results if isinstance(result, Result)]
     return {
-        "arm": arm.name,
-        "concurrency": concurrency,
-        "requests": len(cases),
-        "equal": equal,
-        "finished": len(done),
+        **counted(arm.name, concurrency, cases, list(map(canonical, results)), wanted, seconds),
         "speculative": sum(result.speculation.started for result in done),
         "discarded": sum(result.speculation.discarded for result in done),
+    }
+
+
+def counted(
+    arm: str,
+    concurrency: int,
+    cases: Sequence[SampleRequest],
+    found: Sequence[dict[str, Any]],
+    wanted: Sequence[dict[str, Any]],
+    seconds: float,
+) -> dict[str, Any]:
+    """One row: how many of the results are the reference's."""
+    apart = [index for index, (one, want) in enumerate(zip(found, wanted, strict=True)) if one != want]
+    first = None
+    if apart:
+        index = apart[0]
+        first = f"request {index} ({cases[index].request.text!r}){difference(found[index], wanted[index])}"
+    return {
+        "arm": arm,
+        "concurrency": concurrency,
+        "requests": len(cases),
+        "equal": len(cases) - len(apart),
+        "finished": sum("failed" not in one for one in found),
         "seconds": round(seconds, 2),
         "first_difference": first,
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = parser_of(__doc__, requests=300)
     parser.add_argument("--concurrency", default="1,8")
     parser.add_argument("--arms", default="", help="names, separated by commas; default: all")
-    parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
-    names = [name.strip() for name in arguments.arms.split(",") if name.strip()]
-    known = [arm.name for arm in ARMS]
+    known = [*(arm.name for arm in ARMS), PNG]
+    names = [name.strip() for name in arguments.arms.split(",") if name.strip()] or known
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"there is no arm {unknown[0]!r}; arms are {', '.join(known)}")
     pack = load_pack(arguments.pack)
     cases = draw_cases(arguments.requests, arguments.seed)
-    print(f"{len(cases)} requests, seed {arguments.seed}: reference loop", file=sys.stderr)
+    say(f"{len(cases)} requests, seed {arguments.seed}: reference loop")
     wanted = references(pack, cases)
     rows = []
     for batching in (True, False):
         with Engine.load(pack, batching=batching, max_live=16) as engine:
             for arm in ARMS:
-                if arm.batching is not batching or (names and arm.name not in names):
+                if arm.batching is not batching or arm.name not in names:
                     continue
                 for concurrency in map(int, arguments.concurrency.split(",")):
                     rows.append(compare(engine, arm, cases, wanted, concurrency))
-                    print(json.dumps(rows[-1]), file=sys.stderr)
+                    say(rows[-1])
+    if PNG in names:  # the loop itself by a detour that the engine does not take
+        started = time.perf_counter()
+        through = references(pack, cases, PngDetour)
+        rows.append(counted(PNG, 1, cases, through, wanted, time.perf_counter() - started))
+        say(rows[-1])
     total = sum(row["requests"] for row in rows)
     summary = {
         "pack": pack.info()["name"],
@@ -211,11 +212,10 @@ def main() -> int:
         "equal": sum(row["equal"] for row in rows),
         "finished": sum(row["finished"] for row in rows),
         **shares(wanted, cases),
-        "discarded_speculative_calls": sum(row["discarded"] for row in rows),
+        "discarded_speculative_calls": sum(row.get("discarded", 0) for row in rows),
         "arms": rows,
     }
-    print(json.dumps(summary, indent=2))
-    return 0 if 0 < total == summary["equal"] and summary["finished"] >= 0.99 * total else 1
+    return finish(summary, holds=0 < total == summary["equal"] and summary["finished"] >= 0.99 * total)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Law 4 on real threads: speculation `auto` against `off`, all other devices on, in turns A B A B.
+"""Law 4 on real threads: speculation `auto` against `off`, everything else on, in turns A B A B.
 
     python benchmarks/never_slower.py --pairs 24
 
@@ -10,14 +10,13 @@ What must hold: the one-sided 95 % lower bound of the median ratio is at least 0
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from interleave_rt.backends.scripted import Script
+from frame import held, parser_of, ratios_of_real_models, say
+
 from interleave_rt.measure import (
     Arm,
     BenchConfig,
@@ -26,7 +25,6 @@ from interleave_rt.measure import (
     ScriptedTarget,
     Threads,
     Turn,
-    describe_environment,
     measure,
     numbered_requests,
     world_requests,
@@ -36,15 +34,8 @@ from interleave_rt.pack import load_pack
 from interleave_rt.request import Devices, Options
 
 AT_LEAST = 0.98
-OFF = Arm("sequential-es", "off", Devices(), batching=True)  # every device but S2
+OFF = Arm("sequential-es", "off", Devices(), batching=True)  # everything but speculation
 AUTO = Arm("speculative", "auto", Devices(), batching=True)
-TIMES = {
-    "planner_ms": 40.0,
-    "first_step_ms": 10.0,
-    "generator_ms": 15.0,
-    "critic_ms": 15.0,
-    "verdict_ms": 10.0,
-}
 
 
 def ratios(off: Sequence[Turn], auto: Sequence[Turn]) -> dict[str, list[float]]:
@@ -88,16 +79,14 @@ def compare(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--pairs", type=int, default=24)
     parser.add_argument("--requests", type=int, default=8, help="in a turn")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--concurrency", default="1,4", help="of each target, separated by commas")
     parser.add_argument("--targets", default="separate,shared,pack")
     parser.add_argument("--accept-prob", type=float, default=0.6)
     parser.add_argument("--slowdown", type=float, default=2.0, help="shared lanes: 2 is plain time-slicing")
     parser.add_argument("--threads", type=Threads.parse, help="pack: G+V; default: the best of the arm `off`")
-    parser.add_argument("--pack")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.targets.split(","):
@@ -106,10 +95,8 @@ def main() -> int:
             world: Any = world_requests
         elif name in ("separate", "shared"):
             shared = name == "shared"
-            script = Script(
-                **TIMES,
-                min_steps=5,
-                max_steps=5,
+            script = ratios_of_real_models(
+                0.25,
                 accept_prob=arguments.accept_prob,
                 shared=shared,
                 slowdown=arguments.slowdown if shared else 1.0,
@@ -129,15 +116,8 @@ def main() -> int:
             load = Load("closed-loop", concurrency=concurrency, seed=arguments.seed)
             config = BenchConfig(load, [OFF, AUTO], turns=arguments.pairs, warmup=8, threads=threads)
             rows.append(compare(name, target, world, config, arguments.requests, arguments.pairs))
-            print(json.dumps(rows[-1]), file=sys.stderr)
-    holds = all(row["holds"] for row in rows)
-    environment = describe_environment(gpu=False)
-    print(
-        json.dumps(
-            {"seed": arguments.seed, "holds": holds, "rows": rows, "environment": environment}, indent=2
-        )
-    )
-    return 0 if holds else 1
+            say(rows[-1])
+    return held(rows, arguments.seed)
 
 
 if __name__ == "__main__":

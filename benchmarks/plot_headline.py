@@ -58,7 +58,7 @@ def rows_of(
         command = "`ablation.py`" + (" `--runtime scripted`" if ablation["runtime"] == "scripted" else "")
         rows += [
             (
-                f"time without {row['device']} ({row['what']}; {row['scenario']})",
+                f"time without {row['optimization']} ({row['what']}; {row['scenario']})",
                 said(row["without_it"]),
                 command,
             )
@@ -143,7 +143,7 @@ def _devices(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _label(row: dict[str, Any]) -> str:
-    return row["device"] + (" (loop)" if row["scenario"].startswith("closed") else "")
+    return row["optimization"] + (" (loop)" if row["scenario"].startswith("closed") else "")
 
 
 def main() -> int:

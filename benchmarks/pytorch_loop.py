@@ -5,14 +5,14 @@
 The baseline is the loop over transformers and diffusers on the embedded pack's own weights (KV cache, inference mode,
 the best thread count, warm): as the official demo does it (PNG files between the roles, whole answers, the critic asked
 after the last try too) and with raw buffers. The native arms run the same requests with the same seeds in the same
-turns (A B A B): the plain sequential loop, then raw buffers, S1 + S3 + S4, S5 + S6, speculation. Prints a table whose
-factors multiply to the whole gain; exits with 1 where the whole is below --target or the oracle sees another success.
+turns (A B A B): the plain sequential loop, then the streamed plan with early verdicts, encodings made once and ahead,
+speculation. Prints a table whose factors multiply to the whole gain; exits with 1 where the whole is below --target or
+the oracle sees another success.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -25,17 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from frame import finish, parser_of, say
 from paired import gain_split, paired_ratio, per_request, rotated
+from plain_loop import PngDetour, difference, run_plain
 
 from interleave_rt import Engine, Options, Request, load_pack
 from interleave_rt.config import usable_cores
-from interleave_rt.measure.arms import Threads, thread_splits
+from interleave_rt.measure.arms import NOTHING, Threads, thread_splits
 from interleave_rt.request import Devices
 from interleave_rt.worlds.shapes.evaluation.intervals import share
 from interleave_rt.worlds.shapes.evaluation.outcomes import step_successes
 
-NONE = Devices(*(False,) * len(Devices.__dataclass_fields__))
-EARLY = replace(NONE, stream_plan=True, early_verdict=True, skip_last_judge=True)
+EARLY = replace(NOTHING, stream_plan=True, early_verdict=True, skip_last_judge=True)
 DEMO, BUFFERS = "PyTorch, as the demo", "PyTorch, raw buffers"
 Runner = Callable[[Request, Options], Any]
 Times = dict[tuple[str, int], list[float]]  # by arm and request, one a turn
@@ -52,11 +53,12 @@ class NativeArm:
 
 
 NATIVE = [
-    NativeArm("sequential", "graph runtime", NONE, "off"),
-    NativeArm("+ S1 S3 S4", "streamed plan, early verdict, last try (S1 S3 S4)", EARLY, "off"),
-    NativeArm("+ S5 S6", "encodings made once and ahead (S5 S6)", Devices(), "off"),
-    NativeArm("+ speculation", "speculation (S2)", Devices(), "auto"),
+    NativeArm("sequential", "graph runtime", NOTHING, "off"),
+    NativeArm("+ early ends", "streamed plan, early verdict, last try not judged", EARLY, "off"),
+    NativeArm("+ encodings", "encodings made once and ahead", Devices(), "off"),
+    NativeArm("+ speculation", "speculation", Devices(), "auto"),
 ]
+FACTORS = {BUFFERS: "raw buffers for PNG files", **{arm.name: arm.factor for arm in NATIVE}}
 
 
 def best_of(candidates: Sequence[Any], trial: Callable[[Any], None]) -> tuple[Any, dict[str, float]]:
@@ -81,15 +83,22 @@ def torch_arms(
     """The two baselines at their best thread count, and what was measured to find it; `only`: at this one."""
     import torch
     from torch_pack import load_torch_pack
-    from torch_roles import TorchLoop
+    from torch_roles import TorchRoles
 
-    models = load_torch_pack(pack)
-    demo, buffers = TorchLoop(pack, models, folder), TorchLoop(pack, models)
+    roles = TorchRoles(pack, load_torch_pack(pack))
+
+    def buffers(request: Request, options: Options) -> Any:
+        return run_plain(request, replace(options, judge_last=True), roles)
+
+    def demo(request: Request, options: Options) -> Any:
+        return run_plain(
+            request, replace(options, judge_last=True), roles, lambda roles: PngDetour(roles, folder)
+        )
 
     def trial(threads: int) -> None:
         torch.set_num_threads(threads)
         for request, options in warm:
-            buffers.run(request, options)
+            buffers(request, options)
 
     cores = usable_cores()
     counts = [only] if only else sorted({1, 2, cores // 2, cores} & set(range(1, cores + 1)))
@@ -149,8 +158,7 @@ def measure(
                 seconds[name, index].append(time.perf_counter() - started)
                 worked[name, index].append(time.process_time() - idle)
                 results.setdefault((name, index), result)
-            print(f"\rrequest {index + 1} of {len(cases)}, turn {repeat + 1}", end="", file=sys.stderr)
-    print(file=sys.stderr)
+            say(f"request {index + 1} of {len(cases)}, turn {repeat + 1}")
     return seconds, worked, results
 
 
@@ -172,29 +180,23 @@ def same_success(one: dict[str, Any], two: dict[str, Any]) -> bool:
     )
 
 
-def table(split: Sequence[tuple[str, Any]], factors: dict[str, str], whole: Any) -> str:
+def table(split: Sequence[tuple[str, Any]], whole: Any) -> str:
     """The gain split as text."""
-    lines = [f"{'factor':54} {'arm':16} ratio [95 % interval]", "-" * 94]
-    lines += [f"{factors[name]:54} {name:16} {ratio}" for name, ratio in split]
+    lines = [f"{'factor':54} {'arm':20} ratio [95 % interval]", "-" * 98]
+    lines += [f"{FACTORS[name]:54} {name:20} {ratio}" for name, ratio in split]
     product = float(np.prod([ratio.value for _, ratio in split]))
-    lines += ["-" * 94, f"{'product':71} {product:.3f}", f"{'end to end, first arm over last':71} {whole}"]
+    lines += ["-" * 98, f"{'product':75} {product:.3f}", f"{'end to end, first arm over last':75} {whole}"]
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--requests", type=int, default=20)
+    parser = parser_of(__doc__, requests=20, output=True)
     parser.add_argument("--repeats", type=int, default=1, help="of every request in every arm")
     parser.add_argument("--t-max", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", type=float, default=3.0, help="what the whole gain must reach")
     parser.add_argument("--speculation", default="auto", help="of the last arm")
     parser.add_argument("--torch-threads", type=int, help="default: the best of a few")
     parser.add_argument("--threads", type=Threads.parse, help="generator+vlm, e.g. 1+1; default: the best")
-    parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--pack", help="default: the embedded one")
     arguments = parser.parse_args()
     from interleave_rt.worlds.shapes.requests import sample
 
@@ -208,7 +210,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         demo, buffers, torch_setting = torch_arms(pack, Path(folder), warm, arguments.torch_threads)
         engines, native_setting = native_engines(pack, warm, arguments.threads)
-        arms: dict[str, Runner] = {DEMO: demo.run, BUFFERS: buffers.run}
+        arms: dict[str, Runner] = {DEMO: demo, BUFFERS: buffers}
         for arm in NATIVE:
             speculation = arm.speculation if arm.speculation == "off" else arguments.speculation
             engine = engines[arm.name]
@@ -216,18 +218,16 @@ def main() -> int:
             arms[arm.name] = lambda request, options, engine=engine, change=change: engine.run(
                 request, options=replace(options, **change)
             )
-        print(f"seed {arguments.seed}; {torch_setting}; {native_setting}", file=sys.stderr)
+        say(f"seed {arguments.seed}; {torch_setting}; {native_setting}")
         seconds, worked, results = measure(arms, cases, arguments.repeats)
         for engine in engines.values():
             engine.close()
     summary = summarize(arguments, cases, seconds, worked, results)
     summary["settings"] = {"torch": torch_setting, "native": native_setting, "seed": arguments.seed}
     summary["environment"] = environment()
-    if arguments.output:
-        arguments.output.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(summary.pop("table"))
-    print(json.dumps(summary, indent=2))
-    return 0 if summary["target_met"] and summary["same_success"] and summary["native_arms_equal"] else 1
+    say(summary["table"])
+    holds = summary["target_met"] and summary["same_success"] and summary["native_arms_equal"]
+    return finish(summary, holds=holds, output=arguments.output)
 
 
 def summarize(
@@ -238,14 +238,11 @@ def summarize(
     results: dict[tuple[str, int], Any],
 ) -> dict[str, Any]:
     """Ratios, equality of results and the oracle's judgement."""
-    from torch_roles import difference
-
     count = len(cases)
     names = [DEMO, BUFFERS, *(arm.name for arm in NATIVE)]
     times = {name: per_request(seconds, name, count) for name in names}
     cpu = {name: per_request(worked, name, count) for name in names}
-    chain = [(name, times[name]) for name in names if name != BUFFERS]
-    split = gain_split(chain)
+    split = gain_split([(name, times[name]) for name in names])
     whole = paired_ratio(times[DEMO], times[names[-1]])
     oracle = {name: success([results[name, i] for i in range(count)]) for name in names}
     last = names[-1]
@@ -256,7 +253,7 @@ def summarize(
         for i in range(count)
     ]
     return {
-        "table": table(split, {arm.name: arm.factor for arm in NATIVE}, whole),
+        "table": table(split, whole),
         "requests": count,
         "e2e_ms": {
             name: {"p50": round(float(np.median(t)) * 1e3, 2), "mean": round(float(np.mean(t)) * 1e3, 2)}
@@ -266,7 +263,7 @@ def summarize(
         "cpu_ms": {name: round(float(np.mean(t)) * 1e3, 2) for name, t in cpu.items()},
         "whole_of_cpu_time": paired_ratio(cpu[DEMO], cpu[last]).as_dict(),
         "gain": {name: ratio.as_dict() for name, ratio in split},
-        "factors": {arm.name: arm.factor for arm in NATIVE},
+        "factors": FACTORS,
         "whole": whole.as_dict(),
         "over_raw_buffers": paired_ratio(times[BUFFERS], times[last]).as_dict(),
         "png_in_pytorch": paired_ratio(times[DEMO], times[BUFFERS]).as_dict(),
@@ -293,7 +290,7 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": usable_cores(),
         "load_average": round(os.getloadavg()[0], 2),
-        **json.loads(describe()),
+        **describe(),
     }
 
 

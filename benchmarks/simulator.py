@@ -13,7 +13,6 @@ meet the same machine. The simulator then runs the same orders from the calibrat
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -22,8 +21,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from frame import finish, parser_of, ratios_of_real_models, say
+
 from interleave_rt import Options, load_pack
-from interleave_rt.backends.scripted import Script
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
@@ -140,24 +140,19 @@ def calibration_of(parser: argparse.ArgumentParser, arguments: argparse.Namespac
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, requests=48)
     parser.add_argument("--runtime", choices=("pack", "scripted"), default="pack")
-    parser.add_argument("--pack", help="default: the embedded one")
-    parser.add_argument("--requests", type=int, default=48)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--loads", default="1,4,8")
     parser.add_argument("--arms", default="sequential-es,speculative")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--calibration", help="use this file instead of measuring one")
     parser.add_argument("--save-calibration", help="write it to this file")
     arguments = parser.parse_args()
     base = Options()
     target: Target
     if arguments.runtime == "scripted":
-        script = Script(
-            planner_ms=160, first_step_ms=40, generator_ms=60, critic_ms=60, verdict_ms=40, accept_prob=0.7
-        )
-        target, cases = ScriptedTarget(script), numbered_requests(arguments.requests, arguments.seed, base)
+        target = ScriptedTarget(ratios_of_real_models(steps=3, accept_prob=0.7))
+        cases = numbered_requests(arguments.requests, arguments.seed, base)
     else:
         target = PackTarget(load_pack(arguments.pack))
         cases = world_requests(arguments.requests, arguments.seed, base)
@@ -169,13 +164,12 @@ def main() -> int:
     with ExitStack() as stack:
         calibrator = None
         if given is None:
-            say = lambda text: print(text, file=sys.stderr)  # noqa: E731
             calibrator = stack.enter_context(Calibrator(target, cases, config=config, say=say))
         measurement.open(config, stack)
         for _ in range(arguments.turns):
             if calibrator:
                 calibrator.round()
-            print("measurement", file=sys.stderr)
+            say("measurement")
             measurement.turn()
         calibration = calibrator.calibration() if calibrator else given
     if arguments.save_calibration:
@@ -183,11 +177,10 @@ def main() -> int:
     rows = compare(calibration, measurement)
     worst = {name: max(abs(row[name]) for row in rows) for name in ("p50_error", "throughput_error")}
     for row in rows:
-        print(
+        say(
             f"{row['arm']:>14} x{row['concurrency']}: p50 {row['measured_p50_ms']:8.1f} ms, simulated "
             f"{row['simulated_p50_ms']:8.1f} ({row['p50_error']:+.1%}); {row['measured_throughput']:6.3f} requests/s, "
-            f"simulated {row['simulated_throughput']:6.3f} ({row['throughput_error']:+.1%})",
-            file=sys.stderr,
+            f"simulated {row['simulated_throughput']:6.3f} ({row['throughput_error']:+.1%})"
         )
     file = calibration.file
     document = {
@@ -202,8 +195,8 @@ def main() -> int:
         "worst": worst,
         "limits": {"p50_error": MOST_P50, "throughput_error": MOST_THROUGHPUT},
     }
-    print(json.dumps(document, indent=2))
-    return 0 if worst["p50_error"] <= MOST_P50 and worst["throughput_error"] <= MOST_THROUGHPUT else 1
+    holds = worst["p50_error"] <= MOST_P50 and worst["throughput_error"] <= MOST_THROUGHPUT
+    return finish(document, holds=holds)
 
 
 if __name__ == "__main__":

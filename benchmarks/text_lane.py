@@ -11,8 +11,6 @@ quiet, p99 <= 10 ms beside it. Prints one JSON object.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -21,6 +19,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from frame import finish, parser_of, percentile
 
 from interleave_rt import Engine
 
@@ -51,11 +51,6 @@ def busy_thread(on: bool) -> Iterator[list[int]]:
             thread.join()
 
 
-def percentile(ordered: list[float], share: float) -> float:
-    """The value below which `share` of them lie."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def measure(engine: Engine, samples: int, busy: bool, name: str) -> dict[str, Any]:
     """Latencies of new prompts (generator) and of new refined prompts with their originals (critic)."""
     core = engine._core  # noqa: SLF001 - a measurement looks inside
@@ -69,13 +64,12 @@ def measure(engine: Engine, samples: int, busy: bool, name: str) -> dict[str, An
         seconds = time.perf_counter() - begin
     figures: dict[str, Any] = {}
     for kind, values in latencies.items():
-        ordered = sorted(values)
         figures[kind] = {
             "mean_us": round(statistics.fmean(values), 1),
-            "p50_us": round(percentile(ordered, 0.50), 1),
-            "p90_us": round(percentile(ordered, 0.90), 1),
-            "p99_us": round(percentile(ordered, 0.99), 1),
-            "max_us": round(ordered[-1], 1),
+            "p50_us": round(percentile(values, 0.50), 1),
+            "p90_us": round(percentile(values, 0.90), 1),
+            "p99_us": round(percentile(values, 0.99), 1),
+            "max_us": round(max(values), 1),
         }
     if busy:
         figures["busy_turns_per_s"] = round(turns[0] / seconds)
@@ -84,9 +78,7 @@ def measure(engine: Engine, samples: int, busy: bool, name: str) -> dict[str, An
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, seed=None, pack=False)
     parser.add_argument("--samples", type=int, default=2000, help="of each kind and neighbourhood")
     parser.add_argument(
         "--switch-interval-ms",
@@ -105,8 +97,7 @@ def main() -> int:
             "quiet": measure(engine, args.samples, False, "quiet"),
             "busy": measure(engine, args.samples, True, "busy"),
         }
-    print(json.dumps(report, indent=2))
-    return 0
+    return finish(report)
 
 
 if __name__ == "__main__":

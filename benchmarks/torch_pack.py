@@ -6,7 +6,6 @@ under numbers; the nodes that use them stand in the order in which the layers ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,15 +209,13 @@ def _fill(
     model.load_state_dict(values, strict=False)
 
 
-def describe() -> str:
+def describe() -> dict[str, str]:
     """Versions of the libraries, for reports."""
     import diffusers
     import transformers
 
-    return json.dumps(
-        {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "diffusers": diffusers.__version__,
-        }
-    )
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "diffusers": diffusers.__version__,
+    }

@@ -16,7 +16,7 @@ from interleave_rt.errors import BadRequestError
 if TYPE_CHECKING:
     from interleave_rt.request import ImageSource, Pixels
 
-__all__ = ["FORMATS", "MAX_PIXELS", "encode_png", "load_image", "png_round_trip", "save_png"]
+__all__ = ["FORMATS", "MAX_PIXELS", "encode_png", "load_image", "save_png"]
 
 # Decoders that an input may reach; everything else that Pillow knows stays shut.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -68,12 +68,6 @@ def encode_png(pixels: Pixels, *, level: int = 6) -> bytes:
 def save_png(pixels: Pixels, path: Path) -> None:
     """Writes the pixels as a PNG file."""
     path.write_bytes(encode_png(pixels))
-
-
-def png_round_trip(pixels: Pixels) -> Pixels:
-    """Encodes and decodes: what a loop that hands files around pays for every image (an arm of the benchmarks)."""
-    with Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"]) as image:
-        return np.ascontiguousarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _decode(data: bytes, max_pixels: int, name: str) -> Pixels:

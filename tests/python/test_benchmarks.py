@@ -1,0 +1,400 @@
+"""The commands of benchmarks/: what they compare, print and refuse; the plain loops beside the engine."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from interleave_rt import Engine, Request
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.errors import BackendFailedError
+from interleave_rt.measure import ScriptedTarget, numbered_requests
+from interleave_rt.request import Devices, Options
+from interleave_rt.roles.scripted import ScriptedRoles
+
+SCRIPT = Script(planner_ms=8, first_step_ms=2, generator_ms=4, critic_ms=4, verdict_ms=2, accept_prob=0.3)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+def settings(arm):
+    switches = {field.name: getattr(arm.devices, field.name) for field in fields(Devices)}
+    return {**switches, "speculation": arm.speculation != "off", "batching": arm.batching}
+
+
+def test_every_optimization_has_an_arm_without_it_and_one_of_its_own(benchmarks):
+    from ablation import SWITCHES, arms_of
+
+    arms = arms_of(list(SWITCHES), "depth=2", batching=True)
+    assert len(arms) == 2 + 2 * len(SWITCHES)
+    assert all(settings(arms["all"]).values())
+    assert not any(settings(arms["none"]).values())
+    switched = set()
+    for name in SWITCHES:
+        off = {key for key, on in settings(arms[f"all - {name}"]).items() if not on}
+        on = {key for key, on in settings(arms[f"{name} alone"]).items() if on}
+        assert off == on
+        assert len(on) == 1
+        switched |= on
+    assert switched == set(settings(arms["all"]))
+
+
+def test_rows_say_what_an_optimization_saves(benchmarks):
+    from ablation import rows, table
+
+    pairs = {"all": [1.0, 2.0], "none": [4.0, 8.0], "all - batching": [1.5, 3.0]}
+    pairs["batching alone"] = [2.0, 4.0]
+    times = {name: 10 * took for name, took in pairs.items()}  # few pairs have no interval
+    found = rows(["batching"], times, "single-stream")
+    assert found[0]["without_it"]["ratio"] == pytest.approx(1.5)
+    assert found[0]["alone"]["ratio"] == pytest.approx(2.0)
+    assert found[1]["alone"]["ratio"] == pytest.approx(4.0)
+    assert "1.500 [1.500, 1.500]" in table(found)
+
+
+def run(monkeypatch, capsys, module, *arguments):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    code = module.main()
+    return code, capsys.readouterr()
+
+
+def test_ablation_of_made_up_roles(benchmarks, monkeypatch, capsys, tmp_path):
+    import ablation
+
+    output = tmp_path / "ablation.json"
+    arguments = ["--runtime", "scripted", "--requests", 3, "--scale", 0.1, "--accept-prob", 1]
+    code, said = run(monkeypatch, capsys, ablation, *arguments, "--output", output)
+    assert code == 0
+    found = json.loads(output.read_text())
+    assert [row["optimization"] for row in found["rows"]] == [*ablation.SCRIPTED, "all"]
+    assert found["requests_that_differ"] == []
+    # A plan of 16 ms is waited for or not; with every verdict accepted speculation is never in vain.
+    whole = {row["optimization"]: row["alone"]["ratio"] for row in found["rows"]}
+    assert whole["all"] > 1.2
+    assert "different results: 0" in said.err
+
+
+def test_ablation_sees_arms_that_differ(benchmarks, monkeypatch, capsys):
+    import ablation
+
+    true_run = ablation.run_request
+
+    def broken(engine, arm, index, case, due=None):
+        record = true_run(engine, arm, index, case, due)
+        if arm.name == "early_verdict alone" and index == 1:
+            record.digest = "other"
+        return record
+
+    monkeypatch.setattr(ablation, "run_request", broken)
+    arguments = ["--runtime", "scripted", "--requests", 2, "--scale", 0.02, "--only", "early_verdict"]
+    code, said = run(monkeypatch, capsys, ablation, *arguments)
+    assert code == 1
+    assert "different results: 1" in said.err
+
+
+def test_ablation_refuses_what_does_not_act(benchmarks, monkeypatch, capsys):
+    import ablation
+
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, ablation, "--runtime", "scripted", "--only", "cache_vision")
+    assert "scripted has stream_plan, speculation, early_verdict, skip_last_judge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_a_detour_through_png_changes_no_result(in_files, benchmarks, tmp_path):
+    from plain_loop import PngDetour, difference, run_plain
+
+    roles = ScriptedRoles(SCRIPT)
+    request, options = Request("a", (np.full((8, 8, 3), 7, np.uint8),)), Options(seed=3, t_max=4)
+    plain = run_plain(request, options, roles)
+    there = run_plain(request, options, roles, lambda one: PngDetour(one, tmp_path if in_files else None))
+    assert there.canonical == plain.canonical
+    assert there.pictures.keys() == plain.pictures.keys()
+    assert len(plain.pictures) > len(plain.steps) > 0  # something was refused
+    assert len(list(tmp_path.glob("*.png"))) == (len(plain.pictures) + 1 if in_files else 0)
+    assert all(step.pixels is not None for step in there.steps)
+    with Engine(ScriptedBackend(SCRIPT)) as engine:
+        ours = engine.run(request, options=options)
+        assert difference(ours, plain) is None
+        # A critic that is asked after the last try, too, changes nothing that counts.
+        assert difference(ours, run_plain(request, replace(options, judge_last=True), roles)) is None
+        for spoiled in (replace(options, seed=4), replace(options, t_max=1)):
+            assert difference(ours, run_plain(request, spoiled, roles)) is not None
+
+
+def test_the_row_of_raw_buffers(benchmarks, monkeypatch):
+    import ablation
+
+    cases = numbered_requests(2, 1, Options(t_max=2))
+    row, apart = ablation.raw_images(ScriptedRoles(SCRIPT), cases)
+    assert row["optimization"] == "raw_images"
+    assert row["alone"]["ratio"] > 0.5
+    assert apart == set()
+    monkeypatch.setattr(ablation.PngDetour, "hash_of", lambda _self, _picture: 0)
+    assert ablation.raw_images(ScriptedRoles(SCRIPT), cases)[1] == {0, 1}
+
+
+def test_headline_table_replaces_what_stands_between_the_marks(benchmarks, monkeypatch, capsys, tmp_path):
+    import plot_headline
+
+    ratio = {"ratio": 1.25, "low": 1.2, "high": 1.3, "pairs": 9}
+    bench = {
+        "speedup": {"speculative_vs_sequential_es": ratio},
+        "lossless": {"equal": 9, "requests": 9},
+    }
+    pytorch = {
+        "whole": {"ratio": 4.0, "interval": [3.5, 4.5], "pairs": 9},
+        "gain": {"sequential": {"ratio": 4.0, "interval": [3.5, 4.5], "pairs": 9}},
+        "factors": {"sequential": "graph runtime"},
+        "equal_to_pytorch": {"requests": 9, "as the demo": 8},
+    }
+    for name, content in (("bench", bench), ("pytorch", pytorch)):
+        (tmp_path / name).write_text(json.dumps(content))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# A\n{plot_headline.BEGIN}\nold\n{plot_headline.END}\ntail\n")
+    paths = ["--bench", tmp_path / "bench", "--pytorch", tmp_path / "pytorch", "--readme", readme]
+    code, _ = run(monkeypatch, capsys, plot_headline, *paths)
+    text = readme.read_text()
+    assert code == 0
+    assert "old" not in text
+    assert text.startswith("# A\n")
+    assert text.endswith("\ntail\n")
+    assert "| speculative over sequential-es | 1.25 x [1.20, 1.30] | `interleave-rt bench` |" in text
+    assert "| - of that graph runtime | 4.00 x [3.50, 4.50] |" in text
+    assert "| results equal to PyTorch's | 8 of 9 |" in text
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="has no <!-- headline"):
+        run(monkeypatch, capsys, plot_headline, *paths)
+
+
+def test_headline_marks_stand_in_the_readme(benchmarks):
+    from plot_headline import BEGIN, END
+
+    text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert text.index(BEGIN) < text.index(END)
+
+
+def test_plot_is_small(benchmarks, tmp_path):
+    pytest.importorskip("matplotlib")
+    from ablation import rows
+    from plot_headline import draw
+
+    times = {"all": [1.0, 2.0], "none": [4.0, 9.0], "all - batching": [1.5, 3.5]}
+    times["batching alone"] = [2.0, 4.0]
+    pytorch = {"e2e_ms": {"PyTorch, as the demo": {"p50": 1000.0}, "sequential": {"p50": 90.0}}}
+    draw(tmp_path / "a.svg", pytorch, {"rows": rows(["batching"], times, "single-stream")})
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_card_check_says_what_is_missing(benchmarks, monkeypatch, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    import gpu_check
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    code, said = run(monkeypatch, capsys, gpu_check)
+    assert code == 2
+    assert "has no CUDAExecutionProvider (it has CPUExecutionProvider)" in said.err
+    assert "interleave-rt[cuda]" in said.err
+    assert gpu_check.providers_of("cpu") == ("CPUExecutionProvider",)
+
+
+@pytest.mark.parametrize(("stage", "code"), [("law", 1), ("bench", 1), ("neither", 0)])
+def test_card_check_counts_every_comparison(stage, code, benchmarks, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    import gpu_check
+
+    row = {"requests": 2, "equal": 1 if stage == "law" else 2}
+    stream = {"lossless": {"requests": 2, "equal": 1 if stage == "bench" else 2}}
+    for name, found in (
+        ("providers_of", ("CPUExecutionProvider",)),
+        ("load_pack", None),
+        ("draw_cases", []),
+        ("prove", ([row], None)),
+        ("single_stream", stream),
+    ):
+        monkeypatch.setattr(gpu_check, name, lambda *_a, found=found: found)
+    assert run(monkeypatch, capsys, gpu_check)[0] == code
+
+    def fails(*_arguments):
+        raise BackendFailedError("the card is gone", hint="look at it")
+
+    monkeypatch.setattr(gpu_check, "single_stream", fails)
+    code, said = run(monkeypatch, capsys, gpu_check)
+    assert code == 2
+    assert "the card is gone" in said.err
+
+
+def test_lossless_refuses_arms_that_are_none(benchmarks, monkeypatch, capsys):
+    import lossless
+
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, capsys, lossless, "--arms", "off,fast")
+    assert caught.value.code == 2
+    assert "no arm 'fast'" in capsys.readouterr().err
+
+
+def test_lossless_without_a_run_proves_nothing(benchmarks, monkeypatch, capsys):
+    import lossless
+
+    code, said = run(monkeypatch, capsys, lossless, "--requests", 0, "--arms", "stream_plan alone")
+    assert code == 1
+    assert json.loads(said.out)["runs"] == 0
+
+
+@pytest.mark.parametrize("spoil", ["", "slow", "left"])
+def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monkeypatch):
+    import load
+
+    arguments = SimpleNamespace(
+        overload=10.0, overload_s=0.1, requests=60, max_queued=4, concurrency=8, seed=1, memory_mb=1e6
+    )
+    arguments.refusal_ms = 0.0 if spoil == "slow" else 1e4
+    if spoil == "left":
+        monkeypatch.setattr(load, "left", lambda _engine: {"live": 0, "images": 1})
+    measured = {"requests_per_s": 200.0, "threads": {"speculative": "1+1"}, "peak_rss_mb": 0.0}
+    found = load.overload(ScriptedTarget(SCRIPT), numbered_requests(8, 1, Options()), arguments, measured)
+    assert found["refused"] > 0
+    assert found["holds"] is (not spoil), found
+
+
+# ---- the PyTorch baseline: the same results as the native engine, and the arithmetic of the gain split
+
+
+def test_paired_ratio_is_the_geometric_mean_with_an_interval_around_it(benchmarks):
+    from paired import paired_ratio
+
+    rng = np.random.default_rng(3)
+    base = rng.uniform(1, 9, 400)
+    found = paired_ratio(base * 2.0 * np.exp(rng.normal(0, 0.1, 400)), base)
+    assert found.low < found.value < found.high
+    assert found.value == pytest.approx(2.0, rel=0.02)
+    assert found.high / found.low == pytest.approx(math.exp(2 * 1.96 * 0.1 / 20), rel=0.01)
+    same = paired_ratio([2.0, 4.0], [1.0, 2.0])
+    assert (same.low, same.value, same.high) == pytest.approx((2, 2, 2))
+    one = paired_ratio([3.0], [2.0])
+    assert (one.value, one.low, one.high) == (pytest.approx(1.5), None, None)
+    assert str(one) == "1.500"
+
+
+@pytest.mark.parametrize(("one", "two"), [([1.0], []), ([], []), ([1.0, 0.0], [1.0, 1.0]), ([1.0], [-1.0])])
+def test_paired_ratio_refuses_what_is_not_paired(benchmarks, one, two):
+    from paired import paired_ratio
+
+    with pytest.raises(ValueError, match="paired_ratio"):
+        paired_ratio(one, two)
+
+
+def test_gain_split_multiplies_to_the_whole(benchmarks):
+    from paired import gain_split, paired_ratio
+
+    times = np.random.default_rng(5).uniform(0.1, 3, (4, 17))
+    arms = [(str(i), row.tolist()) for i, row in enumerate(times)]
+    split = gain_split(arms)
+    assert [name for name, _ in split] == ["1", "2", "3"]
+    product = math.prod(ratio.value for _, ratio in split)
+    assert product == pytest.approx(paired_ratio(arms[0][1], arms[-1][1]).value)
+    with pytest.raises(ValueError, match="gain_split"):
+        gain_split(arms[:1])
+
+
+def test_rotation_gives_every_arm_every_place(benchmarks):
+    from paired import rotated
+
+    names = ["a", "b", "c"]
+    assert [rotated(names, turn) for turn in range(3)] == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"]]
+
+
+def test_same_success_means_each_share_in_the_others_interval(benchmarks):
+    pytest.importorskip("torch")
+    from pytorch_loop import same_success
+
+    from interleave_rt.worlds.shapes.evaluation.intervals import share
+
+    def of(hits):
+        return {
+            kind: share([True] * hits + [False] * (100 - hits)).as_dict() for kind in ("steps", "sequences")
+        }
+
+    assert same_success(of(80), of(82))
+    assert not same_success(of(80), of(60))
+    one = {**of(80), "sequences": of(5)["sequences"]}
+    assert not same_success(of(80), one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
+    torch = pytest.importorskip("torch")
+    for needed in ("transformers", "diffusers", "onnx"):
+        pytest.importorskip(needed)
+    from plain_loop import PngDetour, difference, run_plain
+    from torch_pack import load_torch_pack
+    from torch_roles import TorchRoles
+
+    from interleave_rt import load_pack
+    from interleave_rt.worlds.shapes.requests import sample
+    from interleave_rt.worlds.shapes.scene import drawn_story
+
+    torch.set_num_threads(1)
+    pack = load_pack()
+    roles = TorchRoles(pack, load_torch_pack(pack))
+    picture = sample("test", 4, 2, "guidance")
+    wishes = [*sample("test", 2, 2, "narrative"), next(one for one in picture if one.scenes)]
+    with Engine.load(pack, constrained="off") as engine:
+        for number, wish in enumerate(wishes):
+            pictures = drawn_story(wish.images, random.Random(number))
+            request = Request(wish.text, tuple(pictures))
+            options = Options(seed=40 + number, t_max=2)
+            ours = engine.run(request, options=options)
+            detour = (lambda one: PngDetour(one, tmp_path)) if number == 1 else (lambda one: one)
+            theirs = run_plain(request, replace(options, judge_last=True), roles, detour)
+            assert difference(ours, theirs) is None
+            assert any(step.pixels is not None for step in theirs.steps)
+            broken = replace(ours, steps=ours.steps[:-1])
+            assert difference(broken, theirs) == "another plan"
+            if number == 0:  # other seeds, other images
+                other = run_plain(request, replace(options, seed=900), roles)
+                assert difference(ours, other) is not None
+    assert len(list(tmp_path.glob("*.png"))) >= 2
+
+
+def test_a_pack_of_another_architecture_is_refused(benchmarks, tmp_path):
+    pytest.importorskip("torch")
+    onnx = pytest.importorskip("onnx")
+    from torch import nn
+    from torch_pack import _fill
+
+    from interleave_rt import BadPackError
+
+    weight = onnx.numpy_helper.from_array(np.ones((3, 2), np.float32), "val_1")
+    node = onnx.helper.make_node("MatMul", ["x", "val_1"], ["linear"])
+    graph = onnx.helper.make_graph([node], "g", [], [], [weight])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "g.onnx")
+    import torch
+
+    right = nn.Sequential(nn.Linear(3, 2, bias=False))
+    _fill(right, [(tmp_path / "g.onnx", {})], lambda: right(torch.zeros(1, 3)))
+    assert right[0].weight.detach().numpy().tolist() == [[1, 1, 1], [1, 1, 1]]
+    wide = nn.Sequential(nn.Linear(4, 2, bias=False))
+    with pytest.raises(BadPackError, match=r"no weight of shape \[2, 4\] for 0.weight"):
+        _fill(wide, [(tmp_path / "g.onnx", {})], lambda: wide(torch.zeros(1, 4)))
+    deep = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2, bias=False))
+    with pytest.raises(BadPackError, match="1 unnamed matrices for 2 layers"):
+        _fill(deep, [(tmp_path / "g.onnx", {})], lambda: deep(torch.zeros(1, 3)))
