@@ -243,7 +243,7 @@ def main() -> int:
 def measure(arguments: argparse.Namespace, work: Path) -> int:
     import onnxruntime
     import onnxruntime_genai as og
-    from interleave_rt.export.sessions import open_session
+    from interleave_rt.export.proof.sessions import open_session
 
     print(f"onnxruntime {onnxruntime.__version__}, onnxruntime-genai {og.__version__}, seed {SEED}")
     program, ours, clock = arguments.steps_program, work / "ours", arguments.clock

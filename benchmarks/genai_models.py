@@ -21,9 +21,9 @@ DECODE = "decode_graph.onnx"
 def build(work: Path) -> None:
     """Weights, genai's model and our two graphs, each from the same numbers; takes about a minute."""
     import torch
-    from interleave_rt.export.decode import export_decode_graph
+    from interleave_rt.export.families.qwen3_decode import export_decode_graph
+    from interleave_rt.export.families.qwen3_vl import decoder_spec, decoder_trace
     from interleave_rt.export.graph import export_graph
-    from interleave_rt.export.vlm import decoder_spec, decoder_trace
     from tokenizers import Tokenizer, models
     from transformers import (
         PreTrainedTokenizerFast,

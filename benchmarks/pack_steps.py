@@ -19,7 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from interleave_rt.export.sessions import DecoderRunner, RowInput, open_session
+from interleave_rt.export.proof.sessions import DecoderRunner, RowInput, open_session
 
 from interleave_rt import load_pack
 

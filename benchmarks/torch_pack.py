@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from interleave_rt import BadPackError, Pack
 
 Floats = NDArray[np.float32]
-TEXT_LAYERS = (1, 2)  # of the embedded text encoder, as in export.shapes.ShapesRecipe
+TEXT_LAYERS = (1, 2)  # of the embedded text encoder, as in export.recipe.shapes_recipe
 
 
 @dataclass(frozen=True)

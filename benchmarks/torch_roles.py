@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from interleave_rt.export.samples import patchify
+from interleave_rt.export.families.qwen3_vl import patchify
 from numpy.typing import NDArray
 from PIL import Image
 from torch_pack import TEXT_LAYERS, TorchPack
@@ -62,7 +62,8 @@ class TorchRoles(SharedRules):
         """What a role writes, to the end; a second try is sampled."""
         role, model = getattr(self._roles, name), getattr(self._models, name)
         mark, vision = role.architecture.image_token_id, model.config.vision_config
-        patches = [patchify(image, vision) for image in images]
+        sizes = vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
+        patches = [patchify(image, *sizes) for image in images]
         sizes = iter([int(grid.prod()) // vision.spatial_merge_size**2 for _, grid in patches])
         expanded = [
             t for token in ids.tolist() for t in ([token] * next(sizes) if token == mark else [token])

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +16,9 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.pack import load_pack
 from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
 
-from .checks import Comparison, Parity, all_passed
-from .shapes import ShapesRecipe
+from .families import find_family
+from .proof.checks import Comparison, Parity, all_passed
+from .recipe import Recipe, shapes_recipe
 from .weights import Weights
 
 __all__ = ["export_shapes", "main"]
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, required=True, help="the pack; an existing one is replaced when all is written"
     )
     shapes.add_argument("--templates", type=Path, help="prompt templates, when not in the weights directory")
-    shapes.add_argument("--name", default=ShapesRecipe().name, help="name of the pack")
+    shapes.add_argument("--name", default=shapes_recipe().name, help="name of the pack")
     shapes.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
     shapes.add_argument(
         "--decode-graph",
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.weights,
                 arguments.out,
                 templates=arguments.templates,
-                recipe=ShapesRecipe(name=arguments.name, decode_graph=arguments.decode_graph),
+                recipe=shapes_recipe(arguments.name, decode_graph=arguments.decode_graph),
                 seed=arguments.seed,
                 verify_only=arguments.verify_only,
                 console=console,
@@ -95,7 +95,7 @@ def export_shapes(
     out: Path,
     *,
     templates: Path | None = None,
-    recipe: ShapesRecipe | None = None,
+    recipe: Recipe | None = None,
     seed: int = 0,
     verify_only: bool = False,
     console: Console | None = None,
@@ -109,8 +109,9 @@ def export_shapes(
         BadRequestError: `weights_dir` is no directory, or `out` holds something that is not a pack.
         BadPackError: a part of the weights is missing, or (with `verify_only`) the pack is wrong.
     """
-    weights = Weights.find(weights_dir, templates)
-    recipe = recipe or ShapesRecipe()
+    recipe = recipe or shapes_recipe()
+    needed = {name: find_family(role.family).NEEDED for name, role in recipe.roles.items()}
+    weights = Weights.find(weights_dir, needed, templates)
     if verify_only:
         verify_files(out, load_manifest(out))
     elif out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
@@ -118,38 +119,27 @@ def export_shapes(
             f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
         )
     from . import pack
-    from .verify import machine, prove_invariance, prove_parity
 
     console = console or Console(quiet=True)
     with console.status("loading the weights") as status:
-        pipeline = weights.pipeline()
-        vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
-        configs = {role: model.config for role, model in vlms.items()}
+        say = status.update
+        models = pack.load_models(weights, recipe)
         if verify_only:
-            invariance = prove_invariance(out, configs, recipe, seed, status.update)
-            parity = prove_parity(out, weights, pipeline, vlms, recipe, seed, status.update)
-            return [*parity, *invariance], load_manifest(out)
+            manifest = load_manifest(out)
+            roles = {name: getattr(manifest.roles, name) for name in recipe.roles}
+            invariance = pack.prove_invariance(out, roles, seed, say)
+            parity = pack.prove_parity(out, weights, models, roles, recipe, seed, say)
+            return [*parity, *invariance], manifest
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
             fresh = Path(scratch) / "pack"
             fresh.mkdir()
-            status.update("writing texts")
-            pack.write_texts(fresh, weights, vlms["planner"].config.text_config.vocab_size)
-            storage = pack.build_graphs(fresh, pipeline, vlms, recipe, status.update)
-            invariance = prove_invariance(fresh, configs, recipe, seed, status.update)
-            parity = prove_parity(fresh, weights, pipeline, vlms, recipe, seed, status.update)
-            report: dict[str, Any] = {
-                "format_version": 1,
-                "seed": seed,
-                "machine": machine(),
-                "parity": [check.as_dict() for check in parity],
-                "invariance": [check.as_dict() for check in invariance],
-                "weights": storage,
-            }
-            pack.write_json(fresh / pack.PARITY, report)
-            flags = {check.part: check.passed for check in invariance}
-            proved_on = " ".join(machine().values())
-            manifest = pack.write_manifest(fresh, weights, pipeline, vlms, recipe, flags, proved_on)
+            described, storage = pack.build_roles(fresh, weights, models, recipe, say)
+            roles = pack.read_roles(described)
+            invariance = pack.prove_invariance(fresh, roles, seed, say)
+            parity = pack.prove_parity(fresh, weights, models, roles, recipe, seed, say)
+            pack.write_report(fresh, seed, parity, invariance, storage)
+            manifest = pack.write_manifest(fresh, recipe, described, invariance)
             verify_files(fresh, manifest)
             _replace(fresh, out)
     return [*parity, *invariance], manifest

@@ -15,11 +15,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from .fp16_weights import HalfReport, store_half
+from .storage import HalfReport, store_half
 
-__all__ = ["GraphSpec", "export_graph"]
+__all__ = ["DATA_SUFFIX", "GraphSpec", "export_graph", "save_graph"]
 
 log = logging.getLogger(__name__)
+
+DATA_SUFFIX = ".data"
+"""Of the file beside a graph that holds its weights, where the graph does not."""
+_MOST_INLINE = (1 << 31) - (64 << 20)  # bytes of weights; protobuf ends at 2 GiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,11 @@ def _quiet() -> Iterator[None]:
         logging.getLogger("torch.onnx").setLevel(level)
 
 
-def export_graph(spec: GraphSpec, path: Path) -> HalfReport:
-    """Write `spec` as an ONNX file with its weights stored as float16; returns what that storage did."""
+def export_graph(spec: GraphSpec, path: Path, *, external: bool | None = None) -> HalfReport:
+    """Write `spec` as an ONNX file with its weights stored as float16; returns what that storage did.
+
+    `external` as in `save_graph`.
+    """
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             spec.module,
@@ -71,11 +78,35 @@ def export_graph(spec: GraphSpec, path: Path) -> HalfReport:
     model = program.model_proto
     report = store_half(model)
     _strip_debug(model)
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
+    save_graph(model, path, external=external)
     log.info("wrote %s: %d bytes, opset %d", path.name, path.stat().st_size, spec.opset)
     return report
+
+
+def save_graph(
+    model: onnx.ModelProto, path: Path, *, external: bool | None = None, check: bool = True
+) -> None:
+    """Write a graph.
+
+    Args:
+        model: The graph; weights that go to a file of their own are taken out of it.
+        path: Where to.
+        external: Weights in a file beside it (`DATA_SUFFIX`); None: where protobuf's limit of 2 GiB asks for it.
+        check: By the rules of ONNX.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if external is None:
+        external = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _MOST_INLINE
+    if not external:
+        if check:
+            onnx.checker.check_model(model)
+        onnx.save(model, path)
+        return
+    data = path.with_name(path.name + DATA_SUFFIX)
+    data.unlink(missing_ok=True)  # else it would be appended to
+    onnx.save_model(model, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+    if check:
+        onnx.checker.check_model(str(path))
 
 
 def _strip_debug(model: onnx.ModelProto) -> None:

@@ -1,94 +1,164 @@
-"""Assembling a pack: graphs, tokenizer, templates, and the manifest that names and hashes them."""
+"""A pack from its models: graphs, tokenizers, templates, the proofs, and the manifest that names and hashes all."""
 
 from __future__ import annotations
 
 import base64
 import importlib.metadata
 import json
-import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from interleave_rt.errors import BadPackError
-from interleave_rt.pack.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, hash_file
+from interleave_rt.pack.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    FileEntry,
+    GeneratorRole,
+    Manifest,
+    VlmRole,
+    hash_file,
+)
 from interleave_rt.pack.tokens import check_token_bytes, special_token_ids, token_bytes
 
-from .sessions import DECODE_FILE
-from .shapes import ShapesRecipe
+from .families import find_family
+from .graph import DATA_SUFFIX
+from .proof.checks import Comparison, Parity, machine
+from .recipe import GeneratorRecipe, Recipe, VlmRecipe
 from .weights import Weights
 
-if TYPE_CHECKING:
-    from diffusers import Flux2KleinPipeline
-    from transformers import Qwen3VLForConditionalGeneration
+__all__ = [
+    "PARITY",
+    "Progress",
+    "build_roles",
+    "list_files",
+    "load_models",
+    "prove_invariance",
+    "prove_parity",
+    "read_roles",
+    "write_json",
+    "write_manifest",
+    "write_report",
+]
 
-__all__ = ["PARITY", "PARTS", "build_graphs", "write_json", "write_manifest", "write_texts"]
-
-log = logging.getLogger(__name__)
-
-PROVIDERS = ["CPUExecutionProvider"]
 PARITY = "parity.json"
-_ROPE_ROWS = 1024
-PARTS = {
-    "planner": ("decoder", "decode_graph", "vision"),
-    "critic": ("decoder", "decode_graph", "vision"),
-    "generator": ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
-}
+Progress = Callable[[str], None]
+Role = VlmRole | GeneratorRole
 
 
-def build_graphs(
-    out: Path,
-    pipeline: Flux2KleinPipeline,
-    vlms: Mapping[str, Qwen3VLForConditionalGeneration],
-    recipe: ShapesRecipe,
-    progress: Callable[[str], None],
-) -> dict[str, dict[str, Any]]:
-    """Export every graph into `out`; returns what the float16 storage of each file did."""
-    from .decode import export_decode_graph
-    from .generator import generator_specs, generator_trace
-    from .graph import export_graph
-    from .vision import vision_spec
-    from .vlm import decoder_spec, decoder_trace
+def load_models(weights: Weights, recipe: Recipe) -> dict[str, Any]:
+    """The PyTorch model of every role."""
+    return {name: find_family(role.family).load(weights, name) for name, role in recipe.roles.items()}
 
-    reports = {}
-    for role, model in vlms.items():
-        progress(f"graphs of {role}")
-        with decoder_trace(model):
-            reports[f"{role}/decoder.onnx"] = export_graph(decoder_spec(model), out / role / "decoder.onnx")
-        if recipe.decode_graph:
-            file = f"{role}/{DECODE_FILE}"
-            reports[file] = export_decode_graph(model, out / file, _rope_length(role, model, recipe))
-        reports[f"{role}/vision.onnx"] = export_graph(vision_spec(model), out / role / "vision.onnx")
-    with generator_trace():
-        for part, spec in generator_specs(pipeline, recipe.text_layers).items():
-            progress(f"graph of generator: {part}")
-            reports[f"generator/{part}.onnx"] = export_graph(spec, out / "generator" / f"{part}.onnx")
+
+def build_roles(
+    out: Path, weights: Weights, models: Mapping[str, Any], recipe: Recipe, progress: Progress
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Write graphs, tokenizers and templates into `out`.
+
+    Returns:
+        What the manifest says of every role, nothing of it proved yet; what the storage of each graph did.
+    """
+    described = {
+        name: find_family(role.family).describe(models[name], role) for name, role in recipe.roles.items()
+    }
+    progress("writing texts")
+    vocabularies = {
+        name: found["architecture"]["vocab"] if "architecture" in found else None
+        for name, found in described.items()
+    }
+    tokenizers = _write_tokenizers(out, weights, vocabularies)
+    roles, storage = {}, {}
+    for name, role in recipe.roles.items():
+        progress(f"graphs of {name}")
+        parts = {}
+        for part, report in find_family(role.family).export(models[name], out / name, role):
+            file = f"{name}/{part}.onnx"
+            storage[file] = {
+                "halved": report.halved,
+                "shared": report.shared,
+                "inexact": list(report.inexact),
+                "bytes": report.bytes_after,
+            }
+            data = {"data": [file + DATA_SUFFIX]} if (out / (file + DATA_SUFFIX)).is_file() else {}
+            parts[part] = {"file": file, **data, "precision": "fp16-weights", "batch_invariant": False}
+        roles[name] = _role(out, name, role, parts, tokenizers[name], weights) | described[name]
+        if isinstance(role, VlmRecipe) and role.verdict_threshold is not None:
+            table = token_bytes(Tokenizer.from_file(str(weights.tokenizer_files(name)[0])))
+            roles[name]["verdict_tokens"] = verdict_tokens(table)
+            roles[name]["verdict_threshold"] = role.verdict_threshold
+    return roles, storage
+
+
+def read_roles(raw: Mapping[str, dict[str, Any]]) -> dict[str, Role]:
+    """The roles as the manifest will have them."""
     return {
-        name: {"halved": r.halved, "shared": r.shared, "inexact": list(r.inexact), "bytes": r.bytes_after}
-        for name, r in reports.items()
+        name: (VlmRole if "architecture" in role else GeneratorRole).model_validate(role)
+        for name, role in raw.items()
     }
 
 
-def write_texts(out: Path, weights: Weights, vocab: int) -> None:
-    """Tokenizer, chat template, token bytes (for the `vocab` rows of the models' logits) and prompt templates."""
-    (out / "tokenizer").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights.tokenizer_json, out / "tokenizer" / "tokenizer.json")
-    shutil.copyfile(weights.chat_template, out / "tokenizer" / "chat_template.jinja")
-    tokenizer = Tokenizer.from_file(str(weights.tokenizer_json))
-    table = token_bytes(tokenizer, vocab)
-    check_token_bytes(table, tokenizer)
-    encoded = [base64.b64encode(item).decode("ascii") for item in table]
-    write_json(
-        out / "tokenizer" / "token_bytes.json",
-        {"format_version": 1, "tokens": encoded, "special": special_token_ids(tokenizer)},
-    )
-    for role in ("planner", "critic"):
-        (out / role).mkdir(parents=True, exist_ok=True)
-        for name, file in weights.template_files(role).items():
-            shutil.copyfile(file, out / role / f"{name}.txt")
+def _role(
+    out: Path,
+    name: str,
+    recipe: VlmRecipe | GeneratorRecipe,
+    parts: dict[str, Any],
+    tokenizer: str,
+    weights: Weights,
+) -> dict[str, Any]:
+    """The files of a role. The oldest family of a kind keeps its parts as fields: so the first readers know them."""
+    kind = VlmRole if isinstance(recipe, VlmRecipe) else GeneratorRole
+    oldest = recipe.family == next(iter(kind.families))
+    texts: dict[str, Any] = {}
+    if kind is VlmRole:
+        for template, file in weights.template_files(name).items():
+            (out / name).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, out / name / f"{template}.txt")
+        texts = {
+            "token_bytes": f"{tokenizer}/token_bytes.json",
+            "templates": {template: f"{name}/{template}.txt" for template in weights.template_files(name)},
+        }
+    return {
+        "runtime": "native",
+        **(parts if oldest else {"family": recipe.family, "parts": parts}),
+        "tokenizer": f"{tokenizer}/tokenizer.json",
+        "chat_template": f"{tokenizer}/chat_template.jinja",
+        **texts,
+    }
+
+
+def _write_tokenizers(out: Path, weights: Weights, vocabularies: Mapping[str, int | None]) -> dict[str, str]:
+    """Each role's tokenizer, equal ones once; returns the folder of every role's.
+
+    `vocabularies`: rows of a model's logits, for which the bytes of every token are written; None: not asked for.
+    """
+    folders: dict[str, str] = {}
+    written: dict[tuple[bytes, bytes], tuple[str, int | None]] = {}
+    for role, size in vocabularies.items():
+        source, template = weights.tokenizer_files(role)
+        key = source.read_bytes(), template.read_bytes()
+        folder, known = written.get(key, ("", None))
+        if folder and size in (None, known):
+            folders[role] = folder
+            continue
+        folders[role] = folder = f"{role}/tokenizer" if written else "tokenizer"
+        written.setdefault(key, (folder, size))
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, out / folder / "tokenizer.json")
+        shutil.copyfile(template, out / folder / "chat_template.jinja")
+        if size is not None:
+            tokenizer = Tokenizer.from_file(str(source))
+            table = token_bytes(tokenizer, size)
+            check_token_bytes(table, tokenizer)
+            encoded = [base64.b64encode(item).decode("ascii") for item in table]
+            write_json(
+                out / folder / "token_bytes.json",
+                {"format_version": 1, "tokens": encoded, "special": special_token_ids(tokenizer)},
+            )
+    return folders
 
 
 def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
@@ -105,138 +175,65 @@ def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
     return found
 
 
-def _cache_length(role: str, model: Qwen3VLForConditionalGeneration, recipe: ShapesRecipe) -> int:
-    return min(recipe.cache_of(role), int(model.config.text_config.max_position_embeddings))
+def _proof_order(roles: Iterable[str]) -> list[str]:
+    return sorted(roles, key=lambda name: name != "generator")
 
 
-def _rope_length(role: str, model: Qwen3VLForConditionalGeneration, recipe: ShapesRecipe) -> int:
-    """Rows of the decode graph's tables: a cache longer than the role's own must do for the proofs."""
-    longest = int(model.config.text_config.max_position_embeddings)
-    return min(longest, max(recipe.cache_of(role), _ROPE_ROWS))
+def prove_parity(
+    pack: Path,
+    weights: Weights,
+    models: Mapping[str, Any],
+    roles: Mapping[str, Role],
+    recipe: Recipe,
+    seed: int,
+    progress: Progress,
+) -> list[Parity]:
+    """Every graph against its PyTorch module, and whole answers and images against the libraries."""
+    found = []
+    for name in _proof_order(roles):
+        progress(f"parity of {name}")
+        family = find_family(roles[name].family)
+        found += family.parity(models[name], pack / name, roles[name], weights, recipe.roles[name], seed)
+    return found
 
 
-def _vlm_role(
-    role: str, model: Qwen3VLForConditionalGeneration, weights: Weights, recipe: ShapesRecipe
-) -> dict[str, Any]:
-    from .vlm import VlmShape
+def prove_invariance(
+    pack: Path, roles: Mapping[str, Role], seed: int, progress: Progress
+) -> list[Comparison]:
+    """Every graph over the ways of batching it that the runtime may choose."""
+    found = []
+    for name in _proof_order(roles):
+        progress(f"batch invariance of {name}")
+        found += find_family(roles[name].family).invariance(pack / name, roles[name], seed)
+    return found
 
-    shape = VlmShape.of(model)
-    vision = model.config.vision_config
-    generation = model.generation_config
-    ends = generation.eos_token_id
-    side = int(vision.num_position_embeddings**0.5) * vision.patch_size
-    length = _cache_length(role, model, recipe)
-    sampled = bool(generation.do_sample)
-    return {
-        "runtime": "native",
-        "decoder": {"file": f"{role}/decoder.onnx"},
-        **({"decode_graph": {"file": f"{role}/{DECODE_FILE}"}} if recipe.decode_graph else {}),
-        "vision": {"file": f"{role}/vision.onnx"},
-        "tokenizer": "tokenizer/tokenizer.json",
-        "chat_template": "tokenizer/chat_template.jinja",
-        "token_bytes": "tokenizer/token_bytes.json",
-        "templates": {name: f"{role}/{name}.txt" for name in weights.template_files(role)},
-        "architecture": {
-            "layers": shape.layers,
-            "hidden": shape.hidden,
-            "kv_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "vocab": shape.vocab,
-            "deepstack_levels": shape.deepstack_levels,
-            "image_token_id": shape.image_token_id,
-            "eos_token_ids": list(ends) if isinstance(ends, (list, tuple)) else [ends],
-            "pad_token_id": generation.pad_token_id,
+
+def write_report(
+    out: Path, seed: int, parity: Sequence[Parity], invariance: Sequence[Comparison], weights: dict[str, Any]
+) -> None:
+    """What was proved, on which processor, and how the weights are stored: `parity.json`."""
+    write_json(
+        out / PARITY,
+        {
+            "format_version": 1,
+            "seed": seed,
+            "machine": machine(),
+            "parity": [check.as_dict() for check in parity],
+            "invariance": [check.as_dict() for check in invariance],
+            "weights": weights,
         },
-        "vision_config": {
-            "patch_size": vision.patch_size,
-            "merge_size": vision.spatial_merge_size,
-            "temporal_patch_size": vision.temporal_patch_size,
-            "image_mean": [0.5, 0.5, 0.5],
-            "image_std": [0.5, 0.5, 0.5],
-            # one grid is all that the tiny encoders have seen
-            "min_pixels": side * side,
-            "max_pixels": side * side,
-            "max_pixels_many": min(384 * 384, side * side),
-            "many": 5,
-        },
-        "generation": {
-            "temperature": (generation.temperature or 1.0) if sampled else 0.0,
-            "top_k": (generation.top_k or 0) if sampled else 0,
-            "top_p": (generation.top_p or 1.0) if sampled else 1.0,
-            "max_new_tokens": min(recipe.max_new_tokens, length - 1),
-        },
-        "verdict_tokens": None,
-        "cache_length": length,
-        "slots": recipe.slots,
-        "prefill_chunk": recipe.prefill_chunk,
-        "providers": PROVIDERS,
-        "parameters": sum(weight.numel() for weight in model.parameters()),
-    }
-
-
-def _generator_role(pipeline: Flux2KleinPipeline, recipe: ShapesRecipe) -> dict[str, Any]:
-    from .generator import token_pixels
-
-    pixels = token_pixels(pipeline)
-    side = recipe.image_side
-    modules = (pipeline.text_encoder, pipeline.transformer, pipeline.vae)
-    return {
-        "runtime": "native",
-        **{part: {"file": f"generator/{part}.onnx"} for part in PARTS["generator"]},
-        "tokenizer": "tokenizer/tokenizer.json",
-        "chat_template": "tokenizer/chat_template.jinja",
-        "max_sequence_length": recipe.max_sequence_length,
-        "pad_token_id": pipeline.tokenizer.pad_token_id,
-        "scheduler": {
-            "kind": "flow_match_euler",
-            "shift": "flux2_empirical",
-            "num_inference_steps": recipe.inference_steps,
-        },
-        "image": {
-            "width": side,
-            "height": side,
-            "multiple_of": pixels,
-            "min": pixels,
-            "max": max(side, 8 * pixels),
-        },
-        "latent_channels": pipeline.transformer.config.in_channels,
-        "text_dim": pipeline.transformer.config.joint_attention_dim,
-        "token_pixels": pixels,
-        "reference_time": 10,
-        "slots": recipe.generator_slots,
-        "providers": PROVIDERS,
-        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
-    }
+    )
 
 
 def write_manifest(
-    out: Path,
-    weights: Weights,
-    pipeline: Flux2KleinPipeline,
-    vlms: Mapping[str, Qwen3VLForConditionalGeneration],
-    recipe: ShapesRecipe,
-    invariant: Mapping[str, bool],
-    proved_on: str,
+    out: Path, recipe: Recipe, roles: Mapping[str, dict[str, Any]], proved: Sequence[Comparison] = ()
 ) -> Manifest:
-    """Write `pack.json` over the files that lie in `out`.
-
-    `invariant` says which parts may be batched; `proved_on` names the processor that this was proved on.
-    """
-    roles: dict[str, dict[str, Any]] = {
-        role: _vlm_role(role, model, weights, recipe) for role, model in vlms.items()
-    }
-    table = token_bytes(Tokenizer.from_file(str(weights.tokenizer_json)))
-    roles["critic"]["verdict_tokens"] = verdict_tokens(table)
-    roles["critic"]["verdict_threshold"] = recipe.verdict_threshold
-    roles["generator"] = _generator_role(pipeline, recipe)
-    for role, parts in PARTS.items():
-        for part in parts:
-            if part not in roles[role]:  # the decode graph is an option
-                continue
-            roles[role][part] |= {
-                "precision": "fp16-weights",
-                "batch_invariant": invariant.get(f"{role}/{part}", False),
-            }
+    """Write `pack.json` over the files that lie in `out`; a part whose batch invariance was not proved has none."""
+    flags = {check.part: check.passed for check in proved}
+    for name, role in roles.items():
+        for part, entry in role.get("parts", role).items():
+            if isinstance(entry, dict) and "batch_invariant" in entry:
+                entry["batch_invariant"] = flags.get(f"{name}/{part}", False)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     raw = {
         "format_version": FORMAT_VERSION,
@@ -247,18 +244,23 @@ def write_manifest(
         "source": recipe.source,
         "lossless": "bitwise",
         "roles": roles,
-        "files": {
-            name: {"size": (out / name).stat().st_size, "sha256": hash_file(out / name)}
-            for name in files
-            if name != MANIFEST_NAME
-        },
+        "files": list_files(out, files),
         "examples": list(recipe.examples),
-        "exporter": _versions() | {"proved_on": proved_on},
+        "exporter": _versions() | {"proved_on": " ".join(machine().values()) if proved else ""},
         "parity": PARITY if (out / PARITY).is_file() else None,
     }
     manifest = Manifest.model_validate(raw)
     write_json(out / MANIFEST_NAME, raw)
     return manifest
+
+
+def list_files(out: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of these files, but for the manifest itself."""
+    return {
+        name: FileEntry(size=(out / name).stat().st_size, sha256=hash_file(out / name)).model_dump()
+        for name in names
+        if name != MANIFEST_NAME
+    }
 
 
 def _versions() -> dict[str, str]:

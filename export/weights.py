@@ -1,49 +1,42 @@
-"""Where the trained parts lie in a weights directory, and loading them."""
+"""Where the trained parts lie in a weights directory."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interleave_rt.errors import BadPackError, BadRequestError
 
-if TYPE_CHECKING:
-    from diffusers import Flux2KleinPipeline
-    from transformers import Qwen3VLForConditionalGeneration
-
-__all__ = ["Weights"]
+__all__ = ["Weights", "quiet_libraries"]
 
 _TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
-_NEEDED = {
-    "generator": (
-        "vae/config.json",
-        "transformer/config.json",
-        "text_encoder/config.json",
-        "model_index.json",
-    ),
-    "planner": ("config.json", "model.safetensors"),
-    "critic": ("config.json", "model.safetensors"),
-    "tokenizer": ("tokenizer.json", "chat_template.jinja"),
-}
+_TOKENIZER = ("tokenizer.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A checked weights directory.
 
-    Layout: `generator/` (a Flux2KleinPipeline), `planner/` and `critic/` (Qwen3-VL models), `tokenizer/` shared by
-    all three, and the prompt templates in `templates/` or in a directory of their own.
+    Layout: a folder for every role; a tokenizer in `ROLE/tokenizer/` or in `ROLE/`, or for roles without one in
+    `tokenizer/`; the prompt templates in `templates/` or in a directory of their own.
     """
 
     directory: Path
     templates: Path
 
     @classmethod
-    def find(cls, directory: Path, templates: Path | None = None) -> Weights:
+    def find(
+        cls, directory: Path, needed: Mapping[str, tuple[str, ...]], templates: Path | None = None
+    ) -> Weights:
         """Check that every part is there.
+
+        Args:
+            directory: What training wrote.
+            needed: The files that every role's folder must have.
+            templates: Where the prompt templates are, when not in `directory`.
 
         Raises:
             BadRequestError: when `directory` is no directory.
@@ -54,69 +47,54 @@ class Weights:
                 f"[export] {directory} is not a directory",
                 hint="give the directory that training wrote with --weights",
             )
-        for part, files in _NEEDED.items():
+        found = cls(directory, templates or _default_templates(directory))
+        for role, files in needed.items():
             for file in files:
-                if not (directory / part / file).is_file():
+                found._need(role, f"{role}/{file}")
+        for role in needed:
+            folder = found.tokenizer_folder(role).relative_to(directory)
+            for file in _TOKENIZER:
+                found._need(folder.parts[0], f"{folder}/{file}")
+            for name in _TEMPLATES.get(role, ()):
+                if not (found.templates / f"{name}.txt").is_file():
                     raise BadPackError(
-                        f"[export] {directory} has no {part}/{file}",
-                        hint=f"train the {part} first, or copy it there (interleave-rt train shapes --help)",
-                    )
-        found = templates or _default_templates(directory)
-        for names in _TEMPLATES.values():
-            for name in names:
-                if not (found / f"{name}.txt").is_file():
-                    raise BadPackError(
-                        f"[export] {found} has no template {name}.txt",
+                        f"[export] {found.templates} has no template {name}.txt",
                         hint="give the directory with narrative.txt, guidance.txt and critic.txt with --templates",
                     )
-        return cls(directory, found)
+        return found
 
     def template_files(self, role: str) -> dict[str, Path]:
-        """Template name to file, for planner or critic."""
-        return {name: self.templates / f"{name}.txt" for name in _TEMPLATES[role]}
+        """Template name to file; a generator has none."""
+        return {name: self.templates / f"{name}.txt" for name in _TEMPLATES.get(role, ())}
 
-    @property
-    def tokenizer_json(self) -> Path:
-        """The tokenizer that the three roles share."""
-        return self.directory / "tokenizer" / "tokenizer.json"
+    def tokenizer_folder(self, role: str) -> Path:
+        """Where the tokenizer of a role is: its own, else the one that roles share."""
+        for folder in (self.directory / role / "tokenizer", self.directory / role):
+            if (folder / _TOKENIZER[0]).is_file():
+                return folder
+        return self.directory / "tokenizer"
 
-    @property
-    def chat_template(self) -> Path:
-        """The chat template that the three roles share."""
-        return self.directory / "tokenizer" / "chat_template.jinja"
+    def tokenizer_files(self, role: str) -> tuple[Path, Path]:
+        """`tokenizer.json` and the chat template of a role."""
+        folder = self.tokenizer_folder(role)
+        return folder / _TOKENIZER[0], folder / _TOKENIZER[1]
 
-    def tokenizer(self) -> Any:
-        """The tokenizer as the libraries use it."""
+    def tokenizer(self, role: str) -> Any:
+        """The tokenizer of a role as the libraries use it."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.directory / "tokenizer")
+        return AutoTokenizer.from_pretrained(self.tokenizer_folder(role))
 
-    def vlm(self, role: str) -> Qwen3VLForConditionalGeneration:
-        """Planner or critic in float32."""
-        import torch
-        from transformers import Qwen3VLForConditionalGeneration
-
-        with _no_progress_bars():
-            model = Qwen3VLForConditionalGeneration.from_pretrained(
-                self.directory / role, dtype=torch.float32
+    def _need(self, part: str, file: str) -> None:
+        if not (self.directory / file).is_file():
+            raise BadPackError(
+                f"[export] {self.directory} has no {file}",
+                hint=f"train the {part} first, or copy it there (interleave-rt train shapes --help)",
             )
-        return model.eval()
-
-    def pipeline(self) -> Flux2KleinPipeline:
-        """The generator in float32."""
-        import torch
-        from diffusers import Flux2KleinPipeline
-
-        with _no_progress_bars():
-            pipeline = Flux2KleinPipeline.from_pretrained(self.directory / "generator", dtype=torch.float32)
-        pipeline.set_progress_bar_config(disable=True)
-        for part in (pipeline.vae, pipeline.transformer, pipeline.text_encoder):
-            part.eval()
-        return pipeline
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """The libraries draw bars for loads of a few milliseconds."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from interleave_rt.export.checks import Comparison, Parity
+    from interleave_rt.export.proof.checks import Comparison, Parity
 
     from interleave_rt.pack.manifest import Manifest
 
@@ -55,18 +55,14 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def recipe() -> Any:
-    from interleave_rt.export.shapes import ShapesRecipe
+    from interleave_rt.export.recipe import GeneratorRecipe, VlmRecipe, shapes_recipe
 
-    return ShapesRecipe(
-        name="tiny",
-        image_side=48,
-        cache_length=96,
-        critic_cache_length=96,
-        slots=3,
-        prefill_chunk=6,
-        generator_slots=2,
-        decode_graph=True,
+    planner = VlmRecipe(cache_length=96, slots=3, prefill_chunk=6, decode_graph=True)
+    generator = GeneratorRecipe(
+        text_layers=(1, 2), max_sequence_length=32, image_side=48, slots=2, external_data=True
     )
+    roles = {"planner": planner, "critic": replace(planner, verdict_threshold=0.5), "generator": generator}
+    return replace(shapes_recipe("tiny"), roles=roles)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from interleave_rt.export.chain import flow_sigmas
-from interleave_rt.export.checks import Parity, Tally, all_passed
-from interleave_rt.export.invariance import batch_invariance, decoder_invariance, thread_invariance
+from interleave_rt.export.families.flux2 import flow_sigmas
+from interleave_rt.export.proof.checks import Parity, Tally, all_passed
+from interleave_rt.export.proof.invariance import batch_invariance, decoder_invariance, thread_invariance
 from onnx import TensorProto, helper
 
 

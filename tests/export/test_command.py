@@ -8,63 +8,54 @@ from typing import Any
 
 import pytest
 from interleave_rt.export.cli import main
+from interleave_rt.export.families import find_family
+from interleave_rt.export.recipe import shapes_recipe
 from interleave_rt.export.weights import Weights
 
 from interleave_rt.errors import BadPackError, BadRequestError
 
+NEEDED = {role: find_family(recipe.family).NEEDED for role, recipe in shapes_recipe().roles.items()}
+FILES = [
+    *(f"{role}/{file}" for role, files in NEEDED.items() for file in files),
+    *("tokenizer/tokenizer.json", "tokenizer/chat_template.jinja"),
+    *(f"templates/{name}.txt" for name in ("narrative", "guidance", "critic")),
+]
+
 
 def _fake_weights(root: Path) -> Path:
     """All files that a weights directory must have, empty."""
-    for part in (
-        "generator/model_index.json",
-        "generator/vae/config.json",
-        "generator/transformer/config.json",
-        "generator/text_encoder/config.json",
-        "planner/config.json",
-        "planner/model.safetensors",
-        "critic/config.json",
-        "critic/model.safetensors",
-        "tokenizer/tokenizer.json",
-        "tokenizer/chat_template.jinja",
-        "templates/narrative.txt",
-        "templates/guidance.txt",
-        "templates/critic.txt",
-    ):
+    for part in FILES:
         (root / part).parent.mkdir(parents=True, exist_ok=True)
         (root / part).touch()
     return root
 
 
 def test_a_complete_directory_is_found(tmp_path: Path) -> None:
-    weights = Weights.find(_fake_weights(tmp_path))
+    weights = Weights.find(_fake_weights(tmp_path), NEEDED)
     assert set(weights.template_files("planner")) == {"narrative", "guidance"}
+    assert weights.tokenizer_folder("critic") == tmp_path / "tokenizer"
+    (tmp_path / "critic" / "tokenizer.json").touch()
+    assert weights.tokenizer_folder("critic") == tmp_path / "critic"
 
 
 def test_no_directory(tmp_path: Path) -> None:
     with pytest.raises(BadRequestError, match="is not a directory") as caught:
-        Weights.find(tmp_path / "nowhere")
+        Weights.find(tmp_path / "nowhere", NEEDED)
     assert "--weights" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("part", ["generator", "planner", "critic", "tokenizer"])
-def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
-    shutil.rmtree(_fake_weights(tmp_path) / part)
-    with pytest.raises(BadPackError, match=f"has no {part}/") as caught:
-        Weights.find(tmp_path)
-    assert f"train the {part} first" in str(caught.value.hint)
-
-
-def test_half_a_part_is_named(tmp_path: Path) -> None:
-    (_fake_weights(tmp_path) / "critic" / "model.safetensors").unlink()
-    with pytest.raises(BadPackError, match="has no critic/model.safetensors"):
-        Weights.find(tmp_path)
-
-
-def test_a_missing_template_is_named(tmp_path: Path) -> None:
-    (_fake_weights(tmp_path) / "templates" / "guidance.txt").unlink()
-    with pytest.raises(BadPackError, match=r"no template guidance\.txt") as caught:
-        Weights.find(tmp_path)
-    assert "--templates" in str(caught.value.hint)
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
+    (_fake_weights(tmp_path) / file).unlink()
+    part, name = file.split("/", 1)
+    said, hint = (
+        (f"no template {name}", "--templates")
+        if part == "templates"
+        else (f"no {file}", f"train the {part} first")
+    )
+    with pytest.raises(BadPackError, match=f"has {said}") as caught:
+        Weights.find(tmp_path, NEEDED)
+    assert hint in str(caught.value.hint)
 
 
 def test_exit_codes_and_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +90,7 @@ def test_verify_only_needs_a_pack(tmp_path: Path) -> None:
 def test_verify_only_tells_other_weights_apart(exported: Any, recipe: Any, tiny: Any, tmp_path: Path) -> None:
     """Same pack, a planner with other weights: parity fails, batch invariance does not."""
     from interleave_rt.export import export_shapes
-    from interleave_rt.export.checks import Parity, all_passed
+    from interleave_rt.export.proof.checks import Parity, all_passed
 
     weights = tmp_path / "weights"
     shutil.copytree(exported.weights, weights)

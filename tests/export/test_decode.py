@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from interleave_rt.export.decode import decode_model, export_decode_graph
+from interleave_rt.export.families.qwen3_decode import decode_model, export_decode_graph
+from interleave_rt.export.families.qwen3_vl import decoder_spec, decoder_trace
 from interleave_rt.export.graph import export_graph
-from interleave_rt.export.invariance import decode_invariance
-from interleave_rt.export.sessions import DecoderRunner, open_session
-from interleave_rt.export.vlm import decoder_spec, decoder_trace
+from interleave_rt.export.proof.invariance import decode_invariance
+from interleave_rt.export.proof.sessions import DecoderRunner, open_session
 from onnx import numpy_helper
 
 from interleave_rt.errors import BadPackError

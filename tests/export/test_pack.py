@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from interleave_rt.export.checks import Comparison, Parity
+from interleave_rt.export.proof.checks import Comparison, Parity
 from onnx import TensorProto
 
 from interleave_rt.pack.manifest import load_manifest, verify_files
@@ -59,7 +59,7 @@ def test_the_manifest_holds(exported: Any, recipe: Any) -> None:
         assert (role.slots, role.prefill_chunk, role.cache_length) == (3, 6, 96)
     assert manifest.roles.generator is not None
     assert manifest.roles.generator.parts["transformer"].batch_invariant
-    assert manifest.roles.generator.image.width == recipe.image_side
+    assert manifest.roles.generator.image.width == recipe.roles["generator"].image_side
     assert manifest.exporter["torch"]
 
 
@@ -138,7 +138,7 @@ def test_the_generator_keeps_its_contract(exported: Any) -> None:
 
 
 def test_what_the_trace_swaps_is_put_back(tiny: Any) -> None:
-    from interleave_rt.export.vlm import decoder_trace
+    from interleave_rt.export.families.qwen3_vl import decoder_trace
     from transformers import AttentionInterface
 
     model = tiny.build_vlm(tiny.build_tokenizer(), seed=1, layers=1, vision_layers=1)
@@ -161,9 +161,8 @@ def test_what_the_trace_swaps_is_put_back(tiny: Any) -> None:
 
 
 def test_a_planner_without_deepstack_has_no_such_input(tiny: Any, tmp_path: Any) -> None:
+    from interleave_rt.export.families.qwen3_vl import decoder_spec, decoder_trace, vision_spec
     from interleave_rt.export.graph import export_graph
-    from interleave_rt.export.vision import vision_spec
-    from interleave_rt.export.vlm import decoder_spec, decoder_trace
 
     model = tiny.build_vlm(tiny.build_tokenizer(), seed=3, layers=1, vision_layers=1, deepstack=())
     assert list(vision_spec(model).outputs) == ["embeds"]

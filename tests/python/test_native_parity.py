@@ -17,9 +17,12 @@ for _needed in ("transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"
     pytest.importorskip(_needed)
 torch = pytest.importorskip("torch")
 
-from interleave_rt.export.parity import hf_generate, pipeline_image
-from interleave_rt.export.samples import make_prompts, picture
-from interleave_rt.export.shapes import ShapesRecipe
+from interleave_rt.export.families.flux2 import pipeline_image
+from interleave_rt.export.families.qwen3_vl import hf_generate, make_prompts
+from interleave_rt.export.pack import build_roles, load_models, write_manifest
+from interleave_rt.export.proof.checks import picture
+from interleave_rt.export.recipe import GeneratorRecipe, shapes_recipe
+from interleave_rt.export.weights import Weights
 from PIL import Image
 
 from interleave_rt import Engine, Pack, _core, load_pack
@@ -54,39 +57,32 @@ class Trio:
     pack: Pack
     vlms: dict[str, Any]
     pipeline: Any
-    recipe: ShapesRecipe
+    recipe: GeneratorRecipe
     templates: dict[str, list[str]]
 
 
 @pytest.fixture(scope="module")
 def random_pack(tmp_path_factory) -> Pack:
     """The embedded architecture with random weights, exported without its proofs."""
-    from interleave_rt.export.pack import build_graphs, write_manifest, write_texts
-    from interleave_rt.export.weights import Weights
 
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("parity")
-    weights = Weights.find(tiny.write_weights(root / "weights", SEED))
-    pipeline, recipe = weights.pipeline(), ShapesRecipe()
-    vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
+    weights, recipe = Weights.find(tiny.write_weights(root / "weights", SEED), {}), shapes_recipe()
     out = root / "pack"
-    build_graphs(out, pipeline, vlms, recipe, print)
-    write_texts(out, weights, vlms["planner"].config.text_config.vocab_size)
-    write_manifest(out, weights, pipeline, vlms, recipe, {}, "")
+    roles, _ = build_roles(out, weights, load_models(weights, recipe), recipe, print)
+    write_manifest(out, recipe, roles)
     return load_pack(out)
 
 
 @pytest.fixture(scope="module", params=["random", "embedded"])
 def trio(request, random_pack) -> Trio:
     load_runtime()
-    from interleave_rt.export.weights import Weights
-
-    weights = Weights.find(random_pack.path.parent / "weights")
+    weights = Weights.find(random_pack.path.parent / "weights", {})
     pack = random_pack if request.param == "random" else load_pack()
     if request.param == "random":
-        tokenizer = weights.tokenizer()
-        vlms = {role: weights.vlm(role) for role in ("planner", "critic")}
-        pipeline = weights.pipeline()
+        tokenizer = weights.tokenizer("planner")
+        vlms = load_models(weights, shapes_recipe())
+        pipeline = vlms.pop("generator")
     else:
         from transformers import PreTrainedTokenizerFast
 
@@ -108,7 +104,7 @@ def trio(request, random_pack) -> Trio:
         "planner": [(pack.path / f"planner/{name}.txt").read_text() for name in ("narrative", "guidance")],
         "critic": [(pack.path / "critic/critic.txt").read_text()],
     }
-    return Trio(pack, vlms, pipeline, ShapesRecipe(), templates)
+    return Trio(pack, vlms, pipeline, shapes_recipe().roles["generator"], templates)
 
 
 def collapsed(ids: np.ndarray, image: int) -> np.ndarray:
@@ -166,7 +162,7 @@ def test_greedy_tokens_and_probabilities_are_those_of_generate(trio, role):
 def test_images_are_those_of_diffusers(trio):
     role = trio.pack.manifest.roles.generator
     native = _core.NativeGenerator(generator_config(trio.pack, role, EngineConfig()))
-    from interleave_rt.export.chain import padded_tokens
+    from interleave_rt.export.families.flux2 import padded_tokens
 
     rng = np.random.default_rng(SEED)
     side, tokens = role.image.width, role.image.width // role.token_pixels

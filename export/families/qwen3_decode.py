@@ -1,4 +1,4 @@
-"""The one-token graph of a vision-language decoder, beside the graph of `vlm.py` for prompts.
+"""The one-token graph of a vision-language decoder, beside the graph of `qwen3_vl.py` for prompts.
 
 A decoding step is mostly the cost of its nodes and of reading the weights. This graph says the same arithmetic with
 ONNX Runtime's fused operators: one product for query, key and value, `GroupQueryAttention` (rotary embedding inside,
@@ -22,8 +22,9 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from interleave_rt.errors import BadPackError
 
-from .fp16_weights import HalfReport, store_half
-from .vlm import VlmShape, cache_names
+from ..graph import save_graph
+from ..storage import HalfReport, store_half
+from .qwen3_vl import VlmShape, cache_names
 
 __all__ = ["decode_model", "export_decode_graph"]
 
@@ -210,11 +211,11 @@ def decode_model(model: Qwen3VLForConditionalGeneration, positions: int) -> onnx
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
 
 
-def export_decode_graph(model: Qwen3VLForConditionalGeneration, path: Path, positions: int) -> HalfReport:
+def export_decode_graph(
+    model: Qwen3VLForConditionalGeneration, path: Path, positions: int, *, external: bool | None = None
+) -> HalfReport:
     """Write the decode graph of `model` with its weights stored as float16; returns what that storage did."""
     made = decode_model(model, positions)
     report = store_half(made)
-    onnx.checker.check_model(made)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(made, path)
+    save_graph(made, path, external=external)
     return report

@@ -1,7 +1,10 @@
-"""Weights stored once, as float16 behind a Cast; ONNX Runtime folds the Cast when it loads the graph.
+"""How weights are stored: once, as float16 behind a Cast, or as int8 with a scale for every block of a column.
 
-Storage only: a tensor is touched only where every value of it is exactly a float16, so the graph computes the
-same float32 numbers as before.
+float16 is storage only: a tensor is touched only where every value of it is exactly a float16, so the graph computes the
+same float32 numbers as before; ONNX Runtime folds the Cast when it loads the graph. int8 is ONNX Runtime's
+`MatMulNBits`. At accuracy level 4 the operator rounds a row's activations to int8 as well, block by block and within
+the row, so that a row's result does not depend on its batch. (At level 0 it does, and a scale for a whole tensor
+always would.)
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["HalfReport", "store_half"]
+__all__ = ["BLOCK", "HalfReport", "quantise", "store_half"]
 
 log = logging.getLogger(__name__)
 
 # Smaller tensors stay as they are: tables and scalars computed by the exporter, and the Cast would cost more.
 _MIN_ELEMENTS = 64
+BLOCK = 32
+"""int8 weights that share a scale."""
+_BITS = 8
+_ACCURACY = 4  # int8 activations, the level that is batch-invariant
 # Above this a float32 tensor is worth a warning: it is a weight, not a table.
 _WARN_ELEMENTS = 4096
 
@@ -116,3 +123,38 @@ def _rename_inputs(model: onnx.ModelProto, rename: dict[str, str]) -> None:
         for position, name in enumerate(node.input):
             if name in rename:
                 node.input[position] = rename[name]
+
+
+def _with_plain_weights(model: onnx.ModelProto) -> None:
+    """Turn what `store_half` made of a weight (a Cast, a Transpose) back into a float32 one, as the quantiser wants it."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type not in ("Cast", "Transpose") or node.input[0] not in stored:
+            kept.append(node)
+            continue
+        array = numpy_helper.to_array(stored[node.input[0]])
+        array = array.astype(np.float32) if node.op_type == "Cast" else np.ascontiguousarray(array.T)
+        stored[node.output[0]] = numpy_helper.from_array(array, node.output[0])
+    used = {name for node in kept for name in node.input} | {item.name for item in model.graph.output}
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensor for name, tensor in stored.items() if name in used)
+
+
+def quantise(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.ModelProto, int]:
+    """The graph with its matrices as int8 and all other weights as float16 where exact; and how many matrices that are."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    _with_plain_weights(model)
+    logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)  # it tells of every node
+    quantiser = MatMulNBitsQuantizer(
+        model, bits=_BITS, block_size=block, is_symmetric=True, accuracy_level=_ACCURACY
+    )
+    quantiser.process()
+    made: onnx.ModelProto = quantiser.model.model
+    count: int = sum(bool(node.op_type == "MatMulNBits") for node in made.graph.node)
+    if count:
+        store_half(made)
+    return made, count

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from interleave_rt.export.fp16_weights import store_half
+from interleave_rt.export.storage import store_half
 from onnx import TensorProto, helper, numpy_helper
 
 

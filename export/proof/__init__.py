@@ -1,0 +1,1 @@
+"""Proofs about exported graphs: parity with what they came from, and independence of the batch."""
