@@ -28,12 +28,14 @@ __all__ = ["NativeRoles"]
 
 
 class NativeRoles(SharedRules):
-    """The graphs of a pack, called one at a time: no scheduler, no cache, no batch, no early stop.
+    """The graphs of a pack, called one at a time: no scheduler, no cache, no early stop.
 
     Args:
         pack: Whose graphs.
         constrained: As in `EngineConfig`; an engine is compared with a reference of the same setting.
         providers: As in `EngineConfig`.
+        batching: Let `plans` answer several requests at once.
+        threads: Of every role; None: as an engine has them.
     """
 
     def __init__(
@@ -42,13 +44,22 @@ class NativeRoles(SharedRules):
         *,
         constrained: Literal["auto", "on", "off"] = "auto",
         providers: Sequence[str] | None = None,
+        batching: bool = False,
+        threads: int | None = None,
     ) -> None:
         load_runtime()
-        config = EngineConfig(batching=False, constrained=constrained, providers=providers)
+        config = EngineConfig(
+            batching=batching,
+            constrained=constrained,
+            providers=providers,
+            generator_threads=threads,
+            vlm_threads=threads,
+        )
         planner, critic = (native_role(pack, name, VlmRole) for name in ("planner", "critic"))
         generator = native_role(pack, "generator", GeneratorRole)
         try:
-            self._planner = _core.NativeVlm(vlm_config(pack, planner, config))
+            native = vlm_config(pack, planner, config)
+            self._planner = _core.NativeVlm(native, native.slots if batching else 1)
             self._critic = _core.NativeVlm(vlm_config(pack, critic, config))
             self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
         except _core.CoreError as error:
@@ -59,16 +70,38 @@ class NativeRoles(SharedRules):
         self, request: Request, max_steps: int, seed: int, retry: int
     ) -> tuple[Sequence[PlanStep], bool]:
         """As `Roles.plan`."""
-        ids = self._texts.plan(request.mode, request.marked_text, len(request.images))
-        images = [load_image(image) for image in request.images]
-        answer = self._planner.answer(ids, images, seed, retry)
-        return read_plan(answer.text, request.mode, max_steps)
+        return self.plans([request], max_steps, seed, retry)[0]
+
+    def plans(
+        self, requests: Sequence[Request], max_steps: int, seed: int, retry: int
+    ) -> list[tuple[Sequence[PlanStep], bool]]:
+        """`plan` of every request, all with one seed."""
+        questions = [
+            (
+                self._texts.plan(request.mode, request.marked_text, len(request.images)),
+                [load_image(image) for image in request.images],
+                seed,
+                retry,
+            )
+            for request in requests
+        ]
+        try:
+            answers = self._planner.answers(questions)
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
+        return [
+            read_plan(answer.text, request.mode, max_steps)
+            for answer, request in zip(answers, requests, strict=True)
+        ]
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
         """As `Roles.generate`."""
         ids, mask = self._texts.generate(prompt)
         size = options.width, options.height
-        return self._generator.generate(ids, mask, source, seed, *size, options.denoising_steps)
+        try:
+            return self._generator.generate(ids, mask, source, seed, *size, options.denoising_steps)
+        except _core.CoreError as error:
+            raise from_code(*error.args) from None
 
     def judge(
         self, before: Pixels | None, after: Pixels, original_prompt: str, prompt: str, seed: int, retry: int

@@ -99,4 +99,4 @@ def test_chat_template_equals_the_teacher(trained: Any) -> None:
     parts: list[dict[str, str]] = []
     for i, piece in enumerate(rendered.split("<image>")):
         parts += [{"type": "image"}] * (i > 0) + [{"type": "text", "text": piece}] * bool(piece)
-    assert render(parts) == teacher.planner_prompt(request)
+    assert render(parts) == teacher.planner_prompt(request.text, request.mode)

@@ -8,16 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from interleave_rt.errors import BackendFailedError
-from interleave_rt.types import Attempt, PlanStep, Result, Step, Verdict
+from interleave_rt.roles.base import SharedRules
+from interleave_rt.types import PlanStep, Verdict
 from interleave_rt.worlds.shapes import oracle, requests
-from interleave_rt.worlds.shapes.evaluation.models import Plan
-from interleave_rt.worlds.shapes.evaluation.samples import Material, Planned
+from interleave_rt.worlds.shapes.evaluation.outcomes import run_roles
+from interleave_rt.worlds.shapes.evaluation.samples import Planned, Samples
+from interleave_rt.worlds.shapes.evaluation.wording import Plan
 from interleave_rt.worlds.shapes.language import parse, refusal, teacher
 from interleave_rt.worlds.shapes.scene import EMPTY, arranged, render
 
 
-def right_plan(wish: requests.Request) -> Plan:
-    answer = json.loads(teacher.plan_answer(wish).partition("<answer>")[2].partition("</answer>")[0])
+def right_plan(task: requests.Request) -> Plan:
+    answer = json.loads(teacher.plan_answer(task).partition("<answer>")[2].partition("</answer>")[0])
     return Plan(tuple(PlanStep(**step) for step in answer["execution_plan"]))
 
 
@@ -25,98 +27,67 @@ def words(*said: str, number: int = 1) -> Plan:
     return Plan(tuple(PlanStep(number + i, "answer", None, None, text) for i, text in enumerate(said)))
 
 
-class Told(Material):
-    """Material whose planner is right but for every tenth request."""
+class Made(SharedRules):
+    """A generator that is right with full plain prompts, and a critic that knows; known requests are planned right."""
 
-    def plan(self, wishes, title):
-        def answered(number, wish):
-            if wish.kind == "outside":
-                return words(refusal("any")) if number % 10 else words("Blue.")
-            return right_plan(wish) if number % 10 else words("I cannot draw that.", number=wish.first_number)
+    def __init__(self, failing: float = 0.02) -> None:
+        self._failing = failing
+        self.tasks = {}
 
-        return [Planned(w, self._drawn(w), answered(i, w)) for i, w in enumerate(wishes)]
+    def plan(self, request, max_steps, seed, retry):
+        plan = right_plan(self.tasks[request.text])
+        return plan.steps, plan.truncated
 
-
-class Made:
-    """A generator that is right with full plain prompts, and a critic that knows; requests are planned right."""
-
-    def __init__(self) -> None:
-        self.rng = random.Random(5)
-        self.wishes = {}
-
-    def plan(self, asked, seed):
-        raise AssertionError("plans are told by the material of these tests")
-
-    def paint(self, prompt, source, seed, denoising_steps=0):
+    def generate(self, prompt, source, seed, options):
         reading = None if source is None else oracle.read(source)
         step = parse(None if reading is None else reading.scene, prompt)
-        if self.rng.random() < 0.02:
+        rng = random.Random(f"{prompt}/{seed}/{options.denoising_steps}")  # engines call from several threads
+        if step is None or rng.random() < self._failing:
             raise BackendFailedError("the generator has failed")
-        assert step is not None
         explicit = " at the " in prompt or " to the " in prompt
         scene = step.after
-        if denoising_steps == 1 or self.rng.random() > (0.99 if explicit else 0.6):
-            scene = teacher.corrupt(step, self.rng)
+        if options.denoising_steps == 1 or rng.random() > (0.99 if explicit else 0.6):
+            scene = teacher.corrupt(step, rng)
         layout = EMPTY if reading is None else reading.layout
-        return render(scene, arranged(step.before, layout, scene, self.rng))
+        return render(scene, arranged(step.before, layout, scene, rng))
 
-    def run_all(self, cases, look):
-        for index, (request, options) in enumerate(cases):
-            if index % 9 == 8:
-                yield look(index, BackendFailedError("the planner has failed"))
-                continue
-            yield look(index, self.run(self.wishes[request.text], options))
+    def judge(self, before, after, original_prompt, prompt, seed, retry):
+        step = parse(None if before is None else oracle.read(before).scene, original_prompt)
+        if oracle.matches(after, step.after):
+            return Verdict(True, 0.9)
+        return Verdict(False, 0.1, teacher.rewrite(step, prompt))
 
-    def run(self, wish, options):
-        steps, source = [], None
-        for planned in right_plan(wish).steps:
-            tries, prompt = [], planned.prompt
-            before = None if source is None else oracle.read(source).scene
-            step = parse(before, planned.prompt)
-            if step is None:
-                break
-            for number in range(1, options.t_max + 1):
-                try:
-                    picture = self.paint(prompt, source, 0)
-                except BackendFailedError:
-                    continue
-                right = oracle.matches(picture, step.after)
-                verdict = None
-                if options.judges_attempt(number):
-                    verdict = Verdict(
-                        right, 0.9 if right else 0.1, None if right else teacher.rewrite(step, prompt)
-                    )
-                tries.append(Attempt(number, prompt, 0, 0, picture, verdict))
-                if verdict is None or verdict.accepted:
-                    break
-                prompt = verdict.refined
-            if not tries:
-                break
-            source = tries[-1].pixels
-            accepted = None if verdict is None else verdict.accepted
-            steps.append(Step(planned, tuple(tries), source, accepted))
-        return Result(wish.text, options, tuple(steps), "finished", plan=right_plan(wish).steps)
+    def run(self, request, *, options):
+        """As an engine; every ninth request fails."""
+        if list(self.tasks).index(request.text) % 9 == 8:
+            raise BackendFailedError("the planner has failed")
+        return run_roles(request, options, self)
 
 
-class MadeMaterial(Told):
-    def __init__(self, models, settings, progress=None):
-        super().__init__(models or Made(), settings, progress)
+class MadeSamples(Samples):
+    """Samples whose planner is right but for every tenth request."""
+
+    def __init__(self, settings, progress=None):
+        self.runs = Made(failing=0.0)
+        super().__init__(Made(), lambda: self.runs, settings, progress)
+
+    def plan(self, tasks, title):
+        def answered(number, task):
+            if task.kind == "outside":
+                return words(refusal("any")) if number % 10 else words("Blue.")
+            return right_plan(task) if number % 10 else words("I cannot draw that.", number=task.first_number)
+
+        return [Planned(task, self._drawn(task), answered(i, task)) for i, task in enumerate(tasks)]
 
     def outcomes(self, t_max, keep, count):
-        self.models.wishes |= {wish.text: wish for wish in self.wishes("narrative", count)}
+        self.runs.tasks |= {task.text: task for task in self.tasks("narrative", count)}
         return super().outcomes(t_max, keep, count)
 
 
 def made_pack(tmp_path: Path, size: tuple[int, int] = (96, 96)) -> SimpleNamespace:
     (tmp_path / "weights").write_bytes(b"x" * 2_000_000)
-    info = {
-        "name": "made",
-        "version": "1",
-        "description": "",
-        "license": "",
-        "source": "",
-        "lossless": "bitwise",
-    }
+    names = ("version", "description", "license", "source", "lossless")
+    info = {"name": "made", **dict.fromkeys(names, "1")}
     return SimpleNamespace(
         name="made", path=tmp_path, image_size=size, info=lambda: info | {"path": str(tmp_path)}
     )

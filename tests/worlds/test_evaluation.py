@@ -20,13 +20,12 @@ from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestErr
 from interleave_rt.types import Attempt, PlanStep, Step
 from interleave_rt.worlds.shapes import requests
 from interleave_rt.worlds.shapes.evaluation import ROWS, Settings, evaluate
-from interleave_rt.worlds.shapes.evaluation import samples as material_module
 from interleave_rt.worlds.shapes.evaluation.cost import measure_cost
 from interleave_rt.worlds.shapes.evaluation.figures import Figure, Row, Target
 from interleave_rt.worlds.shapes.evaluation.gallery import Gallery, Mistake
-from interleave_rt.worlds.shapes.evaluation.models import NativeModels
 from interleave_rt.worlds.shapes.evaluation.page import render_page
-from interleave_rt.worlds.shapes.evaluation.samples import Material
+from interleave_rt.worlds.shapes.evaluation.run import measure
+from interleave_rt.worlds.shapes.evaluation.samples import USUAL, Samples
 from interleave_rt.worlds.shapes.language import outside_test
 
 
@@ -50,10 +49,7 @@ def whole(tmp_path_factory):
     """All rows over made-up models."""
     out, pack = tmp_path_factory.mktemp("eval"), made.made_pack(tmp_path_factory.mktemp("pack"))
     rows = tuple(name for name in ROWS if name != "cost")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interleave_rt.worlds.shapes.evaluation.run.Material", made.MadeMaterial)
-        found = evaluate(pack, Settings(scale=0.02, rows=rows), out, models=made.Made())
-    return found, out
+    return measure(pack, made.MadeSamples(Settings(scale=0.02, rows=rows)), out), out
 
 
 def test_all_rows_of_a_run(whole) -> None:
@@ -138,38 +134,59 @@ def test_cost_takes_size_times_and_failures(tmp_path: Path) -> None:
 
         return load
 
-    material = Material(None, Settings())
-    row = measure_cost(material, made.made_pack(tmp_path), loads(False))
+    samples = Samples(None, None, Settings())
+    row = measure_cost(samples, made.made_pack(tmp_path), loads(False))
     assert row.figures["size"].value == 2.0
     assert row.figures["request"].value == 0.5 and "5 steps" in row.figures["request"].what
     assert row.figures["request/tries"].value == 5
-    assert measure_cost(material, made.made_pack(tmp_path), loads(True)).failed == 10
+    assert measure_cost(samples, made.made_pack(tmp_path), loads(True)).failed == 10
 
 
-# ---- settings, material, command line
+# ---- settings, samples, command line
 
 
 def test_a_longer_list_begins_with_the_shorter_one() -> None:
-    short, long = made.Told(None, Settings()), made.Told(None, Settings())
+    short, long = made.MadeSamples(Settings()), made.MadeSamples(Settings())
     first = short.planned("continuing", 5)
     again = long.planned("continuing", 12)
-    assert [one.wish for one in first] == [one.wish for one in again[:5]]
+    assert [one.task for one in first] == [one.task for one in again[:5]]
     for one, other in zip(first, again, strict=False):
         assert all(np.array_equal(a, b) for a, b in zip(one.pictures, other.pictures, strict=True))
     assert Settings(seed=2) != Settings()
-    assert long.wishes("narrative", 3) != made.Told(None, Settings(seed=2)).wishes("narrative", 3)
+    assert long.tasks("narrative", 3) != made.MadeSamples(Settings(seed=2)).tasks("narrative", 3)
 
 
 def test_requests_that_cannot_be_made_are_unanswered() -> None:
-    class Blank:
-        def plan(self, asked, seed):
-            return [made.words("Blue.") for _ in asked]
+    class Blank(made.Made):
+        asked = 0
 
-    wish = requests.sample("validation", 2, 1)
+        def plan(self, request, max_steps, seed, retry):
+            self.asked += 1
+            return (made.words("Blue.").steps if retry else ()), False
+
+    task = requests.sample("validation", 2, 1)
     bad = requests.elsewhere(random.Random(1))
     odd = type(bad)("draw <image> this", "narrative", "outside", (), bad.steps, (), "test")
-    found = Material(Blank(), Settings()).plan([wish[0], odd, wish[1]], "x")
+    blank = Blank()
+    found = Samples(blank, None, Settings()).plan([task[0], odd, task[1]], "x")
     assert [one.plan is None for one in found] == [False, True, False]
+    assert blank.asked == 4  # an answer that cannot be read is asked for again
+
+
+def test_one_request_that_cannot_be_answered_costs_no_other_one() -> None:
+    class Batched(made.Made):
+        sizes: list[int] = []
+
+        def plans(self, asked, max_steps, seed, retry):
+            self.sizes.append(len(asked))
+            if any(request.text == tasks[1].text for request in asked):
+                raise BackendFailedError("no")
+            return [(made.words("Blue.").steps, True) for _ in asked]
+
+    tasks = requests.sample("validation", 3, 1)
+    found = Samples(Batched(), None, Settings()).plan(tasks, "x")
+    assert [one.plan and one.plan.truncated for one in found] == [True, None, True]
+    assert Batched.sizes == [3, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +208,7 @@ def test_settings_refuse_what_makes_no_sense(wrong: dict) -> None:
 
 def test_a_pack_of_another_world_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadPackError, match="48x48"):
-        NativeModels(made.made_pack(tmp_path, (48, 48)))
+        evaluate(made.made_pack(tmp_path, (48, 48)), Settings(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -214,19 +231,13 @@ def test_the_command_prints_a_table_and_exits_with_1_where_a_target_is_missed(
 ) -> None:
     pack = made.made_pack(tmp_path)
     monkeypatch.setattr("interleave_rt.pack.load_pack", lambda *_, **__: pack)
-    monkeypatch.setattr("interleave_rt.worlds.shapes.evaluation.run.Material", made.MadeMaterial)
-
-    class Native(made.Made):
-        def __init__(self, _pack) -> None:
-            super().__init__()
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr("interleave_rt.worlds.shapes.evaluation.run.NativeModels", Native)
+    monkeypatch.setattr(
+        "interleave_rt.worlds.shapes.evaluation.run.NativeRoles", lambda *_, **__: made.Made()
+    )
+    monkeypatch.setattr(
+        "interleave_rt.worlds.shapes.evaluation.run.Samples",
+        lambda roles, engine, settings, progress: made.MadeSamples(settings, progress),
+    )
     command = ["eval", "shapes", "--out", str(tmp_path / "out"), "--scale", "0.04", "--rows", "honesty"]
     assert main(command) == 1
     said = capsys.readouterr()
@@ -239,12 +250,13 @@ def test_the_command_prints_a_table_and_exits_with_1_where_a_target_is_missed(
 
 def test_nothing_of_it_needs_torch() -> None:
     program = (
-        "import sys, interleave_rt.cli; assert not any('train.shapes' in m for m in sys.modules)\n"
-        "import interleave_rt.train.shapes.evaluation; assert 'torch' not in sys.modules"
+        "import sys, interleave_rt.cli; assert not any('.shapes' in m for m in sys.modules)\n"
+        "import interleave_rt.worlds.shapes.evaluation, interleave_rt.worlds.shapes.check\n"
+        "assert not [m for m in sys.modules if m == 'torch' or m.startswith('interleave_rt.train')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_outside_test_is_whole() -> None:
     assert len(outside_test()) == 300
-    assert material_module.USUAL == (5, "last")
+    assert USUAL == (5, "last")

@@ -58,7 +58,7 @@ def test_critic_prompt_holds_two_pictures_after_the_words() -> None:
 
 def test_planner_prompt_holds_every_given_picture() -> None:
     for request in requests.sample("train", 50, 1, "guidance"):
-        text = teacher.planner_prompt(request)
+        text = teacher.planner_prompt(request.text, request.mode)
         assert text.count("<|image_pad|>") == len(request.images) * teacher.IMAGE_TOKENS
         assert "<image>" not in text
 

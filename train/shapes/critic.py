@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interleave_rt.roles.answers import read_verdict
 from interleave_rt.worlds.shapes.language import (
     STYLES,
     Verdict,
@@ -170,10 +171,14 @@ class Encoder:
         found: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return found
 
+    def question(self, original: str, rewritten: str, images: list[Pixels]) -> Example:
+        """What the critic reads: the plan's prompt, the one that was used, the pictures before and after."""
+        ids = self._encode(critic_prompt(original, rewritten))
+        return Example(ids, [0.0] * len(ids), images)
+
     def prompt(self, case: Case) -> Example:
-        """What the critic reads."""
-        ids = self._encode(critic_prompt(case.original, case.rewritten))
-        return Example(ids, [0.0] * len(ids), case.images, case)
+        """The question of a case."""
+        return self.question(case.original, case.rewritten, case.images)
 
     def full(self, case: Case, tail: bool) -> Example:
         """Prompt and right answer; an accepted answer ends at its boolean unless `tail`."""
@@ -254,16 +259,6 @@ class _Bundle(nn.Module):
         return batch.loss(hidden, self.model.lm_head) + self.heads.loss(pictures, cases)
 
 
-def verdict_of(text: str) -> tuple[bool | None, str | None]:
-    """The boolean and the refined prompt of an answer (None where unreadable)."""
-    answer = text.partition("<answer>")[2]
-    boolean = {"true": True, "false": False}.get(
-        answer.partition('"previous_step_success": ')[2][:5].rstrip(",}").strip()
-    )
-    refined = answer.partition('"refine_prompt": "')[2].partition('"')[0]
-    return boolean, refined or None
-
-
 def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str, float]:
     """Share of right pictures accepted, wrong ones refused, and of refusals with exactly the right words."""
     answers = greedy(
@@ -275,13 +270,13 @@ def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str,
     )
     accepted, refused, refined = [], [], []
     for case, ids in zip(cases, answers, strict=True):
-        boolean, words = verdict_of(encoder.text(ids))
+        said = read_verdict(encoder.text(ids).encode())
         if case.verdict.accepted:
-            accepted.append(boolean is True)
+            accepted.append(said is not None and said.accepted)
         else:
-            refused.append(boolean is False)
-            if boolean is False:
-                refined.append(words == case.verdict.refined)
+            refused.append(said is not None and not said.accepted)
+            if said is not None and not said.accepted:
+                refined.append(said.refined == case.verdict.refined)
     model.train()
     return {
         "accepted": float(np.mean(accepted or [False])),

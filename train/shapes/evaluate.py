@@ -1,143 +1,108 @@
-"""The whole loop in torch, judged by the oracle: quick figures while training (the native engine gives the real ones)."""
+"""A trained trio as roles in torch, and quick figures of its loop (`interleave-rt eval` gives the real ones)."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from interleave_rt.worlds.shapes.language import Verdict, apply
-from interleave_rt.worlds.shapes.oracle import matches, read
-from interleave_rt.worlds.shapes.requests import Request, sample
-from interleave_rt.worlds.shapes.scene import WHITE, Scene
+from interleave_rt.errors import BackendFailedError
+from interleave_rt.request import Options, Request
+from interleave_rt.roles.answers import read_plan, read_verdict
+from interleave_rt.roles.base import SharedRules
+from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.worlds.shapes.evaluation.outcomes import Outcome, look_at, run_roles
+from interleave_rt.worlds.shapes.requests import sample
+from interleave_rt.worlds.shapes.scene import WHITE, Pixels
 
-from .critic import Case, Encoder, verdict_of
-from .generator import load_generator
+from .critic import Encoder
+from .generator import STEPS, load_generator
 from .huggingface import Qwen3VLForConditionalGeneration
-from .planner import PlanEncoder, plan_is_right, plan_of
+from .planner import PlanEncoder
 from .tokenizer import load_tokenizer
-from .vlm import batched_vision, greedy
+from .vlm import Example, batched_vision, greedy
 
-__all__ = ["evaluate"]
-
-log = logging.getLogger(__name__)
-
-Pixels = npt.NDArray[np.uint8]
-_UNKNOWN = Verdict(False, "", "")
+__all__ = ["TorchRoles", "evaluate"]
 
 
-class _Trio:
+class TorchRoles(SharedRules):
+    """The trio that `train_planner`, `train_critic` and `train_generator` have saved; answers are greedy."""
+
     def __init__(self, directory: Path) -> None:
-        self.tokenizer = load_tokenizer(directory / "tokenizer")
-        self.studio = load_generator(directory / "generator")
-        self.planner: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "planner").eval()
-        self.critic: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "critic").eval()
-        self.plans, self.cases = PlanEncoder(self.tokenizer), Encoder(self.tokenizer)
+        tokenizer = load_tokenizer(directory / "tokenizer")
+        self._studio = load_generator(directory / "generator")
+        self._planner: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "planner").eval()
+        self._critic: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "critic").eval()
+        self._plans, self._cases = PlanEncoder(tokenizer), Encoder(tokenizer)
 
-    def plan(self, requests: list[Request]) -> list[list[dict[str, Any]]]:
-        ids = self.plans.ids
-        prompts = [self.plans.prompt(request) for request in requests]
-        answers = greedy(self.planner, prompts, image=ids.image, end=ids.end, limit=480)
-        return [plan_of(self.plans.text(answer)) for answer in answers]
+    def _answer(self, model: Any, encoder: PlanEncoder | Encoder, prompt: Example, limit: int) -> bytes:
+        ids = encoder.ids
+        with batched_vision():
+            (answer,) = greedy(model, [prompt], image=ids.image, end=ids.end, limit=limit)
+        return encoder.text(answer).encode()
 
-    def judge(self, asked: list[tuple[Pixels, Pixels, str, str]]) -> list[tuple[bool | None, str | None]]:
-        ids = self.cases.ids
-        blank = Scene(0)
-        cases = [Case(None, blank, blank, [a, b], p, r, _UNKNOWN) for a, b, p, r in asked]
-        prompts = [self.cases.prompt(case) for case in cases]
-        answers = greedy(self.critic, prompts, image=ids.image, end=ids.end, limit=110)
-        return [verdict_of(self.cases.text(answer)) for answer in answers]
+    def plan(
+        self,
+        request: Request,
+        max_steps: int,
+        seed: int,  # noqa: ARG002
+        retry: int,  # noqa: ARG002
+    ) -> tuple[Sequence[PlanStep], bool]:
+        """As `Roles.plan`, of requests without pictures."""
+        prompt = self._plans.question(request.text, request.mode, [])
+        return read_plan(self._answer(self._planner, self._plans, prompt, 480), request.mode, max_steps)
 
-    def paint(self, asked: list[tuple[Pixels | None, str]], seed: int) -> list[Pixels]:
-        made: list[Pixels] = [WHITE] * len(asked)
-        for edits in (False, True):
-            rows = [i for i, (image, _) in enumerate(asked) if (image is not None) == edits]
-            if rows:
-                sources = (
-                    np.stack([image for i in rows if (image := asked[i][0]) is not None]) if edits else None
-                )
-                for i, image in zip(
-                    rows, self.studio.paint([asked[i][1] for i in rows], sources, seed), strict=True
-                ):
-                    made[i] = image
-        return made
+    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+        """As `Roles.generate`."""
+        sources = None if source is None else source[None]
+        image: Pixels = self._studio.paint([prompt], sources, seed, options.denoising_steps or STEPS)[0]
+        return image
 
-
-def _loop(
-    trio: _Trio, requests: list[Request], plans: list[list[dict[str, Any]]], most: int
-) -> dict[str, float]:
-    """Run all requests side by side; step success = the final picture is what the plan's prompt means."""
-    last: list[Pixels | None] = [None] * len(requests)
-    good: list[bool] = []
-    whole = [bool(plan) for plan in plans]
-    rejected = [False] * len(requests)
-    kinds: dict[str, list[bool]] = {
-        "right accepted": [],
-        "wrong refused": [],
-        "first right": [],
-        "later right": [],
-    }
-    for number in range(max(len(plan) for plan in plans)):
-        active = [i for i, plan in enumerate(plans) if number < len(plan) and plan[number].get("prompt")]
-        original = {i: str(plans[i][number]["prompt"]) for i in active}
-        words, images = dict(original), {}
-        targets: dict[int, Scene | None] = {}
-        for i in active:
-            source = last[i]
-            targets[i] = apply(None if source is None else read(source).scene, original[i])
-        pending = active
-        for attempt in range(1, most + 1):
-            made = trio.paint([(last[i], words[i]) for i in pending], seed=number * 1000 + attempt)
-            for i, image in zip(pending, made, strict=True):
-                images[i] = image
-                target = targets[i]
-                kinds["first right" if attempt == 1 else "later right"].append(
-                    target is not None and matches(image, target)
-                )
-            if attempt == most or not pending:
-                break
-            sources = [WHITE if (before := last[i]) is None else before for i in pending]
-            answers = trio.judge(
-                [(s, images[i], original[i], words[i]) for s, i in zip(sources, pending, strict=True)]
-            )
-            refused = []
-            for i, (accepted, refined) in zip(pending, answers, strict=True):
-                target = targets[i]
-                right = target is not None and matches(images[i], target)
-                kinds["right accepted" if right else "wrong refused"].append(bool(accepted) == right)
-                if accepted is False:
-                    rejected[i] = True
-                    words[i] = refined or words[i]
-                    refused.append(i)
-            pending = refused
-        for i in active:
-            target = targets[i]
-            right = target is not None and matches(images[i], target)
-            good.append(right)
-            whole[i] = whole[i] and right
-            last[i] = images[i]
-    result = {"step success": float(np.mean(good)), "sequence success": float(np.mean(whole))}
-    result["requests with a rejection"] = float(np.mean(rejected))
-    result |= {name: float(np.mean(values)) for name, values in kinds.items() if values}
-    final = [p and r.scenes != () for p, r in zip(whole, requests, strict=True)]
-    right_plan = [plan_is_right(request, plan) for request, plan in zip(requests, plans, strict=True)]
-    result["asked and got"] = float(np.mean([a and b for a, b in zip(final, right_plan, strict=True)]))
-    return result
+    def judge(
+        self,
+        before: Pixels | None,
+        after: Pixels,
+        original_prompt: str,
+        prompt: str,
+        seed: int,  # noqa: ARG002
+        retry: int,  # noqa: ARG002
+    ) -> Verdict | None:
+        """As `Roles.judge`."""
+        pictures = [WHITE if before is None else before, after]
+        asked = self._cases.question(original_prompt, prompt, pictures)
+        return read_verdict(self._answer(self._critic, self._cases, asked, 110))
 
 
 def evaluate(directory: Path, *, count: int = 100, seed: int = 1) -> dict[str, dict[str, float]]:
-    """Plans, then the loop with one and with up to five attempts a step, on held-out narrative requests."""
-    trio = _Trio(directory)
-    requests = sample("test", count, seed)
-    with batched_vision():
-        plans = trio.plan(requests)
-        right = float(np.mean([plan_is_right(r, p) for r, p in zip(requests, plans, strict=True)]))
-        result = {"plans": {"exact": right}}
-        log.info("plans exact %.3f", right)
-        for most in (1, 5):
-            result[f"T_max {most}"] = _loop(trio, requests, plans, most)
-            log.info("T_max %d %s", most, result[f"T_max {most}"])
+    """The loop with one and with up to five attempts a step, on held-out narrative requests."""
+    roles, tasks = TorchRoles(directory), sample("test", count, seed)
+    result = {}
+    for t_max in (1, 5):
+        outcomes = []
+        for number, task in enumerate(tasks):
+            options = Options(seed=seed * 1_000_000 + number, t_max=t_max)
+            try:
+                outcomes.append(look_at(run_roles(Request(task.text), options, roles), task))
+            except BackendFailedError:
+                outcomes.append(Outcome(plan_right=False, steps=(), failed=True))
+        result[f"T_max {t_max}"] = _figures(outcomes)
     return result
+
+
+def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Shares; those of which there is no case are left out."""
+    steps = [step for one in outcomes for step in one.steps]
+    judged = [one for step in steps for one in step.tries if one.accepted is not None]
+    shares = {
+        "plans": [one.plan_right for one in outcomes],
+        "step success": [step.right for step in steps],
+        "sequence success": [one.right for one in outcomes],
+        "asked and got": [one.right and one.plan_right for one in outcomes],
+        "right accepted": [bool(one.accepted) for one in judged if one.right],
+        "wrong refused": [not one.accepted for one in judged if not one.right],
+        "first right": [step.tries[0].right for step in steps if step.tries],
+        "later right": [one.right for step in steps for one in step.tries[1:]],
+    }
+    return {name: float(np.mean(hits)) for name, hits in shares.items() if hits}

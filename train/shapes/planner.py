@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from pathlib import Path
@@ -13,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interleave_rt.request import Options
+from interleave_rt.roles.answers import read_plan
+from interleave_rt.worlds.shapes.evaluation.wording import Plan, plan_exact, says_so
 from interleave_rt.worlds.shapes.language import (
     OUTSIDE,
+    Mode,
     Request,
     Split,
-    apply,
-    is_honest,
     plan_answer,
     planner_prompt,
 )
@@ -30,7 +31,7 @@ from interleave_rt.worlds.shapes.requests import (
     narrative,
     question,
 )
-from interleave_rt.worlds.shapes.scene import CELLS, Scene, drawn_story
+from interleave_rt.worlds.shapes.scene import CELLS, Pixels, drawn_story
 
 from ..checkpoint import save_model
 from ..loop import Part, Run, train
@@ -60,11 +61,17 @@ class PlanEncoder:
         found: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return found
 
-    def prompt(self, request: Request) -> Example:
+    def question(
+        self, text: str, mode: Mode, pictures: list[Pixels], request: Request | None = None
+    ) -> Example:
         """What the planner reads."""
-        ids = self._encode(planner_prompt(request))
-        pictures = [augmented(image, self._rng) for image in drawn_story(request.images, self._rng)]
+        ids = self._encode(planner_prompt(text, mode))
         return Example(ids, [0.0] * len(ids), pictures, request)
+
+    def prompt(self, request: Request) -> Example:
+        """The question of a request, with pictures drawn for it."""
+        pictures = [augmented(image, self._rng) for image in drawn_story(request.images, self._rng)]
+        return self.question(request.text, request.mode, pictures, request)
 
     def full(self, request: Request) -> Example:
         """Prompt and right plan."""
@@ -104,32 +111,11 @@ class _Bundle(nn.Module):
         return loss
 
 
-def plan_of(text: str) -> list[dict[str, Any]]:
-    """The steps of an answer; empty where it cannot be read."""
-    try:
-        plan = json.loads(text.partition("<answer>")[2].partition("</answer>")[0])["execution_plan"]
-        return [dict(step) for step in plan]
-    except (ValueError, KeyError, TypeError):
-        return []
-
-
-def plan_is_right(request: Request, plan: list[dict[str, Any]]) -> bool:
-    """Whether every step of a plan leads to the scene that was asked for (or answers in the right words)."""
-    numbers = [step.get("step_number") for step in plan]
-    if numbers != [request.first_number + i for i in range(len(request.steps))]:
-        return False
-    if request.kind == OUTSIDE:
-        return is_honest(plan)
-    if not request.scenes:
-        return (
-            plan[0].get("auxiliary_text") == request.steps[0].auxiliary_text and plan[0].get("prompt") is None
-        )
-    scene: Scene | None = request.images[-1] if request.images else None
-    for step, target in zip(plan, request.scenes, strict=True):
-        scene = apply(scene, str(step.get("prompt")))
-        if scene != target:
-            return False
-    return True
+def plan_is_right(request: Request, answer: str) -> bool:
+    """Whether every step of an answer leads to the scene that was asked for (or answers in the right words)."""
+    steps, truncated = read_plan(answer.encode(), request.mode, Options().max_steps)
+    plan = Plan(tuple(steps), truncated)
+    return says_so(plan) if request.kind == OUTSIDE else plan_exact(plan, request)
 
 
 def measure_planner(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
@@ -137,8 +123,7 @@ def measure_planner(model: Any, encoder: PlanEncoder, requests: list[Request]) -
     prompts = [encoder.prompt(request) for request in requests]
     answers = greedy(model, prompts, image=encoder.ids.image, end=encoder.ids.end, limit=_LIMIT)
     right = [
-        plan_is_right(request, plan_of(encoder.text(ids)))
-        for request, ids in zip(requests, answers, strict=True)
+        plan_is_right(request, encoder.text(ids)) for request, ids in zip(requests, answers, strict=True)
     ]
     model.train()
     return float(np.mean(right))

@@ -12,7 +12,7 @@ from interleave_rt.worlds.shapes.oracle import matches
 from interleave_rt.worlds.shapes.scene import Pixels, Scene, Transition, random_transition
 
 from .figures import Figure, Row, Target
-from .samples import Material
+from .samples import Samples
 
 __all__ = ["measure_calls"]
 
@@ -35,13 +35,13 @@ class _Source:
 class _Painter:
     """The generator with a count of the calls that failed."""
 
-    def __init__(self, material: Material) -> None:
-        self._models = material.models
+    def __init__(self, samples: Samples) -> None:
+        self._paint = samples.paint
         self.failed = 0
 
     def __call__(self, prompt: str, source: Pixels | None, seed: int, steps: int = 0) -> Pixels | None:
         try:
-            return self._models.paint(prompt, source, seed, steps)
+            return self._paint(prompt, source, seed, steps)
         except InterleaveError:
             self.failed += 1
             return None
@@ -52,17 +52,17 @@ class _Painter:
         return image is not None and matches(image, step.after)
 
 
-def measure_calls(material: Material) -> Row:
+def measure_calls(samples: Samples) -> Row:
     """Explicit prompts in all styles, numbers of denoising steps, and prompts as the planner writes them."""
     row = Row("calls")
-    paint = _Painter(material)
-    draws, edits, sources = _explicit_chains(material, paint, material.settings.size(_CALLS))
+    paint = _Painter(samples)
+    draws, edits, sources = _explicit_chains(samples, paint, samples.settings.size(_CALLS))
     row.figures["explicit"] = Figure.of("explicit prompts, usual style", edits, Target(low=0.93))
     row.figures["explicit/draw"] = Figure.of("- without a source (first pictures)", draws)
     if sources:
-        _styles(material, paint, sources, row)
-        _denoising(material, paint, sources, row)
-    first, later = _planned(material, paint, material.settings.size(_CALLS))
+        _styles(samples, paint, sources, row)
+        _denoising(samples, paint, sources, row)
+    first, later = _planned(samples, paint, samples.settings.size(_CALLS))
     row.figures["planner"] = Figure.of("the planner's prompts", later, Target(0.45, 0.80))
     row.figures["planner/first"] = Figure.of("- without a source (first pictures)", first)
     row.failed = paint.failed
@@ -70,17 +70,17 @@ def measure_calls(material: Material) -> Row:
 
 
 def _explicit_chains(
-    material: Material, paint: _Painter, count: int
+    samples: Samples, paint: _Painter, count: int
 ) -> tuple[list[bool], list[bool], list[_Source]]:
     """Success of first pictures and of `count` edits, and the clean pictures that came about.
 
     A drawing and up to three edits follow each other as long as they are right: a wrong source would be judged twice.
     """
-    rng = material.rng("explicit")
+    rng = samples.rng("explicit")
     draws: list[bool] = []
     edits: list[bool] = []
     sources: list[_Source] = []
-    with material.progress.task("generator, explicit prompts", count) as tell:
+    with samples.progress.task("generator, explicit prompts", count) as tell:
         while len(edits) < count and len(draws) < 4 * count:
             now: _Source | None = None
             for depth in range(1 + rng.randint(1, _LONGEST)):
@@ -108,9 +108,9 @@ def _edits(rng: random.Random, sources: list[_Source], count: int) -> list[tuple
     return found
 
 
-def _styles(material: Material, paint: _Painter, sources: list[_Source], row: Row) -> None:
-    cases = _edits(material.rng("styles"), sources, material.settings.size(_FEWER))
-    with material.progress.task("generator, other styles", 2 * len(cases)) as tell:
+def _styles(samples: Samples, paint: _Painter, sources: list[_Source], row: Row) -> None:
+    cases = _edits(samples.rng("styles"), sources, samples.settings.size(_FEWER))
+    with samples.progress.task("generator, other styles", 2 * len(cases)) as tell:
         for style in range(1, len(STYLES)):
             hits = []
             for source, step, seed in cases:
@@ -119,10 +119,10 @@ def _styles(material: Material, paint: _Painter, sources: list[_Source], row: Ro
             row.figures[f"explicit/{STYLES[style]}"] = Figure.of(f"- in the style {STYLES[style]!r}", hits)
 
 
-def _denoising(material: Material, paint: _Painter, sources: list[_Source], row: Row) -> None:
+def _denoising(samples: Samples, paint: _Painter, sources: list[_Source], row: Row) -> None:
     """The same calls with the same seeds, at every number of denoising steps."""
-    cases = _edits(material.rng("denoising"), sources, material.settings.size(_FEWER))
-    with material.progress.task("generator, denoising steps", len(_DENOISING) * len(cases)) as tell:
+    cases = _edits(samples.rng("denoising"), sources, samples.settings.size(_FEWER))
+    with samples.progress.task("generator, denoising steps", len(_DENOISING) * len(cases)) as tell:
         for place, steps in enumerate(_DENOISING):
             hits = []
             for source, step, seed in cases:
@@ -132,12 +132,12 @@ def _denoising(material: Material, paint: _Painter, sources: list[_Source], row:
             row.figures[f"explicit/denoising-{steps}"] = Figure.of(what, hits)
 
 
-def _planned(material: Material, paint: _Painter, count: int) -> tuple[list[bool], list[bool]]:
+def _planned(samples: Samples, paint: _Painter, count: int) -> tuple[list[bool], list[bool]]:
     """Success of first pictures and of `count` later ones with the prompts of plans."""
     first: list[bool] = []
     later: list[bool] = []
-    with material.progress.task("generator, the planner's prompts", count) as tell:
-        for right, has_source in _walks(material, paint, count):
+    with samples.progress.task("generator, the planner's prompts", count) as tell:
+        for right, has_source in _walks(samples, paint, count):
             (later if has_source else first).append(right)
             tell(len(later))
             if len(later) >= count:
@@ -145,15 +145,15 @@ def _planned(material: Material, paint: _Painter, count: int) -> tuple[list[bool
     return first, later
 
 
-def _walks(material: Material, paint: _Painter, most: int) -> Iterator[tuple[bool, bool]]:
+def _walks(samples: Samples, paint: _Painter, most: int) -> Iterator[tuple[bool, bool]]:
     """(right, has a source) of every step of up to `most` plans, as planned.
 
     Where a step went wrong it is said again in full, so that the next one has the source that it was meant for.
     """
-    rng = material.rng("planned")
+    rng = samples.rng("planned")
     asked = 0
     while asked < most:
-        chunk = material.planned("narrative", min(most, asked + 50))[asked:]
+        chunk = samples.planned("narrative", min(most, asked + 50))[asked:]
         asked += len(chunk)
         for one in chunk:
             now: _Source | None = None

@@ -11,7 +11,7 @@ from interleave_rt.errors import InterleaveError
 from interleave_rt.pack import Pack
 
 from .figures import Figure, Row
-from .samples import Material
+from .samples import Samples
 
 __all__ = ["measure_cost"]
 
@@ -21,13 +21,13 @@ REQUEST = "Draw a robot."
 _TIMES = 5
 
 
-def measure_cost(material: Material, pack: Pack, load: Callable[[Pack], Engine] = Engine.load) -> Row:
+def measure_cost(samples: Samples, pack: Pack, load: Callable[[Pack], Engine] = Engine.load) -> Row:
     """No targets: the figures depend on the machine, and on what else runs there."""
     row = Row("cost")
     size = sum(path.stat().st_size for path in pack.path.rglob("*") if path.is_file())
     row.figures["size"] = Figure("files of the pack", size / 1e6, 1, unit="MB")
     loads, times, steps, tries = [], [], set(), []
-    with material.progress.task("load and one request", 2 * _TIMES) as tell:
+    with samples.progress.task("load and one request", 2 * _TIMES) as tell:
         for number in range(_TIMES):
             began = time.perf_counter()
             with load(pack) as engine:
@@ -35,7 +35,7 @@ def measure_cost(material: Material, pack: Pack, load: Callable[[Pack], Engine] 
                 tell(2 * number + 1)
                 for counts in (False, True):  # the first one of an engine is slower
                     try:
-                        result = engine.run(REQUEST, seed=material.settings.seed + number)
+                        result = engine.run(REQUEST, seed=samples.settings.seed + number)
                     except InterleaveError:
                         row.failed += 1
                         continue

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from .figures import Figure, Row, Target
 from .intervals import difference, share
 from .outcomes import Outcome, StepOutcome
-from .samples import USUAL, Keep, Material
+from .samples import USUAL, Keep, Samples
 
 __all__ = ["enough_outcomes", "measure_loop", "measure_refined"]
 
@@ -20,15 +20,15 @@ _KEEPS: tuple[Keep, ...] = ("last", "best")
 _GAIN = 0.15
 
 
-def measure_loop(material: Material) -> Row:
+def measure_loop(samples: Samples) -> Row:
     """A step succeeds when its final picture shows, cleanly, what its prompt means on the picture before it."""
     row = Row("loop")
-    count = material.settings.size(_SEQUENCES)
+    count = samples.settings.size(_SEQUENCES)
     for keep in _KEEPS:
         steps = {}
         for tries in _TRIES:
             # with one try there is nothing to choose from: both ways are the same
-            outcomes = material.outcomes(tries, keep if tries > 1 else "last", count)
+            outcomes = samples.outcomes(tries, keep if tries > 1 else "last", count)
             row.failed += sum(one.failed for one in outcomes) if tries > 1 or keep == "last" else 0
             steps[tries] = share(step.right for one in outcomes for step in one.steps)
             _add(row, f"{keep}/t{tries}", f"keep {keep}, T_max {tries}", outcomes)
@@ -66,11 +66,11 @@ def _add(row: Row, name: str, what: str, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-def measure_refined(material: Material) -> Row:
+def measure_refined(samples: Samples) -> Row:
     """Pictures by the critic's prompts, after a picture that was wrong and was refused."""
     row = Row("refined")
-    wanted = material.settings.size(_REFINED)
-    outcomes = enough_outcomes(material, lambda found: len(_mended(found)) >= wanted)
+    wanted = samples.settings.size(_REFINED)
+    outcomes = enough_outcomes(samples, lambda found: len(_mended(found)) >= wanted)
     mended = _mended(outcomes)
     row.figures["refined"] = Figure.of("all of them", [right for _, right in mended], Target(0.65, 0.85))
     for number in sorted({number for number, _ in mended}):
@@ -97,13 +97,13 @@ def _mended_in(step: StepOutcome) -> list[tuple[int, bool]]:
     ]
 
 
-def enough_outcomes(material: Material, enough: Callable[[Sequence[Outcome]], bool]) -> list[Outcome]:
+def enough_outcomes(samples: Samples, enough: Callable[[Sequence[Outcome]], bool]) -> list[Outcome]:
     """Sequences of the usual setting: those that the row of the loop needs anyway, and more until there are enough."""
-    most = material.settings.size(_MOST)
-    first = material.settings.size(_SEQUENCES) if "loop" in material.settings.rows else _CHUNK
-    count = min(most, max(first, material.made(*USUAL)))
+    most = samples.settings.size(_MOST)
+    first = samples.settings.size(_SEQUENCES) if "loop" in samples.settings.rows else _CHUNK
+    count = min(most, max(first, samples.made(*USUAL)))
     while True:
-        outcomes = material.outcomes(*USUAL, count)
+        outcomes = samples.outcomes(*USUAL, count)
         if enough(outcomes) or count >= most:
             return outcomes
         count = min(most, count + _CHUNK)

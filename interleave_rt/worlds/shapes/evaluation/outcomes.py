@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interleave_rt.types import Attempt, Result, Step
-from interleave_rt.worlds.shapes.language import Request as Wish
+from interleave_rt.request import Options, Request
+from interleave_rt.roles import Roles
+from interleave_rt.roles.reference import run_reference
+from interleave_rt.types import Attempt, PlanStep, Result, Step, Verdict
+from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.language import apply
 from interleave_rt.worlds.shapes.oracle import Reading, read
 from interleave_rt.worlds.shapes.scene import Pixels, Scene
 
-from .models import Plan
-from .wording import plan_exact
+from .wording import Plan, plan_exact
 
-__all__ = ["Outcome", "StepOutcome", "Try", "look_at", "step_successes"]
+__all__ = ["Outcome", "StepOutcome", "Try", "look_at", "run_roles", "step_successes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,39 @@ class Outcome:
         return bool(self.steps) and all(step.right for step in self.steps)
 
 
-def look_at(result: Result, wish: Wish) -> Outcome:
+class _Remembered:
+    """Roles whose pictures can be had by their hashes afterwards."""
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        self.pictures: dict[int, Pixels] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._roles, name)
+
+    def hash_of(self, picture: Pixels) -> int:
+        found = self._roles.hash_of(picture)
+        self.pictures[found] = picture
+        return found
+
+
+def run_roles(request: Request, options: Options, roles: Roles) -> Result:
+    """What the reference loop makes of a request with any roles; of a step's pictures the last one is kept."""
+    kept = _Remembered(roles)
+    made = run_reference(request, options, kept)
+    steps = []
+    for one in made["steps"]:
+        attempts = []
+        for number, told in enumerate(one["attempts"], start=1):
+            key, verdict = int(told["image"], 16), told["verdict"] and Verdict(**told["verdict"])
+            attempts.append(Attempt(number, told["prompt"], told["seed"], key, kept.pictures[key], verdict))
+        final = attempts[-1].pixels if attempts else None
+        steps.append(Step(PlanStep(**one["step"]), tuple(attempts), final, one["accepted"]))
+    plan = tuple(step.plan for step in steps)
+    return Result(request.text, options, tuple(steps), "finished", plan, made["plan_truncated"])
+
+
+def look_at(result: Result, task: Task) -> Outcome:
     """What the oracle says of a finished request without given pictures."""
     before: Scene | None = None
     steps = []
@@ -71,7 +105,7 @@ def look_at(result: Result, wish: Wish) -> Outcome:
         steps.append(StepOutcome(wanted is not None, _shows(final, wanted), tries))
         before = final.scene
     plan = Plan(tuple(step.plan for step in result.steps), result.plan_truncated)
-    return Outcome(plan_exact(plan, wish), tuple(steps))
+    return Outcome(plan_exact(plan, task), tuple(steps))
 
 
 def _readings(step: Step) -> dict[int, Reading]:

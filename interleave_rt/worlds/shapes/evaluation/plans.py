@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from interleave_rt.worlds.shapes.language import Request as Wish
+from interleave_rt.worlds.shapes.language import Request as Task
 
 from .figures import Figure, Row, Target
 from .gallery import Mistake
-from .samples import Kind, Material, Planned
+from .samples import Kind, Planned, Samples
 from .wording import described, plan_exact, told
 
 __all__ = ["measure_plans", "measure_swapped"]
@@ -31,53 +31,53 @@ _KINDS = {
 }
 
 
-def measure_plans(material: Material) -> Row:
+def measure_plans(samples: Samples) -> Row:
     """Plans that give the wanted scene after every step, or exactly the right words."""
     row = Row("plans")
     for kind, what, size, target in _SIZES:
-        planned = material.planned(kind, material.settings.size(size))
-        right = [plan_exact(one.plan, one.wish) for one in planned]
+        planned = samples.planned(kind, samples.settings.size(size))
+        right = [plan_exact(one.plan, one.task) for one in planned]
         row.figures[kind] = Figure.of(what, right, target)
         row.failed += sum(one.plan is None for one in planned)
         for name, part, hits in _parts(planned, right):
             row.figures[f"{kind}/{name}"] = Figure.of(f"- {part}", hits)
         wrong = [one for one, ok in zip(planned, right, strict=True) if not ok]
-        keep_mistakes(material, row, f"plan: {what}", kind, wrong)
+        keep_mistakes(samples, row, f"plan: {what}", kind, wrong)
     return row
 
 
 def _parts(planned: Sequence[Planned], right: Sequence[bool]) -> list[tuple[str, str, list[bool]]]:
     """(name, words, hits) by kind of request and by number of pictures, where there are several."""
     found = []
-    kinds = sorted({one.wish.kind for one in planned})
+    kinds = sorted({one.task.kind for one in planned})
     for kind in kinds if len(kinds) > 1 else []:
-        hits = [ok for one, ok in zip(planned, right, strict=True) if one.wish.kind == kind]
+        hits = [ok for one, ok in zip(planned, right, strict=True) if one.task.kind == kind]
         found.append((kind, _KINDS.get(kind, kind), hits))
-    counts = sorted({len(one.wish.images) for one in planned})
+    counts = sorted({len(one.task.images) for one in planned})
     for count in counts if len(counts) > 1 else []:
-        hits = [ok for one, ok in zip(planned, right, strict=True) if len(one.wish.images) == count]
+        hits = [ok for one, ok in zip(planned, right, strict=True) if len(one.task.images) == count]
         found.append((f"pictures-{count}", f"{count} picture{'' if count == 1 else 's'}", hits))
     return found
 
 
-def keep_mistakes(material: Material, row: Row, title: str, name: str, wrong: Sequence[Planned]) -> None:
+def keep_mistakes(samples: Samples, row: Row, title: str, name: str, wrong: Sequence[Planned]) -> None:
     """Wrong plans, as data for the file and with pictures for the page."""
-    row.details[f"wrong/{name}"] = [described(one.wish) | {"said": told(one.plan)} for one in wrong[:_LISTED]]
+    row.details[f"wrong/{name}"] = [described(one.task) | {"said": told(one.plan)} for one in wrong[:_LISTED]]
     for one in wrong:
-        facts = described(one.wish)
-        material.gallery.mistake(
-            title, Mistake(one.wish.text, one.pictures, tuple(facts["wanted"]), tuple(told(one.plan)))
+        facts = described(one.task)
+        samples.gallery.mistake(
+            title, Mistake(one.task.text, one.pictures, tuple(facts["wanted"]), tuple(told(one.plan)))
         )
 
 
-def measure_swapped(material: Material) -> Row:
+def measure_swapped(samples: Samples) -> Row:
     """The same words about other pictures ask for another plan: who does not look cannot know."""
     row = Row("swapped")
-    pairs = _swaps(material, material.settings.size(200))
-    originals = material.plan([one for one, _ in pairs], "swapped pictures, before")
-    swapped = material.plan([other for _, other in pairs], "swapped pictures, after")
-    before = [plan_exact(one.plan, one.wish) for one in originals]
-    after = [plan_exact(one.plan, one.wish) for one in swapped]
+    pairs = _swaps(samples, samples.settings.size(200))
+    originals = samples.plan([one for one, _ in pairs], "swapped pictures, before")
+    swapped = samples.plan([other for _, other in pairs], "swapped pictures, after")
+    before = [plan_exact(one.plan, one.task) for one in originals]
+    after = [plan_exact(one.plan, one.task) for one in swapped]
     changed = [
         ok and told(one.plan) != told(other.plan)
         for ok, one, other in zip(after, originals, swapped, strict=True)
@@ -93,21 +93,21 @@ def measure_swapped(material: Material) -> Row:
     row.figures["swapped"] = Figure.of("right with the other pictures", after)
     row.figures["both"] = Figure.of("right with both", [a and b for a, b in zip(before, after, strict=True)])
     wrong = [one for one, ok in zip(swapped, changed, strict=True) if not ok]
-    keep_mistakes(material, row, "plan: the same words, other pictures", "swapped", wrong)
+    keep_mistakes(samples, row, "plan: the same words, other pictures", "swapped", wrong)
     return row
 
 
-def _swaps(material: Material, count: int) -> list[tuple[Wish, Wish]]:
+def _swaps(samples: Samples, count: int) -> list[tuple[Task, Task]]:
     """Held-out requests, each with the same words about other pictures."""
-    rng = material.rng("swap")
-    found: list[tuple[Wish, Wish]] = []
+    rng = samples.rng("swap")
+    found: list[tuple[Task, Task]] = []
     looked = 0
     while len(found) < count:
         # every second request or so can be swapped
-        more = material.wishes("continuing", looked + 2 * (count - len(found)))[looked:]
+        more = samples.tasks("continuing", looked + 2 * (count - len(found)))[looked:]
         looked += len(more)
-        for wish in more:
-            other = wish.swapped(rng) if wish.swapped is not None and len(found) < count else None
+        for task in more:
+            other = task.swapped(rng) if task.swapped is not None and len(found) < count else None
             if other is not None:
-                found.append((wish, other))
+                found.append((task, other))
     return found

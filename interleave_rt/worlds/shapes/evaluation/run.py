@@ -5,32 +5,38 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.backends.constrain import find_constraint
+from interleave_rt.config import usable_cores
+from interleave_rt.engine import Engine
+from interleave_rt.errors import BadPackError
 from interleave_rt.pack import Pack
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.worlds.shapes.scene import SIDE
 
 from .calls import measure_calls
 from .cost import measure_cost
 from .figures import Row
 from .gallery import Gallery
 from .loop import measure_loop, measure_refined
-from .models import Models, NativeModels
 from .out_of_domain import measure_honesty
 from .page import render_page
 from .plans import measure_plans, measure_swapped
 from .progress import Progress
-from .samples import Material
+from .samples import AT_ONCE, Samples
 from .settings import ROWS, Settings
 from .verdicts import measure_critic
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "measure"]
 
 FORMAT = 1
 
-_MEASURES: dict[str, Callable[[Material], Row]] = {
+_MEASURES: dict[str, Callable[[Samples], Row]] = {
     "plans": measure_plans,
     "swapped": measure_swapped,
     "calls": measure_calls,
@@ -86,40 +92,54 @@ class Evaluation:
             fresh.replace(out / name)
 
 
+_MOST_THREADS = 4  # for one call: more do not help models this small
+
+
 def evaluate(
     pack: Pack,
     settings: Settings,
     out: Path,
     progress: Progress | None = None,
-    models: Models | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Measure the rows of `settings` in their order, and save into the folder `out` after each.
 
     Args:
-        pack: What is measured.
+        pack: What is measured, through its graphs and the native engine.
         settings: Rows, split, sample sizes.
         out: An existing folder.
         progress: Told how far it is.
-        models: Instead of the pack's own, for tests.
         environment: What the document says about this machine.
 
     Raises:
         BadPackError: The pack cannot be loaded, or is of another world.
     """
-    if models is None:
-        with NativeModels(pack) as native:
-            return evaluate(pack, settings, out, progress, native, environment)
-    material = Material(models, settings, progress)
+    if pack.image_size != (SIDE, SIDE):
+        size = "no pictures" if pack.image_size is None else "pictures of {}x{}".format(*pack.image_size)
+        raise BadPackError(
+            f"[eval] the pack {pack.name!r} makes {size}; those of this world have {SIDE}x{SIDE} pixels",
+            hint="choose a pack that was trained in this version's world",
+        )
+    # Single calls have the machine to themselves, so no role has to leave threads to another one.
+    roles = NativeRoles(pack, batching=True, threads=min(_MOST_THREADS, usable_cores()))
+    with ExitStack() as stack:
+        engine = cache(lambda: stack.enter_context(Engine.load(pack, max_live=AT_ONCE)))
+        return measure(pack, Samples(roles, engine, settings, progress), out, environment)
+
+
+def measure(
+    pack: Pack, samples: Samples, out: Path, environment: Mapping[str, Any] | None = None
+) -> Evaluation:
+    """As `evaluate`, of samples of any roles."""
     info = {name: text for name, text in pack.info().items() if name != "path"}
     # the settings say what the command was, without this machine's folders; a grammar can change an answer
     machine = {name: value for name, value in (environment or {}).items() if name != "command"}
     machine["constrained"] = str(find_constraint("auto"))
-    made = Evaluation(info, settings, machine, material.gallery)
+    made = Evaluation(info, samples.settings, machine, samples.gallery)
     for name in ROWS:
-        if name in settings.rows:
+        if name in samples.settings.rows:
             began = time.monotonic()
-            row = measure_cost(material, pack) if name == "cost" else _MEASURES[name](material)
+            row = measure_cost(samples, pack) if name == "cost" else _MEASURES[name](samples)
             row.seconds = time.monotonic() - began
             made.rows.append(row)
             made.save(out)

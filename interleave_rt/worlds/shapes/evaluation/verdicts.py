@@ -8,26 +8,26 @@ from .calibration import Judged, balanced_accuracy, best_threshold, calibration_
 from .figures import Figure, Row, Target
 from .loop import enough_outcomes
 from .outcomes import Outcome, Try
-from .samples import Material
+from .samples import Samples
 
 __all__ = ["measure_critic"]
 
 _EACH = 500  # right pictures, and wrong ones
 
 
-def measure_critic(material: Material) -> Row:
+def measure_critic(samples: Samples) -> Row:
     """Every picture that the critic is asked about in the loop, in the mixture that comes about there.
 
     Left out are steps whose prompt means nothing on the picture before: no picture would be right.
     """
     row = Row("critic")
-    each = material.settings.size(_EACH)
+    each = samples.settings.size(_EACH)
 
     def enough(found: Sequence[Outcome]) -> bool:
         right = [one.right for one in _asked(found)]
         return sum(right) >= each and len(right) - sum(right) >= each
 
-    outcomes = enough_outcomes(material, enough)
+    outcomes = enough_outcomes(samples, enough)
     tries = _asked(outcomes)
     judged: list[Judged] = [(one.p, one.right) for one in tries if one.p is not None]
     bins = reliability(judged)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from interleave_rt.types import PlanStep
 from interleave_rt.worlds.shapes.language import HONEST, apply, is_honest
-from interleave_rt.worlds.shapes.language import Request as Wish
+from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.scene import Scene
 
-from .models import Plan
-
-__all__ = ["declines", "described", "plan_exact", "says_so", "told"]
+__all__ = ["Plan", "declines", "described", "plan_exact", "says_so", "told"]
 
 
-def plan_exact(plan: Plan | None, wish: Wish) -> bool:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan as it could be read."""
+
+    steps: tuple[PlanStep, ...]
+    truncated: bool = False
+
+
+def plan_exact(plan: Plan | None, task: Task) -> bool:
     """Whether the plan's prompts, carried out to the letter, give the wanted scene after every step.
 
     The first step starts from the last given picture, and the numbers go on from the pictures. A question has to be
@@ -21,15 +29,15 @@ def plan_exact(plan: Plan | None, wish: Wish) -> bool:
     """
     if plan is None or plan.truncated:
         return False
-    if [step.step_number for step in plan.steps] != [wish.first_number + i for i in range(len(wish.steps))]:
+    if [step.step_number for step in plan.steps] != [task.first_number + i for i in range(len(task.steps))]:
         return False
-    if not wish.scenes:
+    if not task.scenes:
         return all(
             step.prompt is None and step.auxiliary_text == right.auxiliary_text
-            for step, right in zip(plan.steps, wish.steps, strict=True)
+            for step, right in zip(plan.steps, task.steps, strict=True)
         )
-    scene: Scene | None = wish.images[-1] if wish.images else None
-    for step, wanted in zip(plan.steps, wish.scenes, strict=True):
+    scene: Scene | None = task.images[-1] if task.images else None
+    for step, wanted in zip(plan.steps, task.scenes, strict=True):
         scene = apply(scene, step.prompt) if step.prompt else None
         if scene != wanted:
             return False
@@ -51,10 +59,10 @@ def told(plan: Plan | None) -> list[str]:
     return [] if plan is None else [step.prompt or f"({step.text})" for step in plan.steps]
 
 
-def described(wish: Wish) -> dict[str, Any]:
+def described(task: Task) -> dict[str, Any]:
     """A request as plain data: text, given pictures, and what its right plan leads to."""
     return {
-        "text": wish.text,
-        "pictures": [scene.describe() for scene in wish.images],
-        "wanted": [scene.describe() for scene in wish.scenes] or [step.auxiliary_text for step in wish.steps],
+        "text": task.text,
+        "pictures": [scene.describe() for scene in task.images],
+        "wanted": [scene.describe() for scene in task.scenes] or [step.auxiliary_text for step in task.steps],
     }

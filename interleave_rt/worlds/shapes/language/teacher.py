@@ -21,7 +21,7 @@ from interleave_rt.worlds.shapes.scene import (
 
 from .grammar import anchor, article, explicit, parse, style_of
 from .places import STYLES, at
-from .plans import Request
+from .plans import Mode, Request
 
 __all__ = [
     "IMAGE_TOKENS",
@@ -60,9 +60,9 @@ def generator_prompt(prompt: str) -> str:
     return chat(prompt)
 
 
-def planner_prompt(request: Request) -> str:
+def planner_prompt(text: str, mode: Mode) -> str:
     """What the planner reads."""
-    return chat(template(f"{request.mode}.txt").replace("{text_input}", request.text))
+    return chat(template(f"{mode}.txt").replace("{text_input}", text))
 
 
 def critic_prompt(original: str, rewritten: str) -> str:
