@@ -71,7 +71,7 @@ void bind_config(nb::module_& m) {
 void bind_jobs(nb::module_& m) {
   nb::class_<TextJob>(m, "TextJob", "Work for the text worker.")
       .def_ro("id", &TextJob::id)
-      .def_prop_ro("kind", [](const TextJob& self) { return name_of(self.kind); })
+      .def_prop_ro("kind", [](const TextJob& self) { return call_name(self.role); })
       .def_ro("mode", &TextJob::mode)
       .def_ro("image_count", &TextJob::image_count)
       .def_ro("text", &TextJob::text)
@@ -212,7 +212,7 @@ std::vector<double> encode_latencies_us(BoundEngine& self, const std::vector<std
   std::vector<double> latencies;
   for (const std::string& text : texts) {
     TextJob job;
-    job.kind = original ? TextJob::Kind::kJudge : TextJob::Kind::kGenerate;
+    job.role = original ? Role::kCritic : Role::kGenerator;
     job.text = text;
     job.original = original.value_or("");
     using Answer = std::pair<Ticks::time_point, std::optional<Failure>>;

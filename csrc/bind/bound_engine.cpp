@@ -86,15 +86,6 @@ void BoundEngine::add_scripted(const ScriptedConfig& config) {
 
 // ---- names ----------------------------------------------------------------------------------
 
-const char* name_of(TextJob::Kind kind) {
-  switch (kind) {
-    case TextJob::Kind::kPlan: return "plan";
-    case TextJob::Kind::kGenerate: return "generate";
-    case TextJob::Kind::kJudge: return "judge";
-  }
-  return "";
-}
-
 const char* name_of(SpanOutcome outcome) {
   switch (outcome) {
     case SpanOutcome::kRunning: return "running";
@@ -167,9 +158,10 @@ nb::dict dict_of(const DriverCounters& counters) {
   }
   out["decisions"] = decisions;
   out["lanes_lost"] = scheduler.lanes_lost;
-  out["strays"] = scheduler.strays + counters.stray_reports;
+  out["strays"] = scheduler.strays + counters.stray_reports + counters.text.strays;
   out["text_requests"] = counters.text.requests;
   out["text_cache_hits"] = counters.text.cache_hits;
+  out["text_lost"] = counters.text.lost;
   out["prefetches_dropped"] = counters.text.prefetches_dropped;
   out["live"] = counters.live;
   out["unforgotten"] = counters.records - static_cast<std::size_t>(counters.live);

@@ -54,7 +54,6 @@ struct BoundEngine {
                const std::string& name);
 };
 
-[[nodiscard]] const char* name_of(TextJob::Kind kind);
 [[nodiscard]] const char* name_of(SpanOutcome outcome);
 // Throws Error(kBadRequest) for a name that is no error code.
 [[nodiscard]] ErrorCode code_of(const std::string& name);

@@ -43,6 +43,7 @@ struct Call {
   int height = 0;
   int denoising_steps = 0;
   Optimizations optimizations;  // how, never what
+  TimePoint deadline = kNever;  // of the request, on the driver's clock: a hint for the lane
 };
 
 // Computes `key` from the fields that determine the result (not from `optimizations`).

@@ -57,7 +57,7 @@ Key key_of_pixels(const PixelBuffer& pixels) {
 Driver::Driver(const DriverConfig& config)
     : config_(config),
       images_(config.image_bytes),
-      text_(config.text_cache),
+      text_(config.text_cache, config.text_lease),
       scheduler_(config.scheduler),
       timer_(clock_, [this] { post(Tick{}); }) {}
 
@@ -152,6 +152,14 @@ void Driver::down(LaneId lane, Failure why) {
   empty_outbox();
 }
 
+void Driver::up(LaneId lane) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!closing_) outbox_.emplace_back(Revive{lane});
+  }
+  empty_outbox();
+}
+
 // ---- books of running calls -----------------------------------------------------------------
 
 Driver::Runs::iterator Driver::find_run(const Key& call) {
@@ -165,6 +173,7 @@ void Driver::begin(StartCall&& start) {
   run.lane = start.lane;
   const auto record = records_.find(start.call.request);
   const auto lane = lanes_.find(start.lane);
+  if (record != records_.end()) start.call.deadline = record->second->deadline;
   if (record != records_.end() && lane != lanes_.end()) {
     run.span = record->second->trace.open(start.call, lane->second->info(), start.speculative,
                                           clock_.now());
@@ -281,6 +290,10 @@ void Driver::execute(Lane* lane, Order& order) {
                    [lane](const PromoteCall& promote) { lane->promote(promote.call); },
                    [lane](const CancelCall& cancel) { lane->cancel(cancel.call); },
                    [lane](const SendHint& hint) { lane->hint(hint.hint); },
+                   [this, lane](const Revive&) {
+                     lane->revive();
+                     post(LaneUp{lane->info()});
+                   },
                },
                order);
   } catch (const std::exception& error) {
@@ -371,7 +384,9 @@ RequestId Driver::submit(RequestSpec spec) {
     request = ++last_request_;
     const std::set<Key> inputs(spec.images.begin(), spec.images.end());
     for (const Key& image : inputs) images_.hold(image, ImageOwner::kTrajectory);
-    records_.emplace(request, std::make_shared<Record>());
+    const auto record = std::make_shared<Record>();
+    record->deadline = spec.deadline;
+    records_.emplace(request, record);
     refused_.reset();
     apply(Submit{request, std::move(spec)});
     refused = std::exchange(refused_, std::nullopt);

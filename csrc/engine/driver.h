@@ -35,6 +35,7 @@ struct DriverConfig {
   SchedulerConfig scheduler;
   std::size_t image_bytes = std::size_t{1} << 30;  // of the image store
   std::size_t text_cache = 4096;                   // encodings
+  TimePoint text_lease = TextBroker::kLease;       // of the tokenizer worker
   std::size_t max_unforgotten = 1024;              // consumed requests that keep their trace
 };
 
@@ -92,6 +93,7 @@ class Driver final : public LaneEvents {
   [[nodiscard]] DriverCounters counters() const;
   [[nodiscard]] std::vector<LaneInfo> lanes() const;  // by id
   [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
+  [[nodiscard]] const Clock& clock() const noexcept { return clock_; }
   // Ends every request (kCancelled; what was said before can still be read), then joins all
   // threads. Not from a lane's thread. Later calls return once the first one has finished.
   void close();
@@ -103,6 +105,7 @@ class Driver final : public LaneEvents {
   void failed(const Key& call, Failure failure) override;
   void cancelled(const Key& call) override;
   void down(LaneId lane, Failure why) override;
+  void up(LaneId lane) override;
 
  private:
   // What the reader of a request may still ask for.
@@ -116,6 +119,7 @@ class Driver final : public LaneEvents {
     std::condition_variable ready;
     Reading reading = Reading::kOpen;
     bool abandoned = false;  // forgotten before its end: erased when that comes
+    TimePoint deadline = kNever;
     Trace trace;
   };
   struct Run {
@@ -123,7 +127,10 @@ class Driver final : public LaneEvents {
     LaneId lane = 0;
     std::size_t span = Trace::kNone;
   };
-  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint>;
+  struct Revive {
+    LaneId lane = 0;
+  };
+  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint, Revive>;
   using Runs = std::unordered_map<Key, Run>;
 
   void post(Event event);

@@ -30,6 +30,8 @@ class LaneEvents {
   virtual void cancelled(const Key& call) = 0;
   // The lane cannot go on: all of its calls end with it.
   virtual void down(LaneId lane, Failure why) = 0;
+  // A lane that was down can go on: `revive` is called, then it gets calls again.
+  virtual void up(LaneId /*lane*/) {}
 };
 
 // `start`, `promote`, `cancel` and `hint` only enqueue and return at once; they may be called by
@@ -43,6 +45,9 @@ class Lane {
   virtual void promote(const Key& /*call*/) {}
   virtual void cancel(const Key& call) = 0;
   virtual void hint(const Hint& /*hint*/) {}
+  // After `LaneEvents::up`, in order with the commands: those before it are about calls that ended
+  // with the lane.
+  virtual void revive() {}
 };
 
 // A call with everything that its role reads: held here, so that nobody else's release matters.

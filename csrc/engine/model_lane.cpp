@@ -145,7 +145,6 @@ void ModelLane::hint(const Hint& hint) {
     return;
   }
   TextJob job;
-  job.kind = TextJob::Kind::kGenerate;
   job.text = hint.text;
   texts_.prefetch(std::move(job), [queue = queue_](EncodedRef text, std::optional<Failure>) {
     if (!text) return;

@@ -1,62 +1,34 @@
 #include "engine/text_broker.h"
 
-#include <algorithm>
-#include <deque>
+#include <unordered_map>
 #include <utility>
+
+#include "engine/leased_queue.h"
+#include "engine/lru.h"
+#include "engine/timer.h"
 
 namespace irt {
 namespace {
 
-// Ahead of need more is not worth keeping: a plan has 25 prompts at most.
-constexpr std::size_t kMostAhead = 512;
+constexpr std::size_t kMostAhead = 512;  // prefetches that wait; a plan has 25 prompts at most
 
 Failure closed() { return {ErrorCode::kCancelled, "[TextBroker] the engine was closed"}; }
 
 struct Pending {
   TextJob job;
   Key key;
-  bool urgent = false;
   std::vector<TextBroker::Callback> waiting;
 
-  void end(const EncodedRef& encoded, const std::optional<Failure>& failure) {
-    for (auto& callback : waiting) callback(encoded, failure);
+  void end(const EncodedRef& encoded, const std::optional<Failure>& failure) const {
+    for (const auto& callback : waiting) callback(encoded, failure);
   }
-};
-
-// Least recently used encodings go first.
-class EncodedCache {
- public:
-  explicit EncodedCache(std::size_t limit) : limit_(limit) {}
-
-  EncodedRef find(const Key& key) {
-    const auto found = index_.find(key);
-    if (found == index_.end()) return nullptr;
-    order_.splice(order_.begin(), order_, found->second);
-    return found->second->second;
-  }
-
-  void put(const Key& key, EncodedRef encoded) {
-    if (limit_ == 0 || index_.contains(key)) return;
-    if (order_.size() == limit_) {
-      index_.erase(order_.back().first);
-      order_.pop_back();
-    }
-    order_.emplace_front(key, std::move(encoded));
-    index_.emplace(key, order_.begin());
-  }
-
- private:
-  using Order = std::list<std::pair<Key, EncodedRef>>;
-  std::size_t limit_;
-  Order order_;
-  std::unordered_map<Key, Order::iterator> index_;
 };
 
 }  // namespace
 
 Key key_of(const TextJob& job) {
   return KeyBuilder("irt.text.1")
-      .add(static_cast<std::uint64_t>(job.kind))
+      .add(static_cast<std::uint64_t>(job.role))
       .add(static_cast<std::uint64_t>(job.mode))
       .add(static_cast<std::uint64_t>(job.image_count))
       .add(job.text)
@@ -66,94 +38,84 @@ Key key_of(const TextJob& job) {
 
 TextJob text_job_of(const Call& call) {
   TextJob job;
+  job.role = call.role;
   job.text = call.prompt;
-  switch (call.role) {
-    case Role::kPlanner:
-      job.kind = TextJob::Kind::kPlan;
-      job.mode = call.mode;
-      job.image_count = static_cast<int>(call.images.size());
-      break;
-    case Role::kGenerator: job.kind = TextJob::Kind::kGenerate; break;
-    case Role::kCritic:
-      job.kind = TextJob::Kind::kJudge;
-      job.original = call.original;
-      break;
+  job.original = call.original;
+  if (job.role == Role::kPlanner) {
+    job.mode = call.mode;
+    job.image_count = static_cast<int>(call.images.size());
   }
   return job;
 }
 
 struct TextBroker::Impl {
-  explicit Impl(std::size_t cache_entries) : cache(cache_entries) {}
+  Impl(std::size_t cache_entries, TimePoint lease) : queue(clock, lease), cache(cache_entries) {}
 
-  std::mutex mutex;
-  std::condition_variable arrived;
-  bool closed = false;
-  std::uint64_t last_id = 0;
-  int calling = 0;  // worker threads that run callbacks
-  std::condition_variable called;
-  std::unordered_map<std::uint64_t, Pending> jobs;  // queued or with the worker
-  std::unordered_map<Key, std::uint64_t> ids;
-  std::deque<std::uint64_t> urgent;
-  std::deque<std::uint64_t> ahead;
-  EncodedCache cache;
+  using Lock = LeasedQueue<Pending>::Lock;
+
+  const Clock clock;
+  LeasedQueue<Pending> queue;
+  std::unordered_map<Key, std::uint64_t> ids;  // of the jobs in the queue
+  Lru<Key, EncodedRef> cache;
   Counters counters;
+  std::optional<Timer> timer;
 
-  std::uint64_t add(Pending pending) {
-    const std::uint64_t id = ++last_id;
-    pending.job.id = id;
-    (pending.urgent ? urgent : ahead).push_back(id);
-    ids.emplace(pending.key, id);
-    jobs.emplace(id, std::move(pending));
-    arrived.notify_one();
-    return id;
+  void add(TextJob job, const Key& key, bool urgent, Callback callback) {
+    Pending pending{std::move(job), key, {}};
+    if (callback) pending.waiting.push_back(std::move(callback));
+    ids.emplace(key, queue.add(std::move(pending), urgent));
   }
 
-  // Takes the job out, wherever it stands; a job without callbacks if the id is unknown.
-  // To be paired with `end`, which runs the callbacks.
-  Pending take(std::uint64_t id) {
-    ++calling;
-    auto node = jobs.extract(id);
-    if (node.empty()) return {};
-    ids.erase(node.mapped().key);
-    return std::move(node.mapped());
+  void end(std::uint64_t id, const EncodedRef& encoded, const std::optional<Failure>& failure) {
+    Lock lock = queue.lock();
+    const std::optional<Pending> pending = queue.take(id);
+    if (!pending) {
+      if (!queue.closed()) ++counters.strays;
+      return;
+    }
+    ids.erase(pending->key);
+    if (encoded) cache.put(pending->key, encoded);
+    queue.unlocked(lock, [&] { pending->end(encoded, failure); });
   }
 
-  template <class Run>
-  void end(Run run) {
-    run();
-    const std::lock_guard lock(mutex);
-    if (--calling == 0) called.notify_all();
+  std::size_t end_all(Lock& lock, const Failure& failure) {
+    const std::vector<Pending> left = queue.drain();
+    ids.clear();
+    queue.unlocked(lock, [&] {
+      for (const Pending& pending : left) pending.end(nullptr, failure);
+    });
+    return left.size();
   }
 };
 
-TextBroker::TextBroker(std::size_t cache_entries) : impl_(std::make_shared<Impl>(cache_entries)) {}
+TextBroker::TextBroker(std::size_t cache_entries, TimePoint lease)
+    : impl_(std::make_unique<Impl>(cache_entries, lease)) {
+  Impl& impl = *impl_;
+  impl.timer.emplace(impl.clock, [this] { impl_->timer->set(expire(impl_->clock.now())); });
+  impl.timer->set(impl.clock.now() + lease);
+}
+
+TextBroker::~TextBroker() { close(); }
 
 void TextBroker::request(TextJob job, Callback callback) {
   const Key key = key_of(job);
+  Impl& impl = *impl_;
   EncodedRef ready;
   std::optional<Failure> failure;
   {
-    const std::lock_guard lock(impl_->mutex);
-    Impl& impl = *impl_;
+    const auto lock = impl.queue.lock();
     ++impl.counters.requests;
-    if (impl.closed) {
+    if (impl.queue.closed()) {
       failure = closed();
-    } else if (ready = impl.cache.find(key); ready) {
+    } else if (const EncodedRef* known = impl.cache.get(key)) {
       ++impl.counters.cache_hits;
-    } else if (const auto known = impl.ids.find(key); known != impl.ids.end()) {
-      Pending& pending = impl.jobs.at(known->second);
-      pending.waiting.push_back(std::move(callback));
-      const auto place = std::find(impl.ahead.begin(), impl.ahead.end(), known->second);
-      if (!pending.urgent && place != impl.ahead.end()) {
-        pending.urgent = true;
-        impl.ahead.erase(place);
-        impl.urgent.push_back(known->second);
-      }
+      ready = *known;
+    } else if (const auto same = impl.ids.find(key); same != impl.ids.end()) {
+      impl.queue.find(same->second)->waiting.push_back(std::move(callback));
+      impl.queue.hurry(same->second);
       return;
     } else {
-      Pending pending{std::move(job), key, true, {}};
-      pending.waiting.push_back(std::move(callback));
-      impl.add(std::move(pending));
+      impl.add(std::move(job), key, true, std::move(callback));
       return;
     }
   }
@@ -162,24 +124,21 @@ void TextBroker::request(TextJob job, Callback callback) {
 
 void TextBroker::prefetch(TextJob job, Callback callback) {
   const Key key = key_of(job);
+  Impl& impl = *impl_;
   EncodedRef ready;
   {
-    const std::lock_guard lock(impl_->mutex);
-    Impl& impl = *impl_;
-    if (impl.closed) return;
-    ready = impl.cache.find(key);
-    if (const auto known = impl.ids.find(key); !ready && known != impl.ids.end()) {
-      if (callback) impl.jobs.at(known->second).waiting.push_back(std::move(callback));
+    const auto lock = impl.queue.lock();
+    if (impl.queue.closed()) return;
+    if (const EncodedRef* known = impl.cache.get(key)) {
+      ready = *known;
+    } else if (const auto same = impl.ids.find(key); same != impl.ids.end()) {
+      if (callback) impl.queue.find(same->second)->waiting.push_back(std::move(callback));
       return;
-    }
-    if (!ready && impl.ahead.size() >= kMostAhead) {
+    } else if (impl.queue.ahead() >= kMostAhead) {
       ++impl.counters.prefetches_dropped;
       return;
-    }
-    if (!ready) {
-      Pending pending{std::move(job), key, false, {}};
-      if (callback) pending.waiting.push_back(std::move(callback));
-      impl.add(std::move(pending));
+    } else {
+      impl.add(std::move(job), key, false, std::move(callback));
       return;
     }
   }
@@ -187,64 +146,51 @@ void TextBroker::prefetch(TextJob job, Callback callback) {
 }
 
 std::vector<TextJob> TextBroker::poll(std::chrono::milliseconds timeout, std::size_t most) {
-  Impl& impl = *impl_;
-  std::unique_lock lock(impl.mutex);
-  impl.arrived.wait_for(lock, timeout, [&impl] {
-    return impl.closed || !impl.urgent.empty() || !impl.ahead.empty();
-  });
   std::vector<TextJob> out;
-  for (auto* queue : {&impl.urgent, &impl.ahead}) {
-    while (out.size() < most && !queue->empty()) {
-      const auto job = impl.jobs.find(queue->front());
-      queue->pop_front();
-      if (job != impl.jobs.end()) out.push_back(job->second.job);
-    }
-  }
+  auto lock = impl_->queue.lock();
+  impl_->queue.poll(
+      lock, timeout, most, [] { return false; },
+      [&out](std::uint64_t id, const Pending& pending) {
+        out.push_back(pending.job);
+        out.back().id = id;
+      });
   return out;
 }
 
 void TextBroker::finish(std::uint64_t job, EncodedText encoded) {
   if (encoded.ids.empty()) {
     fail(job, {ErrorCode::kBackendFailed, "[TextBroker.finish] the encoding has no tokens"});
-    return;
+  } else {
+    impl_->end(job, std::make_shared<const EncodedText>(std::move(encoded)), std::nullopt);
   }
-  auto ready = std::make_shared<const EncodedText>(std::move(encoded));
-  Pending pending;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    pending = impl_->take(job);
-    if (pending.job.id != 0) impl_->cache.put(pending.key, ready);
-  }
-  impl_->end([&pending, &ready] { pending.end(ready, std::nullopt); });
 }
 
 void TextBroker::fail(std::uint64_t job, Failure failure) {
-  Pending pending;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    pending = impl_->take(job);
+  impl_->end(job, nullptr, std::move(failure));
+}
+
+TimePoint TextBroker::expire(TimePoint now) {
+  Impl& impl = *impl_;
+  auto lock = impl.queue.lock();
+  if (impl.queue.deadline(false) <= now) {
+    impl.counters.lost += impl.end_all(
+        lock, {ErrorCode::kBackendFailed,
+               "[TextBroker] the tokenizer worker has not answered within its lease: it has died "
+               "or hangs, or another thread keeps Python's lock"});
   }
-  impl_->end([&pending, &failure] { pending.end(nullptr, failure); });
+  return impl.queue.next_look(now, false);
 }
 
 void TextBroker::close() {
-  std::unordered_map<std::uint64_t, Pending> left;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->closed = true;
-    left.swap(impl_->jobs);
-    impl_->ids.clear();
-    impl_->urgent.clear();
-    impl_->ahead.clear();
-    impl_->arrived.notify_all();
-  }
-  for (auto& [id, pending] : left) pending.end(nullptr, closed());
-  std::unique_lock lock(impl_->mutex);
-  impl_->called.wait(lock, [this] { return impl_->calling == 0; });
+  impl_->timer->stop();
+  auto lock = impl_->queue.lock();
+  impl_->queue.close();
+  impl_->end_all(lock, closed());
+  impl_->queue.wait_for_reports(lock);
 }
 
 TextBroker::Counters TextBroker::counters() const {
-  const std::lock_guard lock(impl_->mutex);
+  const auto lock = impl_->queue.lock();
   return impl_->counters;
 }
 

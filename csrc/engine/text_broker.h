@@ -3,16 +3,11 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <stop_token>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/call.h"
@@ -21,15 +16,14 @@
 
 namespace irt {
 
-// What is to be encoded. Equal jobs have equal keys.
+// What is to be encoded, by the role that reads it. Equal jobs have equal keys.
 struct TextJob {
-  enum class Kind { kPlan, kGenerate, kJudge };
   std::uint64_t id = 0;
-  Kind kind = Kind::kGenerate;
-  PlanMode mode = PlanMode::kNarrative;  // kPlan
-  int image_count = 0;                   // kPlan
-  std::string text;                      // kPlan: request; kGenerate: prompt; kJudge: used prompt
-  std::string original;                  // kJudge: the plan's prompt
+  Role role = Role::kGenerator;
+  PlanMode mode = PlanMode::kNarrative;  // planner
+  int image_count = 0;                   // planner
+  std::string text;      // planner: the request; generator: the prompt; critic: the used prompt
+  std::string original;  // critic: the plan's prompt
 };
 [[nodiscard]] Key key_of(const TextJob& job);
 [[nodiscard]] TextJob text_job_of(const Call& call);
@@ -46,17 +40,23 @@ using EncodedRef = std::shared_ptr<const EncodedText>;
 class TextBroker {
  public:
   using Callback = std::function<void(EncodedRef, std::optional<Failure>)>;
+  static constexpr TimePoint kLease = 30'000'000;  // microseconds
 
-  explicit TextBroker(std::size_t cache_entries);
+  // `lease`: when no worker has polled or answered for that long, whatever waits fails.
+  explicit TextBroker(std::size_t cache_entries, TimePoint lease = kLease);
+  ~TextBroker();  // close()
   void request(TextJob job, Callback callback);
   // The same without urgency; dropped, and `callback` with it, where too many wait.
   void prefetch(TextJob job, Callback callback = {});
   // For the worker: waits up to `timeout`, returns at most `most` jobs, urgent ones first.
   [[nodiscard]] std::vector<TextJob> poll(std::chrono::milliseconds timeout, std::size_t most);
-  // A job is finished or failed once; an unknown id is ignored (its engine was closed meanwhile).
+  // A job is finished or failed once; an unknown id is ignored and counted.
   void finish(std::uint64_t job, EncodedText encoded);
   void fail(std::uint64_t job, Failure failure);
-  // Ends all waiting jobs with kCancelled and waits until no callback runs on a worker's thread;
+  // Fails what waits if the lease has run out at `now`; returns when to look again. Called by the
+  // broker's own timer.
+  TimePoint expire(TimePoint now);
+  // Ends all waiting jobs with kCancelled and waits until no callback runs on another thread;
   // later requests fail at once. Not from a callback.
   void close();
 
@@ -64,12 +64,14 @@ class TextBroker {
     std::uint64_t requests = 0;
     std::uint64_t cache_hits = 0;
     std::uint64_t prefetches_dropped = 0;
+    std::uint64_t strays = 0;  // answers to jobs that had ended
+    std::uint64_t lost = 0;    // jobs that no worker answered within the lease
   };
   [[nodiscard]] Counters counters() const;
 
  private:
   struct Impl;
-  std::shared_ptr<Impl> impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace irt

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/outside.h"
 #include "engine/reference.h"
 
 namespace irt::test {
@@ -53,9 +54,11 @@ class Storm {
  public:
   Storm(std::uint64_t seed, StormTotals& totals)
       : random_(seed), totals_(totals), config_(storm_config(random_)), driver_(limits(random_)) {
-    for (int sets = random_.between(1, 2); sets > 0; --sets) {
+    const int mix = random_.between(0, 3);  // 2: some lanes from outside; 3: all of them
+    for (int sets = mix == 3 ? 0 : random_.between(1, 2); sets > 0; --sets) {
       ids_.push_back(add_scripted_lanes(driver_, config_));
     }
+    if (mix >= 2) add_outside(mix == 3);
   }
 
   std::string run() {
@@ -73,6 +76,24 @@ class Storm {
   }
 
  private:
+  void add_outside(bool all) {
+    OutsideConfig config;
+    config.script = config_.script;
+    config.script.failing = 0.0;
+    config.lease = random_.between(5, 20) * 1'000;
+    config.capacity = random_.between(1, 3);
+    config.threads = random_.between(1, 3);
+    if (random_.chance(0.7)) {
+      misdeeds_ = true;
+      config.misdeeds = {0.02, 0.02, 0.02, 0.1, 0.1, 0.5};
+    }
+    for (const Role role : {Role::kPlanner, Role::kGenerator, Role::kCritic}) {
+      if (!all && random_.chance(0.5)) continue;
+      outside_.push_back(std::make_unique<OutsideLane>(driver_, role, config, random_.seed()));
+    }
+    totals_.outside += outside_.empty() ? 0 : 1;
+  }
+
   static DriverConfig limits(Random& random) {
     DriverConfig config;
     config.scheduler.max_live = random.between(1, 5);
@@ -120,7 +141,9 @@ class Storm {
       Client& client = clients_[static_cast<std::size_t>(
           random_.between(0, static_cast<int>(clients_.size()) - 1))];
       switch (random_.between(0, 5)) {
-        case 0: lose_a_lane(); break;
+        case 0:
+          if (!ids_.empty()) lose_a_lane();
+          break;
         case 1:
           client.forgotten = true;
           driver_.forget(client.request);
@@ -166,7 +189,12 @@ class Storm {
     expect(seen.outcome != Outcome::kCancelled || client.cancelled || closed_,
            who + "cancelled, but nobody asked for it");
     expect(seen.outcome != Outcome::kDeadline || late, who + "has no deadline");
-    if (!client.cancelled && !closed_ && !late && !lane_lost_) {
+    // Which lane has a failing call is a matter of chance: only the scripted ones fail it.
+    // A busy machine may keep a worker from its lease.
+    const bool lost = std::ranges::any_of(
+        outside_, [](const auto& lane) { return lane->work().counters().lease_ended > 0; });
+    const bool chance = misdeeds_ || lost || (!outside_.empty() && script.failing > 0.0);
+    if (!client.cancelled && !closed_ && !late && !lane_lost_ && !chance) {
       const Expected cut = run_reference(script, client.spec, client.inputs, true);
       expect((seen.outcome == Outcome::kFinished) == cut.finished,
              who + "ended as " + std::to_string(static_cast<int>(seen.outcome)));
@@ -189,6 +217,14 @@ class Storm {
     expect(left.live == 0 && left.records == 0, "a request was not let go");
     expect(left.images == 0 && left.image_bytes == 0,
            std::to_string(left.images) + " images are left");
+    for (const auto& lane : outside_) {
+      const ExternalCounters counters = lane->work().counters();
+      totals_.handed_out += counters.handed_out;
+      totals_.leases += counters.lease_ended;
+      totals_.strays += counters.strays;
+      expect(misdeeds_ || counters.lease_ended > 0 || counters.strays == 0,
+             "a stray answer without a misdeed");
+    }
     if (!closed_ && !lane_lost_) {
       expect(left.stray_reports == 0, "a lane reported a call that had ended");
     }
@@ -199,9 +235,11 @@ class Storm {
   ScriptedConfig config_;
   Driver driver_;
   std::vector<ScriptedIds> ids_;
+  std::vector<std::unique_ptr<OutsideLane>> outside_;
   std::vector<Client> clients_;
   std::string fault_;
   bool lane_lost_ = false;
+  bool misdeeds_ = false;
   bool closed_ = false;
 };
 
@@ -213,6 +251,10 @@ void StormTotals::add(const StormTotals& other) {
   forgotten += other.forgotten;
   closed += other.closed;
   lanes_lost += other.lanes_lost;
+  outside += other.outside;
+  handed_out += other.handed_out;
+  leases += other.leases;
+  strays += other.strays;
 }
 
 std::string storm(std::uint64_t seed, StormTotals& totals) {

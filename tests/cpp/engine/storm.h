@@ -18,14 +18,19 @@ struct StormTotals {
   int forgotten = 0;          // while they ran
   int closed = 0;             // engines that were closed while they ran
   int lanes_lost = 0;
+  int outside = 0;  // engines with lanes from outside
+  std::uint64_t handed_out = 0;
+  std::uint64_t leases = 0;  // that ran out
+  std::uint64_t strays = 0;  // answers to calls that had ended
   void add(const StormTotals& other);
 };
 
-// One engine with scripted lanes (a call takes well under a millisecond), some requests with a
-// reader each (a third of them slow) and, meanwhile, cancels, deadlines, dying lanes, requests
-// that are forgotten and an engine that is closed. Everything but the timing follows from `seed`.
-// Returns what was broken of: law 1 against the sequential loop, one end for each request, nothing
-// out of order, nothing left behind. Empty: nothing.
+// One engine with scripted lanes (a call takes well under a millisecond), in half of the storms
+// also or only with lanes from outside, most of whose workers fail, hang, die, answer twice or
+// late; some requests with a reader each (a third of them slow) and, meanwhile, cancels,
+// deadlines, dying lanes, requests that are forgotten and an engine that is closed. Everything but
+// the timing follows from `seed`. Returns what was broken of: law 1 against the sequential loop,
+// one end for each request, nothing out of order, nothing left behind. Empty: nothing.
 std::string storm(std::uint64_t seed, StormTotals& totals);
 
 // Runs `body(index)` for 0 <= index < count on `jobs` threads; returns what it complained of, at

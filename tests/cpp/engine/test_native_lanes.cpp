@@ -88,8 +88,8 @@ ImageModelConfig generator_config() {
 // Ids of a text: any function of it will do. Images come first.
 EncodedText encode(const TextJob& job) {
   EncodedText encoded;
-  const bool prompt = job.kind == TextJob::Kind::kGenerate;
-  const int images = job.kind == TextJob::Kind::kJudge ? 2 : job.image_count;
+  const bool prompt = job.role == Role::kGenerator;
+  const int images = job.role == Role::kCritic ? 2 : job.image_count;
   for (int i = 0; !prompt && i < images; ++i) encoded.ids.push_back(testing::kImageToken);
   const std::string text = job.original + "|" + job.text;
   std::uint64_t state = 0;

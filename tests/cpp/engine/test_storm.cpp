@@ -31,13 +31,18 @@ TEST_CASE("random engines under random trouble keep every law") {
                << totals.ends[0] << " finished, " << totals.ends[1] << " failed, " << totals.ends[2]
                << " cancelled, " << totals.ends[3] << " too late, " << totals.forgotten
                << " forgotten; " << totals.closed << " engines closed, " << totals.lanes_lost
-               << " lanes lost");
+               << " lanes lost; " << totals.outside << " engines with lanes from outside, "
+               << totals.handed_out << " calls handed out, " << totals.leases << " leases ran out, "
+               << totals.strays << " stray answers");
   if (runs < 100) return;
   // Otherwise the laws were not tried.
   CHECK(std::ranges::all_of(totals.ends, [](int count) { return count > 0; }));
   CHECK(totals.forgotten > 0);
   CHECK(totals.closed > 0);
   CHECK(totals.lanes_lost > 0);
+  CHECK(totals.outside > 0);
+  CHECK(totals.leases > 0);
+  CHECK(totals.strays > 0);
 }
 
 TEST_CASE("ten thousand cancelled requests leave nothing behind") {

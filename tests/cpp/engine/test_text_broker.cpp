@@ -78,7 +78,7 @@ TEST_CASE("one encoding serves everybody who asks, and later ones from the cache
 
 TEST_CASE("jobs differ in all that a template sees") {
   TextJob judge = prompt("used");
-  judge.kind = TextJob::Kind::kJudge;
+  judge.role = Role::kCritic;
   judge.original = "plan";
   TextJob other = judge;
   other.original = "plan 2";
@@ -86,7 +86,7 @@ TEST_CASE("jobs differ in all that a template sees") {
   CHECK(key_of(judge) != key_of(other));
   CHECK(key_of(prompt("used")) != key_of(judge));
   TextJob plan = prompt("used");
-  plan.kind = TextJob::Kind::kPlan;
+  plan.role = Role::kPlanner;
   TextJob guided = plan;
   guided.mode = PlanMode::kGuidance;
   guided.image_count = 1;
@@ -128,6 +128,51 @@ TEST_CASE("closing ends what waits, wakes the worker and refuses the rest") {
   CHECK(a.failure->code == ErrorCode::kCancelled);
   broker.request(prompt("b"), b.callback());
   CHECK(b.failure->code == ErrorCode::kCancelled);
+}
+
+TEST_CASE(
+    "what waits for a worker that is silent fails with its lease, what comes later is served") {
+  constexpr TimePoint kLease = 10'000'000;
+  TextBroker broker(4, kLease);
+  Answer held;
+  Answer waiting;
+  Answer later;
+  broker.request(prompt("held"), held.callback());
+  const auto jobs = broker.poll(milliseconds(0), 1);
+  broker.request(prompt("waiting"), waiting.callback());
+  // The next look is never later than the lease; nothing is lost before.
+  const TimePoint next = broker.expire(kLease / 2);
+  CHECK(next <= 2 * kLease);
+  CHECK(held.calls + waiting.calls == 0);
+  broker.expire(2 * kLease + kLease / 2);
+  for (const Answer* answer : {&held, &waiting}) {
+    REQUIRE(answer->calls == 1);
+    CHECK(answer->failure->code == ErrorCode::kBackendFailed);
+    CHECK(answer->failure->message.find("worker") != std::string::npos);
+  }
+  CHECK(broker.counters().lost == 2);
+  broker.finish(jobs.at(0).id, {{1}, {}});  // too late
+  CHECK(broker.counters().strays == 1);
+  CHECK(held.calls == 1);
+  broker.request(prompt("later"), later.callback());
+  broker.finish(broker.poll(milliseconds(0), 1).at(0).id, {{1}, {}});
+  CHECK(later.encoded);
+  broker.expire(1000 * kLease);  // nothing waits: nothing is lost
+  CHECK(broker.counters().lost == 2);
+}
+
+TEST_CASE("a dead worker costs what waits its lease and no more") {
+  TextBroker broker(4, 20'000);
+  std::atomic<int> failed = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  broker.request(prompt("x"), [&failed](const EncodedRef& made, const std::optional<Failure>& why) {
+    failed += !made && why ? 1 : 0;
+  });
+  while (failed == 0 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(20)) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  CHECK(failed == 1);
+  CHECK(std::chrono::steady_clock::now() - begin >= milliseconds(20));
 }
 
 TEST_CASE("many askers and workers at once: every request is answered once") {
