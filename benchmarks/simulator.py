@@ -84,15 +84,13 @@ def usual_turns(rates: list[float]) -> list[int]:
 
 def compare(calibration: Calibration, measurement: Measurement) -> list[dict[str, Any]]:
     rows = []
-    requests = calibration.file.requests
+    requests = calibration.requests
     for (arm, load), seen in measurement.found.items():
         turns = usual_turns(seen["rate"])
         documents = [
             simulate(
                 calibration.machine,
-                Calibration(
-                    calibration.file.model_copy(update={"requests": [requests[index] for index in order]})
-                ).tasks(),
+                calibration.model_copy(update={"requests": [requests[index] for index in order]}).tasks(),
                 Load(scenario="closed-loop", concurrency=load, percentiles=(50, 95)),
                 [ARMS[arm]],
             )["arms"][arm]
@@ -126,16 +124,14 @@ def calibration_of(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         found = load_calibration(arguments.calibration)
     except BadRequestError as error:
         parser.error(error.message)
-    have = len(found.file.requests)
+    have = len(found.requests)
     if have != arguments.requests:
         parser.error(
             f"{arguments.calibration} has {have} requests, --requests is {arguments.requests}: give --requests {have}"
         )
-    missing = [arm for arm in arguments.arms.split(",") if arm not in found.file.arms]
+    missing = [arm for arm in arguments.arms.split(",") if arm not in found.arms]
     if missing:
-        parser.error(
-            f"{arguments.calibration} has no arm {missing[0]}: give --arms {','.join(found.file.arms)}"
-        )
+        parser.error(f"{arguments.calibration} has no arm {missing[0]}: give --arms {','.join(found.arms)}")
     return found
 
 
@@ -182,7 +178,7 @@ def main() -> int:
             f"{row['simulated_p50_ms']:8.1f} ({row['p50_error']:+.1%}); {row['measured_throughput']:6.3f} requests/s, "
             f"simulated {row['simulated_throughput']:6.3f} ({row['throughput_error']:+.1%})"
         )
-    file = calibration.file
+    file = calibration
     document = {
         "target": target.name,
         "requests": len(cases),

@@ -144,7 +144,7 @@ def bench(
         check_comparison(before, config, target.name)
     if save_calibration is not None:
         _check_calibrated(samples)
-    from .bench_display import make_progress, show
+    from .measure_display import make_progress, show
 
     with make_progress(quiet=json_) as progress:
         found = measuring.measure(config, target, samples, progress)

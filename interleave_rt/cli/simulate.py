@@ -103,7 +103,7 @@ def simulate(
     from interleave_rt.measure.statistics import flatten
     from interleave_rt.measure.sweep import parse_sweep, plot_sweep, run_sweep, write_csv
 
-    from .simulate_display import show, show_sweep
+    from .measure_display import show, show_sweep
 
     config = SimulationConfig(**{option.name: given[option.name] for option in fields(SimulationConfig)})
     if output is not None:

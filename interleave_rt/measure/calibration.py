@@ -25,12 +25,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interleave_rt.errors import BadRequestError
 
@@ -98,8 +97,8 @@ class ArmFile(_Strict):
     reader_ms: Ms = 0.0
 
 
-class CalibrationFile(_Strict):
-    """The whole file."""
+class Calibration(_Strict):
+    """A whole file, checked; made by `of`."""
 
     format: Literal["interleave-rt calibration"]
     format_version: Literal[1]
@@ -109,13 +108,6 @@ class CalibrationFile(_Strict):
     denoising_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     arms: Annotated[dict[str, ArmFile], Field(min_length=1)]
     requests: Annotated[list[RequestFile], Field(min_length=1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A checked calibration."""
-
-    file: CalibrationFile
 
     @classmethod
     def of(cls, document: Any, name: str = "the calibration") -> Calibration:
@@ -132,7 +124,7 @@ class Calibration:
                     hint="measure it again: interleave-rt bench --save-calibration FILE",
                 )
         try:
-            found = cls(CalibrationFile.model_validate(document))
+            return cls.model_validate(document)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -140,41 +132,35 @@ class Calibration:
                 f"[calibration] {name}: {place}: {first['msg']}",
                 hint="make one with: interleave-rt bench --save-calibration FILE",
             ) from None
-        found._check(name)
-        return found
 
-    def _check(self, name: str) -> None:
-        for arm, of in self.file.arms.items():
+    @model_validator(mode="after")
+    def _whole(self) -> Calibration:
+        for arm, of in self.arms.items():
             if set(of.lanes) != set(ROLES):
-                raise BadRequestError(
-                    f"[calibration] {name}: arms.{arm}.lanes: one for each of {', '.join(ROLES)}"
-                )
-        for index, request in enumerate(self.file.requests):
-            missing = sorted(set(self.file.arms) - set(request.arms))
+                raise ValueError(f"arms.{arm}.lanes: one for each of {', '.join(ROLES)}")
+        for index, request in enumerate(self.requests):
+            missing = sorted(set(self.arms) - set(request.arms))
             if missing:
-                raise BadRequestError(
-                    f"[calibration] {name}: requests.{index} has no times of arm {missing[0]!r}"
-                )
+                raise ValueError(f"requests.{index} has no times of arm {missing[0]!r}")
             if len({len(work.steps) for work in request.arms.values()}) > 1:
-                raise BadRequestError(f"[calibration] {name}: requests.{index} has unequal steps in its arms")
+                raise ValueError(f"requests.{index} has unequal steps in its arms")
+        return self
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the file."""
         target = Path(path)
-        target.write_text(json.dumps(self.file.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
         return target
 
     def note(self) -> str:
         """One line about where the figures come from."""
-        said = self.file.measured
+        said = self.measured
         where = [str(said[key]) for key in ("target", "cpu", "at") if said.get(key)]
-        return f"calibrated on {len(self.file.requests)} requests" + (
-            f" ({', '.join(where)})" if where else ""
-        )
+        return f"calibrated on {len(self.requests)} requests" + (f" ({', '.join(where)})" if where else "")
 
     def machine(self, arm: str) -> Machine:
         """What an arm runs on; `depth=K` is measured with `speculative`."""
-        of = self.file.arms[self._arm(arm)]
+        of = self.arms[self._arm(arm)]
         lanes: dict[str, Lane] = {
             role: Lane(
                 lane.capacity, lane.device, "calibrated", tuple(lane.batching), lane.cancel_ms, lane.warm_ms
@@ -188,7 +174,7 @@ class Calibration:
 
     def tasks(self, count: int | None = None) -> Tasks:
         """The measured requests; more than were measured are the same ones over again."""
-        requests = self.file.requests
+        requests = self.requests
         number = len(requests) if count is None else count
         check_count(number)
         chosen = [requests[index % len(requests)] for index in range(number)]
@@ -198,13 +184,13 @@ class Calibration:
             name = self._arm(arm)
             return [_task(request.arms[name], request.t_max) for request in chosen]
 
-        return Tasks(of, steps, self.file.denoising_steps)
+        return Tasks(of, steps, self.denoising_steps)
 
     def _arm(self, arm: str) -> str:
         name = arm if arm in ARMS else "speculative"
-        if name not in self.file.arms:
+        if name not in self.arms:
             raise BadRequestError(
-                f"[calibration] arm {name!r} was not measured", hint=f"measured: {', '.join(self.file.arms)}"
+                f"[calibration] arm {name!r} was not measured", hint=f"measured: {', '.join(self.arms)}"
             )
         return name
 

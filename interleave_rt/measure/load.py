@@ -11,7 +11,16 @@ import numpy as np
 
 from interleave_rt.errors import BadRequestError
 
-__all__ = ["MAX_SEED", "Load", "Scenario", "arrivals_us", "check_seed", "parse_percentiles", "parse_slo"]
+__all__ = [
+    "Load",
+    "Scenario",
+    "arrivals_us",
+    "check_seed",
+    "parse_numbers",
+    "parse_percentiles",
+    "parse_slo",
+    "within",
+]
 
 Scenario = Literal["single-stream", "closed-loop", "server", "offline"]
 MAX_SEED = 2**63 - 1
@@ -52,13 +61,9 @@ class Load:
         if self.scenario not in known:
             raise BadRequestError(f"--scenario is {self.scenario!r}", hint=f"it is {' or '.join(known)}")
         check_seed(self.seed)
-        for name, value, least in (
-            ("concurrency", self.concurrency, 1),
-            ("max-live", self.max_live, 1),
-            ("max-queued", self.max_queued or 0, 0),
-        ):
-            if not least <= value <= MAX_REQUESTS:
-                raise BadRequestError(f"--{name} is {value}: {least} to {MAX_REQUESTS} are possible")
+        within("--concurrency", self.concurrency, 1, MAX_REQUESTS)
+        within("--max-live", self.max_live, 1, MAX_REQUESTS)
+        within("--max-queued", self.max_queued or 0, 0, MAX_REQUESTS)
         if not self.request_rate > 0 or not 0 < self.burstiness < math.inf:
             raise BadRequestError(
                 f"--request-rate is {self.request_rate}, --burstiness is {self.burstiness}: "
@@ -77,6 +82,13 @@ class Load:
         """Microseconds from the first request to each of the first `count` ones (`server` and `offline`)."""
         rate = self.request_rate if self.scenario == "server" else math.inf
         return arrivals_us(count, rate, self.burstiness, self.seed)
+
+
+def within(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raises `BadRequestError` where a number is out of its range, ends included."""
+    if not low <= value <= high:
+        possible = f"at least {low} is" if high == math.inf else f"{low:g} to {high:g} are"
+        raise BadRequestError(f"{name} is {value}: {possible} possible")
 
 
 def check_seed(seed: int) -> None:
@@ -110,15 +122,20 @@ def arrivals_us(count: int, rate: float, burstiness: float, seed: int) -> list[i
     return [round(one) for one in at.tolist()]
 
 
-def parse_percentiles(text: str) -> tuple[float, ...]:
-    """Reads `50,90,99`."""
+def parse_numbers(option: str, text: str, most: float, hint: str) -> tuple[float, ...]:
+    """Reads numbers from 0 to `most`, separated by commas: `50,90,99`."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or not all(0 <= value <= 100 for value in found):
-        raise BadRequestError(f"--percentiles is {text!r}", hint="numbers from 0 to 100, e.g. 50,90,99")
+    if not found or not all(0 <= value <= most for value in found):
+        raise BadRequestError(f"{option} is {text!r}", hint=f"numbers from 0 to {most:g}, e.g. {hint}")
     return found
+
+
+def parse_percentiles(text: str) -> tuple[float, ...]:
+    """Reads `--percentiles`."""
+    return parse_numbers("--percentiles", text, 100, "50,90,99")
 
 
 def parse_slo(text: str) -> dict[str, float]:

@@ -9,18 +9,13 @@ from dataclasses import dataclass, field, replace
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
+from .load import within
 from .record import ROLES
 from .tasks import MAX_MS
 
 __all__ = ["Lane", "Machine", "pair_rates", "rate_table"]
 
 MAX_CAPACITY = 4096
-
-
-def _check_ms(place: str, **times: float) -> None:
-    for name, value in times.items():
-        if not 0 <= value <= MAX_MS:
-            raise BadRequestError(f"[{place}] {name} is {value}: 0 to {MAX_MS:g} ms are possible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +39,9 @@ class Lane:
     warm_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.capacity <= MAX_CAPACITY:
-            raise BadRequestError(
-                f"[Lane] capacity is {self.capacity}: 1 to {MAX_CAPACITY} calls at once are possible"
-            )
-        _check_ms("Lane", cancel_ms=self.cancel_ms, warm_ms=self.warm_ms)
+        within("[Lane] capacity", self.capacity, 1, MAX_CAPACITY)
+        within("[Lane] cancel_ms", self.cancel_ms, 0, MAX_MS)
+        within("[Lane] warm_ms", self.warm_ms, 0, MAX_MS)
         if not self.batching or not all(math.isfinite(x) and x >= 0.05 for x in self.batching):
             raise BadRequestError(f"[Lane] batching is {list(self.batching)}: factors above 0.05 are wanted")
 
@@ -79,7 +72,8 @@ class Machine:
             raise BadRequestError(
                 f"[Machine] lanes are {sorted(self.lanes)}: one for each of {', '.join(ROLES)}"
             )
-        _check_ms("Machine", submit_ms=self.submit_ms, reader_ms=self.reader_ms)
+        within("[Machine] submit_ms", self.submit_ms, 0, MAX_MS)
+        within("[Machine] reader_ms", self.reader_ms, 0, MAX_MS)
 
     def unbatched(self) -> Machine:
         """The same with room for one call in every lane (S8 off)."""

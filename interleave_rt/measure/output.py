@@ -16,7 +16,7 @@ from .record import ROLES
 from .runner import Measurement
 from .statistics import flatten
 
-__all__ = ["check_output", "check_plot", "save_document", "save_json", "save_plot", "writing"]
+__all__ = ["check_output", "check_plot", "save_document", "save_json", "save_plot", "two_plots", "writing"]
 
 
 def check_output(path: Path, option: str = "--output", endings: Sequence[str] = (".json", ".csv")) -> None:
@@ -65,32 +65,39 @@ def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> No
     Raises:
         BadRequestError: The file cannot be written.
     """
+    arms = found.config.arms
+    width = 0.8 / len(arms)
+    with two_plots(path) as (figure, left, right):
+        for number, arm in enumerate(arms):
+            took = sorted(1000 * record.e2e_s for record in found.records(arm.name) if record.finished)
+            if took:
+                share = [100 * (i + 1) / len(took) for i in range(len(took))]
+                left.step(took, share, where="post", label=arm.name)
+            stages = document["arms"][arm.name]["stages"]
+            at = [i + (number - (len(arms) - 1) / 2) * width for i in range(len(ROLES))]
+            right.bar(at, [100 * (stages[role]["busy"] or 0.0) for role in ROLES], width, label=arm.name)
+        left.set(xlabel="end-to-end latency, ms", ylabel="requests, %", ylim=(0, 100))
+        left.set_xlim(left=0)
+        right.set(ylabel="busy, % of the time", ylim=(0, 100))
+        right.set_xticks(range(len(ROLES)), ROLES)
+        left.legend()
+        scenario = document["scenario"]
+        figure.suptitle(f"{scenario['target']}, {scenario['name']}, {scenario['requests']} requests")
+
+
+@contextmanager
+def two_plots(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """A figure with two axes side by side, written at the end; `BadRequestError` where the file cannot be."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    width = 0.8 / len(found.config.arms)
-    for number, arm in enumerate(found.config.arms):
-        took = sorted(1000 * record.e2e_s for record in found.records(arm.name) if record.finished)
-        if took:
-            left.step(
-                took, [100 * (i + 1) / len(took) for i in range(len(took))], where="post", label=arm.name
-            )
-        stages = document["arms"][arm.name]["stages"]
-        at = [i + (number - (len(found.config.arms) - 1) / 2) * width for i in range(len(ROLES))]
-        right.bar(at, [100 * (stages[role]["busy"] or 0.0) for role in ROLES], width, label=arm.name)
-    left.set(xlabel="end-to-end latency, ms", ylabel="requests, %", ylim=(0, 100))
-    left.set_xlim(left=0)
-    right.set(ylabel="busy, % of the time", ylim=(0, 100))
-    right.set_xticks(range(len(ROLES)), ROLES)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    left.legend()
-    scenario = document["scenario"]
-    figure.suptitle(f"{scenario['target']}, {scenario['name']}, {scenario['requests']} requests")
     try:
+        left.grid(alpha=0.3)
+        right.grid(alpha=0.3)
+        yield figure, left, right
         with writing(path):
             figure.savefig(path)
     finally:

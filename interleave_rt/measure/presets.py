@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from interleave_rt.errors import BadRequestError
 
+from .load import within
 from .machine import Lane, Machine, pair_rates
 from .tasks import Latency, Times
 
@@ -73,8 +74,7 @@ def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> Preset:
     """
     if name not in PRESETS:
         raise BadRequestError(f"there is no preset {name!r}", hint=f"presets: {', '.join(PRESETS)}")
-    if cards not in (1, 2):
-        raise BadRequestError(f"--cards is {cards}: 1 or 2 are possible")
+    within("--cards", cards, 1, 2)
     if not 0 <= decode_sms < 1:
         raise BadRequestError(f"--decode-sms is {decode_sms}: a share from 0 to below 1 is wanted")
     card = PRESETS[name]

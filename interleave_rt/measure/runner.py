@@ -17,7 +17,7 @@ from interleave_rt.errors import BackendFailedError, BadRequestError
 from .arms import ARMS, Arm, Engines, Target, Threads
 from .document import document, lossless, records_of, speedups
 from .environment import peak_rss_mb, reset_peak_rss
-from .load import Load
+from .load import Load, within
 from .record import RequestRecord, Turn, closed_loop, open_loop
 from .requests import SampleRequest
 
@@ -51,13 +51,9 @@ class BenchConfig:
     def __post_init__(self) -> None:
         if not self.arms:
             raise BadRequestError("no arm is left", hint="name at least one of the arms")
-        for name, value in (
-            ("--blocks", self.turns),
-            ("--duration", self.duration_s),
-            ("--warmup", self.warmup),
-        ):
-            if not value >= 0:
-                raise BadRequestError(f"{name} is {value}: at least 0 is wanted")
+        within("--blocks", self.turns, 0)
+        within("--duration", self.duration_s, 0)
+        within("--warmup", self.warmup, 0)
 
     @property
     def paired_by_request(self) -> bool:

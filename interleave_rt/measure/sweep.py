@@ -12,7 +12,7 @@ from typing import Any
 
 from interleave_rt.errors import BadRequestError
 
-from .output import writing
+from .output import two_plots, writing
 from .simulation import SimulationConfig, check_read, flag
 
 __all__ = ["parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
@@ -136,11 +136,6 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 def plot_sweep(points: Sequence[Point], path: Path) -> None:
     """Mean latency and throughput over the first axis, one line an arm and a point of the other axes."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     first, *others = points[0][0]
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for at, document in points:
@@ -149,20 +144,14 @@ def plot_sweep(points: Sequence[Point], path: Path) -> None:
             label = f"{name} ({rest})" if rest else name
             figures = (at[first], arm["e2e_latency_ms"]["mean"] or 0.0, arm["request_throughput"] or 0.0)
             lines.setdefault(label, []).append(figures)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for label, found in lines.items():
-        left.plot([f[0] for f in found], [f[1] for f in found], marker="o", markersize=3, label=label)
-        right.plot([f[0] for f in found], [f[2] for f in found], marker="o", markersize=3)
-    left.set_ylabel("latency, mean ms")
-    right.set_ylabel("requests/s")
-    for axis in (left, right):
-        axis.set_xlabel(first)
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    left.legend(fontsize="small")
-    figure.suptitle(points[0][1]["source"]["note"], fontsize="small")
-    try:
-        with writing(path):
-            figure.savefig(path)
-    finally:
-        plt.close(figure)
+    with two_plots(path) as (figure, left, right):
+        for label, found in lines.items():
+            left.plot([f[0] for f in found], [f[1] for f in found], marker="o", markersize=3, label=label)
+            right.plot([f[0] for f in found], [f[2] for f in found], marker="o", markersize=3)
+        left.set_ylabel("latency, mean ms")
+        right.set_ylabel("requests/s")
+        for axes in (left, right):
+            axes.set_xlabel(first)
+            axes.set_ylim(bottom=0)
+        left.legend(fontsize="small")
+        figure.suptitle(points[0][1]["source"]["note"], fontsize="small")

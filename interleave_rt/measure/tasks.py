@@ -12,7 +12,7 @@ import numpy as np
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
-from .load import check_seed
+from .load import check_seed, parse_numbers, within
 
 __all__ = ["MAX_MS", "Latency", "Task", "Tasks", "Times", "draw_tasks", "fixed_plan", "parse_probabilities"]
 
@@ -50,8 +50,7 @@ class Latency:
             raise BadRequestError(
                 f"[Latency] {self.values!r}: give at least one time, all of them from 0 to {MAX_MS:g} ms"
             )
-        if not 0 <= self.sigma <= 2:
-            raise BadRequestError(f"[Latency] sigma is {self.sigma}: a number from 0 to 2 is wanted")
+        within("[Latency] sigma", self.sigma, 0, 2)
 
     @property
     def mean(self) -> float:
@@ -110,8 +109,7 @@ class Times:
 
 def check_denoising_steps(count: int) -> None:
     """Raises `BadRequestError` where an image cannot have so many."""
-    if not 1 <= count <= 1000:
-        raise BadRequestError(f"--denoising-steps is {count}: 1 to 1000 are possible")
+    within("--denoising-steps", count, 1, 1000)
 
 
 def fixed_plan(first_ms: float, whole_ms: float, steps: int) -> tuple[Latency, Latency, Latency]:
@@ -126,13 +124,7 @@ def fixed_plan(first_ms: float, whole_ms: float, steps: int) -> tuple[Latency, L
 
 def parse_probabilities(text: str) -> Sequence[float]:
     """Reads `0.8`, or one number an attempt: `0.7,0.5,0.5`; the last one holds for all beyond."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not values or not all(0 <= value <= 1 for value in values):
-        raise BadRequestError(f"--accept-prob is {text!r}", hint="a probability, or one an attempt: 0.7,0.5")
-    return values
+    return parse_numbers("--accept-prob", text, 1, "0.8, or one an attempt: 0.7,0.5")
 
 
 def parse_steps(text: str) -> tuple[int, int]:
@@ -188,8 +180,7 @@ class Tasks:
 
 def check_count(count: int) -> None:
     """Raises `BadRequestError` where nothing would be run."""
-    if count < 1:
-        raise BadRequestError(f"--num-requests is {count}: at least 1 is wanted")
+    within("--num-requests", count, 1)
 
 
 def draw_tasks(
@@ -207,8 +198,7 @@ def draw_tasks(
     """
     check_seed(seed)
     check_count(count)
-    if not 1 <= t_max <= MAX_TRIES:
-        raise BadRequestError(f"--t-max is {t_max}: 1 to {MAX_TRIES} tries are possible")
+    within("--t-max", t_max, 1, MAX_TRIES)
     tasks = [_draw(times, seed, index, steps, t_max, accept) for index in range(count)]
     return Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], times.denoising_steps)
 

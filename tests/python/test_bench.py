@@ -310,8 +310,8 @@ def test_calibration_is_written_and_read(tmp_path: Path, capsys: pytest.CaptureF
     arguments = ["--num-requests", "2", "--arms", "sequential", "--save-calibration", str(path), "--json"]
     assert bench(capsys, *FAST, *arguments)[0] == 0
     found = load_calibration(path)
-    assert len(found.file.requests) == 2
-    assert set(found.file.arms) == {"sequential", "sequential-es", "speculative"}
+    assert len(found.requests) == 2
+    assert set(found.arms) == {"sequential", "sequential-es", "speculative"}
 
 
 # ---- what a benchmark is compared with, replays, and says of where it ran

@@ -51,7 +51,7 @@ def calibration():
 
 
 def test_a_calibration_finds_what_the_script_does(calibration):
-    file = calibration.file
+    file = calibration
     tries = [one for request in file.requests for step in request.arms["speculative"].steps for one in step]
     assert statistics.median(one.generate_ms for one in tries) == pytest.approx(24, rel=0.15)
     assert statistics.median(o.verdict_ms for o in tries if o.accepted) == pytest.approx(16, rel=0.2)
@@ -116,7 +116,7 @@ def test_a_calibration_is_written_and_read_again(calibration, tmp_path):
     ],
 )
 def test_a_broken_calibration_names_the_field(calibration, change, said):
-    document = calibration.file.model_dump(mode="json")
+    document = calibration.model_dump(mode="json")
     Calibration.of(document)
     change(document)
     with pytest.raises(BadRequestError, match=said) as failure:

@@ -1,10 +1,10 @@
-"""What a person sees of a benchmark: a bar while it runs, tables at its end."""
+"""What a person sees of `bench` and `simulate`: a bar while it runs, tables at its end."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from interleave_rt.measure import Progress
 
-__all__ = ["make_progress", "show"]
+__all__ = ["make_progress", "show", "show_sweep"]
 
 _LATENCIES = {
     "end to end": "e2e_latency_ms",
@@ -73,62 +73,86 @@ def make_progress(*, quiet: bool) -> ShownProgress:
     return _Quiet(console) if quiet else ShownProgress(console)
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """The tables."""
+def _console() -> Console:
     console = Console()
-    scenario, arms = result["scenario"], result["arms"]
-    console.print(
+    return console if console.is_terminal else Console(width=200)  # a pipe has no width of its own
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The tables of one document."""
+    console, arms = _console(), result["arms"]
+    for line in (_head(result), _latencies(arms), _rates(arms), _stages(arms), *_lines(result)):
+        console.print(line, highlight=False, soft_wrap=isinstance(line, str), markup=False)
+
+
+def show_sweep(points: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]]) -> None:
+    """One row a point."""
+    console = _console()
+    at, document = points[0]
+    console.print(_head(document), highlight=False, markup=False)
+    arms = [head for name in document["arms"] for head in (f"{name} p50 ms", "p99 ms", "req/s")]
+    table = _table("", [], [*at, *arms])
+    for at, document in points:
+        cells = [f"{value:g}" for value in at.values()]
+        for arm in document["arms"].values():
+            latency = arm["e2e_latency_ms"]
+            figures = (latency.get("p50"), latency.get("p99"), arm["request_throughput"])
+            cells += ["" if value is None else f"{value:,.4g}" for value in figures]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _head(result: Mapping[str, Any]) -> str:
+    if "source" in result:
+        return str(result["source"]["note"])
+    scenario, environment = result["scenario"], result["environment"]
+    return (
         f"{scenario['target']}, {scenario['name']}: {scenario['requests']} requests, seed {scenario['seed']}; "
-        f"{result['environment']['cpu']}, {result['environment']['cores']} cores",
-        highlight=False,
-        soft_wrap=True,
+        f"{environment['cpu']}, {environment['cores']} cores"
     )
-    console.print(_latencies(arms))
-    console.print(_rates(arms))
-    console.print(_stages(arms))
-    for line in _lines(result):
-        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, labels: Sequence[str], figures: Sequence[str]) -> Table:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for label in labels:
+        table.add_column(label)
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
+    return table
 
 
 def _latencies(arms: Mapping[str, Any]) -> Table:
-    some = next(iter(arms.values()))["e2e_latency_ms"]
-    table = Table(title="latency, ms", title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("arm")
-    for name in some:
-        table.add_column(name, justify="right")
+    table = _table("latency, ms", ["", "arm"], list(next(iter(arms.values()))["e2e_latency_ms"]))
     for label, key in _LATENCIES.items():
         for number, (arm, figures) in enumerate(arms.items()):
-            cells = ["-" if value is None else f"{value:.1f}" for value in figures[key].values()]
+            cells = ["-" if value is None else f"{value:,.1f}" for value in figures[key].values()]
             table.add_row("" if number else label, arm, *cells)
     return table
 
 
 def _rates(arms: Mapping[str, Any]) -> Table:
-    table = Table(title="rates", title_justify="left", box=None, pad_edge=False)
-    table.add_column("arm")
-    for head in ("requests/s", "steps/s", "good/s", "done", "failed", "refused", "peak RSS"):
-        table.add_column(head, justify="right", no_wrap=True)
+    heads = ["requests/s", "steps/s", "good/s", "done", "failed", "refused", "peak RSS"]
+    table = _table("rates", ["arm"], heads)
     for arm, figures in arms.items():
         rates = [
             "-" if figures[key] is None else f"{figures[key]:.3f}"
             for key in ("request_throughput", "steps_per_s", "goodput")
         ]
         counts = [str(figures[key]) for key in ("completed", "failed", "refused")]
-        table.add_row(arm, *rates, *counts, f"{figures['peak_rss_mb']:.0f} MB")
+        peak = figures.get("peak_rss_mb")
+        table.add_row(arm, *rates, *counts, "-" if peak is None else f"{peak:.0f} MB")
     return table
 
 
 def _stages(arms: Mapping[str, Any]) -> Table:
-    table = Table(title="stages: ms a call, busy share", title_justify="left", box=None, pad_edge=False)
-    table.add_column("arm")
-    for role in next(iter(arms.values()))["stages"]:
-        table.add_column(role, justify="right", no_wrap=True)
+    roles = list(next(iter(arms.values()))["stages"])
+    table = _table("stages: ms a call, busy share, share of the calls' time in vain", ["arm"], roles)
     for arm, figures in arms.items():
-        cells = [
-            "-" if stage["ms"] is None else f"{stage['ms']:.1f}  {100 * stage['busy']:3.0f} %"
-            for stage in figures["stages"].values()
-        ]
+        cells = []
+        for role, stage in figures["stages"].items():
+            vain = figures["waste"][f"{role}_share"]
+            shares = f"  {100 * (stage['busy'] or 0.0):3.0f} %  {100 * vain:3.0f} %"
+            cells.append("-" if stage["ms"] is None else f"{stage['ms']:,.1f}{shares}")
         table.add_row(arm, *cells)
     return table
 
@@ -148,15 +172,18 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
             if cancel["count"]:
                 figures = ", ".join(f"{k} {v:.2f}" for k, v in cancel.items() if k != "count")
                 lines.append(f"cancel to free {role}, ms: {figures} ({cancel['count']} calls)")
-    same = result["lossless"]
-    lines.append(
-        f"results equal in all arms: {same['equal']} of {same['requests']} ({same['finished']} finished)"
-    )
+    same = result.get("lossless")
+    if same:
+        lines.append(
+            f"results equal in all arms: {same['equal']} of {same['requests']} ({same['finished']} finished)"
+        )
     return lines
 
 
-def _ratio(one: Mapping[str, Any]) -> str:
-    if one["ratio"] is None:
+def _ratio(one: Mapping[str, Any] | float | None) -> str:
+    """Of a measurement, with its interval; of virtual time, a number."""
+    found = one if isinstance(one, Mapping) else {"ratio": one}
+    if found["ratio"] is None:
         return "-"
-    span = "" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
-    return f"{one['ratio']:.2f}x{span}"
+    span = "" if found.get("low") is None else f" ({found['low']:.2f} to {found['high']:.2f})"
+    return f"{found['ratio']:.2f}x{span}"
