@@ -135,10 +135,15 @@ def test_roles_may_have_tokenizers_of_their_own(tiny: Any, tmp_path: Path) -> No
     from interleave_rt.export.pack import _write_tokenizers
     from interleave_rt.export.weights import Weights
 
-    for folder, vocab in (("tokenizer", 500), ("critic", 400), ("generator/tokenizer", 500)):
-        tiny.build_tokenizer(vocab).save_pretrained(tmp_path / "weights" / folder)
+    for folder in ("tokenizer", "critic", "generator/tokenizer"):
+        tokenizer = tiny.build_tokenizer()
+        if folder == "critic":
+            tokenizer.add_tokens(["<verdict>"])
+        tokenizer.save_pretrained(tmp_path / "weights" / folder)
     found = _write_tokenizers(
-        tmp_path, Weights(tmp_path / "weights", tmp_path), {"planner": 600, "critic": 600, "generator": None}
+        tmp_path,
+        Weights(tmp_path / "weights", tmp_path),
+        {"planner": 1300, "critic": 1300, "generator": None},
     )
     assert found == {"planner": "tokenizer", "critic": "critic/tokenizer", "generator": "tokenizer"}
     assert (tmp_path / "critic/tokenizer/token_bytes.json").is_file()

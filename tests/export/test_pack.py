@@ -122,7 +122,7 @@ def test_the_decoder_keeps_its_contract(exported: Any) -> None:
         "past_k.0": cache,
         "past_v.0": cache,
     }
-    assert outputs == {"logits": ["b", 1000], "present_k.0": cache, "present_v.0": cache}
+    assert outputs == {"logits": ["b", 1200], "present_k.0": cache, "present_v.0": cache}
 
 
 def test_the_generator_keeps_its_contract(exported: Any) -> None:

@@ -96,7 +96,7 @@ def trio(request, random_pack) -> Trio:
         for number, role in enumerate(("planner", "critic")):
             vlms[role] = tiny.build_vlm(tokenizer, seed=SEED + 20 + number, **tiny.EMBEDDED)
             torch_models.restore_vlm(vlms[role], random_pack.path / role, pack.path / role)
-        pipeline = tiny.build_pipeline(tokenizer, seed=SEED + 10, vocab=tiny.EMBEDDED["vocab"])
+        pipeline = tiny.build_pipeline(tokenizer, seed=SEED + 10)
         torch_models.restore_pipeline(pipeline, random_pack.path / "generator", pack.path / "generator")
         pipeline.set_progress_bar_config(disable=True)
     pipeline.tokenizer = tokenizer

@@ -80,13 +80,13 @@ def build_text_encoder(ids: TokenIds) -> Any:
     )
 
 
-def build_transformer(latent_channels: int, text_width: int = 128) -> Any:
-    """The denoiser: 4 heads of 32, 2 double and 4 single blocks."""
+def build_transformer(latent_channels: int, text_width: int = 128, blocks: tuple[int, int] = (2, 4)) -> Any:
+    """The denoiser: 4 heads of 32; `blocks`: double and single ones."""
     return Flux2Transformer2DModel(
         patch_size=1,
         in_channels=latent_channels * 4,
-        num_layers=2,
-        num_single_layers=4,
+        num_layers=blocks[0],
+        num_single_layers=blocks[1],
         attention_head_dim=_HEAD,
         num_attention_heads=4,
         joint_attention_dim=text_width * len(TEXT_LAYERS),
@@ -111,8 +111,19 @@ def klein_scheduler() -> Any:
     )
 
 
-def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers: int = 2) -> Any:
-    """Planner or critic: a Qwen3-VL that sees a 96x96 picture as 3x3 merged tokens, one a cell."""
+def build_vlm(
+    ids: TokenIds,
+    *,
+    layers: int = 4,
+    width: int = 128,
+    vision_layers: int = 2,
+    patch: int = 16,
+    deepstack: tuple[int, ...] = (0,),
+) -> Any:
+    """Planner or critic: a Qwen3-VL that sees a picture of 6x6 patches (96x96) as 3x3 merged tokens, one a cell.
+
+    `deepstack`: vision layers whose features go into the first text layers.
+    """
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": ids.size,
@@ -139,12 +150,12 @@ def build_vlm(ids: TokenIds, *, layers: int = 4, width: int = 128, vision_layers
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
-            "patch_size": 16,
+            "patch_size": patch,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "out_hidden_size": width,
             "num_position_embeddings": 36,
-            "deepstack_visual_indexes": [0],
+            "deepstack_visual_indexes": list(deepstack),
         },
         image_token_id=ids.image,
         video_token_id=ids.video,

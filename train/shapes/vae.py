@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,15 @@ _KL_WEIGHT = 1e-4
 _WIDTHS = (16, 24, 32, 64)
 
 
-def build_vae() -> Any:
-    """An untrained codec: 96x96 pixels to 8 x 12 x 12 latents, 32 x 6 x 6 after packing (four tokens a cell)."""
+def build_vae(widths: Sequence[int] = _WIDTHS) -> Any:
+    """An untrained codec: 96x96 pixels to 8 x 12 x 12 latents, 32 x 6 x 6 after packing (four tokens a cell).
+
+    `widths`: channels of its blocks; each but the last halves the sides.
+    """
     vae = AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * len(_WIDTHS),
-        up_block_types=("UpDecoderBlock2D",) * len(_WIDTHS),
-        block_out_channels=_WIDTHS,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=tuple(widths),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
