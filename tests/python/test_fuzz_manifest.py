@@ -125,16 +125,9 @@ def test_edited_fields(tmp_path: Path, edits: list[tuple[tuple[Any, ...], str, A
 @FIXED
 @given(value=VALUES)
 def test_any_json(tmp_path: Path, value: Any) -> None:
-    assert read(tmp_path, json.dumps(value).encode("utf-8", "surrogatepass")) is None
-
-
-@FIXED
-@given(value=VALUES)
-def test_any_object_of_the_right_version(tmp_path: Path, value: Any) -> None:
     fields = value if isinstance(value, dict) else {"roles": value, "name": value, "files": value}
-    assert (
-        read(tmp_path, json.dumps({"format_version": 1, **fields}).encode("utf-8", "surrogatepass")) is None
-    )
+    for tree in (value, {"format_version": 1, **fields}):
+        assert read(tmp_path, json.dumps(tree).encode("utf-8", "surrogatepass")) is None
 
 
 @FIXED
@@ -169,22 +162,7 @@ def test_a_long_number_is_refused(tmp_path: Path, digits: int) -> None:
 
 def test_damaged_bytes_of_the_real_manifest(tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    pieces = [
-        b'"',
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"\\",
-        b"\\ud800",
-        b"null",
-        b"-1",
-        b"1e400",
-        b"\xff",
-        b"\0",
-    ]
+    pieces = [*(bytes([one]) for one in b'"{}[],:\\\xff\0'), b"\\ud800", b"null", b"-1", b"1e400"]
     read_well = 0
     for number in range(5 * EXAMPLES):
         data = bytearray(REAL)

@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.pack.templates import (
-    ImagePart,
-    Templates,
-    TextPart,
-    mode_for,
-)
+from interleave_rt.pack.templates import ImagePart, Templates, TextPart, mode_for
 from interleave_rt.types import PlanStep
 
 SEED = 20260613
@@ -29,10 +24,6 @@ def spell(parts):
     return "".join("<image>" if isinstance(part, ImagePart) else part.text for part in parts)
 
 
-def test_a_narrative_request_is_one_text():
-    assert TEMPLATES.render_plan("narrative", "a cat", 0) == [TextPart("Plan {this}:\na cat\nNow.")]
-
-
 def test_values_are_never_looked_at_again():
     nasty = "{text_input} {0} {original_instruction} {{x}} %s \\1 \\g<0>"
     assert spell(TEMPLATES.render_plan("narrative", nasty, 0)) == f"Plan {{this}}:\n{nasty}\nNow."
@@ -44,10 +35,9 @@ def test_values_are_never_looked_at_again():
     ]
 
 
-def test_marks_in_a_narrative_text_stay_text():
-    assert TEMPLATES.render_plan("narrative", "the tag <image>", 0) == [
-        TextPart("Plan {this}:\nthe tag <image>\nNow.")
-    ]
+def test_a_narrative_request_is_one_text_marks_included():
+    for text in ("a cat", "the tag <image>"):
+        assert TEMPLATES.render_plan("narrative", text, 0) == [TextPart(f"Plan {{this}}:\n{text}\nNow.")]
 
 
 def test_pictures_stand_where_the_user_marked_them():
@@ -95,31 +85,25 @@ def test_the_phrase_that_the_demos_cut_is_cut():
     assert "visually" in spell(TEMPLATES.render_critic(text, "x"))
 
 
-def test_the_critic_sees_two_pictures_before_the_text_where_its_template_has_no_marks():
-    parts = Templates(critic="{rewritten_prompt}|{original_instruction}").render_critic("p", "r")
-    assert parts == [IMAGE, IMAGE, TextPart("r|p")]
-
-
-def test_the_critic_sees_them_where_its_template_says():
-    templates = Templates(critic="B <image> A <image> {original_instruction}{rewritten_prompt}")
-    assert templates.render_critic("p", "") == [TextPart("B "), IMAGE, TextPart(" A "), IMAGE, TextPart(" p")]
+@pytest.mark.parametrize(
+    ("critic", "parts"),
+    [
+        ("{rewritten_prompt}|{original_instruction}", [IMAGE, IMAGE, TextPart("r|p")]),
+        (
+            "B <image> A <image> {original_instruction}{rewritten_prompt}",
+            [TextPart("B "), IMAGE, TextPart(" A "), IMAGE, TextPart(" pr")],
+        ),
+    ],
+)
+def test_the_critic_sees_two_pictures_where_its_template_says_or_first(critic, parts):
+    assert Templates(critic=critic).render_critic("p", "r") == parts
 
 
 def test_random_values_come_out_as_they_went_in():
     print("seed", SEED)
     rng = random.Random(SEED)
-    pool = [
-        "{",
-        "}",
-        "{text_input}",
-        "{rewritten_prompt}",
-        "{original_instruction}",
-        "<imag",
-        "e>",
-        "\n",
-        "é",
-        "",
-    ]
+    marks = ["{text_input}", "{rewritten_prompt}", "{original_instruction}", "<imag", "e>"]
+    pool = [*marks, "{", "}", "\n", "é", ""]
     for _ in range(500):
         original, used = ("".join(rng.choices(pool, k=rng.randrange(6))) for _ in range(2))
         expected = f"<image><image>Wanted: {original}\nUsed: {used}"

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.pack import EMBEDDED
 from interleave_rt.pack.templates import ImagePart, Templates, TextPart
 from interleave_rt.pack.tokens import (
     ChatEncoder,
@@ -64,31 +65,10 @@ IMAGE = ImagePart()
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    pieces = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS * 20, trainer)
-    tokenizer.add_special_tokens(list(SPECIAL))
-    # Ordinary text with an id of its own, as in the tokenizers of Qwen3.
-    tokenizer.add_tokens(
-        [AddedToken(word, normalized=False, special=False) for word in ("<think>", "</think>")]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "chat.jinja").write_text(CHAT, encoding="utf-8")
-    return SimpleNamespace(folder=folder, tokenizer=folder / "tokenizer.json", chat=folder / "chat.jinja")
+    """The embedded pack's tokenizer, whose `<think>` is ordinary text, and a chat template."""
+    chat = tmp_path_factory.mktemp("tokenizer") / "chat.jinja"
+    chat.write_text(CHAT, encoding="utf-8")
+    return SimpleNamespace(tokenizer=EMBEDDED / "tokenizer" / "tokenizer.json", chat=chat)
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +83,8 @@ def plain(files: SimpleNamespace) -> Tokenizer:
 
 
 def random_text(rng: random.Random, forged: bool = False) -> str:
-    words = " ".join(CORPUS).split(" ") + [
-        "\n",
-        "\n\n",
-        " ",
-        "  ",
-        "\t",
-        "<think>",
-        "</think>",
-        "e\u0301",
-        "<|",
-        "|>",
-    ]
+    odd = ["\n", "\n\n", " ", "  ", "\t", "<think>", "</think>", "e\u0301", "<|", "|>"]
+    words = [*" ".join(CORPUS).split(" "), *odd]
     pool = [*words, *SPECIAL] if forged else words
     text = "".join(rng.choice(pool) + rng.choice(["", " "]) for _ in range(rng.randrange(1, 20)))
     return text if forged or not any(token in text for token in SPECIAL) else "plain"
