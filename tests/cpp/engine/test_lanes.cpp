@@ -1,17 +1,22 @@
 // What lanes may rely on, and what happens when they break their contract.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <semaphore>
 #include <stdexcept>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "engine/harness.h"
+#include "engine/model_lane.h"
 
 using namespace irt;
 using namespace irt::test;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -69,6 +74,174 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
     driver.forget(request);
     CHECK(driver.counters().images == 0);
   }
+}
+
+namespace {
+
+// A role whose step waits to be let on, and then ends everything that was admitted.
+class GatedModel final : public RoleModel {
+ public:
+  int capacity() const noexcept override { return 2; }
+  void admit(const LaneCallRef& call) override {
+    note("admit " + call->call.prompt);
+    if (call->call.prompt == "unfit") throw Error(ErrorCode::kBadRequest, "it does not fit");
+    calls_.push_back(call);
+  }
+  void step(LaneEvents& events) override {
+    note("step");
+    entered.release();
+    gate.acquire();
+    if (failures.exchange(std::max(failures - 1, 0)) > 0) throw std::runtime_error("no step");
+    for (const LaneCallRef& call : std::exchange(calls_, {}))
+      events.done(call->call.key, Verdict{});
+  }
+  bool cancel(const Key& call) override {
+    std::erase_if(calls_, [&](const LaneCallRef& known) { return known->call.key == call; });
+    return true;
+  }
+  void prepare(const EncodedText& text) override {
+    note("prepare " + std::to_string(text.ids.front()));
+    prepared.release();
+  }
+  std::vector<std::string> told() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(told_, {});
+  }
+  std::counting_semaphore<> entered{0};
+  std::counting_semaphore<> gate{0};
+  std::counting_semaphore<> prepared{0};
+  std::atomic<int> failures = 0;
+
+ private:
+  void note(std::string text) {
+    const std::lock_guard lock(mutex_);
+    told_.push_back(std::move(text));
+  }
+  std::vector<LaneCallRef> calls_;
+  std::mutex mutex_;
+  std::vector<std::string> told_;
+};
+
+// A critic's lane over that model, without a driver; what it reports, in words.
+class Alone final : public LaneEvents {
+ public:
+  Alone() {
+    images.put(Key{9, 9}, {1, 1, {1, 2, 3}});
+    auto made = std::make_unique<GatedModel>();
+    model = made.get();
+    lane = std::make_unique<ModelLane>(LaneInfo{1, Role::kCritic, 0, "", "lane"}, std::move(made),
+                                       *this, images, texts);
+  }
+  Key start(const std::string& prompt, bool speculative = false) {
+    Call call;
+    call.role = Role::kCritic;
+    call.prompt = prompt;
+    call.image = Key{9, 9};
+    call.key = Key{1, ++started_};
+    lane->start(call, speculative);
+    return call.key;
+  }
+  // Encodes everything that is asked for: the length of a text is its only token.
+  std::vector<std::string> encode(std::size_t most = 10) {
+    std::vector<std::string> served;
+    for (const TextJob& job : texts.poll(std::chrono::seconds(10), most)) {
+      served.push_back(job.text);
+      texts.finish(job.id, {{static_cast<std::int64_t>(job.text.size())}, {}});
+    }
+    return served;
+  }
+  std::vector<std::string> reports(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) REQUIRE(reported_.try_acquire_for(20s));
+    const std::lock_guard lock(mutex_);
+    return std::exchange(reports_, {});
+  }
+
+  void step_closed(const Key&, int, PlanStep) override {}
+  void verdict_known(const Key&, bool, double) override {}
+  void done(const Key& call, CallResult) override { note("done", call.lo); }
+  void failed(const Key& call, Failure failure) override { note(failure.message, call.lo); }
+  void cancelled(const Key& call) override { note("cancelled", call.lo); }
+  void down(LaneId lane_id, Failure) override { note("down", lane_id); }
+
+  ImageStore images{1024};
+  TextBroker texts{16};
+  GatedModel* model = nullptr;
+  std::unique_ptr<ModelLane> lane;
+
+ private:
+  void note(const std::string& what, std::uint64_t who) {
+    {
+      const std::lock_guard lock(mutex_);
+      reports_.push_back(what + " " + std::to_string(who));
+    }
+    reported_.release();
+  }
+  std::uint64_t started_ = 0;
+  std::mutex mutex_;
+  std::vector<std::string> reports_;
+  std::counting_semaphore<> reported_{0};
+};
+
+using Words = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a model's lane: certain calls first, cancelled ones never, one end for each") {
+  Alone alone;
+  alone.start("first");
+  alone.encode();
+  alone.model->entered.acquire();  // the lane is in its step
+  const Key guess = alone.start("guess", true);
+  const Key doomed = alone.start("doomed");
+  alone.start("unfit");
+  alone.start("sure");
+  alone.start("late", true);
+  alone.encode();
+  alone.lane->cancel(doomed);
+  alone.model->gate.release(3);
+  CHECK(alone.reports(6) ==
+        Words{"done 1", "cancelled 3", "it does not fit 4", "done 5", "done 2", "done 6"});
+  CHECK(alone.model->told() == Words{"admit first", "step", "admit unfit", "admit sure", "step",
+                                     "admit guess", "admit late", "step"});
+  alone.lane->cancel(guess);  // too late: nothing more is said
+  alone.lane.reset();
+  CHECK(alone.reports(0).empty());
+}
+
+TEST_CASE(
+    "a model's lane: a failed run ends what it ran, two in a row the lane; its end, the rest") {
+  Alone alone;
+  alone.model->failures = 1;
+  alone.model->gate.release(4);
+  for (const char* end : {"[lane] no step 1", "done 2"}) {
+    alone.start("one");
+    alone.encode();
+    CHECK(alone.reports(1) == Words{end});
+  }
+  alone.model->failures = 2;
+  for (const Words& ends : {Words{"[lane] no step 3"}, Words{"[lane] no step 4", "down 1"}}) {
+    alone.start("two");
+    alone.encode();
+    CHECK(alone.reports(ends.size()) == ends);
+  }
+  alone.start("three");  // its text never comes
+  alone.lane.reset();
+  CHECK(alone.reports(1) == Words{"cancelled 5"});
+}
+
+TEST_CASE("a model's lane: a prompt told ahead waits behind those that are needed") {
+  Alone alone;
+  Hint hint;
+  hint.text = "perhaps";
+  alone.lane->hint(hint);
+  alone.start("now");
+  CHECK(alone.encode(1) == Words{"now"});
+  alone.model->entered.acquire();
+  CHECK(alone.encode(1) == Words{"perhaps"});  // ready, but the lane has better things to do
+  alone.model->gate.release();
+  CHECK(alone.reports(1) == Words{"done 1"});
+  REQUIRE(alone.model->prepared.try_acquire_for(20s));
+  CHECK(alone.model->told() == Words{"admit now", "step", "prepare 7"});
 }
 
 namespace {

@@ -299,3 +299,25 @@ TEST_CASE("native lanes: an engine that is closed while its graphs run lets go o
   }
   CHECK(live_objects().sessions == 0);
 }
+
+TEST_CASE("native lanes: closing an engine interrupts a vision encode") {
+  IRT_NEEDS_ORT();
+  VlmConfig config = vlm_config(Role::kPlanner);
+  config.vision = graph_path("vision_endless.onnx");
+  Driver driver({});
+  const LaneInfo info{driver.next_lane_id(), Role::kPlanner, 0, "", "planner"};
+  driver.add_lane(std::make_unique<ModelLane>(info, std::make_unique<VlmModel>(config), driver,
+                                              driver.images(), driver.text()));
+  RequestSpec spec = spec_of("what is in these two?");
+  spec.mode = PlanMode::kGuidance;
+  Random random(74);
+  for (int i = 0; i < 2; ++i) spec.images.push_back(driver.put_image(random_image(random)));
+  const RequestId request = driver.submit(spec);
+  for (const TextJob& job : driver.text().poll(std::chrono::seconds(10), 1)) {
+    driver.text().finish(job.id, encode(job));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(driver.counters().running == 1);
+  driver.close();  // returns: the encode would run for hours
+  CHECK(read_all(driver, request).outcome == Outcome::kCancelled);
+}

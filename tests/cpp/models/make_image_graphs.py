@@ -53,6 +53,17 @@ vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
 }}"""
 
 
+def endless_vision(hidden: int) -> str:
+    """The same, but it turns for hours between two nodes, unless somebody ends the run."""
+    turning = """row = MatMul(grid, places)
+    where = Loop<body = turn (int64 i, bool go, float[1, w] x) => (bool on, float[1, w] y) {
+        on = Identity(go)
+        y = Neg(x)
+    }>(turns, always, row)"""
+    text = wide_vision(hidden).replace("where = MatMul(grid, places)", turning)
+    return text.replace("<int64[2] block", "<int64 turns = {10000000000}, bool always = {1}, int64[2] block")
+
+
 TEXT_ENCODER = """
 text_encoder (int64[b, t] input_ids, int64[b, t] attention_mask) => (float[b, t, 6] prompt_embeds)
     <int64[1] last = {2}, float[1, 1, 6] scale = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06}> {
@@ -106,6 +117,7 @@ vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
 GRAPHS = {
     "vision": VISION,
     "vision_wide": wide_vision(32),
+    "vision_endless": endless_vision(32),
     "text_encoder": TEXT_ENCODER,
     "transformer": TRANSFORMER % (", int64[t, 4] txt_ids", WITH_IDS),
     "transformer_without_ids": TRANSFORMER % ("", WITHOUT_IDS),
