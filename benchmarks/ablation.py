@@ -40,7 +40,7 @@ from interleave_rt.measure import (
 from interleave_rt.measure.arms import NOTHING, Engines, Target
 from interleave_rt.measure.record import closed_loop, run_request
 from interleave_rt.measure.statistics import Ratio, median_ratio
-from interleave_rt.request import Devices
+from interleave_rt.request import Optimizations
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
 
@@ -60,7 +60,7 @@ SCRIPTED = ("stream_plan", "speculation", "early_verdict", "skip_last_judge")
 
 def arms_of(names: Sequence[str], speculation: str, *, batching: bool) -> dict[str, Arm]:
     """`all`, `none`, and for every name `all - NAME` and `NAME alone`; `batching`: whether `all` has it."""
-    whole = Arm("all", speculation, Devices(), batching)
+    whole = Arm("all", speculation, Optimizations(), batching)
     nothing = Arm("none", "off", NOTHING, batching=False)
     arms = {"all": whole, "none": nothing}
     for name in names:

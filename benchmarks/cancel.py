@@ -18,10 +18,9 @@ from typing import Any
 
 from frame import finish, parser_of, percentile
 
-from interleave_rt import Engine, Options, Request, _core, load_pack
+from interleave_rt import Engine, Options, _core, load_pack
 from interleave_rt.backends.native import NativeBackend
 from interleave_rt.config import EngineConfig
-from interleave_rt.translate import make_spec
 
 TEXTS = (
     "Draw a snowman step by step",
@@ -34,19 +33,19 @@ ENDS = {"plan": "planner", "generate": "generator", "judge": "critic"}
 def submit(engine: Engine, number: int) -> int:
     """A request by its id; the handle of the engine would read its events."""
     options = Options(seed=number, speculation="depth=1" if number % 2 else "off")
-    spec = make_spec(Request(TEXTS[number % len(TEXTS)], ()), options, [])
-    return engine._core.submit(spec)  # noqa: SLF001 - a measurement looks inside
+    request = {**options.for_core(), "text": TEXTS[number % len(TEXTS)]}
+    return engine._core.submit(request)  # noqa: SLF001 - a measurement looks inside
 
 
-def read_to_end(core: _core.Engine, request: int) -> list[_core.Span]:
+def read_to_end(core: _core.Engine, request: int) -> list[dict[str, Any]]:
     """Reads a request to its end and waits until its calls have ended, too."""
     while True:
         event = core.next_event(request, 100)
-        if event is not None and event[0] == "ended":
+        if event is not None and event["kind"] == "finished":
             break
-    while any(span.ended_us is None for span in core.trace(request)):
+    while any(span["ended_us"] is None for span in core.trace(request)["spans"]):
         time.sleep(0.001)
-    spans = core.trace(request)
+    spans = core.trace(request)["spans"]
     core.forget(request)
     return spans
 
@@ -86,8 +85,10 @@ def main() -> int:
             begin = time.perf_counter()
             spans = read_to_end(core, submit(engine, 2 * number))  # without speculation
             whole.append(time.perf_counter() - begin)
-            made = [span for span in spans if span.kind == "generate" and span.outcome == "done"]
-            steps += [((span.ended_us or 0) - span.started_us) / denoising_steps(engine) for span in made]
+            made = [span for span in spans if span["kind"] == "generate" and span["outcome"] == "done"]
+            steps += [
+                ((span["ended_us"] or 0) - span["started_us"]) / denoising_steps(engine) for span in made
+            ]
         token = one_token_us(engine, 6)
         longest = statistics.median(whole)
         for number in range(args.cancels):
@@ -95,9 +96,9 @@ def main() -> int:
             time.sleep(chance.uniform(0.0, longest))
             core.cancel(request)
             for span in read_to_end(core, request):
-                given_up, ended = span.cancel_us, span.ended_us
-                if span.outcome == "cancelled" and given_up and ended and span.started_us <= given_up:
-                    latencies[ENDS[span.kind]].append(ended - given_up)
+                given_up, ended = span["cancel_us"], span["ended_us"]
+                if span["outcome"] == "cancelled" and given_up and ended and span["started_us"] <= given_up:
+                    latencies[ENDS[span["kind"]]].append(ended - given_up)
     quantum = {"planner": token, "generator": statistics.median(steps), "critic": token}
     report: dict[str, Any] = {
         "seed": args.seed,

@@ -99,7 +99,9 @@ def read_verdict(_question: Question, text: bytes) -> tuple[bool, bool]:
     scanner = _core.VerdictScanner()
     scanner.feed(text)
     verdict = scanner.finish()
-    return verdict.readable, verdict.readable and (verdict.accepted or verdict.refined is not None)
+    if verdict is None:
+        return False, False
+    return True, verdict["previous_step_success"] or verdict["refine_prompt"] is not None
 
 
 ROLES = {"planner": (Trio.plans, read_plan), "critic": (Trio.verdicts, read_verdict)}

@@ -25,19 +25,19 @@ from interleave_rt import Engine, InterleaveError, Options, Pack, Request, Resul
 from interleave_rt.measure import Arm, SampleRequest
 from interleave_rt.measure.arms import NOTHING
 from interleave_rt.prove import difference
-from interleave_rt.request import Devices
+from interleave_rt.request import Optimizations
 from interleave_rt.roles import Roles
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
 
 ARMS = [
-    Arm("off", "off", Devices(), batching=True),
-    Arm("auto", "auto", Devices(), batching=True),
-    Arm("depth=3", "depth=3", Devices(), batching=True),
+    Arm("off", "off", Optimizations(), batching=True),
+    Arm("auto", "auto", Optimizations(), batching=True),
+    Arm("depth=3", "depth=3", Optimizations(), batching=True),
     Arm("none", "off", NOTHING, batching=False),
     *(
         Arm(f"{name} alone", "off", replace(NOTHING, **{name: True}), batching=False)
-        for name in Devices.__dataclass_fields__
+        for name in Optimizations.__dataclass_fields__
     ),
     Arm("speculation alone", "depth=1", NOTHING, batching=False),
     Arm("batching alone", "off", NOTHING, batching=True),
@@ -98,7 +98,7 @@ def run_arm(
             except queue.Empty:
                 return
             case = cases[index]
-            options = replace(case.options, speculation=arm.speculation, devices=arm.devices)
+            options = replace(case.options, speculation=arm.speculation, optimizations=arm.devices)
             try:
                 results[index] = engine.run(case.request, options=options)
             except InterleaveError as error:
@@ -145,7 +145,7 @@ def compare(
     return {
         **counted(arm.name, concurrency, cases, list(map(canonical, results)), wanted, seconds),
         "speculative": sum(result.speculation.started for result in done),
-        "discarded": sum(result.speculation.discarded for result in done),
+        "discarded": sum(result.speculation.wasted for result in done),
     }
 
 

@@ -31,11 +31,11 @@ from interleave_rt.measure import (
 )
 from interleave_rt.measure.statistics import lower_bound_of_median
 from interleave_rt.pack import load_pack
-from interleave_rt.request import Devices, Options
+from interleave_rt.request import Optimizations, Options
 
 AT_LEAST = 0.98
-OFF = Arm("sequential-es", "off", Devices(), batching=True)  # everything but speculation
-AUTO = Arm("speculative", "auto", Devices(), batching=True)
+OFF = Arm("sequential-es", "off", Optimizations(), batching=True)  # everything but speculation
+AUTO = Arm("speculative", "auto", Optimizations(), batching=True)
 
 
 def ratios(off: Sequence[Turn], auto: Sequence[Turn]) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from interleave_rt import Options, Request, Result
 from interleave_rt.pack.images import encode_png, load_image
 from interleave_rt.roles import Roles
 from interleave_rt.roles.reference import run_reference
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 Pixels = NDArray[np.uint8]
 

@@ -32,7 +32,7 @@ from plain_loop import PngDetour, difference, run_plain
 from interleave_rt import Engine, Options, Request, load_pack
 from interleave_rt.config import usable_cores
 from interleave_rt.measure.arms import NOTHING, Threads, thread_splits
-from interleave_rt.request import Devices
+from interleave_rt.request import Optimizations
 from interleave_rt.worlds.shapes.evaluation.intervals import share
 from interleave_rt.worlds.shapes.evaluation.outcomes import step_successes
 
@@ -48,15 +48,15 @@ class NativeArm:
 
     name: str
     factor: str
-    devices: Devices
+    devices: Optimizations
     speculation: str
 
 
 NATIVE = [
     NativeArm("sequential", "graph runtime", NOTHING, "off"),
     NativeArm("+ early ends", "streamed plan, early verdict, last try not judged", EARLY, "off"),
-    NativeArm("+ encodings", "encodings made once and ahead", Devices(), "off"),
-    NativeArm("+ speculation", "speculation", Devices(), "auto"),
+    NativeArm("+ encodings", "encodings made once and ahead", Optimizations(), "off"),
+    NativeArm("+ speculation", "speculation", Optimizations(), "auto"),
 ]
 FACTORS = {BUFFERS: "raw buffers for PNG files", **{arm.name: arm.factor for arm in NATIVE}}
 
@@ -124,7 +124,7 @@ def native_engines(
         def trial(split: Threads, arm: NativeArm = arm, made: dict[Threads, Engine] = made) -> None:
             if split not in made:
                 made[split] = opened(split)
-            change = {"devices": arm.devices, "speculation": arm.speculation}
+            change = {"optimizations": arm.devices, "speculation": arm.speculation}
             for request, options in warm:
                 made[split].run(request, options=replace(options, **change))
 
@@ -137,7 +137,7 @@ def native_engines(
                 for request, options in warm:
                     engines[other.name].run(
                         request,
-                        options=replace(options, devices=other.devices, speculation=other.speculation),
+                        options=replace(options, optimizations=other.devices, speculation=other.speculation),
                     )
         chosen[kind] = {"threads (generator+vlm)": str(best), "tried": tried}
     return engines, chosen
@@ -214,7 +214,7 @@ def main() -> int:
         for arm in NATIVE:
             speculation = arm.speculation if arm.speculation == "off" else arguments.speculation
             engine = engines[arm.name]
-            change = {"devices": arm.devices, "speculation": speculation}
+            change = {"optimizations": arm.devices, "speculation": speculation}
             arms[arm.name] = lambda request, options, engine=engine, change=change: engine.run(
                 request, options=replace(options, **change)
             )

@@ -22,7 +22,7 @@ from interleave_rt.pack.images import load_image
 from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 Pixels = NDArray[np.uint8]
 

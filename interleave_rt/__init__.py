@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         OverloadedError,
     )
     from .pack import Pack, load_pack
-    from .types import Attempt, Options, Request, Result, Step, Verdict
+    from .request import Options, Request
+    from .result import Result
+    from .wire import Attempt, Step, Verdict
 
     __version__: str
 
@@ -55,7 +57,9 @@ _HOMES = {
     "Engine": "engine",
     "Pack": "pack",
     "load_pack": "pack",
-    **dict.fromkeys(("Attempt", "Options", "Request", "Result", "Step", "Verdict"), "types"),
+    **dict.fromkeys(("Options", "Request"), "request"),
+    "Result": "result",
+    **dict.fromkeys(("Attempt", "Step", "Verdict"), "wire"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 

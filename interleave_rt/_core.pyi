@@ -1,10 +1,10 @@
 """The native core of interleave_rt; its face is the package itself."""
 
 from collections.abc import Mapping, Sequence
-import enum
 from typing import Annotated, Any
 
 import numpy
+import numpy.typing
 from numpy.typing import NDArray
 
 
@@ -13,322 +13,9 @@ class CoreError(Exception):
     Raised by the core; args are (code, message), codes as in interleave_rt.errors.
     """
 
-class PlanMode(enum.Enum):
-    narrative = 0
-
-    guidance = 1
-
-class Keep(enum.Enum):
-    last = 0
-
-    best = 1
-
-class SeedRule(enum.Enum):
-    counter = 0
-
-    reference = 1
-
-class SpeculationMode(enum.Enum):
-    off = 0
-
-    depth = 1
-
-    auto = 2
-
-class Outcome(enum.Enum):
-    finished = 0
-
-    failed = 1
-
-    cancelled = 2
-
-    deadline = 3
-
-class ErrorCode(enum.Enum):
-    """The codes of CoreError, by name."""
-
-    bad_request = 0
-
-    bad_pack = 1
-
-    limit_exceeded = 2
-
-    backend_failed = 3
-
-    deadline = 4
-
-    cancelled = 5
-
-    overloaded = 6
-
-    internal = 7
-
-class RequestSpec:
-    """What a caller asks for; images are keys of put_image."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def text(self) -> str: ...
-
-    @text.setter
-    def text(self, arg: str, /) -> None: ...
-
-    @property
-    def images(self) -> list[str]: ...
-
-    @images.setter
-    def images(self, arg: Sequence[str], /) -> None: ...
-
-    @property
-    def mode(self) -> PlanMode: ...
-
-    @mode.setter
-    def mode(self, arg: PlanMode, /) -> None: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @seed.setter
-    def seed(self, arg: int, /) -> None: ...
-
-    @property
-    def seed_rule(self) -> SeedRule: ...
-
-    @seed_rule.setter
-    def seed_rule(self, arg: SeedRule, /) -> None: ...
-
-    @property
-    def t_max(self) -> int: ...
-
-    @t_max.setter
-    def t_max(self, arg: int, /) -> None: ...
-
-    @property
-    def max_steps(self) -> int: ...
-
-    @max_steps.setter
-    def max_steps(self, arg: int, /) -> None: ...
-
-    @property
-    def keep(self) -> Keep: ...
-
-    @keep.setter
-    def keep(self, arg: Keep, /) -> None: ...
-
-    @property
-    def judge_last(self) -> bool: ...
-
-    @judge_last.setter
-    def judge_last(self, arg: bool, /) -> None: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @width.setter
-    def width(self, arg: int, /) -> None: ...
-
-    @property
-    def height(self) -> int: ...
-
-    @height.setter
-    def height(self, arg: int, /) -> None: ...
-
-    @property
-    def denoising_steps(self) -> int: ...
-
-    @denoising_steps.setter
-    def denoising_steps(self, arg: int, /) -> None: ...
-
-    @property
-    def timeout_s(self) -> float:
-        """Seconds from the submission on; 0 = no deadline."""
-
-    @timeout_s.setter
-    def timeout_s(self, arg: float, /) -> None: ...
-
-    @property
-    def speculation_mode(self) -> SpeculationMode: ...
-
-    @speculation_mode.setter
-    def speculation_mode(self, arg: SpeculationMode, /) -> None: ...
-
-    @property
-    def speculation_depth(self) -> int: ...
-
-    @speculation_depth.setter
-    def speculation_depth(self, arg: int, /) -> None: ...
-
-    @property
-    def stream_plan(self) -> bool: ...
-
-    @stream_plan.setter
-    def stream_plan(self, arg: bool, /) -> None: ...
-
-    @property
-    def early_verdict(self) -> bool: ...
-
-    @early_verdict.setter
-    def early_verdict(self, arg: bool, /) -> None: ...
-
-    @property
-    def skip_last_judge(self) -> bool: ...
-
-    @skip_last_judge.setter
-    def skip_last_judge(self, arg: bool, /) -> None: ...
-
-    @property
-    def encode_text_ahead(self) -> bool: ...
-
-    @encode_text_ahead.setter
-    def encode_text_ahead(self, arg: bool, /) -> None: ...
-
-    @property
-    def cache_vision(self) -> bool: ...
-
-    @cache_vision.setter
-    def cache_vision(self, arg: bool, /) -> None: ...
-
-class PlanStep:
-    """One step as the planner wrote it."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def step_number(self) -> int: ...
-
-    @step_number.setter
-    def step_number(self, arg: int, /) -> None: ...
-
-    @property
-    def step_name(self) -> str: ...
-
-    @step_name.setter
-    def step_name(self, arg: str, /) -> None: ...
-
-    @property
-    def instruction(self) -> str | None: ...
-
-    @instruction.setter
-    def instruction(self, arg: str | None, /) -> None: ...
-
-    @property
-    def prompt(self) -> str | None: ...
-
-    @prompt.setter
-    def prompt(self, arg: str | None, /) -> None: ...
-
-    @property
-    def auxiliary_text(self) -> str | None: ...
-
-    @auxiliary_text.setter
-    def auxiliary_text(self, arg: str | None, /) -> None: ...
-
-class Verdict:
-    """What the critic said of one image."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def readable(self) -> bool: ...
-
-    @readable.setter
-    def readable(self, arg: bool, /) -> None: ...
-
-    @property
-    def accepted(self) -> bool: ...
-
-    @accepted.setter
-    def accepted(self, arg: bool, /) -> None: ...
-
-    @property
-    def p_success(self) -> float: ...
-
-    @p_success.setter
-    def p_success(self, arg: float, /) -> None: ...
-
-    @property
-    def refined(self) -> str | None: ...
-
-    @refined.setter
-    def refined(self, arg: str | None, /) -> None: ...
-
-    @property
-    def reasoning(self) -> str: ...
-
-    @reasoning.setter
-    def reasoning(self, arg: str, /) -> None: ...
-
-class Attempt:
-    """One generation of a step; `image` is its key."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def number(self) -> int: ...
-
-    @number.setter
-    def number(self, arg: int, /) -> None: ...
-
-    @property
-    def prompt(self) -> str: ...
-
-    @prompt.setter
-    def prompt(self, arg: str, /) -> None: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @seed.setter
-    def seed(self, arg: int, /) -> None: ...
-
-    @property
-    def image(self) -> str: ...
-
-    @property
-    def image_hash(self) -> int: ...
-
-    @property
-    def verdict(self) -> Verdict | None: ...
-
-    @verdict.setter
-    def verdict(self, arg: Verdict | None, /) -> None: ...
-
-    @property
-    def refused_unreadable(self) -> bool: ...
-
-    @refused_unreadable.setter
-    def refused_unreadable(self, arg: bool, /) -> None: ...
-
-class StepResult:
-    """One committed step; `image` is the final image's key."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def plan(self) -> PlanStep: ...
-
-    @plan.setter
-    def plan(self, arg: PlanStep, /) -> None: ...
-
-    @property
-    def attempts(self) -> list[Attempt]: ...
-
-    @attempts.setter
-    def attempts(self, arg: Sequence[Attempt], /) -> None: ...
-
-    @property
-    def image(self) -> str | None: ...
-
-    @property
-    def accepted(self) -> bool | None: ...
-
-    @accepted.setter
-    def accepted(self, arg: bool | None, /) -> None: ...
-
-def seed_of(request_seed: int, rule: SeedRule, kind: str, step: int, attempt: int, retry: int) -> int:
+def seed_of(request_seed: int, rule: str, kind: str, step: int, attempt: int, retry: int) -> int:
     """
-    The seed of one call: counter-based, independent of the order of calls.
+    The seed of one call (plan, generate, judge), by the rule counter or reference: independent of the order of calls.
     """
 
 class PlanScanner:
@@ -341,14 +28,14 @@ class PlanScanner:
 
     def feed(self, bytes: bytes) -> None: ...
 
-    def closed(self) -> list[PlanStep]:
+    def closed(self) -> list[dict[str, Any]]:
         """The steps that have closed so far."""
 
     def done(self) -> bool: ...
 
     def violation(self) -> str: ...
 
-    def finish(self) -> tuple[list[PlanStep], bool, str]:
+    def finish(self) -> tuple[list[dict[str, Any]], bool, str]:
         """(steps, truncated, reasoning) if the answer ended here."""
 
 class VerdictScanner:
@@ -367,8 +54,8 @@ class VerdictScanner:
 
     def violation(self) -> str: ...
 
-    def finish(self) -> Verdict:
-        """The verdict if the answer ended here."""
+    def finish(self) -> dict[str, Any] | None:
+        """The verdict if the answer ended here; None: unreadable."""
 
 def load_runtime(address: int) -> None:
     """
@@ -839,172 +526,20 @@ class NativeGenerator:
     def generate(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], source: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)] | None, seed: int, width: int = 0, height: int = 0, steps: int = 0) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)]:
         """Makes one image: uint8 [height, width, 3], read-only."""
 
-class ScriptedConfig:
-    """Three made-up roles: their answers and their latencies."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def planner_cap(self) -> int: ...
-
-    @planner_cap.setter
-    def planner_cap(self, arg: int, /) -> None: ...
-
-    @property
-    def generator_cap(self) -> int: ...
-
-    @generator_cap.setter
-    def generator_cap(self, arg: int, /) -> None: ...
-
-    @property
-    def critic_cap(self) -> int: ...
-
-    @critic_cap.setter
-    def critic_cap(self, arg: int, /) -> None: ...
-
-    @property
-    def shared(self) -> bool:
-        """All lanes on one device."""
-
-    @shared.setter
-    def shared(self, arg: bool, /) -> None: ...
-
-    @property
-    def steps(self) -> int:
-        """
-        Steps of every plan; min_steps and max_steps for plans of different lengths.
-        """
-
-    @steps.setter
-    def steps(self, arg: int, /) -> None: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @seed.setter
-    def seed(self, arg: int, /) -> None: ...
-
-    @property
-    def min_steps(self) -> int: ...
-
-    @min_steps.setter
-    def min_steps(self, arg: int, /) -> None: ...
-
-    @property
-    def max_steps(self) -> int: ...
-
-    @max_steps.setter
-    def max_steps(self, arg: int, /) -> None: ...
-
-    @property
-    def text_only_prob(self) -> float: ...
-
-    @text_only_prob.setter
-    def text_only_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def unreadable_plan_prob(self) -> float: ...
-
-    @unreadable_plan_prob.setter
-    def unreadable_plan_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def unreadable_verdict_prob(self) -> float: ...
-
-    @unreadable_verdict_prob.setter
-    def unreadable_verdict_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def unreadable_refined_prob(self) -> float: ...
-
-    @unreadable_refined_prob.setter
-    def unreadable_refined_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def failing_prob(self) -> float: ...
-
-    @failing_prob.setter
-    def failing_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def accept_prob(self) -> float: ...
-
-    @accept_prob.setter
-    def accept_prob(self, arg: float, /) -> None: ...
-
-    @property
-    def accept_by_refinement(self) -> list[float]: ...
-
-    @accept_by_refinement.setter
-    def accept_by_refinement(self, arg: Sequence[float], /) -> None: ...
-
-    @property
-    def image_size(self) -> int: ...
-
-    @image_size.setter
-    def image_size(self, arg: int, /) -> None: ...
-
-    @property
-    def planner_ms(self) -> float: ...
-
-    @planner_ms.setter
-    def planner_ms(self, arg: float, /) -> None: ...
-
-    @property
-    def first_step_ms(self) -> float: ...
-
-    @first_step_ms.setter
-    def first_step_ms(self, arg: float, /) -> None: ...
-
-    @property
-    def generator_ms(self) -> float: ...
-
-    @generator_ms.setter
-    def generator_ms(self, arg: float, /) -> None: ...
-
-    @property
-    def denoise_steps(self) -> int: ...
-
-    @denoise_steps.setter
-    def denoise_steps(self, arg: int, /) -> None: ...
-
-    @property
-    def critic_ms(self) -> float: ...
-
-    @critic_ms.setter
-    def critic_ms(self, arg: float, /) -> None: ...
-
-    @property
-    def verdict_ms(self) -> float: ...
-
-    @verdict_ms.setter
-    def verdict_ms(self, arg: float, /) -> None: ...
-
-    @property
-    def jitter(self) -> float: ...
-
-    @jitter.setter
-    def jitter(self, arg: float, /) -> None: ...
-
-    @property
-    def slowdown(self) -> float: ...
-
-    @slowdown.setter
-    def slowdown(self, arg: float, /) -> None: ...
-
 class ScriptedRoles:
     """
     The answers of the scripted lanes as plain functions, for a reference loop. Images are known by hash_pixels; 0 = no image.
     """
 
-    def __init__(self, config: ScriptedConfig) -> None: ...
+    def __init__(self, script: dict[str, Any]) -> None: ...
 
-    def plan(self, text: str, mode: PlanMode, max_steps: int, seed: int) -> tuple[list[PlanStep], bool]:
+    def plan(self, text: str, mode: str, max_steps: int, seed: int) -> tuple[list[dict[str, Any]], bool]:
         """(steps, truncated); no steps: the answer is unreadable."""
 
     def generate(self, prompt: str, source_hash: int, seed: int, width: int = 0, height: int = 0, denoising_steps: int = 0) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)]: ...
 
-    def judge(self, original: str, used: str, before_hash: int, after_hash: int, seed: int) -> Verdict: ...
+    def judge(self, original_prompt: str, prompt: str, before_hash: int, after_hash: int, seed: int) -> dict[str, Any] | None:
+        """None: the answer is unreadable."""
 
 class SimTask:
     """One simulated request: its answers, and its work in us."""
@@ -1033,10 +568,10 @@ class SimLoad:
         """
 
     @property
-    def speculation_mode(self) -> SpeculationMode: ...
+    def speculation_mode(self) -> str: ...
 
     @speculation_mode.setter
-    def speculation_mode(self, arg: SpeculationMode, /) -> None: ...
+    def speculation_mode(self, arg: str, /) -> None: ...
 
     @property
     def speculation_depth(self) -> int: ...
@@ -1185,69 +720,6 @@ class SimReport:
 
 def simulate_load(load: SimLoad, tasks: Sequence[SimTask]) -> SimReport: ...
 
-class EngineConfig:
-    """Limits of one engine; every queue and store has one."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def max_live(self) -> int: ...
-
-    @max_live.setter
-    def max_live(self, arg: int, /) -> None: ...
-
-    @property
-    def max_queued(self) -> int: ...
-
-    @max_queued.setter
-    def max_queued(self, arg: int, /) -> None: ...
-
-    @property
-    def image_bytes(self) -> int: ...
-
-    @image_bytes.setter
-    def image_bytes(self, arg: int, /) -> None: ...
-
-    @property
-    def text_cache(self) -> int: ...
-
-    @text_cache.setter
-    def text_cache(self, arg: int, /) -> None: ...
-
-    @property
-    def max_unforgotten(self) -> int: ...
-
-    @max_unforgotten.setter
-    def max_unforgotten(self, arg: int, /) -> None: ...
-
-    @property
-    def lane_grace_s(self) -> float:
-        """How long a request waits for a missing lane."""
-
-    @lane_grace_s.setter
-    def lane_grace_s(self, arg: float, /) -> None: ...
-
-    @property
-    def critic_slowdown(self) -> float | None:
-        """s_c of a shared device, at least 1; None: learned."""
-
-    @critic_slowdown.setter
-    def critic_slowdown(self, arg: float | None, /) -> None: ...
-
-    @property
-    def generator_rate(self) -> float | None:
-        """r_g of a shared device, over 0 and at most 1; None: learned."""
-
-    @generator_rate.setter
-    def generator_rate(self, arg: float | None, /) -> None: ...
-
-    @property
-    def batching(self) -> bool:
-        """S8: several calls of a role at once on one lane."""
-
-    @batching.setter
-    def batching(self, arg: bool, /) -> None: ...
-
 class TextJob:
     """Work for the text worker."""
 
@@ -1258,7 +730,7 @@ class TextJob:
     def kind(self) -> str: ...
 
     @property
-    def mode(self) -> PlanMode: ...
+    def mode(self) -> str: ...
 
     @property
     def image_count(self) -> int: ...
@@ -1269,121 +741,10 @@ class TextJob:
     @property
     def original(self) -> str: ...
 
-class Span:
-    """One run of a call on a lane, times on the engine's clock."""
-
-    @property
-    def lane(self) -> str: ...
-
-    @property
-    def role(self) -> str: ...
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def attempt(self) -> int: ...
-
-    @property
-    def retry(self) -> int: ...
-
-    @property
-    def speculative(self) -> bool: ...
-
-    @property
-    def queued_us(self) -> int: ...
-
-    @property
-    def started_us(self) -> int: ...
-
-    @property
-    def cancel_us(self) -> int | None:
-        """When it was given up; None: it never was."""
-
-    @property
-    def ended_us(self) -> int | None:
-        """None while it runs."""
-
-    @property
-    def outcome(self) -> str: ...
-
-    @property
-    def used(self) -> bool: ...
-
-class Decision:
-    """Whether to start a call ahead of a verdict, and why."""
-
-    @property
-    def at_us(self) -> int: ...
-
-    @property
-    def started(self) -> bool: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def p(self) -> float: ...
-
-    @property
-    def gain_us(self) -> float: ...
-
-    @property
-    def depth(self) -> int: ...
-
-    @property
-    def role(self) -> str: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def attempt(self) -> int: ...
-
-    @property
-    def beyond(self) -> int:
-        """Unverified verdicts before the call."""
-
-    @property
-    def undisturbed(self) -> float:
-        """Probability that no committed call wants the slot meanwhile."""
-
-    @property
-    def others(self) -> int:
-        """Other requests, running and queued."""
-
-    @property
-    def critic_slowdown(self) -> float | None:
-        """s_c; None: not known."""
-
-    @property
-    def generator_rate(self) -> float | None:
-        """r_g; None: not known."""
-
-    @property
-    def verdict_us(self) -> float | None:
-        """Cv; None: not known."""
-
-    @property
-    def generate_us(self) -> float | None:
-        """G; None: not known."""
-
 class Engine:
     """Scheduler, lanes, images and readers. Thread-safe."""
 
-    def __init__(self, config: EngineConfig) -> None: ...
-
-    def add_planner(self, config: VlmConfig, device: str, name: str) -> None: ...
-
-    def add_critic(self, config: VlmConfig, device: str, name: str) -> None: ...
-
-    def add_generator(self, config: GeneratorConfig, device: str, name: str) -> None: ...
-
-    def add_scripted(self, config: ScriptedConfig) -> None:
-        """Adds three scripted lanes. They need no text worker."""
+    def __init__(self, config: dict[str, Any]) -> None: ...
 
     def set_draining(self, draining: bool) -> None: ...
 
@@ -1396,32 +757,34 @@ class Engine:
     def now_us(self) -> int:
         """The clock of traces, in microseconds."""
 
-    def lanes(self) -> list[tuple[str, int, str]]:
-        """(role, capacity, device) of every lane."""
+    def lanes(self) -> list[dict[str, Any]]: ...
 
     def counters(self) -> dict[str, Any]: ...
 
-    def put_image(self, pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> str:
-        """Stores uint8 [height, width, 3]; returns its key."""
+    def add_planner(self, config: VlmConfig, device: str, name: str) -> None: ...
 
-    def release_image(self, key: str) -> None:
-        """Takes one put_image back."""
+    def add_critic(self, config: VlmConfig, device: str, name: str) -> None: ...
 
-    def submit(self, spec: RequestSpec) -> int: ...
+    def add_generator(self, config: GeneratorConfig, device: str, name: str) -> None: ...
 
-    def next_event(self, request: int, timeout_ms: int) -> tuple[Any, ...] | None:
+    def add_scripted(self, script: dict[str, Any]) -> None:
+        """Adds three scripted lanes. They need no text worker."""
+
+    def submit(self, request: dict[str, Any], images: Sequence[numpy.typing.NDArray[numpy.uint8]] = ()) -> int:
+        """Takes a request with its pictures, uint8 [height, width, 3]."""
+
+    def next_event(self, request: int, timeout_ms: int) -> dict[str, Any] | None:
         """
-        The next event as (kind, ...), or None: ('plan_step', index, PlanStep), ('attempt_image', step, Attempt, pixels), ('verdict', step, attempt, Verdict), ('step_committed', step, StepResult), ('ended', Outcome, code, message, truncated).
+        The next event as interleave_rt.wire reads it, or None. The `pixels` of an attempt_image are a read-only array that outlives the engine.
         """
 
     def cancel(self, request: int) -> None: ...
 
     def forget(self, request: int) -> None:
-        """Gives up trace and images; a running request is cancelled."""
+        """Gives up the trace; a running request is cancelled."""
 
-    def trace(self, request: int) -> list[Span]: ...
-
-    def decisions(self, request: int) -> list[Decision]: ...
+    def trace(self, request: int) -> dict[str, list[dict[str, Any]]]:
+        """`spans` and `decisions`, times on the engine's clock."""
 
     def encode_latencies_us(self, texts: Sequence[str], original: str | None = None, pause_ms: float = 1.0) -> list[float]:
         """

@@ -1,11 +1,11 @@
-"""How an engine is set up: limits, threads and devices. Requests carry their own options (`types.Options`)."""
+"""How an engine is set up: limits, threads and devices. Requests carry their own options (`Options`)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import BadRequestError
 
@@ -19,9 +19,14 @@ class EngineConfig:
     Args:
         max_live: Requests that run at once, those included that have ended and were not read to their end.
         max_queued: Requests that wait beyond those; one more is refused with `OverloadedError`.
-        batching: Several sequences in one planner or critic step (S8), images in generator micro-batches.
+        batching: Several sequences in one planner or critic step at once, images in generator micro-batches.
         image_bytes: Bytes of raw images that the engine holds.
         text_cache: Encoded texts that are kept.
+        max_unforgotten: Ended requests whose trace was not taken yet; one more submission is refused with
+            `OverloadedError`.
+        lane_grace_s: How long a request waits for a role whose lane is gone, before it fails.
+        vision_cache: Pictures whose features planner and critic keep, each.
+        latent_cache: Source pictures whose latents the generator keeps.
         threads: CPU threads in all; None: the cores that this process may use.
         generator_threads: Of the generator; None: a share of `threads`.
         vlm_threads: Of planner and critic; None: a share of `threads`.
@@ -49,6 +54,10 @@ class EngineConfig:
     batching: bool = True
     image_bytes: int = 1 << 30
     text_cache: int = 4096
+    max_unforgotten: int = 1024
+    lane_grace_s: float = 10.0
+    vision_cache: int = 64
+    latent_cache: int = 32
     threads: int | None = None
     generator_threads: int | None = None
     vlm_threads: int | None = None
@@ -65,6 +74,9 @@ class EngineConfig:
             ("max_queued", 0),
             ("image_bytes", 1 << 20),
             ("text_cache", 1),
+            ("max_unforgotten", 1),
+            ("vision_cache", 1),
+            ("latent_cache", 1),
             ("threads", 1),
             ("generator_threads", 1),
             ("vlm_threads", 1),
@@ -73,7 +85,7 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < low):
                 raise BadRequestError(
-                    f"[EngineConfig] {name} is {value!r}: a whole number from {low} on is wanted"
+                    f"[EngineConfig] {name} is {value!r}: give a whole number from {low} on"
                 )
 
         if self.constrained not in ("auto", "on", "off"):
@@ -83,18 +95,31 @@ class EngineConfig:
         interval = self.switch_interval_ms
         if interval is not None and (not isinstance(interval, int | float) or not 0.01 <= interval <= 1000):
             raise BadRequestError(
-                f"[EngineConfig] switch_interval_ms is {interval!r}: milliseconds from 0.01 to 1000, or None, are wanted"
+                f"[EngineConfig] switch_interval_ms is {interval!r}: give milliseconds from 0.01 to 1000, or None"
             )
 
+        if not 0 <= self.lane_grace_s <= 1e9:
+            raise BadRequestError(
+                f"[EngineConfig] lane_grace_s is {self.lane_grace_s!r}: give seconds from 0 on"
+            )
         slowdown, rate = self.critic_slowdown, self.generator_rate
         if slowdown is not None and not 1.0 <= slowdown < float("inf"):
             raise BadRequestError(
-                f"[EngineConfig] critic_slowdown is {slowdown!r}: a number from 1 on is wanted, or None"
+                f"[EngineConfig] critic_slowdown is {slowdown!r}: give a number from 1 on, or None"
             )
         if rate is not None and not 0.0 < rate <= 1.0:
             raise BadRequestError(
-                f"[EngineConfig] generator_rate is {rate!r}: a number over 0, at most 1, is wanted, or None"
+                f"[EngineConfig] generator_rate is {rate!r}: give a number over 0, at most 1, or None"
             )
+
+    def for_core(self) -> dict[str, Any]:
+        """What scheduler and driver are told."""
+        names = (
+            *("max_live", "max_queued", "image_bytes", "text_cache", "max_unforgotten"),
+            *("critic_slowdown", "generator_rate"),
+        )
+        told = {name: getattr(self, name) for name in names}
+        return {**told, "lane_grace_us": round(self.lane_grace_s * 1e6)}
 
     def budget(self) -> ThreadBudget:
         """Threads of the lanes, and whether they can count as separate devices."""

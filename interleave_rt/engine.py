@@ -21,9 +21,10 @@ from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle
 from .pack import Pack, load_pack
 from .pack.images import load_image
+from .reader import EventReader
+from .reports import save_result as _  # noqa: F401 - what Result.save writes
 from .request import Options, Request
-from .translate import EventReader, make_spec
-from .types import Event, FinishedEvent, Result
+from .result import Event, FinishedEvent, Result
 
 if TYPE_CHECKING:
     from .request import ImageSource
@@ -45,18 +46,7 @@ class Engine:
     def __init__(self, backend: Backend, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.backend = backend
-        core = _core.EngineConfig()
-        for name in (
-            "max_live",
-            "max_queued",
-            "batching",
-            "image_bytes",
-            "text_cache",
-            "critic_slowdown",
-            "generator_rate",
-        ):
-            setattr(core, name, getattr(self.config, name))
-        self._core = _core.Engine(core)
+        self._core = _core.Engine(self.config.for_core())
         try:
             backend.attach(self._core, self.config)
         except BaseException:
@@ -126,19 +116,16 @@ class Engine:
         self.backend.check(chosen)
         limit = self.config.max_image_pixels
         pixels = tuple(load_image(image, max_pixels=limit) for image in request.images)
-        keys: list[str] = []
+        told = {**chosen.for_core(), "text": request.marked_text, "mode": request.mode}
+        submitted_us = self._core.now_us()
         try:
-            keys.extend(self._core.put_image(array) for array in pixels)
-            submitted_us = self._core.now_us()
-            request_id = self._core.submit(make_spec(request, chosen, keys))
+            request_id = self._core.submit(told, pixels)
         except _core.CoreError as error:
-            _release(self._core, keys)
             code, message = error.args
             raise from_code(code, message, hint=_HINTS.get(code)) from None
         reader = EventReader(self._core, request, chosen, pixels, self.backend.info(), submitted_us)
-        release = partial(_release, self._core, keys)
-        abandon = partial(_abandon, self._core, request_id, keys)
-        return Handle(self, self._core, request_id, reader, release, abandon)
+        # A handle that is dropped forgets its request, which cancels it first.
+        return Handle(self, self._core, request_id, reader, partial(self._core.forget, request_id))
 
     def run(
         self,
@@ -215,7 +202,7 @@ class Engine:
 
     def lanes(self) -> list[dict[str, Any]]:
         """Every lane's `role`, `capacity` (calls at once) and `device` (equal names: they slow each other)."""
-        return [dict(zip(("role", "capacity", "device"), lane, strict=True)) for lane in self._core.lanes()]
+        return self._core.lanes()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Takes no new requests and waits for those under way; False when `timeout` seconds have passed."""
@@ -244,16 +231,6 @@ def _shut(core: _core.Engine, worker: Worker) -> None:
     # The core first: its lanes may wait for the worker until they are told to stop.
     core.close()
     worker.stop()
-
-
-def _release(core: _core.Engine, keys: Sequence[str]) -> None:
-    for key in keys:
-        core.release_image(key)
-
-
-def _abandon(core: _core.Engine, request_id: int, keys: Sequence[str]) -> None:
-    core.forget(request_id)  # cancels it first
-    _release(core, keys)
 
 
 def _events(handle: Handle) -> Iterator[Event]:

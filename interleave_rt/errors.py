@@ -5,10 +5,7 @@ Every class carries a stable `code`, the HTTP status that a server answers with 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .types import Result
+from typing import Any
 
 __all__ = [
     "BackendFailedError",
@@ -29,7 +26,7 @@ class InterleaveError(Exception):
     Args:
         message: What happened and where.
         hint: What to do next, where that is known.
-        partial: What was committed before a request failed.
+        partial: What was committed before a request failed: its `Result`, or None.
 
     Example:
         >>> error = BadRequestError("the request is empty", hint="say what to draw")
@@ -41,7 +38,7 @@ class InterleaveError(Exception):
     http_status: int = 500
     exit_code: int = 1
 
-    def __init__(self, message: str, *, hint: str | None = None, partial: Result | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, partial: Any = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -11,8 +11,8 @@ from typing import Any
 from interleave_rt import _core
 
 from .errors import from_code
-from .translate import EventReader
-from .types import Event, FinishedEvent, Result
+from .reader import EventReader
+from .result import Event, FinishedEvent, Result
 
 __all__ = ["Handle"]
 
@@ -32,13 +32,12 @@ class Handle:
         core: _core.Engine,
         request: int,
         reader: EventReader,
-        on_end: Callable[[], None],
         abandon: Callable[[], None],
     ) -> None:
         self.id = request
         self._owner = owner  # an engine must not be collected while its requests run
-        self._core, self._reader, self._on_end = core, reader, on_end
-        self._raw: list[tuple[Any, ...]] = []  # as the core said it
+        self._core, self._reader = core, reader
+        self._raw: list[dict[str, Any]] = []  # as the core said it
         self._events: list[Event] = []  # the same, read
         self._lock = threading.Lock()
         self._abandon = weakref.finalize(self, abandon)
@@ -124,4 +123,3 @@ class Handle:
             self._events.append(self._reader.read(self.id, self._raw[len(self._events)]))
         if self.done and self._abandon.detach():
             self._core.forget(self.id)
-            self._on_end()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .errors import BadRequestError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
     ImageSource = str | PathLike[str] | bytes | PilImage.Image | Pixels
 
-__all__ = ["IMAGE_MARK", "Devices", "Options", "Request"]
+__all__ = ["IMAGE_MARK", "Optimizations", "OptionChanges", "Options", "Request"]
 
 IMAGE_MARK = "<image>"
 
@@ -66,17 +66,41 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Devices:
-    """Switches of the latency devices of one request; none of them changes a result, only its time.
+class Optimizations:
+    """What makes a request quicker, switch by switch; none of them changes a result, only its time.
 
-    S2 is `Options.speculation`, S8 is `EngineConfig.batching`.
+    `Options.speculation` and `EngineConfig.batching` are switches of the same kind.
+
+    Args:
+        stream_plan: A step starts when the planner has closed it, not when the whole plan is written.
+        early_verdict: A verdict counts when its true or false is known; an accepted answer ends there.
+        skip_last_judge: The last attempt, which is final anyhow, is not judged.
+        encode_text_ahead: Prompts are encoded while their turn is still to come.
+        cache_vision: The critic keeps the features of pictures that it has seen.
     """
 
-    stream_plan: bool = True  # S1
-    early_verdict: bool = True  # S3
-    skip_last_judge: bool = True  # S4
-    encode_text_ahead: bool = True  # S5
-    cache_vision: bool = True  # S6
+    stream_plan: bool = True
+    early_verdict: bool = True
+    skip_last_judge: bool = True
+    encode_text_ahead: bool = True
+    cache_vision: bool = True
+
+
+class OptionChanges(TypedDict, total=False):
+    """The fields of `Options`, as keywords of `Engine.run` and the like."""
+
+    seed: int
+    t_max: int
+    max_steps: int
+    keep: Literal["last", "best"]
+    judge_last: bool
+    speculation: str
+    seeds: Literal["counter", "reference"]
+    width: int
+    height: int
+    denoising_steps: int
+    deadline_s: float | None
+    optimizations: Optimizations
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +108,19 @@ class Options:
     """How a request is run.
 
     Args:
-        seed: The whole result is a function of the request, the pack and this number.
-        t_max: Generations of a step at most; the last one is final, whatever it looks like.
-        max_steps: Steps of the plan that are read.
+        seed: The whole result is a function of the request, the pack and this number, 0 to 2**63 - 1.
+        t_max: Generations of a step at most, 1 to 10; the last one is final, whatever it looks like.
+        max_steps: Steps of the plan that are read, 1 to 25.
         keep: After `t_max` refusals keep the `last` image, or the one with the `best` p(success).
         judge_last: Judge the `t_max`-th image too (`keep="best"` implies it).
-        speculation: `off`, `auto`, or `depth=K`: how far work runs ahead of verdicts.
+        speculation: `off`, `auto`, or `depth=K`, K from 1 to 25: how far work runs ahead of verdicts.
         seeds: `counter`, or `reference` for the image seeds of the official demo.
-        width: Of the images, in pixels; 0 is the pack's default.
-        height: Of the images, in pixels; 0 is the pack's default.
-        denoising_steps: 0 is the pack's default.
-        deadline_s: The request ends with what it has after so many seconds.
-        devices: Switches for measurements.
+        width: Of the images, 0 to 4096 pixels; 0 is the pack's default. A pack has a range of its own, and sides must be
+            multiples of its `multiple_of`.
+        height: As `width`.
+        denoising_steps: 0 to 100; 0 is the pack's default.
+        deadline_s: The request ends with what it has after so many seconds, over 0 and under a million.
+        optimizations: Switches for measurements.
 
     Example:
         >>> Options(seed=7, speculation="depth=2").speculation
@@ -113,7 +138,7 @@ class Options:
     height: int = 0
     denoising_steps: int = 0
     deadline_s: float | None = None
-    devices: Devices = field(default_factory=Devices)
+    optimizations: Optimizations = field(default_factory=Optimizations)
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, 2**63 - 1)
@@ -126,7 +151,7 @@ class Options:
         _one_of("seeds", self.seeds, ("counter", "reference"))
         self.speculation_depth()
         if self.deadline_s is not None and not 0 < self.deadline_s < 1e6:
-            raise BadRequestError(f"[Options] deadline_s is {self.deadline_s!r}: seconds above 0 are wanted")
+            raise BadRequestError(f"[Options] deadline_s is {self.deadline_s!r}: give seconds above 0")
 
     @classmethod
     def of(cls, options: Options | None = None, **changes: Any) -> Options:
@@ -138,6 +163,34 @@ class Options:
                 f"[Options] there is no option {unknown[0]!r}", hint="options are " + ", ".join(values)
             )
         return cls(**{**values, **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as plain data; the optimizations are called `devices` there."""
+        raw = asdict(self)
+        # Pictures always pass raw between the roles: the key stays for readers of older results.
+        raw["devices"] = {**raw.pop("optimizations"), "raw_images": True}
+        return raw
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Options:
+        """The options again; unknown names are left out."""
+        values = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        switches = raw.get("devices", {})
+        known = {name: switches[name] for name in Optimizations.__dataclass_fields__ if name in switches}
+        return cls(**{**values, "optimizations": Optimizations(**known)})
+
+    def for_core(self) -> dict[str, Any]:
+        """The options under the core's names."""
+        raw = asdict(self)
+        mode, depth = self.speculation_depth()
+        timeout_s = raw.pop("deadline_s") or 0.0
+        return {
+            **raw.pop("optimizations"),
+            **raw,
+            "speculation": mode,
+            "depth": depth,
+            "timeout_s": timeout_s,
+        }
 
     def speculation_depth(self) -> tuple[Literal["off", "depth", "auto"], int]:
         """The mode and the depth that `speculation` stands for."""
@@ -158,7 +211,7 @@ class Options:
 
 def _within(name: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BadRequestError(f"[Options] {name} is {value!r}: a whole number from {low} to {high} is wanted")
+        raise BadRequestError(f"[Options] {name} is {value!r}: give a whole number from {low} to {high}")
 
 
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:

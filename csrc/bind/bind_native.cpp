@@ -14,8 +14,12 @@
 #include <tuple>
 #include <utility>
 
+#include "bind/engine.h"
 #include "bind/native_config.h"
+#include "engine/image_model.h"
 #include "engine/inline_roles.h"
+#include "engine/model_lane.h"
+#include "engine/vlm_model.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -259,6 +263,36 @@ void bind_inline_roles(nb::module_& m) {
 }
 
 }  // namespace
+
+namespace {
+
+void add_model(Driver& driver, Role role, std::unique_ptr<RoleModel> model,
+               const std::string& device, const std::string& name) {
+  const LaneInfo info{driver.next_lane_id(), role, model->capacity(), device, name};
+  driver.add_lane(
+      std::make_unique<ModelLane>(info, std::move(model), driver, driver.images(), driver.text()));
+}
+
+template <Role kRole>
+void add_vlm(BoundEngine& self, const BoundVlmConfig& config, const std::string& device,
+             const std::string& name) {
+  add_model(self.driver, kRole, std::make_unique<VlmModel>(config.resolved()), device, name);
+}
+
+void add_generator(BoundEngine& self, const ImageModelConfig& config, const std::string& device,
+                   const std::string& name) {
+  auto model = std::make_unique<ImageModel>(config, keep_in(self.driver.images()));
+  add_model(self.driver, Role::kGenerator, std::move(model), device, name);
+}
+
+}  // namespace
+
+void add_roles(nb::class_<BoundEngine>& cls) {
+  using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+  cls.def("add_planner", &add_vlm<Role::kPlanner>, "config"_a, "device"_a, "name"_a, Unlocked())
+      .def("add_critic", &add_vlm<Role::kCritic>, "config"_a, "device"_a, "name"_a, Unlocked())
+      .def("add_generator", &add_generator, "config"_a, "device"_a, "name"_a, Unlocked());
+}
 
 void bind_native(nb::module_& m) {
   bind_session_options(m);

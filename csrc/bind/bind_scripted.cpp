@@ -7,54 +7,45 @@
 #include <utility>
 
 #include "bind/convert.h"
+#include "bind/engine.h"
+#include "bind/values.h"
 #include "sim/scripted_lanes.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace irt {
-namespace {
-
-template <auto Outer, auto Inner>
-void field(nb::class_<ScriptedConfig>& cls, const char* name) {
-  using Value = std::remove_cvref_t<decltype((std::declval<ScriptedConfig&>().*Outer).*Inner)>;
-  cls.def_prop_rw(
-      name, [](const ScriptedConfig& self) { return (self.*Outer).*Inner; },
-      [](ScriptedConfig& self, Value value) { (self.*Outer).*Inner = std::move(value); });
-}
-
-void bind_config(nb::module_& m) {
+template <>
+struct Fields<ScriptedConfig> {
   using C = ScriptedConfig;
-  nb::class_<C> cls(m, "ScriptedConfig", "Three made-up roles: their answers and their latencies.");
-  cls.def(nb::init<>())
-      .def_rw("planner_cap", &C::planner_slots)
-      .def_rw("generator_cap", &C::generator_slots)
-      .def_rw("critic_cap", &C::critic_slots)
-      .def_rw("shared", &C::shared, "All lanes on one device.")
-      .def_prop_rw(
-          "steps", [](const C& self) { return self.script.max_steps; },
-          [](C& self, int steps) { self.script.min_steps = self.script.max_steps = steps; },
-          "Steps of every plan; min_steps and max_steps for plans of different lengths.");
-  field<&C::script, &Script::seed>(cls, "seed");
-  field<&C::script, &Script::min_steps>(cls, "min_steps");
-  field<&C::script, &Script::max_steps>(cls, "max_steps");
-  field<&C::script, &Script::text_only>(cls, "text_only_prob");
-  field<&C::script, &Script::unreadable_plan>(cls, "unreadable_plan_prob");
-  field<&C::script, &Script::unreadable_verdict>(cls, "unreadable_verdict_prob");
-  field<&C::script, &Script::unreadable_refined>(cls, "unreadable_refined_prob");
-  field<&C::script, &Script::failing>(cls, "failing_prob");
-  field<&C::script, &Script::accept>(cls, "accept_prob");
-  field<&C::script, &Script::accept_by_refinement>(cls, "accept_by_refinement");
-  field<&C::script, &Script::image_size>(cls, "image_size");
-  field<&C::times, &ScriptedTimes::planner_ms>(cls, "planner_ms");
-  field<&C::times, &ScriptedTimes::first_step_ms>(cls, "first_step_ms");
-  field<&C::times, &ScriptedTimes::generator_ms>(cls, "generator_ms");
-  field<&C::times, &ScriptedTimes::denoise_steps>(cls, "denoise_steps");
-  field<&C::times, &ScriptedTimes::critic_ms>(cls, "critic_ms");
-  field<&C::times, &ScriptedTimes::verdict_ms>(cls, "verdict_ms");
-  field<&C::times, &ScriptedTimes::jitter>(cls, "jitter");
-  field<&C::times, &ScriptedTimes::slowdown>(cls, "slowdown");
-}
+  using S = Script;
+  using T = ScriptedTimes;
+  static constexpr const char* kName = "Script";
+  static constexpr std::array kRows = {
+      row<C, &C::planner_slots>("planner_cap"),
+      row<C, &C::generator_slots>("generator_cap"),
+      row<C, &C::critic_slots>("critic_cap"),
+      row<C, &C::shared>("shared"),
+      row<C, &C::script, &S::seed>("seed"),
+      row<C, &C::script, &S::min_steps>("min_steps"),
+      row<C, &C::script, &S::max_steps>("max_steps"),
+      row<C, &C::script, &S::text_only>("text_only_prob"),
+      row<C, &C::script, &S::unreadable_plan>("unreadable_plan_prob"),
+      row<C, &C::script, &S::unreadable_verdict>("unreadable_verdict_prob"),
+      row<C, &C::script, &S::unreadable_refined>("unreadable_refined_prob"),
+      row<C, &C::script, &S::failing>("failing_prob"),
+      row<C, &C::script, &S::accept>("accept_prob"),
+      row<C, &C::times, &T::planner_ms>("planner_ms"),
+      row<C, &C::times, &T::first_step_ms>("first_step_ms"),
+      row<C, &C::times, &T::generator_ms>("generator_ms"),
+      row<C, &C::times, &T::denoise_steps>("denoise_steps"),
+      row<C, &C::times, &T::critic_ms>("critic_ms"),
+      row<C, &C::times, &T::verdict_ms>("verdict_ms"),
+      row<C, &C::times, &T::jitter>("jitter"),
+      row<C, &C::times, &T::slowdown>("slowdown")};
+};
+
+namespace {
 
 // A copy of the script: later changes of the configuration change no answer.
 class ScriptedRoles {
@@ -70,23 +61,39 @@ class ScriptedRoles {
 
 }  // namespace
 
+void add_scripted(nb::class_<BoundEngine>& cls) {
+  cls.def(
+      "add_scripted",
+      [](BoundEngine& self, const nb::dict& script) {
+        const auto config = struct_of<ScriptedConfig>(script);
+        const nb::gil_scoped_release unlocked;
+        add_scripted_lanes(self.driver, config);
+      },
+      "script"_a, nb::sig("def add_scripted(self, script: dict[str, typing.Any]) -> None"),
+      "Adds three scripted lanes. They need no text worker.");
+}
+
 void bind_scripted(nb::module_& m) {
-  bind_config(m);
   using R = ScriptedRoles;
   nb::class_<R>(
       m, "ScriptedRoles",
       "The answers of the scripted lanes as plain functions, for a reference loop. Images "
       "are known by hash_pixels; 0 = no image.")
-      .def(nb::init<const ScriptedConfig&>(), "config"_a)
+      .def(
+          "__init__",
+          [](R* self, const nb::dict& script) { new (self) R(struct_of<ScriptedConfig>(script)); },
+          "script"_a, nb::sig("def __init__(self, script: dict[str, typing.Any]) -> None"))
       .def(
           "plan",
-          [](const R& self, const std::string& text, PlanMode mode, int max_steps,
+          [](const R& self, const std::string& text, const std::string& mode, int max_steps,
              std::uint64_t seed) {
-            Plan plan = scripted_plan(self.script(), text, mode, max_steps, seed);
-            return nb::typed<nb::tuple, std::vector<PlanStep>, bool>(
-                nb::make_tuple(std::move(plan.steps), plan.truncated));
+            const Plan plan =
+                scripted_plan(self.script(), text, named<PlanMode>(mode), max_steps, seed);
+            return nb::make_tuple(plain_of(plan.steps), plan.truncated);
           },
           "text"_a, "mode"_a, "max_steps"_a, "seed"_a,
+          nb::sig("def plan(self, text: str, mode: str, max_steps: int, seed: int) -> "
+                  "tuple[list[dict[str, typing.Any]], bool]"),
           "(steps, truncated); no steps: the answer is unreadable.")
       .def(
           "generate",
@@ -101,9 +108,13 @@ void bind_scripted(nb::module_& m) {
           "judge",
           [](const R& self, const std::string& original, const std::string& used,
              std::uint64_t before_hash, std::uint64_t after_hash, std::uint64_t seed) {
-            return scripted_verdict(self.script(), original, used, before_hash, after_hash, seed);
+            return plain_of_verdict(
+                scripted_verdict(self.script(), original, used, before_hash, after_hash, seed));
           },
-          "original"_a, "used"_a, "before_hash"_a, "after_hash"_a, "seed"_a);
+          "original_prompt"_a, "prompt"_a, "before_hash"_a, "after_hash"_a, "seed"_a,
+          nb::sig("def judge(self, original_prompt: str, prompt: str, before_hash: int, "
+                  "after_hash: int, seed: int) -> dict[str, typing.Any] | None"),
+          "None: the answer is unreadable.");
 }
 
 }  // namespace irt

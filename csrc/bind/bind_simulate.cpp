@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bind/convert.h"
+#include "bind/values.h"
 #include "sim/workload.h"
 
 namespace nb = nanobind;
@@ -75,8 +76,10 @@ void bind_input(nb::module_& m) {
           "machine"_a, "rates"_a,
           "[mask][role]: the rate of a role while exactly the roles of the mask are active.")
       .def_prop_rw(
-          "speculation_mode", [](const C& self) { return self.speculation.mode; },
-          [](C& self, SpeculationMode mode) { self.speculation.mode = mode; })
+          "speculation_mode", [](const C& self) { return name_of(self.speculation.mode); },
+          [](C& self, const std::string& mode) {
+            self.speculation.mode = named<SpeculationMode>(mode);
+          })
       .def_prop_rw(
           "speculation_depth", [](const C& self) { return self.speculation.depth; },
           [](C& self, int depth) { self.speculation.depth = depth; })

@@ -1,4 +1,4 @@
-// The answer scanners, for Python backends and the reference loop.
+// Answer scanners and seeds, for Python backends and the reference loop.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "bind/values.h"
 #include "text/scanner.h"
 
 namespace nb = nanobind;
@@ -16,9 +17,27 @@ namespace {
 
 std::string_view view_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
 
+Role role_of_call(const std::string& name) {
+  for (const auto& [_, role] : Names<Role>::kRows) {
+    if (name == call_name(role)) return role;
+  }
+  throw Error(ErrorCode::kBadRequest,
+              "[_core.seed_of] kind is '" + name + "': give plan, generate or judge");
+}
+
 }  // namespace
 
 void bind_text(nb::module_& m) {
+  m.def(
+      "seed_of",
+      [](std::uint64_t request_seed, const std::string& rule, const std::string& kind, int step,
+         int attempt, int retry) {
+        return seed_of(request_seed, named<SeedRule>(rule), role_of_call(kind), step, attempt,
+                       retry);
+      },
+      "request_seed"_a, "rule"_a, "kind"_a, "step"_a, "attempt"_a, "retry"_a,
+      "The seed of one call (plan, generate, judge), by the rule counter or reference: independent "
+      "of the order of calls.");
   nb::class_<PlanScanner>(m, "PlanScanner", "Reads a planner's answer as its bytes arrive.")
       .def(nb::init<int, int>(), "max_steps"_a, "first_number"_a,
            "`first_number`: 1 in narrative mode; 0 in guidance mode (any number may come first).")
@@ -26,7 +45,8 @@ void bind_text(nb::module_& m) {
           "feed", [](PlanScanner& self, const nb::bytes& bytes) { self.feed(view_of(bytes)); },
           "bytes"_a)
       .def(
-          "closed", [](const PlanScanner& self) { return self.closed(); },
+          "closed", [](const PlanScanner& self) { return plain_of(self.closed()); },
+          nb::sig("def closed(self) -> list[dict[str, typing.Any]]"),
           "The steps that have closed so far.")
       .def("done", &PlanScanner::done)
       .def("violation", &PlanScanner::violation)
@@ -34,9 +54,9 @@ void bind_text(nb::module_& m) {
           "finish",
           [](const PlanScanner& self) {
             Plan plan = self.finish();
-            return nb::typed<nb::tuple, std::vector<PlanStep>, bool, nb::str>(
-                nb::make_tuple(std::move(plan.steps), plan.truncated, plan.reasoning));
+            return nb::make_tuple(plain_of(plan.steps), plan.truncated, plan.reasoning);
           },
+          nb::sig("def finish(self) -> tuple[list[dict[str, typing.Any]], bool, str]"),
           "(steps, truncated, reasoning) if the answer ended here.");
   nb::class_<VerdictScanner>(m, "VerdictScanner", "Reads a critic's answer as its bytes arrive.")
       .def(nb::init<>())
@@ -47,7 +67,10 @@ void bind_text(nb::module_& m) {
       .def("boolean_started_at", &VerdictScanner::boolean_started_at)
       .def("done", &VerdictScanner::done)
       .def("violation", &VerdictScanner::violation)
-      .def("finish", &VerdictScanner::finish, "The verdict if the answer ended here.");
+      .def(
+          "finish", [](const VerdictScanner& self) { return plain_of_verdict(self.finish()); },
+          nb::sig("def finish(self) -> dict[str, typing.Any] | None"),
+          "The verdict if the answer ended here; None: unreadable.");
 }
 
 }  // namespace irt

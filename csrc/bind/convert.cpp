@@ -1,9 +1,6 @@
 #include "bind/convert.h"
 
-#include <charconv>
 #include <memory>
-
-#include "core/error.h"
 
 namespace irt {
 
@@ -24,19 +21,6 @@ PixelsOut array_of(PixelBuffer pixels) {
   auto kept = std::make_shared<const PixelBuffer>(std::move(pixels));
   const ImageView view = kept->view();
   return array_of(view, std::move(kept));
-}
-
-Key key_of_hex(std::string_view hex) {
-  Key key;
-  const auto read = [](std::string_view digits, std::uint64_t& value) {
-    const char* end = digits.data() + digits.size();
-    return std::from_chars(digits.data(), end, value, 16).ptr == end;
-  };
-  if (hex.size() == 32 && read(hex.substr(0, 16), key.hi) && read(hex.substr(16), key.lo)) {
-    return key;
-  }
-  throw Error(ErrorCode::kBadRequest,
-              "[_core] '" + std::string(hex) + "' is no image key: put_image returns one");
 }
 
 }  // namespace irt

@@ -38,7 +38,4 @@ PixelsOut array_of(const ImageView& view, Owner owner) {
 }
 [[nodiscard]] PixelsOut array_of(PixelBuffer pixels);
 
-// Throws Error(kBadRequest) unless `hex` is 32 hexadecimal digits.
-[[nodiscard]] Key key_of_hex(std::string_view hex);
-
 }  // namespace irt

@@ -9,7 +9,6 @@
 namespace nb = nanobind;
 
 namespace irt {
-void bind_core(nb::module_& m);
 void bind_text(nb::module_& m);
 void bind_rt(nb::module_& m);
 void bind_grammar(nb::module_& m);
@@ -46,7 +45,6 @@ void bind_errors(nb::module_& m) {
 NB_MODULE(_core, m) {
   m.doc() = "The native core of interleave_rt; its face is the package itself.";
   irt::bind_errors(m);
-  irt::bind_core(m);
   irt::bind_text(m);
   irt::bind_rt(m);
   irt::bind_grammar(m);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
@@ -39,13 +39,6 @@ class Script:
     failing_prob: float = 0.0
     seed: int = 0
 
-    def core(self) -> _core.ScriptedConfig:
-        """The script as the core reads it."""
-        made = _core.ScriptedConfig()
-        for field in fields(self):
-            setattr(made, field.name, getattr(self, field.name))
-        return made
-
 
 class ScriptedBackend:
     """Three scripted lanes."""
@@ -60,10 +53,13 @@ class ScriptedBackend:
     def check(self, options: Options) -> None:
         """Every option is served."""
 
-    def attach(self, core: _core.Engine, config: EngineConfig) -> None:  # noqa: ARG002 - a Backend
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Adds the three lanes."""
+        script = asdict(self.script)
+        if not config.batching:
+            script.update(planner_cap=1, generator_cap=1, critic_cap=1)
         try:
-            core.add_scripted(self.script.core())
+            core.add_scripted(script)
         except _core.CoreError as error:
             raise from_code(*error.args) from None
 

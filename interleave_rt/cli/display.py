@@ -14,14 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from interleave_rt.types import (
-    AttemptImageEvent,
-    Event,
-    PlanStepEvent,
-    Result,
-    StepCommittedEvent,
-    VerdictEvent,
-)
+from interleave_rt.result import Event, Result
+from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
 

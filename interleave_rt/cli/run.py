@@ -11,7 +11,7 @@ import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError
 from interleave_rt.request import Options, Request
-from interleave_rt.types import FinishedEvent, Result
+from interleave_rt.result import FinishedEvent, Result
 
 from .display import Display, make_display
 
@@ -107,9 +107,7 @@ def _follow(engine: Engine, request: Request, options: Options, display: Display
 
 
 def _print_json(result: Result, out: Path) -> None:
-    from interleave_rt.reports.document import result_document
-
-    document = result_document(result, prefix=f"{out.as_posix()}/")
+    document = result.as_dict(prefix=f"{out.as_posix()}/")
     document["out"] = str(out)
     print(json.dumps(document, ensure_ascii=False))
 

@@ -11,7 +11,7 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
-from interleave_rt.request import Devices, Options
+from interleave_rt.request import Optimizations, Options
 
 if TYPE_CHECKING:
     from interleave_rt.pack import Pack
@@ -36,19 +36,21 @@ class Arm:
 
     name: str
     speculation: str
-    devices: Devices
+    devices: Optimizations
     batching: bool
 
 
-NOTHING = Devices(**dict.fromkeys(Devices.__dataclass_fields__, False))
+NOTHING = Optimizations(**dict.fromkeys(Optimizations.__dataclass_fields__, False))
 ARMS = {
     arm.name: arm
     for arm in (
         # The plain loop: one call after the other, every answer read to its end.
         Arm("sequential", "off", NOTHING, batching=False),
         # The honest baseline: a streamed plan and answers that end early need no speculation.
-        Arm("sequential-es", "off", Devices(encode_text_ahead=False, cache_vision=False), batching=False),
-        Arm("speculative", "auto", Devices(), batching=True),
+        Arm(
+            "sequential-es", "off", Optimizations(encode_text_ahead=False, cache_vision=False), batching=False
+        ),
+        Arm("speculative", "auto", Optimizations(), batching=True),
     )
 }
 

@@ -13,15 +13,8 @@ from dataclasses import dataclass, field
 from interleave_rt.engine import Engine
 from interleave_rt.errors import InterleaveError, OverloadedError
 from interleave_rt.request import Options
-from interleave_rt.types import (
-    AttemptImageEvent,
-    FinishedEvent,
-    PlanStepEvent,
-    Result,
-    Span,
-    StepCommittedEvent,
-    VerdictEvent,
-)
+from interleave_rt.result import FinishedEvent, Result
+from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, Span, StepCommittedEvent, VerdictEvent
 
 from .arms import Arm
 from .requests import SampleRequest
@@ -105,7 +98,7 @@ def run_request(
     record = RequestRecord(index, "finished")
     record.submitted = time.perf_counter()
     start = record.submitted if due is None else due
-    options = Options.of(sample.options, speculation=arm.speculation, devices=arm.devices)
+    options = Options.of(sample.options, speculation=arm.speculation, optimizations=arm.devices)
     try:
         handle = engine.submit(sample.request, options=options)
     except OverloadedError as error:

@@ -99,7 +99,7 @@ def _sample(raw: Any, folder: Path, base: Options) -> SampleRequest:
         raise TypeError("'images' is not a list of strings")
     if not isinstance(options, dict):
         raise TypeError("'options' is not an object")
-    fixed = {"speculation", "devices"} & set(options)
+    fixed = {"speculation", "optimizations"} & set(options)
     if fixed:
         raise ValueError(f"{min(fixed)!r} is the arm's, not the request's")
     changes = {**options, "seed": raw["seed"]} if "seed" in raw else options

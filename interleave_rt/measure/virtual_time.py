@@ -58,7 +58,7 @@ def run_virtual(machine: Machine, tasks: Tasks, load: Load, arm: Arm) -> _core.S
     core = _core.SimLoad()
     (machine if arm.batching else machine.unbatched()).apply(core)
     mode, depth = Options(speculation=arm.speculation).speculation_depth()
-    core.speculation_mode, core.speculation_depth = getattr(_core.SpeculationMode, mode), max(1, depth)
+    core.speculation_mode, core.speculation_depth = mode, max(1, depth)
     # The others change the work of calls, not the schedule: see `Tasks.of`.
     core.set_devices(arm.devices.stream_plan, arm.devices.early_verdict, arm.devices.skip_last_judge)
     count, under_way = len(tasks.steps), load.under_way or 0

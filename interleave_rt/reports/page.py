@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from interleave_rt.types import Result, Step
+from interleave_rt.result import Result
+from interleave_rt.wire import Step
 
 from .timeline import LEFT, WIDTH, make_timeline
 from .trace import explain
@@ -99,7 +100,7 @@ def _facts(result: Result) -> list[tuple[str, str, str]]:
     ]
     if ahead.setting == "off":
         return [*facts, ("off", "speculation", "every call waited for its verdict")]
-    remark = f"{ahead.used} kept, {ahead.discarded} discarded"
+    remark = f"{ahead.used} kept, {ahead.wasted} discarded"
     return [*facts, (str(ahead.started), "calls made ahead", remark)]
 
 

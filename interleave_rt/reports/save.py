@@ -10,9 +10,8 @@ from pathlib import Path
 
 from interleave_rt.errors import BadRequestError
 from interleave_rt.pack.images import save_png
-from interleave_rt.types import Result
+from interleave_rt.result import FORMAT, Result, attempt_file, saves_results, step_file
 
-from .document import FORMAT, attempt_file, result_document, step_file
 from .page import render_page
 from .story import render_story
 
@@ -33,6 +32,7 @@ def check_folder(folder: str | PathLike[str]) -> Path:
     return path
 
 
+@saves_results
 def save_result(result: Result, folder: str | PathLike[str]) -> Path:
     """Writes step-N.png, attempts/ (images that were not kept), story.svg, report.html and result.json."""
     path = check_folder(folder)
@@ -47,7 +47,7 @@ def save_result(result: Result, folder: str | PathLike[str]) -> Path:
     (path / "report.html").write_text(render_page(result), encoding="utf-8")
     (path / "story.svg").write_text(render_story(result), encoding="utf-8")
     # The list of files comes last: a folder with it is complete.
-    document = json.dumps(result_document(result), ensure_ascii=False, indent=2)
+    document = json.dumps(result.as_dict(), ensure_ascii=False, indent=2)
     scratch = path / "result.json.tmp"
     scratch.write_text(document + "\n", encoding="utf-8")
     os.replace(scratch, path / "result.json")  # noqa: PTH105 - atomic over an older one

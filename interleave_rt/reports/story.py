@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from interleave_rt.types import Result, Step
+from interleave_rt.result import Result
+from interleave_rt.wire import Step
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels

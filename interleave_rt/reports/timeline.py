@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interleave_rt.types import Span
+from interleave_rt.wire import Span
 
 from .trace import label
 

@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from interleave_rt.types import Decision, Result, Span
+from interleave_rt.result import Result
+from interleave_rt.wire import Decision, Span
 
 __all__ = ["chrome_trace", "explain", "label", "save_trace"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from interleave_rt import _core
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 __all__ = ["read_plan", "read_verdict"]
 
@@ -27,8 +28,7 @@ def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep],
     scanner = _core.PlanScanner(max_steps, 1 if mode == "narrative" else 0)
     scanner.feed(answer)
     steps, truncated, _ = scanner.finish()
-    names = PlanStep.__dataclass_fields__
-    return [PlanStep(**{name: getattr(step, name) for name in names}) for step in steps], truncated
+    return [PlanStep.from_dict(step) for step in steps], truncated
 
 
 def read_verdict(answer: bytes, success_p: Callable[[int], float] | None = None) -> Verdict | None:
@@ -42,7 +42,7 @@ def read_verdict(answer: bytes, success_p: Callable[[int], float] | None = None)
     scanner = _core.VerdictScanner()
     scanner.feed(answer)
     verdict, start = scanner.finish(), scanner.boolean_started_at()
-    if not verdict.readable or start is None:
+    if verdict is None or start is None:
         return None
-    p = float(verdict.accepted) if success_p is None else success_p(start)
-    return Verdict(verdict.accepted, p, verdict.refined, verdict.reasoning)
+    read = Verdict.from_dict(verdict)
+    return replace(read, p_success=float(read.accepted) if success_p is None else success_p(start))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from interleave_rt import _core
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -70,4 +70,4 @@ class SharedRules:
 
     def seed_of(self, options: Options, kind: str, step: int, attempt: int, retry: int) -> int:
         """As the engine's own calls."""
-        return _core.seed_of(options.seed, getattr(_core.SeedRule, options.seeds), kind, step, attempt, retry)
+        return _core.seed_of(options.seed, options.seeds, kind, step, attempt, retry)

@@ -16,7 +16,7 @@ from interleave_rt.pack import Pack
 from interleave_rt.pack.images import load_image
 from interleave_rt.pack.manifest import GeneratorRole, VlmRole
 from interleave_rt.request import Options, Request
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 from .answers import read_plan, read_verdict
 from .base import SharedRules

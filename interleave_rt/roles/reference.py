@@ -10,7 +10,7 @@ from typing import Any
 
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 from .base import Roles
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from interleave_rt import _core
 from interleave_rt.backends.scripted import Script
 from interleave_rt.request import Options, Request
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 
 from .base import SharedRules
 
@@ -22,7 +23,7 @@ class ScriptedRoles(SharedRules):
     """Answers of a script, without its latencies."""
 
     def __init__(self, script: Script) -> None:
-        self._roles = _core.ScriptedRoles(script.core())
+        self._roles = _core.ScriptedRoles(asdict(script))
 
     def plan(
         self,
@@ -32,10 +33,8 @@ class ScriptedRoles(SharedRules):
         retry: int,  # noqa: ARG002
     ) -> tuple[Sequence[PlanStep], bool]:
         """As `Roles.plan`."""
-        mode = getattr(_core.PlanMode, request.mode)
-        steps, truncated = self._roles.plan(request.marked_text, mode, max_steps, seed)
-        names = PlanStep.__dataclass_fields__
-        return [PlanStep(**{name: getattr(step, name) for name in names}) for step in steps], truncated
+        steps, truncated = self._roles.plan(request.marked_text, request.mode, max_steps, seed)
+        return [PlanStep.from_dict(step) for step in steps], truncated
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
         """As `Roles.generate`."""
@@ -55,4 +54,4 @@ class ScriptedRoles(SharedRules):
         """As `Roles.judge`."""
         before_hash = 0 if before is None else self.hash_of(before)
         verdict = self._roles.judge(original_prompt, prompt, before_hash, self.hash_of(after), seed)
-        return Verdict(verdict.accepted, verdict.p_success, verdict.refined) if verdict.readable else None
+        return None if verdict is None else Verdict.from_dict(verdict)

@@ -17,7 +17,7 @@ from interleave_rt import Engine, Request
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.measure import ScriptedTarget, numbered_requests
-from interleave_rt.request import Devices, Options
+from interleave_rt.request import Optimizations, Options
 from interleave_rt.roles.scripted import ScriptedRoles
 
 SCRIPT = Script(planner_ms=8, first_step_ms=2, generator_ms=4, critic_ms=4, verdict_ms=2, accept_prob=0.3)
@@ -34,7 +34,7 @@ def benchmarks(monkeypatch):
 
 
 def settings(arm):
-    switches = {field.name: getattr(arm.devices, field.name) for field in fields(Devices)}
+    switches = {field.name: getattr(arm.devices, field.name) for field in fields(Optimizations)}
     return {**switches, "speculation": arm.speculation != "off", "batching": arm.batching}
 
 

@@ -24,15 +24,10 @@ from interleave_rt import (
 )
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
+from interleave_rt.result import FinishedEvent
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
-from interleave_rt.types import (
-    AttemptImageEvent,
-    FinishedEvent,
-    PlanStepEvent,
-    StepCommittedEvent,
-    VerdictEvent,
-)
+from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
 QUICK = Script(planner_ms=4, first_step_ms=1, generator_ms=3, critic_ms=3, verdict_ms=1, accept_prob=0.5)
 SLOW = Script(
@@ -152,7 +147,7 @@ def test_the_trace_accounts_for_every_call(engine):
     assert made == wanted
     assert all(0 <= s.queued_us <= s.started_us <= s.ended_us for s in result.trace)
     ahead = result.speculation
-    assert ahead.started == ahead.used + ahead.discarded == sum(s.speculative for s in result.trace)
+    assert ahead.started == ahead.used + ahead.wasted == sum(s.speculative for s in result.trace)
     assert result.timings.first_step_s <= result.timings.first_image_s <= result.timings.total_s
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from interleave_rt import BackendFailedError, Options, Request, Verdict
 from interleave_rt.roles.reference import run_reference
-from interleave_rt.types import PlanStep
+from interleave_rt.wire import PlanStep
 
 YES = Verdict(True, 0.9)
 

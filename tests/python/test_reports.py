@@ -13,17 +13,8 @@ from interleave_rt.reports import check_folder, chrome_trace, save_result, save_
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.story import render_story
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
-from interleave_rt.types import (
-    Attempt,
-    Decision,
-    PlanStep,
-    Result,
-    Span,
-    Speculation,
-    Step,
-    Timings,
-    Verdict,
-)
+from interleave_rt.result import Result
+from interleave_rt.wire import Attempt, Decision, PlanStep, Span, Speculation, Step, Timings, Verdict
 
 NASTY = '<script>alert(1)</script> "quoted" & {{ 7*7 }}'
 

@@ -9,7 +9,7 @@ import pytest
 
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack.templates import ImagePart, Templates, TextPart, mode_for
-from interleave_rt.types import PlanStep
+from interleave_rt.wire import PlanStep
 
 SEED = 20260613
 IMAGE = ImagePart()

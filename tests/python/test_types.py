@@ -8,7 +8,8 @@ import pytest
 
 from interleave_rt import BadRequestError, Options, Request
 from interleave_rt.config import EngineConfig
-from interleave_rt.types import Attempt, PlanStep, Result, Step, Verdict
+from interleave_rt.result import Result
+from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
 
 
 @pytest.mark.parametrize("text", ["", "  \n", None])
@@ -96,7 +97,7 @@ def _result(reasoning: str, timings: float) -> Result:
     kept = Attempt(2, "better", 6, 7, pixels, Verdict(True, 0.75, "ignored " + reasoning, reasoning))
     image_step = Step(PlanStep(1, "n", "do", "p"), (refused, kept), pixels, True)
     words = Step(PlanStep(2, "n", "Read this."))
-    from interleave_rt.types import Timings
+    from interleave_rt.wire import Timings
 
     return Result("q", Options(), (image_step, words), "finished", timings=Timings(timings))
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 from interleave_rt.worlds.shapes import oracle, requests
 from interleave_rt.worlds.shapes.evaluation.outcomes import run_roles
 from interleave_rt.worlds.shapes.evaluation.samples import Planned, Samples

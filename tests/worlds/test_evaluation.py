@@ -17,7 +17,7 @@ import pytest
 
 from interleave_rt.cli import main
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
-from interleave_rt.types import Attempt, PlanStep, Step
+from interleave_rt.wire import Attempt, PlanStep, Step
 from interleave_rt.worlds.shapes import requests
 from interleave_rt.worlds.shapes.evaluation import ROWS, Settings, evaluate
 from interleave_rt.worlds.shapes.evaluation.cost import measure_cost

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from interleave_rt.types import Attempt, PlanStep, Result, Step, Verdict
+from interleave_rt.result import Result
+from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
 from interleave_rt.worlds.shapes import requests
 from interleave_rt.worlds.shapes.evaluation import Settings
 from interleave_rt.worlds.shapes.evaluation.calls import measure_calls

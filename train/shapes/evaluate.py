@@ -12,7 +12,7 @@ from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.types import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict
 from interleave_rt.worlds.shapes.evaluation.outcomes import Outcome, look_at, run_roles
 from interleave_rt.worlds.shapes.requests import sample
 from interleave_rt.worlds.shapes.scene import WHITE, Pixels

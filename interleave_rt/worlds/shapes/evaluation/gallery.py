@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from interleave_rt.types import Result
+from interleave_rt.result import Result
 from interleave_rt.worlds.shapes.oracle import read
 from interleave_rt.worlds.shapes.scene import Pixels
 

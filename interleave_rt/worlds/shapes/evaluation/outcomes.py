@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from interleave_rt.request import Options, Request
+from interleave_rt.result import Result
 from interleave_rt.roles import Roles
 from interleave_rt.roles.reference import run_reference
-from interleave_rt.types import Attempt, PlanStep, Result, Step, Verdict
+from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
 from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.language import apply
 from interleave_rt.worlds.shapes.oracle import Reading, read

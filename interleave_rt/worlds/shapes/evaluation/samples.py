@@ -13,8 +13,9 @@ from typing import Literal, Protocol
 
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.request import Options, Request
+from interleave_rt.result import Result
 from interleave_rt.roles import Roles
-from interleave_rt.types import PlanStep, Result
+from interleave_rt.wire import PlanStep
 from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.requests import collect, continuing, narrative, question, unseen
 from interleave_rt.worlds.shapes.scene import Pixels, drawn_story

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from interleave_rt.types import PlanStep
+from interleave_rt.wire import PlanStep
 from interleave_rt.worlds.shapes.language import HONEST, apply, is_honest
 from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.scene import Scene

@@ -1,0 +1,480 @@
+"""The one schema of what crosses a border: between C++ and Python, between processes, and into result.json.
+
+Every value is a frozen dataclass with `as_dict` and `from_dict`. The dict form is JSON: `from_dict` ignores names that it
+does not know (newer writers may add some), names the field that is missing or of another type, and
+`from_dict(value.as_dict())` gives the value back.
+
+Pictures never lie in a dict. `image` is the name under which one travels beside it, None where there is none:
+`as_dict(name_of)` chooses the names (the image hash, unless told otherwise), `from_dict(raw, pictures)` takes the pictures
+by these names; one that is not among them is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from types import MappingProxyType, NoneType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from typing_extensions import Self
+
+from .errors import BadRequestError
+
+if TYPE_CHECKING:
+    from PIL import Image as PilImage
+
+    from .request import Pixels
+
+__all__ = [
+    "Attempt",
+    "AttemptImageEvent",
+    "Decision",
+    "Outcome",
+    "PlanStep",
+    "PlanStepEvent",
+    "Span",
+    "Speculation",
+    "Step",
+    "StepCommittedEvent",
+    "Timings",
+    "Verdict",
+    "VerdictEvent",
+    "part",
+    "picture_name",
+]
+
+Outcome = Literal["finished", "failed", "cancelled", "deadline"]
+Pictures = Mapping[str, "Pixels"]
+NO_PICTURES: Pictures = MappingProxyType({})
+F = TypeVar("F", bound="Flat")
+
+
+class Flat:
+    """Mixin of dataclasses whose fields are plain values; `_names` are those that dicts call differently."""
+
+    __slots__ = ()
+    _names: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The value as plain data."""
+        cls: Any = type(self)
+        return {self._names.get(name, name): getattr(self, name) for name in _fields(cls)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """The value again; a missing or mistyped field is a `BadRequestError`."""
+        values: dict[str, Any] = {}
+        declared: Any = cls
+        for name, (hint, required) in _fields(declared).items():
+            if (key := cls._names.get(name, name)) in raw or required:
+                values[name] = part(raw, key, hint, cls.__name__)
+        return cls(**values)
+
+
+def part(raw: Mapping[str, Any], key: str, hint: Any, of: str) -> Any:
+    """`raw[key]`, which must be there and of the type `hint`; `of` is whose field it is, for the error."""
+    if not isinstance(raw, Mapping) or key not in raw:
+        raise BadRequestError(f"[wire] {of} has no field {key!r}")
+    if not _fits(raw[key], hint):
+        wanted = getattr(hint, "__name__", None) or str(hint)
+        raise BadRequestError(f"[wire] {of}.{key} is {raw[key]!r}: give {wanted}")
+    return raw[key]
+
+
+@cache
+def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
+    hints = get_type_hints(cls, {**globals(), "Pixels": Any})
+    return {
+        each.name: (hints[each.name], each.default is MISSING and each.default_factory is MISSING)
+        for each in fields(cls)
+    }
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is None or hint is NoneType:
+        return value is None
+    if isinstance(value, bool):
+        return hint is bool
+    kind = get_origin(hint) or hint
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep(Flat):
+    """One step as the planner wrote it; a step without a prompt is text only.
+
+    `step_number` is the planner's own number: from 1 in a narrative, any first number where it goes on from pictures.
+    """
+
+    step_number: int
+    step_name: str
+    instruction: str | None = None
+    prompt: str | None = None
+    auxiliary_text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is shown for the step: `auxiliary_text` unless it is empty or "None", else `instruction`."""
+        auxiliary = (self.auxiliary_text or "").strip()
+        return (self.instruction or "").strip() if auxiliary in ("", "None") else auxiliary
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Flat):
+    """What the critic said of one image.
+
+    `p_success` is the critic's own probability of "true", 0 to 1; `refined` is the prompt for the next attempt, None
+    where the image was accepted or no prompt could be read.
+    """
+
+    _names: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"accepted": "previous_step_success", "refined": "refine_prompt"}
+    )
+
+    accepted: bool
+    p_success: float
+    refined: str | None = None
+    reasoning: str = ""
+
+    def canonical(self) -> dict[str, Any]:
+        """The part that speculation, batching and timing may never change."""
+        said: dict[str, Any] = {"accepted": self.accepted, "p_success": self.p_success}
+        return said if self.accepted else {**said, "refined": self.refined}
+
+
+class _Pictured:
+    """Mixin: a Pillow view of `pixels`, made when somebody asks."""
+
+    __slots__ = ()
+
+    @property
+    def image(self) -> PilImage.Image | None:
+        """The picture as a Pillow image; None where there is none."""
+        pixels: Pixels | None = getattr(self, "pixels")  # noqa: B009
+        if pixels is None:
+            return None
+        from PIL import Image
+
+        return Image.fromarray(pixels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt(_Pictured):
+    """One generation of a step.
+
+    Args:
+        number: Within its step, from 1.
+        prompt: What it was generated from: the planner's, or the last refined one.
+        seed: Of the generation.
+        image_hash: 64 bits over width, height and bytes of the pixels, as `interleave_rt._core.hash_pixels`.
+        pixels: uint8 [height, width, 3], RGB, read-only; it outlives the engine.
+        verdict: None where it was not judged (or not readably).
+        refused_unreadable: Refused, and the refined prompt could not be read: the prompt was kept.
+    """
+
+    number: int
+    prompt: str
+    seed: int
+    image_hash: int
+    pixels: Pixels | None = field(default=None, repr=False)
+    verdict: Verdict | None = None
+    refused_unreadable: bool = False
+
+    def canonical(self) -> dict[str, Any]:
+        """The part that speculation, batching and timing may never change."""
+        return {
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "image": f"{self.image_hash:016x}",
+            "verdict": self.verdict.canonical() if self.verdict else None,
+        }
+
+    def as_dict(self, name_of: Callable[[Attempt], str] | None = None) -> dict[str, Any]:
+        """The attempt as plain data."""
+        return {
+            "number": self.number,
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "image": None if self.pixels is None else (name_of or picture_name)(self),
+            "image_hash": picture_name(self),
+            "verdict": self.verdict.as_dict() if self.verdict else None,
+            "refused_unreadable": self.refused_unreadable,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Attempt:
+        """The attempt again."""
+        image = part(raw, "image", str | None, "Attempt")
+        verdict = part(raw, "verdict", Mapping | None, "Attempt")
+        return cls(
+            number=part(raw, "number", int, "Attempt"),
+            prompt=part(raw, "prompt", str, "Attempt"),
+            seed=part(raw, "seed", int, "Attempt"),
+            image_hash=int(part(raw, "image_hash", str, "Attempt"), 16),
+            pixels=pictures.get(image) if image else None,
+            verdict=None if verdict is None else Verdict.from_dict(verdict),
+            refused_unreadable=part(raw, "refused_unreadable", bool, "Attempt"),
+        )
+
+
+def picture_name(attempt: Attempt) -> str:
+    """The image hash as 16 hex digits: what a picture is called where nobody chooses another name."""
+    return f"{attempt.image_hash:016x}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step(_Pictured):
+    """A committed step: its text, its final image, and how it came about.
+
+    Args:
+        plan: As the planner wrote it.
+        attempts: In order; none for a text-only step.
+        pixels: Of the final image, uint8 [height, width, 3], RGB, read-only; None for a text-only step.
+        accepted: The verdict on the final image; None: it was not judged.
+    """
+
+    plan: PlanStep
+    attempts: tuple[Attempt, ...] = ()
+    pixels: Pixels | None = field(default=None, repr=False)
+    accepted: bool | None = None
+
+    @property
+    def step_number(self) -> int:
+        """The number that the planner gave it."""
+        return self.plan.step_number
+
+    @property
+    def text(self) -> str:
+        """What is shown with the image."""
+        return self.plan.text
+
+    def canonical(self) -> dict[str, Any]:
+        """The part that speculation, batching and timing may never change."""
+        return {
+            "step": self.plan.as_dict(),
+            "attempts": [attempt.canonical() for attempt in self.attempts],
+            "accepted": self.accepted,
+        }
+
+    def as_dict(self, name_of: Callable[[Attempt], str] | None = None) -> dict[str, Any]:
+        """The step as plain data; `image` is the name of the final attempt's picture."""
+        attempts = [attempt.as_dict(name_of) for attempt in self.attempts]
+        made = zip(self.attempts, attempts, strict=True)
+        finals = [raw["image"] for attempt, raw in made if attempt.pixels is self.pixels]
+        return {
+            "step_number": self.step_number,
+            "step_name": self.plan.step_name,
+            "text": self.text,
+            "image": finals[-1] if finals and self.pixels is not None else None,
+            "accepted": self.accepted,
+            "attempts": attempts,
+            "plan": self.plan.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Step:
+        """The step again; what follows from its plan is not read."""
+        image = part(raw, "image", str | None, "Step")
+        return cls(
+            plan=PlanStep.from_dict(part(raw, "plan", Mapping, "Step")),
+            attempts=tuple(
+                Attempt.from_dict(one, pictures) for one in part(raw, "attempts", Sequence, "Step")
+            ),
+            pixels=pictures.get(image) if image else None,
+            accepted=part(raw, "accepted", bool | None, "Step"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span(Flat):
+    """One call of a role in the trace; times in microseconds since the request was submitted.
+
+    Args:
+        lane: Name of the lane that ran it.
+        role: `planner`, `generator` or `critic`.
+        kind: `plan`, `generate` or `judge`.
+        step: Index in the plan, from 0.
+        attempt: Within the step, from 1; 0 for a plan.
+        retry: 0, or 1 after an answer that could not be read.
+        speculative: It was started ahead of a verdict.
+        queued_us: The scheduler decided to start it.
+        started_us: It was handed to its lane.
+        ended_us: Its lane was done with it; of one that still runs, when the trace was read.
+        outcome: `done`, `failed`, `cancelled`, or `running` where its lane has not ended it yet.
+        used: Its answer is part of the result.
+        cancel_us: It was given up; its lane ends it at the next chance.
+    """
+
+    lane: str
+    role: str
+    kind: str
+    step: int
+    attempt: int
+    retry: int
+    speculative: bool
+    queued_us: int
+    started_us: int
+    ended_us: int
+    outcome: str
+    used: bool
+    cancel_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Flat):
+    """Why a call was, or was not, started ahead of a verdict; at most one entry until the reason changes.
+
+    Args:
+        at_us: Microseconds since the request was submitted.
+        role: Of the call: `generator` or `critic`.
+        step: Of the call, from 0.
+        attempt: Of the call, from 1.
+        started: The answer.
+        reason: One of the names under `decisions` in `Engine.counters()`.
+        p: Probability that the call will be asked for.
+        gain_us: Expected; 0 where it was not asked for.
+        depth: How many unverified verdicts were allowed.
+        beyond: Unverified verdicts before the call.
+        undisturbed: Probability that no committed call wants the slot meanwhile.
+        others: Other requests, running and queued.
+        critic_slowdown: As in `EngineConfig`; None: not known yet, as of the following.
+        generator_rate: As in `EngineConfig`.
+        verdict_us: Time of a verdict on a critic that is undisturbed.
+        generate_us: Time of an image on a generator that is undisturbed.
+    """
+
+    at_us: int
+    role: str
+    step: int
+    attempt: int
+    started: bool
+    reason: str
+    p: float
+    gain_us: float
+    depth: int
+    beyond: int
+    undisturbed: float
+    others: int
+    critic_slowdown: float | None
+    generator_rate: float | None
+    verdict_us: float | None
+    generate_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings(Flat):
+    """Seconds since the request was submitted; None: it did not come to that.
+
+    The `busy` times are sums over the calls of a role, discarded ones included: calls that ran at once count each, so a
+    sum may be longer than the request.
+    """
+
+    total_s: float
+    first_step_s: float | None = None
+    first_image_s: float | None = None
+    planner_busy_s: float = 0.0
+    generator_busy_s: float = 0.0
+    critic_busy_s: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The timings as plain data, rounded to a microsecond."""
+        # Named in full: with slots a dataclass is made anew, and the short form of super() knows the first one.
+        raw = super(Timings, self).as_dict()
+        return {name: None if value is None else round(value, 6) for name, value in raw.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation(Flat):
+    """What running ahead of the critic was good for: calls that were started so, and the seconds that were wasted."""
+
+    _names: ClassVar[Mapping[str, str]] = MappingProxyType({"wasted": "discarded", "wasted_s": "discarded_s"})
+
+    setting: str
+    started: int = 0
+    used: int = 0
+    wasted: int = 0
+    wasted_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStepEvent:
+    """Step `index` of the plan is known; indices count from 0."""
+
+    kind: ClassVar[str] = "plan_step"
+    index: int
+    step: PlanStep
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event as plain data."""
+        return {"kind": self.kind, "index": self.index, "step": self.step.as_dict()}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], _: Pictures = NO_PICTURES) -> PlanStepEvent:
+        """The event again."""
+        return cls(
+            part(raw, "index", int, cls.kind), PlanStep.from_dict(part(raw, "step", Mapping, cls.kind))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptImageEvent:
+    """An image of step `index` (from 0) was made; it is not judged yet."""
+
+    kind: ClassVar[str] = "attempt_image"
+    index: int
+    attempt: Attempt
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event as plain data."""
+        return {"kind": self.kind, "index": self.index, "attempt": self.attempt.as_dict()}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> AttemptImageEvent:
+        """The event again."""
+        attempt = Attempt.from_dict(part(raw, "attempt", Mapping, cls.kind), pictures)
+        return cls(part(raw, "index", int, cls.kind), attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictEvent:
+    """The critic has spoken of attempt `attempt` (from 1) of step `index` (from 0)."""
+
+    kind: ClassVar[str] = "verdict"
+    index: int
+    attempt: int
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event as plain data."""
+        verdict = self.verdict.as_dict()
+        return {"kind": self.kind, "index": self.index, "attempt": self.attempt, "verdict": verdict}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], _: Pictures = NO_PICTURES) -> VerdictEvent:
+        """The event again."""
+        verdict = Verdict.from_dict(part(raw, "verdict", Mapping, cls.kind))
+        return cls(part(raw, "index", int, cls.kind), part(raw, "attempt", int, cls.kind), verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCommittedEvent:
+    """Step `index` (from 0) is final."""
+
+    kind: ClassVar[str] = "step_committed"
+    index: int
+    step: Step
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event as plain data."""
+        return {"kind": self.kind, "index": self.index, "step": self.step.as_dict()}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> StepCommittedEvent:
+        """The event again."""
+        step = Step.from_dict(part(raw, "step", Mapping, cls.kind), pictures)
+        return cls(part(raw, "index", int, cls.kind), step)
