@@ -369,11 +369,6 @@ class VlmConfig:
     @grammars.setter
     def grammars(self, arg: Sequence[GrammarText], /) -> None: ...
 
-    def set_matcher_factory(self, factory: object) -> None:
-        """
-        Matchers from `factory(text)`, in Python and under the GIL, instead of llguidance's C interface.
-        """
-
     @property
     def token_bytes(self) -> list[bytes]: ...
 

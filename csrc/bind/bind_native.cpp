@@ -26,8 +26,6 @@ using namespace nb::literals;
 
 namespace irt {
 
-void bind_matcher_factory(nb::class_<BoundVlmConfig>& cls);  // bind_grammar.cpp
-
 namespace {
 
 using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -113,7 +111,6 @@ void bind_vlm_config(nb::module_& m) {
   deep_field<&VlmConfig::sampling, &SamplingParams::top_p>(cls, "top_p");
   cls.def_rw("special_tokens", &B::special_tokens);
   cls.def_rw("grammars", &B::grammars);
-  bind_matcher_factory(cls);
   cls.def_prop_rw(
       "token_bytes",
       [](const B& self) {

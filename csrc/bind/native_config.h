@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,16 +19,11 @@ struct GrammarText {
   int reserve = 0;
 };
 
-// Compiles one text; what an implementation in Python takes the place of.
-using CompileGrammar =
-    std::function<std::unique_ptr<TokenMatcher>(const std::string& name, const std::string& text)>;
-
 struct BoundVlmConfig {
   VlmConfig config;
   std::vector<std::string> token_bytes;
   std::vector<std::int32_t> special_tokens;
   std::vector<GrammarText> grammars;  // none; one; or one without and one with images
-  CompileGrammar compile;             // empty: llguidance's C interface
 
   // With token table and grammars built. Throws Error(kBadPack) for a table that does not fit or a
   // grammar that cannot be compiled, Error(kBackendFailed) where llguidance is not loaded.

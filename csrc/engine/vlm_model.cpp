@@ -125,7 +125,7 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
   }
   bool done = out.stop != StopReason::kNone;
   if (out.stop != StopReason::kEndOfText) {
-    AnswerToken token{out.token, config_.tokens->bytes(static_cast<std::int32_t>(out.token)), 0.0};
+    AnswerToken token{out.token, config_.tokens->bytes(out.token), 0.0};
     if (running->judged) {
       token.p_success = p_success(out.logits, config_.true_tokens, config_.false_tokens);
     }

@@ -15,7 +15,7 @@
 #include "models/sampler.h"
 #include "models/vision.h"
 #include "tensor/session.h"
-#include "text/token_table.h"
+#include "text/vocabulary.h"
 
 namespace irt {
 
@@ -28,7 +28,7 @@ struct VlmConfig {
   // A prompt with this many images or more limits each of them to `max_pixels_many`.
   int many = 5;
   std::int64_t max_pixels_many = 384 * 384;
-  std::shared_ptr<const TokenTable> tokens;
+  std::shared_ptr<const Vocabulary> tokens;
   std::vector<std::int64_t> true_tokens;  // ids whose text begins a true boolean
   std::vector<std::int64_t> false_tokens;
   // p(success) from which a verdict is true; not 0.5: one of the two gets a bonus when it is drawn.

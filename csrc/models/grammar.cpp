@@ -17,48 +17,7 @@ constexpr std::string_view kEndThink = "</think>";
   return params;
 }
 
-// ASCII without '<'.
-[[nodiscard]] bool is_plain(std::string_view bytes) noexcept {
-  return std::all_of(bytes.begin(), bytes.end(), [](char byte) {
-    return byte != kEndThink[0] && static_cast<unsigned char>(byte) < 0x80U;
-  });
-}
-
 }  // namespace
-
-Vocabulary::Vocabulary(std::span<const std::string> tokens, std::span<const std::int32_t> special,
-                       std::span<const std::int64_t> eos)
-    : control(tokens.size(), false),
-      plain(tokens.size(), false),
-      eos_tokens(eos.begin(), eos.end()) {
-  if (tokens.empty() || eos.empty()) {
-    throw Error(ErrorCode::kBadPack, "[Vocabulary] tokens and an end-of-text id are wanted");
-  }
-  const auto inside = [&](std::int64_t id) {
-    if (id >= 0 && id < static_cast<std::int64_t>(tokens.size())) {
-      return static_cast<std::size_t>(id);
-    }
-    throw Error(ErrorCode::kBadPack, "[Vocabulary] token " + std::to_string(id) +
-                                         " is not in the table of " +
-                                         std::to_string(tokens.size()) + ": export the pack again");
-  };
-  for (const std::int32_t id : special) control[inside(id)] = true;
-  for (const std::int64_t id : eos) control[inside(id)] = true;
-  for (std::size_t id = 0; id < tokens.size(); ++id) {
-    offsets.push_back(blob.size());
-    if (!control[id]) {
-      blob += tokens[id];
-      plain[id] = !tokens[id].empty() && is_plain(tokens[id]);
-    }
-    lengths.push_back(static_cast<std::uint32_t>(blob.size() - offsets.back()));
-  }
-}
-
-std::string_view Vocabulary::bytes(std::int64_t token) const noexcept {
-  if (token < 0 || token >= static_cast<std::int64_t>(lengths.size())) return {};
-  const auto id = static_cast<std::size_t>(token);
-  return std::string_view(blob).substr(offsets[id], lengths[id]);
-}
 
 Grammar::Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
                  std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing,
@@ -68,7 +27,12 @@ Grammar::Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
       whole_(std::move(whole)),
       closing_(std::move(closing)),
       reserve_(reserve),
-      last_(last) {}
+      last_(last) {
+  if (!vocabulary_->eos().empty()) return;
+  throw Error(ErrorCode::kBadPack, "[Grammar " + name_ +
+                                       "] the vocabulary has no end-of-text token: export the pack "
+                                       "again");
+}
 
 Grammar::~Grammar() = default;
 
@@ -94,7 +58,7 @@ std::int64_t GrammarState::pick(std::span<const float> logits, const SamplingPar
   thread_local std::vector<std::uint32_t> bits;
   bits.assign((logits.size() + 31) / 32, 0);
   if (complete_) {
-    for (const std::int64_t id : grammar_.vocabulary_->eos_tokens) {
+    for (const std::int64_t id : grammar_.vocabulary_->eos()) {
       const auto bit = static_cast<std::size_t>(id);  // a table may have more tokens than logits
       if (bit < logits.size()) bits[bit / 32] |= 1U << (bit % 32);
     }
@@ -122,12 +86,12 @@ void GrammarState::close_think() {
 bool GrammarState::take(std::int64_t token) {
   const Vocabulary& vocabulary = *grammar_.vocabulary_;
   if (complete_) {
-    const auto& ends = vocabulary.eos_tokens;
+    const auto& ends = vocabulary.eos();
     return std::find(ends.begin(), ends.end(), token) != ends.end();
   }
   const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
-  if (id >= vocabulary.size() || vocabulary.control[id]) return false;
-  if (settled_ && vocabulary.plain[id]) return true;  // leaves the matcher where it is
+  if (id >= vocabulary.size() || vocabulary.is_control(token)) return false;
+  if (settled_ && vocabulary.is_plain(token)) return true;  // leaves the matcher where it is
   if (!advance(token)) return false;
   read_.push_back(token);
   if (thinking_) watch_think(token);
@@ -151,7 +115,7 @@ bool GrammarState::advance(std::int64_t token) {
 }
 
 // '<' stands in front of the tag only, so a byte that breaks it can at most begin it anew.
-void GrammarState::watch_think(std::int64_t token) noexcept {
+void GrammarState::watch_think(std::int64_t token) {
   for (const char byte : grammar_.vocabulary_->bytes(token)) {
     matched_ = byte == kEndThink[matched_] ? matched_ + 1 : (byte == kEndThink[0] ? 1 : 0);
     if (matched_ == kEndThink.size()) {

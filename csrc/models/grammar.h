@@ -16,24 +16,9 @@
 #include <vector>
 
 #include "models/sampler.h"
+#include "text/vocabulary.h"
 
 namespace irt {
-
-// The bytes of all tokens. Control tokens (end of text, image marks) have none. Immutable.
-struct Vocabulary {
-  std::string blob;
-  std::vector<std::uint32_t> lengths;    // of each token
-  std::vector<std::size_t> offsets;      // in `blob`
-  std::vector<bool> control;             // by id
-  std::vector<bool> plain;               // by id: ASCII without '<', not empty
-  std::vector<std::int64_t> eos_tokens;  // ids that may end an answer; at least one
-
-  // Throws Error(kBadPack) without tokens, without an end-of-text id, or with an id outside.
-  Vocabulary(std::span<const std::string> tokens, std::span<const std::int32_t> special,
-             std::span<const std::int64_t> eos);
-  [[nodiscard]] std::string_view bytes(std::int64_t token) const noexcept;
-  [[nodiscard]] std::size_t size() const noexcept { return lengths.size(); }
-};
 
 // A place in one grammar. Not thread-safe; clones are independent and may go to other threads.
 class TokenMatcher {
@@ -68,6 +53,7 @@ class Grammar {
   // the think part takes any text: only a tag, which begins with '<', ends with '>' and holds no
   // white space, can change what may follow.
   // `reserve`: tokens that the think part must leave for the answer (at most half of all).
+  // Throws Error(kBadPack) for a vocabulary without an end-of-text token.
   // `last`: every whole text ends with a token that holds this byte; 0: it may be any.
   Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
           std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing, int reserve,
@@ -105,7 +91,7 @@ class GrammarState {
   void close_think();
   [[nodiscard]] bool take(std::int64_t token);  // false: it may not follow
   [[nodiscard]] bool advance(std::int64_t token);
-  void watch_think(std::int64_t token) noexcept;
+  void watch_think(std::int64_t token);
 
   const Grammar& grammar_;
   const TokenMatcher* start_;  // where matcher_ began

@@ -37,7 +37,7 @@ class LlgTokenizer {
     std::vector<std::uint32_t> lengths;
     for (std::size_t id = 0; id < vocabulary.size(); ++id) {
       const std::size_t before = bytes.size();
-      if (vocabulary.control[id]) {
+      if (vocabulary.is_control(static_cast<std::int64_t>(id))) {
         bytes += "\xff<" + std::to_string(id) + ">";
       } else {
         bytes += vocabulary.bytes(static_cast<std::int64_t>(id));
@@ -46,7 +46,8 @@ class LlgTokenizer {
     }
     llg::TokenizerInit init;
     init.vocab_size = static_cast<std::uint32_t>(vocabulary.size());
-    init.tok_eos = static_cast<std::uint32_t>(vocabulary.eos_tokens.front());
+    if (vocabulary.eos().empty()) throw failed("needs a token that ends an answer");
+    init.tok_eos = static_cast<std::uint32_t>(vocabulary.eos().front());
     init.token_lens = lengths.data();
     init.token_bytes = reinterpret_cast<const std::uint8_t*>(bytes.data());
     init.approximate_greedy_tokenize = true;  // for forced tokens, which our grammars switch off

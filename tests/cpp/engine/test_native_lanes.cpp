@@ -4,15 +4,20 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
+#include <tuple>
 
 #include "engine/image_model.h"
+#include "engine/inline_roles.h"
 #include "engine/model_lane.h"
 #include "engine/storm.h"
 #include "engine/vlm_model.h"
 #include "models/decoder_fixture.h"
 #include "models/image_fixture.h"
 #include "models/ort_fixture.h"
+#include "models/toy_family.h"
+#include "support/fake_device.h"
 
 using namespace irt;
 using namespace irt::test;
@@ -39,7 +44,7 @@ std::string plan_bytes(int id) {
 
 // Random weights speak nonsense; this table makes sense of it: most tokens are words, one in eight
 // is a whole answer.
-std::shared_ptr<const TokenTable> table(Role role) {
+std::shared_ptr<const Vocabulary> table(Role role) {
   std::vector<std::string> bytes;
   for (int id = 0; id < kVocab; ++id) {
     std::string text = std::string("w").append(std::to_string(id)).append(" ");
@@ -54,11 +59,12 @@ std::shared_ptr<const TokenTable> table(Role role) {
   }
   const std::vector<std::int32_t> special{static_cast<std::int32_t>(testing::kImageToken),
                                           static_cast<std::int32_t>(testing::kPoison)};
-  return std::make_shared<const TokenTable>(bytes, special);
+  return std::make_shared<const Vocabulary>(bytes, special);
 }
 
-VlmConfig vlm_config(Role role) {
+VlmConfig vlm_config(Role role, const SessionOptions& session) {
   VlmConfig config;
+  config.session = session;
   config.decoder = graph_path("decoder.onnx");
   config.vision = graph_path("vision_wide.onnx");
   config.decoder_config = testing::decoder_config(4, 16);
@@ -76,8 +82,9 @@ VlmConfig vlm_config(Role role) {
   return config;
 }
 
-ImageModelConfig generator_config() {
+ImageModelConfig generator_config(const SessionOptions& session) {
   ImageModelConfig config;
+  config.session = session;
   config.generator = testing::small_generator(3);
   config.slots = 3;
   config.text_cache = 4;
@@ -101,10 +108,16 @@ EncodedText encode(const TextJob& job) {
   return encoded;
 }
 
+// What runs the graphs: the CPU, unless a test says otherwise.
+struct Setup {
+  SessionOptions session;
+  std::optional<GeneratorConfig> family;  // of the generator, instead of the tiny FLUX.2
+};
+
 // A driver with the three native lanes and their text worker.
 class Engine {
  public:
-  explicit Engine(int max_live)
+  explicit Engine(int max_live, const Setup& runtime = {})
       : driver_(limits(max_live)), texts_([this](const std::stop_token& stop) {
           while (!stop.stop_requested()) {
             const auto jobs = driver_.text().poll(std::chrono::milliseconds(5), 4);
@@ -117,10 +130,13 @@ class Engine {
       driver_.add_lane(std::make_unique<ModelLane>(info, std::move(model), driver_,
                                                    driver_.images(), driver_.text()));
     };
-    add(Role::kPlanner, "planner", std::make_unique<VlmModel>(vlm_config(Role::kPlanner)));
-    add(Role::kCritic, "critic", std::make_unique<VlmModel>(vlm_config(Role::kCritic)));
+    const SessionOptions& session = runtime.session;
+    ImageModelConfig images = generator_config(session);
+    if (runtime.family) images.generator = *runtime.family;
+    add(Role::kPlanner, "planner", std::make_unique<VlmModel>(vlm_config(Role::kPlanner, session)));
+    add(Role::kCritic, "critic", std::make_unique<VlmModel>(vlm_config(Role::kCritic, session)));
     add(Role::kGenerator, "generator",
-        std::make_unique<ImageModel>(generator_config(), keep_in(driver_.images())));
+        std::make_unique<ImageModel>(images, keep_in(driver_.images())));
   }
 
   Driver& driver() { return driver_; }
@@ -174,32 +190,38 @@ void check_empty(Driver& driver) {
 
 }  // namespace
 
-TEST_CASE("native lanes: neighbours, speculation and cancels in flight do not change a result") {
-  IRT_NEEDS_ORT();
-  const std::uint64_t seed = setting("IRT_SEED", 71);
-  CAPTURE(seed);
-  Random random(seed);
+namespace {
+
+std::vector<RequestSpec> native_specs(Random& random) {
   std::vector<RequestSpec> specs;
   for (int i = 0; i < 16; ++i) specs.push_back(native_spec(random));
+  return specs;
+}
+
+// What each request gets when nothing else runs.
+std::vector<Seen> quiet_results(const std::vector<RequestSpec>& specs, const Setup& runtime) {
   std::vector<Seen> quiet;
-  {
-    Engine engine(1);
-    for (const RequestSpec& spec : specs) {
-      const RequestId request = engine.driver().submit(spec);
-      quiet.push_back(read_all(engine.driver(), request));
-      engine.driver().forget(request);
-      CHECK(quiet.back().disorder == "");
-    }
-    check_empty(engine.driver());
+  Engine engine(1, runtime);
+  for (const RequestSpec& spec : specs) {
+    const RequestId request = engine.driver().submit(spec);
+    quiet.push_back(read_all(engine.driver(), request));
+    engine.driver().forget(request);
+    CHECK(quiet.back().disorder == "");
   }
+  check_empty(engine.driver());
   const auto finished = [](const Seen& seen) { return seen.outcome == Outcome::kFinished; };
   CHECK(std::ranges::count_if(quiet, finished) >= 8);
   CHECK(std::ranges::any_of(quiet, [](const Seen& seen) { return seen.steps.size() == 3; }));
+  return quiet;
+}
 
+// All requests at once, with other settings, some of them cancelled on the way.
+void check_disturbed(const std::vector<RequestSpec>& specs, const std::vector<Seen>& quiet,
+                     const Setup& runtime, int rounds, Random& random) {
   int cancelled = 0;
-  Engine engine(6);
+  Engine engine(6, runtime);
   Driver& driver = engine.driver();
-  for (int round = 0; round < 4; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     std::vector<RequestId> requests;
     std::vector<bool> doomed;
     for (RequestSpec spec : specs) {
@@ -234,6 +256,67 @@ TEST_CASE("native lanes: neighbours, speculation and cancels in flight do not ch
     check_empty(driver);
   }
   CHECK(cancelled > 0);
+}
+
+}  // namespace
+
+TEST_CASE("native lanes: neighbours, speculation and cancels in flight do not change a result") {
+  IRT_NEEDS_ORT();
+  const std::uint64_t seed = setting("IRT_SEED", 71);
+  CAPTURE(seed);
+  Random random(seed);
+  const std::vector<RequestSpec> specs = native_specs(random);
+  const std::vector<Seen> quiet = quiet_results(specs, {});
+  check_disturbed(specs, quiet, {}, 4, random);
+
+  // On a device the same bits come out, disturbed or not.
+  const int blocks = testing::FakeDevice::get()->blocks;
+  for (const bool consumers_on_host : {false, true}) {
+    CAPTURE(consumers_on_host);
+    const Setup device{testing::fake_session(consumers_on_host), {}};
+    const std::vector<Seen> there = quiet_results(specs, device);
+    for (std::size_t i = 0; i < specs.size(); ++i) CHECK(there[i].steps == quiet[i].steps);
+    check_disturbed(specs, quiet, device, 2, random);
+  }
+  CHECK(testing::FakeDevice::get()->blocks == blocks);
+}
+
+TEST_CASE("native lanes: a generator family of a test's own runs like the built-in one") {
+  IRT_NEEDS_ORT();
+  Random random(setting("IRT_SEED", 74));
+  const std::vector<RequestSpec> specs = native_specs(random);
+  const Setup toy{{}, testing::toy_generator()};
+  check_disturbed(specs, quiet_results(specs, toy), toy, 2, random);
+}
+
+TEST_CASE("inline roles: a device gives the bits of the CPU") {
+  IRT_NEEDS_ORT();
+  const auto made_on = [](const SessionOptions& session) {
+    InlineVlm critic(vlm_config(Role::kCritic, session), 3);
+    InlineGenerator generator(generator_config(session));
+    const PixelBuffer before = testing::picture(1, 12, 8);
+    const PixelBuffer after = testing::picture(2, 12, 8);
+    std::vector<std::string> texts;
+    std::vector<std::vector<double>> probabilities;
+    std::vector<std::vector<std::uint8_t>> images;
+    std::vector<Question> questions(7);
+    const std::vector<std::int64_t> ids{testing::kImageToken, 5, testing::kImageToken, 6, 7};
+    for (std::size_t i = 0; i < questions.size(); ++i) {
+      questions[i] = {ids, {before.view(), after.view()}, i, static_cast<int>(i % 2)};
+    }
+    for (const auto& answer : critic.answers(questions)) {
+      texts.push_back(answer.text);
+      probabilities.push_back(answer.p_success);
+    }
+    const std::vector<std::int64_t> prompt(kPromptLength, 3);
+    for (const ImageView source : {before.view(), ImageView{}}) {
+      images.push_back(generator.generate(prompt, prompt, source, 9, 0, 0, 3).data);
+    }
+    return std::tuple(texts, probabilities, images);
+  };
+  const auto here = made_on({});
+  CHECK(made_on(testing::fake_session()) == here);
+  CHECK(made_on(testing::fake_session(true)) == here);
 }
 
 TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no session behind") {

@@ -155,7 +155,7 @@ TEST_CASE("short cuts in the think part change no token") {
       std::vector<float> logits(tokens->size());
       for (std::size_t id = 0; id < logits.size(); ++id) {
         const std::uint64_t drawn = irt::mix64(params.seed ^ (index * 64 + id));
-        const bool tame = vocabulary->plain[id] || (*tokens)[id] == "</think>";
+        const bool tame = vocabulary->is_plain(id) || (*tokens)[id] == "</think>";
         logits[id] = static_cast<float>(drawn % 1000) / 250.0F + (tame ? 0.0F : strange);
       }
       const std::int64_t token = quick->pick(logits, params, index);
