@@ -203,7 +203,7 @@ class BenchLane final : public Lane {
     lane_.cancel(call);
     stamp(call, Record::kCancel);
   }
-  void hint(const Hint& hint) override { lane_.hint(hint); }
+  void prefetch(const Prefetch& prefetch) override { lane_.prefetch(prefetch); }
 
  private:
   void stamp(const Key& call, Record::Kind kind) {

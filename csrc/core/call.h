@@ -50,7 +50,7 @@ struct Call {
 [[nodiscard]] Key key_of(const Call& call);
 
 // Work that may be done ahead; dropping it changes nothing but time.
-struct Hint {
+struct Prefetch {
   enum class What { kPromptText, kImageFeatures };
   What what = What::kPromptText;
   Role role = Role::kGenerator;

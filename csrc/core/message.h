@@ -121,9 +121,9 @@ struct CancelCall {
   LaneId lane = 0;
   Key call;
 };
-struct SendHint {
+struct SendPrefetch {
   LaneId lane = 0;
-  Hint hint;
+  Prefetch prefetch;
 };
 // The trajectory needs the image no longer; readers and running calls hold references of their own.
 struct ReleaseImage {
@@ -141,6 +141,6 @@ struct Refuse {
 };
 
 using Command =
-    std::variant<StartCall, PromoteCall, CancelCall, SendHint, ReleaseImage, Deliver, Refuse>;
+    std::variant<StartCall, PromoteCall, CancelCall, SendPrefetch, ReleaseImage, Deliver, Refuse>;
 
 }  // namespace irt

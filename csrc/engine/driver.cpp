@@ -212,7 +212,7 @@ void Driver::carry_out(Command&& command) {
             note_cancel(cancel.call);
             outbox_.emplace_back(cancel);
           },
-          [this](SendHint& hint) { outbox_.emplace_back(std::move(hint)); },
+          [this](SendPrefetch& send) { outbox_.emplace_back(std::move(send)); },
           [this](ReleaseImage& release) { images_.drop(release.image, ImageOwner::kTrajectory); },
           [this](Deliver& notice) { deliver(std::move(notice)); },
           [this](Refuse& refuse) { refused_ = std::move(refuse.failure); },
@@ -289,7 +289,7 @@ void Driver::execute(Lane* lane, Order& order) {
                    [lane](const StartCall& start) { lane->start(start.call, start.speculative); },
                    [lane](const PromoteCall& promote) { lane->promote(promote.call); },
                    [lane](const CancelCall& cancel) { lane->cancel(cancel.call); },
-                   [lane](const SendHint& hint) { lane->hint(hint.hint); },
+                   [lane](const SendPrefetch& send) { lane->prefetch(send.prefetch); },
                    [this, lane](const Revive&) {
                      lane->revive();
                      post(LaneUp{lane->info()});
@@ -299,7 +299,7 @@ void Driver::execute(Lane* lane, Order& order) {
   } catch (const std::exception& error) {
     if (const auto* start = std::get_if<StartCall>(&order)) {
       failed(start->call.key, lane_threw("start", error));
-    } else if (!std::holds_alternative<SendHint>(order)) {
+    } else if (!std::holds_alternative<SendPrefetch>(order)) {
       down(lane->info().id, lane_threw("promote or cancel", error));
     }
   }

@@ -130,7 +130,7 @@ class Driver final : public LaneEvents {
   struct Revive {
     LaneId lane = 0;
   };
-  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendHint, Revive>;
+  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendPrefetch, Revive>;
   using Runs = std::unordered_map<Key, Run>;
 
   void post(Event event);

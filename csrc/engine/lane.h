@@ -34,8 +34,8 @@ class LaneEvents {
   virtual void up(LaneId /*lane*/) {}
 };
 
-// `start`, `promote`, `cancel` and `hint` only enqueue and return at once; they may be called by
-// any thread. The destructor ends every call as cancelled and joins the lane's threads. The
+// `start`, `promote`, `cancel` and `prefetch` only enqueue and return at once; they may be called
+// by any thread. The destructor ends every call as cancelled and joins the lane's threads. The
 // scheduler keeps at most `info().capacity` calls under way.
 class Lane {
  public:
@@ -44,7 +44,7 @@ class Lane {
   virtual void start(const Call& call, bool speculative) = 0;
   virtual void promote(const Key& /*call*/) {}
   virtual void cancel(const Key& call) = 0;
-  virtual void hint(const Hint& /*hint*/) {}
+  virtual void prefetch(const Prefetch& /*prefetch*/) {}
   // After `LaneEvents::up`, in order with the commands: those before it are about calls that ended
   // with the lane.
   virtual void revive() {}

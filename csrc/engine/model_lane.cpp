@@ -135,17 +135,17 @@ void ModelLane::cancel(const Key& call) {
   queue_->changed.notify_one();
 }
 
-void ModelLane::hint(const Hint& hint) {
+void ModelLane::prefetch(const Prefetch& prefetch) {
   if (!model_->reads_texts()) return;
-  if (hint.what == Hint::What::kImageFeatures) {
-    if (!hint.image) return;
-    queue_->add_task([this, key = hint.image](RoleModel& model) {
+  if (prefetch.what == Prefetch::What::kImageFeatures) {
+    if (!prefetch.image) return;
+    queue_->add_task([this, key = prefetch.image](RoleModel& model) {
       if (const ImageRef image = images_.get(key)) model.prepare(image);
     });
     return;
   }
   TextJob job;
-  job.text = hint.text;
+  job.text = prefetch.text;
   texts_.prefetch(std::move(job), [queue = queue_](EncodedRef text, std::optional<Failure>) {
     if (!text) return;
     queue->add_task([text = std::move(text)](RoleModel& model) { model.prepare(*text); });

@@ -31,7 +31,7 @@ class ModelLane final : public Lane, private LaneEvents {
   void start(const Call& call, bool speculative) override;
   void promote(const Key& call) override;
   void cancel(const Key& call) override;
-  void hint(const Hint& hint) override;
+  void prefetch(const Prefetch& prefetch) override;
 
  private:
   struct Queue;

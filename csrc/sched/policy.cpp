@@ -1,15 +1,9 @@
 #include "sched/policy.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace irt {
-
-void DecayingMean::add(double value, double memory) noexcept {
-  const double keep = memory > 1.0 ? 1.0 - 1.0 / memory : 0.0;
-  sum_ = sum_ * keep + value;
-  weight_ = weight_ * keep + 1.0;
-  ++samples_;
-}
 
 AcceptModel::AcceptModel(const PolicyConfig& config) : memory_(config.memory) {
   for (std::size_t t = 0; t <= kMaxAttempts; ++t) {
@@ -25,28 +19,6 @@ void AcceptModel::add(int attempt, bool accepted) noexcept {
   all_[t] = all_[t] * keep + 1.0;
   yes_[t] = yes_[t] * keep + (accepted ? 1.0 : 0.0);
   odds_[t] = yes_[t] / all_[t];
-}
-
-void ServiceModel::add(double duration, double overlapped, const PolicyConfig& config) noexcept {
-  constexpr double kAlone = 0.05;   // share of overlap that still counts as alone
-  constexpr double kBeside = 0.15;  // share from which the overlap can be told from noise
-  if (duration <= 0.0) return;
-  if (overlapped <= kAlone * duration) {
-    alone_.add(duration, config.memory);
-  } else if (overlapped >= kBeside * duration) {
-    beside_clear_.add(duration - overlapped, config.memory);
-    beside_over_.add(overlapped, config.memory);
-  }
-}
-
-std::optional<double> ServiceModel::slowdown(const PolicyConfig& config) const noexcept {
-  if (alone_.samples() < config.min_samples || beside_over_.samples() < config.min_samples) {
-    return std::nullopt;
-  }
-  const double work_left = alone_.mean() - beside_clear_.mean();
-  constexpr double kWorst = 16.0;  // the answer is noise beyond it
-  if (work_left * kWorst <= beside_over_.mean()) return kWorst;
-  return std::max(1.0, beside_over_.mean() / work_left);
 }
 
 const char* to_string(SpeculationReason reason) {
@@ -107,7 +79,7 @@ int read_ahead(const Speculation& setting) noexcept {
 
 namespace {
 
-// Times that are not known yet are left out: the sign of p Cv cannot turn against them.
+// A time that is not known yet counts as nothing, or as that of the other role.
 GainTerms terms_of(const SpeculationCase& question) {
   GainTerms terms;
   const bool generator = question.role == Role::kGenerator;
@@ -164,7 +136,7 @@ SpeculationDecision decide(const SpeculationCase& question) {
   }
   answer.depth = auto_depth(question.verdict_time, question.generate_time);
   if (question.beyond > answer.depth) return say(false, SpeculationReason::kBeyondDepth);
-  // A refusal makes the next one likelier than the odds of strangers say.
+  // After a refusal the next one is likelier than the odds, which are of all requests.
   if (question.after_retry && question.beyond > 1) {
     return say(false, SpeculationReason::kRetryDepth);
   }
@@ -173,7 +145,8 @@ SpeculationDecision decide(const SpeculationCase& question) {
   // A judgement slows nobody while no image is made on its device.
   const bool slows = question.shared_device &&
                      (question.role == Role::kGenerator || question.generators_beside > 0);
-  // A probe stays alone in its lane: a judgement beside the awaited one would spoil the sample.
+  // Only a generation may probe: a second judgement in the lane would slow the awaited one, and
+  // the sample would be of that.
   if (question.shared_device &&
       (!question.critic_slowdown || !question.generator_rate || !question.verdict_time)) {
     return question.may_probe && question.role == Role::kGenerator
@@ -186,7 +159,7 @@ SpeculationDecision decide(const SpeculationCase& question) {
   answer.undisturbed = terms.undisturbed;
   answer.gain = expected_gain(terms);
   if (!question.verdict_time) {
-    // Nothing has been measured: alone it can only lose a quantum, beside others it is not tried.
+    // Nothing is known yet: a lone request can lose one cancel delay at most, so it may try.
     return question.others == 0 ? say(true, yes) : say(false, SpeculationReason::kRivals);
   }
   terms.p = unlucky(question.p, question.luck_verdicts);

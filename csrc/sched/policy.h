@@ -2,7 +2,6 @@
 // beyond an unverified verdict is worth its slot. No state of requests or lanes is kept here.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -13,7 +12,17 @@
 
 namespace irt {
 
-inline constexpr int kMaxAutoDepth = 2;  // facts: deeper speculation buys less than a tenth
+// Words of the arithmetic. Times are microseconds.
+//   Cv   verdict_time: from the start of a judgement to its boolean
+//   G    generate_time: of one image
+//   s_c  critic_slowdown: how many times as long a judgement takes while an image is made on its
+//        device; at least 1
+//   r_g  generator_rate: speed of a generation while a judgement runs on its device, as a share of
+//        its speed alone; above 0, at most 1
+// A call that runs beside a verdict for its Cv does r_g Cv of its work and delays the verdict by
+// (s_c - 1) Cv; that work is lost if the verdict refuses. expected_gain() has the whole formula.
+
+inline constexpr int kMaxAutoDepth = 2;  // a third verdict ahead gained less than a tenth
 using AcceptOdds = std::array<double, kMaxAttempts + 1>;  // indexed by attempt number, from 1
 
 struct PolicyConfig {
@@ -35,22 +44,6 @@ struct PolicyConfig {
   std::optional<double> generator_rate;   // 0 < r_g <= 1
 };
 
-// An average over roughly the last `memory` samples.
-class DecayingMean {
- public:
-  void add(double value, double memory) noexcept;
-  [[nodiscard]] double mean_or(double otherwise) const noexcept {
-    return weight_ > 0 ? sum_ / weight_ : otherwise;
-  }
-  [[nodiscard]] double mean() const noexcept { return weight_ > 0 ? sum_ / weight_ : 0.0; }
-  [[nodiscard]] std::int64_t samples() const noexcept { return samples_; }
-
- private:
-  double sum_ = 0.0;
-  double weight_ = 0.0;
-  std::int64_t samples_ = 0;
-};
-
 // p(accept) by attempt number, learned from readable verdicts.
 class AcceptModel {
  public:
@@ -63,21 +56,6 @@ class AcceptModel {
   std::array<double, kMaxAttempts + 1> yes_{};
   std::array<double, kMaxAttempts + 1> all_{};
   AcceptOdds odds_{};
-};
-
-// Service time of one role on one device, with and without another role beside it.
-// Overlapped samples satisfy sum(T - O) + sum(O) / s = n * alone, which is solved for s: unlike a
-// mean of ratios it does not care how long the single answers happened to be.
-class ServiceModel {
- public:
-  void add(double duration, double overlapped, const PolicyConfig& config) noexcept;
-  [[nodiscard]] const DecayingMean& alone() const noexcept { return alone_; }
-  [[nodiscard]] std::optional<double> slowdown(const PolicyConfig& config) const noexcept;
-
- private:
-  DecayingMean alone_;
-  DecayingMean beside_clear_;  // T - O of the overlapped samples
-  DecayingMean beside_over_;   // O of the overlapped samples
 };
 
 enum class SpeculationReason {
@@ -107,7 +85,7 @@ struct GainTerms {
   double slowdown = 1.0;      // of the verdict by the call: s_c for the generator
   double burden = 0.0;        // work per unit of time that other committed calls lose by it
   double cancel_delay = 0.0;  // from a cancel until the lane is free
-  double undisturbed = 1.0;   // probability that no committed work wants the slot meanwhile
+  double undisturbed = 1.0;   // probability that no committed work pending_calls the slot meanwhile
   double others = 0.0;        // requests that a late lane makes late
 };
 

@@ -1,173 +1,159 @@
-// Events of calls and lanes. Requests: admission.cpp; slots: reconcile.cpp.
+// Events of calls, lanes and requests, and what a reader is told. Slots of lanes: placement.cpp.
 #include "sched/scheduler.h"
 
 #include <algorithm>
 #include <string>
 
-#include "sched/scheduler_impl.h"
-
 namespace irt {
 
-Scheduler::Scheduler(const Config& config) : impl_(std::make_unique<Impl>(config)) {}
-Scheduler::~Scheduler() = default;
-
-TimePoint Scheduler::apply(Event event, TimePoint now, std::vector<Command>& out) {
-  return impl_->apply(std::move(event), now, out);
-}
-void Scheduler::set_draining(bool draining) noexcept { impl_->draining_ = draining; }
-bool Scheduler::idle() const noexcept { return impl_->idle(); }
-const Counters& Scheduler::counters() const noexcept { return impl_->counters_; }
-const std::vector<DecisionNote>& Scheduler::decisions() const noexcept { return impl_->notes_; }
-Snapshot Scheduler::snapshot() const { return impl_->snapshot(); }
-
-Scheduler::Impl::Impl(const SchedulerConfig& config)
-    : config_(config), meter_(config.policy), accepts_(config.policy) {
+Scheduler::Scheduler(const Config& config)
+    : config_(config), service_times_(config.policy), accepts_(config.policy) {
   for (Failure& why : missing_why_) why = {ErrorCode::kBackendFailed, "none has come up yet"};
 }
 
-TimePoint Scheduler::Impl::apply(Event&& event, TimePoint now, std::vector<Command>& out) {
+TimePoint Scheduler::apply(Event event, TimePoint now, std::vector<Command>& out) {
   now_ = std::max(now_, now);
   out_ = &out;
-  notes_.clear();
+  decisions_.clear();
   std::visit([this](auto&& what) { on(std::move(what)); }, std::move(event));
-  for (std::size_t i = 0; i < touched_.size(); ++i) {
-    touched_[i]->touched = false;
-    refresh(*touched_[i]);
+  for (std::size_t i = 0; i < stale_.size(); ++i) {
+    stale_[i]->stale = false;
+    refresh(*stale_[i]);
   }
-  touched_.clear();
-  admit();  // first: a request past its deadline must not stay in a queue that has room to go on
+  stale_.clear();
+  admit();  // before expire(): a request past its deadline must not wait behind a free place
   expire();
-  for (const Role role : {Role::kGenerator, Role::kCritic, Role::kPlanner}) reconcile(role);
-  for (Live* live : hinting_) send_hints(*live);
-  hinting_.clear();
+  for (const Role role : {Role::kGenerator, Role::kCritic, Role::kPlanner}) fill_slots(role);
+  for (RequestState* state : prefetching_) send_prefetches(*state);
+  prefetching_.clear();
   out_ = nullptr;
   return next_wake();
 }
 
-bool Scheduler::Impl::idle() const noexcept {
-  if (!runs_.empty()) return false;
+bool Scheduler::idle() const noexcept {
+  if (!running_.empty()) return false;
   return std::all_of(requests_.begin(), requests_.end(),
                      [](const auto& entry) { return entry.second->phase == RequestPhase::kEnded; });
 }
 
 // ---- calls --------------------------------------------------------------------------------
 
-Scheduler::Impl::Live* Scheduler::Impl::running(RequestId request) {
+Scheduler::RequestState* Scheduler::active(RequestId request) {
   const auto found = requests_.find(request);
   if (found == requests_.end() || found->second->phase != RequestPhase::kLive) return nullptr;
   return found->second.get();
 }
 
-void Scheduler::Impl::touch(Live& live) {
-  if (live.touched) return;
-  live.touched = true;
-  touched_.push_back(&live);
+void Scheduler::mark_stale(RequestState& state) {
+  if (state.stale) return;
+  state.stale = true;
+  stale_.push_back(&state);
 }
 
-void Scheduler::Impl::on(StepClosed&& event) {
-  const auto found = runs_.find(event.call);
-  if (found == runs_.end()) {
+void Scheduler::on(StepClosed&& event) {
+  const auto found = running_.find(event.call);
+  if (found == running_.end()) {
     ++counters_.strays;
     return;
   }
-  Run& run = found->second;
+  RunningCall& run = found->second;
   if (!run.streamed) {
     run.streamed = true;
-    first_step_.add(static_cast<double>(now_ - run.mark.started), config_.policy.memory);
+    first_step_.add(static_cast<double>(now_ - run.timing.started), config_.policy.memory);
   }
-  Live* live = running(run.request);
-  if (live == nullptr || find_want(*live, event.call) == nullptr) return;
-  if (auto failure = live->trajectory.add(std::move(event))) {
-    end(*live, Outcome::kFailed, std::move(failure));
-  } else if (live->trajectory.spec().optimizations.stream_plan) {
-    touch(*live);
+  RequestState* state = active(run.request);
+  if (state == nullptr || find_pending(*state, event.call) == nullptr) return;
+  if (auto failure = state->trajectory.add(std::move(event))) {
+    end(*state, Outcome::kFailed, std::move(failure));
+  } else if (state->trajectory.spec().optimizations.stream_plan) {
+    mark_stale(*state);
   }
 }
 
-void Scheduler::Impl::on(VerdictKnown&& event) {
-  const auto found = runs_.find(event.call);
-  if (found == runs_.end()) {
+void Scheduler::on(VerdictKnown&& event) {
+  const auto found = running_.find(event.call);
+  if (found == running_.end()) {
     ++counters_.strays;
     return;
   }
-  Run& run = found->second;
+  RunningCall& run = found->second;
   if (!run.sampled && !run.cancelling && run.early_verdict) {
     run.sampled = true;
-    meter_.sample(run.mark, now_);
+    service_times_.sample(run.timing, now_);
   }
-  Live* live = running(run.request);
-  if (live == nullptr || find_want(*live, event.call) == nullptr) return;
-  if (auto failure = live->trajectory.add(event)) {
+  RequestState* state = active(run.request);
+  if (state == nullptr || find_pending(*state, event.call) == nullptr) return;
+  if (auto failure = state->trajectory.add(event)) {
     const Key key = event.call;
-    call_failed(*live, key, run.ahead, std::move(*failure));
+    call_failed(*state, key, run.started_ahead, std::move(*failure));
   } else {
-    touch(*live);
+    mark_stale(*state);
   }
 }
 
-void Scheduler::Impl::on(CallDone&& event) {
-  const auto found = runs_.find(event.call);
+void Scheduler::on(CallDone&& event) {
+  const auto found = running_.find(event.call);
   const auto* image = std::get_if<Image>(&event.result);
-  if (found == runs_.end()) {
+  if (found == running_.end()) {
     ++counters_.strays;
     return;
   }
   const Key made = image == nullptr ? Key{} : image->key;
   const auto* verdict = std::get_if<Verdict>(&event.result);
-  const Run run = finish(event.call);
+  const RunningCall run = finish(event.call);
   ++count(run.role).done;
   // A refusal that was not streamed took longer than its boolean: no sample of it.
   const bool timely =
       run.role != Role::kCritic || !run.early_verdict || (verdict != nullptr && verdict->accepted);
-  if (!run.sampled && !run.cancelling && timely) meter_.sample(run.mark, now_);
-  Live* live = running(run.request);
-  if (live == nullptr || find_want(*live, event.call) == nullptr) {
+  if (!run.sampled && !run.cancelling && timely) service_times_.sample(run.timing, now_);
+  RequestState* state = active(run.request);
+  if (state == nullptr || find_pending(*state, event.call) == nullptr) {
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
-    if (live != nullptr) forget_ahead(*live, event.call, false);
+    if (state != nullptr) settle_speculation(*state, event.call, false);
     return;
   }
-  if (auto failure = live->trajectory.add(event.call, run.role, std::move(event.result))) {
+  if (auto failure = state->trajectory.add(event.call, run.role, std::move(event.result))) {
     if (made) out_->emplace_back(ReleaseImage{run.request, made});
-    call_failed(*live, event.call, run.ahead, std::move(*failure));
+    call_failed(*state, event.call, run.started_ahead, std::move(*failure));
   } else {
-    touch(*live);
+    mark_stale(*state);
   }
 }
 
-void Scheduler::Impl::on(CallFailed&& event) {
-  if (!runs_.contains(event.call)) {
+void Scheduler::on(CallFailed&& event) {
+  if (!running_.contains(event.call)) {
     ++counters_.strays;
     return;
   }
-  const Run run = finish(event.call);
+  const RunningCall run = finish(event.call);
   ++count(run.role).failed;
-  Live* live = running(run.request);
-  if (live == nullptr) return;
-  forget_ahead(*live, event.call, false);
+  RequestState* state = active(run.request);
+  if (state == nullptr) return;
+  settle_speculation(*state, event.call, false);
   if (run.cancelling) {  // however the lane words it, we have asked for it
-    recount(*live);
+    recount(*state);
   } else {
-    call_failed(*live, event.call, run.ahead, std::move(event.failure));
+    call_failed(*state, event.call, run.started_ahead, std::move(event.failure));
   }
 }
 
-void Scheduler::Impl::on(CallCancelled&& event) {
-  if (!runs_.contains(event.call)) {
+void Scheduler::on(CallCancelled&& event) {
+  if (!running_.contains(event.call)) {
     ++counters_.strays;
     return;
   }
-  const Run run = finish(event.call);
+  const RunningCall run = finish(event.call);
   if (run.cancelling) {
     cancel_delay_[index_of(run.role)].add(static_cast<double>(now_ - run.cancel_sent),
                                           config_.policy.memory);
   }
-  Live* live = running(run.request);
-  if (live == nullptr) return;
-  forget_ahead(*live, event.call, false);
+  RequestState* state = active(run.request);
+  if (state == nullptr) return;
+  settle_speculation(*state, event.call, false);
   if (run.cancelling) {
-    recount(*live);
+    recount(*state);
   } else {
-    call_failed(*live, event.call, run.ahead,
+    call_failed(*state, event.call, run.started_ahead,
                 Failure{ErrorCode::kBackendFailed,
                         "[Scheduler.call] a lane cancelled a call that was wanted: look at the "
                         "lane's log"});
@@ -176,23 +162,24 @@ void Scheduler::Impl::on(CallCancelled&& event) {
 
 // A failure is the program's only where the program has asked for the call. The sequential loop
 // would not have run a call ahead, so that failure costs a second run at most, not the request.
-void Scheduler::Impl::call_failed(Live& live, const Key& key, bool ahead, Failure&& failure) {
-  const Want* want = find_want(live, key);
-  if (want == nullptr) {
-    recount(live);
-  } else if (want->certain && !ahead) {
-    end(live, Outcome::kFailed, std::move(failure));
+void Scheduler::call_failed(RequestState& state, const Key& key, bool started_ahead,
+                            Failure&& failure) {
+  const PendingCall* pending = find_pending(state, key);
+  if (pending == nullptr) {
+    recount(state);
+  } else if (pending->certain && !started_ahead) {
+    end(state, Outcome::kFailed, std::move(failure));
   } else {
-    live.barred.push_back(key);
-    const auto run = runs_.find(key);
-    if (run != runs_.end()) cancel(key, run->second);
-    recount(live);
+    state.failed_ahead.push_back(key);
+    const auto run = running_.find(key);
+    if (run != running_.end()) cancel(key, run->second);
+    recount(state);
   }
 }
 
 // ---- lanes --------------------------------------------------------------------------------
 
-void Scheduler::Impl::on(LaneUp&& event) {
+void Scheduler::on(LaneUp&& event) {
   if (event.lane.capacity < 1) {
     throw Error(ErrorCode::kInternal, "[Scheduler.lane_up] lane " + event.lane.name +
                                           " has capacity " + std::to_string(event.lane.capacity) +
@@ -207,11 +194,11 @@ void Scheduler::Impl::on(LaneUp&& event) {
     return;
   }
   Lane& lane = lanes_.emplace_back();
-  lane.device = meter_.device(event.lane.device);
+  lane.device = service_times_.device(event.lane.device);
   lane.info = std::move(event.lane);
 }
 
-void Scheduler::Impl::on(LaneDown&& event) {
+void Scheduler::on(LaneDown&& event) {
   Lane* lane = find_lane(event.lane);
   if (lane == nullptr) {
     ++counters_.strays;
@@ -219,32 +206,260 @@ void Scheduler::Impl::on(LaneDown&& event) {
   }
   ++counters_.lanes_lost;
   const Role role = lane->info.role;
-  const std::vector<Key> keys = lane->runs;
-  std::vector<std::pair<Key, Run>> lost;
+  const std::vector<Key> keys = lane->running;
+  std::vector<std::pair<Key, RunningCall>> lost;
   for (const Key& key : keys) lost.emplace_back(key, finish(key));
   lanes_.erase(lanes_.begin() + (lane - lanes_.data()));
   if (lanes_of(role) == 0) {
-    missing_[index_of(role)] = now_;
+    missing_since_[index_of(role)] = now_;
     missing_why_[index_of(role)] = event.why;
   }
   for (const auto& [key, run] : lost) {
-    Live* live = running(run.request);
-    if (live == nullptr) continue;
-    forget_ahead(*live, key, false);
-    lose(*live, key, run, event.why);
+    RequestState* state = active(run.request);
+    if (state == nullptr) continue;
+    settle_speculation(*state, key, false);
+    call_lost(*state, key, run, event.why);
   }
 }
 
-void Scheduler::Impl::lose(Live& live, const Key& key, const Run& run, const Failure& why) {
-  if (find_want(live, key) == nullptr || run.cancelling) return recount(live);
-  auto entry = std::find_if(live.lost.begin(), live.lost.end(),
+void Scheduler::call_lost(RequestState& state, const Key& key, const RunningCall& run,
+                          const Failure& why) {
+  if (find_pending(state, key) == nullptr || run.cancelling) return recount(state);
+  auto entry = std::find_if(state.lost.begin(), state.lost.end(),
                             [&key](const auto& known) { return known.first == key; });
-  if (entry == live.lost.end()) entry = live.lost.insert(live.lost.end(), {key, 0});
-  if (++entry->second < 2) return recount(live);
-  call_failed(live, key, run.ahead,
+  if (entry == state.lost.end()) entry = state.lost.insert(entry, {key, 0});
+  if (++entry->second < 2) return recount(state);
+  call_failed(state, key, run.started_ahead,
               Failure{ErrorCode::kBackendFailed,
                       "[Scheduler.lanes] the lane of a call died twice (" + why.message +
                           "): look at the lane's log before sending the request again"});
+}
+
+// ---- requests -----------------------------------------------------------------------------
+
+std::optional<Failure> Scheduler::check(const Submit& event) const {
+  const RequestSpec& spec = event.spec;
+  const auto bad = [](const std::string& text) {
+    return Failure{ErrorCode::kBadRequest, "[Scheduler.submit] " + text};
+  };
+  const auto between = [&bad](const char* name, int value, int low, int high) {
+    std::optional<Failure> failure;
+    if (value < low || value > high) {
+      failure = bad(std::string(name) + " is " + std::to_string(value) + ": choose " +
+                    std::to_string(low) + " to " + std::to_string(high));
+    }
+    return failure;
+  };
+  if (requests_.contains(event.request)) {
+    return bad("request id " + std::to_string(event.request) + " is in use: ids are used once");
+  }
+  if (spec.text.empty()) return bad("text is empty: say what to draw");
+  if (spec.text.size() > config_.max_text_bytes) {
+    return Failure{ErrorCode::kLimitExceeded,
+                   "[Scheduler.submit] text has " + std::to_string(spec.text.size()) +
+                       " bytes: shorten it to " + std::to_string(config_.max_text_bytes) +
+                       ", or raise max_text_bytes"};
+  }
+  if (spec.images.size() > config_.max_input_images) {
+    return Failure{ErrorCode::kLimitExceeded,
+                   "[Scheduler.submit] " + std::to_string(spec.images.size()) +
+                       " input images: send at most " + std::to_string(config_.max_input_images) +
+                       ", or raise max_input_images"};
+  }
+  for (const Key& image : spec.images) {
+    if (!image) return bad("an input image has no key: put it into the image store first");
+  }
+  if (spec.mode == PlanMode::kGuidance && spec.images.empty()) {
+    return bad("guidance needs an input image: add one, or use the narrative mode");
+  }
+  if (spec.mode == PlanMode::kNarrative && !spec.images.empty()) {
+    return bad("the narrative mode takes no input image: use guidance");
+  }
+  if (auto wrong = between("t_max", spec.t_max, 1, kMaxAttempts)) return wrong;
+  if (auto wrong = between("max_steps", spec.max_steps, 1, kMaxSteps)) return wrong;
+  if (spec.speculation.mode == SpeculationMode::kDepth) {
+    if (auto wrong = between("speculation depth", spec.speculation.depth, 1, kMaxSteps)) {
+      return wrong;
+    }
+  }
+  if (auto wrong = between("width", spec.width, 0, kMaxSide)) return wrong;
+  if (auto wrong = between("height", spec.height, 0, kMaxSide)) return wrong;
+  return between("denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps);
+}
+
+void Scheduler::on(Submit&& event) {
+  std::optional<Failure> failure = check(event);
+  if (!failure && draining_) {
+    failure = Failure{ErrorCode::kOverloaded,
+                      "[Scheduler.submit] the engine is draining: send the request to another one"};
+  }
+  if (!failure && live_ >= config_.max_live && queued_ >= config_.max_queued) {
+    failure = Failure{ErrorCode::kOverloaded, "[Scheduler.submit] queue is full (" +
+                                                  std::to_string(config_.max_queued) +
+                                                  "): wait for a request to end, or raise "
+                                                  "max_queued"};
+  }
+  if (failure) {
+    ++counters_.requests_refused;
+    out_->emplace_back(Refuse{event.request, std::move(*failure)});
+    return;
+  }
+  ++counters_.requests_accepted;
+  ++queued_;
+  const RequestId id = event.request;
+  auto state = std::make_unique<RequestState>(id, std::move(event.spec));
+  state->order = ++orders_;
+  state->max_beyond = read_ahead(state->trajectory.spec().speculation);
+  state->waiting_since.fill(kNever);
+  const TimePoint deadline = state->trajectory.spec().deadline;
+  if (deadline != kNever) deadlines_.emplace(deadline, id);
+  requests_.emplace(id, std::move(state));
+  queue_.push_back(id);
+}
+
+void Scheduler::admit() {
+  while (live_ < config_.max_live && !queue_.empty()) {
+    const auto found = requests_.find(queue_.front());
+    queue_.pop_front();
+    RequestState& state = *found->second;
+    state.phase = RequestPhase::kLive;
+    state.admitted = true;
+    state.last_served.fill(now_);
+    --queued_;
+    ++live_;
+    ++going_;
+    refresh(state);
+  }
+}
+
+void Scheduler::on(CancelRequest&& event) {
+  const auto found = requests_.find(event.request);
+  if (found == requests_.end()) return;
+  if (found->second->phase == RequestPhase::kEnded) return;
+  end(*found->second, Outcome::kCancelled,
+      Failure{ErrorCode::kCancelled, "[Scheduler.cancel] cancelled by the caller"});
+}
+
+void Scheduler::on(Consumed&& event) {
+  const auto found = requests_.find(event.request);
+  if (found == requests_.end() || found->second->phase != RequestPhase::kEnded) {
+    ++counters_.strays;
+    return;
+  }
+  --(found->second->admitted ? live_ : queued_);
+  requests_.erase(found);
+}
+
+// A deadline is missed once it is not after `now`; the event of this moment was applied before.
+void Scheduler::expire() {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
+    RequestState& state = *requests_.at(deadlines_.begin()->second);
+    end(state, Outcome::kDeadline,
+        Failure{ErrorCode::kDeadline,
+                "[Scheduler.deadline] the deadline has passed: what was committed is returned; "
+                "allow more time, or fewer steps"});
+  }
+  for (std::size_t r = 0; r < kRoles; ++r) {
+    if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
+    const Requests waiting = waiting_[r];
+    for (RequestState* state : waiting) {
+      if (std::max(missing_since_[r], state->waiting_since[r]) + config_.lane_grace > now_)
+        continue;
+      end(*state, Outcome::kFailed,
+          Failure{ErrorCode::kBackendFailed, std::string("[Scheduler.lanes] no ") + kRoleNames[r] +
+                                                 " lane is up (" + missing_why_[r].message +
+                                                 "): start one, or raise lane_grace"});
+    }
+  }
+}
+
+TimePoint Scheduler::next_wake() const {
+  TimePoint wake = deadlines_.empty() ? kNever : deadlines_.begin()->first;
+  for (std::size_t r = 0; r < kRoles; ++r) {
+    if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
+    for (const RequestState* state : waiting_[r]) {
+      wake =
+          std::min(wake, std::max(missing_since_[r], state->waiting_since[r]) + config_.lane_grace);
+    }
+  }
+  return wake;
+}
+
+// Reads the trajectory again and brings its calls in line: promote, cancel, count what waits.
+void Scheduler::refresh(RequestState& state) {
+  if (state.phase != RequestPhase::kLive) return;
+  progress_.clear();
+  state.trajectory.read(accepts_.odds(), state.max_beyond, progress_);
+  const bool ended = progress_.ended;
+  if (!ended) std::swap(state.pending_calls, progress_.pending_calls);
+  tell(state, progress_);
+  if (ended) return;
+  if (!progress_.prefetches.empty()) {
+    if (state.prefetches.empty()) prefetching_.push_back(&state);
+    for (StepPrefetch& prefetch : progress_.prefetches)
+      state.prefetches.push_back(std::move(prefetch));
+  }
+  for (const Key& key : state.running) {
+    RunningCall& run = running_.at(key);
+    const PendingCall* pending = find_pending(state, key);
+    if (pending == nullptr) {
+      cancel(key, run);
+      continue;
+    }
+    run.probability = pending->probability;
+    if (!pending->certain || !run.speculative) continue;
+    run.speculative = false;
+    if (run.cancelling) continue;
+    ++count(run.role).promoted;
+    out_->emplace_back(PromoteCall{run.lane, key});
+  }
+  recount(state);
+}
+
+void Scheduler::end(RequestState& state, Outcome outcome, std::optional<Failure> failure) {
+  progress_.clear();
+  state.trajectory.end(outcome, std::move(failure), progress_);
+  tell(state, progress_);
+}
+
+// Everything but the place in admission is given up; that goes with Consumed.
+void Scheduler::retire(RequestState& state) {
+  if (state.phase == RequestPhase::kQueued) std::erase(queue_, state.id);
+  going_ -= state.phase == RequestPhase::kLive ? 1 : 0;
+  state.phase = RequestPhase::kEnded;
+  const TimePoint deadline = state.trajectory.spec().deadline;
+  if (deadline != kNever) deadlines_.erase({deadline, state.id});
+  state.pending_calls.clear();
+  state.prefetches.clear();
+  for (const Key& key : state.running) cancel(key, running_.at(key));
+  for (const CallRef& ahead : state.speculated) ++count(ahead.role).speculation_wasted;
+  state.speculated.clear();
+  recount(state);
+}
+
+// Tells the reader what has become certain, and does the accounts.
+void Scheduler::tell(RequestState& state, Progress& progress) {
+  for (const CallRef& taken : progress.consumed) {
+    ++count(taken.role).committed;
+    settle_speculation(state, taken.key, true);
+  }
+  for (const Key& key : progress.wasted) settle_speculation(state, key, false);
+  counters_.plans_unreadable += static_cast<std::uint64_t>(progress.plans_unreadable);
+  counters_.verdicts_unreadable += static_cast<std::uint64_t>(progress.verdicts_unreadable);
+  for (Notice& notice : progress.notices) {
+    if (const auto* ready = std::get_if<VerdictReady>(&notice)) {
+      const auto attempt = static_cast<std::size_t>(ready->attempt);
+      ++counters_.judged[attempt];
+      counters_.accepted[attempt] += ready->verdict.accepted ? 1 : 0;
+      counters_.refined_unreadable += !ready->verdict.accepted && !ready->verdict.refined ? 1 : 0;
+      accepts_.add(ready->attempt, ready->verdict.accepted);
+    } else if (const auto* last = std::get_if<RequestEnded>(&notice)) {
+      ++counters_.requests_ended[static_cast<std::size_t>(last->outcome)];
+    }
+    out_->emplace_back(Deliver{state.id, std::move(notice)});
+  }
+  for (const Key& image : progress.released) out_->emplace_back(ReleaseImage{state.id, image});
+  if (progress.ended) retire(state);
 }
 
 }  // namespace irt

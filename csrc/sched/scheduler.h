@@ -1,4 +1,4 @@
-// The scheduler: reconciles what all trajectories want with what the lanes run.
+// The scheduler: decides which calls of all requests run on which lanes, and what readers are told.
 //
 // Responsibilities
 //   * Admission: at most `max_live` requests run, at most `max_queued` wait; more are refused.
@@ -29,18 +29,28 @@
 // sense (kInternal) and std::bad_alloc, nothing else.
 #pragma once
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/message.h"
 #include "sched/policy.h"
+#include "sched/service_times.h"
 #include "sched/snapshot.h"
+#include "sched/trajectory.h"
 
 namespace irt {
 
 struct SchedulerConfig {
   int max_live = 8;     // requests with running work
-  int max_queued = 64;  // requests that wait for a live slot
+  int max_queued = 64;  // requests that wait for their turn
   // A request that needs a role which has no lane waits this long (microseconds), then it fails.
   TimePoint lane_grace = 10'000'000;
   std::size_t max_text_bytes = std::size_t{1} << 20;
@@ -53,7 +63,6 @@ class Scheduler {
   using Config = SchedulerConfig;
 
   explicit Scheduler(const Config& config);
-  ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -62,20 +71,153 @@ class Scheduler {
   [[nodiscard]] TimePoint apply(Event event, TimePoint now, std::vector<Command>& out);
 
   // While draining, every Submit is refused; what was accepted goes on to its end.
-  void set_draining(bool draining) noexcept;
+  void set_draining(bool draining) noexcept { draining_ = draining; }
 
   // True when nothing runs and every accepted request has ended.
   [[nodiscard]] bool idle() const noexcept;
 
-  [[nodiscard]] const Counters& counters() const noexcept;
+  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   // What the last apply() decided about calls ahead of a verdict. A decision is told once for each
   // call, and again when its reason changes.
-  [[nodiscard]] const std::vector<DecisionNote>& decisions() const noexcept;
+  [[nodiscard]] const std::vector<DecisionNote>& decisions() const noexcept { return decisions_; }
   [[nodiscard]] Snapshot snapshot() const;  // a copy; O(state)
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  // A call on a lane. It owns a slot there until its terminal event.
+  struct RunningCall {
+    RequestId request = 0;
+    Role role = Role::kPlanner;
+    LaneId lane = 0;
+    bool started_ahead = false;  // it was speculative when it was started
+    bool speculative = false;    // it still is
+    bool cancelling = false;
+    bool early_verdict = true;  // the boolean, not the end of the answer, is waited for
+    double probability = 1.0;   // that it will be asked for
+    TimePoint cancel_sent = 0;
+    bool sampled = false;   // its service time has been taken
+    bool streamed = false;  // plan: its first step has closed
+    CallTiming timing;
+  };
+
+  struct Lane {
+    LaneInfo info;
+    std::size_t device = 0;
+    std::vector<Key> running;
+    [[nodiscard]] int free() const noexcept {
+      return info.capacity - static_cast<int>(running.size());
+    }
+  };
+
+  struct RequestState {
+    RequestState(RequestId id_, RequestSpec spec) : id(id_), trajectory(id_, std::move(spec)) {}
+    RequestId id;
+    Trajectory trajectory;
+    RequestPhase phase = RequestPhase::kQueued;
+    bool admitted = false;
+    bool stale = false;       // its trajectory has new facts
+    int max_beyond = 0;       // unverified verdicts that its trajectory is read beyond
+    std::uint64_t order = 0;  // of submission
+    std::vector<PendingCall> pending_calls;
+    std::vector<Key> running;                     // cancelled calls included
+    std::vector<CallRef> speculated;              // started ahead; neither used nor wasted yet
+    std::vector<Key> failed_ahead;                // not to be speculated on again
+    std::vector<std::pair<Key, int>> lost;        // calls whose lane died, and how often
+    std::vector<StepPrefetch> prefetches;         // to be sent
+    int generated_step = -1;                      // the furthest step with a generate call started
+    std::array<TimePoint, kRoles> last_served{};  // when a slot was granted last; or admission
+    std::array<TimePoint, kRoles> waiting_since{};  // of certain calls; kNever: none waits
+    std::array<int, kRoles> waiting{};              // certain calls that do not run
+    std::array<int, kRoles> speculative_ready{};    // speculative ones that may be started
+    std::array<std::optional<LaneId>, kRoles> last_lane{};
+    std::vector<std::pair<Key, SpeculationReason>> told;  // last decision on each call, bounded
+    std::optional<SpeculationDecision> decision;          // the last one
+  };
+  using Requests = std::vector<RequestState*>;
+
+  // Events and requests: scheduler.cpp.
+  void on(Submit&& event);
+  void on(StepClosed&& event);
+  void on(VerdictKnown&& event);
+  void on(CallDone&& event);
+  void on(CallFailed&& event);
+  void on(CallCancelled&& event);
+  void on(LaneUp&& event);
+  void on(LaneDown&& event);
+  void on(CancelRequest&& event);
+  void on(Consumed&& event);
+  void on(Tick&&) {}
+  [[nodiscard]] std::optional<Failure> check(const Submit& event) const;
+  [[nodiscard]] RequestState* active(RequestId request);  // null: queued, ended or unknown
+  void mark_stale(RequestState& state);
+  void call_failed(RequestState& state, const Key& key, bool started_ahead, Failure&& failure);
+  void call_lost(RequestState& state, const Key& key, const RunningCall& run, const Failure& why);
+  void admit();
+  void expire();
+  [[nodiscard]] TimePoint next_wake() const;
+  void refresh(RequestState& state);
+  void tell(RequestState& state, Progress& progress);
+  void end(RequestState& state, Outcome outcome, std::optional<Failure> failure);
+  void retire(RequestState& state);
+
+  // Slots of lanes: placement.cpp.
+  [[nodiscard]] Lane* find_lane(LaneId id);
+  [[nodiscard]] int lanes_of(Role role) const noexcept;
+  [[nodiscard]] Lane* pick_lane(Role role, const RequestState& state);
+  [[nodiscard]] static const PendingCall* find_pending(const RequestState& state, const Key& key);
+  [[nodiscard]] bool startable(const RequestState& state, const PendingCall& pending) const;
+  void recount(RequestState& state);
+  static void enlist(Requests& list, RequestState& state, bool wanted);
+  void fill_slots(Role role);
+  [[nodiscard]] RequestState* next_waiting(Role role);
+  bool start_certain(Role role);
+  bool start_speculative(Role role);
+  void preempt(Role role);
+  void start(RequestState& state, const PendingCall& pending, Lane& lane);
+  void cancel(const Key& key, RunningCall& run);
+  RunningCall finish(const Key& key);  // frees the slot
+  void settle_speculation(RequestState& state, const Key& key, bool used);
+  void send_prefetches(RequestState& state);
+  [[nodiscard]] SpeculationDecision ask_policy(const RequestState& state,
+                                               const PendingCall& pending, const Lane& lane);
+  void describe_load(const RequestState& state, const Lane& lane, SpeculationCase& question);
+  void note(RequestState& state, const Key& call, const SpeculationDecision& decision);
+  [[nodiscard]] std::optional<double> time_left(const RunningCall& run) const;
+  [[nodiscard]] std::optional<double> first_step_time() const;
+  void find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const;
+  [[nodiscard]] RoleCounters& count(Role role) { return counters_.role[index_of(role)]; }
+
+  SchedulerConfig config_;
+  bool draining_ = false;
+  Counters counters_;
+  std::vector<DecisionNote> decisions_;  // of the last event
+
+  // The event under way.
+  TimePoint now_ = 0;
+  std::vector<Command>* out_ = nullptr;
+  Requests stale_;        // to be read again
+  Requests prefetching_;  // with prefetches to send
+  Progress progress_;
+
+  std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
+  std::deque<RequestId> queue_;
+  std::set<std::pair<TimePoint, RequestId>> deadlines_;
+  std::uint64_t orders_ = 0;
+  int live_ = 0;    // admitted and not consumed
+  int going_ = 0;   // admitted and not ended
+  int queued_ = 0;  // never admitted and not consumed
+
+  std::unordered_map<Key, RunningCall> running_;
+  std::vector<Lane> lanes_;
+  std::array<TimePoint, kRoles> missing_since_{};  // since when a role has no lane
+  std::array<Failure, kRoles> missing_why_{};
+  std::array<Requests, kRoles> waiting_;            // with certain calls that do not run
+  std::array<Requests, kRoles> speculative_ready_;  // with speculative calls that may be started
+
+  ServiceTimes service_times_;
+  AcceptModel accepts_;
+  std::array<DecayingMean, kRoles> cancel_delay_{};
+  DecayingMean first_step_;  // from a plan's start to its first step
+  int probes_ = 0;
 };
 
 }  // namespace irt

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "sched/scheduler_impl.h"
+#include "sched/scheduler.h"
 
 namespace irt {
 
-Snapshot Scheduler::Impl::snapshot() const {
+Snapshot Scheduler::snapshot() const {
   Snapshot out;
   out.max_live = config_.max_live;
   out.max_queued = config_.max_queued;
@@ -14,27 +14,27 @@ Snapshot Scheduler::Impl::snapshot() const {
   out.queued = queued_;
   out.draining = draining_;
   out.accept_odds = accepts_.odds();
-  out.verdict_time = meter_.verdict_time();
-  out.generate_time = meter_.generate_time();
-  for (const auto& [id, live] : requests_) {
+  out.verdict_time = service_times_.verdict_time();
+  out.generate_time = service_times_.generate_time();
+  for (const auto& [id, state] : requests_) {
     RequestView& view = out.requests.emplace_back();
     view.request = id;
-    view.phase = live->phase;
-    view.admitted = live->admitted;
-    view.images = live->trajectory.held();
-    view.last_decision = live->decision;
-    for (const Want& want : live->wants) {
-      WantView& wanted = view.wants.emplace_back();
-      wanted.key = want.call.key;
-      wanted.role = want.call.role;
-      wanted.certain = want.certain;
-      wanted.beyond = want.beyond;
-      wanted.probability = want.probability;
-      wanted.running = runs_.contains(want.call.key);
-      for (const Key& image : {want.call.source, want.call.image}) {
-        if (image) wanted.images.push_back(image);
+    view.phase = state->phase;
+    view.admitted = state->admitted;
+    view.images = state->trajectory.held();
+    view.last_decision = state->decision;
+    for (const PendingCall& pending : state->pending_calls) {
+      PendingView& call = view.pending_calls.emplace_back();
+      call.key = pending.call->key;
+      call.role = pending.call->role;
+      call.certain = pending.certain;
+      call.beyond = pending.beyond;
+      call.probability = pending.probability;
+      call.running = running_.contains(pending.call->key);
+      call.images = pending.call->images;
+      for (const Key& image : {pending.call->source, pending.call->image}) {
+        if (image) call.images.push_back(image);
       }
-      if (want.call.role == Role::kPlanner) wanted.images = live->trajectory.spec().images;
     }
   }
   std::sort(out.requests.begin(), out.requests.end(),
@@ -42,10 +42,10 @@ Snapshot Scheduler::Impl::snapshot() const {
   for (const Lane& lane : lanes_) {
     LaneView& view = out.lanes.emplace_back();
     view.info = lane.info;
-    for (const Key& key : lane.runs) {
-      const Run& run = runs_.at(key);
-      view.runs.push_back(
-          {key, run.request, run.role, run.speculative, run.cancelling, run.mark.started});
+    for (const Key& key : lane.running) {
+      const RunningCall& run = running_.at(key);
+      view.running.push_back(
+          {key, run.request, run.role, run.speculative, run.cancelling, run.timing.started});
     }
   }
   return out;

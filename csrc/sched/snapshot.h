@@ -47,7 +47,7 @@ struct DecisionNote {
   SpeculationDecision decision;
 };
 
-struct WantView {
+struct PendingView {
   Key key;
   Role role = Role::kPlanner;
   bool certain = true;
@@ -62,13 +62,13 @@ enum class RequestPhase { kQueued, kLive, kEnded };
 struct RequestView {
   RequestId request = 0;
   RequestPhase phase = RequestPhase::kQueued;
-  bool admitted = false;        // holds (or held, when ended) a live slot
-  std::vector<WantView> wants;  // empty unless live
-  std::vector<Key> images;      // held for it
+  bool admitted = false;                   // holds (or held, when ended) one of max_live places
+  std::vector<PendingView> pending_calls;  // empty unless live
+  std::vector<Key> images;                 // held for it
   std::optional<SpeculationDecision> last_decision;
 };
 
-struct RunView {
+struct RunningView {
   Key key;
   RequestId request = 0;
   Role role = Role::kPlanner;
@@ -79,7 +79,7 @@ struct RunView {
 
 struct LaneView {
   LaneInfo info;
-  std::vector<RunView> runs;  // each of them owns a slot
+  std::vector<RunningView> running;  // each of them owns a slot
 };
 
 struct Snapshot {

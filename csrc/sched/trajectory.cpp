@@ -1,4 +1,3 @@
-// The program, read over its facts (facts.cpp).
 #include "sched/trajectory.h"
 
 #include <algorithm>
@@ -12,12 +11,13 @@ bool contains(const std::vector<Key>& keys, const Key& key) {
 
 }  // namespace
 
-// `at` runs ahead of the cursor once `commit` is false: from there on nothing is certain enough to
-// be told, and (beyond > 0) not even that it will be asked for.
-struct Trajectory::Look {
+// `at` starts at the cursor. When a verdict is missing, `commit` becomes false and `at` goes on as
+// if it were an acceptance: nothing from there on is told, and once `beyond` is above 0 it is not
+// even certain that the program will get there.
+struct Trajectory::Walk {
   const AcceptOdds& odds;
-  int limit;
-  Reading& out;
+  int max_beyond;
+  Progress& out;
   Cursor at;
   bool commit = true;
   int beyond = 0;
@@ -29,181 +29,338 @@ struct Trajectory::Look {
   void need(const Key& image) {
     if (image) needed.push_back(image);
   }
-  void want(Call&& call) {
-    Want& want = out.wants.emplace_back();
-    want.call = std::move(call);
-    want.certain = beyond == 0;
-    want.beyond = beyond;
-    want.after_retry = after_retry;
-    want.probability = probability;
+  void add_pending(std::shared_ptr<const Call> call) {
+    PendingCall& pending = out.pending_calls.emplace_back();
+    pending.call = std::move(call);
+    pending.certain = beyond == 0;
+    pending.beyond = beyond;
+    pending.after_retry = after_retry;
+    pending.probability = probability;
   }
 };
 
-void Reading::clear() {
+void Progress::clear() {
   notices.clear();
   consumed.clear();
-  wants.clear();
-  dropped.clear();
+  pending_calls.clear();
+  wasted.clear();
   released.clear();
-  hints.clear();
+  prefetches.clear();
   plans_unreadable = 0;
   verdicts_unreadable = 0;
   ended = false;
 }
 
-void Trajectory::read(const AcceptOdds& odds, int limit, Reading& out) {
+Trajectory::Trajectory(RequestId id, RequestSpec spec) : id_(id), spec_(std::move(spec)) {
+  for (const Key& image : spec_.images) {
+    if (std::find(held_.begin(), held_.end(), image) == held_.end()) held_.push_back(image);
+  }
+  if (!spec_.images.empty()) cursor_.source = spec_.images.back();
+  Call plan;
+  plan.role = Role::kPlanner;
+  plan.request = id_;
+  plan.seed = seed_of(spec_.seed, spec_.seed_rule, plan.role, 0, 0, 0);
+  plan.mode = spec_.mode;
+  plan.max_steps = spec_.max_steps;
+  plan.prompt = std::move(spec_.text);
+  plan.images = spec_.images;
+  plan.optimizations = spec_.optimizations;
+  plan.key = key_of(plan);
+  plan_call_ = std::make_shared<const Call>(std::move(plan));
+}
+
+// ---- facts --------------------------------------------------------------------------------
+
+std::optional<Failure> Trajectory::add(StepClosed&& partial) {
+  const auto known = static_cast<int>(steps_.size());
+  if (partial.index >= spec_.max_steps) return std::nullopt;  // the reader's violation, not a step
+  if (partial.index < 0 || partial.index > known) {
+    return Failure{ErrorCode::kBackendFailed,
+                   "[Trajectory.add] plan step " + std::to_string(partial.index) +
+                       " closed before step " + std::to_string(known) +
+                       ": a planner lane must report its steps in order"};
+  }
+  if (partial.index == known) {
+    steps_.push_back(std::move(partial.step));
+  } else if (!(steps_[static_cast<std::size_t>(partial.index)] == partial.step)) {
+    return Failure{ErrorCode::kBackendFailed,
+                   "[Trajectory.add] plan step " + std::to_string(partial.index) +
+                       " differs from the one reported before: the planner is not deterministic"};
+  }
+  return std::nullopt;
+}
+
+std::optional<Failure> Trajectory::add(const VerdictKnown& partial) {
+  for (const VerdictKnown& known : partials_) {
+    if (known.call != partial.call) continue;
+    if (known.accepted == partial.accepted) return std::nullopt;
+    return Failure{ErrorCode::kBackendFailed,
+                   "[Trajectory.add] a critic changed its verdict: the critic is not "
+                   "deterministic"};
+  }
+  partials_.push_back(partial);
+  return std::nullopt;
+}
+
+std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& result) {
+  const auto wrong = [](const char* what) {
+    return Failure{ErrorCode::kBackendFailed,
+                   std::string("[Trajectory.add] ") + what + ": mend the lane that answered"};
+  };
+  if (role == Role::kPlanner) {
+    auto* plan = std::get_if<Plan>(&result);
+    if (plan == nullptr) return wrong("a plan call was not answered with a plan");
+    const auto limit = static_cast<std::size_t>(spec_.max_steps);
+    if (plan->steps.size() > limit) {
+      plan->steps.resize(limit);
+      plan->truncated = true;
+    }
+    if (plan->steps.size() < steps_.size() ||
+        !std::equal(steps_.begin(), steps_.end(), plan->steps.begin())) {
+      return wrong("the plan differs from the steps that were streamed");
+    }
+  } else if (role == Role::kGenerator) {
+    const auto* image = std::get_if<Image>(&result);
+    if (image == nullptr) return wrong("a generate call was not answered with an image");
+    if (image->key != call) return wrong("an image does not carry the key of its call");
+    held_.push_back(call);
+  } else {
+    auto* verdict = std::get_if<Verdict>(&result);
+    if (verdict == nullptr) return wrong("a judge call was not answered with a verdict");
+    if (!verdict->readable) verdict->accepted = false;
+    if (!verdict->readable || verdict->accepted) verdict->refined.reset();
+    for (const VerdictKnown& known : partials_) {
+      if (known.call == call && (!verdict->readable || known.accepted != verdict->accepted)) {
+        return wrong("the verdict differs from the one that was streamed");
+      }
+    }
+  }
+  results_.emplace_back(call, std::move(result));
+  return std::nullopt;
+}
+
+CallResult* Trajectory::find(const Key& key) noexcept {
+  for (auto& [known, result] : results_) {
+    if (known == key) return &result;
+  }
+  return nullptr;
+}
+
+void Trajectory::forget(const Key& key) {
+  std::erase_if(results_, [&key](const auto& entry) { return entry.first == key; });
+  std::erase_if(partials_, [&key](const VerdictKnown& known) { return known.call == key; });
+}
+
+// ---- the program's calls ------------------------------------------------------------------
+
+const PlanStep& Trajectory::step_at(const Cursor& at) const {
+  return steps_[static_cast<std::size_t>(at.step)];
+}
+
+const std::string& Trajectory::used_prompt(const Cursor& at) const {
+  return at.attempt == 1 ? *step_at(at).prompt : at.prompt;
+}
+
+bool Trajectory::counts(int attempt) const noexcept {
+  return attempt < spec_.t_max || spec_.judge_last || spec_.keep == Keep::kBest;
+}
+
+bool Trajectory::judged(int attempt) const noexcept {
+  return counts(attempt) || !spec_.optimizations.skip_last_judge;
+}
+
+bool Trajectory::matters(int attempt) const noexcept {
+  return attempt < spec_.t_max || spec_.keep == Keep::kBest;
+}
+
+Call Trajectory::generate_call(const Cursor& at) const {
+  Call call;
+  call.role = Role::kGenerator;
+  call.request = id_;
+  call.step = at.step;
+  call.attempt = at.attempt;
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, 0);
+  call.prompt = used_prompt(at);
+  call.source = at.source;
+  call.width = spec_.width;
+  call.height = spec_.height;
+  call.denoising_steps = spec_.denoising_steps;
+  call.optimizations = spec_.optimizations;
+  call.key = key_of(call);
+  return call;
+}
+
+Call Trajectory::judge_call(const Cursor& at) const {
+  Call call;
+  call.role = Role::kCritic;
+  call.request = id_;
+  call.step = at.step;
+  call.attempt = at.attempt;
+  call.retry = at.retry;
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, at.retry);
+  call.prompt = used_prompt(at);
+  call.original = *step_at(at).prompt;
+  call.source = at.source;
+  call.image = at.image;
+  call.optimizations = spec_.optimizations;
+  call.key = key_of(call);
+  return call;
+}
+
+// ---- the program, read over its facts -------------------------------------------------------
+
+void Trajectory::read(const AcceptOdds& odds, int max_beyond, Progress& out) {
   if (ended_) return;
   if (!opened_) open(out);
-  Look look{.odds = odds, .limit = limit, .out = out, .at = {}, .visited = {}, .needed = {}};
-  if (!read_plan(look)) return;
+  Walk walk{
+      .odds = odds, .max_beyond = max_beyond, .out = out, .at = {}, .visited = {}, .needed = {}};
+  if (!read_plan(walk)) return;
   announce(out);
-  look.at = cursor_;
-  read_steps(look);
-  if (look.commit) cursor_ = std::move(look.at);
-  if (plan_done_ && look.commit && cursor_.step >= usable_) {
+  walk.at = cursor_;
+  read_steps(walk);
+  if (walk.commit) cursor_ = std::move(walk.at);
+  if (plan_done_ && walk.commit && cursor_.step >= usable_) {
     end(Outcome::kFinished, std::nullopt, out);
   } else {
-    settle(look, out);
+    settle(walk, out);
   }
 }
 
-void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Reading& out) {
+void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Progress& out) {
   ended_ = true;
-  out.wants.clear();
+  out.pending_calls.clear();
   out.notices.emplace_back(RequestEnded{outcome, std::move(failure), plan_truncated_});
   out.ended = true;
-  for (const auto& entry : results_) out.dropped.push_back(entry.first);
+  for (const auto& entry : results_) out.wasted.push_back(entry.first);
   out.released.insert(out.released.end(), held_.begin(), held_.end());
   results_.clear();
   partials_.clear();
   held_.clear();
 }
 
-void Trajectory::open(Reading& out) {
+void Trajectory::open(Progress& out) {
   opened_ = true;
   if (!spec_.optimizations.cache_vision) return;
-  Hint hint;
-  hint.what = Hint::What::kImageFeatures;
-  hint.request = id_;
-  hint.role = Role::kCritic;
-  hint.image = cursor_.source;  // none: the critic's white picture
-  out.hints.push_back({-1, hint});
+  Prefetch prefetch;
+  prefetch.what = Prefetch::What::kImageFeatures;
+  prefetch.request = id_;
+  prefetch.role = Role::kCritic;
+  prefetch.image = cursor_.source;  // none: the critic's white picture
+  out.prefetches.push_back({-1, prefetch});
   if (cursor_.source) {
-    hint.role = Role::kGenerator;
-    out.hints.push_back({-1, hint});
+    prefetch.role = Role::kGenerator;
+    out.prefetches.push_back({-1, prefetch});
   }
 }
 
-bool Trajectory::read_plan(Look& look) {
+bool Trajectory::read_plan(Walk& walk) {
   while (!plan_done_) {
-    CallResult* result = find(plan_key_);
+    CallResult* result = find(plan_call_->key);
     if (result == nullptr) {
-      Call call;
-      call.key = plan_key_;
-      call.role = Role::kPlanner;
-      call.request = id_;
-      call.retry = plan_retry_;
-      look.want(std::move(call));
-      for (const Key& image : spec_.images) look.need(image);
+      walk.add_pending(plan_call_);
+      for (const Key& image : spec_.images) walk.need(image);
       return true;
     }
     auto plan = std::move(std::get<Plan>(*result));
-    look.out.consumed.push_back({plan_key_, Role::kPlanner});
-    forget(plan_key_);
+    walk.out.consumed.push_back({plan_call_->key, Role::kPlanner});
+    forget(plan_call_->key);
     if (plan.readable()) {
       steps_ = std::move(plan.steps);
       plan_truncated_ = plan.truncated;
       plan_done_ = true;
     } else {
-      ++look.out.plans_unreadable;
-      if (plan_retry_ == 1) {
+      ++walk.out.plans_unreadable;
+      if (plan_call_->retry == 1) {
         end(Outcome::kFailed,
             Failure{ErrorCode::kBackendFailed,
                     "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
                     "and raise the planner's token limit if it was cut"},
-            look.out);
+            walk.out);
         return false;
       }
-      plan_retry_ = 1;
-      plan_key_ = plan_call(1).key;
+      auto again = std::make_shared<Call>(*plan_call_);
+      again->retry = 1;
+      again->seed = seed_of(spec_.seed, spec_.seed_rule, again->role, 0, 0, again->retry);
+      again->key = key_of(*again);
+      plan_call_ = std::move(again);
     }
   }
   return true;
 }
 
-void Trajectory::announce(Reading& out) {
+void Trajectory::announce(Progress& out) {
   if (!plan_done_ && !spec_.optimizations.stream_plan) return;
   for (; usable_ < static_cast<int>(steps_.size()); ++usable_) {
     const PlanStep& step = steps_[static_cast<std::size_t>(usable_)];
     out.notices.emplace_back(PlanStepReady{usable_, step});
     if (!step.has_image() || !spec_.optimizations.encode_text_ahead) continue;
-    Hint hint;
-    hint.what = Hint::What::kPromptText;
-    hint.request = id_;
-    hint.text = *step.prompt;
-    out.hints.push_back({usable_, std::move(hint)});
+    Prefetch prefetch;
+    prefetch.what = Prefetch::What::kPromptText;
+    prefetch.request = id_;
+    prefetch.text = *step.prompt;
+    out.prefetches.push_back({usable_, std::move(prefetch)});
   }
 }
 
-void Trajectory::read_steps(Look& look) {
-  while (look.at.step < usable_) {
-    if (!step_at(look.at).has_image()) {
-      finish_step(look, look.at.source, std::nullopt);
+void Trajectory::read_steps(Walk& walk) {
+  while (walk.at.step < usable_) {
+    if (!step_at(walk.at).has_image()) {
+      finish_step(walk, walk.at.source, std::nullopt);
       continue;
     }
-    if (!look.commit) {
-      look.need(look.at.source);
-      look.need(look.at.best);
+    if (!walk.commit) {
+      walk.need(walk.at.source);
+      walk.need(walk.at.best);
     }
-    const bool go_on = look.at.stage == Stage::kGenerate ? read_image(look) : read_verdict(look);
+    const bool go_on = walk.at.stage == Stage::kGenerate ? read_image(walk) : read_verdict(walk);
     if (!go_on) return;
   }
 }
 
-bool Trajectory::read_image(Look& look) {
-  Call call = generate_call(look.at);
+bool Trajectory::read_image(Walk& walk) {
+  Call call = generate_call(walk.at);
   CallResult* result = find(call.key);
   if (result == nullptr) {
-    look.want(std::move(call));
+    walk.add_pending(std::make_shared<const Call>(std::move(call)));
     return false;
   }
-  look.at.image = call.key;
-  if (look.commit) {
+  walk.at.image = call.key;
+  if (walk.commit) {
     Attempt attempt;
-    attempt.number = look.at.attempt;
+    attempt.number = walk.at.attempt;
     attempt.prompt = std::move(call.prompt);
     attempt.seed = call.seed;
     attempt.image = std::get<Image>(*result);
-    look.out.notices.emplace_back(AttemptReady{look.at.step, attempt});
+    walk.out.notices.emplace_back(AttemptReady{walk.at.step, attempt});
     attempts_.push_back(std::move(attempt));
-    look.out.consumed.push_back({call.key, call.role});
+    walk.out.consumed.push_back({call.key, call.role});
     forget(call.key);
   } else {
-    look.visited.push_back(call.key);
-    look.need(call.key);
+    walk.visited.push_back(call.key);
+    walk.need(call.key);
   }
-  if (judged(look.at.attempt)) {
-    look.at.stage = Stage::kJudge;
+  if (judged(walk.at.attempt)) {
+    walk.at.stage = Stage::kJudge;
   } else {
-    finish_step(look, look.at.image, std::nullopt);
+    finish_step(walk, walk.at.image, std::nullopt);
   }
   return true;
 }
 
-bool Trajectory::read_verdict(Look& look) {
-  Call call = judge_call(look.at);
+bool Trajectory::read_verdict(Walk& walk) {
+  Call call = judge_call(walk.at);
   CallResult* result = find(call.key);
-  if (result == nullptr) return read_past_unknown(look, std::move(call));
-  if (look.commit) {
+  if (result == nullptr) return read_past_unknown(walk, std::move(call));
+  if (walk.commit) {
     const Verdict verdict = std::move(std::get<Verdict>(*result));
-    look.out.consumed.push_back({call.key, call.role});
+    walk.out.consumed.push_back({call.key, call.role});
     forget(call.key);
-    if (!verdict.readable) ++look.out.verdicts_unreadable;
-    take_verdict(look, verdict);
+    if (!verdict.readable) ++walk.out.verdicts_unreadable;
+    take_verdict(walk, verdict);
   } else {
-    look.visited.push_back(call.key);
-    look.need(look.at.image);
-    take_verdict(look, std::get<Verdict>(*result));
+    walk.visited.push_back(call.key);
+    walk.need(walk.at.image);
+    take_verdict(walk, std::get<Verdict>(*result));
   }
   return true;
 }
@@ -211,58 +368,58 @@ bool Trajectory::read_verdict(Look& look) {
 // The verdict is not at hand: read on as if the attempt were accepted, unless it is known that it
 // is not. Where the verdict cannot change what follows, the guess is a certainty; it is still
 // counted as one verdict ahead, for without speculation the program waits for it.
-bool Trajectory::read_past_unknown(Look& look, Call&& call) {
+bool Trajectory::read_past_unknown(Walk& walk, Call&& judge) {
   const VerdictKnown* partial = nullptr;
   for (const VerdictKnown& known : partials_) {
-    if (known.call == call.key && spec_.optimizations.early_verdict) partial = &known;
+    if (known.call == judge.key && spec_.optimizations.early_verdict) partial = &known;
   }
-  const int attempt = look.at.attempt;
-  look.need(look.at.image);
-  look.want(std::move(call));
+  const int attempt = walk.at.attempt;
+  walk.need(walk.at.image);
+  walk.add_pending(std::make_shared<const Call>(std::move(judge)));
   const bool said_no = partial != nullptr && !partial->accepted && matters(attempt);
   if (said_no && attempt < spec_.t_max) return false;
   const bool sure = partial != nullptr && partial->accepted && counts(attempt);
-  const Cursor& at = look.at;  // keep=best: the refused attempt may be the best all the same
+  const Cursor& at = walk.at;  // keep=best: the refused attempt may be the best all the same
   const bool other = said_no && at.best && partial->p_success < at.best_p;
   const Key guess = other ? at.best : at.image;
-  if (look.commit) {
-    look.commit = false;
-    cursor_ = look.at;
-    look.need(cursor_.source);
-    look.need(cursor_.best);
+  if (walk.commit) {
+    walk.commit = false;
+    cursor_ = walk.at;
+    walk.need(cursor_.source);
+    walk.need(cursor_.best);
   }
   if (!sure) {
-    if (++look.beyond > look.limit) return false;
+    if (++walk.beyond > walk.max_beyond) return false;
     if (matters(attempt) && !said_no) {
-      look.probability *= look.odds[static_cast<std::size_t>(attempt)];
-      look.after_retry = look.after_retry || attempt > 1;
+      walk.probability *= walk.odds[static_cast<std::size_t>(attempt)];
+      walk.after_retry = walk.after_retry || attempt > 1;
     }
   }
-  finish_step(look, guess, std::nullopt);
+  finish_step(walk, guess, std::nullopt);
   return true;
 }
 
-void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
-  Cursor& at = look.at;
-  if (!counts(at.attempt)) return finish_step(look, at.image, std::nullopt);
+void Trajectory::take_verdict(Walk& walk, const Verdict& verdict) {
+  Cursor& at = walk.at;
+  if (!counts(at.attempt)) return finish_step(walk, at.image, std::nullopt);
   if (!verdict.readable) {
-    if (at.retry == 1) return finish_step(look, at.image, std::nullopt);
+    if (at.retry == 1) return finish_step(walk, at.image, std::nullopt);
     at.retry = 1;
     return;
   }
-  if (look.commit) {
+  if (walk.commit) {
     Attempt& attempt = attempts_.back();
     attempt.verdict = verdict;
     attempt.refused_unreadable = !verdict.accepted && !verdict.refined;
-    look.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
+    walk.out.notices.emplace_back(VerdictReady{at.step, at.attempt, verdict});
   }
-  if (verdict.accepted) return finish_step(look, at.image, true);
+  if (verdict.accepted) return finish_step(walk, at.image, true);
   if (spec_.keep == Keep::kBest && (!at.best || verdict.p_success >= at.best_p)) {
     at.best = at.image;
     at.best_p = verdict.p_success;
   }
   if (at.attempt == spec_.t_max) {
-    return finish_step(look, spec_.keep == Keep::kBest ? at.best : at.image, false);
+    return finish_step(walk, spec_.keep == Keep::kBest ? at.best : at.image, false);
   }
   at.prompt = verdict.refined ? *verdict.refined : used_prompt(at);
   ++at.attempt;
@@ -271,37 +428,38 @@ void Trajectory::take_verdict(Look& look, const Verdict& verdict) {
   at.image = Key{};
 }
 
-void Trajectory::finish_step(Look& look, const Key& final_image, std::optional<bool> accepted) {
-  const Key source = final_image;  // may live in `at`
-  if (look.commit) {
+void Trajectory::finish_step(Walk& walk, const Key& final_image, std::optional<bool> accepted) {
+  const Key source = final_image;  // may lie in `at`
+  if (walk.commit) {
     StepResult result;
-    result.plan = step_at(look.at);
+    result.plan = step_at(walk.at);
     result.attempts = std::move(attempts_);
     if (result.plan.has_image()) {
       result.image = source;
       result.accepted = accepted;
     }
-    look.out.notices.emplace_back(StepCommitted{look.at.step, std::move(result)});
+    walk.out.notices.emplace_back(StepCommitted{walk.at.step, std::move(result)});
     attempts_.clear();
   }
-  const int next = look.at.step + 1;
-  look.at = Cursor{};
-  look.at.step = next;
-  look.at.source = source;
+  const int next = walk.at.step + 1;
+  walk.at = Cursor{};
+  walk.at.step = next;
+  walk.at.source = source;
 }
 
-void Trajectory::settle(const Look& look, Reading& out) {
+void Trajectory::settle(const Walk& walk, Progress& out) {
   std::erase_if(results_, [&](const auto& entry) {
-    if (contains(look.visited, entry.first)) return false;
-    out.dropped.push_back(entry.first);
+    if (contains(walk.visited, entry.first)) return false;
+    out.wasted.push_back(entry.first);
     return true;
   });
   std::erase_if(partials_, [&](const VerdictKnown& known) {
-    return std::none_of(out.wants.begin(), out.wants.end(),
-                        [&](const Want& want) { return want.call.key == known.call; });
+    return std::none_of(
+        out.pending_calls.begin(), out.pending_calls.end(),
+        [&](const PendingCall& pending) { return pending.call->key == known.call; });
   });
   std::erase_if(held_, [&](const Key& image) {
-    const bool keep = contains(look.needed, image) || image == cursor_.source ||
+    const bool keep = contains(walk.needed, image) || image == cursor_.source ||
                       image == cursor_.image || image == cursor_.best;
     if (!keep) out.released.push_back(image);
     return !keep;

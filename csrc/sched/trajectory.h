@@ -1,24 +1,30 @@
 // One request as the plain sequential program, read over the results that are at hand.
 //
-//   plan; per step i with a prompt: per attempt t: generate r(i,t) from the final image of the
-//   image step before; judge; accepted: next step; refused: r(i,t+1); the last attempt stands.
+//   plan
+//   for each step i with a prompt:
+//     for each attempt t: generate from the final image of the image step before; judge;
+//       accepted: next step; refused: the next attempt, with the refined prompt
+//     the t_max-th attempt stands
 //
-// Reading is pure: what it yields depends on the facts only, not on the order in which they came
-// (but that plan steps are told as they close, between whatever else is told).
-// A cursor remembers how far the committed part was read, so that a reading costs what is new.
+// What a reading yields depends on the facts, not on the order in which they came (only that plan
+// steps are told as they close). A cursor remembers how far the committed part was read, so that
+// a reading costs what is new.
 //
 // Rules that are easily got wrong
 //   * An unreadable planner answer is sampled once more (retry 1), then the request fails.
 //   * An unreadable verdict is asked for once more (retry 1); unreadable again = "not judged": the
-//     attempt is final, `accepted` is absent, and neither keep=best nor T_max changes that.
+//     attempt is final, `accepted` is absent, and neither keep=best nor t_max changes that.
 //   * Refused with an unreadable refined prompt: the used prompt is kept for the next attempt.
-//   * The T_max-th attempt is judged only with judge_last or keep=best. With S4 off it is judged
+//   * The t_max-th attempt is judged only with judge_last or keep=best. Without skip_last_judge it
+//   is judged
 //     as well and waited for, and the verdict is dropped (its failure is a failure all the same).
-//   * keep=best, all T_max attempts refused: the highest p_success is final, of equals the latest.
+//   * keep=best, all t_max attempts refused: the highest p_success is final, of equals the latest.
 //     It may return to a result that was dropped: then the call is made again, with the same key.
-//   * A partial verdict (S3 on) decides what runs next at once; it is committed with CallDone.
+//   * A partial verdict (with early_verdict) decides what runs next at once; it is committed with
+//   CallDone.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -30,35 +36,35 @@
 namespace irt {
 
 // A call that the program is blocked on, or will probably ask for.
-struct Want {
-  Call call;                 // of a plan without `prompt` and `images`: see Trajectory::to_start
+struct PendingCall {
+  std::shared_ptr<const Call> call;
   bool certain = true;       // will be asked for, whatever the verdicts under way say
   int beyond = 0;            // unverified verdicts that it lies beyond
   bool after_retry = false;  // one of them judges an attempt > 1
   double probability = 1.0;  // that it will be asked for
 };
 
-struct StepHint {
+struct StepPrefetch {
   int step = -1;  // the plan step that it is for; -1 = for the request
-  Hint hint;
+  Prefetch prefetch;
 };
 
-struct Taken {
+struct CallRef {
   Key key;
   Role role = Role::kPlanner;
 };
 
 // What one reading yields; reuse the object, its vectors keep their room.
-struct Reading {
-  std::vector<Notice> notices;  // new ones; RequestEnded last
-  std::vector<Taken> consumed;  // results that the program took
-  std::vector<Want> wants;      // in program order
-  std::vector<Key> dropped;     // results at hand that the program has turned away from
-  std::vector<Key> released;    // images that are needed no longer, each once
-  std::vector<StepHint> hints;  // new ones
-  int plans_unreadable = 0;     // planner answers consumed without a step in them
-  int verdicts_unreadable = 0;  // critic answers consumed without a boolean in them
-  bool ended = false;           // the last notice is RequestEnded
+struct Progress {
+  std::vector<Notice> notices;             // new ones; RequestEnded last
+  std::vector<CallRef> consumed;           // results that the program took
+  std::vector<PendingCall> pending_calls;  // in program order
+  std::vector<Key> wasted;                 // results at hand that the program has turned away from
+  std::vector<Key> released;               // images that are needed no longer, each once
+  std::vector<StepPrefetch> prefetches;    // new ones
+  int plans_unreadable = 0;                // planner answers consumed without a step in them
+  int verdicts_unreadable = 0;             // critic answers consumed without a boolean in them
+  bool ended = false;                      // the last notice is RequestEnded
 
   void clear();
 };
@@ -68,21 +74,19 @@ class Trajectory {
   // The spec has been validated. Holds every distinct input image until it is released.
   Trajectory(RequestId id, RequestSpec spec);
 
-  // Facts about calls that the last reading wanted. A Failure is returned where an answer
-  // contradicts its call or what was said before; then nothing was taken.
+  // Facts about calls that were pending after the last reading. A Failure is returned where an
+  // answer contradicts its call or what was said before; then nothing was taken.
   [[nodiscard]] std::optional<Failure> add(StepClosed&& partial);
   [[nodiscard]] std::optional<Failure> add(const VerdictKnown& partial);
   [[nodiscard]] std::optional<Failure> add(const Key& call, Role role, CallResult&& result);
 
-  // Reads on from the cursor. `limit`: how many unverified verdicts to read beyond.
-  void read(const AcceptOdds& odds, int limit, Reading& out);
+  // Reads on from the cursor, beyond at most so many unverified verdicts.
+  void read(const AcceptOdds& odds, int max_beyond, Progress& out);
 
   // Ends the program here; everything held is released.
-  void end(Outcome outcome, std::optional<Failure> failure, Reading& out);
+  void end(Outcome outcome, std::optional<Failure> failure, Progress& out);
 
-  // The complete call of a want.
-  [[nodiscard]] Call to_start(const Want& want) const;
-
+  // Without its text, which is the plan call's prompt.
   [[nodiscard]] const RequestSpec& spec() const noexcept { return spec_; }
   [[nodiscard]] const std::vector<Key>& held() const noexcept { return held_; }
   [[nodiscard]] bool ended() const noexcept { return ended_; }
@@ -96,33 +100,32 @@ class Trajectory {
     int retry = 0;       // of the judgement
     Key source;          // final image of the image step before, last input image, or none
     Key image;           // of the attempt under judgement
-    std::string prompt;  // r(step, attempt) from attempt 2 on
+    std::string prompt;  // in use, from attempt 2 on
     Key best;            // keep=best: of the refused attempts of this step
     double best_p = 0.0;
   };
-  struct Look;  // one reading under way
+  struct Walk;  // one reading under way
 
   [[nodiscard]] const PlanStep& step_at(const Cursor& at) const;
   [[nodiscard]] const std::string& used_prompt(const Cursor& at) const;
   [[nodiscard]] bool counts(int attempt) const noexcept;   // its verdict is part of the result
   [[nodiscard]] bool judged(int attempt) const noexcept;   // it is judged at all
   [[nodiscard]] bool matters(int attempt) const noexcept;  // its verdict decides what comes next
-  [[nodiscard]] Call plan_call(int retry) const;
   [[nodiscard]] Call generate_call(const Cursor& at) const;
   [[nodiscard]] Call judge_call(const Cursor& at) const;
   [[nodiscard]] CallResult* find(const Key& key) noexcept;
   void forget(const Key& key);
 
-  void open(Reading& out);      // hints that need no plan
-  bool read_plan(Look& look);   // false: the request has failed
-  void announce(Reading& out);  // plan steps that have become usable
-  void read_steps(Look& look);
-  bool read_image(Look& look);  // false: nothing beyond it can be read
-  bool read_verdict(Look& look);
-  bool read_past_unknown(Look& look, Call&& call);
-  void take_verdict(Look& look, const Verdict& verdict);
-  void finish_step(Look& look, const Key& final_image, std::optional<bool> accepted);
-  void settle(const Look& look, Reading& out);  // drops and releases what was not visited
+  void open(Progress& out);      // prefetches that need no plan
+  bool read_plan(Walk& walk);    // false: the request has failed
+  void announce(Progress& out);  // plan steps that have become usable
+  void read_steps(Walk& walk);
+  bool read_image(Walk& walk);  // false: nothing beyond it can be read
+  bool read_verdict(Walk& walk);
+  bool read_past_unknown(Walk& walk, Call&& judge);
+  void take_verdict(Walk& walk, const Verdict& verdict);
+  void finish_step(Walk& walk, const Key& final_image, std::optional<bool> accepted);
+  void settle(const Walk& walk, Progress& out);  // drops and releases what was not visited
 
   RequestId id_;
   RequestSpec spec_;
@@ -134,8 +137,7 @@ class Trajectory {
   std::vector<Key> held_;
 
   // the committed part
-  Key plan_key_;
-  int plan_retry_ = 0;
+  std::shared_ptr<const Call> plan_call_;  // holds the request's text
   bool plan_done_ = false;
   bool plan_truncated_ = false;
   int usable_ = 0;  // plan steps announced

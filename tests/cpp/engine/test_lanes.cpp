@@ -253,9 +253,9 @@ class HintedLane final : public Lane {
   const LaneInfo& info() const noexcept override { return inner_->info(); }
   void start(const Call& call, bool speculative) override { inner_->start(call, speculative); }
   void cancel(const Key& call) override { inner_->cancel(call); }
-  void hint(const Hint& hint) override {
-    if (hint.what == Hint::What::kPromptText) ++prompts;
-    inner_->hint(hint);
+  void prefetch(const Prefetch& prefetch) override {
+    if (prefetch.what == Prefetch::What::kPromptText) ++prompts;
+    inner_->prefetch(prefetch);
   }
   std::atomic<int> prompts = 0;
 

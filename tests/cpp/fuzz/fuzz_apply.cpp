@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "fuzz.h"
-#include "sched/invariants.h"
 #include "sched/scheduler.h"
+#include "support/monitor.h"
 
 namespace irt::fuzz {
 namespace {
@@ -80,7 +80,7 @@ class Machine {
     const Event copy = event;
     const TimePoint wake = scheduler_.apply(std::move(event), now_, commands_);
     expect(wake > now_, "asks to be woken in the past");
-    for (const std::string& what : check_snapshot(scheduler_.snapshot())) expect(false, what);
+    for (const std::string& what : test::check_snapshot(scheduler_.snapshot())) expect(false, what);
     monitor_.follow(copy, commands_);
     for (const std::string& what : monitor_.violations()) expect(false, what);
     forget_ended(copy);
@@ -253,7 +253,7 @@ class Machine {
 
   static constexpr RequestId kRequests = 24;
   Scheduler scheduler_;
-  Monitor monitor_;
+  test::Monitor monitor_;
   TimePoint now_ = 0;
   RequestId next_ = 0;
   std::uint64_t strange_ = 0;

@@ -220,12 +220,12 @@ std::string Coverage::Tracker::follow(const Event& event, const std::vector<Comm
   speculates_.clear();
   std::unordered_set<Key> wanted;
   for (const RequestView& view : snapshot.requests) {
-    for (const WantView& want : view.wants) {
+    for (const PendingView& want : view.pending_calls) {
       if (want.running) wanted.insert(want.key);
     }
   }
   for (const LaneView& lane : snapshot.lanes) {
-    for (const RunView& run : lane.runs) {
+    for (const RunningView& run : lane.running) {
       ++runs_[run.request];
       if (run.speculative && !run.cancelling) speculates_.insert(run.request);
       const CallState state =
@@ -245,10 +245,10 @@ std::string Coverage::Tracker::follow(const Event& event, const std::vector<Comm
 RequestState Coverage::Tracker::state_of(const RequestView& view) const {
   if (view.phase == RequestPhase::kQueued) return RequestState::kQueued;
   if (view.phase == RequestPhase::kEnded) return RequestState::kEnded;
-  const WantView* judge = nullptr;
+  const PendingView* judge = nullptr;
   bool plan = false;
   bool runs = false;
-  for (const WantView& want : view.wants) {
+  for (const PendingView& want : view.pending_calls) {
     if (!want.certain) continue;
     runs = runs || want.running;
     plan = plan || want.role == Role::kPlanner;
@@ -257,7 +257,7 @@ RequestState Coverage::Tracker::state_of(const RequestView& view) const {
   if (!runs) return RequestState::kWaiting;
   if (plan) {
     // A call that was given up long ago may still be on a slow lane.
-    const bool alone = view.wants.size() == 1 && runs_.at(view.request) == 1;
+    const bool alone = view.pending_calls.size() == 1 && runs_.at(view.request) == 1;
     return alone ? RequestState::kPlanning : RequestState::kStreaming;
   }
   if (judge == nullptr) return RequestState::kGenerating;

@@ -116,7 +116,7 @@ std::string CrossCheck::same_runs(const Snapshot& snapshot) const {
     const auto capacity = capacity_.find(lane.info.id);
     if (capacity == capacity_.end()) return "a lane is known that is not up";
     if (capacity->second != lane.info.capacity) return "a lane has lost a slot";
-    for (const RunView& run : lane.runs) {
+    for (const RunningView& run : lane.running) {
       ++count;
       const auto known = running_.find(run.key);
       if (known == running_.end()) return about(run.request, "a call that has ended holds a slot");
@@ -159,7 +159,7 @@ std::string CrossCheck::depth(const Snapshot& snapshot) const {
     const int allowed = specs_[view.request].speculation.mode == SpeculationMode::kDepth
                             ? specs_[view.request].speculation.depth
                             : most;
-    for (const WantView& want : view.wants) {
+    for (const PendingView& want : view.pending_calls) {
       if (want.beyond > allowed) return about(view.request, "looks beyond its depth");
     }
   }
@@ -172,7 +172,7 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
                              TimePoint now) {
   std::vector<std::array<bool, kRoles>> waiting(specs_.size());
   for (const RequestView& view : snapshot.requests) {
-    for (const WantView& want : view.wants) {
+    for (const PendingView& want : view.pending_calls) {
       if (want.certain && !want.running) {
         waiting[view.request][index_of(want.role)] = true;
       }
@@ -239,8 +239,9 @@ std::string CrossCheck::no_dead_images(const std::vector<Command>& commands,
   if (!more) return "";
   for (const RequestView& view : snapshot.requests) {
     for (const Key& image : dead_[view.request]) {
-      const auto reads = [&image](const WantView& want) { return has(want.images, image); };
-      if (has(view.images, image) && std::none_of(view.wants.begin(), view.wants.end(), reads)) {
+      const auto reads = [&image](const PendingView& want) { return has(want.images, image); };
+      if (has(view.images, image) &&
+          std::none_of(view.pending_calls.begin(), view.pending_calls.end(), reads)) {
         return about(view.request, "holds an image that nothing can need any more");
       }
     }

@@ -14,6 +14,7 @@
 #include "reference.h"
 #include "sched/snapshot.h"
 #include "script.h"
+#include "support/monitor.h"
 
 namespace irt::test {
 
@@ -44,12 +45,6 @@ class CrossCheck {
   [[nodiscard]] std::uint64_t images_made_ahead() const noexcept { return made_ahead_; }
 
  private:
-  struct Running {
-    RequestId request = 0;
-    LaneId lane = 0;
-    bool speculative = false;
-    bool cancelled = false;
-  };
   struct Wait {
     bool waits = false;
     TimePoint since = 0;

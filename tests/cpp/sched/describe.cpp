@@ -73,10 +73,10 @@ struct Words {
   }
   std::string operator()(const PromoteCall& it) const { return "PromoteCall " + brief(it.call); }
   std::string operator()(const CancelCall& it) const { return "CancelCall " + brief(it.call); }
-  std::string operator()(const SendHint& it) const {
+  std::string operator()(const SendPrefetch& it) const {
     return "SendHint lane " + std::to_string(it.lane) + " role " +
-           std::to_string(static_cast<int>(it.hint.role)) + " '" + it.hint.text + "' image " +
-           brief(it.hint.image);
+           std::to_string(static_cast<int>(it.prefetch.role)) + " '" + it.prefetch.text +
+           "' image " + brief(it.prefetch.image);
   }
   std::string operator()(const ReleaseImage& it) const {
     return "ReleaseImage request " + std::to_string(it.request) + " " + brief(it.image);

@@ -9,7 +9,7 @@
 
 #include "cross_check.h"
 #include "describe.h"
-#include "sched/invariants.h"
+#include "support/monitor.h"
 
 namespace irt::test {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "sched/invariants.h"
 #include "sched/scheduler.h"
+#include "support/monitor.h"
 
 namespace irt::test {
 

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include "sched/overlap.h"
 #include "sched/policy.h"
+#include "sched/service_times.h"
 
 namespace irt::test {
 namespace {
@@ -181,16 +181,16 @@ TEST_CASE("slowdown is found from times with and without a neighbour, of unequal
 TEST_CASE("the meter splits a call's time by whether another role was on the device") {
   PolicyConfig config;
   config.min_samples = 1;
-  OverlapMeter meter(config);
+  ServiceTimes meter(config);
   const std::size_t gpu = meter.device("gpu");
   CHECK(meter.device("gpu") == gpu);
   CHECK(meter.device("other") != gpu);
-  OverlapMark alone = meter.start(gpu, Role::kCritic, 0);
+  CallTiming alone = meter.start(gpu, Role::kCritic, 0);
   meter.sample(alone, 1000);
   meter.stop(alone, 1000);
   CHECK(!meter.critic_slowdown(gpu));
-  const OverlapMark critic = meter.start(gpu, Role::kCritic, 2000);
-  const OverlapMark generator = meter.start(gpu, Role::kGenerator, 2000);
+  const CallTiming critic = meter.start(gpu, Role::kCritic, 2000);
+  const CallTiming generator = meter.start(gpu, Role::kGenerator, 2000);
   meter.stop(generator, 3000);
   meter.sample(critic, 3500);  // 1000 beside a generator, 500 alone: 500 of 1000 took 1000
   meter.stop(critic, 3500);
@@ -203,13 +203,13 @@ TEST_CASE("the meter splits a call's time by whether another role was on the dev
 TEST_CASE("a call beside a planner says nothing about critic and generator") {
   PolicyConfig config;
   config.min_samples = 1;
-  OverlapMeter meter(config);
+  ServiceTimes meter(config);
   const std::size_t gpu = meter.device("gpu");
-  const OverlapMark alone = meter.start(gpu, Role::kCritic, 0);
+  const CallTiming alone = meter.start(gpu, Role::kCritic, 0);
   meter.sample(alone, 1000);
   meter.stop(alone, 1000);
-  const OverlapMark planner = meter.start(gpu, Role::kPlanner, 2000);
-  const OverlapMark critic = meter.start(gpu, Role::kCritic, 2000);
+  const CallTiming planner = meter.start(gpu, Role::kPlanner, 2000);
+  const CallTiming critic = meter.start(gpu, Role::kCritic, 2000);
   meter.sample(critic, 5000);  // the planner's doing
   meter.stop(critic, 5000);
   meter.stop(planner, 5000);

@@ -233,21 +233,21 @@ TEST_CASE("auto starts nothing for a rival's lane: another verdict is due before
   }
 }
 
-TEST_CASE("hints go out once, to a lane of their role, and not for what is on its way") {
+TEST_CASE("prefetches go out once, to a lane of their role, and not for what is on its way") {
   Rig rig;
   rig.lanes();
   rig.submit(1);
-  REQUIRE(rig.last<SendHint>().size() == 1);
-  CHECK(rig.last<SendHint>()[0].lane == 2);
-  CHECK(rig.last<SendHint>()[0].hint.what == Hint::What::kImageFeatures);
-  CHECK(!rig.last<SendHint>()[0].hint.image);  // the white picture
+  REQUIRE(rig.last<SendPrefetch>().size() == 1);
+  CHECK(rig.last<SendPrefetch>()[0].lane == 2);
+  CHECK(rig.last<SendPrefetch>()[0].prefetch.what == Prefetch::What::kImageFeatures);
+  CHECK(!rig.last<SendPrefetch>()[0].prefetch.image);  // the white picture
   rig.done(rig.call(1, kPlan), plan_of(3));
-  REQUIRE(rig.last<SendHint>().size() == 2);
-  CHECK(rig.last<SendHint>()[0].hint.text == "p2");
-  CHECK(rig.last<SendHint>()[1].hint.text == "p3");
-  CHECK(rig.last<SendHint>()[1].lane == 1);
+  REQUIRE(rig.last<SendPrefetch>().size() == 2);
+  CHECK(rig.last<SendPrefetch>()[0].prefetch.text == "p2");
+  CHECK(rig.last<SendPrefetch>()[1].prefetch.text == "p3");
+  CHECK(rig.last<SendPrefetch>()[1].lane == 1);
   rig.image(rig.call(1, kGenerate));
-  CHECK(rig.last<SendHint>().empty());
+  CHECK(rig.last<SendPrefetch>().empty());
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ std::string describe(const Notice& notice) {
   return "end " + std::to_string(static_cast<int>(std::get<RequestEnded>(notice).outcome));
 }
 
-std::string describe(const Want& want) {
-  return to_hex(want.call.key) + " " + std::to_string(want.beyond) + " " +
+std::string describe(const PendingCall& want) {
+  return to_hex(want.call->key) + " " + std::to_string(want.beyond) + " " +
          std::to_string(want.probability) + (want.certain ? " certain" : "") +
          (want.after_retry ? " after retry" : "");
 }
@@ -55,7 +55,7 @@ struct Fact {
 };
 
 const Key& key_in(const Fact& fact) { return fact.key; }
-const Key& key_in(const Want& want) { return want.call.key; }
+const Key& key_in(const PendingCall& want) { return want.call->key; }
 
 void tell(Trajectory& trajectory, const Fact& fact) {
   Event event = fact.event;
@@ -93,29 +93,29 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
     const int limit = static_cast<int>(pick(4));
 
     Trajectory trajectory(1, spec);
-    Reading reading;
+    Progress progress;
     std::vector<Fact> facts;
     std::vector<std::string> story;
     std::set<Key> told;  // calls that have reported a partial
     int steps_closed = 0;
     Key closing;
     for (int turn = 0; turn < 2000; ++turn) {
-      reading.clear();
-      trajectory.read(odds, limit, reading);
-      for (const Notice& notice : reading.notices) story.push_back(describe(notice));
+      progress.clear();
+      trajectory.read(odds, limit, progress);
+      for (const Notice& notice : progress.notices) story.push_back(describe(notice));
 
       // What is no longer at hand does not count. (keep=best may come back to it: a second call.)
       const std::vector<Fact> known = facts;
       std::erase_if(facts, [&](const Fact& fact) {
-        const auto& dropped = reading.dropped;
+        const auto& dropped = progress.wasted;
         if (std::find(dropped.begin(), dropped.end(), fact.key) != dropped.end()) return true;
         const auto about = [&fact](const auto& it) { return key_in(it) == fact.key; };
         return std::holds_alternative<VerdictKnown>(fact.event) &&
-               std::none_of(reading.wants.begin(), reading.wants.end(), about) &&
+               std::none_of(progress.pending_calls.begin(), progress.pending_calls.end(), about) &&
                std::count_if(known.begin(), known.end(), about) == 1;
       });
       Trajectory fresh(1, spec);
-      Reading whole;
+      Progress whole;
       for (const Fact& fact : facts) tell(fresh, fact);
       fresh.read(odds, limit, whole);
       std::vector<std::string> again;
@@ -124,19 +124,19 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
       sort_out(so_far);
       sort_out(again);
       REQUIRE(joined(again) == joined(so_far));
-      std::vector<std::string> wants;
-      std::vector<std::string> wants_again;
-      for (const Want& want : reading.wants) wants.push_back(describe(want));
-      for (const Want& want : whole.wants) wants_again.push_back(describe(want));
-      REQUIRE(joined(wants_again) == joined(wants));
+      std::vector<std::string> pending;
+      std::vector<std::string> pending_again;
+      for (const PendingCall& want : progress.pending_calls) pending.push_back(describe(want));
+      for (const PendingCall& want : whole.pending_calls) pending_again.push_back(describe(want));
+      REQUIRE(joined(pending_again) == joined(pending));
       const auto& held = trajectory.held();
       const auto& held_again = fresh.held();
       REQUIRE(std::set<Key>(held_again.begin(), held_again.end()) ==
               std::set<Key>(held.begin(), held.end()));
-      if (reading.ended) break;
+      if (progress.ended) break;
 
-      REQUIRE(!reading.wants.empty());
-      const Call call = trajectory.to_start(reading.wants[pick(reading.wants.size())]);
+      REQUIRE(!progress.pending_calls.empty());
+      const Call call = *progress.pending_calls[pick(progress.pending_calls.size())].call;
       const CallResult result = std::get<CallResult>(script.result(call));
       Fact fact{call.key, call.role, CallDone{call.key, result}};
       if (pick(2) == 0) {
@@ -161,7 +161,7 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
   }
 }
 
-TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
+TEST_CASE("pending calls carry the odds of every verdict that they lie beyond") {
   AcceptOdds odds{};
   odds.fill(0.5);
   odds[1] = 0.8;
@@ -171,42 +171,42 @@ TEST_CASE("wants carry the odds of every verdict that they lie beyond") {
   Script script;
   script.plan_steps = 4;
   script.accept = 0.0;
-  Reading reading;
+  Progress progress;
   // Answers the last want, which lies the furthest ahead, `turns` times.
   const auto run_ahead = [&](int turns) {
     for (int i = 0; i < turns; ++i) {
-      reading.clear();
-      trajectory.read(odds, 2, reading);
-      const Call call = trajectory.to_start(reading.wants.back());
+      progress.clear();
+      trajectory.read(odds, 2, progress);
+      const Call call = *progress.pending_calls.back().call;
       REQUIRE(call.role != Role::kCritic);
       REQUIRE(!trajectory.add(call.key, call.role, std::get<CallResult>(script.result(call))));
     }
-    reading.clear();
-    trajectory.read(odds, 2, reading);
+    progress.clear();
+    trajectory.read(odds, 2, progress);
   };
   run_ahead(3);  // the plan, and the images of steps 0 and 1
-  REQUIRE(reading.wants.size() == 3);
-  CHECK(reading.wants[0].certain);
-  CHECK(reading.wants[0].call.role == Role::kCritic);
-  CHECK(reading.wants[1].beyond == 1);
-  CHECK(reading.wants[1].probability == doctest::Approx(0.8));
-  CHECK(reading.wants[2].beyond == 2);
-  CHECK(reading.wants[2].probability == doctest::Approx(0.64));
-  CHECK(!reading.wants[2].after_retry);
+  REQUIRE(progress.pending_calls.size() == 3);
+  CHECK(progress.pending_calls[0].certain);
+  CHECK(progress.pending_calls[0].call->role == Role::kCritic);
+  CHECK(progress.pending_calls[1].beyond == 1);
+  CHECK(progress.pending_calls[1].probability == doctest::Approx(0.8));
+  CHECK(progress.pending_calls[2].beyond == 2);
+  CHECK(progress.pending_calls[2].probability == doctest::Approx(0.64));
+  CHECK(!progress.pending_calls[2].after_retry);
   // Step 0 is refused: what was read ahead is dropped, its image released.
-  const Call judge = reading.wants[0].call;
+  const Call judge = *progress.pending_calls[0].call;
   REQUIRE(!trajectory.add(judge.key, judge.role, std::get<CallResult>(script.result(judge))));
-  reading.clear();
-  trajectory.read(odds, 2, reading);
-  CHECK(reading.dropped.size() == 1);
-  CHECK(reading.released.size() == 2);
-  REQUIRE(reading.wants.size() == 1);
-  CHECK(reading.wants[0].call.attempt == 2);
-  CHECK(reading.wants[0].certain);
+  progress.clear();
+  trajectory.read(odds, 2, progress);
+  CHECK(progress.wasted.size() == 1);
+  CHECK(progress.released.size() == 2);
+  REQUIRE(progress.pending_calls.size() == 1);
+  CHECK(progress.pending_calls[0].call->attempt == 2);
+  CHECK(progress.pending_calls[0].certain);
   run_ahead(1);
-  REQUIRE(reading.wants.size() == 2);
-  CHECK(reading.wants[1].after_retry);
-  CHECK(reading.wants[1].probability == doctest::Approx(0.5));
+  REQUIRE(progress.pending_calls.size() == 2);
+  CHECK(progress.pending_calls[1].after_retry);
+  CHECK(progress.pending_calls[1].probability == doctest::Approx(0.5));
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
-#include "sched/invariants.h"
+#include "support/monitor.h"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 
-namespace irt {
+namespace irt::test {
 namespace {
 
 struct RoleLoad {
@@ -31,12 +31,12 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
     if (!holds) out.push_back(what);
   };
   std::array<RoleLoad, kRoles> loads{};
-  std::unordered_map<Key, const RunView*> runs;
+  std::unordered_map<Key, const RunningView*> runs;
   for (const LaneView& lane : snapshot.lanes) {
     RoleLoad& load = loads[index_of(lane.info.role)];
     ++load.lanes;
-    load.free += std::max(0, lane.info.capacity - static_cast<int>(lane.runs.size()));
-    for (const RunView& run : lane.runs) {
+    load.free += std::max(0, lane.info.capacity - static_cast<int>(lane.running.size()));
+    for (const RunningView& run : lane.running) {
       expect(runs.emplace(run.key, &run).second, "call runs twice: " + to_hex(run.key));
       expect(run.role == lane.info.role, "call on a lane of another role: " + to_hex(run.key));
       load.cancelling += run.cancelling ? 1 : 0;
@@ -50,36 +50,39 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
     requests.emplace(view.request, &view);
     ++(view.admitted ? live : queued);
     if (view.phase == RequestPhase::kEnded) {
-      expect(view.wants.empty(), about(view.request, "ended and still wants calls"));
+      expect(view.pending_calls.empty(),
+             about(view.request, "ended and still waits for calls"));
       expect(view.images.empty(), about(view.request, "ended and still holds images"));
     }
     if (view.phase == RequestPhase::kLive) {
-      const bool blocked = std::any_of(view.wants.begin(), view.wants.end(),
-                                       [](const WantView& want) { return want.certain; });
+      const bool blocked = std::any_of(view.pending_calls.begin(), view.pending_calls.end(),
+                                       [](const PendingView& call) { return call.certain; });
       expect(blocked, about(view.request, "is blocked on nothing and has not ended"));
     }
-    for (const WantView& want : view.wants) {
-      const auto run = runs.find(want.key);
-      expect(want.running == (run != runs.end()), about(view.request, "a want misreports its run"));
-      for (const Key& image : want.images) {
+    for (const PendingView& call : view.pending_calls) {
+      const auto run = runs.find(call.key);
+      expect(call.running == (run != runs.end()),
+             about(view.request, "a pending call misreports its run"));
+      for (const Key& image : call.images) {
         expect(has(view.images, image), about(view.request, "a wanted call reads a lost image"));
       }
-      if (want.certain && run == runs.end()) {
-        ++loads[index_of(want.role)].waiting;
+      if (call.certain && run == runs.end()) {
+        ++loads[index_of(call.role)].waiting;
       }
-      if (want.certain && run != runs.end()) {
+      if (call.certain && run != runs.end()) {
         expect(!run->second->speculative, about(view.request, "a certain call was not promoted"));
       }
-      expect(want.certain == (want.beyond == 0), about(view.request, "certain beyond a verdict"));
+      expect(call.certain == (call.beyond == 0), about(view.request, "certain beyond a verdict"));
     }
   }
   expect(live == snapshot.live && live <= snapshot.max_live, "more live requests than max_live");
   expect(queued == snapshot.queued && queued <= snapshot.max_queued, "queue over max_queued");
   for (const auto& [key, run] : runs) {
     const auto request = requests.find(run->request);
-    const bool wanted = request != requests.end() &&
-                        std::any_of(request->second->wants.begin(), request->second->wants.end(),
-                                    [&k = key](const WantView& want) { return want.key == k; });
+    const bool wanted =
+        request != requests.end() &&
+        std::any_of(request->second->pending_calls.begin(), request->second->pending_calls.end(),
+                    [&k = key](const PendingView& call) { return call.key == k; });
     expect(wanted || run->cancelling, about(run->request, "runs a call that nobody wants"));
   }
   for (const RoleLoad& load : loads) {
@@ -163,8 +166,9 @@ void Monitor::take(const Command& command) {
     if (!runs) return;
     expect(!found->second.cancelled, found->second.request, "cancels a call twice");
     found->second.cancelled = true;
-  } else if (const auto* hint = std::get_if<SendHint>(&command)) {
-    expect(lanes_.contains(hint->lane), hint->hint.request, "hints to a lane that is not up");
+  } else if (const auto* prefetch = std::get_if<SendPrefetch>(&command)) {
+    expect(lanes_.contains(prefetch->lane), prefetch->prefetch.request,
+           "prefetches to a lane that is not up");
   } else if (const auto* release = std::get_if<ReleaseImage>(&command)) {
     Story& story = stories_[release->request];
     expect(story.held.erase(release->image) == 1, release->request, "releases an image twice");
@@ -254,4 +258,4 @@ void Monitor::committed(Story& story, RequestId request, const StepCommitted& st
   story.judged = false;
 }
 
-}  // namespace irt
+}  // namespace irt::test

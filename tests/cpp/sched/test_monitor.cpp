@@ -1,7 +1,7 @@
 // The checkers must find what is planted, or they prove nothing.
 #include <doctest/doctest.h>
 
-#include "sched/invariants.h"
+#include "support/monitor.h"
 
 namespace irt::test {
 namespace {
@@ -96,11 +96,11 @@ TEST_CASE("the snapshot check finds lost images, idle slots and speculation in t
   view.request = 5;
   view.phase = RequestPhase::kLive;
   view.admitted = true;
-  WantView want;
+  PendingView want;
   want.key = Key{1, 1};
   want.role = Role::kGenerator;
   want.images = {Key{2, 2}};
-  view.wants = {want};
+  view.pending_calls = {want};
   view.images = {Key{2, 2}};
   seen.requests = {view};
   CHECK(check_snapshot(seen).empty());
@@ -110,14 +110,14 @@ TEST_CASE("the snapshot check finds lost images, idle slots and speculation in t
   seen.lanes = {lane};
   CHECK(check_snapshot(seen) ==
         std::vector<std::string>{"committed work waits beside a free slot"});
-  RunView run;
+  RunningView run;
   run.key = Key{9, 9};
   run.request = 5;
   run.role = Role::kGenerator;
   run.speculative = true;
-  seen.lanes[0].runs = {run};
+  seen.lanes[0].running = {run};
   CHECK(check_snapshot(seen).size() == 2);  // nobody wants it, and it is in the way
-  seen.lanes[0].runs[0].cancelling = true;
+  seen.lanes[0].running[0].cancelling = true;
   CHECK(check_snapshot(seen).empty());
   seen.requests[0].images.clear();
   CHECK(check_snapshot(seen).size() == 1);

@@ -1,4 +1,4 @@
-// What must hold whatever happens; for tests, and for a running engine that wants to be watched.
+// What must hold of a scheduler whatever happens.
 #pragma once
 
 #include <optional>
@@ -10,10 +10,18 @@
 #include "core/message.h"
 #include "sched/snapshot.h"
 
-namespace irt {
+namespace irt::test {
 
 // Violations within one snapshot taken after apply(); empty = none.
 [[nodiscard]] std::vector<std::string> check_snapshot(const Snapshot& snapshot);
+
+// A call under way, as the commands told of it.
+struct Running {
+  RequestId request = 0;
+  LaneId lane = 0;
+  bool speculative = false;
+  bool cancelled = false;
+};
 
 // Follows the events and commands of one scheduler: one run and one terminal per call, capacities,
 // the grammar of notices (order, nothing twice, one end), images released exactly once.
@@ -27,12 +35,6 @@ class Monitor {
   [[nodiscard]] bool settled() const;
 
  private:
-  struct Running {
-    RequestId request = 0;
-    LaneId lane = 0;
-    bool speculative = false;
-    bool cancelled = false;
-  };
   struct Story {
     bool accepted = false;
     bool refused = false;
@@ -59,4 +61,4 @@ class Monitor {
   std::vector<std::string> violations_;
 };
 
-}  // namespace irt
+}  // namespace irt::test

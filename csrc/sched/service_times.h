@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,8 +13,37 @@
 
 namespace irt {
 
+// An average over roughly the last `memory` samples.
+class DecayingMean {
+ public:
+  void add(double value, double memory) noexcept;
+  [[nodiscard]] double mean() const noexcept { return weight_ > 0 ? sum_ / weight_ : 0.0; }
+  [[nodiscard]] std::int64_t samples() const noexcept { return samples_; }
+
+ private:
+  double sum_ = 0.0;
+  double weight_ = 0.0;
+  std::int64_t samples_ = 0;
+};
+
+// Service time of one role on one device, with and without another role beside it. A call that
+// took T, of which O beside the other role, did T - O + O / s of work. Over n such calls that sums
+// to n times the time alone, which is solved for s: unlike a mean of ratios it does not depend on
+// how long the single answers were.
+class ServiceModel {
+ public:
+  void add(double duration, double overlapped, const PolicyConfig& config) noexcept;
+  [[nodiscard]] const DecayingMean& alone() const noexcept { return alone_; }
+  [[nodiscard]] std::optional<double> slowdown(const PolicyConfig& config) const noexcept;
+
+ private:
+  DecayingMean alone_;
+  DecayingMean beside_clear_;  // T - O of the overlapped samples
+  DecayingMean beside_over_;   // O of the overlapped samples
+};
+
 // Taken when a call starts; kept with the call.
-struct OverlapMark {
+struct CallTiming {
   std::size_t device = 0;
   Role role = Role::kPlanner;
   TimePoint started = 0;
@@ -22,18 +52,18 @@ struct OverlapMark {
   bool crowded = false;  // another call shared the lane: its time says nothing about devices
 };
 
-class OverlapMeter {
+class ServiceTimes {
  public:
-  explicit OverlapMeter(const PolicyConfig& config) : config_(config) {}
+  explicit ServiceTimes(const PolicyConfig& config) : config_(config) {}
 
   // The index of a device; equal names are one device.
   [[nodiscard]] std::size_t device(const std::string& name);
 
-  [[nodiscard]] OverlapMark start(std::size_t device, Role role, TimePoint now);
+  [[nodiscard]] CallTiming start(std::size_t device, Role role, TimePoint now);
   // The call has left the device. To be called once for every start().
-  void stop(const OverlapMark& mark, TimePoint now);
+  void stop(const CallTiming& timing, TimePoint now);
   // The call took from its start until now to yield what is waited for: a sample.
-  void sample(const OverlapMark& mark, TimePoint now);
+  void sample(const CallTiming& timing, TimePoint now);
 
   [[nodiscard]] int active(std::size_t device, Role role) const noexcept;
   [[nodiscard]] std::optional<double> critic_slowdown(std::size_t device) const noexcept;

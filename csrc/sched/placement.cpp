@@ -1,0 +1,374 @@
+// Slots of lanes: which call starts where, which one makes room, and what the policy is asked.
+#include <algorithm>
+#include <tuple>
+
+#include "sched/scheduler.h"
+
+namespace irt {
+
+const PendingCall* Scheduler::find_pending(const RequestState& state, const Key& key) {
+  for (const PendingCall& pending : state.pending_calls) {
+    if (pending.call->key == key) return &pending;
+  }
+  return nullptr;
+}
+
+Scheduler::Lane* Scheduler::find_lane(LaneId id) {
+  for (Lane& lane : lanes_) {
+    if (lane.info.id == id) return &lane;
+  }
+  return nullptr;
+}
+
+int Scheduler::lanes_of(Role role) const noexcept {
+  return static_cast<int>(std::count_if(
+      lanes_.begin(), lanes_.end(), [role](const Lane& lane) { return lane.info.role == role; }));
+}
+
+bool Scheduler::startable(const RequestState& state, const PendingCall& pending) const {
+  if (running_.contains(pending.call->key)) return false;
+  return pending.certain || std::find(state.failed_ahead.begin(), state.failed_ahead.end(),
+                                      pending.call->key) == state.failed_ahead.end();
+}
+
+void Scheduler::recount(RequestState& state) {
+  state.waiting.fill(0);
+  state.speculative_ready.fill(0);
+  for (const PendingCall& pending : state.pending_calls) {
+    if (!startable(state, pending)) continue;
+    ++(pending.certain ? state.waiting : state.speculative_ready)[index_of(pending.call->role)];
+  }
+  for (std::size_t r = 0; r < kRoles; ++r) {
+    enlist(waiting_[r], state, state.waiting[r] > 0);
+    enlist(speculative_ready_[r], state, state.speculative_ready[r] > 0);
+    if (state.waiting[r] == 0) {
+      state.waiting_since[r] = kNever;
+    } else if (state.waiting_since[r] == kNever) {
+      state.waiting_since[r] = now_;
+    }
+  }
+}
+
+void Scheduler::enlist(Requests& list, RequestState& state, bool wanted) {
+  const auto found = std::find(list.begin(), list.end(), &state);
+  if (found == list.end()) {
+    if (wanted) list.push_back(&state);
+  } else if (!wanted) {
+    *found = list.back();
+    list.pop_back();
+  }
+}
+
+void Scheduler::fill_slots(Role role) {
+  while (start_certain(role)) {
+  }
+  if (waiting_[index_of(role)].empty()) {
+    while (start_speculative(role)) {
+    }
+  } else {
+    preempt(role);
+  }
+}
+
+// Least recently granted first; of equals the earlier deadline, then the earlier request. A new
+// request counts as granted at its admission, so that a stream of new ones starves nobody.
+Scheduler::RequestState* Scheduler::next_waiting(Role role) {
+  const std::size_t r = index_of(role);
+  const auto rank = [r](const RequestState* state) {
+    return std::tuple(state->last_served[r], state->trajectory.spec().deadline, state->order);
+  };
+  const auto& list = waiting_[r];
+  const auto best =
+      std::min_element(list.begin(), list.end(),
+                       [&rank](RequestState* a, RequestState* b) { return rank(a) < rank(b); });
+  return best == list.end() ? nullptr : *best;
+}
+
+bool Scheduler::start_certain(Role role) {
+  RequestState* state = next_waiting(role);
+  if (state == nullptr) return false;
+  Lane* lane = pick_lane(role, *state);
+  if (lane == nullptr) return false;
+  for (const PendingCall& pending : state->pending_calls) {
+    if (pending.certain && pending.call->role == role && startable(*state, pending)) {
+      state->last_served[index_of(role)] = now_;
+      start(*state, pending, *lane);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Scheduler::start_speculative(Role role) {
+  RequestState* best_state = nullptr;
+  const PendingCall* best = nullptr;
+  Lane* best_lane = nullptr;
+  bool probe = false;
+  for (RequestState* state : speculative_ready_[index_of(role)]) {
+    Lane* lane = pick_lane(role, *state);
+    if (lane == nullptr) return false;
+    for (const PendingCall& pending : state->pending_calls) {
+      if (pending.certain || pending.call->role != role || !startable(*state, pending)) continue;
+      if (best != nullptr && pending.probability < best->probability) continue;
+      if (best != nullptr && pending.probability == best->probability &&
+          state->order > best_state->order) {
+        continue;
+      }
+      const SpeculationDecision decision = ask_policy(*state, pending, *lane);
+      note(*state, pending.call->key, decision);
+      if (!decision.start) continue;
+      best_state = state;
+      best = &pending;
+      best_lane = lane;
+      probe = decision.reason == SpeculationReason::kProbe;
+    }
+  }
+  if (best == nullptr) return false;
+  probes_ += probe ? 1 : 0;
+  start(*best_state, *best, *best_lane);
+  return true;
+}
+
+void Scheduler::note(RequestState& state, const Key& call, const SpeculationDecision& decision) {
+  constexpr std::size_t kRemembered = 8;
+  state.decision = decision;
+  const auto said = std::find_if(state.told.begin(), state.told.end(),
+                                 [&call](const auto& entry) { return entry.first == call; });
+  if (said != state.told.end()) {
+    if (said->second == decision.reason) return;
+    said->second = decision.reason;
+  } else {
+    if (state.told.size() >= kRemembered) state.told.erase(state.told.begin());
+    state.told.emplace_back(call, decision.reason);
+  }
+  ++counters_.decisions[static_cast<std::size_t>(decision.reason)];
+  decisions_.push_back({state.id, call, decision});
+}
+
+// Frees as many slots as certain calls wait for, the least probable speculation first.
+void Scheduler::preempt(Role role) {
+  int needed = 0;
+  for (const RequestState* state : waiting_[index_of(role)])
+    needed += state->waiting[index_of(role)];
+  for (const Lane& lane : lanes_) {
+    if (lane.info.role != role) continue;
+    for (const Key& key : lane.running) needed -= running_.at(key).cancelling ? 1 : 0;
+  }
+  for (; needed > 0; --needed) {
+    std::pair<const Key, RunningCall>* least = nullptr;
+    for (const Lane& lane : lanes_) {
+      if (lane.info.role != role) continue;
+      for (const Key& key : lane.running) {
+        auto& entry = *running_.find(key);
+        if (!entry.second.speculative || entry.second.cancelling) continue;
+        if (least == nullptr || entry.second.probability < least->second.probability) {
+          least = &entry;
+        }
+      }
+    }
+    if (least == nullptr) return;
+    ++count(least->second.role).preempted;
+    cancel(least->first, least->second);
+  }
+}
+
+// The emptiest lane; of equals the one that the request used last, for its caches.
+Scheduler::Lane* Scheduler::pick_lane(Role role, const RequestState& state) {
+  Lane* best = nullptr;
+  const auto used = [&](const Lane& lane) {
+    return state.last_lane[index_of(role)] == lane.info.id;
+  };
+  for (Lane& lane : lanes_) {
+    if (lane.info.role != role || lane.free() <= 0) continue;
+    if (best == nullptr || lane.running.size() < best->running.size() ||
+        (lane.running.size() == best->running.size() && used(lane) && !used(*best))) {
+      best = &lane;
+    }
+  }
+  return best;
+}
+
+void Scheduler::start(RequestState& state, const PendingCall& pending, Lane& lane) {
+  const Key key = pending.call->key;
+  const Role role = lane.info.role;
+  RunningCall run;
+  run.request = state.id;
+  run.role = role;
+  run.lane = lane.info.id;
+  run.started_ahead = run.speculative = !pending.certain;
+  run.early_verdict = state.trajectory.spec().optimizations.early_verdict;
+  run.probability = pending.probability;
+  run.timing = service_times_.start(lane.device, lane.info.role, now_);
+  run.timing.crowded = !lane.running.empty();
+  for (const Key& beside : lane.running) running_.at(beside).timing.crowded = true;
+  out_->emplace_back(StartCall{lane.info.id, *pending.call, run.speculative});
+
+  RoleCounters& counted = count(role);
+  ++counted.started;
+  if (run.speculative) {
+    ++counted.speculated;
+    state.speculated.push_back({key, role});
+  }
+  counted.restarted += std::any_of(state.lost.begin(), state.lost.end(),
+                                   [&key](const auto& lost) { return lost.first == key; })
+                           ? 1
+                           : 0;
+  if (role == Role::kGenerator) {
+    state.generated_step = std::max(state.generated_step, pending.call->step);
+  }
+  state.last_lane[index_of(role)] = lane.info.id;
+  state.running.push_back(key);
+  lane.running.push_back(key);
+  running_.emplace(key, run);
+  recount(state);
+}
+
+void Scheduler::cancel(const Key& key, RunningCall& run) {
+  if (run.cancelling) return;
+  run.cancelling = true;
+  run.cancel_sent = now_;
+  ++count(run.role).cancelled;
+  out_->emplace_back(CancelCall{run.lane, key});
+}
+
+Scheduler::RunningCall Scheduler::finish(const Key& key) {
+  const auto found = running_.find(key);
+  const RunningCall run = found->second;
+  service_times_.stop(run.timing, now_);
+  running_.erase(found);
+  if (Lane* lane = find_lane(run.lane)) std::erase(lane->running, key);
+  const auto request = requests_.find(run.request);
+  if (request != requests_.end()) std::erase(request->second->running, key);
+  return run;
+}
+
+void Scheduler::settle_speculation(RequestState& state, const Key& key, bool used) {
+  const auto found = std::find_if(state.speculated.begin(), state.speculated.end(),
+                                  [&key](const CallRef& call) { return call.key == key; });
+  if (found == state.speculated.end()) return;
+  RoleCounters& counted = count(found->role);
+  ++(used ? counted.speculation_used : counted.speculation_wasted);
+  state.speculated.erase(found);
+}
+
+// After the starts, so that nothing is encoded twice for a call that is on its way.
+void Scheduler::send_prefetches(RequestState& state) {
+  for (StepPrefetch& entry : state.prefetches) {
+    if (entry.step >= 0 && entry.step <= state.generated_step) continue;
+    std::optional<LaneId>& last = state.last_lane[index_of(entry.prefetch.role)];
+    const Lane* target = last ? find_lane(*last) : nullptr;
+    for (const Lane& lane : lanes_) {
+      if (lane.info.role != entry.prefetch.role) continue;
+      if (target == nullptr || (!last && lane.running.size() < target->running.size())) {
+        target = &lane;
+      }
+    }
+    if (target == nullptr) continue;
+    last = target->info.id;
+    out_->emplace_back(SendPrefetch{target->info.id, std::move(entry.prefetch)});
+  }
+  state.prefetches.clear();
+}
+
+// ---- the question to the policy -------------------------------------------------------------
+
+// How long a call goes on until it yields what is waited for, by the mean of its role.
+std::optional<double> Scheduler::time_left(const RunningCall& run) const {
+  const Role role = run.role;
+  const auto mean = role == Role::kPlanner     ? first_step_time()
+                    : role == Role::kGenerator ? service_times_.generate_time()
+                                               : service_times_.verdict_time();
+  if (!mean) return std::nullopt;
+  return std::max(0.0, *mean - static_cast<double>(now_ - run.timing.started));
+}
+
+std::optional<double> Scheduler::first_step_time() const {
+  if (first_step_.samples() < config_.policy.min_samples) return std::nullopt;
+  return first_step_.mean();
+}
+
+// When other requests will ask for a slot of the role, as far as one can see: after the verdict
+// or the first plan step that they wait for, or (critic) after the image.
+void Scheduler::find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const {
+  for (const auto& [key, run] : running_) {
+    if (run.request == mine.id || run.speculative || run.cancelling) continue;
+    const Role from = run.role;
+    if (from == role) continue;
+    if (role == Role::kCritic && from == Role::kPlanner) continue;
+    // A plan that goes on while its steps are being made asks for nothing new.
+    if (from == Role::kPlanner && run.streamed) continue;
+    out.push_back(time_left(run).value_or(0.0));
+  }
+}
+
+SpeculationDecision Scheduler::ask_policy(const RequestState& state, const PendingCall& pending,
+                                          const Lane& lane) {
+  const Role role = lane.info.role;
+  SpeculationCase question;
+  question.setting = state.trajectory.spec().speculation;
+  question.role = role;
+  question.beyond = pending.beyond;
+  question.after_retry = pending.after_retry;
+  question.p = pending.probability;
+  if (question.setting.mode == SpeculationMode::kAuto) describe_load(state, lane, question);
+  SpeculationDecision decision = decide(question);
+  decision.step = pending.call->step;
+  decision.attempt = pending.call->attempt;
+  return decision;
+}
+
+void Scheduler::describe_load(const RequestState& state, const Lane& lane,
+                              SpeculationCase& question) {
+  const Role role = question.role;
+  const Role other = role == Role::kGenerator ? Role::kCritic : Role::kGenerator;
+  question.critics_beside = 0;
+  int free = 0;
+  for (const Lane& beside : lanes_) {
+    if (beside.info.role == role) free += std::max(0, beside.free());
+    if (beside.device != lane.device) continue;
+    if (beside.info.role == other) question.shared_device = true;
+    int committed = 0;
+    bool of_others = false;
+    for (const Key& key : beside.running) {
+      const RunningCall& run = running_.at(key);
+      if (run.speculative) continue;
+      ++committed;
+      of_others = of_others || run.request != state.id;
+    }
+    if (beside.info.role == Role::kCritic) question.critics_beside += committed;
+    if (beside.info.role == Role::kGenerator) question.generators_beside += committed;
+    // One more row makes every row of a batch slower. (The awaited verdict is of this request.)
+    if (beside.info.role == role) {
+      question.committed_beside =
+          question.committed_beside || of_others || (role == Role::kGenerator && committed > 0);
+    }
+  }
+  question.planner_on_device = service_times_.active(lane.device, Role::kPlanner) > 0;
+  question.critic_slowdown = service_times_.critic_slowdown(lane.device);
+  question.generator_rate = service_times_.generator_rate(lane.device);
+  question.verdict_time = service_times_.verdict_time();
+  question.generate_time = service_times_.generate_time();
+  question.luck_verdicts = config_.policy.luck_verdicts;
+  const DecayingMean& delay = cancel_delay_[index_of(role)];
+  if (delay.samples() >= config_.policy.min_samples) question.cancel_delay = delay.mean();
+  for (const Key& key : state.running) {
+    const RunningCall& run = running_.at(key);
+    if (run.role != Role::kCritic || run.cancelling) continue;
+    if (const auto left = time_left(run)) {
+      question.verdict_left = std::max(question.verdict_left.value_or(0.0), *left);
+    }
+  }
+  question.others = going_ - 1 + queued_;
+  find_rivals(state, role, question.rivals);
+  // The soonest find the other free slots.
+  std::sort(question.rivals.begin(), question.rivals.end());
+  const auto spare =
+      std::min(question.rivals.size(), static_cast<std::size_t>(std::max(0, free - 1)));
+  question.rivals.erase(question.rivals.begin(),
+                        question.rivals.begin() + static_cast<std::ptrdiff_t>(spare));
+  question.may_probe = question.others == 0 && question.verdict_time && question.generate_time &&
+                       probes_ < config_.policy.probes &&
+                       unlucky(question.p, question.luck_verdicts) > 0.4;
+}
+
+}  // namespace irt
