@@ -1,6 +1,5 @@
 // Admission, ends, deadlines, draining, and what is refused.
 #include "rig.h"
-#include "script.h"
 
 namespace irt::test {
 namespace {
@@ -28,18 +27,6 @@ TEST_CASE("requests over max_live wait, requests over max_queued are refused at 
   CHECK(refusals[0].failure.code == ErrorCode::kOverloaded);
   CHECK(refusals[0].failure.message ==
         "[Scheduler.submit] queue is full (1): wait for a request to end, or raise max_queued");
-}
-
-TEST_CASE("only a consumed request makes room: a slow reader stops admission") {
-  Rig rig(limits(1, 1));
-  rig.lanes(4);
-  rig.submit(1);
-  rig.submit(2);
-  rig.send(CancelRequest{1});
-  CHECK(rig.end(1)->outcome == Outcome::kCancelled);
-  CHECK(rig.starts(2, kPlan) == 0);
-  rig.send(Consumed{1});
-  CHECK(rig.starts(2, kPlan) == 1);
 }
 
 TEST_CASE("a request that ended in the queue keeps its place there until it is consumed") {
@@ -103,38 +90,6 @@ TEST_CASE("the result of the very moment of the deadline still counts") {
   rig.now = 1000;
   rig.image(rig.call(1, kGenerate));
   CHECK(rig.end(1)->outcome == Outcome::kFinished);
-}
-
-TEST_CASE("a cancelled request releases its images and ends once") {
-  Rig rig;
-  rig.lanes();
-  RequestSpec spec = spec_of();
-  spec.mode = PlanMode::kGuidance;
-  spec.images = {Key{7, 1}, Key{7, 2}, Key{7, 1}};
-  rig.submit(1, spec);
-  rig.send(CancelRequest{1});
-  CHECK(rig.last<ReleaseImage>().size() == 2);
-  CHECK(rig.end(1)->failure->code == ErrorCode::kCancelled);
-  rig.send(CancelRequest{1});
-  CHECK(rig.out.empty());
-  rig.send(CancelRequest{99});
-  CHECK(rig.out.empty());
-}
-
-TEST_CASE("input images are released as soon as nothing needs them") {
-  Rig rig;
-  rig.lanes();
-  RequestSpec spec = spec_of();
-  spec.mode = PlanMode::kGuidance;
-  spec.images = {Key{7, 1}, Key{7, 2}};
-  rig.submit(1, spec);
-  rig.done(rig.call(1, kPlan), plan_of(2));
-  REQUIRE(rig.last<ReleaseImage>().size() == 1);
-  CHECK(rig.last<ReleaseImage>()[0].image == Key{7, 1});
-  rig.image(rig.call(1, kGenerate));
-  rig.done(rig.call(1, kJudge), accepted());
-  REQUIRE(rig.last<ReleaseImage>().size() == 1);
-  CHECK(rig.last<ReleaseImage>()[0].image == Key{7, 2});
 }
 
 TEST_CASE("while draining nothing new is taken and the rest goes on") {
@@ -212,31 +167,6 @@ TEST_CASE("events about what is not there are dropped and counted") {
   rig.send(Consumed{1});
   CHECK(rig.scheduler.counters().strays == 7);
   CHECK(!rig.end(1));
-}
-
-TEST_CASE("the least recently granted request is served first, so nobody starves") {
-  // One generator; a long request among a stream of short ones that keeps every slot taken.
-  SimConfig config;
-  config.scheduler.max_live = 4;
-  config.scheduler.max_queued = 400;
-  Script large;
-  large.plan_steps = 20;
-  large.accept = 1.0;
-  large.jitter = false;
-  Script small = large;
-  small.plan_steps = 1;
-  Simulator sim(config, [&](const StartCall& start) {
-    return (start.call.request == 0 ? large : small).answer(start);
-  });
-  sim.add_lane({{0, Role::kPlanner, 4, "a", "planner"}});
-  sim.add_lane({{1, Role::kGenerator, 1, "b", "generator"}});
-  sim.add_lane({{2, Role::kCritic, 4, "c", "critic"}});
-  for (RequestId id = 0; id < 300; ++id) sim.at(0, Submit{id, spec_of()});
-  REQUIRE(sim.run());
-  const TimePoint alone = 20 * 2000;
-  CHECK(sim.requests().at(0).end()->outcome == Outcome::kFinished);
-  CHECK(sim.requests().at(0).ended < 3 * alone);
-  CHECK(sim.requests().at(299).ended > 290'000);
 }
 
 TEST_CASE("of requests that have waited equally long the earlier deadline goes first") {

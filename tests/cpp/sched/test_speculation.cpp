@@ -15,30 +15,6 @@ void to_first_verdict(Rig& rig, RequestId id, const RequestSpec& spec, int steps
   rig.image(rig.call(id, kGenerate));
 }
 
-TEST_CASE("speculation off waits for every verdict") {
-  Rig rig;
-  rig.lanes();
-  to_first_verdict(rig, 1, spec_of());
-  CHECK(rig.starts(1, kGenerate, 1) == 0);
-}
-
-TEST_CASE("an accepted verdict promotes what was started ahead of it") {
-  Rig rig;
-  rig.lanes();
-  to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth));
-  const Call ahead = rig.call(1, kGenerate, 1);
-  CHECK(ahead.source == rig.call(1, kGenerate, 0).key);
-  const auto starts = rig.last<StartCall>();
-  CHECK(std::count_if(starts.begin(), starts.end(), [&](const StartCall& start) {
-          return start.speculative && start.call.key == ahead.key;
-        }) == 1);
-  rig.done(rig.call(1, kJudge), accepted());
-  REQUIRE(rig.last<PromoteCall>().size() == 1);
-  CHECK(rig.last<PromoteCall>()[0].call == ahead.key);
-  rig.image(ahead);
-  CHECK(rig.scheduler.counters().role[1].speculation_used == 1);
-}
-
 TEST_CASE("a refused verdict cancels what was started ahead of it and the retry takes its slot") {
   Rig rig;
   rig.lanes();
@@ -61,22 +37,6 @@ TEST_CASE("a refused verdict cancels what was started ahead of it and the retry 
   CHECK(rig.scheduler.counters().role[1].speculation_wasted == 1);
 }
 
-TEST_CASE("depth bounds how many unverified verdicts a call may lie beyond") {
-  for (const int depth : {1, 2}) {
-    Rig rig;
-    rig.lanes(1, 1, 4);
-    to_first_verdict(rig, 1, spec_of(SpeculationMode::kDepth, depth), 5);
-    rig.image(rig.call(1, kGenerate, 1));
-    CHECK(rig.starts(1, kJudge, 1) == 1);  // a judgement may be speculative as well
-    CHECK(rig.starts(1, kGenerate, 2) == (depth == 2 ? 1 : 0));
-    if (depth == 1) continue;
-    rig.image(rig.call(1, kGenerate, 2));
-    CHECK(rig.starts(1, kGenerate, 3) == 0);
-    rig.done(rig.call(1, kJudge, 0), accepted());
-    CHECK(rig.starts(1, kGenerate, 3) == 1);
-  }
-}
-
 TEST_CASE("committed work preempts the least probable speculation") {
   Rig rig;
   rig.lanes(2, 2, 4);
@@ -94,49 +54,6 @@ TEST_CASE("committed work preempts the least probable speculation") {
   rig.send(CallCancelled{far.key});
   CHECK(rig.starts(3, kGenerate) == 1);
   CHECK(rig.scheduler.counters().role[1].preempted == 1);
-}
-
-TEST_CASE("nothing speculative starts while committed work waits for the role") {
-  Rig rig;
-  rig.lanes(2, 1, 4);
-  rig.submit(1, spec_of(SpeculationMode::kDepth));
-  rig.submit(2, spec_of(SpeculationMode::kDepth));
-  rig.done(rig.call(1, kPlan), plan_of(3));
-  rig.done(rig.call(2, kPlan), plan_of(3));
-  rig.image(rig.call(1, kGenerate));
-  CHECK(rig.starts(1, kGenerate, 1) == 0);
-  CHECK(rig.starts(2, kGenerate, 0) == 1);
-}
-
-// A speculative call is preempted, and then its verdict is accepted: it is wanted again.
-struct Race : Rig {
-  Race() {
-    lanes(2, 1, 2);
-    to_first_verdict(*this, 1, spec_of(SpeculationMode::kDepth), 2);
-    ahead = call(1, kGenerate, 1);
-    submit(2);
-    done(call(2, kPlan), plan_of(1));
-    REQUIRE(cancels(ahead.key));
-    done(call(1, kJudge), accepted());
-    CHECK(last<PromoteCall>().empty());
-  }
-  Call ahead;
-};
-
-TEST_CASE("a preempted call that is wanted again is used if it is done all the same") {
-  Race race;
-  race.image(race.ahead);
-  CHECK(race.starts(1, kGenerate, 1) == 1);
-  CHECK(race.starts(1, kJudge, 1) == 1);
-}
-
-TEST_CASE("a preempted call that is wanted again is started again once it has ended") {
-  Race race;
-  SUBCASE("cancelled") { race.send(CallCancelled{race.ahead.key}); }
-  SUBCASE("failed") { race.send(CallFailed{race.ahead.key, {ErrorCode::kBackendFailed, "x"}}); }
-  CHECK(race.starts(1, kGenerate, 1) == 2);  // granted less recently than request 2
-  CHECK(!race.started.back().speculative);
-  CHECK(!race.end(1));
 }
 
 TEST_CASE("a call that fails ahead costs a second run, not the request") {
@@ -163,13 +80,6 @@ TEST_CASE("auto does not speculate on a shared device before it knows what overl
   const Snapshot seen = rig.scheduler.snapshot();
   REQUIRE(seen.requests.at(0).last_decision);
   CHECK(seen.requests[0].last_decision->reason == SpeculationReason::kUnknownOverlap);
-}
-
-TEST_CASE("auto speculates on separate devices from the first request on") {
-  Rig rig;
-  rig.lanes();
-  to_first_verdict(rig, 1, spec_of(SpeculationMode::kAuto));
-  CHECK(rig.starts(1, kGenerate, 1) == 1);
 }
 
 TEST_CASE("a decision is told once for each call, and again when its reason changes") {

@@ -1,4 +1,4 @@
-// Time in the simulator: what speculation buys, and what it may not cost.
+// What speculation buys, to the microsecond. (What it may not cost: test_law4.cpp.)
 #include <doctest/doctest.h>
 
 #include <map>
@@ -47,7 +47,7 @@ struct Timed {
     return out;
   }
 
-  // The least time of any schedule with one generator: facts, section 4c.
+  // The least time of any schedule with one generator: it never waits for a verdict that accepts.
   TimePoint closed_form() const {
     TimePoint now = 0;
     TimePoint last = 0;
@@ -100,77 +100,6 @@ TEST_CASE("with unlimited depth the time meets the closed form exactly") {
     REQUIRE(sim.run());
     REQUIRE(sim.requests().at(1).ended == timed.closed_form());
   }
-}
-
-struct Load {
-  TimePoint last_end = 0;
-  TimePoint latency = 0;  // sum over requests
-};
-
-// A workload of requests that arrive `gap` apart.
-Load measure(SpeculationMode mode, bool shared, std::array<double, kRoles> rate_beside,
-             double accept, TimePoint gap, TimePoint cancel_delay = 50) {
-  SimConfig config;
-  config.scheduler.max_live = 16;
-  config.scheduler.max_queued = 1000;
-  config.rate_beside = rate_beside;
-  Script script;
-  script.plan_steps = 5;
-  script.accept = accept;
-  script.plan_time = 800;
-  Simulator sim(config, model_of({script}));
-  const auto on = [shared](const char* device) { return shared ? "gpu" : device; };
-  sim.add_lane({{0, Role::kPlanner, 4, on("a"), "planner"}, cancel_delay});
-  sim.add_lane({{1, Role::kGenerator, 1, on("b"), "generator"}, cancel_delay});
-  sim.add_lane({{2, Role::kCritic, 4, on("c"), "critic"}, cancel_delay});
-  constexpr RequestId kRequests = 60;
-  for (RequestId id = 0; id < kRequests; ++id) {
-    RequestSpec spec;
-    spec.text = "draw";
-    spec.seed = id;
-    spec.speculation.mode = mode;
-    sim.at(static_cast<TimePoint>(id) * gap, Submit{id, spec});
-  }
-  REQUIRE(sim.run());
-  Load load;
-  for (const auto& [id, request] : sim.requests()) {
-    REQUIRE(request.end()->outcome == Outcome::kFinished);
-    load.last_end = std::max(load.last_end, request.ended);
-    load.latency += request.ended - request.submitted;
-  }
-  return load;
-}
-
-TEST_CASE("law 4: auto is not slower than off, whatever the devices, the odds and the load") {
-  struct Place {
-    const char* name;
-    bool shared;
-    std::array<double, kRoles> rate;
-  };
-  const Place places[] = {{"separate", false, {1, 1, 1}},
-                          {"shared, nearly free", true, {0.95, 0.98, 0.92}},
-                          {"shared, halves", true, {0.7, 0.7, 0.7}},
-                          {"shared, time slices", true, {0.5, 0.5, 0.5}}};
-  for (const Place& place : places) {
-    for (const double accept : {0.9, 0.6, 0.2}) {
-      for (const TimePoint gap : {TimePoint{500}, TimePoint{6000}, TimePoint{30000}}) {
-        CAPTURE(place.name);
-        CAPTURE(accept);
-        CAPTURE(gap);
-        const Load off = measure(SpeculationMode::kOff, place.shared, place.rate, accept, gap);
-        const Load with = measure(SpeculationMode::kAuto, place.shared, place.rate, accept, gap);
-        // Two per cent of room: another order of equal requests is not a loss.
-        CHECK(static_cast<double>(with.latency) <= 1.02 * static_cast<double>(off.latency));
-        CHECK(static_cast<double>(with.last_end) <= 1.02 * static_cast<double>(off.last_end));
-      }
-    }
-  }
-}
-
-TEST_CASE("on separate devices auto hides a good part of the critic from a lone request") {
-  const Load off = measure(SpeculationMode::kOff, false, {1, 1, 1}, 0.9, 30000);
-  const Load with = measure(SpeculationMode::kAuto, false, {1, 1, 1}, 0.9, 30000);
-  CHECK(static_cast<double>(with.latency) < 0.8 * static_cast<double>(off.latency));
 }
 
 }  // namespace
