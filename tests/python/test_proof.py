@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from interleave_rt import BadPackError, Engine, cli, load_pack, prove
@@ -168,10 +171,43 @@ def test_only_what_was_equal_is_kept(batched, alone, covers, pack, monkeypatch):
     rows = [
         {"batching": on, "requests": 2, "equal": equal} for on, equal in ((True, batched), (False, alone))
     ]
-    monkeypatch.setattr(prove, "law_one", lambda *_: rows)
+    monkeypatch.setattr(prove, "law_one", lambda *_: list(rows))
+    monkeypatch.setattr(prove, "beside_cpu", lambda *_: {"batching": False, "requests": 1, "equal": 1})
     _, path = prove.prove(pack, CUDA, [])
     assert (None if path is None else json.loads(path.read_text())["batching"]) is covers
     assert len(list(proof.proof_folder().glob("*"))) == (covers is not None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "level", "said"),
+    [("add a cat", 9, None), ("add a dog", 9, "plan: .*dog"), ("add a cat", 90, "picture: 81.0 levels")],
+)
+def test_what_is_wrong_alike_in_loop_and_engine_is_found_beside_the_cpu(
+    pack, monkeypatch, prompt, level, said
+):
+    class Fake:
+        def __init__(self, _pack, *, providers):
+            self.prompt, self.level = (prompt, level) if providers == CUDA else ("add a cat", 9)
+
+        def seed_of(self, *_):
+            return 1
+
+        def last_input(self, _):
+            return None
+
+        def plan(self, *_):
+            return [SimpleNamespace(prompt=self.prompt)], False
+
+        def generate(self, *_):
+            return np.full((2, 2, 3), self.level, np.uint8)
+
+    monkeypatch.setattr(prove, "NativeRoles", Fake)
+    rows = [{"batching": on, "requests": 2, "equal": 2} for on in (True, False)]
+    monkeypatch.setattr(prove, "law_one", lambda *_: list(rows))
+    found, path = prove.prove(pack, CUDA, prove.example_cases(pack, 5))
+    assert found[-1]["requests"] == 4
+    assert (path is not None) is (said is None)
+    assert re.match(said or "None", str(found[-1]["first_difference"]))
 
 
 def test_the_command_proves_law_one_and_keeps_nothing_for_the_cpu(capsys):
