@@ -75,7 +75,8 @@ def _known(version: str | None) -> str:
         raise BadPackError("[constrained] llguidance is not installed", hint=_INSTALL)
     if not _OLDEST <= _numbers(version) < _TOO_NEW:
         raise BadPackError(
-            f"[constrained] llguidance {version} is installed, 1.7 to 1.x is wanted", hint=_INSTALL
+            f"[constrained] llguidance {version} is installed; versions from 1.7 and below 2 are used",
+            hint=_INSTALL,
         )
     return version
 

@@ -174,14 +174,10 @@ class ChatEncoder:
             raise BadPackError(
                 "[ChatEncoder] the role has no chat template", hint="name a chat_template file"
             )
-        content: str | list[dict[str, str]] = texts[0] if shape == "s" else []
-        thinking: dict[str, bool] = {"enable_thinking": False} if shape == "s" else {}
         rest = iter(texts)
-        if isinstance(content, list):
-            content += [
-                {"type": "image"} if kind == "i" else {"type": "text", "text": next(rest)} for kind in shape
-            ]
-        messages = [{"role": "user", "content": content}]
+        parts = [{"type": "image"} if kind == "i" else {"type": "text", "text": next(rest)} for kind in shape]
+        messages = [{"role": "user", "content": texts[0] if shape == "s" else parts}]
+        thinking = {"enable_thinking": False} if shape == "s" else {}
         try:
             return str(
                 self._template.render(

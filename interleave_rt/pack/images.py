@@ -119,7 +119,7 @@ def _flatten(image: Image.Image, name: str) -> Pixels:
 def _from_array(array: Pixels, max_pixels: int, name: str) -> Pixels:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise BadRequestError(
-            f"[image] {name} is {array.dtype}{list(array.shape)}: uint8 [height, width, 3] is wanted"
+            f"[image] {name} is {array.dtype}{list(array.shape)}: it must be uint8 [height, width, 3]"
         )
     if array.shape[0] * array.shape[1] > max_pixels:
         raise BadRequestError(f"[image] {name} has more than {max_pixels} pixels", hint="scale it down first")

@@ -67,7 +67,7 @@ class Family:
     scheduler: tuple[str, str] | None = None
 
 
-# A new family is one entry here, one file of `export/families` and one of `csrc/models`.
+# A new family: one entry here, one file in `export/families`, one in `csrc/models`.
 VLM_FAMILIES = {
     "qwen3_vl": Family(("decoder", "vision"), ("decode_graph",), batched=("decoder", "decode_graph"))
 }
