@@ -12,7 +12,9 @@ import pytest
 from interleave_rt.export.proof.checks import Comparison, Parity
 from onnx import TensorProto
 
+from interleave_rt import Options, load_pack
 from interleave_rt.pack.manifest import load_manifest, verify_files
+from interleave_rt.roles.native import NativeRoles
 
 GRAPHS = {
     "planner/decoder.onnx",
@@ -135,6 +137,14 @@ def test_the_generator_keeps_its_contract(exported: Any) -> None:
     assert names("transformer") == (denoise, ["velocity"])
     assert names("vae_encoder") == (["image"], ["latents"])
     assert names("vae_decoder") == (["latents"], ["image"])
+
+
+def test_the_native_runtime_reads_weights_beside_a_graph(exported: Any) -> None:
+    part = exported.manifest.roles.generator.parts["transformer"]
+    assert part.data == ("generator/transformer.onnx.data",)
+    picture = NativeRoles(load_pack(exported.pack)).generate("add a ring", None, 3, Options())
+    assert picture.shape == (48, 48, 3)
+    assert picture.std() > 1
 
 
 def test_what_the_trace_swaps_is_put_back(tiny: Any) -> None:
