@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from interleave_rt.backends.scripted import Script
+from interleave_rt.cli import main
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.measure import (
@@ -176,18 +177,38 @@ def test_speedups_of_requests_and_of_turns():
     }
 
 
+@pytest.mark.parametrize("verb", ["bench --runtime scripted", "simulate"])
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("arguments", "says"),
     [
-        ("a,fast", "no arm 'a'"),
-        ("depth=0", "depth=0"),
-        ("sequential,sequential", "twice"),
-        (" ,", "no arm is"),
+        ("--scenario burst", "--scenario is 'burst'"),
+        ("--arms sequential,fast", "no arm 'fast'"),
+        ("--arms sequential,sequential", "named twice"),
+        ("--arms depth=0", "speculation is 'depth=0'"),
+        ("--arms ,", "no arm is left"),
+        ("--percentiles 50,101", "--percentiles is '50,101'"),
+        *((f"--slo {text}", f"--slo is '{text}'") for text in ("e2e", "e2e:nan", "e2e:inf", "e2e:-1")),
+        ("--slo tpot:5", "--slo has no limit 'tpot'"),
+        ("--scenario closed-loop --concurrency 0", "--concurrency is 0"),
+        ("--scenario server --request-rate 0", "--request-rate is 0"),
+        ("--scenario server --request-rate 1 --burstiness -1", "--burstiness is -1"),
+        ("--max-queued -1", "--max-queued is -1"),
+        ("--max-live 0", "--max-live is 0"),
+        ("--num-requests 0", "--num-requests is 0"),
+        *((f"--seed {seed}", f"--seed is {seed}") for seed in (-1, 2**63)),
+        ("--t-max 0", "is 0"),
+        ("--lanes two", "--lanes is 'two'"),
+        ("--output o.txt", "--output is o.txt"),
+        ("--output nowhere/o.json", "cannot be written"),
     ],
 )
-def test_arms_that_are_none(text, says):
-    with pytest.raises(BadRequestError, match=says):
-        parse_arms(text)
+def test_both_verbs_refuse_the_same(verb, arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*verb.split(), *arguments.split()]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert says in said.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_arms_by_name():

@@ -225,9 +225,10 @@ def test_sweeps_that_cannot_be(text):
 @pytest.mark.parametrize(
     ("given", "sweep", "said"),
     [
-        ({"preset": "h200-fp8"}, "generator=1|2", "--sweep generator"),
-        ({"preset": "h200-fp8"}, "critic=1|2", "--sweep critic"),
-        ({"preset": "h200-fp8"}, "verdict=1|2", "--sweep verdict"),
+        *(
+            ({"preset": "h200-fp8"}, f"{axis}=1|2", f"--sweep {axis}")
+            for axis in ("generator", "critic", "verdict")
+        ),
         ({"preset": "h200-fp8"}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
         ({}, "cards=1|2", "--sweep cards"),
         ({}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
@@ -262,27 +263,15 @@ def test_load_is_a_share_of_what_the_generator_can_do():
     [
         ({"preset": "b200"}, "no preset"),
         ({"preset": "h200-fp8", "cards": 3}, "--cards"),
-        ({"preset": "h200-fp8", "calibration": "f"}, "together"),
         ({"accept_prob": "2"}, "--accept-prob"),
         ({"steps": "5-3"}, "--steps"),
-        ({"t_max": 0}, "--t-max"),
-        ({"lanes": "both"}, "--lanes"),
-        ({"arms": "fast"}, "no arm"),
-        ({"arms": ""}, "no arm"),
-        ({"slo": "p99:1"}, "--slo"),
-        ({"slo": "e2e"}, "--slo"),
-        ({"percentiles": "101"}, "--percentiles"),
         ({"scenario": "server"}, "--request-rate"),
-        ({"scenario": "burst"}, "--scenario"),
         ({"verdict_ms": 99.0}, "--verdict-ms"),
         ({"first_step_ms": 999.0}, "first step"),
-        ({"num_requests": 0}, "--num-requests"),
         ({"jitter": -1.0}, "sigma"),
         ({"concurrency": 2, "request_rate": 1.0}, "together"),
         ({"scenario": "offline", "concurrency": 2}, "--scenario offline"),
         ({"scenario": "offline", "request_rate": 1.0}, "--scenario offline"),
-        ({"seed": -1}, "--seed"),
-        ({"seed": 2**63}, "--seed"),
         ({"request_rate": math.inf}, "--request-rate"),
         ({"request_rate": math.nan}, "--request-rate"),
         ({"request_rate": 1e-300}, "--request-rate"),
@@ -291,13 +280,10 @@ def test_load_is_a_share_of_what_the_generator_can_do():
         ({"denoising_steps": 0}, "--denoising-steps"),
         ({"slots": 10**30}, "capacity"),
         ({"max_queued": 10**30}, "--max-queued"),
-        ({"max_queued": -1}, "--max-queued"),
         ({"max_live": 10**30}, "--max-live"),
         ({"concurrency": 10**30}, "concurrency"),
         ({"generator_ms": 1e300}, "Latency"),
         ({"steps": "1" + "0" * 400}, "--steps"),
-        ({"slo": "e2e:nan"}, "--slo"),
-        ({"slo": "e2e:inf"}, "--slo"),
         ({"arms": "sequential", "depth": 2}, "--depth"),
     ],
 )
@@ -376,14 +362,10 @@ def test_an_output_is_looked_at_before_the_run(tmp_path, monkeypatch, option):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--preset", "x"], "no preset"),
-        (["--output", "o.txt"], ".json or .csv"),
-        (["--output", "no/o.json"], "a folder that exists"),
         (["--plot", "o.svg"], "--sweep"),
         (["--sweep", "p=1", "--plot", "o.txt"], ".png"),
         (["--output", "folder.json"], "cannot be written"),
         (["--output", "/dev/full/o.json"], "a folder that exists"),
-        (["--seed", "-1"], "--seed"),
         (["--sweep", "p=0:1:1e-9"], "points"),
     ],
 )
