@@ -791,3 +791,48 @@ class Engine:
     def finish_text(self, job: int, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> None: ...
 
     def fail_text(self, job: int, code: str, message: str) -> None: ...
+
+class ExternalLane:
+    """
+    A lane whose calls the caller runs. Thread-safe; outlives its engine. What returns a bool says whether the call is still wanted.
+    """
+
+    def poll(self, timeout_ms: int, most: int) -> tuple[list[dict[str, Any]], list[int]]:
+        """
+        Waits for calls or cancels: (calls, ids of calls under way that were cancelled).
+        """
+
+    def step_closed(self, call: int, step: dict[str, Any]) -> bool:
+        """The next step of a plan can be read, the answer goes on."""
+
+    def verdict_known(self, call: int, accepted: bool, p_success: float) -> bool:
+        """The boolean of a verdict can be read, the answer goes on."""
+
+    def progress(self, call: int) -> bool:
+        """Keeps the lease of the call."""
+
+    def wanted(self, call: int) -> bool: ...
+
+    def finish_plan(self, call: int, steps: list[dict[str, Any]], truncated: bool) -> bool: ...
+
+    def finish_image(self, call: int, pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> bool:
+        """uint8 [height, width, 3]."""
+
+    def finish_verdict(self, call: int, verdict: dict[str, Any] | None) -> bool:
+        """As interleave_rt.wire.Verdict.as_dict(); None: it could not be read."""
+
+    def fail(self, call: int, code: str, message: str) -> bool: ...
+
+    def cancelled(self, call: int) -> bool:
+        """A cancelled call was given up."""
+
+    @property
+    def closed(self) -> bool:
+        """The engine is closed."""
+
+    def counters(self) -> dict[str, int]: ...
+
+def add_external_lane(engine: Engine, role: str, capacity: int, device: str, name: str, lease_s: float, bitwise: bool = True) -> ExternalLane:
+    """
+    A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses its calls; `bitwise`: equal calls give equal bits.
+    """

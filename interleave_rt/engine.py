@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from interleave_rt import _core
 
 from .backends import Backend
-from .backends.worker import Worker
+from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle
@@ -53,8 +53,8 @@ class Engine:
             self._core.close()
             raise
         # Also at the end of the process: its threads must not outlive the interpreter.
-        worker = Worker(self._core, backend, self.config.switch_interval_ms)
-        self._shut = weakref.finalize(self, _shut, self._core, worker)
+        worker = TokenizerWorker(self._core, backend, self.config.switch_interval_ms)
+        self._shut = weakref.finalize(self, _shut, self._core, worker, backend)
 
     @classmethod
     def load(
@@ -227,10 +227,11 @@ class Engine:
         self.close()
 
 
-def _shut(core: _core.Engine, worker: Worker) -> None:
+def _shut(core: _core.Engine, worker: TokenizerWorker, backend: Backend) -> None:
     # The core first: its lanes may wait for the worker until they are told to stop.
     core.close()
     worker.stop()
+    backend.detach()
 
 
 def _events(handle: Handle) -> Iterator[Event]:

@@ -16,6 +16,7 @@ void bind_native(nb::module_& m);
 void bind_scripted(nb::module_& m);
 void bind_simulate(nb::module_& m);
 void bind_engine(nb::module_& m);
+void bind_external(nb::module_& m);
 
 namespace {
 
@@ -52,4 +53,5 @@ NB_MODULE(_core, m) {
   irt::bind_scripted(m);
   irt::bind_simulate(m);
   irt::bind_engine(m);
+  irt::bind_external(m);
 }

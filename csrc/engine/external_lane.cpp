@@ -258,6 +258,9 @@ bool ExternalWork::cancelled(std::uint64_t call) {
   return impl_->end(call, [&](const Call& ended) { impl_->events.cancelled(ended.key); });
 }
 
+const LaneInfo& ExternalWork::info() const noexcept { return impl_->info; }
+TimePoint ExternalWork::now() const noexcept { return impl_->clock.now(); }
+
 bool ExternalWork::closed() const {
   const auto lock = impl_->queue.lock();
   return impl_->queue.closed();
@@ -291,7 +294,7 @@ TimePoint ExternalWork::expire(TimePoint now) {
 }
 
 ExternalLane::~ExternalLane() { work_->impl_->close(); }
-const LaneInfo& ExternalLane::info() const noexcept { return work_->impl_->info; }
+const LaneInfo& ExternalLane::info() const noexcept { return work_->info(); }
 void ExternalLane::start(const Call& call, bool speculative) {
   work_->impl_->start(call, speculative);
 }

@@ -65,6 +65,8 @@ class ExternalWork {
   bool finish(std::uint64_t call, ExternalAnswer answer);
   bool fail(std::uint64_t call, Failure failure);
   bool cancelled(std::uint64_t call);
+  [[nodiscard]] const LaneInfo& info() const noexcept;
+  [[nodiscard]] TimePoint now() const noexcept;  // the driver's clock
   // True once the lane is gone: nothing will come any more.
   [[nodiscard]] bool closed() const;
   [[nodiscard]] ExternalCounters counters() const;

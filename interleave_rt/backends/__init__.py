@@ -1,4 +1,4 @@
-"""What executes the three roles. `native` runs a pack in C++ lanes; `scripted` plays roles for tests and benchmarks."""
+"""What executes the three roles: `native` a pack in C++ lanes, `outside` any `Roles` in Python, `scripted` made-up ones."""
 
 from __future__ import annotations
 
@@ -25,4 +25,7 @@ class Backend(Protocol):
         """Adds one lane or more of each role."""
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
-        """Does one text job: called by the engine's worker, ends with `finish_text` or `fail_text`."""
+        """Does one text job: called by the tokenizer worker, ends with `finish_text` or `fail_text`."""
+
+    def detach(self) -> None:
+        """Called once the core is closed: ends what `attach` has begun in Python."""

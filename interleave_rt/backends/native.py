@@ -88,6 +88,9 @@ class NativeBackend:
         else:
             core.finish_text(job.id, ids, mask)
 
+    def detach(self) -> None:
+        """There is nothing of it in Python but the tokenizer worker, which is the engine's."""
+
     @cached_property
     def texts(self) -> TextEncoder:
         """Tokenizers and templates of the pack; also what the reference loop encodes with."""

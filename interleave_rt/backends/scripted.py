@@ -66,3 +66,6 @@ class ScriptedBackend:
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Scripted roles read no text: whoever asks is mistaken."""
         core.fail_text(job.id, "internal", "[ScriptedBackend.encode] scripted roles need no text")
+
+    def detach(self) -> None:
+        """There is nothing of it in Python."""

@@ -10,7 +10,7 @@ import pytest
 
 from interleave_rt import BadRequestError, Engine
 from interleave_rt.backends.scripted import Script, ScriptedBackend
-from interleave_rt.backends.worker import SwitchInterval
+from interleave_rt.backends.tokenizer_worker import SwitchInterval
 from interleave_rt.config import EngineConfig
 
 MS = 1000

@@ -1,4 +1,4 @@
-"""The engine's one Python thread: encodes texts for the lanes, which never call Python."""
+"""The thread that encodes texts for the native lanes: templates and tokenizers live in Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from interleave_rt import _core
 
 from . import Backend
 
-__all__ = ["SwitchInterval", "Worker"]
+__all__ = ["SwitchInterval", "TokenizerWorker"]
 
 _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
@@ -57,7 +57,7 @@ class SwitchInterval:
         cls._ours = sys.getswitchinterval()
 
 
-class Worker:
+class TokenizerWorker:
     """Owns the thread; `stop` joins it.
 
     Args:
@@ -94,4 +94,6 @@ class Worker:
             self._backend.encode(self._core, job)
         except Exception as error:  # noqa: BLE001 - the thread must go on: every request waits for it
             _log.debug("a text job failed", exc_info=True)
-            self._core.fail_text(job.id, "backend_failed", f"[Worker] {type(error).__name__}: {error}")
+            self._core.fail_text(
+                job.id, "backend_failed", f"[TokenizerWorker] {type(error).__name__}: {error}"
+            )
