@@ -231,9 +231,9 @@ TEST_CASE(
 
 TEST_CASE("a model's lane: a prompt told ahead waits behind those that are needed") {
   Alone alone;
-  Hint hint;
-  hint.text = "perhaps";
-  alone.lane->hint(hint);
+  Prefetch prefetch;
+  prefetch.text = "perhaps";
+  alone.lane->prefetch(prefetch);
   alone.start("now");
   CHECK(alone.encode(1) == Words{"now"});
   alone.model->entered.acquire();

@@ -133,4 +133,6 @@ std::string describe(TimePoint now, const Event& event, const std::vector<Comman
   return out;
 }
 
+std::string describe(const Notice& notice) { return std::visit(Words{}, notice); }
+
 }  // namespace irt::test

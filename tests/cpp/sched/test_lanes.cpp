@@ -73,21 +73,6 @@ TEST_CASE("a role that never had a lane is missed from the moment it is needed")
   CHECK(rig.why(1).find("no planner lane is up (none has come up yet)") != std::string::npos);
 }
 
-TEST_CASE("a plan that is streamed again after a death continues where it was") {
-  Rig rig;
-  rig.lanes();
-  rig.lane(3, Role::kPlanner);
-  rig.submit(1);
-  const Call plan = rig.call(1, kPlan);
-  rig.send(StepClosed{plan.key, 0, image_step(1)});
-  rig.send(LaneDown{0, kDead});
-  CHECK(rig.starts(1, kPlan) == 2);
-  rig.send(StepClosed{plan.key, 0, image_step(1)});
-  CHECK(rig.last<Deliver>().empty());
-  rig.send(StepClosed{plan.key, 1, image_step(2)});
-  CHECK(rig.last<Deliver>().size() == 1);
-}
-
 TEST_CASE("a request's calls return to the lane with its caches, others to the emptiest") {
   Rig rig;
   rig.lane(0, Role::kPlanner, 2);

@@ -6,31 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "describe.h"
 #include "sched/trajectory.h"
 #include "script.h"
 
 namespace irt::test {
 namespace {
 
-std::string describe(const Notice& notice) {
-  if (const auto* step = std::get_if<PlanStepReady>(&notice)) {
-    return "plan " + std::to_string(step->index);
-  }
-  if (const auto* made = std::get_if<AttemptReady>(&notice)) {
-    return "attempt " + std::to_string(made->step) + to_hex(made->attempt.image.key);
-  }
-  if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
-    return "verdict " + std::to_string(judged->step) + "." + std::to_string(judged->attempt) +
-           (judged->verdict.accepted ? " yes" : " no");
-  }
-  if (const auto* step = std::get_if<StepCommitted>(&notice)) {
-    return "step " + std::to_string(step->step) +
-           (step->result.image ? to_hex(*step->result.image) : "text");
-  }
-  return "end " + std::to_string(static_cast<int>(std::get<RequestEnded>(notice).outcome));
-}
-
-std::string describe(const PendingCall& want) {
+std::string told_of(const PendingCall& want) {
   return to_hex(want.call->key) + " " + std::to_string(want.beyond) + " " +
          std::to_string(want.probability) + (want.certain ? " certain" : "") +
          (want.after_retry ? " after retry" : "");
@@ -126,8 +109,8 @@ TEST_CASE("reading on from the cursor equals reading everything from the start")
       REQUIRE(joined(again) == joined(so_far));
       std::vector<std::string> pending;
       std::vector<std::string> pending_again;
-      for (const PendingCall& want : progress.pending_calls) pending.push_back(describe(want));
-      for (const PendingCall& want : whole.pending_calls) pending_again.push_back(describe(want));
+      for (const PendingCall& want : progress.pending_calls) pending.push_back(told_of(want));
+      for (const PendingCall& want : whole.pending_calls) pending_again.push_back(told_of(want));
       REQUIRE(joined(pending_again) == joined(pending));
       const auto& held = trajectory.held();
       const auto& held_again = fresh.held();
