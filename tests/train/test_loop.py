@@ -14,10 +14,11 @@ from interleave_rt.train.optim import Ema, Optimizers  # noqa: E402
 
 class _Line(loop.Part):
     name = "line"
+    schedule = loop.Schedule(iterations=5, every=2, warmup=1, hold=0.5, log_every=1)
 
     def __init__(self, out: Path, clock: list[float] | None = None) -> None:
-        super().__init__(3, 0)
-        self._out, self._clock = out, clock
+        super().__init__(out, 3, 0)
+        self._clock = clock
         self.module = torch.nn.Linear(4, 4)
         self.optimizers = Optimizers([self.module], lambda _, weight: weight.ndim == 2)
         self.calls: list[str] = []
@@ -25,7 +26,7 @@ class _Line(loop.Part):
     def begin(self) -> None:
         self.ema = Ema(self.module)
 
-    def loss(self, iteration):
+    def loss(self, iteration, iterations):
         self.calls.append(str(iteration))
         if self._clock is not None:
             self._clock[0] += 1.0
@@ -42,17 +43,12 @@ class _Line(loop.Part):
 
     def finish(self) -> None:
         self.calls.append("finish")
-        torch.save(self.module.state_dict(), self._out / "weights.pt")
-
-
-def _run(out: Path, **changes):
-    settings = {"iterations": 5, "every": 2, "warmup": 1, "hold": 0.5, "arguments": {}} | changes
-    return loop.Run(out=out, **settings)
+        torch.save(self.module.state_dict(), self.out / "weights.pt")
 
 
 def test_a_run_measures_and_saves_at_every_checkpoint_and_at_the_end(tmp_path: Path) -> None:
     part = _Line(tmp_path)
-    found = loop.train(part, _run(tmp_path, log_every=1))
+    found = loop.train(part)
     calls = "0 1 measure save 2 3 measure save 4 finish measure"
     assert part.calls == calls.split()
     rows = (tmp_path / "record" / "curve.csv").read_text().splitlines()
@@ -65,15 +61,15 @@ def test_a_run_measures_and_saves_at_every_checkpoint_and_at_the_end(tmp_path: P
 
 def test_a_run_that_is_out_of_time_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    loop.train(_Line(whole), _run(whole))
+    loop.train(_Line(whole))
     clock = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
     part = _Line(broken, clock)
-    loop.train(part, _run(broken, minutes=3 / 60))
+    loop.train(part, minutes=3 / 60)
     assert [call for call in part.calls if call.isdigit()] == ["0", "1", "2"]
     assert torch.load(broken / "state.pt", weights_only=False)["iteration"] == 3
     part = _Line(broken, clock)
-    loop.train(part, _run(broken, resume=True))
+    loop.train(part, resume=True)
     assert [call for call in part.calls if call.isdigit()] == ["3", "4"]
     one, other = (torch.load(out / "weights.pt") for out in (whole, broken))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -157,10 +157,11 @@ def test_without_matplotlib_a_line_says_so(
 def test_a_training_leaves_its_record(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
-    from interleave_rt.train.shapes import vae
+    from interleave_rt.train.loop import train
+    from interleave_rt.train.shapes.vae import Vae
 
     out = tmp_path / "vae"
-    vae.train_vae(out, iterations=4, batch=2, tests=4, every=2, seed=3)
+    train(Vae(out, batch=2, tests=4, seed=3), iterations=4, every=2)
     assert [line["iteration"] for line in _lines(out)] == ["2", "4"]
     assert list(_lines(out)[0]) == ["iteration", "seconds", "loss", "rmse", "exact"]
     arguments = _config(out)["arguments"]
@@ -168,5 +169,5 @@ def test_a_training_leaves_its_record(tmp_path: Path) -> None:
                          "tests": 4, "minutes": None}  # fmt: skip
     model = json.loads((out / "config.json").read_text())
     assert model["_class_name"] == "AutoencoderKLFlux2"
-    vae.train_vae(out, iterations=6, batch=2, tests=4, every=2, seed=3, resume=True)
+    train(Vae(out, batch=2, tests=4, seed=3), iterations=6, every=2, resume=True)
     assert [line["iteration"] for line in _lines(out)] == ["2", "4", "6"]

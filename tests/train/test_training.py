@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from interleave_rt.train import loop  # noqa: E402
 from interleave_rt.train.shapes import (  # noqa: E402
     attempts,
     critic,
@@ -39,25 +40,20 @@ def _train(out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "_LIMIT", 40)  # answers of models that have learned nothing never end
         tokenizer.train_tokenizer(out / "tokenizer", texts=400)
-        vision.train_vision(out / "vision", iterations=2, batch=4, **words)
-        vae.train_vae(out / "vae", iterations=2, batch=2, tests=8)
-        generator.train_generator(
-            out / "generator", vae_dir=out / "vae", iterations=5, batch=4, lessons=32, tests=4, **words
+        loop.train(vision.Vision(out / "vision", batch=4, **words), iterations=2)
+        loop.train(vae.Vae(out / "vae", batch=2, tests=8), iterations=2)
+        painting = generator.Painting(
+            out / "generator", vae_dir=out / "vae", batch=4, lessons=32, tests=4, **words
         )
-        attempts.make_attempts(out / "attempts.pkl", generator_dir=out / "generator", rounds=1, width=4)
-        critic.train_critic(
-            out / "critic",
-            vision=out / "vision",
-            attempts=out / "attempts.pkl",
-            iterations=2,
-            batch=4,
-            tests=2,
-            every=2,
-            **words,
+        loop.train(painting, iterations=5)
+        cache = out / "attempts.pkl"
+        attempts.make_attempts(cache, generator_dir=out / "generator", rounds=1, width=4)
+        judge = critic.Critic(
+            out / "critic", vision=out / "vision", attempts=cache, batch=4, tests=2, **words
         )
-        planner.train_planner(
-            out / "planner", start_from=out / "critic", iterations=2, batch=2, tests=2, every=2, **words
-        )
+        loop.train(judge, iterations=2, every=2)
+        plans = planner.Planner(out / "planner", start_from=out / "critic", batch=2, tests=2, **words)
+        loop.train(plans, iterations=2, every=2)
     return out
 
 
@@ -136,10 +132,9 @@ def test_the_loop_runs_in_torch(trio: Path) -> None:
 
 
 def test_resume_goes_on(tmp_path: Path) -> None:
-    vae.train_vae(tmp_path, iterations=2, batch=2, tests=4, every=2)
-    assert torch.load(tmp_path / "state.pt", weights_only=False)["iteration"] == 2
-    vae.train_vae(tmp_path, iterations=3, batch=2, tests=4, every=1, resume=True)
-    assert torch.load(tmp_path / "state.pt", weights_only=False)["iteration"] == 3
+    for iterations, every in ((2, 2), (3, 1)):
+        loop.train(vae.Vae(tmp_path, batch=2, tests=4), iterations=iterations, every=every, resume=every == 1)
+        assert torch.load(tmp_path / "state.pt", weights_only=False)["iteration"] == iterations
 
 
 def test_the_teachers_plan_is_right_and_another_ones_is_not() -> None:

@@ -7,7 +7,10 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..loop import Part
 
 __all__ = ["OLD_NAMES", "PARTS", "main", "train_parts"]
 
@@ -51,28 +54,30 @@ def _attempts(out: Path) -> Path:
 
 
 def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, float]:
-    from . import attempts, critic, generator, planner, tokenizer, vae, vision
+    from ..loop import train
+    from .attempts import make_attempts
+    from .critic import Critic
+    from .generator import Painting
+    from .planner import Planner
+    from .tokenizer import train_tokenizer
+    from .vae import Vae
+    from .vision import Vision
 
-    folder = _folder(out, part)
-    words: dict[str, Any] = {"tokenizer_dir": out / "tokenizer"}
-    made: dict[str, Callable[[], dict[str, float]]] = {
-        "tokenizer": lambda: {"tokens": float(tokenizer.train_tokenizer(folder, seed=seed))},
-        "vision": lambda: vision.train_vision(folder, **words, seed=seed, **run),
-        "vae": lambda: vae.train_vae(folder, seed=seed, **run),
-        "generator": lambda: generator.train_generator(
-            folder, vae_dir=out / "vae", **words, seed=seed, **run
+    folder, words = _folder(out, part), out / "tokenizer"
+    if part == "tokenizer":
+        return {"tokens": float(train_tokenizer(folder, seed=seed))}
+    if part == "attempts":
+        return make_attempts(out / "attempts.pkl", generator_dir=out / "generator", seed=seed)
+    made: dict[str, Callable[[], Part]] = {
+        "vision": lambda: Vision(folder, tokenizer_dir=words, seed=seed),
+        "vae": lambda: Vae(folder, seed=seed),
+        "generator": lambda: Painting(folder, vae_dir=out / "vae", tokenizer_dir=words, seed=seed),
+        "critic": lambda: Critic(
+            folder, vision=_folder(out, "vision"), attempts=_attempts(out), tokenizer_dir=words, seed=seed
         ),
-        "attempts": lambda: attempts.make_attempts(
-            out / "attempts.pkl", generator_dir=out / "generator", seed=seed
-        ),
-        "critic": lambda: critic.train_critic(
-            folder, vision=_folder(out, "vision"), attempts=_attempts(out), **words, seed=seed, **run
-        ),
-        "planner": lambda: planner.train_planner(
-            folder, start_from=out / "critic", **words, seed=seed, **run
-        ),
+        "planner": lambda: Planner(folder, start_from=out / "critic", tokenizer_dir=words, seed=seed),
     }
-    return made[part]()
+    return train(made[part](), **run)
 
 
 def _use(threads: int) -> None:
@@ -95,9 +100,7 @@ def train_parts(
 ) -> None:
     """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON."""
     _use(threads)
-    run: dict[str, Any] = {"resume": resume, "minutes": minutes}
-    if iterations is not None:
-        run["iterations"] = iterations
+    run = {"resume": resume, "minutes": minutes, "iterations": iterations}
     for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
         print(json.dumps({name: _train(name, out, seed, run)}))
 

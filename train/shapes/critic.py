@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from interleave_rt.worlds.shapes.scene import (
 )
 
 from ..checkpoint import save_model
-from ..loop import Part, Run, train
+from ..loop import Part, Schedule
 from ..optim import Optimizers, round_to_half
 from .attempts import Attempt, load_attempts
 from .augmentation import augmented
@@ -56,7 +57,7 @@ from .tokenizer import load_tokenizer
 from .vision import open_tower
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
 
-__all__ = ["measure_critic", "train_critic"]
+__all__ = ["Critic", "measure_critic"]
 
 log = logging.getLogger(__name__)
 
@@ -289,22 +290,30 @@ def _is_matrix(name: str, weight: nn.Parameter) -> bool:
     return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
 
 
-class _Critic(Part):
+class Critic(Part):
+    """The critic in training, with a `vision` tower that can read already.
+
+    `attempts` are used as soon as the file exists.
+    """
+
     name = "critic"
+    schedule = Schedule(iterations=5000, every=200, log_every=100, warmup=100, hold=0.4)
     module: _Bundle
 
     def __init__(
         self,
         out: Path,
+        *,
         tokenizer_dir: Path,
-        vision: Path | None,
-        attempts: Path | None,
-        batch: int,
-        tests: int,
-        seed: int,
+        vision: Path | None = None,
+        attempts: Path | None = None,
+        batch: int = 32,
+        tests: int = 256,
+        seed: int = 0,
     ) -> None:
-        super().__init__(seed, 3)
-        self._out, self._attempts, self._tests = out, attempts, tests
+        arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts}
+        super().__init__(out, seed, 3, **arguments, batch=batch, tests=tests)
+        self._attempts, self._tests = attempts, tests
         self._encoder = Encoder(load_tokenizer(tokenizer_dir))
         model = build_vlm(self._encoder.ids)
         if vision is not None:
@@ -317,11 +326,15 @@ class _Critic(Part):
         ids = self._encoder.ids
         self._stream = buckets(self._example, self.rng, batch, ids.pad, ids.image)
 
+    def running(self) -> AbstractContextManager[None]:
+        """Pictures go through the tower side by side."""
+        return batched_vision()
+
     def _example(self) -> Example:
         case = self._cases()
         return self._encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
 
-    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of the answers and of the heads; attempts are used as soon as their file exists."""
         if self._attempts is not None and iteration % 50 == 0 and self._attempts.exists():
             self._learn_from(load_attempts(self._attempts))
@@ -346,39 +359,9 @@ class _Critic(Part):
 
     def save(self) -> None:
         """Save the model without its heads."""
-        save_model(self.module.model, self._out)
+        save_model(self.module.model, self.out)
 
     def finish(self) -> None:
         """Save it as float16 values."""
         round_to_half(self.module)
-        save_model(self.module.model.eval(), self._out)
-
-
-def train_critic(
-    out: Path,
-    *,
-    tokenizer_dir: Path,
-    vision: Path | None = None,
-    attempts: Path | None = None,
-    iterations: int = 5000,
-    batch: int = 32,
-    seed: int = 0,
-    resume: bool = False,
-    every: int = 200,
-    tests: int = 256,
-    minutes: float | None = None,
-) -> dict[str, float]:
-    """Train the critic, with a `vision` tower that can read already; `attempts` are used as soon as the file exists."""
-    run = Run(
-        out=out,
-        arguments=dict(locals()),
-        iterations=iterations,
-        minutes=minutes,
-        every=every,
-        log_every=100,
-        warmup=100,
-        hold=0.4,
-        resume=resume,
-    )
-    with batched_vision():
-        return train(_Critic(out, tokenizer_dir, vision, attempts, batch, tests, seed), run)
+        save_model(self.module.model.eval(), self.out)

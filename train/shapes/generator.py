@@ -22,7 +22,7 @@ from interleave_rt.worlds.shapes.oracle import matches
 from interleave_rt.worlds.shapes.scene import Transition, drawn, random_transition
 
 from ..checkpoint import save_model
-from ..loop import Part, Run, train
+from ..loop import Part, Schedule
 from ..optim import Ema, Optimizers, round_to_half
 from .huggingface import AutoencoderKLFlux2, Flux2KleinPipeline
 from .lessons import Lessons
@@ -38,7 +38,7 @@ from .tokenizer import load_tokenizer
 from .vae import TOKENS, decode_tokens, encode_tokens
 from .vlm import CellHead
 
-__all__ = ["Generator", "load_generator", "train_generator"]
+__all__ = ["Generator", "Painting", "load_generator"]
 
 log = logging.getLogger(__name__)
 
@@ -253,26 +253,30 @@ def load_generator(directory: Path) -> Studio:
     return Studio(model.eval(), pipeline.vae.eval(), pipeline.tokenizer)
 
 
-class _Painting(Part):
+class Painting(Part):
+    """The generator in training, on a frozen codec; it keeps so many `lessons` at a time."""
+
     name = "generator"
+    schedule = Schedule(iterations=6500, every=500, warmup=150, hold=0.3)
     module: _Trainee
 
     def __init__(
         self,
         out: Path,
+        *,
         vae_dir: Path,
         tokenizer_dir: Path,
-        iterations: int,
-        batch: int,
-        lessons: int,
-        tests: int,
-        seed: int,
+        batch: int = 32,
+        lessons: int = 24000,
+        tests: int = 100,
+        seed: int = 0,
     ) -> None:
-        super().__init__(seed, 7)
+        arguments = {"vae_dir": vae_dir, "tokenizer_dir": tokenizer_dir, "batch": batch, "lessons": lessons}
+        super().__init__(out, seed, 7, **arguments, tests=tests)
         tokenizer = load_tokenizer(tokenizer_dir)
         vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
-        self._out, self._vae, self._tokenizer = out, vae, tokenizer
-        self._iterations, self._batch, self._size, self._tests = iterations, batch, lessons, tests
+        self._vae, self._tokenizer = vae, tokenizer
+        self._batch, self._size, self._tests = batch, lessons, tests
         self.module = _Trainee(Generator(TokenIds.of(tokenizer), vae.config.latent_channels))
         self.optimizers = Optimizers(
             [self.module],
@@ -289,13 +293,13 @@ class _Painting(Part):
         for _ in range(8):
             self._lessons.grow(min(500, self._size // 8))
 
-    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:
         """Loss of the velocities and of reading the target's cells; now and then there are new lessons."""
         if iteration % 4 == 0:
             self._lessons.grow(24)
-        if iteration > self._iterations // 3 and iteration % 8 == 4:
+        if iteration > iterations // 3 and iteration % 8 == 4:
             self._lessons.grow(32, own=True)
-        clean = iteration < _CLEAN * self._iterations
+        clean = iteration < _CLEAN * iterations
         loss = _loss(self.module, self._lessons, self._studio, self.rng, self._batch, clean)
         return loss, loss
 
@@ -305,37 +309,9 @@ class _Painting(Part):
 
     def save(self) -> None:
         """Save the averaged weights."""
-        save_generator(self._out, self._studio.model, self._vae, self._tokenizer)
+        save_generator(self.out, self._studio.model, self._vae, self._tokenizer)
 
     def finish(self) -> None:
         """Save them as float16 values."""
         round_to_half(self._studio.model)
         self.save()
-
-
-def train_generator(
-    out: Path,
-    *,
-    vae_dir: Path,
-    tokenizer_dir: Path,
-    iterations: int = 6500,
-    batch: int = 32,
-    lessons: int = 24000,
-    seed: int = 0,
-    resume: bool = False,
-    every: int = 500,
-    tests: int = 100,
-    minutes: float | None = None,
-) -> dict[str, float]:
-    """Train the generator on a frozen codec and save the whole pipeline under `out`; it keeps so many `lessons`."""
-    run = Run(
-        out=out,
-        arguments=dict(locals()),
-        iterations=iterations,
-        minutes=minutes,
-        every=every,
-        warmup=150,
-        hold=0.3,
-        resume=resume,
-    )
-    return train(_Painting(out, vae_dir, tokenizer_dir, iterations, batch, lessons, tests, seed), run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from interleave_rt.worlds.shapes.requests import (
 from interleave_rt.worlds.shapes.scene import CELLS, Pixels, drawn_story
 
 from ..checkpoint import save_model
-from ..loop import Part, Run, train
+from ..loop import Part, Schedule
 from ..optim import Optimizers, round_to_half
 from .augmentation import augmented
 from .huggingface import Qwen3VLForConditionalGeneration
@@ -42,7 +43,7 @@ from .models import TokenIds, build_vlm
 from .tokenizer import load_tokenizer
 from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, collate, greedy
 
-__all__ = ["measure_planner", "train_planner"]
+__all__ = ["Planner", "measure_planner"]
 
 log = logging.getLogger(__name__)
 
@@ -151,15 +152,25 @@ def _forced(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
     return float(np.mean(right))
 
 
-class _Planner(Part):
+class Planner(Part):
+    """The planner in training; it starts from the critic (`start_from`), which can see, point and copy already."""
+
     name = "planner"
+    schedule = Schedule(iterations=6000, every=300, log_every=50, warmup=60, hold=0.35)
     module: _Bundle
 
     def __init__(
-        self, out: Path, tokenizer_dir: Path, start_from: Path | None, batch: int, tests: int, seed: int
+        self,
+        out: Path,
+        *,
+        tokenizer_dir: Path,
+        start_from: Path | None = None,
+        batch: int = 20,
+        tests: int = 100,
+        seed: int = 0,
     ) -> None:
-        super().__init__(seed, 5)
-        self._out = out
+        arguments = {"tokenizer_dir": tokenizer_dir, "start_from": start_from}
+        super().__init__(out, seed, 5, **arguments, batch=batch, tests=tests)
         self._encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
         if start_from is not None:
             model = Qwen3VLForConditionalGeneration.from_pretrained(start_from).train()
@@ -178,13 +189,17 @@ class _Planner(Part):
         ids = self._encoder.ids
         self._stream = buckets(self._example, self.rng, batch, ids.pad, ids.image)
 
+    def running(self) -> AbstractContextManager[None]:
+        """Pictures go through the tower side by side."""
+        return batched_vision()
+
     def _example(self) -> Example:
         while True:
             request = any_request(self.rng)
             if request.split == "train":
                 return self._encoder.full(request)
 
-    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of the plans and of reading the given pictures."""
         loss = self.module.loss(next(self._stream), self._encoder.ids.image)
         return loss, loss
@@ -197,12 +212,12 @@ class _Planner(Part):
 
     def save(self) -> None:
         """Save the model without its head."""
-        save_model(self.module.model, self._out)
+        save_model(self.module.model, self.out)
 
     def finish(self) -> None:
         """Save it as float16 values."""
         round_to_half(self.module.model)
-        save_model(self.module.model.eval(), self._out)
+        save_model(self.module.model.eval(), self.out)
 
     def measure_finished(self) -> dict[str, float]:
         """Shares of held-out plans that are right."""
@@ -211,32 +226,3 @@ class _Planner(Part):
             f"plans {name}": measure_planner(model, self._encoder, group)
             for name, group in self._held.items()
         }
-
-
-def train_planner(
-    out: Path,
-    *,
-    tokenizer_dir: Path,
-    start_from: Path | None = None,
-    iterations: int = 6000,
-    batch: int = 20,
-    seed: int = 0,
-    resume: bool = False,
-    every: int = 300,
-    tests: int = 100,
-    minutes: float | None = None,
-) -> dict[str, float]:
-    """Train the planner, starting from the critic (`start_from`), which can see, point and copy already."""
-    run = Run(
-        out=out,
-        arguments=dict(locals()),
-        iterations=iterations,
-        minutes=minutes,
-        every=every,
-        log_every=50,
-        warmup=60,
-        hold=0.35,
-        resume=resume,
-    )
-    with batched_vision():
-        return train(_Planner(out, tokenizer_dir, start_from, batch, tests, seed), run)

@@ -17,11 +17,11 @@ from interleave_rt.worlds.shapes.oracle import read_batch
 from interleave_rt.worlds.shapes.scene import CELLS, SIDE, Scene, drawn, random_scene
 
 from ..checkpoint import save_model
-from ..loop import Part, Run, train
+from ..loop import Part, Schedule
 from ..optim import Optimizers, round_to_half
 from .huggingface import AutoencoderKLFlux2
 
-__all__ = ["TOKENS", "build_vae", "decode_tokens", "encode_tokens", "train_vae"]
+__all__ = ["TOKENS", "Vae", "build_vae", "decode_tokens", "encode_tokens"]
 
 log = logging.getLogger(__name__)
 
@@ -133,12 +133,15 @@ def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
     vae.bn.running_var.copy_(packed.var((0, 2, 3)))
 
 
-class _Codec(Part):
-    name = "vae"
+class Vae(Part):
+    """The codec in training; the figures are its round-trip quality."""
 
-    def __init__(self, out: Path, batch: int, tests: int, seed: int) -> None:
-        super().__init__(seed, 1)
-        self._out, self._batch, self._tests = out, batch, tests
+    name = "vae"
+    schedule = Schedule(iterations=1500, every=200, warmup=30, hold=0.0, floor=0.02, clip=None)
+
+    def __init__(self, out: Path, *, batch: int = 16, tests: int = 256, seed: int = 0) -> None:
+        super().__init__(out, seed, 1, batch=batch, tests=tests)
+        self._batch, self._tests = batch, tests
         self.module = build_vae().to(memory_format=torch.channels_last)
         edges = ("encoder.conv_in.", "decoder.conv_out.")
         self.optimizers = Optimizers(
@@ -149,7 +152,7 @@ class _Codec(Part):
         )
         self._scenes = _scenes(random.Random(99), tests)
 
-    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of reconstruction and of the latents' size; the first is logged."""
         vae: Any = self.module
         x = to_tensor(drawn(_scenes(self.rng, self._batch), self.rng))
@@ -171,31 +174,4 @@ class _Codec(Part):
         round_to_half(vae)
         _fill_statistics(vae, _scenes(random.Random(98), 2 * self._tests))
         round_to_half(vae)
-        save_model(vae.eval(), self._out)
-
-
-def train_vae(
-    out: Path,
-    *,
-    iterations: int = 1500,
-    batch: int = 16,
-    seed: int = 0,
-    resume: bool = False,
-    every: int = 200,
-    tests: int = 256,
-    minutes: float | None = None,
-) -> dict[str, float]:
-    """Train the codec and save it under `out`; returns its round-trip quality."""
-    run = Run(
-        out=out,
-        arguments=dict(locals()),
-        iterations=iterations,
-        minutes=minutes,
-        every=every,
-        warmup=30,
-        hold=0.0,
-        floor=0.02,
-        clip=None,
-        resume=resume,
-    )
-    return train(_Codec(out, batch, tests, seed), run)
+        save_model(vae.eval(), self.out)

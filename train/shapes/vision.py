@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from torch import Tensor, nn
 
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, drawn, random_scene, random_transition
 
-from ..loop import Part, Run, train
+from ..loop import Part, Schedule
 from ..optim import Optimizers
 from .augmentation import augmented
 from .models import TokenIds, build_vlm
 from .tokenizer import load_tokenizer
 from .vlm import CellHead, batched_vision, cell_labels, pixel_patches
 
-__all__ = ["open_tower", "train_vision"]
+__all__ = ["Vision", "open_tower"]
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def _measure(reader: _Reader, count: int = 256) -> dict[str, float]:
 
 
 def open_tower(model: Any, folder: Path) -> None:
-    """Give a model the tower that `train_vision` saved, and keep it as it is: training on words would blur it."""
+    """Give a model the tower that was saved, and keep it as it is: training on words would blur it."""
     weights = folder / _WEIGHTS
     if not weights.exists():
         weights = folder / "eyes.pt"  # the file's name in earlier versions
@@ -81,13 +82,16 @@ def open_tower(model: Any, folder: Path) -> None:
     model.model.visual.requires_grad_(False)
 
 
-class _Vision(Part):
+class Vision(Part):
+    """The tower in training; its weights are saved as `vision.pt`."""
+
     name = "vision"
+    schedule = Schedule(iterations=1000, every=250, warmup=50, hold=0.4)
     module: _Reader
 
-    def __init__(self, out: Path, tokenizer_dir: Path, batch: int, seed: int) -> None:
-        super().__init__(seed, 2)
-        self._out, self._batch = out, batch
+    def __init__(self, out: Path, *, tokenizer_dir: Path, batch: int = 48, seed: int = 0) -> None:
+        super().__init__(out, seed, 2, tokenizer_dir=tokenizer_dir, batch=batch)
+        self._batch = batch
         model = build_vlm(TokenIds.of(load_tokenizer(tokenizer_dir)))
         vision = model.config.vision_config
         levels = len(vision.deepstack_visual_indexes)
@@ -96,7 +100,11 @@ class _Vision(Part):
             [self.module], lambda name, w: w.ndim >= 2 and "heads." not in name and "pos_embed" not in name
         )
 
-    def loss(self, iteration: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def running(self) -> AbstractContextManager[None]:
+        """Pictures go through the tower side by side."""
+        return batched_vision()
+
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of reading every cell, at every level."""
         pixels, labels = _batch(self.rng, self._batch)
         read = self.module.read(pixels, self._batch)
@@ -109,30 +117,4 @@ class _Vision(Part):
 
     def finish(self) -> None:
         """Save the tower; planner and critic round its weights with their own."""
-        torch.save(self.module.visual.state_dict(), self._out / _WEIGHTS)
-
-
-def train_vision(
-    out: Path,
-    *,
-    tokenizer_dir: Path,
-    iterations: int = 1000,
-    batch: int = 48,
-    seed: int = 0,
-    resume: bool = False,
-    every: int = 250,
-    minutes: float | None = None,
-) -> dict[str, float]:
-    """Train the tower and save its weights as `vision.pt` under `out`."""
-    run = Run(
-        out=out,
-        arguments=dict(locals()),
-        iterations=iterations,
-        minutes=minutes,
-        every=every,
-        warmup=50,
-        hold=0.4,
-        resume=resume,
-    )
-    with batched_vision():
-        return train(_Vision(out, tokenizer_dir, batch, seed), run)
+        torch.save(self.module.visual.state_dict(), self.out / _WEIGHTS)

@@ -20,16 +20,6 @@ from interleave_rt.worlds.shapes.scene import (
 from .grammar import article, descriptions, explicit, relations
 from .places import STYLES, at, go_to
 
-__all__ = [
-    "Clause",
-    "add_clause",
-    "continuation",
-    "edit_clause",
-    "edit_in_place",
-    "random_clauses",
-    "words_of",
-]
-
 _MOST_THINGS = 6
 _RELATION_WORDS = {
     "above": ("above", "on top of", "over"),

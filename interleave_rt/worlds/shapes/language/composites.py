@@ -13,8 +13,6 @@ from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, Thing, Transit
 
 from .grammar import natural
 
-__all__ = ["COMPOSITES", "Composite", "Part", "fits_a_column", "variants"]
-
 _COLUMN = {"top": 1, "center": 4, "bottom": 7}
 Step = tuple[str, str, Transition]
 

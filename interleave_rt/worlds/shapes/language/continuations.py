@@ -14,8 +14,6 @@ from .grammar import article
 from .narratives import clauses_of
 from .plans import Request, operations, plan_steps, split_of
 
-__all__ = ["continue_drawing", "continue_in_place", "continue_wishes", "continuing"]
-
 _TRIES = 100
 _NOW = ("Continue: {x}", "{x}", "Now {x}", "Please {x}", "Next: {x}", "now {x}")
 _DRAWING = (

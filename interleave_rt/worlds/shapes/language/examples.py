@@ -7,31 +7,9 @@ from typing import Any
 
 from .composites import COMPOSITES
 
-__all__ = ["EXAMPLES", "GROUPS", "HONEST", "group_of", "is_honest", "refusal"]
-
 HONEST = "I cannot draw that."
 """How an answer begins that declines."""
 
-_DRAWINGS = (
-    "snowman",
-    "house",
-    "flower",
-    "boat",
-    "traffic light",
-    "robot",
-    "rocket",
-    "christmas tree",
-    "face",
-    "landscape",
-    "butterfly",
-    "cat",
-    "car",
-    "ice cream",
-    "cake",
-    "tree",
-    "fish",
-    "night sky",
-)
 EXAMPLES = (
     "Draw a snowman step by step.",
     "Draw a house.",
@@ -97,7 +75,6 @@ _GROUP_OF = {
     "drum": "object",
 }
 assert set(_GROUP_OF) == set(COMPOSITES)
-assert {name for names in GROUPS.values() for name in names} <= set(_DRAWINGS)
 
 
 def group_of(composite: str) -> str:

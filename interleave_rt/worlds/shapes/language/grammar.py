@@ -13,20 +13,6 @@ from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES, 
 
 from .places import CELL_OF, STYLES, at, come_from, go_to
 
-__all__ = [
-    "anchor",
-    "apply",
-    "article",
-    "descriptions",
-    "explicit",
-    "grounded",
-    "grounded_options",
-    "natural",
-    "parse",
-    "relations",
-    "style_of",
-]
-
 RELATIONS = {"above": (-1, 0), "below": (1, 0), "left of": (0, -1), "right of": (0, 1)}
 """Where the new thing stands, seen from the thing that is named: (rows down, columns right)."""
 

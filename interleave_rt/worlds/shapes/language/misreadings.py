@@ -10,8 +10,6 @@ import random
 
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, Transition, random_thing, random_transition
 
-__all__ = ["another", "misread", "obeyed"]
-
 
 def misread(step: Transition, rng: random.Random) -> Transition:
     """The step done to another thing or at another place, mostly a neighbour; something else where there is none."""

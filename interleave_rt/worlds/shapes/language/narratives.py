@@ -13,8 +13,6 @@ from .grammar import article
 from .plans import Request, operations, plan_steps, split_of
 from .stories import story
 
-__all__ = ["ASK", "EXPLAIN", "clauses_of", "composite", "longer", "narrative", "pair", "part_words", "wish"]
-
 ASK = (
     "Draw {x}.",
     "Draw {x} step by step.",

@@ -16,8 +16,6 @@ from .grammar import article
 from .narratives import ASK, narrative, part_words
 from .plans import Request, answer
 
-__all__ = ["OUTSIDE", "elsewhere", "outside_test", "vocabulary"]
-
 _DATA = Path(__file__).parent / "data"
 _THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
 OUTSIDE = "outside"
@@ -53,31 +51,35 @@ def _test_texts() -> frozenset[str]:
     return frozenset(text.lower() for _, text in outside_test())
 
 
+_SYLLABLES = [
+    "ba",
+    "ce",
+    "di",
+    "fo",
+    "gu",
+    "la",
+    "me",
+    "ni",
+    "ro",
+    "su",
+    "ta",
+    "ve",
+    "wi",
+    "xo",
+    "zu",
+    "pla",
+    "stri",
+    "gro",
+    "cle",
+    "dru",
+]
+
+
 def _nonsense(rng: random.Random) -> str:
     """A word that nobody knows."""
-    parts = [
-        "ba",
-        "ce",
-        "di",
-        "fo",
-        "gu",
-        "la",
-        "me",
-        "ni",
-        "ro",
-        "su",
-        "ta",
-        "ve",
-        "wi",
-        "xo",
-        "zu",
-        "pla",
-        "stri",
-        "gro",
-        "cle",
-        "dru",
-    ]
-    return "".join(rng.choice(parts) for _ in range(rng.randint(2, 3))) + rng.choice(("", "n", "r", "x", "k"))
+    return "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 3))) + rng.choice(
+        ("", "n", "r", "x", "k")
+    )
 
 
 def _stranger(rng: random.Random) -> tuple[str, str]:
@@ -132,7 +134,7 @@ def _drawing_with_more(rng: random.Random) -> tuple[str, str]:
     return group_of(name), rng.choice(ASK).format(x=phrase)
 
 
-_JOINTS = (
+_JOINTS = [
     "wearing",
     "holding",
     "playing",
@@ -149,7 +151,7 @@ _JOINTS = (
     "without",
     "inside",
     "full of",
-)
+]
 
 
 _INSIDE = (

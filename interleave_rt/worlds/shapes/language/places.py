@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from interleave_rt.worlds.shapes.scene import POSITIONS
 
-__all__ = ["CELL_OF", "STYLES", "at", "bare", "come_from", "go_to"]
-
 STYLES = ("plain", "corner", "row")
 """Ways to name a place: "at the top left", "in the upper left corner", "in row 1 column 1"."""
 

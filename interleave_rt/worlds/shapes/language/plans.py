@@ -12,8 +12,6 @@ from interleave_rt.worlds.shapes.scene import Scene, Transition
 
 from .clauses import Clause
 
-__all__ = ["Mode", "PlanStep", "Request", "Split", "answer", "operations", "plan_steps", "split_of"]
-
 Mode = Literal["narrative", "guidance"]
 Split = Literal["train", "validation", "test"]
 

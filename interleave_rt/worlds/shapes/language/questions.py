@@ -12,8 +12,6 @@ from .clauses import random_clauses
 from .places import at
 from .plans import Request, answer
 
-__all__ = ["about", "question"]
-
 _Said = tuple[str, str]
 
 

@@ -10,8 +10,6 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene, Thing, Tra
 from .grammar import article, explicit, natural
 from .plans import PlanStep, Request, operations, split_of
 
-__all__ = ["story"]
-
 _ASK = (
     "Tell the story of {x}.",
     "Tell me the story of {x} in pictures.",

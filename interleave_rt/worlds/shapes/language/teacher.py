@@ -23,21 +23,6 @@ from .grammar import anchor, article, explicit, parse, style_of
 from .places import STYLES, at
 from .plans import Mode, Request
 
-__all__ = [
-    "IMAGE_TOKENS",
-    "Verdict",
-    "chat",
-    "corrupt",
-    "critic_prompt",
-    "generator_prompt",
-    "judge",
-    "misunderstood",
-    "plan_answer",
-    "planner_prompt",
-    "rewrite",
-    "template",
-]
-
 IMAGE_TOKENS = 9
 """Merged vision tokens of a 96x96 picture (patch 16, merge 2): one a cell."""
 

@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 from .world import CELLS, GRID, Scene
 
-__all__ = ["EMPTY", "LARGE", "SMALL", "Layout", "Spot", "arranged", "random_layout"]
-
 
 class Spot(NamedTuple):
     """Pixels right and down from the middle of the cell."""

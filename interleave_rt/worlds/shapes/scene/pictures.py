@@ -12,20 +12,6 @@ import numpy.typing as npt
 from .layout import LARGE, SMALL, Layout, arranged, random_layout
 from .world import CELLS, COLOURS, GRID, PATTERNS, RGB, SHAPES, SIZES, Scene
 
-__all__ = [
-    "CELL_PX",
-    "SIDE",
-    "WHITE",
-    "Pixels",
-    "drawn",
-    "drawn_story",
-    "mask_index",
-    "masks",
-    "palette",
-    "render",
-    "render_batch",
-]
-
 CELL_PX = 32
 SIDE = GRID * CELL_PX
 _SUPERSAMPLING = 4

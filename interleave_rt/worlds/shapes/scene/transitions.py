@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from .world import CELLS, COLOURS, SHAPES, SIZES, Scene, Thing, random_scene, random_thing
 
-__all__ = ["OPERATIONS", "Transition", "random_transition"]
-
 OPERATIONS = ("draw", "add", "remove", "recolour", "move")
 _SHARES = (0.14, 0.42, 0.14, 0.16, 0.14)
 

@@ -6,23 +6,6 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = [
-    "BACKGROUNDS",
-    "CELLS",
-    "COLOURS",
-    "GRID",
-    "PATTERNS",
-    "POSITIONS",
-    "RGB",
-    "SHAPES",
-    "SIZES",
-    "Cells",
-    "Scene",
-    "Thing",
-    "random_scene",
-    "random_thing",
-]
-
 GRID = 3
 CELLS = GRID * GRID
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "ring", "heart", "bowl")
