@@ -34,9 +34,9 @@ struct Answer {
 }  // namespace
 
 TEST_CASE("urgent jobs are polled before those made ahead, and a request overtakes its prefetch") {
-  TextBroker broker(4);
   Answer a;
   Answer b;
+  TextBroker broker(4);  // closes first: what still waits is told so
   broker.prefetch(prompt("ahead 1"));
   broker.prefetch(prompt("ahead 2"));
   broker.prefetch(prompt("ahead 2"));
@@ -51,10 +51,10 @@ TEST_CASE("urgent jobs are polled before those made ahead, and a request overtak
 }
 
 TEST_CASE("one encoding serves everybody who asks, and later ones from the cache") {
-  TextBroker broker(1);
   Answer a;
   Answer b;
   Answer c;
+  TextBroker broker(1);
   broker.request(prompt("x"), a.callback());
   broker.request(prompt("x"), b.callback());
   const auto jobs = broker.poll(milliseconds(0), 8);
@@ -94,8 +94,8 @@ TEST_CASE("jobs differ in all that a template sees") {
 }
 
 TEST_CASE("failures and empty encodings are told") {
-  TextBroker broker(4);
   Answer a;
+  TextBroker broker(4);
   broker.request(prompt("a"), a.callback());
   broker.fail(broker.poll(milliseconds(0), 1).at(0).id, {ErrorCode::kBadPack, "no template"});
   CHECK(a.failure->code == ErrorCode::kBadPack);
@@ -113,9 +113,9 @@ TEST_CASE("work made ahead is bounded") {
 }
 
 TEST_CASE("closing ends what waits, wakes the worker and refuses the rest") {
-  TextBroker broker(4);
   Answer a;
   Answer b;
+  TextBroker broker(4);
   broker.request(prompt("a"), a.callback());
   CHECK(broker.poll(milliseconds(0), 1).size() == 1);
   std::jthread worker([&broker] {
