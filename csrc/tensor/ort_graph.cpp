@@ -88,18 +88,26 @@ struct EntryPointers {
   return found == options.provider_options.end() ? none : found->second;
 }
 
+// What a pack may override. A search for the fastest convolution picks by its timings, so that two
+// sessions may differ in their bits, and it captures a stream, during which every other session's
+// synchronisation fails. Float32 graphs are computed in float32.
+constexpr std::pair<const char*, const char*> kCudaDefaults[] = {
+    {"cudnn_conv_algo_search", "HEURISTIC"}, {"use_tf32", "0"}};
+
 void append_cuda(const Runtime& rt, OrtSessionOptions* options, const Entries& entries,
                  const std::string& where) {
   const ErrorCode code = ErrorCode::kBackendFailed;
   OrtCUDAProviderOptionsV2* raw = nullptr;
   call<abi::CreateCUDAProviderOptions>(rt, code, where + ": CreateCUDAProviderOptions", &raw);
   const Handle<OrtCUDAProviderOptionsV2, abi::ReleaseCUDAProviderOptions> cuda(raw);
-  if (!entries.empty()) {
-    const EntryPointers pointers(entries);
-    call<abi::UpdateCUDAProviderOptions>(rt, code, where + ": UpdateCUDAProviderOptions", raw,
-                                         pointers.keys.data(), pointers.values.data(),
-                                         entries.size());
+  Entries all = entries;
+  for (const auto& [key, value] : kCudaDefaults) {
+    const auto same = [&key](const auto& entry) { return entry.first == key; };
+    if (std::ranges::none_of(all, same)) all.emplace_back(key, value);
   }
+  const EntryPointers pointers(all);
+  call<abi::UpdateCUDAProviderOptions>(rt, code, where + ": UpdateCUDAProviderOptions", raw,
+                                       pointers.keys.data(), pointers.values.data(), all.size());
   call<abi::AppendCuda>(rt, code, where + ": SessionOptionsAppendExecutionProvider_CUDA_V2",
                         options, static_cast<const OrtCUDAProviderOptionsV2*>(raw));
 }
