@@ -69,8 +69,8 @@ def arms_of(names: Sequence[str], speculation: str, *, batching: bool) -> dict[s
         elif name == "batching":
             less, alone = replace(whole, batching=False), replace(nothing, batching=True)
         else:
-            less = replace(whole, devices=replace(whole.devices, **{name: False}))
-            alone = replace(nothing, devices=replace(NOTHING, **{name: True}))
+            less = replace(whole, optimizations=replace(whole.optimizations, **{name: False}))
+            alone = replace(nothing, optimizations=replace(NOTHING, **{name: True}))
         arms[f"all - {name}"] = replace(less, name=f"all - {name}")
         arms[f"{name} alone"] = replace(alone, name=f"{name} alone")
     return arms

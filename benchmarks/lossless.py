@@ -98,7 +98,7 @@ def run_arm(
             except queue.Empty:
                 return
             case = cases[index]
-            options = replace(case.options, speculation=arm.speculation, optimizations=arm.devices)
+            options = replace(case.options, speculation=arm.speculation, optimizations=arm.optimizations)
             try:
                 results[index] = engine.run(case.request, options=options)
             except InterleaveError as error:

@@ -107,7 +107,7 @@ def main() -> int:
             parser.error(f"--targets has {name!r}: separate, shared or pack")
         threads = arguments.threads
         if name == "pack" and threads is None:
-            # Both arms under one split: the question is S2 alone.
+            # Both arms under one split: the question is speculation alone.
             probe = BenchConfig(Load(seed=arguments.seed), [OFF])
             threads = Threads.parse(
                 measure(probe, target, world(2, arguments.seed, Options())).threads[OFF.name]

@@ -90,7 +90,7 @@ def write_readme(path: Path, block: str) -> None:
 
 
 def draw(path: Path, pytorch: dict[str, Any] | None, ablation: dict[str, Any] | None) -> None:
-    """Left: time of a request in each arm; right: what each device is worth.
+    """Left: time of a request in each arm; right: what each optimisation is worth.
 
     Raises:
         ValueError: The file came out larger than a repository should carry.
@@ -107,7 +107,7 @@ def draw(path: Path, pytorch: dict[str, Any] | None, ablation: dict[str, Any] | 
         if name == "pytorch" and pytorch:
             _arms(axis, pytorch["e2e_ms"])
         elif ablation:
-            _devices(axis, [row for row in ablation["rows"] if "without_it" in row])
+            _optimizations(axis, [row for row in ablation["rows"] if "without_it" in row])
     figure.tight_layout()
     metadata = {"Date": None} if path.suffix == ".svg" else {}
     figure.savefig(path, metadata=metadata)
@@ -128,7 +128,7 @@ def _arms(axis: Any, e2e: dict[str, dict[str, float]]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _devices(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _optimizations(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
     for place, row in enumerate(rows):
         for key, colour, shift in (("without_it", BLUE, -0.12), ("alone", GREY, 0.12)):
             bounds, ratio = interval(row[key]), row[key]["ratio"]

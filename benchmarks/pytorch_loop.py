@@ -48,7 +48,7 @@ class NativeArm:
 
     name: str
     factor: str
-    devices: Optimizations
+    optimizations: Optimizations
     speculation: str
 
 
@@ -124,7 +124,7 @@ def native_engines(
         def trial(split: Threads, arm: NativeArm = arm, made: dict[Threads, Engine] = made) -> None:
             if split not in made:
                 made[split] = opened(split)
-            change = {"optimizations": arm.devices, "speculation": arm.speculation}
+            change = {"optimizations": arm.optimizations, "speculation": arm.speculation}
             for request, options in warm:
                 made[split].run(request, options=replace(options, **change))
 
@@ -137,7 +137,9 @@ def native_engines(
                 for request, options in warm:
                     engines[other.name].run(
                         request,
-                        options=replace(options, optimizations=other.devices, speculation=other.speculation),
+                        options=replace(
+                            options, optimizations=other.optimizations, speculation=other.speculation
+                        ),
                     )
         chosen[kind] = {"threads (generator+vlm)": str(best), "tried": tried}
     return engines, chosen
@@ -214,7 +216,7 @@ def main() -> int:
         for arm in NATIVE:
             speculation = arm.speculation if arm.speculation == "off" else arguments.speculation
             engine = engines[arm.name]
-            change = {"optimizations": arm.devices, "speculation": speculation}
+            change = {"optimizations": arm.optimizations, "speculation": speculation}
             arms[arm.name] = lambda request, options, engine=engine, change=change: engine.run(
                 request, options=replace(options, **change)
             )

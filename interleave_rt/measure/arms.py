@@ -36,7 +36,7 @@ class Arm:
 
     name: str
     speculation: str
-    devices: Optimizations
+    optimizations: Optimizations
     batching: bool
 
 

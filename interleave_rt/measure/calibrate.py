@@ -170,7 +170,7 @@ class _Watched:
         **switches: bool,
     ) -> _Pass:
         arm = ARMS[self.name]
-        arm = replace(arm, speculation=speculation, devices=replace(arm.devices, **switches))
+        arm = replace(arm, speculation=speculation, optimizations=replace(arm.optimizations, **switches))
         records = closed_loop(self.engine, arm, list(enumerate(samples)), concurrency)
         for record in records:
             if not record.finished:

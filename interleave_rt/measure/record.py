@@ -98,7 +98,7 @@ def run_request(
     record = RequestRecord(index, "finished")
     record.submitted = time.perf_counter()
     start = record.submitted if due is None else due
-    options = Options.of(sample.options, speculation=arm.speculation, optimizations=arm.devices)
+    options = Options.of(sample.options, speculation=arm.speculation, optimizations=arm.optimizations)
     try:
         handle = engine.submit(sample.request, options=options)
     except OverloadedError as error:

@@ -17,7 +17,7 @@ __all__ = ["SampleRequest", "numbered_requests", "read_trace", "world_requests"]
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """One request; the arm decides about its devices and its speculation."""
+    """One request; the arm decides about its optimizations and its speculation."""
 
     request: Request
     options: Options

@@ -60,7 +60,9 @@ def run_virtual(machine: Machine, tasks: Tasks, load: Load, arm: Arm) -> _core.S
     mode, depth = Options(speculation=arm.speculation).speculation_depth()
     core.speculation_mode, core.speculation_depth = mode, max(1, depth)
     # The others change the work of calls, not the schedule: see `Tasks.of`.
-    core.set_devices(arm.devices.stream_plan, arm.devices.early_verdict, arm.devices.skip_last_judge)
+    core.set_devices(
+        arm.optimizations.stream_plan, arm.optimizations.early_verdict, arm.optimizations.skip_last_judge
+    )
     count, under_way = len(tasks.steps), load.under_way or 0
     core.set_limits(max(load.max_live, under_way), count if load.max_queued is None else load.max_queued)
     core.seed, core.judge_last, core.cancel_parts = load.seed, False, tasks.denoising_steps

@@ -34,7 +34,7 @@ def benchmarks(monkeypatch):
 
 
 def settings(arm):
-    switches = {field.name: getattr(arm.devices, field.name) for field in fields(Optimizations)}
+    switches = {field.name: getattr(arm.optimizations, field.name) for field in fields(Optimizations)}
     return {**switches, "speculation": arm.speculation != "off", "batching": arm.batching}
 
 

@@ -235,7 +235,7 @@ def test_the_fit_finds_the_rates_that_made_the_calls():
 
 def observed(machine, tasks, concurrency, depth, stream=True):
     (arm,) = parse_arms(f"depth={depth}" if depth else "sequential-es")
-    arm = replace(arm, batching=True, devices=replace(arm.devices, stream_plan=stream))
+    arm = replace(arm, batching=True, optimizations=replace(arm.optimizations, stream_plan=stream))
     load = Load("closed-loop", concurrency=concurrency)
     return [
         call
