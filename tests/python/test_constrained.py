@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import shutil
@@ -31,12 +32,12 @@ needs_llguidance = pytest.mark.skipif(
 
 
 def _benchmark(name: str):
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    folder = str(Path(__file__).parents[2] / "benchmarks")
+    sys.path.insert(0, folder)  # benchmarks import each other
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
 
 
 constrained = _benchmark("constrained")
