@@ -778,6 +778,12 @@ class Engine:
     def forget(self, request: int) -> None:
         """Gives up the trace; a running request is cancelled."""
 
+    def watch(self, request: int) -> None:
+        """From now on next_news tells of it."""
+
+    def next_news(self, timeout_ms: int) -> list[int]:
+        """Watched requests that have something new to read."""
+
     def trace(self, request: int) -> dict[str, list[dict[str, Any]]]:
         """`spans` and `decisions`, times on the engine's clock."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,15 +18,18 @@ from .backends import Backend
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .errors import BadRequestError, from_code
-from .handle import SLICE_MS, Handle
+from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, load_pack
 from .pack.images import load_image
+from .pump import Pump
 from .reader import EventReader
 from .reports import save_result as _  # noqa: F401 - what Result.save writes
-from .request import Options, Request
+from .request import OptionChanges, Options, Request
 from .result import Event, FinishedEvent, Result
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .request import ImageSource
 
 __all__ = ["Engine"]
@@ -54,7 +57,8 @@ class Engine:
             raise
         # Also at the end of the process: its threads must not outlive the interpreter.
         worker = TokenizerWorker(self._core, backend, self.config.switch_interval_ms)
-        self._shut = weakref.finalize(self, _shut, self._core, worker, backend)
+        self._pump = Pump(self._core)
+        self._shut = weakref.finalize(self, _shut, os.getpid(), self._core, self._pump, worker, backend)
 
     @classmethod
     def load(
@@ -89,7 +93,7 @@ class Engine:
         request: Request | str,
         images: Sequence[ImageSource] = (),
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> Handle:
         """Takes a request and returns at once.
 
@@ -117,8 +121,8 @@ class Engine:
         limit = self.config.max_image_pixels
         pixels = tuple(load_image(image, max_pixels=limit) for image in request.images)
         told = {**chosen.for_core(), "text": request.marked_text, "mode": request.mode}
-        submitted_us = self._core.now_us()
         try:
+            submitted_us = self._core.now_us()
             request_id = self._core.submit(told, pixels)
         except _core.CoreError as error:
             code, message = error.args
@@ -132,7 +136,7 @@ class Engine:
         request: Request | str,
         images: Sequence[ImageSource] = (),
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> Result:
         """Runs a request to its end; arguments as for `submit`.
 
@@ -150,7 +154,7 @@ class Engine:
         request: Request | str,
         images: Sequence[ImageSource] = (),
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> Iterator[Event]:
         """The events of a request as they happen; the last is a `FinishedEvent`, which raises nothing.
 
@@ -164,31 +168,42 @@ class Engine:
         request: Request | str,
         images: Sequence[ImageSource] = (),
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> Result:
         """`run` for asyncio; cancelling the task cancels the request."""
-        handle = await asyncio.to_thread(self.submit, request, images, options, **changes)
-        try:
-            return await asyncio.to_thread(handle.result)
-        finally:
-            handle.close()
+        async for event in self.astream(request, images, options, **changes):
+            if isinstance(event, FinishedEvent):
+                end = event
+        if end.error is not None:
+            raise end.error
+        return end.result
 
     async def astream(
         self,
         request: Request | str,
         images: Sequence[ImageSource] = (),
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> AsyncIterator[Event]:
-        """`stream` for asyncio; leaving the loop early cancels the request."""
-        handle = await asyncio.to_thread(self.submit, request, images, options, **changes)
+        """`stream` for asyncio; leaving the loop early cancels the request.
+
+        No thread is parked: any number of these may wait, and asyncio's own pool is never used.
+        """
+        submit = partial(self.submit, request, images, options, **changes)
+        pictures = images or (request.images if isinstance(request, Request) else ())
+        # To read and to copy pictures takes long; the rest of a submission takes microseconds.
+        handle = await self._pump.off_the_loop(submit) if pictures else submit()
         try:
-            index, event = 0, None
-            while not isinstance(event, FinishedEvent):
-                event = await asyncio.to_thread(handle.event, index, SLICE_MS / 1000)
-                if event is not None:
-                    index += 1
-                    yield event
+            news, index = self._pump.watch(handle.id), 0
+            while True:
+                event = handle.event(index, 0)
+                if event is None:
+                    await news.wait()
+                    continue
+                yield event
+                if isinstance(event, FinishedEvent):
+                    return
+                index += 1
         finally:
             handle.close()
 
@@ -197,25 +212,42 @@ class Engine:
         handle.cancel()
 
     def counters(self) -> dict[str, Any]:
-        """What the lanes and the scheduler have counted since the start."""
-        return dict(self._core.counters())
+        """What the lanes and the scheduler have counted since the start.
+
+        | keys | meaning |
+        |---|---|
+        | `planner`, `generator`, `critic` | calls of the role: `started`, of these `speculated` (ahead of a verdict); `promoted` (became part of the path while they ran), `preempted` (gave their slot to a certain call), `cancelled`, `done`, `failed`, `restarted`; `committed` (used by a result), `speculation_used`, `speculation_wasted` |
+        | `judged_by_attempt`, `accepted_by_attempt` | readable verdicts, and those that accepted, by attempt: the first entry is attempt 1 |
+        | `plans_unreadable`, `verdicts_unreadable`, `refined_unreadable` | answers that could not be read |
+        | `requests_accepted`, `requests_refused`, `requests_ended` | the last by outcome |
+        | `decisions` | why calls were started ahead of a verdict, or not: how often, by reason |
+        | `lanes_lost`, `strays` | lanes that went down; reports about calls that had ended |
+        | `text_requests`, `text_cache_hits`, `prefetches_dropped` | of the thread that encodes texts |
+        | `live`, `unforgotten`, `running_calls`, `images`, `image_bytes` | now: requests that hold a place, ended requests whose trace was not taken, calls under way, pictures in the store and their bytes |
+        """
+        with core_errors():
+            return dict(self._core.counters())
 
     def lanes(self) -> list[dict[str, Any]]:
         """Every lane's `role`, `capacity` (calls at once) and `device` (equal names: they slow each other)."""
-        return self._core.lanes()
+        with core_errors():
+            return self._core.lanes()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Takes no new requests and waits for those under way; False when `timeout` seconds have passed."""
-        self._core.set_draining(True)
         until = None if timeout is None else time.monotonic() + timeout
-        while self._core.live() > 0:
-            if until is not None and time.monotonic() >= until:
-                return False
-            time.sleep(SLICE_MS / 5000)
+        with core_errors():
+            self._core.set_draining(True)
+            while self._core.live() > 0:
+                if until is not None and time.monotonic() >= until:
+                    return False
+                time.sleep(SLICE_MS / 5000)
         return True
 
     def close(self) -> None:
         """Cancels what is under way and frees the lanes. Images that callers hold stay valid."""
+        with core_errors():
+            self._core.live()  # refuses a process that was forked
         self._shut()
 
     def __enter__(self) -> Engine:
@@ -227,9 +259,11 @@ class Engine:
         self.close()
 
 
-def _shut(core: _core.Engine, worker: TokenizerWorker, backend: Backend) -> None:
+def _shut(owner: int, core: _core.Engine, pump: Pump, worker: TokenizerWorker, backend: Backend) -> None:
+    if os.getpid() != owner:
+        return  # a fork has none of these threads
     # The core first: its lanes may wait for the worker until they are told to stop.
-    core.close()
+    pump.stop(core.close)
     worker.stop()
     backend.detach()
 

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from interleave_rt import _core
@@ -14,10 +15,19 @@ from .errors import from_code
 from .reader import EventReader
 from .result import Event, FinishedEvent, Result
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "core_errors"]
 
 # Blocking waits are cut into slices, so that signals (Ctrl-C) are seen.
 SLICE_MS = 50
+
+
+@contextmanager
+def core_errors() -> Iterator[None]:
+    """Errors of the core as those of this package."""
+    try:
+        yield
+    except _core.CoreError as error:
+        raise from_code(*error.args) from None
 
 
 class Handle:
@@ -51,7 +61,8 @@ class Handle:
     def cancel(self) -> None:
         """Asks the request to end; it ends as cancelled with what it has committed. Returns at once."""
         if not self.done:
-            self._core.cancel(self.id)
+            with core_errors():
+                self._core.cancel(self.id)
 
     def close(self) -> None:
         """Cancels a request that has not ended, without waiting for it."""
@@ -113,12 +124,10 @@ class Handle:
 
     def _take(self, timeout_ms: int) -> None:
         if len(self._events) == len(self._raw):  # else Ctrl-C has struck while one was read
-            try:
+            with core_errors():
                 # Ctrl-C strikes right after a call has returned: an event that it cut off would be lost for ever.
                 # Here the call and the append are one step of the interpreter; all that follows may be repeated.
                 self._raw.extend(filter(None, map(self._core.next_event, (self.id,), (timeout_ms,))))
-            except _core.CoreError as error:
-                raise from_code(*error.args) from None
         while len(self._events) < len(self._raw):
             self._events.append(self._reader.read(self.id, self._raw[len(self._events)]))
         if self.done and self._abandon.detach():

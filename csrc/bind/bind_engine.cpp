@@ -48,7 +48,7 @@ RequestId submit(BoundEngine& self, const nb::dict& request, const std::vector<P
   // A deadline beyond a century is none.
   constexpr double kLongest = 3.2e9;
   const nb::gil_scoped_release unlocked;
-  Driver& driver = self.driver;
+  Driver& driver = self.driver();
   std::vector<Key>& keys = asked.spec.images;
   const auto release = [&] {
     for (const Key& key : keys) driver.release_image(key);
@@ -71,7 +71,7 @@ nb::object next_event(BoundEngine& self, RequestId request, int timeout_ms) {
   std::optional<ReaderEvent> event;
   {
     const nb::gil_scoped_release unlocked;
-    event = self.driver.next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
+    event = self.driver().next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
   }
   return event ? nb::object(dict_of(std::move(*event))) : nb::none();
 }
@@ -80,7 +80,7 @@ nb::dict trace(const BoundEngine& self, RequestId request) {
   Trace trace;
   {
     const nb::gil_scoped_release unlocked;
-    trace = self.driver.trace(request);
+    trace = self.driver().trace(request);
   }
   nb::dict out;
   out["spans"] = plain_of(trace.spans());
@@ -100,11 +100,23 @@ void bind_requests(nb::class_<BoundEngine>& cls) {
            "The next event as interleave_rt.wire reads it, or None. The `pixels` of an "
            "attempt_image are a read-only array that outlives the engine.")
       .def(
-          "cancel", [](E& self, RequestId request) { self.driver.cancel(request); }, "request"_a,
+          "cancel", [](E& self, RequestId request) { self.driver().cancel(request); }, "request"_a,
           Unlocked())
       .def(
-          "forget", [](E& self, RequestId request) { self.driver.forget(request); }, "request"_a,
-          Unlocked(), "Gives up the trace; a running request is cancelled.")
+          "forget",
+          [](E& self, RequestId request) {
+            if (!self.forked()) self.driver().forget(request);  // also called by collected handles
+          },
+          "request"_a, Unlocked(), "Gives up the trace; a running request is cancelled.")
+      .def(
+          "watch", [](E& self, RequestId request) { self.driver().watch(request); }, "request"_a,
+          Unlocked(), "From now on next_news tells of it.")
+      .def(
+          "next_news",
+          [](E& self, int timeout_ms) {
+            return self.driver().next_news(std::chrono::milliseconds(std::max(0, timeout_ms)));
+          },
+          "timeout_ms"_a, Unlocked(), "Watched requests that have something new to read.")
       .def("trace", &trace, "request"_a,
            nb::sig("def trace(self, request: int) -> dict[str, list[dict[str, typing.Any]]]"),
            "`spans` and `decisions`, times on the engine's clock.");
@@ -126,10 +138,10 @@ std::vector<double> encode_latencies_us(BoundEngine& self, const std::vector<std
     const auto answer = std::make_shared<std::promise<Answer>>();
     auto coming = answer->get_future();
     const auto begin = Ticks::now();
-    self.driver.text().request(std::move(job),
-                               [answer](const EncodedRef&, std::optional<Failure> failure) {
-                                 answer->set_value({Ticks::now(), std::move(failure)});
-                               });
+    self.driver().text().request(std::move(job),
+                                 [answer](const EncodedRef&, std::optional<Failure> failure) {
+                                   answer->set_value({Ticks::now(), std::move(failure)});
+                                 });
     if (coming.wait_for(kPatience) != std::future_status::ready) {
       throw Error(ErrorCode::kDeadline,
                   "[Engine.encode_latencies_us] the text worker does not answer: is it running?");
@@ -152,7 +164,8 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
          "poll_text",
          [](E& self, int timeout_ms, std::size_t most) {
            const nb::gil_scoped_release unlocked;
-           return self.driver.text().poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most);
+           return self.driver().text().poll(std::chrono::milliseconds(std::max(0, timeout_ms)),
+                                            most);
          },
          "timeout_ms"_a, "most"_a)
       .def(
@@ -160,7 +173,7 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
           [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {
             EncodedText encoded{copy_of(ids), mask ? copy_of(*mask) : std::vector<std::int64_t>{}};
             const nb::gil_scoped_release unlocked;
-            self.driver.text().finish(job, std::move(encoded));
+            self.driver().text().finish(job, std::move(encoded));
           },
           "job"_a, "ids"_a, "mask"_a.none() = nb::none())
       .def(
@@ -168,7 +181,7 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
           [](E& self, std::uint64_t job, const std::string& code, std::string message) {
             Failure failure{named<ErrorCode>(code), std::move(message)};
             const nb::gil_scoped_release unlocked;
-            self.driver.text().fail(job, std::move(failure));
+            self.driver().text().fail(job, std::move(failure));
           },
           "job"_a, "code"_a, "message"_a);
 }
@@ -187,16 +200,16 @@ void bind_engine(nb::module_& m) {
          [](E* self, const nb::dict& config) { new (self) E(struct_of<DriverConfig>(config)); },
          "config"_a, nb::sig("def __init__(self, config: dict[str, typing.Any]) -> None"))
       .def(
-          "set_draining", [](E& self, bool draining) { self.driver.set_draining(draining); },
+          "set_draining", [](E& self, bool draining) { self.driver().set_draining(draining); },
           "draining"_a, Unlocked())
       .def(
-          "live", [](const E& self) { return self.driver.live(); }, Unlocked(),
+          "live", [](const E& self) { return self.driver().live(); }, Unlocked(),
           "Requests that were accepted and not read to their end.")
       .def(
-          "close", [](E& self) { self.driver.close(); }, Unlocked(),
+          "close", [](E& self) { self.driver().close(); }, Unlocked(),
           "Cancels what is under way and joins all threads.")
       .def(
-          "now_us", [](const E& self) { return self.driver.now(); },
+          "now_us", [](const E& self) { return self.driver().now(); },
           "The clock of traces, in microseconds.")
       .def(
           "lanes",
@@ -204,7 +217,7 @@ void bind_engine(nb::module_& m) {
             std::vector<LaneInfo> lanes;
             {
               const nb::gil_scoped_release unlocked;
-              lanes = self.driver.lanes();
+              lanes = self.driver().lanes();
             }
             return plain_of(lanes);
           },
@@ -215,7 +228,7 @@ void bind_engine(nb::module_& m) {
             DriverCounters counters;
             {
               const nb::gil_scoped_release unlocked;
-              counters = self.driver.counters();
+              counters = self.driver().counters();
             }
             return dict_of(counters);
           },

@@ -273,13 +273,13 @@ void add_model(Driver& driver, Role role, std::unique_ptr<RoleModel> model,
 template <Role kRole>
 void add_vlm(BoundEngine& self, const BoundVlmConfig& config, const std::string& device,
              const std::string& name) {
-  add_model(self.driver, kRole, std::make_unique<VlmModel>(config.resolved()), device, name);
+  add_model(self.driver(), kRole, std::make_unique<VlmModel>(config.resolved()), device, name);
 }
 
 void add_generator(BoundEngine& self, const ImageModelConfig& config, const std::string& device,
                    const std::string& name) {
-  auto model = std::make_unique<ImageModel>(config, keep_in(self.driver.images()));
-  add_model(self.driver, Role::kGenerator, std::move(model), device, name);
+  auto model = std::make_unique<ImageModel>(config, keep_in(self.driver().images()));
+  add_model(self.driver(), Role::kGenerator, std::move(model), device, name);
 }
 
 }  // namespace

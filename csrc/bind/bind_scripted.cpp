@@ -67,7 +67,7 @@ void add_scripted(nb::class_<BoundEngine>& cls) {
       [](BoundEngine& self, const nb::dict& script) {
         const auto config = struct_of<ScriptedConfig>(script);
         const nb::gil_scoped_release unlocked;
-        add_scripted_lanes(self.driver, config);
+        add_scripted_lanes(self.driver(), config);
       },
       "script"_a, nb::sig("def add_scripted(self, script: dict[str, typing.Any]) -> None"),
       "Adds three scripted lanes. They need no text worker.");

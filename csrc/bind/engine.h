@@ -2,22 +2,44 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <unistd.h>
 
+#include <memory>
+#include <string>
+
+#include "core/error.h"
 #include "engine/driver.h"
 
 namespace irt {
 
-struct BoundEngine {
-  explicit BoundEngine(const DriverConfig& config) : driver(config) {}
+// Belongs to the process that made it: a fork copies its memory, and none of its threads.
+class BoundEngine {
+ public:
+  explicit BoundEngine(const DriverConfig& config) : driver_(std::make_unique<Driver>(config)) {}
   // Threads are joined: Python must be able to go on meanwhile.
   ~BoundEngine() {
+    if (forked()) {
+      static_cast<void>(driver_.release());  // NOLINT: it waits for threads that are not here
+      return;
+    }
     const nanobind::gil_scoped_release unlocked;
-    driver.close();
+    driver_->close();
   }
   BoundEngine(const BoundEngine&) = delete;
   BoundEngine& operator=(const BoundEngine&) = delete;
 
-  Driver driver;
+  [[nodiscard]] bool forked() const noexcept { return getpid() != owner_; }
+  // Throws Error(kBadRequest) in another process.
+  [[nodiscard]] Driver& driver() const {
+    if (!forked()) return *driver_;
+    throw Error(ErrorCode::kBadRequest,
+                "[Engine] it belongs to process " + std::to_string(owner_) +
+                    ", from which this one was forked: load an engine here, after the fork");
+  }
+
+ private:
+  const pid_t owner_ = getpid();
+  std::unique_ptr<Driver> driver_;
 };
 
 }  // namespace irt

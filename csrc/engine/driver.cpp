@@ -237,6 +237,7 @@ void Driver::deliver(Deliver&& deliver) {
     image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
   }
   record.events.push_back({std::move(deliver.notice), std::move(image)});
+  if (record.watched) add_news(found->first);
   if (std::find(told_.begin(), told_.end(), found->second) == told_.end()) {
     told_.push_back(found->second);
   }
@@ -276,6 +277,7 @@ void Driver::empty_outbox() {
     for (std::size_t i = 0; i < orders.size(); ++i) execute(lanes[i], orders[i]);
     // Readers after lanes: to wake a sleeping thread costs more than all of apply().
     for (const auto& record : told) record->ready.notify_all();
+    if (!told.empty()) news_ready_.notify_all();
     lock.lock();
   }
   emptying_ = false;
@@ -425,6 +427,27 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
   return event;
 }
 
+void Driver::add_news(RequestId request) {
+  if (std::find(news_.begin(), news_.end(), request) == news_.end()) news_.push_back(request);
+}
+
+void Driver::watch(RequestId request) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = records_.find(request);
+    if (found == records_.end()) return;
+    found->second->watched = true;
+    add_news(request);
+  }
+  news_ready_.notify_all();
+}
+
+std::vector<RequestId> Driver::next_news(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  news_ready_.wait_for(lock, timeout, [this] { return !news_.empty() || closing_; });
+  return std::exchange(news_, {});
+}
+
 void Driver::consume(RequestId request, Record& record) {
   record.reading = Reading::kConsumed;
   record.ready.notify_all();  // others who read the same request
@@ -539,6 +562,7 @@ void Driver::close() {
     outbox_.clear();
     for (const auto& record : told_) record->ready.notify_all();
     told_.clear();
+    news_ready_.notify_all();
     lanes.swap(lanes_);
   }
   timer_.stop();

@@ -81,6 +81,10 @@ class Driver final : public LaneEvents {
   // is unknown or was read to its end.
   [[nodiscard]] std::optional<ReaderEvent> next_event(RequestId request,
                                                       std::chrono::milliseconds timeout);
+  // For one thread that serves many readers: next_news() tells of a watched request whenever there
+  // is something new to read, and soon after watch(). Empty after `timeout` or while closing.
+  void watch(RequestId request);
+  [[nodiscard]] std::vector<RequestId> next_news(std::chrono::milliseconds timeout);
   // No effect on a request that has ended or is unknown: cancelling races with the end.
   void cancel(RequestId request);
   // Gives up the trace and what was not read; a request that still runs is cancelled first.
@@ -118,6 +122,7 @@ class Driver final : public LaneEvents {
     std::deque<ReaderEvent> events;  // bounded by the spec: t_max and max_steps
     std::condition_variable ready;
     Reading reading = Reading::kOpen;
+    bool watched = false;
     bool abandoned = false;  // forgotten before its end: erased when that comes
     TimePoint deadline = kNever;
     Trace trace;
@@ -148,6 +153,7 @@ class Driver final : public LaneEvents {
   void end_call(const Key& call, SpanOutcome outcome, Event event);
   void consume(RequestId request, Record& record);
   void drop_unread(Record& record);
+  void add_news(RequestId request);
   void admit(const RequestSpec& spec) const;
   [[nodiscard]] std::size_t unread() const;  // records that hold a place
 
@@ -165,6 +171,8 @@ class Driver final : public LaneEvents {
   std::vector<Command> commands_;  // of one event
   std::vector<Order> outbox_;
   std::vector<std::shared_ptr<Record>> told_;  // their readers are to be woken, after the outbox
+  std::vector<RequestId> news_;                // watched requests with something new
+  std::condition_variable news_ready_;
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
   std::uint64_t stray_reports_ = 0;

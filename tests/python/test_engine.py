@@ -330,16 +330,128 @@ def test_asyncio_twins(engine, slow):
         kinds = [event.kind async for event in engine.astream("x", seed=1)]
         # in which order events of different lanes come is a matter of timing
         assert sorted(kinds) == sorted(event.kind for event in engine.stream("x", seed=1))
-        both = await asyncio.gather(*(engine.arun(f"x{i}", seed=i) for i in range(6)))
-        assert all(one.outcome == "finished" for one in both)
+        picture = np.zeros((8, 8, 3), np.uint8)
+        drawn = await engine.arun("go on", [picture], seed=2)
+        assert drawn.canonical() == engine.run("go on", [picture], seed=2).canonical()
         task = asyncio.create_task(slow.arun("x"))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await asyncio.to_thread(wait_until, lambda: slow._core.live() == 0)
+        async for _ in slow.astream("y"):
+            break  # the generator is dropped
+        del _
+        gc.collect()
+        assert await asyncio.to_thread(wait_until, lambda: slow._core.live() == 0)
+        with pytest.raises(DeadlineError):
+            await slow.arun("z", deadline_s=0.05)
 
     asyncio.run(scenario())
+
+
+def test_any_number_of_coroutines_wait_without_a_thread():
+    script = Script(planner_ms=2, first_step_ms=1, generator_ms=2, critic_ms=2, min_steps=1, max_steps=1)
+
+    async def scenario(engine: Engine) -> float:
+        before = threading.active_count()
+        runs = [asyncio.create_task(engine.arun(f"x{seed}", seed=seed)) for seed in range(200)]
+        slowest = 0.0
+        while not all(run.done() for run in runs):
+            asked = time.perf_counter()
+            await asyncio.to_thread(lambda: None)
+            slowest = max(slowest, time.perf_counter() - asked)
+            await asyncio.sleep(0.005)
+        assert threading.active_count() <= before + 1 + 8  # the pump, and to_thread's own
+        for seed, run in enumerate(runs):
+            assert run.result().canonical() == engine.run(f"x{seed}", seed=seed).canonical()
+        return slowest
+
+    with Engine(ScriptedBackend(script), EngineConfig(max_queued=200)) as engine:
+        assert asyncio.run(scenario(engine)) < 0.25  # 0.05 is promised, on a machine that does nothing else
+        assert engine._core.live() == 0
+
+
+def test_too_many_coroutines_are_refused(slow):
+    async def scenario() -> list:
+        return await asyncio.gather(*(slow.arun("x", max_steps=1) for _ in range(6)), return_exceptions=True)
+
+    ended = asyncio.run(scenario())
+    assert sum(isinstance(one, OverloadedError) for one in ended) == 3
+    assert sum(getattr(one, "outcome", "") == "finished" for one in ended) == 3
+
+
+def test_the_seventh_coroutine_hears_as_soon_as_the_first():
+    script = Script(
+        planner_ms=40, first_step_ms=30, generator_ms=300, planner_cap=8, max_steps=1, min_steps=1
+    )
+
+    async def first_event(engine: Engine) -> float:
+        asked = time.perf_counter()
+        async for _ in engine.astream("x", max_steps=1):
+            return time.perf_counter() - asked
+        return float("inf")
+
+    async def scenario(engine: Engine) -> tuple[float, float]:
+        alone = await first_event(engine)
+        others = [asyncio.create_task(engine.arun(f"x{i}")) for i in range(6)]
+        await asyncio.sleep(0.1)
+        seventh = await first_event(engine)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        return alone, seventh
+
+    with Engine(ScriptedBackend(script)) as engine:
+        alone, seventh = asyncio.run(scenario(engine))
+    assert seventh < alone * 1.1 + 0.02
+
+
+def test_a_loop_that_was_closed_leaves_no_request(slow):
+    loop = asyncio.new_event_loop()
+    stream = slow.astream("x")
+    loop.run_until_complete(stream.__anext__())
+    loop.close()
+    assert wait_until(lambda: slow._core.live() == 0)
+    assert slow.run("next", max_steps=1, t_max=1).outcome == "finished"
+    assert asyncio.run(slow.arun("and with asyncio", max_steps=1, t_max=1)).outcome == "finished"
+
+
+def test_closing_ends_coroutines_that_wait():
+    async def scenario(engine: Engine) -> str:
+        task = asyncio.create_task(engine.arun("x"))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(engine.close)
+        with pytest.raises(CancelledError) as caught:
+            await task
+        return caught.value.partial.outcome
+
+    assert asyncio.run(scenario(Engine(ScriptedBackend(SLOW)))) == "cancelled"
+
+
+FORKED = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from interleave_rt import BadRequestError, Engine
+from interleave_rt.backends.scripted import ScriptedBackend
+engine = Engine(ScriptedBackend())
+handle = engine.submit("x")
+child = os.fork()
+if child == 0:
+    calls = (lambda: engine.run("y"), lambda: engine.run("y", deadline_s=1.0), lambda: engine.submit("y"), engine.counters,
+             engine.lanes, engine.drain, engine.close, handle.cancel, handle.result, lambda: next(engine.stream("y")))
+    for call in calls:
+        try:
+            call()
+        except BadRequestError as error:
+            assert "forked" in str(error), error
+        else:
+            os._exit(3)
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert handle.result().outcome == "finished"
+engine.close()
+"""
 
 
 INTERRUPTED = """
@@ -387,12 +499,13 @@ assert strikes > 5
 """
 
 
-def test_ctrl_c_at_any_moment_loses_no_event(tmp_path):
+@pytest.mark.parametrize("script", [INTERRUPTED, FORKED], ids=["Ctrl-C at any moment loses no event", "fork"])
+def test_in_a_process_of_its_own(script, tmp_path):
     import subprocess
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=120,
