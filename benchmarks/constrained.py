@@ -56,8 +56,8 @@ class Trio:
         """A role's model; `constrained` as in `EngineConfig`."""
         spec: VlmRole = getattr(self.pack.manifest.roles, role)
         config = vlm_config(self.pack, spec, EngineConfig(threads=1, constrained=constrained))  # type: ignore[arg-type]
-        config.temperature = temperature
-        config.max_new_tokens = max_new_tokens or config.max_new_tokens
+        config["temperature"] = temperature
+        config["max_new_tokens"] = max_new_tokens or config["max_new_tokens"]
         return _core.NativeVlm(config, slots)
 
     def plans(self, seed: int) -> Iterator[Question]:

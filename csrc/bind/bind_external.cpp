@@ -103,7 +103,7 @@ std::shared_ptr<Work> add_lane(BoundEngine& engine, const std::string& role, int
                                             std::to_string(lease_s) + ": give seconds over 0");
   }
   const LaneInfo info{0, named<Role>(role), capacity, device, name, bitwise};
-  return irt::add_external_lane(engine.driver, info, std::llround(lease_s * 1e6));
+  return irt::add_external_lane(engine.driver(), info, std::llround(lease_s * 1e6));
 }
 
 }  // namespace

@@ -25,19 +25,6 @@ void bind_grammar(nb::module_& m) {
       "addresses"_a,
       "Takes llguidance's functions and tries them on a grammar with a known answer.");
   m.def("llguidance_version", &llguidance_version, "Empty while it is not loaded.");
-
-  nb::class_<GrammarText>(m, "GrammarText", "A grammar of answers, in llguidance's Lark dialect.")
-      .def(
-          "__init__",
-          [](GrammarText* self, std::string name, std::string whole, std::string closing,
-             int reserve) {
-            new (self) GrammarText{std::move(name), std::move(whole), std::move(closing), reserve};
-          },
-          "name"_a, "whole"_a, "closing"_a = "", "reserve"_a = 0)
-      .def_ro("name", &GrammarText::name)
-      .def_ro("whole", &GrammarText::whole)
-      .def_ro("closing", &GrammarText::closing)
-      .def_ro("reserve", &GrammarText::reserve);
 }
 
 }  // namespace irt

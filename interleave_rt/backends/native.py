@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
@@ -71,10 +71,10 @@ class NativeBackend:
             for name, role in self._vlms.items():
                 vlm = vlm_config(pack, role, config, self._constraint)
                 add = core.add_planner if name == "planner" else core.add_critic
-                add(vlm, _device(vlm.session, budget.vlm_device), name)
+                add(vlm, _device(vlm, budget.vlm_device), name)
             if self._generator is not None:
                 made = generator_config(pack, self._generator, config)
-                core.add_generator(made, _device(made.session, budget.generator_device), "generator")
+                core.add_generator(made, _device(made, budget.generator_device), "generator")
             _ = self.texts  # read now: the first request must not wait for the tokenizer
         except _core.CoreError as error:
             raise from_code(*error.args) from None
@@ -116,41 +116,52 @@ def native_role(pack: Pack, name: str, kind: type[Role]) -> Role:
 
 def vlm_config(
     pack: Pack, role: VlmRole, config: EngineConfig, constraint: Constraint | None = None
-) -> _core.VlmConfig:
+) -> dict[str, Any]:
     """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
-    made = _core.VlmConfig()
-    made.family = role.family
-    parts = role.parts
-    made.decoder, made.vision = _graph(pack, parts["decoder"]), _graph(pack, parts["vision"])
-    arch, vision, generation = role.architecture, role.vision_config, role.generation
-    for name in ("layers", "hidden", "kv_heads", "head_dim", "vocab", "deepstack_levels", "image_token_id"):
-        setattr(made, name, getattr(arch, name))
-    made.eos_token_ids = list(arch.eos_token_ids)
-    for name in ("patch_size", "merge_size", "temporal_patch_size", "min_pixels", "max_pixels"):
-        setattr(made, name, getattr(vision, name))
-    made.image_mean, made.image_std = vision.image_mean, vision.image_std
-    made.max_pixels_many, made.many = vision.max_pixels_many, vision.many
-    made.max_new_tokens = generation.max_new_tokens
-    made.temperature, made.top_k, made.top_p = generation.temperature, generation.top_k, generation.top_p
-    made.cache_length, made.prefill_chunk = role.cache_length, role.prefill_chunk
-    step = parts.get("decode_graph")
-    made.decode_graph = _graph(pack, step) if step else ""
-    made.slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
-    made.token_bytes, made.special_tokens = _token_table(pack.path / role.token_bytes)
+    parts, step = role.parts, role.parts.get("decode_graph")
+    token_bytes, special = _token_table(pack.path / role.token_bytes)
+    told = {
+        "family": role.family,
+        "decoder": _graph(pack, parts["decoder"]),
+        "vision": _graph(pack, parts["vision"]),
+        "decode_graph": _graph(pack, step) if step else "",
+        "slots": role.slots if _may_batch(pack, config, role.batch_invariant) else 1,
+        "token_bytes": token_bytes,
+        "special_tokens": special,
+        "session": _session(pack, role, config, config.budget().vlm),
+        "grammars": _grammars(pack, role, constraint or find_constraint(config.constrained)),
+        "vision_cache": config.vision_cache,
+    }
+    for source, names in (
+        (role, ("cache_length", "prefill_chunk")),
+        (
+            role.architecture,
+            (
+                *("layers", "hidden", "kv_heads", "head_dim", "vocab", "deepstack_levels"),
+                *("image_token_id", "eos_token_ids"),
+            ),
+        ),
+        (
+            role.vision_config,
+            (
+                *("patch_size", "merge_size", "temporal_patch_size", "min_pixels", "max_pixels"),
+                *("image_mean", "image_std", "max_pixels_many", "many"),
+            ),
+        ),
+        (role.generation, ("max_new_tokens", "temperature", "top_k", "top_p")),
+    ):
+        told.update((name, getattr(source, name)) for name in names)
     if role.verdict_tokens is not None:
-        made.true_tokens = list(role.verdict_tokens.true)
-        made.false_tokens = list(role.verdict_tokens.false)
-        made.verdict_threshold = role.verdict_threshold
-    made.session = _session(pack, role, config, config.budget().vlm)
-    _constrain(made, pack, role, constraint or find_constraint(config.constrained))
-    return made
+        told["true_tokens"], told["false_tokens"] = role.verdict_tokens.true, role.verdict_tokens.false
+        told["verdict_threshold"] = role.verdict_threshold
+    return told
 
 
-def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Constraint) -> None:
-    """Gives the role the grammars of the answers that it is asked for."""
+def _grammars(pack: Pack, role: VlmRole, constraint: Constraint) -> list[dict[str, Any]]:
+    """The grammars of the answers that the role is asked for."""
     spec = role.grammar
     if constraint.version is None or not spec.constrain:
-        return
+        return []
     grammars = []
     for name in ("narrative", "guidance", "critic"):
         if name in role.templates:
@@ -158,23 +169,27 @@ def _constrain(made: _core.VlmConfig, pack: Pack, role: VlmRole, constraint: Con
             text = answer_grammar(
                 name, path, reasoning=spec.reasoning, max_new_tokens=role.generation.max_new_tokens
             )
-            grammars.append(_core.GrammarText(text.name, text.whole, text.closing, spec.reserve))
-    made.grammars = grammars
+            whole, closing = text.whole, text.closing
+            grammars.append({"name": text.name, "whole": whole, "closing": closing, "reserve": spec.reserve})
+    return grammars
 
 
-def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> _core.GeneratorConfig:
+def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> dict[str, Any]:
     """What the core is told of a generator."""
-    made = _core.GeneratorConfig()
-    made.family = role.family
-    made.parts = [(name, _graph(pack, part)) for name, part in role.parts.items()]
-    for name in ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time"):
-        setattr(made, name, getattr(role, name))
-    made.default_width, made.default_height = role.image.width, role.image.height
-    made.default_steps = role.scheduler.num_inference_steps
-    made.slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
-    made.max_batch = made.slots
-    made.session = _session(pack, role, config, config.budget().generator)
-    return made
+    slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
+    names = ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time")
+    return {
+        **{name: getattr(role, name) for name in names},
+        "family": role.family,
+        "parts": [{"name": name, "path": _graph(pack, part)} for name, part in role.parts.items()],
+        "default_width": role.image.width,
+        "default_height": role.image.height,
+        "default_steps": role.scheduler.num_inference_steps,
+        "slots": slots,
+        "max_batch": slots,
+        "latent_cache": config.latent_cache,
+        "session": _session(pack, role, config, config.budget().generator),
+    }
 
 
 def _may_batch(pack: Pack, config: EngineConfig, invariant: bool) -> bool:
@@ -192,22 +207,15 @@ def _graph(pack: Pack, part: Part) -> str:
     return str(pack.path / part.file)
 
 
-def _session(
-    pack: Pack, role: VlmRole | GeneratorRole, config: EngineConfig, threads: int
-) -> _core.SessionOptions:
-    providers = tuple(config.providers or role.providers)
+def _session(pack: Pack, role: VlmRole | GeneratorRole, config: EngineConfig, threads: int) -> dict[str, Any]:
+    providers = list(config.providers or role.providers)
     require_proof(pack, providers, batching=config.batching)
-    made = _core.SessionOptions()
-    made.intra_op_threads = threads
-    made.inter_op_threads = 1
-    made.spinning = False
-    made.providers = list(providers)
-    return made
+    return {"intra_op_threads": threads, "providers": providers}
 
 
-def _device(session: _core.SessionOptions, cpu: str) -> str:
+def _device(told: Mapping[str, Any], cpu: str) -> str:
     """The device that a lane occupies: its first provider's, on the CPU the one of the thread budget."""
-    first = session.providers[0]
+    first: str = told["session"]["providers"][0]
     return cpu if first == "CPUExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
 
 

@@ -59,7 +59,7 @@ class NativeRoles(SharedRules):
         generator = native_role(pack, "generator", GeneratorRole)
         try:
             native = vlm_config(pack, planner, config)
-            self._planner = _core.NativeVlm(native, native.slots if batching else 1)
+            self._planner = _core.NativeVlm(native, native["slots"] if batching else 1)
             self._critic = _core.NativeVlm(vlm_config(pack, critic, config))
             self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
         except _core.CoreError as error:

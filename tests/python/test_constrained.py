@@ -190,9 +190,9 @@ class Tokens:
     bos_token_id = None
 
     def __init__(self, config) -> None:
-        self.eos_token_id = config.eos_token_ids[0]
-        self.special_token_ids = sorted({*config.special_tokens, *config.eos_token_ids})
-        self.tokens = list(config.token_bytes)
+        self.eos_token_id = config["eos_token_ids"][0]
+        self.special_token_ids = sorted({*config["special_tokens"], *config["eos_token_ids"]})
+        self.tokens = list(config["token_bytes"])
         for index in self.special_token_ids:
             self.tokens[index] = b"\xff<%d>" % index
 
@@ -208,7 +208,7 @@ def conforms(trio, role, question, answer) -> bool:
     config = vlm_config(trio.pack, spec, EngineConfig(constrained="on"))
     tokens = Tokens(config)
     vocabulary = LLTokenizer(TokenizerWrapper(tokens), n_vocab=len(tokens.tokens), slices=[])
-    text = config.grammars[-1 if question[1] else 0].whole
+    text = config["grammars"][-1 if question[1] else 0]["whole"]
     matcher = LLMatcher(vocabulary, LLMatcher.grammar_from_lark(text), log_level=0)
     for token in answer.tokens:
         if matcher.is_accepting() or matcher.validate_tokens([token]) != 1:
@@ -317,8 +317,8 @@ def test_a_role_that_is_never_constrained(tmp_path):
 
     loaded = load_pack(changed_pack(tmp_path, never))
     config = EngineConfig(constrained="on")
-    assert vlm_config(loaded, loaded.manifest.roles.critic, config).grammars == []
-    names = [text.name for text in vlm_config(loaded, loaded.manifest.roles.planner, config).grammars]
+    assert vlm_config(loaded, loaded.manifest.roles.critic, config)["grammars"] == []
+    names = [text["name"] for text in vlm_config(loaded, loaded.manifest.roles.planner, config)["grammars"]]
     assert names == ["narrative", "guidance"]
 
 

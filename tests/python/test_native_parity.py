@@ -119,10 +119,10 @@ def collapsed(ids: np.ndarray, image: int) -> np.ndarray:
 def test_greedy_tokens_and_probabilities_are_those_of_generate(trio, role):
     described = getattr(trio.pack.manifest.roles, role)
     config = vlm_config(trio.pack, described, EngineConfig(constrained="off"))
-    config.max_new_tokens = TOKENS
-    control = set(config.special_tokens)
+    config["max_new_tokens"] = TOKENS
+    control = set(config["special_tokens"])
     verdict = trio.pack.manifest.roles.critic.verdict_tokens
-    config.true_tokens, config.false_tokens = list(verdict.true), list(verdict.false)
+    config["true_tokens"], config["false_tokens"] = list(verdict.true), list(verdict.false)
     native = _core.NativeVlm(config)
     model, tokenizer = trio.vlms[role], trio.pipeline.tokenizer
     vision = model.config.vision_config
