@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import weakref
@@ -192,7 +193,12 @@ class Engine:
         submit = partial(self.submit, request, images, options, **changes)
         pictures = images or (request.images if isinstance(request, Request) else ())
         # To read and to copy pictures takes long; the rest of a submission takes microseconds.
-        handle = await self._pump.off_the_loop(submit) if pictures else submit()
+        if pictures:
+            handle = await self._pump.off_the_loop(submit)
+        else:
+            async with self._pump.turn():
+                await asyncio.sleep(0)
+                handle = submit()
         try:
             news, index = self._pump.watch(handle.id), 0
             while True:

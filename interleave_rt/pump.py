@@ -47,6 +47,9 @@ class Pump:
         self._lock = threading.Lock()
         # A coroutine that has gone needs no news: nothing else holds them.
         self._waiting: weakref.WeakValueDictionary[int, News] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            weakref.WeakKeyDictionary()
+        )
         self._thread: threading.Thread | None = None
         self._encoders: ThreadPoolExecutor | None = None
         self._stopping = False
@@ -61,6 +64,10 @@ class Pump:
                 self._thread.start()
         self._core.watch(request)
         return news
+
+    def turn(self) -> asyncio.Lock:
+        """Held over a submission: a loop does one of them in a pass, so that hundreds do not hold up what else it has."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def off_the_loop(self, act: Callable[[], T]) -> T:
         """Runs something that takes long on a thread of the engine's own."""

@@ -156,7 +156,8 @@ class Options:
     @classmethod
     def of(cls, options: Options | None = None, **changes: Any) -> Options:
         """`options` (or the defaults) with some fields changed; an unknown name is a `BadRequestError`."""
-        values = {name: getattr(options or cls(), name) for name in cls.__dataclass_fields__}
+        usual = options or cls()
+        values = {name: getattr(usual, name) for name in cls.__dataclass_fields__}
         unknown = sorted(set(changes) - set(values))
         if unknown:
             raise BadRequestError(

@@ -368,7 +368,7 @@ def test_any_number_of_coroutines_wait_without_a_thread():
         return slowest
 
     with Engine(ScriptedBackend(script), EngineConfig(max_queued=200)) as engine:
-        assert asyncio.run(scenario(engine)) < 0.25  # 0.05 is promised, on a machine that does nothing else
+        assert min(asyncio.run(scenario(engine)) for _ in range(2)) < 0.05  # the better of two: machines hiccup
         assert engine._core.live() == 0
 
 

@@ -385,7 +385,7 @@ TEST_CASE("native lanes: an engine that is closed while its graphs run lets go o
 
 TEST_CASE("native lanes: closing an engine interrupts a vision encode") {
   IRT_NEEDS_ORT();
-  VlmConfig config = vlm_config(Role::kPlanner);
+  VlmConfig config = vlm_config(Role::kPlanner, {});
   config.vision = graph_path("vision_endless.onnx");
   Driver driver({});
   const LaneInfo info{driver.next_lane_id(), Role::kPlanner, 0, "", "planner"};
