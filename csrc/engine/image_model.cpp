@@ -35,7 +35,8 @@ ConditioningRef ImageModel::embed(const EncodedText& text, bool cached) {
 }
 
 ConditioningRef ImageModel::embed(const EncodedText& text, const LaneCall& call) {
-  if (!generator_->text_reads_images()) return embed(text, call.call.optimizations.encode_text_ahead);
+  if (!generator_->text_reads_images())
+    return embed(text, call.call.optimizations.encode_text_ahead);
   std::vector<ImageView> sources;
   for (const ImageRef& image : call.images) {
     if (image) sources.push_back(image->pixels.view());

@@ -368,7 +368,9 @@ def test_any_number_of_coroutines_wait_without_a_thread():
         return slowest
 
     with Engine(ScriptedBackend(script), EngineConfig(max_queued=200)) as engine:
-        assert min(asyncio.run(scenario(engine)) for _ in range(2)) < 0.05  # the better of two: machines hiccup
+        assert (
+            min(asyncio.run(scenario(engine)) for _ in range(2)) < 0.05
+        )  # the better of two: machines hiccup
         assert engine._core.live() == 0
 
 

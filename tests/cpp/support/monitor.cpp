@@ -50,8 +50,7 @@ std::vector<std::string> check_snapshot(const Snapshot& snapshot) {
     requests.emplace(view.request, &view);
     ++(view.admitted ? live : queued);
     if (view.phase == RequestPhase::kEnded) {
-      expect(view.pending_calls.empty(),
-             about(view.request, "ended and still waits for calls"));
+      expect(view.pending_calls.empty(), about(view.request, "ended and still waits for calls"));
       expect(view.images.empty(), about(view.request, "ended and still holds images"));
     }
     if (view.phase == RequestPhase::kLive) {
