@@ -2,6 +2,7 @@
 // sequence.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -38,8 +39,9 @@ inline DecoderConfig with_decode_graph(DecoderConfig config) {
   return config;
 }
 
-inline BatchedDecoder make_decoder(const DecoderConfig& config) {
-  return BatchedDecoder(graph_path("decoder.onnx"), config, SessionOptions{});
+inline BatchedDecoder make_decoder(const DecoderConfig& config,
+                                   const SessionOptions& options = {}) {
+  return BatchedDecoder(graph_path("decoder.onnx"), config, options);
 }
 
 // The same numbers as `features` of make_graphs.py.
@@ -68,6 +70,7 @@ struct Answer {
   std::vector<std::int64_t> tokens;
   std::vector<std::vector<float>> logits;
   StopReason stop = StopReason::kNone;
+  std::string problem;
 
   friend bool operator==(const Answer&, const Answer&) = default;
 
@@ -75,6 +78,7 @@ struct Answer {
     tokens.push_back(out.token);
     logits.emplace_back(out.logits.begin(), out.logits.end());
     stop = out.stop;
+    problem = out.problem;
   }
   // Whether this is a beginning of `whole`, bit for bit.
   [[nodiscard]] bool begins(const Answer& whole) const {
@@ -98,6 +102,23 @@ inline Answer finish(BatchedDecoder& decoder, SequenceId sequence) {
   }
   decoder.release(sequence);
   return answer;
+}
+
+// Runs prompts that fit into the slots side by side, to their ends.
+inline std::vector<Answer> finish_all(BatchedDecoder& decoder, const std::vector<Prompt>& prompts) {
+  std::vector<SequenceId> ids;
+  for (const Prompt& prompt : prompts) ids.push_back(decoder.admit(prompt));
+  std::vector<Answer> answers(prompts.size());
+  std::vector<TokenOut> out;
+  while (decoder.active() > 0) {
+    decoder.step(out);
+    for (const TokenOut& token : out) {
+      const auto at = std::ranges::find(ids, token.sequence) - ids.begin();
+      answers[static_cast<std::size_t>(at)].add(token);
+    }
+  }
+  for (const SequenceId id : ids) decoder.release(id);
+  return answers;
 }
 
 // A decoder of one slot that takes any prompt in one chunk and reuses nothing.

@@ -12,6 +12,7 @@
 #include "models/flux2.h"
 #include "models/ort_fixture.h"
 #include "models/pixels.h"
+#include "models/qwen3_vl.h"
 
 namespace irt::testing {
 
@@ -39,6 +40,17 @@ inline std::vector<Part> flux2_parts(const std::string& folder) {
 
 inline std::string& part_of(GeneratorConfig& config, const std::string& name) {
   return std::ranges::find(config.parts, name, &Part::name)->path;
+}
+
+// For vision.onnx (4) and vision_wide.onnx (the decoder's width).
+inline VisionConfig vision_config(int hidden) {
+  VisionConfig config;
+  config.patch_size = 2;
+  config.min_pixels = 64;
+  config.max_pixels = 1024;
+  config.hidden = hidden;
+  config.deepstack_levels = 1;
+  return config;
 }
 
 inline constexpr int kTextLength = 5;

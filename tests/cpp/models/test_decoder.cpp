@@ -9,26 +9,15 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
 #include "models/decoder.h"
 #include "models/decoder_fixture.h"
+#include "support/errors.h"
 
 using namespace irt;
 using namespace irt::testing;
 using irt::ErrorCode;
 
 namespace {
-
-template <typename Function>
-ErrorCode code_of(Function&& function) {
-  try {
-    function();
-  } catch (const irt::Error& error) {
-    return error.code();
-  }
-  FAIL("no error was thrown");
-  return ErrorCode::kInternal;
-}
 
 struct Reference {
   Prompt prompt;
@@ -109,14 +98,7 @@ TEST_CASE("a decode graph makes the one-token steps, and only these") {
 TEST_CASE("a decode graph that does not fit the contract is refused by name") {
   IRT_NEEDS_ORT();
   const auto refused = [](const DecoderConfig& config, const char* why) {
-    try {
-      (void)make_decoder(config);
-    } catch (const irt::Error& error) {
-      CHECK(error.code() == ErrorCode::kBadPack);
-      CHECK(std::string(error.what()).find(why) != std::string::npos);
-      return;
-    }
-    FAIL("no error was thrown");
+    check_throws(ErrorCode::kBadPack, [&] { (void)make_decoder(config); }, why);
   };
   DecoderConfig config = decoder_config(1, 8);
   config.decode_graph = graph_path("decoder.onnx");  // one for prompts
@@ -154,32 +136,30 @@ TEST_CASE("an answer ends at an end-of-text token, at its length, or with the ca
 TEST_CASE("a prompt that cannot be run is refused, and takes no slot") {
   IRT_NEEDS_ORT();
   BatchedDecoder decoder = make_decoder(decoder_config(1, 8, 16));
-  const auto refused = [&](const Prompt& prompt) {
-    const ErrorCode code = code_of([&] { (void)decoder.admit(prompt); });
+  const auto refused = [&](const Prompt& prompt, ErrorCode code = ErrorCode::kBadRequest) {
+    check_throws(code, [&] { (void)decoder.admit(prompt); });
     CHECK(decoder.free_slots() == 1);
-    return code;
   };
-  CHECK(refused(text_prompt({})) == ErrorCode::kBadRequest);
-  CHECK(refused(text_prompt({1, 96})) == ErrorCode::kBadRequest);
-  CHECK(refused(text_prompt({1, -1})) == ErrorCode::kBadRequest);
-  CHECK(refused(text_prompt({1}, 0)) == ErrorCode::kBadRequest);
-  CHECK(refused(text_prompt({1, kImageToken})) == ErrorCode::kBadRequest);
-  CHECK(refused(text_prompt(std::vector<std::int64_t>(16, 1))) == ErrorCode::kLimitExceeded);
+  for (const std::vector<std::int64_t>& ids :
+       {std::vector<std::int64_t>{}, {1, 96}, {1, -1}, {1, kImageToken}}) {
+    refused(text_prompt(ids));
+  }
+  refused(text_prompt({1}, 0));
+  refused(text_prompt(std::vector<std::int64_t>(16, 1)), ErrorCode::kLimitExceeded);
 
-  Prompt with_image = text_prompt({1, kImageToken});
-  with_image.images = {nullptr};
-  CHECK(refused(with_image) == ErrorCode::kBadRequest);
-  with_image.images = {image(4, 4, 1)};  // 1 + 16 tokens
-  CHECK(refused(with_image) == ErrorCode::kLimitExceeded);
-  auto narrow = std::make_shared<VisionFeatures>(*image(2, 2, 1));
+  const auto narrow = std::make_shared<VisionFeatures>(*image(2, 2, 1));
   narrow->embeds = narrow->embeds.view(0, {3, kHidden});
-  with_image.images = {narrow};
-  CHECK(refused(with_image) == ErrorCode::kBadRequest);
-  with_image.images = {image(2, 2, 1), image(2, 2, 2)};
-  CHECK(refused(with_image) == ErrorCode::kBadRequest);
+  Prompt with_image = text_prompt({1, kImageToken});
+  with_image.images = {image(4, 4, 1)};  // 1 + 16 tokens
+  refused(with_image, ErrorCode::kLimitExceeded);
+  for (const auto& images :
+       {decltype(with_image.images){nullptr}, {narrow}, {image(2, 2, 1), image(2, 2, 2)}}) {
+    with_image.images = images;
+    refused(with_image);
+  }
 
   const SequenceId taken = decoder.admit(text_prompt(std::vector<std::int64_t>(15, 1)));
-  CHECK(code_of([&] { (void)decoder.admit(text_prompt({1})); }) == ErrorCode::kOverloaded);
+  check_throws(ErrorCode::kOverloaded, [&] { (void)decoder.admit(text_prompt({1})); });
   decoder.release(taken);
   decoder.release(taken);  // unknown by now
   CHECK(decoder.free_slots() == 1);
@@ -190,17 +170,17 @@ TEST_CASE("a graph that contradicts the manifest is refused") {
   const auto refused = [](auto&& change) {
     DecoderConfig config = decoder_config(2, 8);
     change(config);
-    return code_of([&] { (void)make_decoder(config); }) == ErrorCode::kBadPack;
+    check_throws(ErrorCode::kBadPack, [&] { (void)make_decoder(config); });
   };
-  CHECK(refused([](DecoderConfig& c) { c.layers = 3; }));
-  CHECK(refused([](DecoderConfig& c) { c.layers = 1; }));
-  CHECK(refused([](DecoderConfig& c) { c.hidden = 64; }));
-  CHECK(refused([](DecoderConfig& c) { c.kv_heads = 4; }));
-  CHECK(refused([](DecoderConfig& c) { c.head_dim = 8; }));
-  CHECK(refused([](DecoderConfig& c) { c.vocab = 95; }));
-  CHECK(refused([](DecoderConfig& c) { c.deepstack_levels = 0; }));
-  CHECK(refused([](DecoderConfig& c) { c.slots = 0; }));
-  CHECK(refused([](DecoderConfig& c) { c.prefill_chunk = 0; }));
+  refused([](DecoderConfig& c) { c.layers = 3; });
+  refused([](DecoderConfig& c) { c.layers = 1; });
+  refused([](DecoderConfig& c) { c.hidden = 64; });
+  refused([](DecoderConfig& c) { c.kv_heads = 4; });
+  refused([](DecoderConfig& c) { c.head_dim = 8; });
+  refused([](DecoderConfig& c) { c.vocab = 95; });
+  refused([](DecoderConfig& c) { c.deepstack_levels = 0; });
+  refused([](DecoderConfig& c) { c.slots = 0; });
+  refused([](DecoderConfig& c) { c.prefill_chunk = 0; });
 }
 
 TEST_CASE("a sequence that is not finite fails alone, and its slot is clean afterwards") {
@@ -210,30 +190,23 @@ TEST_CASE("a sequence that is not finite fails alone, and its slot is clean afte
   const Prompt other = text_prompt({9, 8, 7});
   const Answer expected = alone(good, config);
   BatchedDecoder decoder = make_decoder(config);
-  const SequenceId first = decoder.admit(good);
-  const SequenceId poisoned = decoder.admit(text_prompt({3, kPoison, 3, 3, 3, 3, 3, 3, 3}));
-  const SequenceId last = decoder.admit(other);
-  Answer answers[3];
-  std::vector<TokenOut> out;
-  while (decoder.active() > 0) {
-    decoder.step(out);
-    for (const TokenOut& token : out) answers[token.sequence - first].add(token);
-  }
+  const Prompt poisoned = text_prompt({3, kPoison, 3, 3, 3, 3, 3, 3, 3});
+  const std::vector<Answer> answers = finish_all(decoder, {good, poisoned, other});
   CHECK(answers[1].tokens == std::vector<std::int64_t>{-1});
   CHECK(answers[1].stop == StopReason::kNonFinite);
   CHECK(answers[0] == expected);
   CHECK(answers[2] == alone(other, config));
   CHECK(decoder.counters().failed_sequences == 1);
+  const std::vector<Answer> thrice(3, expected);  // in every slot
+  CHECK(finish_all(decoder, {good, good, good}) == thrice);
 
-  // The slot of the failed one, and one released in the middle of a poisoned prompt.
-  decoder.release(poisoned);
-  CHECK(finish(decoder, decoder.admit(good)) == expected);
-  decoder.release(first);
-  decoder.release(last);
-  for (int i = 0; i < 3; ++i) (void)decoder.admit(text_prompt({3, kPoison, 3, 3, 3, 3, 3, 3, 3}));
+  // Released in the middle of a poisoned prompt.
+  std::vector<SequenceId> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(decoder.admit(poisoned));
+  std::vector<TokenOut> out;
   decoder.step(out);
-  for (SequenceId id = 1; id < 20; ++id) decoder.release(id);
-  for (int i = 0; i < 3; ++i) CHECK(finish(decoder, decoder.admit(good)) == expected);
+  for (const SequenceId id : ids) decoder.release(id);
+  CHECK(finish_all(decoder, {good, good, good}) == thrice);
 }
 
 TEST_CASE("a prefix in the cache is reused, and changes no bit") {
@@ -287,35 +260,6 @@ TEST_CASE("an answer is not reused as a prompt: it was computed one token at a t
   CHECK(finish(decoder, id) == alone(prompt, config));
 }
 
-TEST_CASE("rows that decode are kept together by the cheaper move") {
-  IRT_NEEDS_ORT();
-  const DecoderConfig config = decoder_config(4, 8);
-  BatchedDecoder decoder = make_decoder(config);
-  std::vector<Prompt> prompts;
-  std::vector<SequenceId> ids;
-  std::vector<Answer> answers(4);
-  for (std::int64_t i = 0; i < 4; ++i) {
-    prompts.push_back(text_prompt({10 + i, 20 + i, 30 + i}, 10));
-    ids.push_back(decoder.admit(prompts.back()));
-  }
-  std::vector<TokenOut> out;
-  const auto step = [&] {
-    decoder.step(out);
-    for (const TokenOut& token : out) answers[token.sequence - ids[0]].add(token);
-  };
-  for (int i = 0; i < 3; ++i) step();
-  CHECK(decoder.counters().moved_rows == 0);
-  decoder.release(ids[1]);
-  step();
-  CHECK(decoder.counters().moved_rows == 1);
-  decoder.release(ids[0]);  // an end of the range: nothing has to move
-  step();
-  CHECK(decoder.counters().moved_rows == 1);
-  while (decoder.active() > 0) step();
-  for (const std::size_t i : {2U, 3U}) CHECK(answers[i] == alone(prompts[i], config));
-  for (const std::size_t i : {0U, 1U}) CHECK(answers[i].begins(alone(prompts[i], config)));
-}
-
 TEST_CASE("a terminated step advances nothing; stepping on gives the same answers") {
   IRT_NEEDS_ORT();
   const DecoderConfig config = decoder_config(4, 4);
@@ -357,21 +301,15 @@ TEST_CASE("a terminated step advances nothing; stepping on gives the same answer
 
 TEST_CASE("a step without sequences does nothing, and counters count") {
   IRT_NEEDS_ORT();
-  const LiveObjects before = live_objects();
-  {
-    BatchedDecoder decoder = make_decoder(decoder_config(2, 4));
-    std::vector<TokenOut> out(3);
-    decoder.step(out);
-    CHECK(out.empty());
-    CHECK(decoder.counters().steps == 0);
-    (void)finish(decoder, decoder.admit(text_prompt({1, 2, 3, 4, 5, 6}, 3)));
-    CHECK(decoder.counters().steps == 4);  // two chunks, the second one with the first token
-    CHECK(decoder.counters().tokens == 3);
-    CHECK(decoder.counters().prompt_tokens == 6);
-    CHECK(decoder.active() == 0);
-    CHECK(decoder.free_slots() == 2);
-  }
-  CHECK(live_objects().sessions == before.sessions);
-  CHECK(live_objects().values == before.values);
-  CHECK(live_objects().runs == before.runs);
+  BatchedDecoder decoder = make_decoder(decoder_config(2, 4));
+  std::vector<TokenOut> out(3);
+  decoder.step(out);
+  CHECK(out.empty());
+  CHECK(decoder.counters().steps == 0);
+  (void)finish(decoder, decoder.admit(text_prompt({1, 2, 3, 4, 5, 6}, 3)));
+  CHECK(decoder.counters().steps == 4);  // two chunks, the second one with the first token
+  CHECK(decoder.counters().tokens == 3);
+  CHECK(decoder.counters().prompt_tokens == 6);
+  CHECK(decoder.active() == 0);
+  CHECK(decoder.free_slots() == 2);
 }

@@ -1,9 +1,7 @@
-// The models on the fake device: the bits of the CPU, and exactly the copies that csrc/README.md
-// states.
+// The models on the fake device: exactly the copies that csrc/README.md states. Its bits are those
+// of the CPU: test_decoder_random.cpp, and native_lanes of tests/cpp/engine.
 #include <doctest/doctest.h>
 
-#include <array>
-#include <thread>
 #include <vector>
 
 #include "models/decoder_fixture.h"
@@ -29,72 +27,7 @@ Counts copies_of(Function&& function) {
   return {after.in - before.in, after.out - before.out, after.within - before.within};
 }
 
-VisionConfig vision_config() {
-  VisionConfig config;
-  config.patch_size = 2;
-  config.min_pixels = 64;
-  config.max_pixels = 1024;
-  config.hidden = kHidden;
-  config.deepstack_levels = kDeepstack;
-  return config;
-}
-
-// Answers of a decoder with pictures, reuse, compaction and two graphs on the way.
-std::vector<Answer> answers_on(const SessionOptions& options, bool fused) {
-  DecoderConfig config = decoder_config(3, 4);
-  if (fused) config = with_decode_graph(config);
-  BatchedDecoder decoder(graph_path("decoder.onnx"), config, options);
-  VisionEncoder vision(graph_path("vision_wide.onnx"), vision_config(), options);
-  std::vector<std::shared_ptr<const VisionFeatures>> pictures;
-  for (int i = 0; i < 2; ++i) {
-    pictures.push_back(std::make_shared<const VisionFeatures>(
-        vision.encode(picture(static_cast<std::uint64_t>(i), 12, 8).view())));
-  }
-  std::vector<Prompt> prompts;
-  for (std::int64_t i = 0; i < 9; ++i) {
-    Prompt prompt =
-        text_prompt({1, 2, 3 + i % 2, kImageToken, 10 + i, 20}, 4 + static_cast<int>(i));
-    prompt.images = {pictures[static_cast<std::size_t>(i % 2)]};
-    prompt.sampling.temperature = i % 3 == 0 ? 0.0F : 1.0F;
-    prompt.sampling.seed = static_cast<std::uint64_t>(i);
-    prompts.push_back(std::move(prompt));
-  }
-  std::vector<Answer> answers(prompts.size());
-  std::vector<TokenOut> out;
-  std::size_t next = 0;
-  std::size_t ended = 0;
-  SequenceId first = 0;
-  while (ended < prompts.size()) {
-    while (next < prompts.size() && decoder.free_slots() > 0) {
-      const SequenceId id = decoder.admit(prompts[next++]);
-      if (first == 0) first = id;
-    }
-    decoder.step(out);
-    for (const TokenOut& token : out) {
-      answers[token.sequence - first].add(token);
-      if (token.stop == StopReason::kNone) continue;
-      decoder.release(token.sequence);
-      ++ended;
-    }
-  }
-  CHECK(decoder.counters().reused_tokens > 0);
-  CHECK(decoder.counters().moved_rows + decoder.counters().copied_rows > 0);
-  return answers;
-}
-
 }  // namespace
-
-TEST_CASE("device: a decoder answers as on the CPU, bit for bit") {
-  IRT_NEEDS_ORT();
-  const int blocks = FakeDevice::get()->blocks;
-  for (const bool fused : {false, true}) {
-    const std::vector<Answer> here = answers_on({}, fused);
-    CHECK(answers_on(fake_session(), fused) == here);
-    // Also where the nodes that read the cache run on the host.
-    CHECK(answers_on(fake_session(true), fused) == here);
-  }
-  CHECK(FakeDevice::get()->blocks == blocks);
-}
 
 TEST_CASE("device: copies of a decoding step, of a chunk of a prompt, of an admission") {
   IRT_NEEDS_ORT();
@@ -124,7 +57,7 @@ TEST_CASE("device: copies of a decoding step, of a chunk of a prompt, of an admi
   CHECK(copies_of(step) == Counts{8, 2, 1 + kDeepstack});
   CHECK(copies_of(step) == numbers);
 
-  VisionEncoder vision(graph_path("vision_wide.onnx"), vision_config(), fake_session());
+  VisionEncoder vision(graph_path("vision_wide.onnx"), vision_config(kHidden), fake_session());
   // In: pixels and grid. The features stay.
   CHECK(copies_of([&] { (void)vision.encode(picture(1, 12, 8).view()); }) == Counts{2, 0, 0});
 }
@@ -144,33 +77,8 @@ TEST_CASE("device: a cache that cannot be zeroed is zeroed before it is used aga
   CHECK(finish(decoder, decoder.admit(good)) == expected);
 }
 
-TEST_CASE("device: images are those of the CPU, and a denoising step copies what changed") {
+TEST_CASE("device: copies of a text, a picture, a denoising step, an image") {
   IRT_NEEDS_ORT();
-  const auto made_on = [](const SessionOptions& options) {
-    const auto generator = make_generator(small_generator(), options);
-    std::vector<std::unique_ptr<GeneratorJob>> jobs;
-    const auto reference = generator->encode_image(picture(1, 12, 8).view());
-    for (int i = 0; i < 3; ++i) {
-      ImageTask task;
-      task.text = text_of(*generator, 1 + i);
-      task.seed = static_cast<std::uint64_t>(i);
-      if (i > 0) task.references = {reference};
-      jobs.push_back(generator->begin(task));
-    }
-    while (!jobs[0]->finished()) {
-      std::vector<GeneratorJob*> all;
-      for (const auto& job : jobs) all.push_back(job.get());
-      generator->step(all);
-    }
-    std::vector<std::vector<std::uint8_t>> images;
-    for (const auto& job : jobs) images.push_back(generator->decode(*job).data);
-    return images;
-  };
-  const auto here = made_on({});
-  CHECK(here[0] != here[1]);
-  CHECK(made_on(fake_session()) == here);
-  CHECK(made_on(fake_session(true)) == here);
-
   const auto generator = make_generator(small_generator(), fake_session());
   ImageTask task;
   // In: ids and mask; pixels. The results stay.

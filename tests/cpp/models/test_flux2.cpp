@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "models/image_fixture.h"
-#include "models/toy_family.h"
 #include "support/errors.h"
 
 using namespace irt;
@@ -306,32 +305,4 @@ TEST_CASE("flux2: no job advances when one cannot, and a terminated run can be r
   CHECK(values_of(large->latents) == noise);
   CHECK(large->next_step == 0);
   check_run(*generator, *large);
-}
-
-TEST_CASE("a family of one's own is added by one call, with guidance and several references") {
-  const auto generator = make_generator(toy_generator(), {});
-  const PixelBuffer first = picture(1, 12, 8);
-  const PixelBuffer second = picture(2, 12, 8);
-  const auto make = [&](bool guided, const std::vector<const PixelBuffer*>& references) {
-    ImageTask task;
-    std::vector<ImageView> sources;
-    for (const PixelBuffer* image : references) {
-      sources.push_back(image->view());
-      task.references.push_back(generator->encode_image(image->view()));
-    }
-    const std::vector<std::int64_t> ids{4, 5, 6};
-    const std::vector<std::int64_t> mask{1, 1, 0};
-    task.text = generator->encode_text(ids, mask, sources);
-    if (guided) {
-      task.negative = generator->encode_text(mask, mask, {});
-      task.guidance = 4.0F;
-    }
-    const auto job = generator->begin(task);
-    finish(*generator, *job);
-    return generator->decode(*job).data;
-  };
-  const auto plain = make(false, {});
-  CHECK(make(false, {}) == plain);
-  CHECK(make(true, {}) != plain);
-  CHECK(make(false, {&first, &second}) != make(false, {&second, &first}));
 }

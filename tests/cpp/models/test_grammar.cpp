@@ -76,14 +76,10 @@ TEST_CASE("greedy: the greatest allowed logit, whatever the greatest of all is")
   CHECK(state->pick(logits, {}, 1) == 6);     // ties: the lowest id
   CHECK(state->pick(logits, {}, 2) == kEnd);  // complete: only the end may follow
   CHECK(state->corrected() == 3);
-}
-
-TEST_CASE("a candidate that is allowed is not drawn again") {
-  const Grammar grammar = make({{2}, {2}});
-  const auto state = grammar.begin(10);
-  const std::vector<float> logits{1, 2, 9, 3, 0, 8, 4, 4};
-  CHECK(state->pick(logits, {}, 0) == 2);
-  CHECK(state->corrected() == 0);
+  const Grammar fitting = make({{2}, {2}});
+  const auto kept = fitting.begin(10);
+  CHECK(kept->pick(logits, {}, 0) == 2);
+  CHECK(kept->corrected() == 0);  // a candidate that is allowed is not drawn again
 }
 
 TEST_CASE("sampling: allowed tokens in proportion to their probabilities") {
@@ -109,13 +105,14 @@ TEST_CASE("the think part is ended when it has used its share") {
   const std::vector<std::int64_t> eos{3};
   const auto vocabulary =
       std::make_shared<const Vocabulary>(tokens, std::vector<std::int32_t>{}, eos);
-  const auto path = [](std::size_t n) {
-    return std::make_unique<ListMatcher>(ListMatcher::Path(n, {0, 1, 2}));
+  const auto grammar_of = [&](int reserve) {
+    return Grammar("test", vocabulary,
+                   std::make_unique<ListMatcher>(ListMatcher::Path(50, {0, 1, 2})),
+                   std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), reserve);
   };
   const std::vector<float> talk{9, 0, 0, 0, 0};
   SUBCASE("closed for it") {
-    const Grammar grammar("test", vocabulary, path(50),
-                          std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), 4);
+    const Grammar grammar = grammar_of(4);
     const auto state = grammar.begin(10);  // 6 for the think part
     for (std::uint64_t i = 0; i < 6; ++i) REQUIRE(state->pick(talk, {}, i) == 0);
     CHECK(state->pick(talk, {}, 6) == 1);
@@ -124,16 +121,14 @@ TEST_CASE("the think part is ended when it has used its share") {
     CHECK(state->pick(talk, {}, 9) == 3);
   }
   SUBCASE("closed by itself") {
-    const Grammar grammar("test", vocabulary, path(50),
-                          std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), 6);
+    const Grammar grammar = grammar_of(6);
     const auto state = grammar.begin(10);
     CHECK(state->pick(std::vector<float>{0, 9, 0, 0, 0}, {}, 0) == 1);
     CHECK(state->pick(std::vector<float>{0, 0, 9, 0, 0}, {}, 1) == 2);
     for (std::uint64_t i = 2; i < 9; ++i) REQUIRE(state->pick(talk, {}, i) == 0);
   }
   SUBCASE("the reserve is at most half") {
-    const Grammar grammar("test", vocabulary, path(50),
-                          std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), 1000);
+    const Grammar grammar = grammar_of(1000);
     const auto state = grammar.begin(4);
     CHECK(state->pick(talk, {}, 0) == 0);
     CHECK(state->pick(talk, {}, 1) == 0);
@@ -159,49 +154,23 @@ TEST_CASE("decoder: constrained rows beside free ones; a grammar that fails ends
   if (!ort_ready()) return;
   DecoderConfig config = decoder_config(3, 16);
   config.eos_token_ids = {95};
-  const auto vocabulary = [] {
-    std::vector<std::string> tokens(96, "t");
-    const std::vector<std::int64_t> eos{95};
-    return std::make_shared<const Vocabulary>(tokens, std::vector<std::int32_t>{}, eos);
-  }();
+  const std::vector<std::string> texts(96, "t");
+  const auto vocabulary =
+      std::make_shared<const Vocabulary>(texts, std::vector<std::int32_t>{}, config.eos_token_ids);
   const ListMatcher::Path path{{1, 2, 3}, {4}, {5, 6}, {7}};
   const auto good = std::make_shared<const Grammar>(
       "good", vocabulary, std::make_unique<ListMatcher>(path), nullptr, 0);
   const auto bad = std::make_shared<const Grammar>(
       "bad", vocabulary, std::make_unique<ListMatcher>(path, 2), nullptr, 0);
-  Prompt free_prompt;
-  free_prompt.ids = {1, 2, 3, 4, 5};
-  free_prompt.max_new_tokens = 8;
+  const Prompt free_prompt = text_prompt({1, 2, 3, 4, 5}, 8);
   Prompt constrained = free_prompt;
   constrained.grammar = good;
   Prompt failing = free_prompt;
   failing.grammar = bad;
-
-  const auto run = [&](const std::vector<Prompt>& prompts) {
-    BatchedDecoder decoder = make_decoder(config);
-    std::vector<SequenceId> ids;
-    for (const Prompt& prompt : prompts) ids.push_back(decoder.admit(prompt));
-    std::vector<Answer> answers(prompts.size());
-    std::vector<std::string> problems(prompts.size());
-    std::vector<TokenOut> out;
-    while (decoder.active() > 0) {
-      decoder.step(out);
-      for (const TokenOut& token : out) {
-        const auto at = std::find(ids.begin(), ids.end(), token.sequence) - ids.begin();
-        Answer& answer = answers[static_cast<std::size_t>(at)];
-        answer.stop = token.stop;
-        answer.tokens.push_back(token.token);
-        answer.logits.emplace_back(token.logits.begin(), token.logits.end());
-        problems[static_cast<std::size_t>(at)] = token.problem;
-      }
-    }
-    return std::pair(answers, problems);
-  };
-  const auto [together, problems] = run({free_prompt, constrained, failing});
-  const auto [lone, none] = run({constrained});
-  const auto [lone_free, nothing] = run({free_prompt});
-  CHECK(together[0] == lone_free[0]);
-  CHECK(together[1] == lone[0]);
+  BatchedDecoder decoder = make_decoder(config);
+  const std::vector<Answer> together = finish_all(decoder, {free_prompt, constrained, failing});
+  CHECK(together[0] == alone(free_prompt, config));
+  CHECK(together[1] == alone(constrained, config));
   CHECK(together[1].tokens.size() == 5);
   CHECK(together[1].tokens.back() == 95);
   CHECK(together[1].stop == StopReason::kEndOfText);
@@ -209,29 +178,21 @@ TEST_CASE("decoder: constrained rows beside free ones; a grammar that fails ends
   CHECK(together[1].logits[0] == together[0].logits[0]);
   CHECK(together[2].stop == StopReason::kGrammar);
   CHECK(together[2].tokens.back() == -1);
-  CHECK(problems[2].find("broken") != std::string::npos);
-  CHECK(problems[0].empty());
+  CHECK(together[2].problem.find("broken") != std::string::npos);
+  CHECK(together[0].problem.empty());
 }
 
 TEST_CASE("decoder: forbidden tokens are never drawn, their logits stay") {
   if (!ort_ready()) return;
   DecoderConfig config = decoder_config(1, 16);
-  Prompt prompt;
-  prompt.ids = {1, 2, 3, 4, 5};
-  prompt.max_new_tokens = 1;
-  const auto first = [&] {
-    BatchedDecoder decoder = make_decoder(config);
-    (void)decoder.admit(prompt);
-    std::vector<TokenOut> out;
-    while (out.empty()) decoder.step(out);
-    return std::pair(out[0].token, std::vector<float>(out[0].logits.begin(), out[0].logits.end()));
-  };
-  const auto [free_token, free_logits] = first();
-  config.forbidden_token_ids = {free_token, 1000};
-  const auto [token, logits] = first();
-  CHECK(logits == free_logits);
-  CHECK(token != free_token);
-  std::vector<float> rest = logits;
-  rest[static_cast<std::size_t>(free_token)] = -1e30F;
-  CHECK(token == argmax(rest));
+  const Prompt prompt = text_prompt({1, 2, 3, 4, 5}, 1);
+  const Answer free = alone(prompt, config);
+  const std::int64_t greatest = free.tokens[0];
+  config.forbidden_token_ids = {greatest, 1000};
+  const Answer bound = alone(prompt, config);
+  CHECK(bound.logits == free.logits);
+  CHECK(bound.tokens[0] != greatest);
+  std::vector<float> rest = free.logits[0];
+  rest[static_cast<std::size_t>(greatest)] = -1e30F;
+  CHECK(bound.tokens[0] == argmax(rest));
 }

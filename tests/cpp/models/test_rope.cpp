@@ -2,10 +2,11 @@
 
 #include <vector>
 
-#include "core/error.h"
 #include "models/qwen3_vl.h"
+#include "support/errors.h"
 
 using namespace irt;
+using irt::testing::check_throws;
 
 namespace {
 
@@ -38,24 +39,17 @@ TEST_CASE("positions are those of transformers' get_rope_index") {
          {0, 1, 1, 1, 4, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 11},
          {0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 6, 7, 6, 7, 10, 11}},
         -4);
-}
-
-TEST_CASE("two images side by side are told apart by their grids") {
+  // Two images side by side are told apart by their grids.
   check({kPad, kPad, kPad}, {{1, 1}, {2, 1}}, {{0, 1, 1}, {0, 1, 2}, {0, 1, 1}}, 0);
 }
 
 TEST_CASE("image tokens that do not match the images are refused") {
   const auto refused = [](const Ids& ids, const std::vector<ImageGrid>& grids) {
-    try {
-      (void)rope_positions(ids, kPad, grids);
-    } catch (const irt::Error& error) {
-      return error.code() == irt::ErrorCode::kBadRequest;
-    }
-    return false;
+    check_throws(ErrorCode::kBadRequest, [&] { (void)rope_positions(ids, kPad, grids); });
   };
-  CHECK(refused({1, kPad, kPad}, {}));                // no image
-  CHECK(refused({1, kPad, kPad}, {{1, 3}}));          // the prompt ends inside the image
-  CHECK(refused({kPad, 1, kPad}, {{1, 2}}));          // text inside the image
-  CHECK(refused({kPad, kPad, 1}, {{1, 2}, {1, 1}}));  // an image without tokens
-  CHECK(refused({kPad}, {{0, 1}}));
+  refused({1, kPad, kPad}, {});                // no image
+  refused({1, kPad, kPad}, {{1, 3}});          // the prompt ends inside the image
+  refused({kPad, 1, kPad}, {{1, 2}});          // text inside the image
+  refused({kPad, kPad, 1}, {{1, 2}, {1, 1}});  // an image without tokens
+  refused({kPad}, {{0, 1}});
 }

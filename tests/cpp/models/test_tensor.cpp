@@ -1,4 +1,4 @@
-// Tensors, sessions and bindings: on the CPU, on the fake device, and on a provider of the test's.
+// Tensors, sessions and bindings: on the CPU, on the fake device, and where a provider is added.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -197,55 +197,14 @@ TEST_CASE("nothing of the library's stays alive") {
   CHECK(live_objects().runs == before.runs);
 }
 
-// ---- a provider in one place: what somebody writes who adds a runtime ------------------------
-
-namespace {
-
-// Runs no graph file at all: y = 2 x.
-class Doubling final : public Graph {
- public:
-  class Doubled final : public Binding {
-   public:
-    void bind_input(const std::string&, const Tensor& tensor) override { x_ = tensor; }
-    void bind_output(const std::string&, const Tensor& tensor) override { y_ = tensor; }
-    void clear() noexcept override { x_ = y_ = Tensor(); }
-    void run() override {
-      std::ranges::transform(x_.as<float>(), y_.as<float>().begin(),
-                             [](float value) { return 2 * value; });
-    }
-    void terminate() noexcept override {}
-
-   private:
-    Tensor x_, y_;
-  };
-
-  const std::vector<TensorInfo>& inputs() const noexcept override { return inputs_; }
-  const std::vector<TensorInfo>& outputs() const noexcept override { return outputs_; }
-  const DeviceRef& device() const noexcept override { return host(); }
-  bool in_place() const noexcept override { return true; }
-  std::unique_ptr<Binding> bind() override { return std::make_unique<Doubled>(); }
-
- private:
-  std::vector<TensorInfo> inputs_{{"x", ElementType::kFloat32, {-1}}};
-  std::vector<TensorInfo> outputs_{{"y", ElementType::kFloat32, {-1}}};
-};
-
-}  // namespace
-
-TEST_CASE("a provider is added by one call") {
-  add_provider("Doubling", [](const std::string&, const SessionOptions&) {
-    return std::make_unique<Doubling>();
-  });
+TEST_CASE("a provider is added by one call, and taken away by another") {
+  IRT_NEEDS_ORT();
   SessionOptions options;
-  options.providers = {"Doubling"};
-  const Session session("none", options);
-  session.require_input("x", ElementType::kFloat32, {kAny});
-  Run run(session);
-  const Tensor y(ElementType::kFloat32, {2});
-  run.bind_input("x", Tensor::of<float>({1, 2}, {2}));
-  run.bind_output("y", y);
-  run.run();
-  CHECK(floats_of(y) == std::vector<float>{2, 4});
-  add_provider("Doubling", nullptr);
+  options.providers = {"Mine"};
+  add_provider("Mine", [](const std::string&, const SessionOptions&) {
+    return open_graph(broken(), fake_session());
+  });
+  CHECK(Session("none", options).device() == FakeDevice::get());
+  add_provider("Mine", nullptr);
   CHECK_THROWS_AS(Session("none", options), Error);
 }

@@ -1,5 +1,5 @@
 // A second generator family, as somebody adds one: text that is read together with the source
-// images, guidance pairs, any number of references. Its "graphs" are arithmetic.
+// images, any number of references. Its "graphs" are arithmetic.
 #pragma once
 
 #include <memory>
@@ -41,9 +41,6 @@ class ToyGenerator final : public Generator {
     if (text == nullptr) throw Error(ErrorCode::kBadRequest, "[toy] no text");
     auto job = std::make_unique<Job>();
     job->value = mix64(task.seed ^ text->value);
-    if (const auto* other = dynamic_cast<const Text*>(task.negative.get())) {
-      job->value ^= mix64(other->value + static_cast<std::uint64_t>(100 * task.guidance));
-    }
     job->width = task.width > 0 ? task.width : config_.default_width;
     job->height = task.height > 0 ? task.height : config_.default_height;
     for (const ReferenceRef& given : task.references) {
