@@ -28,7 +28,8 @@ class AnswerReader {
   [[nodiscard]] virtual CallResult finish(StopReason stop) = 0;
 };
 
-// For a kPlan or a kJudge call. With S1 (plan) or S3 (judge) off, `take` never stops an answer.
+// For a call of the planner or the critic. Without `stream_plan` or `early_verdict`, `take` never
+// stops an answer.
 [[nodiscard]] std::unique_ptr<AnswerReader> make_reader(const Call& call);
 
 }  // namespace irt

@@ -16,7 +16,7 @@ struct ScriptedTimes {
   double generator_ms = 100.0;  // denoise_steps equal parts, a cancel point after each
   int denoise_steps = 4;
   double critic_ms = 80.0;   // the whole answer
-  double verdict_ms = 40.0;  // its boolean; an accepted answer ends here (S3 on)
+  double verdict_ms = 40.0;  // its boolean; an accepted answer ends here (with early_verdict)
   // Every call's times are multiplied by a factor in [1 - jitter, 1 + jitter], drawn anew each run.
   double jitter = 0.0;
   // With a shared device: a part of a call that starts while another lane is busy takes this many

@@ -76,7 +76,7 @@ class Machine:
         within("[Machine] reader_ms", self.reader_ms, 0, MAX_MS)
 
     def unbatched(self) -> Machine:
-        """The same with room for one call in every lane (S8 off)."""
+        """The same with room for one call in every lane (no batching)."""
         return replace(self, lanes={role: replace(lane, capacity=1) for role, lane in self.lanes.items()})
 
     def apply(self, load: _core.SimLoad) -> None:
