@@ -1,9 +1,12 @@
 #include "engine/harness.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <sstream>
 #include <thread>
+#include <unordered_map>
 
-#include "engine/reference.h"
+#include "support/reference.h"
 
 namespace irt::test {
 namespace {
@@ -94,6 +97,78 @@ bool settles(Driver& driver, std::chrono::milliseconds patience) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
+}
+
+std::string left_behind(Driver& driver) {
+  if (!settles(driver)) return "calls run on without a request";
+  const DriverCounters left = driver.counters();
+  if (left.live != 0 || left.records != 0) return "a request was not let go";
+  if (left.images == 0 && left.image_bytes == 0) return "";
+  return std::to_string(left.images) + " images are left";
+}
+
+bool is_prefix(const std::vector<std::string>& part, const std::vector<std::string>& whole) {
+  return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
+}
+
+Expected run_reference(const Script& script, const RequestSpec& spec,
+                       const std::vector<std::uint64_t>& inputs, bool failing) {
+  Expected out;
+  std::unordered_map<Key, std::uint64_t> hashes;
+  for (std::size_t i = 0; i < inputs.size(); ++i) hashes[spec.images[i]] = inputs[i];
+  const auto hash = [&hashes](const Key& key) {
+    const auto found = hashes.find(key);
+    return found == hashes.end() ? 0 : found->second;
+  };
+  const Roles roles = [&](const Call& call) -> std::variant<CallResult, Failure> {
+    const std::uint64_t source = hash(call.source);
+    if (call.role == Role::kPlanner) {
+      out.plan_fails = failing && scripted_plan_fails(script, call.prompt, call.seed);
+      if (out.plan_fails) return Failure{};
+      return scripted_plan(script, call.prompt, call.mode, call.max_steps, call.seed);
+    }
+    if (call.role == Role::kGenerator) {
+      if (failing && scripted_image_fails(script, call.prompt, source, call.seed)) {
+        return Failure{};
+      }
+      const PixelBuffer pixels = scripted_image(script, call.prompt, source, call.seed, call.width,
+                                                call.height, call.denoising_steps);
+      return Image{call.key, hashes[call.key] = hash_pixels(pixels.view())};
+    }
+    const std::uint64_t image = hash(call.image);
+    if (failing && scripted_verdict_fails(script, call.prompt, source, image, call.seed)) {
+      return Failure{};
+    }
+    return scripted_verdict(script, call.original, call.prompt, source, image, call.seed);
+  };
+  const ReferenceResult loop = run_reference(0, spec, roles);
+  for (const StepResult& step : loop.steps) out.steps.push_back(canonical(step));
+  out.finished = loop.finished;
+  out.truncated = loop.plan_truncated;
+  return out;
+}
+
+std::string canonical(const StepResult& step) {
+  std::ostringstream out;
+  const auto text = [](const std::optional<std::string>& value) { return value.value_or("null"); };
+  out.precision(17);
+  out << step.plan.step_number << " | " << step.plan.step_name << " | "
+      << text(step.plan.instruction) << " | " << text(step.plan.prompt) << " | "
+      << text(step.plan.auxiliary_text);
+  std::string final = "none";
+  for (const Attempt& attempt : step.attempts) {
+    out << "\n  " << attempt.number << " | " << attempt.prompt << " | " << attempt.seed << " | "
+        << attempt.image.hash;
+    if (attempt.verdict) {
+      out << " | " << attempt.verdict->accepted << " | " << attempt.verdict->p_success;
+      if (!attempt.verdict->accepted) out << " | " << text(attempt.verdict->refined);
+      out << (attempt.refused_unreadable ? " | unreadable" : "");
+    }
+    if (step.image == attempt.image.key) final = std::to_string(attempt.number);
+  }
+  out << "\n  final " << final << " accepted "
+      << (step.accepted ? (*step.accepted ? "true" : "false") : "null");
+  return out.str();
 }
 
 ScriptedConfig quick_config() {

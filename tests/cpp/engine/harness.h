@@ -1,4 +1,5 @@
-// Random scenes for the driver, and a reader that checks the order of what it is told.
+// Random scenes for the driver, a reader that checks the order of what it is told, and what the
+// sequential loop makes of the same script.
 #pragma once
 
 #include <chrono>
@@ -30,6 +31,24 @@ class Random {
   std::mt19937_64 engine_;
 };
 
+// All that law 1 compares; images by their pixels, for keys differ between engines.
+std::string canonical(const StepResult& step);
+
+struct Expected {
+  std::vector<std::string> steps;  // canonical text of each committed step
+  bool finished = true;            // false: a call fails, or the plan cannot be read twice
+  bool plan_fails = false;         // how much of the plan was streamed before depends on time
+  bool truncated = false;
+};
+
+// The sequential loop of support/reference.h over the scripted roles. `inputs`: hashes of the
+// request's images, in order. With `failing` the loop ends where the script lets a call fail;
+// without it, it shows what would have been.
+Expected run_reference(const Script& script, const RequestSpec& spec,
+                       const std::vector<std::uint64_t>& inputs, bool failing);
+
+bool is_prefix(const std::vector<std::string>& part, const std::vector<std::string>& whole);
+
 struct Seen {
   std::vector<std::string> steps;  // canonical, as committed
   Outcome outcome = Outcome::kFinished;
@@ -46,6 +65,9 @@ Seen read_all(Driver& driver, RequestId request,
 
 // Waits until no call runs: those of ended requests end by and by.
 bool settles(Driver& driver, std::chrono::milliseconds patience = std::chrono::seconds(20));
+
+// What is still there when every request has ended, was read or forgotten; empty: nothing.
+std::string left_behind(Driver& driver);
 
 ScriptedConfig random_config(Random& random);
 RequestSpec random_spec(Random& random);

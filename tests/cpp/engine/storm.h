@@ -25,13 +25,17 @@ struct StormTotals {
   void add(const StormTotals& other);
 };
 
-// One engine with scripted lanes (a call takes well under a millisecond), in half of the storms
-// also or only with lanes from outside, most of whose workers fail, hang, die, answer twice or
-// late; some requests with a reader each (a third of them slow) and, meanwhile, cancels,
-// deadlines, dying lanes, requests that are forgotten and an engine that is closed. Everything but
-// the timing follows from `seed`. Returns what was broken of: law 1 against the sequential loop,
-// one end for each request, nothing out of order, nothing left behind. Empty: nothing.
-std::string storm(std::uint64_t seed, StormTotals& totals);
+// kCalm: scripted lanes, eight requests with a reader each (a third of them slow); every one must
+// end as the sequential loop does. kFailing: one call in ten fails.
+// kStorm: a call takes well under a millisecond; in half of the storms also or only lanes from
+// outside, most of whose workers fail, hang, die, answer twice or late; and meanwhile cancels,
+// deadlines, dying lanes, requests that are forgotten and an engine that is closed.
+enum class Weather { kCalm, kFailing, kStorm };
+
+// One engine; everything but the timing follows from `seed`. Returns what was broken of: law 1
+// against the sequential loop, one end for each request, nothing out of order, nothing left behind.
+// Empty: nothing.
+std::string storm(Weather weather, std::uint64_t seed, StormTotals& totals);
 
 // Runs `body(index)` for 0 <= index < count on `jobs` threads; returns what it complained of, at
 // most ten of them.
@@ -44,7 +48,7 @@ std::uint64_t setting(const char* name, std::uint64_t usual);
 // Answers the driver's text jobs.
 class TextWorker {
  public:
-  explicit TextWorker(Driver& driver);
+  explicit TextWorker(Driver& driver, std::function<EncodedText(const TextJob&)> encode = {});
 
  private:
   std::jthread thread_;
@@ -68,5 +72,8 @@ struct ClientConfig {
 };
 ClientTotals run_client(Driver& driver, const ClientConfig& config,
                         const std::function<bool()>& enough);
+// `clients` of them at once, with seeds that count on from the config's.
+ClientTotals run_clients(Driver& driver, const ClientConfig& config, int clients,
+                         const std::function<bool()>& enough);
 
 }  // namespace irt::test

@@ -4,7 +4,6 @@
 #include <thread>
 
 #include "engine/outside.h"
-#include "engine/reference.h"
 
 using namespace irt;
 using namespace irt::test;
@@ -180,30 +179,6 @@ TEST_CASE("closing ends every call, and a worker that goes on is told") {
   CHECK(rig.work->poll(std::chrono::seconds(30), 1).calls.empty());
   CHECK(rig.told.take().empty());
   CHECK(rig.work->counters().strays == 0);
-}
-
-TEST_CASE("lanes from outside give the sequential loop's result, alone and beside scripted ones") {
-  Random random(11);
-  for (int run = 0; run < runs(6); ++run) {
-    OutsideConfig config;
-    config.script = random_config(random).script;
-    Driver driver({});
-    ScriptedConfig inside = quick_config();
-    inside.script = config.script;
-    if (run % 2 == 1) add_scripted_lanes(driver, inside);
-    std::vector<std::unique_ptr<OutsideLane>> lanes;
-    for (const Role role : {Role::kPlanner, Role::kGenerator, Role::kCritic}) {
-      lanes.push_back(std::make_unique<OutsideLane>(driver, role, config, random.seed()));
-    }
-    const RequestSpec spec = random_spec(random);
-    const RequestId request = driver.submit(spec);
-    const Seen seen = read_all(driver, request);
-    CHECK(seen.disorder == "");
-    CHECK(seen.steps == run_reference(config.script, spec, {}, false).steps);
-    driver.forget(request);
-    CHECK(settles(driver));
-    driver.close();
-  }
 }
 
 TEST_CASE("a worker that hangs costs its lease: the call is run again by those that answer") {

@@ -66,21 +66,6 @@ TEST_CASE("equal pictures are one image, released as often as put") {
   CHECK_THROWS_AS(driver.release_image(key), Error);
 }
 
-TEST_CASE("a request keeps its input images for as long as its program needs them") {
-  Driver driver({});
-  add_scripted_lanes(driver, quick_config());
-  RequestSpec spec;
-  spec.text = "go on from <image>";
-  spec.mode = PlanMode::kGuidance;
-  const Key key = driver.put_image(filled(4, 7));
-  spec.images = {key};
-  const RequestId request = driver.submit(spec);
-  driver.release_image(key);  // the lanes still find it
-  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
-  CHECK(settles(driver));
-  CHECK(driver.counters().images == 0);
-}
-
 TEST_CASE("discarded speculative images go at once, attempts with their notices") {
   Driver driver({});
   ScriptedConfig lanes = quick_config();

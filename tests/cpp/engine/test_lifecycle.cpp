@@ -1,10 +1,10 @@
 // Laws 2 and 3 at the driver's face: everything ends once, everything has a limit.
 #include <doctest/doctest.h>
 
-#include <array>
 #include <thread>
 
 #include "engine/harness.h"
+#include "support/errors.h"
 
 using namespace irt;
 using namespace irt::test;
@@ -12,15 +12,16 @@ using std::chrono::milliseconds;
 
 namespace {
 
-ErrorCode code_of(const auto& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    CHECK(std::string(error.what()).starts_with("["));
-    return error.code();
+void refused(ErrorCode code, const auto& act) { testing::check_throws(code, act, "["); }
+
+void refused(ErrorCode code, Driver& driver, const RequestSpec& spec) {
+  refused(code, [&] { static_cast<void>(driver.submit(spec)); });
+}
+
+void wait_for_end(Driver& driver, Outcome outcome) {
+  while (driver.counters().scheduler.requests_ended[static_cast<std::size_t>(outcome)] < 1) {
+    std::this_thread::sleep_for(milliseconds(1));
   }
-  FAIL("no error was thrown");
-  return ErrorCode::kInternal;
 }
 
 // Lanes that need seconds, so that a request is surely under way.
@@ -49,12 +50,9 @@ TEST_CASE("a reader that does not read stops admission, not memory") {
   add_scripted_lanes(driver, quick_config());
   const RequestId first = driver.submit(spec_of("one"));
   const RequestId second = driver.submit(spec_of("two"));
-  while (driver.counters().scheduler.requests_ended[0] < 1) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
+  wait_for_end(driver, Outcome::kFinished);
   // The first one has ended, but nobody has read it.
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("three"))); }) ==
-        ErrorCode::kOverloaded);
+  refused(ErrorCode::kOverloaded, driver, spec_of("three"));
   CHECK(driver.live() == 2);
   CHECK(read_all(driver, first).outcome == Outcome::kFinished);
   const RequestId third = driver.submit(spec_of("three"));
@@ -73,8 +71,7 @@ TEST_CASE("requests that nobody forgets are limited") {
     ended.push_back(driver.submit(spec_of("again")));
     read_all(driver, ended.back());
   }
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("again"))); }) ==
-        ErrorCode::kOverloaded);
+  refused(ErrorCode::kOverloaded, driver, spec_of("again"));
   driver.forget(ended.front());
   const RequestId next = driver.submit(spec_of("again"));
   CHECK(read_all(driver, next).outcome == Outcome::kFinished);
@@ -89,14 +86,10 @@ TEST_CASE("a full image store refuses requests and fails calls, with the reason"
   spec.t_max = 1;
   std::vector<RequestId> made;
   made.push_back(driver.submit(spec));
-  while (driver.counters().scheduler.requests_ended[0] < 1) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
+  wait_for_end(driver, Outcome::kFinished);
   made.push_back(driver.submit(spec));  // three images wait for the first one's reader
-  while (driver.counters().scheduler.requests_ended[1] < 1) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kOverloaded);
+  wait_for_end(driver, Outcome::kFailed);
+  refused(ErrorCode::kOverloaded, driver, spec);
   const Seen seen = read_all(driver, made.back());
   CHECK(seen.outcome == Outcome::kFailed);
   REQUIRE(seen.failure);
@@ -108,42 +101,12 @@ TEST_CASE("a full image store refuses requests and fails calls, with the reason"
   CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
 }
 
-TEST_CASE("a thousand cancelled requests leave nothing behind") {
-  DriverConfig config;
-  Driver driver(config);
-  ScriptedConfig lanes = quick_config();
-  lanes.times.jitter = 0.5;
-  lanes.generator_slots = 3;
-  add_scripted_lanes(driver, lanes);
-  Random random(1);
-  for (int i = 0; i < runs(1000); ++i) {
-    RequestSpec spec = random_spec(random);
-    const RequestId request = driver.submit(spec);
-    std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 600)));
-    driver.cancel(request);
-    if (random.chance(0.5)) {
-      const Seen seen = read_all(driver, request);
-      CHECK(seen.disorder == "");
-    }
-    driver.forget(request);
-  }
-  CHECK(settles(driver));
-  const DriverCounters left = driver.counters();
-  CHECK(left.live == 0);
-  CHECK(left.records == 0);
-  CHECK(left.images == 0);
-  CHECK(left.image_bytes == 0);
-  CHECK(left.stray_reports == 0);
-  CHECK(left.scheduler.requests_ended[static_cast<std::size_t>(Outcome::kCancelled)] > 100);
-}
-
 TEST_CASE("draining refuses what is new and finishes what is under way") {
   Driver driver({});
   add_scripted_lanes(driver, quick_config());
   const RequestId request = driver.submit(spec_of("the last one"));
   driver.set_draining(true);
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("too late"))); }) ==
-        ErrorCode::kOverloaded);
+  refused(ErrorCode::kOverloaded, driver, spec_of("too late"));
   CHECK(read_all(driver, request).outcome == Outcome::kFinished);
   driver.set_draining(false);
   CHECK(read_all(driver, driver.submit(spec_of("again"))).outcome == Outcome::kFinished);
@@ -180,8 +143,7 @@ TEST_CASE("closing a busy engine ends every request at once and keeps what reade
     REQUIRE(event);
     last = std::holds_alternative<RequestEnded>(event->notice);
   }
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of("after"))); }) ==
-        ErrorCode::kCancelled);
+  refused(ErrorCode::kCancelled, driver, spec_of("after"));
   for (const RequestId request : requests) driver.forget(request);
   CHECK(driver.counters().images == 0);
   CHECK(kept->pixels.data.size() == kept->pixels.view().bytes());
@@ -202,29 +164,6 @@ TEST_CASE("a cancel ends the request at once and its calls at their next cancel 
   driver.cancel(12345);  // unknown: no effect
 }
 
-TEST_CASE("forgetting a running request cancels it") {
-  Driver driver({});
-  add_scripted_lanes(driver, slow_config());
-  const RequestId request = driver.submit(spec_of("long"));
-  while (driver.counters().running < 2) std::this_thread::sleep_for(milliseconds(1));
-  std::jthread waiting([&] {
-    // Returns early, or finds the request gone.
-    try {
-      for (int i = 0; i < 100; ++i) {
-        static_cast<void>(driver.next_event(request, milliseconds(100)));
-      }
-    } catch (const Error& error) {
-      CHECK(error.code() == ErrorCode::kBadRequest);
-    }
-  });
-  driver.forget(request);
-  waiting.join();
-  CHECK(settles(driver));
-  CHECK(driver.live() == 0);
-  CHECK(driver.counters().records == 0);
-  CHECK(driver.counters().images == 0);
-}
-
 TEST_CASE("deadlines and missing lanes are noticed by the clock alone") {
   DriverConfig config;
   config.scheduler.lane_grace = 30'000;
@@ -243,27 +182,26 @@ TEST_CASE("deadlines and missing lanes are noticed by the clock alone") {
 TEST_CASE("the faces of misuse") {
   Driver driver({});
   const ScriptedIds ids = add_scripted_lanes(driver, quick_config());
-  CHECK(code_of([&] { static_cast<void>(driver.next_event(99, milliseconds(0))); }) ==
-        ErrorCode::kBadRequest);
-  CHECK(code_of([&] { static_cast<void>(driver.trace(99)); }) == ErrorCode::kBadRequest);
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec_of(""))); }) == ErrorCode::kBadRequest);
+  refused(ErrorCode::kBadRequest,
+          [&] { static_cast<void>(driver.next_event(99, milliseconds(0))); });
+  refused(ErrorCode::kBadRequest, [&] { static_cast<void>(driver.trace(99)); });
+  refused(ErrorCode::kBadRequest, driver, spec_of(""));
   RequestSpec spec = spec_of("with a picture that is not there");
   spec.mode = PlanMode::kGuidance;
   spec.images = {Key{1, 2}};
-  CHECK(code_of([&] { static_cast<void>(driver.submit(spec)); }) == ErrorCode::kBadRequest);
-  CHECK(code_of([&] { driver.release_image(Key{1, 2}); }) == ErrorCode::kBadRequest);
+  refused(ErrorCode::kBadRequest, driver, spec);
+  refused(ErrorCode::kBadRequest, [&] { driver.release_image(Key{1, 2}); });
   const LaneInfo taken{ids.critic, Role::kCritic, 1, "", "twice"};
-  CHECK(code_of([&] { driver.add_lane(make_scripted_lane(taken, quick_config(), driver)); }) ==
-        ErrorCode::kInternal);
+  refused(ErrorCode::kInternal,
+          [&] { driver.add_lane(make_scripted_lane(taken, quick_config(), driver)); });
   const LaneInfo empty{driver.next_lane_id(), Role::kCritic, 0, "", "no slots"};
   ScriptedConfig none = quick_config();
   none.critic_slots = 0;
-  CHECK(code_of([&] { driver.add_lane(make_scripted_lane(empty, none, driver)); }) ==
-        ErrorCode::kInternal);
+  refused(ErrorCode::kInternal, [&] { driver.add_lane(make_scripted_lane(empty, none, driver)); });
   const RequestId request = driver.submit(spec_of("fine"));
   CHECK(read_all(driver, request).outcome == Outcome::kFinished);
-  CHECK(code_of([&] { static_cast<void>(driver.next_event(request, milliseconds(0))); }) ==
-        ErrorCode::kBadRequest);
+  refused(ErrorCode::kBadRequest,
+          [&] { static_cast<void>(driver.next_event(request, milliseconds(0))); });
   driver.forget(request);
   CHECK(driver.counters().images == 0);
 }

@@ -68,9 +68,7 @@ VlmConfig vlm_config(Role role, const SessionOptions& session) {
   config.decoder = graph_path("decoder.onnx");
   config.vision = graph_path("vision_wide.onnx");
   config.decoder_config = testing::decoder_config(4, 16);
-  config.vision_config.patch_size = 2;
-  config.vision_config.min_pixels = 64;
-  config.vision_config.max_pixels = 1024;
+  config.vision_config = testing::vision_config(testing::kHidden);
   config.tokens = table(role);
   for (int id = 0; id < kVocab; ++id) {
     if (is_answer(id)) config.true_tokens.push_back(id);
@@ -118,13 +116,7 @@ struct Setup {
 class Engine {
  public:
   explicit Engine(int max_live, const Setup& runtime = {})
-      : driver_(limits(max_live)), texts_([this](const std::stop_token& stop) {
-          while (!stop.stop_requested()) {
-            const auto jobs = driver_.text().poll(std::chrono::milliseconds(5), 4);
-            if (jobs.empty()) std::this_thread::sleep_for(std::chrono::microseconds(50));
-            for (const TextJob& job : jobs) driver_.text().finish(job.id, encode(job));
-          }
-        }) {
+      : driver_(limits(max_live)), texts_(driver_, encode) {
     const auto add = [this](Role role, const char* name, std::unique_ptr<RoleModel> model) {
       const LaneInfo info{driver_.next_lane_id(), role, model->capacity(), name, name};
       driver_.add_lane(std::make_unique<ModelLane>(info, std::move(model), driver_,
@@ -151,7 +143,7 @@ class Engine {
   }
 
   Driver driver_;
-  std::jthread texts_;
+  TextWorker texts_;
 };
 
 RequestSpec native_spec(Random& random) {
@@ -174,23 +166,10 @@ void disturb(RequestSpec& spec, Random& random) {
   }
 }
 
-bool is_prefix(const std::vector<std::string>& part, const std::vector<std::string>& whole) {
-  return part.size() <= whole.size() && std::equal(part.begin(), part.end(), whole.begin());
-}
-
 void check_empty(Driver& driver) {
-  CHECK(settles(driver));
-  const DriverCounters left = driver.counters();
-  CHECK(left.live == 0);
-  CHECK(left.records == 0);
-  CHECK(left.images == 0);
-  CHECK(left.image_bytes == 0);
-  CHECK(left.stray_reports == 0);
+  CHECK(left_behind(driver) == "");
+  CHECK(driver.counters().stray_reports == 0);
 }
-
-}  // namespace
-
-namespace {
 
 std::vector<RequestSpec> native_specs(Random& random) {
   std::vector<RequestSpec> specs;

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "core/message.h"
-#include "reference.h"
 #include "sched/snapshot.h"
 #include "script.h"
 #include "support/monitor.h"
+#include "support/reference.h"
 
 namespace irt::test {
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "coverage.h"
-#include "reference.h"
 #include "script.h"
+#include "support/reference.h"
 
 namespace irt::test {
 
