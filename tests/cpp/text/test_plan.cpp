@@ -3,6 +3,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "text/scanner.h"
@@ -55,11 +56,7 @@ TEST_CASE("a step is there as soon as its brace is") {
 }
 
 TEST_CASE("the plan is cut at the first violation and keeps what had closed") {
-  struct Case {
-    std::string second;
-    std::string problem;
-  };
-  const Case cases[] = {
+  const std::pair<const char*, const char*> cases[] = {
       {"{'step_number': 3, 'prompt': 'p'}", "a step_number out of order"},
       {"{'step_number': 1, 'prompt': 'p'}", "a step_number out of order"},
       {"{'step_number': -2147483648, 'prompt': 'p'}", "a step_number out of order"},
@@ -81,22 +78,16 @@ TEST_CASE("the plan is cut at the first violation and keeps what had closed") {
       {"'step'", "a step that is no object"},
       {"{'step_number': 2, 'prompt': ''}", "neither prompt nor text"},
   };
-  for (const Case& c : cases) {
-    CAPTURE(c.second);
+  for (const auto& [second, problem] : cases) {
+    CAPTURE(second);
     PlanScanner scanner(25, kNarrative);
-    scanner.feed(answer(numbered(1) + "," + c.second + "," + numbered(2)));
+    scanner.feed(answer(numbered(1) + "," + second + "," + numbered(2)));
     CHECK(scanner.done());
-    CHECK(scanner.violation().find(c.problem) != std::string::npos);
+    CHECK(scanner.violation().find(problem) != std::string::npos);
     const Plan plan = scanner.finish();
     CHECK(plan.truncated);
     CHECK(plan.steps.size() == 1);
   }
-}
-
-TEST_CASE("a violation names the byte") {
-  PlanScanner scanner(25, kNarrative);
-  scanner.feed("<answer>{,");
-  CHECK(scanner.violation() == "byte 9: a comma that follows no value");
 }
 
 TEST_CASE("an answer without a list of steps is unreadable") {
@@ -142,40 +133,26 @@ TEST_CASE("a step without a prompt is text only") {
              "{'step_number': 3, 'step_name': None}"),
       kGuidance);
   REQUIRE(plan.steps.size() == 3);
-  CHECK_FALSE(plan.steps[0].has_image());
-  CHECK_FALSE(plan.steps[1].has_image());
-  CHECK_FALSE(plan.steps[2].has_image());
+  for (const PlanStep& step : plan.steps) CHECK_FALSE(step.has_image());
   CHECK(plan.steps[2].step_name.empty());
 }
 
 TEST_CASE("the text of a step is its auxiliary text unless that says nothing") {
-  PlanStep step;
-  CHECK(text_of(step).empty());
-  step.instruction = "instruction";
-  CHECK(text_of(step) == "instruction");
-  step.auxiliary_text = "None";
-  CHECK(text_of(step) == "instruction");
-  step.auxiliary_text = " \n";
-  CHECK(text_of(step) == "instruction");
-  step.auxiliary_text = "\ntwo words ";
-  CHECK(text_of(step) == "two words");
+  CHECK(text_of(PlanStep{}).empty());
+  for (const auto& [auxiliary, text] :
+       {std::pair{"None", "instruction"}, {" \n", "instruction"}, {"\ntwo words ", "two words"}}) {
+    CHECK(text_of(PlanStep{1, "", "instruction", {}, auxiliary}) == text);
+  }
 }
 
-TEST_CASE("unknown keys are skipped with their values, known names inside them included") {
+TEST_CASE("unknown keys are skipped with their values; of equal keys in a step the last counts") {
   const Plan plan = read(
       "<answer>{'meta': {'execution_plan': [1]}, 'old': [{'prompt': 3}], 'execution_plan': "
-      "[{'mood': {'prompt': [{}, "
-      "3.5e2, "
-      "True]}, 'step_number': 1, 'prompt': 'p', 'list': [['step_number', 9]]}]}");
+      "[{'mood': {'prompt': [{}, 3.5e2, True]}, 'step_number': 7, 'prompt': 'a', 'prompt': 'p', "
+      "'step_number': 1, 'list': [['step_number', 9]]}]}");
   REQUIRE(plan.steps.size() == 1);
   CHECK(plan.steps[0].prompt == "p");
   CHECK(plan.steps[0].step_number == 1);
-}
-
-TEST_CASE("of equal keys in a step the last counts") {
-  CHECK(read(answer("{'step_number': 7, 'prompt': 'a', 'prompt': 'b', 'step_number': 1}"))
-            .steps.at(0)
-            .prompt == "b");
 }
 
 TEST_CASE("a scanner without room for a step is refused") {

@@ -42,12 +42,6 @@ std::string reasoning_of(std::string_view text) {
   return scanner.finish().reasoning;
 }
 
-std::string nested(int depth) {
-  const auto n = static_cast<std::size_t>(depth);
-  return "<answer>{'x': " + std::string(n, '[') + std::string(n, ']') +
-         ", 'previous_step_success': true}";
-}
-
 TEST_CASE("escapes of both dialects are decoded") {
   CHECK(value_of(R"("a\n\t\"\\\/\b\f\r")") == "a\n\t\"\\/\b\f\r");
   CHECK(value_of(R"('it\'s \a\v')") == "it's \a\v");
@@ -80,10 +74,7 @@ TEST_CASE("invalid UTF-8 becomes U+FFFD, one for each maximal part") {
   CHECK(value_of("'\xC0\x80'") == std::string(kReplacement) + kReplacement);
   CHECK(value_of("'\xED\xA0\x80'") == std::string(kReplacement) + kReplacement + kReplacement);
   CHECK(value_of("'\xF0\x9F\x98'") == kReplacement);
-}
-
-TEST_CASE("a tag inside a string is text") {
-  CHECK(value_of("'</answer> <answer> <think>'") == "</answer> <answer> <think>");
+  CHECK(value_of("'</answer> <answer> <think>'") == "</answer> <answer> <think>");  // text
 }
 
 TEST_CASE("white space, trailing commas and a code fence are tolerated") {
@@ -125,28 +116,20 @@ TEST_CASE("the reasoning is the think part, as valid UTF-8") {
   CHECK(reasoning_of("<think>\xE2\x82") == kReplacement);
 }
 
-TEST_CASE("a string of 64 KiB is read, a longer one is a violation") {
+TEST_CASE("what is read has limits: strings, depth, numbers; the reasoning is cut at its own") {
   const std::string most(LiteralReader::kMaxStringBytes, 'x');
   CHECK(value_of(quoted(most)) == most);
   CHECK(value_of(quoted(most + "x")) == "unreadable");
   CHECK(value_of(quoted(most.substr(1) + "\xE2\x82")) == "unreadable");
-  const std::string key(LiteralReader::kMaxStringBytes + 1, 'k');
-  CHECK_FALSE(accepts("<answer>{'" + key + "': 1, 'previous_step_success': true}"));
-}
-
-TEST_CASE("32 nested containers are read, a further one is a violation") {
-  CHECK(accepts(nested(LiteralReader::kMaxDepth - 1)));
-  CHECK_FALSE(accepts(nested(LiteralReader::kMaxDepth)));
-}
-
-TEST_CASE("numbers have a length too") {
   const std::string after = ", 'previous_step_success': true}";
-  CHECK(accepts("<answer>{'n': " + std::string(LiteralReader::kMaxNumberBytes, '7') + after));
-  CHECK_FALSE(
-      accepts("<answer>{'n': " + std::string(LiteralReader::kMaxNumberBytes + 1, '7') + after));
-}
-
-TEST_CASE("the reasoning is kept up to 64 KiB and the answer behind it is read") {
+  CHECK_FALSE(accepts("<answer>{'k" + most + "': 1" + after));
+  for (const int over : {0, 1}) {
+    const auto depth = static_cast<std::size_t>(LiteralReader::kMaxDepth - 1 + over);
+    const auto digits = static_cast<std::size_t>(LiteralReader::kMaxNumberBytes + over);
+    CHECK(accepts("<answer>{'x': " + std::string(depth, '[') + std::string(depth, ']') + after) ==
+          (over == 0));
+    CHECK(accepts("<answer>{'n': " + std::string(digits, '7') + after) == (over == 0));
+  }
   const std::string text =
       "<think>" + std::string(1 << 20, 't') + "</think><answer>{'previous_step_success': true}";
   CHECK(accepts(text));

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,20 +26,13 @@ TEST_CASE("an accepted answer ends at the last letter of its boolean") {
   CHECK(scanner.done());
   scanner.feed(", 'refine_prompt': 'again'}</answer>");
   const Verdict verdict = scanner.finish();
-  CHECK(verdict.readable);
   CHECK(verdict.accepted);
   CHECK_FALSE(verdict.refined);
   CHECK(verdict.reasoning == "fine");
+  CHECK(scanner.violation().empty());
 }
 
-TEST_CASE("the boolean's offset counts the bytes of the whole stream") {
-  const std::string text = "<think>\xC3\xBC</think><answer>{'previous_step_success':  false}";
-  VerdictScanner scanner;
-  for (const char byte : text) scanner.feed({&byte, 1});
-  CHECK(scanner.boolean_started_at() == text.find("false"));
-}
-
-TEST_CASE("a refused answer ends with its refined prompt") {
+TEST_CASE("a refused answer ends with its refined prompt, wherever that stands") {
   VerdictScanner scanner;
   scanner.feed("<answer>{\"previous_step_success\": false, \"refine_prompt\": \"a red hat");
   CHECK(scanner.accepted() == false);
@@ -47,29 +41,30 @@ TEST_CASE("a refused answer ends with its refined prompt") {
   scanner.feed("\"");
   CHECK(scanner.done());
   CHECK(scanner.finish().refined == "a red hat");
+  VerdictScanner before;
+  before.feed("<answer>{'refine_prompt': 'a red hat', 'previous_step_success': False");
+  CHECK(before.done());
+  CHECK(before.finish().refined == "a red hat");
 }
 
-TEST_CASE("the refined prompt may come before the boolean") {
-  VerdictScanner scanner;
-  scanner.feed("<answer>{'refine_prompt': 'a red hat', 'previous_step_success': False");
-  CHECK(scanner.done());
-  CHECK(scanner.finish().refined == "a red hat");
+TEST_CASE("of equal keys the first that can be used counts") {
   CHECK_FALSE(read("<answer>{'refine_prompt': 'x', 'previous_step_success': True").refined);
-}
-
-TEST_CASE("of several refined prompts the first counts") {
-  CHECK(read("<answer>{'refine_prompt': 'first', 'refine_prompt': 'second', "
-             "'previous_step_success': False")
-            .refined == "first");
+  CHECK(read("<answer>{'refine_prompt': '1', 'refine_prompt': '2', 'previous_step_success': False")
+            .refined == "1");
+  CHECK_FALSE(
+      read("<answer>{'previous_step_success': False, 'previous_step_success': True}").accepted);
+  CHECK(read("<answer>{'previous_step_success': None, 'previous_step_success': True}").accepted);
+  // What is quoted while thinking is no answer.
+  CHECK_FALSE(read("<think>I could say <answer>{'previous_step_success': True}</answer></think> "
+                   "then <answer>{'previous_step_success': False, 'refine_prompt': 'x'}</answer>")
+                  .accepted);
 }
 
 TEST_CASE("a refused answer without a usable prompt is refused all the same") {
   for (const char* rest :
        {"}", ", 'refine_prompt': ''}", ", 'refine_prompt': ' \\n'}", ", 'refine_prompt': None}",
         ", 'refine_prompt': 3}", ", 'refine_prompt': ['x']}", ", 'refine_prompt': 'cut", " oops",
-        "hood, 'refine_prompt': 'x'}",
-        ", 'refine_prompt': None, "
-        "'refine_prompt': 'second'}"}) {
+        "hood, 'refine_prompt': 'x'}", ", 'refine_prompt': None, 'refine_prompt': 'second'}"}) {
     CAPTURE(rest);
     const Verdict verdict = read("<answer>{'previous_step_success': False" + std::string(rest));
     CHECK(verdict.readable);
@@ -88,30 +83,12 @@ TEST_CASE("an answer without a boolean under its key is unreadable") {
         "<think><answer>{'previous_step_success': True}</answer>",
         "<answer>`{'previous_step_success': True}"}) {
     CAPTURE(text);
-    const Verdict verdict = read(text);
-    CHECK_FALSE(verdict.readable);
-    CHECK_FALSE(verdict.accepted);
+    CHECK_FALSE(read(text).readable);
+    CHECK_FALSE(read(text).accepted);
   }
 }
 
-TEST_CASE("of several booleans the first counts") {
-  CHECK_FALSE(
-      read("<answer>{'previous_step_success': False, 'previous_step_success': True}").accepted);
-  CHECK(read("<answer>{'previous_step_success': None, 'previous_step_success': True}").accepted);
-}
-
-TEST_CASE("a verdict quoted while thinking is not the verdict") {
-  const Verdict verdict = read(
-      "<think>I could say <answer>{'previous_step_success': True}</answer></think> then "
-      "<answer>{'previous_step_success': False, 'refine_prompt': 'x'}</answer>");
-  CHECK(verdict.readable);
-  CHECK_FALSE(verdict.accepted);
-}
-
-TEST_CASE("a violation is named, an answer that ended well names none") {
-  VerdictScanner good;
-  good.feed("<answer>{'previous_step_success': True}");
-  CHECK(good.violation().empty());
+TEST_CASE("a violation names the byte") {
   VerdictScanner list;
   list.feed("<answer>[");
   CHECK(list.violation() == "byte 8: an answer that is no object");
