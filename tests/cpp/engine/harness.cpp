@@ -6,53 +6,13 @@
 #include <thread>
 #include <unordered_map>
 
+#include "support/monitor.h"
 #include "support/reference.h"
 
 namespace irt::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// The grammar of notices: steps of the plan in order; attempts of a step only after the steps
-// before it; a verdict after its attempt; the end last.
-class Order {
- public:
-  std::string check(const Notice& notice) {
-    if (const auto* plan = std::get_if<PlanStepReady>(&notice)) {
-      return expect(plan->index == planned_++, "plan step");
-    }
-    if (const auto* made = std::get_if<AttemptReady>(&notice)) {
-      const bool fits = made->step == committed_ && made->step < planned_ &&
-                        made->attempt.number == attempts_ + 1 && !made->attempt.verdict;
-      ++attempts_;
-      return expect(fits, "attempt");
-    }
-    if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
-      const bool fits = judged->step == committed_ && judged->attempt == attempts_ &&
-                        judged->attempt == verdicts_ + 1 && judged->verdict.readable;
-      ++verdicts_;
-      return expect(fits, "verdict");
-    }
-    if (const auto* step = std::get_if<StepCommitted>(&notice)) {
-      const bool fits =
-          step->step == committed_ && static_cast<int>(step->result.attempts.size()) == attempts_;
-      ++committed_;
-      attempts_ = 0;
-      verdicts_ = 0;
-      return expect(fits, "commit");
-    }
-    return {};
-  }
-
- private:
-  static std::string expect(bool fits, const char* what) {
-    return fits ? "" : std::string("out of order: ") + what;
-  }
-  int planned_ = 0;
-  int committed_ = 0;
-  int attempts_ = 0;
-  int verdicts_ = 0;
-};
 
 }  // namespace
 
@@ -64,14 +24,17 @@ int runs(int usual) {
 Seen read_all(Driver& driver, RequestId request, std::chrono::milliseconds patience,
               const std::function<void()>& before_each) {
   Seen seen;
-  Order order;
+  Monitor monitor;  // of the grammar of notices
   const auto until = Clock::now() + patience;
   while (Clock::now() < until) {
     if (before_each) before_each();
     auto event = driver.next_event(request, std::chrono::milliseconds(50));
     if (!event) continue;
     Notice& notice = event->notice;
-    if (seen.disorder.empty()) seen.disorder = order.check(notice);
+    monitor.follow(Submit{request, {}}, {Deliver{request, notice}});
+    if (seen.disorder.empty() && !monitor.violations().empty()) {
+      seen.disorder = monitor.violations().front();
+    }
     if (const auto* made = std::get_if<AttemptReady>(&notice)) {
       const Image& image = made->attempt.image;
       const bool whole =

@@ -73,8 +73,7 @@ TEST_CASE("discarded speculative images go at once, attempts with their notices"
   lanes.times.critic_ms = 4.0;
   lanes.times.verdict_ms = 3.0;
   add_scripted_lanes(driver, lanes);
-  RequestSpec spec;
-  spec.text = "refused again and again";
+  RequestSpec spec = spec_of("refused again and again");
   spec.t_max = 3;
   spec.speculation = {SpeculationMode::kDepth, 2};
   const RequestId request = driver.submit(spec);

@@ -171,6 +171,16 @@ void check_empty(Driver& driver) {
   CHECK(driver.counters().stray_reports == 0);
 }
 
+std::vector<RequestId> submit_eight(Driver& driver, Random& random) {
+  std::vector<RequestId> requests;
+  for (int i = 0; i < 8; ++i) {
+    RequestSpec spec = native_spec(random);
+    disturb(spec, random);
+    requests.push_back(driver.submit(spec));
+  }
+  return requests;
+}
+
 std::vector<RequestSpec> native_specs(Random& random) {
   std::vector<RequestSpec> specs;
   for (int i = 0; i < 16; ++i) specs.push_back(native_spec(random));
@@ -309,12 +319,7 @@ TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no sess
     Random random(seed);
     std::uint64_t cancelled = 0;
     for (std::uint64_t turn = 0; turn < 20 * wanted && cancelled < wanted; ++turn) {
-      std::vector<RequestId> requests;
-      for (int i = 0; i < 8; ++i) {
-        RequestSpec spec = native_spec(random);
-        disturb(spec, random);
-        requests.push_back(driver.submit(spec));
-      }
+      const std::vector<RequestId> requests = submit_eight(driver, random);
       for (const RequestId request : requests) {
         std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 2'000)));
         driver.cancel(request);
@@ -342,22 +347,14 @@ TEST_CASE("native lanes: an engine that is closed while its graphs run lets go o
   for (int turn = 0; turn < 8; ++turn) {
     Engine engine(8);
     Driver& driver = engine.driver();
-    std::vector<RequestId> requests;
-    for (int i = 0; i < 8; ++i) {
-      RequestSpec spec = native_spec(random);
-      disturb(spec, random);
-      requests.push_back(driver.submit(spec));
-    }
+    const std::vector<RequestId> requests = submit_eight(driver, random);
     std::this_thread::sleep_for(std::chrono::microseconds(random.between(0, 8'000)));
     driver.close();
     for (const RequestId request : requests) {
       CHECK(read_all(driver, request).disorder == "");
       driver.forget(request);
     }
-    const DriverCounters left = driver.counters();
-    CHECK(left.records == 0);
-    CHECK(left.images == 0);
-    CHECK(left.running == 0);
+    CHECK(left_behind(driver) == "");
   }
   CHECK(live_objects().sessions == 0);
 }

@@ -10,11 +10,11 @@ using namespace irt::test;
 
 namespace {
 
-Trace traced(const RequestSpec& spec, const ScriptedConfig& lanes, Seen& seen) {
+Trace traced(const RequestSpec& spec, const ScriptedConfig& lanes) {
   Driver driver({});
   add_scripted_lanes(driver, lanes);
   const RequestId request = driver.submit(spec);
-  seen = read_all(driver, request);
+  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
   CHECK(settles(driver));
   return driver.trace(request);
 }
@@ -32,13 +32,10 @@ TEST_CASE("a trace tells what ran, when, and what of it was used") {
   lanes.script.accept_by_refinement = {0.0, 1.0};  // two attempts a step
   lanes.times.critic_ms = 3.0;
   lanes.times.verdict_ms = 2.0;
-  RequestSpec spec;
-  spec.text = "trace me";
+  RequestSpec spec = spec_of("trace me");
   for (const auto mode : {SpeculationMode::kOff, SpeculationMode::kDepth}) {
     spec.speculation = {mode, 1};
-    Seen seen;
-    const Trace trace = traced(spec, lanes, seen);
-    CHECK(seen.outcome == Outcome::kFinished);
+    const Trace trace = traced(spec, lanes);
     auto count = used(trace);
     CHECK(count[Role::kPlanner] == 1);
     CHECK(count[Role::kGenerator] == 6);
@@ -73,12 +70,9 @@ TEST_CASE("a trace tells what ran, when, and what of it was used") {
 TEST_CASE("an unreadable verdict's calls count as used") {
   ScriptedConfig lanes = quick_config();
   lanes.script.unreadable_verdict = 1.0;
-  RequestSpec spec;
-  spec.text = "say again";
+  RequestSpec spec = spec_of("say again");
   spec.speculation.mode = SpeculationMode::kOff;
-  Seen seen;
-  const Trace trace = traced(spec, lanes, seen);
-  auto count = used(trace);
+  auto count = used(traced(spec, lanes));
   CHECK(count[Role::kGenerator] == 3);
   CHECK(count[Role::kCritic] == 6);
 }

@@ -15,33 +15,14 @@ import onnx
 
 HEADER = '<ir_version: 11, opset_import: ["": 24]>'
 
-# Every patch value averaged over a merge block, times 1..4 per channel; the grid is added.
-VISION = """
-vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
-    => (float[tokens, 4] embeds, float[1, tokens, 4] deepstack)
-    <int64[2] block = {-1, 96}, int64[1] one = {1}, int64[1] zero = {0},
-     float[1, 4] scale = {1.0, 2.0, 3.0, 4.0}, float[3, 4] places =
-     {0.0, 0.0, 0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 0.0, 1000.0, 0.0, 0.0}> {
-    blocks = Reshape(pixel_values, block)
-    mean = ReduceMean<keepdims: int = 1>(blocks, one)
-    scaled = Mul(mean, scale)
-    grid = Cast<to: int = 1>(grid_thw)
-    where = MatMul(grid, places)
-    embeds = Add(scaled, where)
-    double = Add(embeds, embeds)
-    deepstack = Unsqueeze(double, zero)
-}"""
 
-
-def wide_vision(hidden: int) -> str:
-    """A vision graph whose features the tiny decoder of make_graphs.py takes."""
-    scale = ", ".join(f"{0.5 + i / hidden:.4f}" for i in range(hidden))
-    places = ", ".join(f"{0.01 * (i % 7):.2f}" for i in range(3 * hidden))
+def vision(hidden: int, scale: list[str], places: list[str]) -> str:
+    """Every patch value averaged over a merge block, times `scale` per channel; the grid is added."""
     return f"""
 vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
     => (float[tokens, {hidden}] embeds, float[1, tokens, {hidden}] deepstack)
     <int64[2] block = {{-1, 96}}, int64[1] one = {{1}}, int64[1] zero = {{0}},
-     float[1, {hidden}] scale = {{{scale}}}, float[3, {hidden}] places = {{{places}}}> {{
+     float[1, {hidden}] scale = {{{", ".join(scale)}}}, float[3, {hidden}] places = {{{", ".join(places)}}}> {{
     blocks = Reshape(pixel_values, block)
     mean = ReduceMean<keepdims: int = 1>(blocks, one)
     scaled = Mul(mean, scale)
@@ -51,6 +32,17 @@ vision (float[patches, 24] pixel_values, int64[1, 3] grid_thw)
     double = Add(embeds, embeds)
     deepstack = Unsqueeze(double, zero)
 }}"""
+
+
+def small_vision() -> str:
+    places = [0.0, 0.0, 0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 0.0, 1000.0, 0.0, 0.0]
+    return vision(4, ["1.0", "2.0", "3.0", "4.0"], [str(place) for place in places])
+
+
+def wide_vision(hidden: int) -> str:
+    """A vision graph whose features the tiny decoder of make_graphs.py takes."""
+    scale = [f"{0.5 + i / hidden:.4f}" for i in range(hidden)]
+    return vision(hidden, scale, [f"{0.01 * (i % 7):.2f}" for i in range(3 * hidden)])
 
 
 def endless_vision(hidden: int) -> str:
@@ -115,7 +107,7 @@ vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
 }"""
 
 GRAPHS = {
-    "vision": VISION,
+    "vision": small_vision(),
     "vision_wide": wide_vision(32),
     "vision_endless": endless_vision(32),
     "text_encoder": TEXT_ENCODER,

@@ -224,7 +224,7 @@ void Monitor::told(Story& story, RequestId request, const Notice& notice) {
     story.judged = false;
   } else if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
     expect(judged->step == story.committed && !story.judged && !story.attempts.empty() &&
-               judged->attempt == story.attempts.back().number,
+               judged->attempt == story.attempts.back().number && judged->verdict.readable,
            request, "a verdict without its attempt");
     if (story.attempts.empty()) return;
     story.judged = true;
