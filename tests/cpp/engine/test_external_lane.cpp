@@ -198,8 +198,7 @@ TEST_CASE("a worker that hangs costs its lease: the call is run again by those t
   OutsideLane generator(driver, Role::kGenerator, config, 3);
   const Seen seen = read_all(driver, request);
   CHECK(seen.outcome == Outcome::kFinished);
-  RequestSpec spec = spec_of("hang");
-  CHECK(seen.steps == run_reference(config.script, spec, {}, false).steps);
+  CHECK(seen.steps == run_reference(config.script, spec_of("hang"), {}, false).steps);
   driver.close();
 }
 

@@ -1,5 +1,5 @@
 // What law 1 does not show of the program: counters, contradictions, and what is started when.
-// (The oracle of the random schedules knows every rule: reference.cpp.)
+// (The oracle of the random schedules knows every rule: support/reference.cpp.)
 #include "rig.h"
 
 namespace irt::test {
