@@ -227,13 +227,13 @@ TEST_CASE(
   alone.model->failures = 1;
   alone.model->gate.release(4);
   for (const char* end : {"[lane] no step 1", "done 2"}) {
-    alone.start("one");
+    alone.start(end);
     alone.encode();
     CHECK(alone.reports(1) == Words{end});
   }
   alone.model->failures = 2;
   for (const Words& ends : {Words{"[lane] no step 3"}, Words{"[lane] no step 4", "down 1"}}) {
-    alone.start("two");
+    alone.start(ends.front());
     alone.encode();
     CHECK(alone.reports(ends.size()) == ends);
   }
