@@ -464,9 +464,11 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 signal.signal(signal.SIGINT, signal.default_int_handler)
 engine = Engine(ScriptedBackend(Script(generator_ms=2, critic_ms=2, min_steps=6, max_steps=6, accept_prob=0.5)))
 main, rng, strikes, going = threading.main_thread().ident, random.Random(1), 0, True
+ready = threading.Event()
 
 
 def strike():
+    ready.wait()
     while going:
         time.sleep(rng.uniform(0.0005, 0.006))
         signal.pthread_kill(main, signal.SIGINT)
@@ -488,6 +490,7 @@ handles = [engine.submit("x", seed=seed) for seed in range(5)]
 threading.Thread(target=strike, daemon=True).start()
 while True:
     try:
+        ready.set()  # in here: an interrupt before would end this program
         for handle in handles:
             disturbed(handle)
         going = False
