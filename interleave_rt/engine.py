@@ -194,6 +194,8 @@ class Engine:
         pictures = images or (request.images if isinstance(request, Request) else ())
         # To read and to copy pictures takes long; the rest of a submission takes microseconds.
         if pictures:
+            with core_errors():
+                self._core.live()  # refuses a process that was forked: its threads would never answer
             handle = await self._pump.off_the_loop(submit)
         else:
             async with self._pump.turn():
@@ -269,9 +271,13 @@ def _shut(owner: int, core: _core.Engine, pump: Pump, worker: TokenizerWorker, b
     if os.getpid() != owner:
         return  # a fork has none of these threads
     # The core first: its lanes may wait for the worker until they are told to stop.
-    pump.stop(core.close)
-    worker.stop()
-    backend.detach()
+    try:
+        pump.stop(core.close)
+    finally:
+        try:
+            worker.stop()
+        finally:
+            backend.detach()
 
 
 def _events(handle: Handle) -> Iterator[Event]:

@@ -80,9 +80,12 @@ class Pump:
         """Calls `close` of the core, passes on what that says to the last coroutines, and joins."""
         self._stopping = True
         close()
-        if self._thread is not None:
+        # An engine that nobody closed may be collected on its own pump.
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        for news in list(self._waiting.values()):
+        with self._lock:
+            waiting = list(self._waiting.values())
+        for news in waiting:
             news.tell()
         if self._encoders is not None:
             self._encoders.shutdown(wait=False)

@@ -179,7 +179,13 @@ class _Crew:
                 code, said = "backend_failed", f"{type(error).__name__}: {error}"
                 if isinstance(error, InterleaveError):
                     code, said = error.code, error.message
-                self._lane.fail(key, code, f"[{call['role']}] {said}")
+                said = said.encode(
+                    "utf-8", "replace"
+                ).decode()  # a path in it may hold bytes that are no text
+                try:
+                    self._lane.fail(key, code, f"[{call['role']}] {said}")
+                except (TypeError, _core.CoreError):  # a code of the role's own
+                    self._lane.fail(key, "backend_failed", f"[{call['role']}] {said}")
                 return
         self._lane.cancelled(key)
 

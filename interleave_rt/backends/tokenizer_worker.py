@@ -94,6 +94,5 @@ class TokenizerWorker:
             self._backend.encode(self._core, job)
         except Exception as error:  # noqa: BLE001 - the thread must go on: every request waits for it
             _log.debug("a text job failed", exc_info=True)
-            self._core.fail_text(
-                job.id, "backend_failed", f"[TokenizerWorker] {type(error).__name__}: {error}"
-            )
+            said = f"[TokenizerWorker] {type(error).__name__}: {error}"
+            self._core.fail_text(job.id, "backend_failed", said.encode("utf-8", "replace").decode())
