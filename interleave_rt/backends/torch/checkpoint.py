@@ -1,0 +1,233 @@
+"""A directory with a model: what can be said of it before its weights are loaded, and where they would go."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.errors import BadPackError, LimitExceededError
+
+__all__ = ["Lora", "Placement", "content_hash", "need", "place", "read_json", "weights_of"]
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}  # others, of quantised models: 1
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_HASHED = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
+_WORKSPACE = 1.1  # over the weights: what a call needs beside them, at the least
+_TYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs, and the type of its weights there.
+
+    Args:
+        device: As PyTorch writes it: `cpu`, `cuda`, `cuda:1`.
+        dtype: `float32`, `bfloat16` or `float16`.
+    """
+
+    device: str
+    dtype: str
+
+    @property
+    def lossless(self) -> str:
+        """`bitwise` where the same call gives the same bits; kernels on a card need not."""
+        return "bitwise" if self.device == "cpu" else "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A file of low-rank changes to a model's weights, and how strongly they are applied."""
+
+    file: Path
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, text: str | Path) -> Lora:
+        """From `FILE` or `FILE:SCALE`.
+
+        Raises:
+            BadPackError: There is no such file.
+
+        Example:
+            >>> Lora.of("no/such.safetensors:0.5")
+            Traceback (most recent call last):
+            ...
+            interleave_rt.errors.BadPackError: [torch] there is no LoRA file no/such.safetensors
+        """
+        name, _, tail = str(text).rpartition(":")
+        scale = 1.0
+        try:
+            scale = float(tail) if name else 1.0
+        except ValueError:
+            name = ""
+        file = Path(name or str(text))
+        if not file.exists():
+            raise BadPackError(f"[torch] there is no LoRA file {file}", hint="give FILE or FILE:SCALE")
+        return cls(file, scale)
+
+    def __str__(self) -> str:
+        """Name, scale and content, as results say it."""
+        return f"{self.file.name}:{self.scale:g}:{content_hash(self.file)[:16]}"
+
+
+def need(*names: str) -> list[Any]:
+    """Imports libraries of the extra.
+
+    Raises:
+        BadPackError: One is not installed; with the command that mends it.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(importlib.import_module(name))
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError) and error.name == name
+            extra = "lora" if name == "peft" else "torch"
+            raise BadPackError(
+                f"[torch] {name} is not installed" if missing else f"[torch] {name} cannot be used: {error}",
+                hint=f"pip install 'interleave-rt[{extra}]'",
+            ) from None
+    return found
+
+
+def read_json(directory: Path, name: str, what: str) -> dict[str, Any]:
+    """A JSON file of a model's directory; `what` the directory should be is named in the error."""
+    if not directory.is_dir():
+        raise BadPackError(f"[torch] there is no directory {directory}", hint=f"give the path of {what}")
+    try:
+        raw = json.loads((directory / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadPackError(f"[torch] {directory} is not {what}: it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise BadPackError(f"[torch] {directory / name} cannot be read: {error}") from None
+    if not isinstance(raw, dict):
+        raise BadPackError(f"[torch] {directory / name} is no JSON object")
+    return raw
+
+
+def weights_of(directory: Path, dtype: str) -> int:
+    """Bytes of a directory's weights once they are loaded as `dtype`; read from the heads of its files.
+
+    Raises:
+        BadPackError: There are none, or a file is cut off.
+    """
+    total, found = 0, False
+    for file in sorted(directory.rglob("*.safetensors")):
+        found = True
+        total += sum(_tensor_bytes(file, _TYPES[dtype]))
+    for file in () if found else sorted(directory.rglob("*.bin")):
+        found = True
+        total += file.stat().st_size
+    if not found:
+        raise BadPackError(f"[torch] {directory} has no weights (*.safetensors)", hint="copy the whole model")
+    return total
+
+
+def _tensor_bytes(file: Path, width: int) -> Iterator[int]:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            size = file.stat().st_size
+            head = json.loads(stream.read(length)) if length < size else None
+        entries = [entry for name, entry in head.items() if name != "__metadata__"] if head else None
+        if entries is None or max((e["data_offsets"][1] for e in entries), default=0) + 8 + length > size:
+            raise BadPackError(
+                f"[torch] {file} is cut off: its head tells of more than {size} bytes", hint="copy it again"
+            )
+        for entry in entries:
+            kind = entry["dtype"]
+            yield math.prod(entry["shape"]) * (width if kind in _FLOATS else _BYTES.get(kind, 1))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadPackError(f"[torch] {file} is no safetensors file: {error}", hint="copy it again") from None
+
+
+def place(directory: Path, device: str | None, dtype: str | None) -> Placement:
+    """Where a model goes: the given device or the first card there is, in bfloat16 on cards and float32 elsewhere.
+
+    Raises:
+        BadPackError: There is no such device or type.
+        LimitExceededError: The weights do not fit into the memory that is free there.
+    """
+    (torch,) = need("torch")
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        kind = torch.device(where).type
+    except RuntimeError:
+        raise BadPackError(f"[torch] {where!r} is no device", hint="give cpu, cuda or cuda:N") from None
+    if kind == "cuda" and (torch.device(where).index or 0) >= torch.cuda.device_count():
+        raise BadPackError(
+            f"[torch] there is no {where}: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices",
+            hint="give cpu, or install the driver and a PyTorch build for CUDA",
+        )
+    chosen = dtype or ("float32" if kind == "cpu" else "bfloat16")
+    if chosen not in _TYPES:
+        raise BadPackError(f"[torch] {chosen!r} is no type of weights", hint=f"give {', '.join(_TYPES)}")
+    wanted, free = weights_of(directory, chosen) * _WORKSPACE, _free_bytes(torch, where, kind)
+    if free is not None and wanted > free:
+        raise LimitExceededError(
+            f"[torch] {directory} needs {wanted / 1e9:.1f} GB on {where} as {chosen}; {free / 1e9:.1f} GB are free",
+            hint="give another device, a smaller type (dtype bfloat16) or a smaller model",
+        )
+    return Placement(where, chosen)
+
+
+def _free_bytes(torch: Any, where: str, kind: str) -> int | None:
+    """Free memory of a device, None where it cannot be told; on the CPU no more than the control group leaves."""
+    if kind == "cuda":
+        return int(torch.cuda.mem_get_info(torch.device(where))[0])
+    if kind != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        folder = Path("/sys/fs/cgroup")
+        try:
+            free.append(int((folder / limit).read_text()) - int((folder / used).read_text()))
+        except (OSError, ValueError):  # no such control group, or one without a limit
+            continue
+    return min(free, default=None)
+
+
+def content_hash(path: Path) -> str:
+    """sha256 (hex) over the configuration and weight files of a directory, or of one file.
+
+    Files are read once a process, as long as neither their size nor their time changes.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in _HASHED and file.is_file())
+    with ThreadPoolExecutor(8) as pool:  # hashing gives the GIL away
+        digests = list(pool.map(_digest, files))
+    whole = hashlib.sha256()
+    for file, digest in zip(files, digests, strict=True):
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        whole.update(f"{name}\0{digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest(file: Path) -> str:
+    status = file.stat()
+    return _digest_of(file, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest_of(file: Path, _size: int, _time: int) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+"""Processors of transformers, also where torchvision is missing: without it the library reads no videos, and nor do we."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from interleave_rt.errors import BadPackError
+
+from .checkpoint import need
+
+__all__ = ["load_processor"]
+
+
+def load_processor(directory: Path) -> Any:
+    """The processor of a model that reads text and pictures.
+
+    Raises:
+        BadPackError: The directory has none, or one that reads no pictures.
+    """
+    (transformers,) = need("transformers")
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(directory, local_files_only=True)
+    except ImportError:
+        processor = _without_videos(transformers, directory)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadPackError(
+            f"[torch] {directory} has no processor that can be used: {error}",
+            hint="copy preprocessor_config.json, tokenizer.json, tokenizer_config.json and the chat template too",
+        ) from None
+    if getattr(processor, "image_processor", None) is None or not hasattr(processor, "tokenizer"):
+        # Without torchvision the library falls back to the bare tokenizer for some models.
+        processor = _without_videos(transformers, directory)
+    return processor
+
+
+def _without_videos(transformers: Any, directory: Path) -> Any:
+    """The processor's own class, less its video part."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+        whole = transformers.models.auto.processing_auto.PROCESSOR_MAPPING[type(config)]
+    except (OSError, ValueError, KeyError):
+        whole = _named(transformers, directory)
+    if whole is None:
+        raise BadPackError(
+            f"[torch] {directory} has no processor of text and pictures",
+            hint="copy preprocessor_config.json and the tokenizer's files too",
+        )
+
+    class Images(whole):  # type: ignore[misc, valid-type]
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return [name for name in super().get_attributes() if "video" not in name]
+
+    Images.__name__ = whole.__name__
+    try:
+        return Images.from_pretrained(directory, local_files_only=True)
+    except (ImportError, OSError, ValueError, TypeError, KeyError) as error:
+        raise BadPackError(
+            f"[torch] the processor of {directory} cannot be used: {error}",
+            hint="pip install torchvision (of the same build as torch), or copy the files that are missing",
+        ) from None
+
+
+def _named(transformers: Any, directory: Path) -> Any:
+    """The class that a processor's own files name: a processor inside a pipeline has no model's configuration."""
+    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if (directory / file).is_file():
+            import json
+
+            name = json.loads((directory / file).read_text(encoding="utf-8")).get("processor_class")
+            if name:
+                return getattr(transformers, name, None)
+    return None

@@ -1,0 +1,47 @@
+"""Small random models in Hugging Face layout, saved once a session: what the tests of this folder open."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+NEEDED = ("torch", "transformers", "diffusers", "safetensors", "accelerate")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+collect_ignore_glob = ["test_*.py"] if MISSING else []
+
+
+def load(name: str) -> Any:
+    """A module beside this file, whatever the import mode is."""
+    spec = importlib.util.spec_from_file_location(
+        f"torch_backend_{name}", Path(__file__).with_name(f"{name}.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return load("checkpoints")
+
+
+@pytest.fixture(scope="session")
+def klein(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save_klein(tmp_path_factory.mktemp("klein"))
+
+
+@pytest.fixture(scope="session")
+def qwen_edit(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save_qwen_edit(tmp_path_factory.mktemp("qwen_edit"))
