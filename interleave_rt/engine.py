@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from interleave_rt import _core
 
 from .backends import Backend
+from .backends.record import CallStore
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle, core_errors
-from .pack import Pack, load_pack
+from .pack import Pack, choose_pack
 from .pack.images import load_image
 from .pump import Pump
 from .reader import EventReader
 from .reports import save_result as _  # noqa: F401 - what Result.save writes
 from .request import OptionChanges, Options, Request
 from .result import Event, FinishedEvent, Result
+from .runtimes import open_backend
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,27 +69,36 @@ class Engine:
         pack: str | PathLike[str] | Pack | None = None,
         config: EngineConfig | None = None,
         *,
+        planner: str | None = None,
+        generator: str | None = None,
+        critic: str | None = None,
+        record: str | PathLike[str] | None = None,
         verify: bool = True,
         **changes: Any,
     ) -> Engine:
-        """An engine over a pack.
+        """An engine over a pack, or over models of your own.
 
         Args:
             pack: A directory, a `Pack`, or None for the embedded one, which draws shapes.
             config: Limits and resources.
-            **changes: Single fields of the configuration, e.g. `threads=2`.
+            planner: What runs the planner in place of the pack's, as `RoleSpec.parse` reads it, e.g. `torch:DIR` or
+                `openai:URL#MODEL`. Where all three are given and no pack, there is none.
+            generator: As `planner`.
+            critic: As `planner`.
+            record: Folder in which the answers of calls that do not run on graphs are kept; what it holds already is
+                not asked again, so a run that was killed goes on where it was.
             verify: Compare every file of the pack with its manifest.
+            **changes: Single fields of the configuration, e.g. `threads=2`.
 
         Raises:
             BadPackError: The pack or the ONNX Runtime is not usable; the hint says what to do.
         """
-        from .backends.native import NativeBackend
-
         unknown = sorted(set(changes) - set(EngineConfig.__dataclass_fields__))
         if unknown:
             raise BadRequestError(f"[Engine.load] EngineConfig has no field {unknown[0]!r}")
-        chosen = pack if isinstance(pack, Pack) else load_pack(pack, verify=verify)
-        return cls(NativeBackend(chosen), replace(config or EngineConfig(), **changes))
+        chosen = choose_pack(pack, verify=verify, planner=planner, generator=generator, critic=critic)
+        store = None if record is None else CallStore(record)
+        return cls(open_backend(chosen, store), replace(config or EngineConfig(), **changes))
 
     def submit(
         self,
@@ -128,9 +139,10 @@ class Engine:
         except _core.CoreError as error:
             code, message = error.args
             raise from_code(code, message, hint=_HINTS.get(code)) from None
-        reader = EventReader(self._core, request, chosen, pixels, self.backend.info(), submitted_us)
-        # A handle that is dropped forgets its request, which cancels it first.
-        return Handle(self, self._core, request_id, reader, partial(self._core.forget, request_id))
+        reader = EventReader(self._core, request, chosen, pixels, self.backend, submitted_us)
+        return Handle(
+            self, self._core, request_id, reader, partial(_forget, self._core, self.backend, request_id)
+        )
 
     def run(
         self,
@@ -278,6 +290,11 @@ def _shut(owner: int, core: _core.Engine, pump: Pump, worker: TokenizerWorker, b
             worker.stop()
         finally:
             backend.detach()
+
+
+def _forget(core: _core.Engine, backend: Backend, request: int) -> None:
+    core.forget(request)  # cancels it first
+    backend.take_calls(request)
 
 
 def _events(handle: Handle) -> Iterator[Event]:

@@ -13,6 +13,7 @@ from .result import Event, FinishedEvent, Result, event_from_dict
 from .wire import Decision, PlanStep, PlanStepEvent, Span, Speculation, Step, StepCommittedEvent, Timings
 
 if TYPE_CHECKING:
+    from .backends import Backend
     from .request import Pixels
 
 __all__ = ["EventReader"]
@@ -27,18 +28,19 @@ class EventReader:
         request: Request,
         options: Options,
         inputs: Sequence[Pixels],
-        pack: Mapping[str, str],
+        backend: Backend,
         submitted_us: int,
     ) -> None:
-        self._core = core
+        self._core, self._backend = core, backend
         self._request, self._options = request, options
-        self._inputs, self._pack = tuple(inputs), pack
+        self._inputs = tuple(inputs)
         self._submitted_us = submitted_us
         # By index: reading an event twice changes nothing.
         self._plan: dict[int, PlanStep] = {}
         self._steps: dict[int, Step] = {}
         self._pictures: dict[str, Pixels] = {}
         self._first_s: dict[str, float] = {}
+        self._calls: Mapping[str, Any] = {}
 
     def read(self, request_id: int, raw: Mapping[str, Any]) -> Event:
         """The public event of a raw one; the last of a request is a `FinishedEvent`."""
@@ -59,6 +61,7 @@ class EventReader:
 
     def _finished(self, request_id: int, raw: Mapping[str, Any]) -> FinishedEvent:
         total_s, outcome = self._elapsed(), raw["outcome"]
+        self._calls = self._calls or self._backend.take_calls(request_id)  # they are given once
         error = self._error(outcome, raw["error"] or {})
         trace = self._core.trace(request_id)
         spans = tuple(Span.from_dict(self._since_start(span)) for span in trace["spans"])
@@ -74,8 +77,9 @@ class EventReader:
             trace=spans,
             decisions=tuple(Decision.from_dict(self._since_start(one)) for one in trace["decisions"]),
             inputs=self._inputs,
-            pack=self._pack,
+            pack=self._backend.info(),
             error=error,
+            calls=self._calls,
         )
         if error is not None:
             error.partial = result

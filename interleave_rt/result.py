@@ -84,6 +84,8 @@ class Result:
         inputs: The input pictures, uint8 [height, width, 3].
         pack: Name, version and promise of what ran it; see `Pack.info`.
         error: None where it finished.
+        calls: What its calls have answered, by the name of the call (`interleave_rt.backends.record.call_key`); of
+            roles that would answer the same again, none.
 
     Example:
         >>> result = engine.run("Draw a snowman step by step")  # doctest: +SKIP
@@ -104,6 +106,7 @@ class Result:
     inputs: tuple[Pixels, ...] = field(default=(), repr=False)
     pack: Mapping[str, str] = field(default_factory=dict)
     error: InterleaveError | None = None
+    calls: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def text(self) -> str:
@@ -129,7 +132,7 @@ class Result:
         return _WRITERS["folder"](self, folder)
 
     def as_dict(self, prefix: str = "") -> dict[str, Any]:
-        """The object that `result.json` holds and `--json` prints; trace, decisions and inputs stay outside.
+        """The object that `result.json` holds and `--json` prints; trace, decisions, inputs and calls stay outside.
 
         Pictures are named as the files of a saved result, each name after `prefix`.
         """

@@ -1,9 +1,13 @@
-"""What executes the three roles: `native` a pack in C++ lanes, `outside` any `Roles` in Python, `scripted` made-up ones."""
+"""What executes the three roles.
+
+`native`: the graphs of a pack in C++ lanes; `outside`: any `Roles` in Python; `scripted`: made-up ones; `mixed`: several
+of these together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
@@ -13,7 +17,13 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """What an `Engine` asks of the thing that runs the roles."""
+    """What an `Engine` asks of the thing that runs the roles.
+
+    `encodes` names the roles whose texts it turns into token ids.
+    """
+
+    @property
+    def encodes(self) -> Sequence[str]: ...
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version, lossless."""
@@ -26,6 +36,12 @@ class Backend(Protocol):
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Does one text job: called by the tokenizer worker, ends with `finish_text` or `fail_text`."""
+
+    def take_calls(self, request: int) -> Mapping[str, Any]:
+        """What the calls of a request that has ended have answered, by `record.call_key`; the backend forgets it.
+
+        None of those that would give the same bits again.
+        """
 
     def detach(self) -> None:
         """Called once the core is closed: ends what `attach` has begun in Python."""

@@ -44,6 +44,7 @@ class NativeBackend:
             name: native_role(pack, name, VlmRole) for name in ROLES if name in roles and name != "generator"
         }
         self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
+        self.encodes = tuple(name for name in ROLES if name in roles)
         self._constraint = Constraint(None)
 
     def info(self) -> Mapping[str, str]:
@@ -88,6 +89,10 @@ class NativeBackend:
         else:
             core.finish_text(job.id, ids, mask)
 
+    def take_calls(self, request: int) -> Mapping[str, Any]:  # noqa: ARG002
+        """None: equal calls give equal bits, so they can be made again."""
+        return {}
+
     def detach(self) -> None:
         """There is nothing of it in Python but the tokenizer worker, which is the engine's."""
 
@@ -101,15 +106,15 @@ def native_role(pack: Pack, name: str, kind: type[Role]) -> Role:
     """The planner, critic or generator of a pack, to be run here.
 
     Raises:
-        BadPackError: There is none, or its `runtime` is another.
+        BadPackError: There is none, or it runs elsewhere.
     """
     role = getattr(pack.manifest.roles, name)
-    if not isinstance(role, kind):
+    if role is None:
         raise BadPackError(f"[native] {pack.path} has no {name}", hint="use a pack with that role")
-    if role.runtime != "native":
+    if not isinstance(role, kind):
         raise BadPackError(
-            f"[native] the {name} of {pack.path} asks for the runtime {role.runtime!r}; what there is to serve it is: native",
-            hint=f"export the {name} to graphs and set roles.{name}.runtime to 'native', or use another pack",
+            f"[native] the {name} of {pack.path} runs on {role}: there are no graphs of it",
+            hint=f"export the {name} to graphs, or use a pack that has them",
         )
     return role
 
@@ -194,7 +199,7 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> d
 
 def _may_batch(pack: Pack, config: EngineConfig, invariant: bool) -> bool:
     """A graph whose rows depend on their neighbours is batched only where the pack gives up bit-equality."""
-    return config.batching and (invariant or pack.manifest.lossless == "scheduling-only")
+    return config.batching and (invariant or pack.manifest.lossless == "replay")
 
 
 def _graph(pack: Pack, part: Part) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 import threading
@@ -15,9 +16,9 @@ from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError, InterleaveError, from_code
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep
+from interleave_rt.wire import PlanStep, Verdict
 
-from . import Backend
+from .record import Calls, CallStore, WrittenPlan, key_of
 
 if TYPE_CHECKING:
     from interleave_rt.roles.base import Roles
@@ -36,18 +37,19 @@ class OutsideBackend:
 
     A method of the roles may take these keyword arguments, and is given them if it does: `cancelled`, a callable
     that says whether the call should be given up (it may then raise anything, or return anything); of `plan` also
-    `on_step`, to be called with each step as soon as it can be read.
+    `on_step`, to be called with each step as soon as it can be read; of `judge` also `on_verdict`, to be called with
+    the verdict's boolean and its p(success) as soon as they are known, while the refined prompt is still written.
 
     Args:
-        roles: The three models; see `interleave_rt.roles.base.Roles`.
+        roles: The models; see `interleave_rt.roles.base.Roles`. What does not serve a role needs no method for it.
         capacity: Calls of one role at once.
         device: Lanes with equal names slow each other.
         serves: The roles that get a lane here.
-        beside: A backend that adds its own lanes as well. A role that both serve runs on either.
         lossless: `bitwise` where equal calls give equal bits, else `replay`.
         lease_s: When the worker's threads are silent for that long, their calls are lost and run again elsewhere.
         longest_call_s: A call that takes longer counts as hung: its lease is no longer kept.
         name: For results and messages.
+        store: Answers of earlier runs: a call that it holds is not made.
 
     Example:
         >>> from interleave_rt import Engine
@@ -58,6 +60,8 @@ class OutsideBackend:
         'finished'
     """
 
+    encodes = ()
+
     def __init__(
         self,
         roles: Roles,
@@ -65,72 +69,66 @@ class OutsideBackend:
         capacity: int = 1,
         device: str = "outside",
         serves: Sequence[Role] = ROLES,
-        beside: Backend | None = None,
         lossless: Literal["bitwise", "replay"] = "bitwise",
         lease_s: float = 10.0,
         longest_call_s: float = 600.0,
         name: str = "outside",
+        store: CallStore | None = None,
     ) -> None:
         if capacity < 1:
             raise BadRequestError(f"[OutsideBackend] capacity is {capacity}: give 1 or more")
         if unknown := sorted(set(serves) - set(ROLES)):
             raise BadRequestError(f"[OutsideBackend] {unknown[0]!r} is no role: {', '.join(ROLES)}")
         self.roles, self.capacity, self.device, self.serves = roles, capacity, device, tuple(serves)
-        self.beside, self.lossless, self.name = beside, lossless, name
+        self.lossless, self.name, self.store = lossless, name, store
         self.lease_s, self.longest_call_s = lease_s, longest_call_s
+        self._calls = Calls()
         self._crews: list[_Crew] = []
 
     def info(self) -> Mapping[str, str]:
-        """Name and promise; the weaker promise of the two where another backend works beside this one."""
-        beside = dict(self.beside.info()) if self.beside else {"version": "0"}
-        bitwise = self.lossless == "bitwise" and beside.get("lossless", "bitwise") == "bitwise"
-        return {**beside, "name": self.name, "lossless": "bitwise" if bitwise else "replay"}
+        """Name and promise."""
+        return {"version": "0", "name": self.name, "lossless": self.lossless}
 
     def check(self, options: Options) -> None:
-        """What the backend beside this one refuses; the roles refuse call by call."""
-        if self.beside:
-            self.beside.check(options)
+        """The roles refuse call by call."""
 
-    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:  # noqa: ARG002
         """Adds a lane for each role that is served, and starts its threads; they end with the engine."""
-        if self.beside:
-            self.beside.attach(core, config)
         try:
             for role in self.serves:
                 lane = _core.add_external_lane(
                     core, role, self.capacity, self.device, f"{self.name} {role}", self.lease_s,
                     self.lossless == "bitwise",
                 )  # fmt: skip
-                self._crews.append(_Crew(lane, self.roles, self.capacity, self.lease_s, self.longest_call_s))
+                self._crews.append(_Crew(lane, self))
         except _core.CoreError as error:
             raise from_code(*error.args) from None
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
-        """Texts of the backend beside this one: roles get theirs as they are."""
-        if self.beside:
-            self.beside.encode(core, job)
-        else:
-            core.fail_text(job.id, "internal", "[OutsideBackend.encode] outside roles need no encodings")
+        """Roles get their texts as they are: whoever asks is mistaken."""
+        core.fail_text(job.id, "internal", "[OutsideBackend.encode] outside roles need no encodings")
+
+    def take_calls(self, request: int) -> Mapping[str, Any]:
+        """What the calls of a request that has ended have answered, by `call_key`."""
+        return self._calls.take(request)
 
     def detach(self) -> None:
         """Waits a moment for the threads; one that hangs in its role is left behind."""
         for crew in self._crews:
             crew.join()
         self._crews.clear()
-        if self.beside:
-            self.beside.detach()
 
 
 class _Crew:
     """The threads of one lane, and the one that keeps the leases of their calls."""
 
-    def __init__(
-        self, lane: _core.ExternalLane, roles: Roles, capacity: int, lease_s: float, longest_call_s: float
-    ) -> None:
-        self._lane, self._roles = lane, roles
-        self._pause_s, self._longest_call_s = lease_s / 4, longest_call_s
+    def __init__(self, lane: _core.ExternalLane, backend: OutsideBackend) -> None:
+        self._lane, self._roles = lane, backend.roles
+        self._calls, self._store = backend._calls, backend.store  # noqa: SLF001 - a part of the backend
+        self._identity = f"{backend.name}/{_identity(backend.roles)}"
+        self._pause_s, self._longest_call_s = backend.lease_s / 4, backend.longest_call_s
         self._begun: dict[int, float] = {}  # calls under way
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(capacity)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(backend.capacity)]
         self._threads.append(threading.Thread(target=self._keep_leases, daemon=True))
         for thread in self._threads:
             thread.start()
@@ -162,16 +160,16 @@ class _Crew:
                     del self._begun[call["id"]]
 
     def _run(self, call: Mapping[str, Any]) -> None:
-        key: int = call["id"]
+        number: int = call["id"]
 
         def cancelled() -> bool:
-            return not self._lane.wanted(key)
+            return not self._lane.wanted(number)
 
         try:
             if not cancelled():
-                finish = getattr(self, f"_{call['role']}")(call, cancelled)
+                answer = self._answer(call, cancelled)
                 if not cancelled():
-                    finish()
+                    self._finish(call, answer)
                     return
         except Exception as error:  # noqa: BLE001 - whatever a role raises is the end of its call
             if not cancelled():
@@ -183,34 +181,73 @@ class _Crew:
                     "utf-8", "replace"
                 ).decode()  # a path in it may hold bytes that are no text
                 try:
-                    self._lane.fail(key, code, f"[{call['role']}] {said}")
+                    self._lane.fail(number, code, f"[{call['role']}] {said}")
                 except (TypeError, _core.CoreError):  # a code of the role's own
-                    self._lane.fail(key, "backend_failed", f"[{call['role']}] {said}")
+                    self._lane.fail(number, "backend_failed", f"[{call['role']}] {said}")
                 return
-        self._lane.cancelled(key)
+        self._lane.cancelled(number)
 
-    def _planner(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Callable[[], bool]:
+    def _answer(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
+        make = getattr(self, f"_{call['role']}")
+        if self._store is None:
+            return make(call, cancelled)
+        key = hashlib.blake2b(f"{self._identity}/{key_of(call)}".encode(), digest_size=16).hexdigest()
+        known = self._store.begin(key, cancelled)
+        if known is not None:
+            return known[0]
+        made = None
+        try:
+            answer = make(call, cancelled)
+            made = None if cancelled() else (answer,)  # what a role returns then is anything
+        finally:
+            self._store.end(key, made)
+        return answer
+
+    def _finish(self, call: Mapping[str, Any], answer: Any) -> None:
+        number, request, key = call["id"], call["request"], key_of(call)
+        if call["role"] == "generator":
+            answer = np.ascontiguousarray(answer, dtype=np.uint8)
+        self._calls.keep(request, key, answer)
+        if isinstance(answer, WrittenPlan):
+            steps = [step.as_dict() for step in answer.steps]
+            wanted = self._lane.finish_plan(number, steps, answer.truncated)
+        elif call["role"] == "generator":
+            wanted = self._lane.finish_image(number, answer)
+        else:
+            wanted = self._lane.finish_verdict(number, None if answer is None else answer.as_dict())
+        if not wanted:
+            self._calls.drop(request, key)
+
+    def _planner(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> WrittenPlan:
         def on_step(step: PlanStep) -> None:
             self._lane.step_closed(call["id"], step.as_dict())
 
         request = Request(call["prompt"], tuple(call["images"]))
         more = _accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
         steps, truncated = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
-        return lambda: self._lane.finish_plan(call["id"], [step.as_dict() for step in steps], truncated)
+        return WrittenPlan(tuple(steps), truncated)
 
-    def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Callable[[], bool]:
+    def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
         more = _accepted(self._roles.generate, cancelled=cancelled)
         (source,) = call["images"]
-        made = self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
-        return lambda: self._lane.finish_image(call["id"], np.ascontiguousarray(made, dtype=np.uint8))
+        return self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
 
-    def _critic(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Callable[[], bool]:
+    def _critic(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Verdict | None:
+        def on_verdict(accepted: bool, p_success: float) -> None:
+            if accepted:  # the call may end here: the engine needs no more of it
+                self._calls.keep(call["request"], key_of(call), Verdict(accepted, p_success))
+            self._lane.verdict_known(call["id"], accepted, p_success)
+
         before, after = call["images"]
         texts = call["original_prompt"], call["prompt"]
-        more = _accepted(self._roles.judge, cancelled=cancelled)
-        verdict = self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
-        return lambda: self._lane.finish_verdict(call["id"], None if verdict is None else verdict.as_dict())
+        more = _accepted(self._roles.judge, cancelled=cancelled, on_verdict=on_verdict)
+        return self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
+
+
+def _identity(roles: Any) -> str:
+    """What the roles say of their weights, where they do."""
+    return str(roles.info().get("identity", "")) if hasattr(roles, "info") else ""
 
 
 def _accepted(method: Callable[..., Any], **offered: Any) -> dict[str, Any]:

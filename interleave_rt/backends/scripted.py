@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
@@ -43,6 +44,8 @@ class Script:
 class ScriptedBackend:
     """Three scripted lanes."""
 
+    encodes = ()
+
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
 
@@ -66,6 +69,10 @@ class ScriptedBackend:
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Scripted roles read no text: whoever asks is mistaken."""
         core.fail_text(job.id, "internal", "[ScriptedBackend.encode] scripted roles need no text")
+
+    def take_calls(self, request: int) -> Mapping[str, Any]:  # noqa: ARG002
+        """None: the answers are pure functions."""
+        return {}
 
     def detach(self) -> None:
         """There is nothing of it in Python."""

@@ -11,6 +11,7 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
+from interleave_rt.pack.manifest import GeneratorRole
 from interleave_rt.request import Optimizations, Options
 
 if TYPE_CHECKING:
@@ -155,7 +156,9 @@ class PackTarget:
         self.pack = pack
         self.name = pack.info()["name"]
         generator = pack.manifest.roles.generator
-        self.denoising_steps = generator.scheduler.num_inference_steps if generator else 4
+        self.denoising_steps = (
+            generator.scheduler.num_inference_steps if isinstance(generator, GeneratorRole) else 4
+        )
 
     def open(self, config: EngineConfig) -> Engine:
         """The pack's files were verified when it was loaded."""

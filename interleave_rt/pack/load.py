@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from interleave_rt.errors import BadPackError
+from interleave_rt.errors import BadPackError, BadRequestError
 
-from .manifest import ROLES, Manifest, load_manifest, verify_files
+from .manifest import ROLES, GeneratorRole, Manifest, Roles, load_manifest, verify_files
+from .spec import RoleSpec
 
-__all__ = ["EMBEDDED", "Pack", "load_pack"]
+__all__ = ["EMBEDDED", "Pack", "choose_pack", "load_pack"]
 
 EMBEDDED = Path(__file__).parent.parent / "packs" / "shapes"
 
@@ -36,7 +37,44 @@ class Pack:
     def image_size(self) -> tuple[int, int] | None:
         """Width and height that are made by default."""
         generator = self.manifest.roles.generator
-        return (generator.image.width, generator.image.height) if generator else None
+        return (
+            (generator.image.width, generator.image.height) if isinstance(generator, GeneratorRole) else None
+        )
+
+    def with_roles(self, **specs: str | RoleSpec | None) -> Pack:
+        """The same pack with some of its roles run elsewhere.
+
+        Args:
+            **specs: `planner`, `generator` and `critic`, as `RoleSpec.parse` reads them; folders are taken from the
+                working directory. None leaves a role as it is.
+
+        Example:
+            >>> pack = load_pack().with_roles(planner="openai:http://127.0.0.1:8000/v1#m")  # doctest: +SKIP
+        """
+        given = _given(specs)
+        if not given:
+            return self
+        roles = self.manifest.roles.model_copy(update=given)
+        return Pack(self.path, self.manifest.model_copy(update={"roles": roles}))
+
+    @classmethod
+    def of_roles(cls, name: str = "your models", **specs: str | RoleSpec | None) -> Pack:
+        """A pack without files, of roles that all run elsewhere; arguments as of `with_roles`.
+
+        Raises:
+            BadRequestError: A role is missing, or is not written as one.
+        """
+        given = _given(specs)
+        for role in ROLES:
+            if role not in given:
+                raise BadRequestError(
+                    f"[pack] no {role} is given", hint=f"say what runs it, e.g. --{role} {_EXAMPLES[role]}"
+                )
+        manifest = Manifest(
+            format_version=1, name=name, version="0", license="of the models", source="", lossless="replay",
+            roles=Roles(**given),
+        )  # fmt: skip
+        return cls(Path.cwd(), manifest)
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -55,6 +93,25 @@ class Pack:
             "lossless": manifest.lossless,
             "path": str(self.path),
         }
+
+
+_EXAMPLES = {
+    "planner": "openai:http://127.0.0.1:8000/v1#MODEL",
+    "generator": "torch:FOLDER",
+    "critic": "torch:FOLDER",
+}
+
+
+def _given(specs: dict[str, str | RoleSpec | None]) -> dict[str, RoleSpec]:
+    for name in specs:
+        if name not in ROLES:
+            raise BadRequestError(f"[pack] {name!r} is no role", hint=f"roles are {', '.join(ROLES)}")
+    read = {
+        name: RoleSpec.parse(spec) if isinstance(spec, str) else spec
+        for name, spec in specs.items()
+        if spec is not None
+    }
+    return {name: spec.within(Path.cwd()) for name, spec in read.items()}
 
 
 def load_pack(path: str | PathLike[str] | None = None, *, verify: bool = True) -> Pack:
@@ -84,4 +141,27 @@ def load_pack(path: str | PathLike[str] | None = None, *, verify: bool = True) -
     manifest = load_manifest(folder)
     if verify:
         verify_files(folder, manifest)
-    return Pack(folder.resolve(), manifest)
+    folder = folder.resolve()
+    elsewhere = {
+        name: role.within(folder)
+        for name in ROLES
+        if isinstance(role := getattr(manifest.roles, name), RoleSpec)
+    }
+    roles = manifest.roles.model_copy(update=elsewhere)
+    return Pack(folder, manifest.model_copy(update={"roles": roles}))
+
+
+def choose_pack(
+    pack: str | PathLike[str] | Pack | None = None, *, verify: bool = True, **specs: str | None
+) -> Pack:
+    """The pack that is meant: one that is loaded or named, with roles of your own in place of its own.
+
+    Args:
+        pack: A `Pack`, a directory, or None: the embedded one, or none at all where `specs` name all three roles.
+        verify: As of `load_pack`.
+        **specs: As of `Pack.with_roles`.
+    """
+    if pack is None and all(specs.get(role) is not None for role in ROLES):
+        return Pack.of_roles("your models", **specs)
+    chosen = pack if isinstance(pack, Pack) else load_pack(pack, verify=verify)
+    return chosen.with_roles(**specs)

@@ -10,9 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from interleave_rt.errors import BadPackError
+
+from .spec import RoleSpec
 
 __all__ = [
     "FORMAT_VERSION",
@@ -45,7 +57,6 @@ ROLES = ("planner", "generator", "critic")
 _MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
 
-Runtime = Literal["native", "torch", "openai", "ray"]
 Precision = Literal["fp32", "fp16-weights", "fp16", "bf16", "fp8", "int8", "int4"]
 ElementType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"]
 
@@ -210,7 +221,7 @@ class _Role(_Model):
 
     families: ClassVar[dict[str, Family]]
 
-    runtime: Runtime = "native"
+    runtime: Literal["native"] = "native"
     family: str
     parts: dict[str, Part]
     tokenizer: RelativePath
@@ -333,16 +344,39 @@ class GeneratorRole(_Role):
         return self
 
 
-class Roles(_Model):
-    """The roles that a pack carries; an absent one must be configured elsewhere."""
+def _kind_of_role(raw: Any) -> str:
+    elsewhere = isinstance(raw, RoleSpec) or (
+        isinstance(raw, Mapping) and raw.keys() <= RoleSpec.model_fields.keys()
+    )
+    return "elsewhere" if elsewhere else "graphs"
 
-    planner: VlmRole | None = None
-    critic: VlmRole | None = None
-    generator: GeneratorRole | None = None
+
+_Elsewhere = Annotated[RoleSpec, Tag("elsewhere")]
+_Vlm = Annotated[Annotated[VlmRole, Tag("graphs")] | _Elsewhere, Discriminator(_kind_of_role)]
+_Generator = Annotated[Annotated[GeneratorRole, Tag("graphs")] | _Elsewhere, Discriminator(_kind_of_role)]
+
+
+class Roles(_Model):
+    """The roles of a pack: graphs that it carries, or a word on what runs them; an absent one must be given."""
+
+    planner: _Vlm | None = None
+    critic: _Vlm | None = None
+    generator: _Generator | None = None
+
+
+def _promise(text: Any) -> Any:
+    return "replay" if text == "scheduling-only" else text  # what packs of 2026 call it
 
 
 class Manifest(_Model):
-    """`pack.json`. `examples`: requests that are known to work with these models."""
+    """`pack.json`.
+
+    Args:
+        lossless: `bitwise`: equal calls give equal bits, so every run equals the sequential loop. `replay`: a run
+            equals the sequential loop over the answers that its calls got.
+        prompts: Folder with the templates of roles that run elsewhere; None: the built-in ones.
+        examples: Requests that are known to work with these models.
+    """
 
     format_version: Literal[1]
     name: Annotated[str, Field(min_length=1)]
@@ -350,9 +384,10 @@ class Manifest(_Model):
     description: str = ""
     license: str
     source: str
-    lossless: Literal["bitwise", "scheduling-only"]
+    lossless: Annotated[Literal["bitwise", "replay"], BeforeValidator(_promise)]
     roles: Roles
-    files: dict[RelativePath, FileEntry]
+    files: dict[RelativePath, FileEntry] = {}
+    prompts: RelativePath | None = None
     exporter: dict[str, str] = {}
     examples: Annotated[tuple[Example, ...], Field(max_length=100)] = ()
     parity: RelativePath | None = None
@@ -368,8 +403,8 @@ class Manifest(_Model):
         """(where, path) of every file that some field names."""
         found: list[tuple[str, str]] = [("parity", self.parity)] if self.parity else []
         for role in ROLES:
-            model: _Role | None = getattr(self.roles, role)
-            if model is not None:
+            model = getattr(self.roles, role)
+            if isinstance(model, _Role):
                 found += [(f"roles.{role}.{where}", path) for where, path in model.files().items()]
         return found
 
@@ -414,7 +449,9 @@ def load_manifest(directory: str | Path) -> Manifest:
         return Manifest.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(item) for item in first["loc"]) or "pack.json"
+        # Pydantic names the kind of a role within its place; nobody has written that.
+        place = ".".join(str(item) for item in first["loc"] if item not in ("graphs", "elsewhere"))
+        place = place or "pack.json"
         raise BadPackError(
             f"[load_manifest] {path}: {place}: {first['msg']} ({error.error_count()} problem(s) in all)",
             hint="correct that field, or export the pack again",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from interleave_rt.errors import BadPackError
 
 from .chat import ChatEncoder, EncodedPrompt, Ids
+from .manifest import GeneratorRole, VlmRole
+from .spec import RoleSpec
 from .templates import Mode, Templates, mode_for
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from .manifest import GeneratorRole, Manifest, VlmRole
+    from .manifest import Manifest
 
 __all__ = [
     "ChatEncoder",
@@ -53,11 +55,12 @@ class TextEncoder:
         roles = manifest.roles
         files: dict[str, Path] = {}
         for vlm in (roles.planner, roles.critic):
-            files |= {name: path / file for name, file in vlm.templates.items()} if vlm else {}
+            if isinstance(vlm, VlmRole):
+                files |= {name: path / file for name, file in vlm.templates.items()}
         made: dict[tuple[str, str | None], ChatEncoder] = {}
 
-        def encoder(role: VlmRole | GeneratorRole | None) -> ChatEncoder | None:
-            if role is None:
+        def encoder(role: VlmRole | GeneratorRole | RoleSpec | None) -> ChatEncoder | None:
+            if role is None or isinstance(role, RoleSpec):  # that one has its own tokenizer
                 return None
             key = (role.tokenizer, role.chat_template)
             if key not in made:
@@ -65,7 +68,7 @@ class TextEncoder:
                 made[key] = ChatEncoder(path / role.tokenizer, chat)
             return made[key]
 
-        generator = roles.generator
+        generator = roles.generator if isinstance(roles.generator, GeneratorRole) else None
         return cls(
             Templates.load(files),
             planner=encoder(roles.planner),

@@ -14,7 +14,7 @@ from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
 from interleave_rt.pack import Pack
 from interleave_rt.pack.images import load_image
-from interleave_rt.pack.manifest import GeneratorRole, VlmRole
+from interleave_rt.pack.manifest import ROLES, GeneratorRole, VlmRole
 from interleave_rt.request import Options, Request
 from interleave_rt.wire import PlanStep, Verdict
 
@@ -32,6 +32,7 @@ class NativeRoles(SharedRules):
 
     Args:
         pack: Whose graphs.
+        roles: Which of its roles are loaded; the methods of others must not be called.
         constrained: As in `EngineConfig`; an engine is compared with a reference of the same setting.
         providers: As in `EngineConfig`.
         batching: Let `plans` answer several requests at once.
@@ -41,6 +42,7 @@ class NativeRoles(SharedRules):
     def __init__(
         self,
         pack: Pack,
+        roles: Sequence[str] = ROLES,
         *,
         constrained: Literal["auto", "on", "off"] = "auto",
         providers: Sequence[str] | None = None,
@@ -55,16 +57,18 @@ class NativeRoles(SharedRules):
             generator_threads=threads,
             vlm_threads=threads,
         )
-        planner, critic = (native_role(pack, name, VlmRole) for name in ("planner", "critic"))
-        generator = native_role(pack, "generator", GeneratorRole)
         try:
-            native = vlm_config(pack, planner, config)
-            self._planner = _core.NativeVlm(native, native["slots"] if batching else 1)
-            self._critic = _core.NativeVlm(vlm_config(pack, critic, config))
-            self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
+            if "planner" in roles:
+                native = vlm_config(pack, native_role(pack, "planner", VlmRole), config)
+                self._planner = _core.NativeVlm(native, native["slots"] if batching else 1)
+            if "critic" in roles:
+                self._critic = _core.NativeVlm(vlm_config(pack, native_role(pack, "critic", VlmRole), config))
+            if "generator" in roles:
+                generator = native_role(pack, "generator", GeneratorRole)
+                self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
         except _core.CoreError as error:
             raise from_code(*error.args) from None
-        self._texts = NativeBackend(pack).texts
+        self._texts = NativeBackend(pack, roles).texts
 
     def plan(
         self, request: Request, max_steps: int, seed: int, retry: int

@@ -20,6 +20,7 @@ from interleave_rt import (
     Request,
     _core,
 )
+from interleave_rt.backends.mixed import MixedBackend
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
@@ -101,9 +102,8 @@ def test_results_equal_the_sequential_loop(capacity, speculation):
 
 
 def test_plain_roles_work_beside_lanes_of_another_backend():
-    backend = OutsideBackend(
-        ScriptedRoles(SCRIPT), serves=("critic",), beside=ScriptedBackend(SCRIPT), lossless="replay"
-    )
+    critic = OutsideBackend(ScriptedRoles(SCRIPT), serves=("critic",), lossless="replay")
+    backend = MixedBackend([ScriptedBackend(SCRIPT), critic])
     with Engine(backend) as engine:
         assert [lane["role"] for lane in engine.lanes()] == ["planner", "generator", "critic", "critic"]
         for seed in range(6):

@@ -1,0 +1,204 @@
+"""What calls have answered: kept under everything that a call depends on, so that a run can be gone through again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interleave_rt import _core
+from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.pack.images import encode_png, load_image
+from interleave_rt.wire import PlanStep, Verdict
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+__all__ = ["CallStore", "Calls", "WrittenPlan", "call_key", "key_of"]
+
+MAX_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPlan:
+    """The answer of a planner: the steps that could be read, and whether the plan went on."""
+
+    steps: tuple[PlanStep, ...]
+    truncated: bool
+
+
+def call_key(role: str, images: Sequence[Pixels | None], **told: Any) -> str:
+    """The name of a call: equal for calls that ask the same thing of a role; 32 hexadecimal digits.
+
+    Args:
+        role: `planner`, `generator` or `critic`.
+        images: What the call sees; None: no picture.
+        told: Everything else that its answer depends on: names of `_DEPENDS`.
+    """
+    seen = [None if image is None else f"{_core.hash_pixels(image):016x}" for image in images]
+    values = [told[name] for name in _DEPENDS[role]]
+    text = json.dumps([role, seen, values], ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+_DEPENDS = {
+    "planner": ("prompt", "mode", "max_steps", "seed", "retry"),
+    "generator": ("prompt", "seed", "width", "height", "denoising_steps"),
+    "critic": ("original_prompt", "prompt", "seed", "retry"),
+}
+
+
+def key_of(call: Mapping[str, Any]) -> str:
+    """`call_key` of a call that a lane has handed out."""
+    told = {name: call[name] for name in _DEPENDS[call["role"]]}
+    return call_key(call["role"], call["images"], **told)
+
+
+class CallStore:
+    """Answers in a folder, for runs that come later: a call that has one is not made again.
+
+    One call at a time is made for a key; who asks meanwhile waits for its answer. Safe for threads; two processes
+    may use one folder. The oldest answers go when `max_bytes` are exceeded.
+
+    Args:
+        folder: Made if it is not there. Pictures lie in it as PNG files, all else as JSON.
+        max_bytes: Of all files together.
+
+    Raises:
+        BadRequestError: The folder cannot be used.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> None:
+        self.folder, self.max_bytes = Path(folder), max_bytes
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._bytes = sum(file.stat().st_size for file in self._files())
+        except OSError as error:
+            raise BadRequestError(
+                f"[record] {self.folder} cannot be used: {error.strerror or error}",
+                hint="give a folder that can be written",
+            ) from None
+        self._lock = threading.Condition()
+        self._under_way: set[str] = set()
+        self.reused, self.kept = 0, 0
+
+    def begin(self, key: str, cancelled: Callable[[], bool]) -> tuple[Any] | None:
+        """The answer of the call, in a tuple; None: there is none, the caller makes the call and says `end`.
+
+        Waits while another thread makes the same call, unless `cancelled`: the caller then owes an `end` as well.
+        """
+        with self._lock:
+            while key in self._under_way and not cancelled():
+                self._lock.wait(0.02)
+            self._under_way.add(key)
+        found = self._read(key)
+        if found is not None:
+            with self._lock:
+                self._under_way.discard(key)
+                self._lock.notify_all()
+                self.reused += 1
+        return found
+
+    def end(self, key: str, answer: tuple[Any] | None) -> None:
+        """The call has been made; None: it has no answer (it failed, or was given up)."""
+        try:
+            if answer is not None:
+                self._write(key, answer[0])
+        finally:
+            with self._lock:
+                self._under_way.discard(key)
+                self._lock.notify_all()
+
+    def _read(self, key: str) -> tuple[Any] | None:
+        path = self.folder / f"{key}.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            kind = raw["kind"]
+            if kind == "image":
+                return (load_image(self.folder / f"{key}.png"),)
+            if kind == "plan":
+                steps = tuple(PlanStep.from_dict(step) for step in raw["steps"])
+                return (WrittenPlan(steps, bool(raw["truncated"])),)
+            verdict = raw["verdict"]
+            return (None if verdict is None else Verdict.from_dict(verdict),)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, InterleaveError):
+            return None  # half written, or by somebody else: the call is made again
+
+    def _write(self, key: str, answer: Any) -> None:
+        if isinstance(answer, WrittenPlan):
+            told: dict[str, Any] = {
+                "kind": "plan",
+                "steps": [step.as_dict() for step in answer.steps],
+                "truncated": answer.truncated,
+            }
+        elif answer is None or isinstance(answer, Verdict):
+            told = {"kind": "verdict", "verdict": None if answer is None else answer.as_dict()}
+        else:
+            told = {"kind": "image"}
+            self._save(f"{key}.png", encode_png(answer))
+        self._save(f"{key}.json", json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"))
+        with self._lock:
+            self.kept += 1
+            if self._bytes > self.max_bytes:
+                self._make_room()
+
+    def _save(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        partial = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InterleaveError(
+                f"[record] {path} cannot be written: {error.strerror or error}",
+                hint="make room, or give another folder",
+            ) from None
+        with self._lock:
+            self._bytes += len(data)
+
+    def _make_room(self) -> None:
+        files = sorted(((file.stat().st_mtime, file) for file in self._files()), key=lambda one: one[0])
+        total = sum(file.stat().st_size for _, file in files)
+        for _, file in files:
+            if total <= self.max_bytes * 3 // 4:
+                break
+            total -= file.stat().st_size
+            file.unlink(missing_ok=True)
+        self._bytes = total
+
+    def _files(self) -> list[Path]:
+        return [file for file in self.folder.iterdir() if file.suffix in (".json", ".png") and file.is_file()]
+
+
+class Calls:
+    """The answers of the requests under way, until their results take them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[int, dict[str, Any]] = {}
+
+    def keep(self, request: int, key: str, answer: Any) -> None:
+        """Before the engine hears of the answer, so that no result can come earlier."""
+        with self._lock:
+            self._of.setdefault(request, {})[key] = answer
+
+    def drop(self, request: int, key: str) -> None:
+        """The engine did not want the answer."""
+        with self._lock:
+            kept = self._of.get(request, {})
+            kept.pop(key, None)
+            if not kept:
+                self._of.pop(request, None)
+
+    def take(self, request: int) -> Mapping[str, Any]:
+        """The answers of a request that has ended; it keeps none."""
+        with self._lock:
+            return self._of.pop(request, {})

@@ -1,0 +1,104 @@
+"""Where a role runs, in one line: `torch:DIR`, `openai:URL#MODEL`, `native:PACK`, `scripted`, each with options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interleave_rt.errors import BadRequestError
+
+__all__ = ["RUNTIMES", "RoleSpec", "Runtime"]
+
+Runtime = Literal["native", "torch", "openai", "scripted"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+Value = bool | int | float | str
+
+_OPTION = re.compile(r",([a-z][a-z0-9_]*)=([^,]*)$")
+
+
+class RoleSpec(BaseModel):
+    """A role that runs elsewhere than on the graphs of its own pack.
+
+    Args:
+        runtime: What runs it.
+        place: `torch`: a directory in Hugging Face layout; `openai`: a URL, `#` and the model's name; `native`: the
+            folder of the pack that has the role; `scripted`: nothing.
+        options: Keywords of what opens the role, e.g. `device` of `torch`.
+
+    Example:
+        >>> spec = RoleSpec.parse("torch:models/critic,device=cuda:1")
+        >>> spec.runtime, spec.place, spec.options
+        ('torch', 'models/critic', {'device': 'cuda:1'})
+        >>> str(RoleSpec.parse("openai:http://127.0.0.1:8000/v1#qwen,timeout_s=30"))
+        'openai:http://127.0.0.1:8000/v1#qwen,timeout_s=30'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runtime: Runtime
+    place: Annotated[str, Field(max_length=4096)] = ""
+    options: dict[str, Value] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> RoleSpec:
+        """Reads `RUNTIME:PLACE[,OPTION=VALUE...]`.
+
+        Raises:
+            BadRequestError: There is no such runtime, or the place is missing.
+        """
+        options: dict[str, Value] = {}
+        head = text.strip()
+        while found := _OPTION.search(head):
+            options = {found[1]: _value(found[2]), **options}
+            head = head[: found.start()]
+        runtime, _, place = head.partition(":")
+        if runtime not in RUNTIMES:
+            raise BadRequestError(
+                f"[role] {text!r} names no runtime",
+                hint=f"write RUNTIME:PLACE with one of {', '.join(RUNTIMES)}",
+            )
+        if not place and runtime != "scripted":
+            raise BadRequestError(f"[role] {text!r} says no place", hint=_PLACES[runtime])
+        if runtime == "openai" and "#" not in place:
+            raise BadRequestError(f"[role] {text!r} names no model", hint=_PLACES[runtime])
+        return cls(runtime=runtime, place=place, options=options)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether `place` is a folder of this machine."""
+        return self.runtime in ("native", "torch")
+
+    def within(self, folder: Path) -> RoleSpec:
+        """The same with a folder that is not absolute taken from `folder`; `~` is the user's home."""
+        if not self.is_folder:
+            return self
+        return self.model_copy(update={"place": str((folder / Path(self.place).expanduser()).resolve())})
+
+    def __str__(self) -> str:
+        head = f"{self.runtime}:{self.place}" if self.place else self.runtime
+        return head + "".join(f",{name}={_text(value)}" for name, value in self.options.items())
+
+
+_PLACES = {
+    "native": "native:FOLDER, the folder of a pack that has the role",
+    "torch": "torch:FOLDER, a checkpoint in Hugging Face layout",
+    "openai": "openai:URL#MODEL, e.g. openai:http://127.0.0.1:8000/v1#qwen3-vl-8b",
+}
+
+
+def _value(text: str) -> Value:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

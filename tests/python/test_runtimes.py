@@ -1,0 +1,218 @@
+"""Roles that run elsewhere: how they are written, opened, mixed, recorded and gone through again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from interleave_rt import BadPackError, BadRequestError, Engine, InterleaveError, Options, load_pack
+from interleave_rt.backends.outside import OutsideBackend
+from interleave_rt.backends.record import CallStore, WrittenPlan, call_key
+from interleave_rt.backends.scripted import Script
+from interleave_rt.pack import Pack, choose_pack
+from interleave_rt.pack.spec import RoleSpec
+from interleave_rt.roles.replay import replay
+from interleave_rt.roles.scripted import ScriptedRoles
+from interleave_rt.runtimes import exact_roles, open_backend
+from interleave_rt.wire import PlanStep, Verdict
+
+SCRIPTED = "scripted,seed=3,min_steps=1,accept_prob=0.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("torch:a/b", RoleSpec(runtime="torch", place="a/b")),
+        ("torch:a,dtype=bf16", RoleSpec(runtime="torch", place="a", options={"dtype": "bf16"})),
+        (
+            "openai:http://h:1/v1#org/model,timeout_s=2.5,stream=false,retries=3",
+            RoleSpec(
+                runtime="openai",
+                place="http://h:1/v1#org/model",
+                options={"timeout_s": 2.5, "stream": False, "retries": 3},
+            ),
+        ),
+        ("scripted", RoleSpec(runtime="scripted")),
+    ],
+)
+def test_a_role_is_one_line(text, spec):
+    assert RoleSpec.parse(text) == spec
+    assert str(spec) == text
+    assert RoleSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no runtime"),
+        ("vllm:here", "names no runtime"),
+        ("torch", "says no place"),
+        ("native:", "says no place"),
+        ("openai:http://h/v1", "names no model"),
+    ],
+)
+def test_a_role_that_cannot_be_read_is_refused(text, said):
+    with pytest.raises(BadRequestError, match=said) as caught:
+        RoleSpec.parse(text)
+    assert caught.value.hint
+
+
+def test_folders_of_roles_are_taken_from_where_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pack = Pack.of_roles(planner="torch:p", generator=SCRIPTED, critic="native:/elsewhere/pack")
+    roles = pack.manifest.roles
+    assert roles.planner.place == str(tmp_path / "p")
+    assert roles.critic.place == "/elsewhere/pack"
+    with pytest.raises(BadRequestError, match="no critic is given"):
+        Pack.of_roles(planner="torch:p", generator=SCRIPTED)
+    with pytest.raises(BadRequestError, match="'judge' is no role"):
+        pack.with_roles(judge=SCRIPTED)
+    manifest = json.loads(pack.manifest.model_dump_json(exclude_none=True))
+    manifest["roles"]["planner"]["place"] = "p"
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "pack.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert load_pack(folder).manifest.roles.planner.place == str(folder / "p")
+
+
+def test_a_role_that_nobody_can_run_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(BadRequestError, match="no option 'acept_prob'"):
+        Engine.load(planner="scripted,acept_prob=1", generator=SCRIPTED, critic=SCRIPTED)
+    with pytest.raises(BadPackError, match="is not a directory"):
+        Engine.load(planner=f"native:{tmp_path / 'none'}", generator=SCRIPTED, critic=SCRIPTED)
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    pack = Pack.of_roles(planner=f"native:{loop}", generator=SCRIPTED, critic=SCRIPTED)
+    (loop / "pack.json").write_text(pack.manifest.model_dump_json(exclude_none=True), encoding="utf-8")
+    with pytest.raises(BadPackError, match="runs elsewhere again"):
+        open_backend(pack)
+
+
+NATIVE = "native"
+COMBINATIONS = [roles for roles in itertools.product((NATIVE, SCRIPTED), repeat=3) if set(roles) != {NATIVE}]
+
+
+@pytest.mark.parametrize("roles", COMBINATIONS, ids=lambda roles: "-".join(r[:4] for r in roles))
+def test_every_mixture_runs_reports_and_equals_the_loop_over_its_answers(roles, tmp_path):
+    own = dict(zip(("planner", "generator", "critic"), roles, strict=True))
+    pack = choose_pack(None, **{role: None if spec == NATIVE else spec for role, spec in own.items()})
+    with Engine(open_backend(pack)) as engine:
+        for seed in range(2):
+            options = Options(seed=seed, t_max=2, speculation="depth=2", max_steps=3)
+            result = engine.run("Draw a red circle.", options=options)
+            assert result.outcome == "finished"
+            assert replay(result, exact_roles(pack)) == result.canonical()
+            assert result.save(tmp_path / str(seed)).joinpath("report.html").exists()
+    told = {name: said for name, said in result.pack.items() if name.endswith(" runs on")}
+    assert told == {f"{role} runs on": spec for role, spec in own.items() if spec != NATIVE}
+
+
+class Fickle(ScriptedRoles):
+    """Never answers twice alike."""
+
+    def __init__(self) -> None:
+        super().__init__(Script(min_steps=1, max_steps=4, accept_prob=0.5, seed=1))
+        self._asked = itertools.count()
+        self._lock = threading.Lock()
+
+    def _next(self) -> int:
+        with self._lock:
+            return next(self._asked)
+
+    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
+        return super().generate(f"{prompt} {self._next()}", source, seed, options)
+
+    def judge(self, *arguments: Any) -> Verdict | None:
+        return super().judge(*arguments[:4], self._next(), arguments[5])
+
+
+@pytest.mark.parametrize("speculation", ["off", "depth=3"])
+def test_a_backend_that_does_not_repeat_itself_still_does_what_the_loop_does(speculation):
+    with Engine(OutsideBackend(Fickle(), capacity=3, lossless="replay")) as engine:
+        handles = [engine.submit(f"request {i}", seed=1, speculation=speculation) for i in range(12)]
+        results = [handle.result() for handle in handles]
+    assert all(replay(result) == result.canonical() for result in results)
+    assert len({json.dumps(result.canonical()["steps"][0]["attempts"]) for result in results}) > 1
+
+
+def test_a_record_that_lacks_a_call_is_said_so():
+    with Engine(OutsideBackend(Fickle(), lossless="replay")) as engine:
+        result = engine.run("x", seed=1)
+        cut = dict(list(result.calls.items())[:-1])
+        object.__setattr__(result, "calls", cut)
+        with pytest.raises(
+            InterleaveError, match="a call of the (generator|critic) that the run did not make"
+        ):
+            replay(result)
+        handle = engine.submit("y")
+        handle.cancel()
+        with pytest.raises(BadRequestError, match="is cancelled"):
+            replay(handle.finished().result)
+
+
+def test_what_is_recorded_in_a_folder_is_not_asked_again(tmp_path):
+    asked = []
+
+    class Counting(Fickle):
+        def generate(self, *arguments: Any) -> Any:
+            asked.append("generate")
+            return super().generate(*arguments)
+
+    def run(seed: int) -> Any:
+        store = CallStore(tmp_path / "calls")
+        with Engine(OutsideBackend(Counting(), lossless="replay", store=store)) as engine:
+            return engine.run("again", seed=seed, speculation="off").canonical()
+
+    first = run(1)
+    made = len(asked)
+    assert made > 0
+    assert run(1) == first
+    assert len(asked) == made
+    run(2)
+    assert len(asked) > made
+
+
+def test_the_folder_is_read_with_care_and_bounded(tmp_path):
+    store = CallStore(tmp_path, max_bytes=4000)
+    plan = WrittenPlan((PlanStep(1, "a", prompt="ü \ud800"),), truncated=True)
+    picture = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
+    answers = {"a" * 32: plan, "b" * 32: picture, "c" * 32: Verdict(False, 0.25, "more"), "d" * 32: None}
+    for key, answer in answers.items():
+        assert store.begin(key, lambda: False) is None
+        store.end(key, (answer,))
+    again = CallStore(tmp_path)
+    assert again.begin("a" * 32, lambda: False)[0].steps[0].prompt == "ü ?"
+    assert np.array_equal(again.begin("b" * 32, lambda: False)[0], picture)
+    assert again.begin("c" * 32, lambda: False) == (Verdict(False, 0.25, "more"),)
+    assert again.begin("d" * 32, lambda: False) == (None,)
+    (tmp_path / f"{'b' * 32}.png").write_bytes(b"half")
+    (tmp_path / f"{'c' * 32}.json").write_text("{}", encoding="utf-8")
+    assert again.begin("b" * 32, lambda: False) is None
+    assert again.begin("c" * 32, lambda: False) is None
+    assert again.begin("c" * 32, lambda: True) is None  # given up while another thread is at it
+    for index in range(60):
+        store.end(f"{index:032x}", (plan,))
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4000
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(BadRequestError, match="cannot be used"):
+        CallStore(file)
+
+
+def test_equal_calls_have_equal_names():
+    told = {"prompt": "p", "seed": 2**63 - 1, "width": 0, "height": 0, "denoising_steps": 0}
+    picture = np.zeros((2, 3, 3), np.uint8)
+    names = {
+        call_key("generator", [image], **{**told, **change})
+        for image in (None, picture, picture.reshape(3, 2, 3))
+        for change in ({}, {"prompt": "q"}, {"seed": 1}, {"width": 16})
+    }
+    assert len(names) == 12
+    assert call_key("generator", [picture.copy()], **told) in names
+    assert asdict(Script())["seed"] == 0
