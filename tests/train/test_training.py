@@ -28,7 +28,7 @@ from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, buil
 
 from interleave_rt.worlds.shapes import oracle  # noqa: E402
 from interleave_rt.worlds.shapes.language import plan_answer  # noqa: E402
-from interleave_rt.worlds.shapes.requests import collect, continuing, elsewhere, narrative, question  # noqa: E402
+from interleave_rt.worlds.shapes.requests import collect, continuing, narrative, outside_request, question  # noqa: E402
 from interleave_rt.worlds.shapes.scene import SIDE  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -138,7 +138,9 @@ def test_resume_goes_on(tmp_path: Path) -> None:
 
 
 def test_the_teachers_plan_is_right_and_another_ones_is_not() -> None:
-    groups = [collect(make, "validation", 20, "1") for make in (narrative, continuing, question, elsewhere)]
+    groups = [
+        collect(make, "validation", 20, "1") for make in (narrative, continuing, question, outside_request)
+    ]
     for group in groups:
         for request, other in zip(group, group[1:], strict=False):
             assert planner.plan_is_right(request, plan_answer(request))
@@ -149,7 +151,7 @@ def test_the_teachers_plan_is_right_and_another_ones_is_not() -> None:
 
 
 def test_a_plan_with_pictures_is_not_honest_about_what_cannot_be_drawn() -> None:
-    (outside,) = collect(elsewhere, "validation", 1, "1")
+    (outside,) = collect(outside_request, "validation", 1, "1")
     (inside,) = collect(narrative, "validation", 1, "1")
     assert not planner.plan_is_right(outside, plan_answer(inside))
     assert planner.plan_is_right(outside, plan_answer(outside))

@@ -165,7 +165,7 @@ def test_requests_that_cannot_be_made_are_unanswered() -> None:
             return (made.words("Blue.").steps if retry else ()), False
 
     task = requests.sample("validation", 2, 1)
-    bad = requests.elsewhere(random.Random(1))
+    bad = requests.outside_request(random.Random(1))
     odd = type(bad)("draw <image> this", "narrative", "outside", (), bad.steps, (), "test")
     blank = Blank()
     found = Samples(blank, None, Settings()).plan([task[0], odd, task[1]], "x")

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from interleave_rt.worlds.shapes.language import another, grammar, misread, obeyed
+from interleave_rt.worlds.shapes.language import another_step, grammar, misread, step_between
 from interleave_rt.worlds.shapes.scene import OPERATIONS, Scene, Thing, Transition, drawn, random_transition
 
 
@@ -43,7 +43,7 @@ def test_one_step_is_told_from_its_ends() -> None:
     rng = random.Random(23)
     for _ in range(1000):
         step = random_transition(rng)
-        found = obeyed(step.before, step.after)
+        found = step_between(step.before, step.after)
         if step.before is None:
             assert found is None
         else:
@@ -53,10 +53,10 @@ def test_one_step_is_told_from_its_ends() -> None:
 def test_more_than_one_step_is_none() -> None:
     before = Scene(0).put(4, Thing.named("large white circle"))
     star = Thing.named("small blue star")
-    assert obeyed(before, before) is None
-    assert obeyed(before, before.put(0, star).put(1, star)) is None
-    assert obeyed(before, Scene(1).put(4, Thing.named("large white circle"))) is None
-    assert obeyed(before, before.put(4, star)) is None
+    assert step_between(before, before) is None
+    assert step_between(before, before.put(0, star).put(1, star)) is None
+    assert step_between(before, Scene(1).put(4, Thing.named("large white circle"))) is None
+    assert step_between(before, before.put(4, star)) is None
 
 
 def test_bare_and_full_pictures_have_misreadings_too() -> None:
@@ -68,7 +68,7 @@ def test_bare_and_full_pictures_have_misreadings_too() -> None:
         full = full.put(cell, Thing.named("large white circle"))
     for step in (Transition.add(bare, star, 4), Transition.recolour(full, 4, 3), Transition.remove(full, 0)):
         for _ in range(50):
-            for other in (misread(step, rng), another(step, rng)):
+            for other in (misread(step, rng), another_step(step, rng)):
                 assert other.before == step.before
                 assert other.after != step.after
 

@@ -15,7 +15,6 @@ from interleave_rt.worlds.shapes.language import (
     GROUPS,
     OUTSIDE,
     Request,
-    group_of,
     narratives,
     outside_test,
     refusal,
@@ -37,7 +36,7 @@ def _plain(text: str) -> str:
 @pytest.fixture(scope="module")
 def drawn() -> list[Request]:
     rng = random.Random(1)
-    return [requests.elsewhere(rng) for _ in range(3000)]
+    return [requests.outside_request(rng) for _ in range(3000)]
 
 
 def test_the_answer_is_words_only(drawn: list[Request]) -> None:
@@ -67,7 +66,7 @@ def test_every_group_of_examples_comes_up(drawn: list[Request]) -> None:
 
 def test_every_drawing_has_a_group_of_three() -> None:
     for name in COMPOSITES:
-        assert len(set(GROUPS[group_of(name)])) == 3
+        assert len(set(GROUPS[COMPOSITES[name].group])) == 3
 
 
 def test_some_come_with_pictures(drawn: list[Request]) -> None:

@@ -24,7 +24,7 @@ from interleave_rt.roles.answers import read_verdict
 from interleave_rt.worlds.shapes.language import (
     STYLES,
     Verdict,
-    another,
+    another_step,
     corrupt,
     critic_prompt,
     explicit,
@@ -32,8 +32,8 @@ from interleave_rt.worlds.shapes.language import (
     judge,
     misread,
     natural,
-    obeyed,
     parse,
+    step_between,
 )
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
@@ -106,7 +106,7 @@ class Cases:
             return original, original, step
         if kind < 0.85 or step.before is None:
             return original, explicit(step, rng.randrange(len(STYLES))), step
-        wrong = misread(step, rng) if kind < 0.97 else another(step, rng)
+        wrong = misread(step, rng) if kind < 0.97 else another_step(step, rng)
         return original, explicit(wrong, rng.randrange(len(STYLES))), wrong
 
     def drawn(self) -> Case:
@@ -135,7 +135,7 @@ class Cases:
         if kind < 0.35:  # other words for the same picture
             original, rewritten, _ = self._words(step)
         elif kind < 0.6 and not attempt.right:  # as if it had been asked for what it shows
-            asked = obeyed(step.before, attempt.seen)
+            asked = step_between(step.before, attempt.seen)
             if asked is not None and asked.after != step.after:
                 rewritten = explicit(asked, rng.randrange(len(STYLES)))
         verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten)

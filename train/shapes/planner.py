@@ -28,8 +28,8 @@ from interleave_rt.worlds.shapes.requests import (
     any_request,
     collect,
     continuing,
-    elsewhere,
     narrative,
+    outside_request,
     question,
 )
 from interleave_rt.worlds.shapes.scene import CELLS, Pixels, drawn_story
@@ -132,7 +132,12 @@ def measure_planner(model: Any, encoder: PlanEncoder, requests: list[Request]) -
 
 def held_out(split: Split, count: int, seed: int) -> dict[str, list[Request]]:
     """Requests of a split by what is asked of the planner."""
-    kinds = {"narrative": narrative, "continuing": continuing, "question": question, "outside": elsewhere}
+    kinds = {
+        "narrative": narrative,
+        "continuing": continuing,
+        "question": question,
+        "outside": outside_request,
+    }
     return {name: collect(make, split, count, f"{name}/{seed}") for name, make in kinds.items()}
 
 

@@ -12,9 +12,9 @@ from .language import (
     Split,
     about,
     continuing,
-    elsewhere,
-    longer,
+    long_series,
     narrative,
+    outside_request,
     pair,
     question,
 )
@@ -28,9 +28,9 @@ __all__ = [
     "any_request",
     "collect",
     "continuing",
-    "elsewhere",
     "guidance",
     "narrative",
+    "outside_request",
     "question",
     "sample",
     "unseen",
@@ -47,7 +47,7 @@ def guidance(rng: random.Random) -> Request:
 
 def unseen(rng: random.Random) -> Request:
     """A composition of a kind that training does not hold: more wishes, or two drawings that never stood together."""
-    return pair(rng, unseen=True) if rng.random() < 0.5 else longer(rng)
+    return pair(rng, unseen=True) if rng.random() < 0.5 else long_series(rng)
 
 
 def any_request(rng: random.Random) -> Request:
@@ -55,7 +55,7 @@ def any_request(rng: random.Random) -> Request:
     kind = rng.random()
     if kind < 0.44:
         return narrative(rng)
-    return guidance(rng) if kind < 0.85 else elsewhere(rng)
+    return guidance(rng) if kind < 0.85 else outside_request(rng)
 
 
 def collect(make: Callable[[random.Random], Request], split: Split, count: int, seed: str) -> list[Request]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
-from .examples import EXAMPLES, GROUPS, HONEST, group_of, is_honest, refusal
+from .examples import EXAMPLES, GROUPS, HONEST, is_honest, refusal
+from .files import template
 from .grammar import apply, explicit, grounded, natural, parse
-from .misreadings import another, misread, obeyed
-from .narratives import longer, narrative, pair
-from .out_of_domain import OUTSIDE, elsewhere, outside_test, vocabulary
+from .misreadings import another_step, misread, step_between
+from .narratives import long_series, narrative, pair
+from .out_of_domain import OUTSIDE, outside_request, outside_test, vocabulary
 from .places import CELL_OF, STYLES, at, bare
 from .plans import Mode, PlanStep, Request, Split, answer, operations, split_of
 from .questions import about, question
@@ -23,7 +24,6 @@ from .teacher import (
     plan_answer,
     planner_prompt,
     rewrite,
-    template,
 )
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "Split",
     "Verdict",
     "about",
-    "another",
+    "another_step",
     "answer",
     "apply",
     "at",
@@ -49,21 +49,19 @@ __all__ = [
     "continuing",
     "corrupt",
     "critic_prompt",
-    "elsewhere",
     "explicit",
     "fits_a_column",
     "generator_prompt",
     "grounded",
-    "group_of",
     "is_honest",
     "judge",
-    "longer",
+    "long_series",
     "misread",
     "misunderstood",
     "narrative",
     "natural",
-    "obeyed",
     "operations",
+    "outside_request",
     "outside_test",
     "pair",
     "parse",
@@ -73,6 +71,7 @@ __all__ = [
     "refusal",
     "rewrite",
     "split_of",
+    "step_between",
     "template",
     "variants",
     "vocabulary",

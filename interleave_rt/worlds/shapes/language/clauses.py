@@ -101,16 +101,11 @@ def edit_clause(rng: random.Random, scene: Scene) -> Clause | None:
     if kind == "remove":
         if len(scene.occupied) == 1:
             return None
-        text = rng.choice(_REMOVE).format(r=name)
-        return Clause(
-            text, f"remove the {name}", f"Remove the {shape}.", f"no {shape}", Transition.remove(scene, cell)
-        )
+        return _removal(rng.choice(_REMOVE).format(r=name), name, scene, cell)
     if kind == "recolour":
         colour = other_colour(rng, scene.background, scene.at(cell).colour)
-        word = COLOURS[colour]
-        text = rng.choice(_RECOLOUR).format(r=name, c=word)
-        step = Transition.recolour(scene, cell, colour)
-        return Clause(text, f"make the {name} {word}", f"Make the {shape} {word}.", f"{word} {shape}", step)
+        text = rng.choice(_RECOLOUR).format(r=name, c=COLOURS[colour])
+        return _recolouring(text, name, scene, cell, colour)
     to = rng.choice(scene.empty)
     anchors = [
         (relation, other)
@@ -127,9 +122,19 @@ def edit_clause(rng: random.Random, scene: Scene) -> Clause | None:
     return Clause(text, f"move the {name} {place}", f"Move the {shape}.", f"moved {shape}", step)
 
 
-def edit_in_place(
-    rng: random.Random, scene: Scene, kind: str, cell: int, colour: int | None
-) -> Clause | None:
+def _removal(text: str, name: str, scene: Scene, cell: int) -> Clause:
+    shape = SHAPES[scene.at(cell).shape]
+    step = Transition.remove(scene, cell)
+    return Clause(text, f"remove the {name}", f"Remove the {shape}.", f"no {shape}", step)
+
+
+def _recolouring(text: str, name: str, scene: Scene, cell: int, colour: int) -> Clause:
+    shape, word = SHAPES[scene.at(cell).shape], COLOURS[colour]
+    step = Transition.recolour(scene, cell, colour)
+    return Clause(text, f"make the {name} {word}", f"Make the {shape} {word}.", f"{word} {shape}", step)
+
+
+def edit_in_place(rng: random.Random, scene: Scene, kind: str, cell: int, colour: int) -> Clause | None:
     """A wish about whatever is in a cell ("make the shape at the top red"): its prompt names in full what is seen.
 
     None where the wish means nothing there, or another thing looks the same.
@@ -142,16 +147,9 @@ def edit_in_place(
     if thing.name not in descriptions(scene, cell):
         return None
     what = rng.choice(("the shape", "the thing", "what is")) + f" {at(cell)}"
-    shape = SHAPES[thing.shape]
     if kind == "remove":
-        step = Transition.remove(scene, cell)
-        return Clause(
-            f"remove {what}", f"remove the {thing.name}", f"Remove the {shape}.", f"no {shape}", step
-        )
-    assert colour is not None
-    step, word = Transition.recolour(scene, cell, colour), COLOURS[colour]
-    prompt = f"make the {thing.name} {word}"
-    return Clause(f"make {what} {word}", prompt, f"Make the {shape} {word}.", f"{word} {shape}", step)
+        return _removal(f"remove {what}", thing.name, scene, cell)
+    return _recolouring(f"make {what} {COLOURS[colour]}", thing.name, scene, cell, colour)
 
 
 def random_clauses(

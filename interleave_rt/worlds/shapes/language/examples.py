@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .composites import COMPOSITES
-
 HONEST = "I cannot draw that."
 """How an answer begins that declines."""
 
@@ -44,42 +42,7 @@ GROUPS = {
     "place": ("landscape", "house", "night sky"),
     "any": ("snowman", "house", "flower"),
 }
-_GROUP_OF = {
-    "snowman": "person",
-    "traffic light": "object",
-    "tree": "plant",
-    "christmas tree": "plant",
-    "flower": "plant",
-    "face": "person",
-    "flag": "object",
-    "house": "building",
-    "landscape": "place",
-    "boat": "vehicle",
-    "lollipop": "food",
-    "candle": "object",
-    "mushroom": "plant",
-    "robot": "person",
-    "rocket": "vehicle",
-    "sundae": "food",
-    "gift": "object",
-    "butterfly": "animal",
-    "fish": "animal",
-    "night sky": "sky",
-    "ice cream": "food",
-    "balloon": "vehicle",
-    "cat": "animal",
-    "car": "vehicle",
-    "lamp": "object",
-    "clown": "person",
-    "cake": "food",
-    "drum": "object",
-}
-assert set(_GROUP_OF) == set(COMPOSITES)
-
-
-def group_of(composite: str) -> str:
-    """The group of a named drawing."""
-    return _GROUP_OF[composite]
+"""Three drawings for somebody who wanted something of this group that cannot be drawn."""
 
 
 def refusal(group: str) -> str:

@@ -15,7 +15,7 @@ def misread(step: Transition, rng: random.Random) -> Transition:
     """The step done to another thing or at another place, mostly a neighbour; something else where there is none."""
     before = step.before
     if before is None:
-        return another(step, rng)
+        return another_step(step, rng)
     aim = step.cell if step.to is None else step.to
     if step.operation == "add":
         cells = _nearer(aim, [i for i in before.empty if i != aim], rng)
@@ -35,10 +35,10 @@ def misread(step: Transition, rng: random.Random) -> Transition:
         return Transition.remove(before, rng.choice(others))
     elif step.to is not None and others:
         return Transition.move(before, rng.choice(others), step.to)
-    return another(step, rng)
+    return another_step(step, rng)
 
 
-def another(step: Transition, rng: random.Random) -> Transition:
+def another_step(step: Transition, rng: random.Random) -> Transition:
     """Any step on the same picture with another end; that may be bare or full, if a generator has made it."""
     before = step.before
     while True:
@@ -59,7 +59,7 @@ def _nearer(cell: int, cells: list[int], rng: random.Random) -> list[int]:
     return near if near and rng.random() < 0.7 else cells
 
 
-def obeyed(before: Scene | None, seen: Scene) -> Transition | None:
+def step_between(before: Scene | None, seen: Scene) -> Transition | None:
     """The one step that leads from `before` to `seen`, or None where it takes more than one."""
     if before is None or before.background != seen.background:
         return None

@@ -137,7 +137,7 @@ def pair(rng: random.Random, unseen: bool = False) -> Request:
         return _named(template.format(x=phrase), "pair", clauses, False, None)
 
 
-def wish(rng: random.Random, count: int | None = None) -> Request:
+def described_scene(rng: random.Random, count: int | None = None) -> Request:
     """Either one sentence that describes a scene, or a series of wishes with edits."""
     sentence = rng.random() < 0.4
     number = count or rng.choices((1, 2, 3, 4, 5), (1, 3, 3, 2, 1))[0]
@@ -155,10 +155,10 @@ def wish(rng: random.Random, count: int | None = None) -> Request:
     return _named(text, "wish", clauses, explain, None)
 
 
-def longer(rng: random.Random) -> Request:
+def long_series(rng: random.Random) -> Request:
     """A series of six or seven wishes: more than training ever has."""
     while True:
-        request = wish(rng, rng.randint(6, 7))
+        request = described_scene(rng, rng.randint(6, 7))
         if len(request.steps) >= 6:
             return request
 
@@ -170,4 +170,4 @@ def narrative(rng: random.Random) -> Request:
         return composite(rng)
     if kind < 0.44:
         return pair(rng)
-    return story(rng) if kind < 0.52 else wish(rng)
+    return story(rng) if kind < 0.52 else described_scene(rng)

@@ -5,37 +5,27 @@ from __future__ import annotations
 import functools
 import random
 import re
-from pathlib import Path
 
 from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
 
 from .composites import COMPOSITES, variants
 from .continuations import continuing
-from .examples import group_of, refusal
+from .examples import refusal
+from .files import rows
 from .grammar import article
 from .narratives import ASK, narrative, part_words
 from .plans import Request, answer
 
-_DATA = Path(__file__).parent / "data"
 _THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
 OUTSIDE = "outside"
 """The `kind` of these requests."""
-
-
-def _rows(name: str) -> list[tuple[str, str]]:
-    rows = []
-    for line in (_DATA / name).read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            kind, _, text = line.partition("\t")
-            rows.append((kind, text))
-    return rows
 
 
 @functools.cache
 def vocabulary() -> dict[str, list[str]]:
     """What training knows of the rest of the world, by kind."""
     found: dict[str, list[str]] = {}
-    for kind, text in _rows("out_of_domain.tsv"):
+    for kind, text in rows("out_of_domain.tsv"):
         found.setdefault(kind, []).append(text)
     return found
 
@@ -43,7 +33,7 @@ def vocabulary() -> dict[str, list[str]]:
 @functools.cache
 def outside_test() -> tuple[tuple[str, str], ...]:
     """(kind, request) of the hand-written test; nothing of it is trained on."""
-    return tuple(_rows("out_of_domain_test.tsv"))
+    return tuple((kind, text) for kind, text in rows("out_of_domain_test.tsv"))
 
 
 @functools.cache
@@ -131,7 +121,7 @@ def _drawing_with_more(rng: random.Random) -> tuple[str, str]:
         phrase += f" with {article(rng.choice(vocabulary()['colour']))} {key}"
     else:
         phrase = f"{article(rng.choice(vocabulary()['size'] + vocabulary()['pattern']))} {name}"
-    return group_of(name), rng.choice(ASK).format(x=phrase)
+    return COMPOSITES[name].group, rng.choice(ASK).format(x=phrase)
 
 
 _JOINTS = [
@@ -152,8 +142,6 @@ _JOINTS = [
     "inside",
     "full of",
 ]
-
-
 _INSIDE = (
     "background picture large small please above below under beneath right left center middle upper lower corner "
     "bottom striped dotted place paint erase delete remove shift change colour continue finish complete drawing step "
@@ -220,7 +208,7 @@ def _plain(rng: random.Random) -> tuple[str, str]:
     return "any", text
 
 
-def elsewhere(rng: random.Random) -> Request:
+def outside_request(rng: random.Random) -> Request:
     """A request from outside with its honest answer."""
     while True:
         kind = rng.random()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene, Thing, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Thing, Transition
 
 from .grammar import article, explicit, natural
 from .plans import PlanStep, Request, operations, split_of
@@ -19,7 +20,9 @@ _ASK = (
     "tell a story about {x}",
     "Illustrate the story of {x}.",
 )
-_Told = list[tuple[Transition, str, str]]  # step, sentence, step name
+_Told = list[
+    tuple[str, tuple[Any, ...], str, str]
+]  # a method of `Transition` with its arguments, sentence, step name
 
 
 def _other(rng: random.Random, *taken: int) -> int:
@@ -32,26 +35,20 @@ def _rolls(rng: random.Random, ground: int) -> tuple[str, _Told]:
     word = "ball" if kind == 0 else "hoop"
     path, way = rng.choice((((6, 7, 8), "right"), ((8, 7, 6), "left")))
     thing = Thing(kind, colour, size)
-    first = Transition.draw(ground, thing, path[0])
-    second = Transition.move(first.after, path[0], path[1])
-    third = Transition.move(second.after, path[1], path[2])
     size_word = "small" if size == 0 else "large"
     return f"{article(size_word)} {COLOURS[colour]} {word} that rolls to the {way}", [
-        (first, f"The {word} lies still.", word),
-        (second, f"It rolls to the {way}.", "rolling"),
-        (third, f"It stops at the {way}.", "end"),
+        ("draw", (ground, thing, path[0]), f"The {word} lies still.", word),
+        ("move", path[:2], f"It rolls to the {way}.", "rolling"),
+        ("move", path[1:], f"It stops at the {way}.", "end"),
     ]
 
 
 def _rises(rng: random.Random, ground: int) -> tuple[str, _Told]:
     hill, sun = _other(rng, ground), rng.choice([c for c in (3, 4, 0) if c != ground])
-    first = Transition.draw(ground, Thing(2, hill, 1), 7)
-    second = Transition.add(first.after, Thing(0, sun, 0), 3)
-    third = Transition.move(second.after, 3, 1)
     return f"{article(COLOURS[sun])} sun that rises over {article(COLOURS[hill])} hill", [
-        (first, "The hill is quiet.", "hill"),
-        (second, "The sun wakes up.", "sun"),
-        (third, "Now it is noon.", "noon"),
+        ("draw", (ground, Thing(2, hill, 1), 7), "The hill is quiet.", "hill"),
+        ("add", (Thing(0, sun, 0), 3), "The sun wakes up.", "sun"),
+        ("move", (3, 1), "Now it is noon.", "noon"),
     ]
 
 
@@ -60,27 +57,21 @@ def _changes(rng: random.Random, ground: int) -> tuple[str, _Told]:
     colours = [_other(rng, ground)]
     colours.append(_other(rng, ground, colours[0]))
     colours.append(_other(rng, ground, colours[1]))
-    first = Transition.draw(ground, Thing(shape, colours[0], 1), 4)
-    second = Transition.recolour(first.after, 4, colours[1])
-    third = Transition.recolour(second.after, 4, colours[2])
     words = [COLOURS[c] for c in colours]
     name = SHAPES[shape]
     return f"a {name} that is first {words[0]}, then {words[1]} and then {words[2]}", [
-        (first, f"The {name} is {words[0]}.", name),
-        (second, f"It turns {words[1]}.", words[1]),
-        (third, f"At last it is {words[2]}.", words[2]),
+        ("draw", (ground, Thing(shape, colours[0], 1), 4), f"The {name} is {words[0]}.", name),
+        ("recolour", (4, colours[1]), f"It turns {words[1]}.", words[1]),
+        ("recolour", (4, colours[2]), f"At last it is {words[2]}.", words[2]),
     ]
 
 
 def _grows(rng: random.Random, ground: int) -> tuple[str, _Told]:
     stem, bloom = _other(rng, ground), _other(rng, ground)
-    first = Transition.draw(ground, Thing(3, stem, 0), 7)
-    second = Transition.add(first.after, Thing(3, stem, 1), 4)
-    third = Transition.add(second.after, Thing(4, bloom, 1), 1)
     return f"{article(COLOURS[stem])} plant that grows and gets {article(COLOURS[bloom])} bloom", [
-        (first, "A seed lies in the ground.", "seed"),
-        (second, "A stem grows out of it.", "stem"),
-        (third, "It blooms.", "bloom"),
+        ("draw", (ground, Thing(3, stem, 0), 7), "A seed lies in the ground.", "seed"),
+        ("add", (Thing(3, stem, 1), 4), "A stem grows out of it.", "stem"),
+        ("add", (Thing(4, bloom, 1), 1), "It blooms.", "bloom"),
     ]
 
 
@@ -88,44 +79,34 @@ def _vanishes(rng: random.Random, ground: int) -> tuple[str, _Told]:
     colour, shape = _other(rng, ground), rng.choice((4, 6, 0))
     other = _other(rng, ground, colour)
     place = rng.choice((3, 5))
-    first = Transition.draw(ground, Thing(shape, colour, 1), 4)
-    second = Transition.add(first.after, Thing(shape, other, 0), place)
-    third = Transition.remove(second.after, place)
     name = SHAPES[shape]
     way = "left" if place == 3 else "right"
     return (
         f"{article(COLOURS[colour])} {name} that meets a small {COLOURS[other]} {name} on the {way} and loses it"
     ), [
-        (first, f"There was {article(name)}, all alone.", name),
-        (second, "A friend came along.", "friend"),
-        (third, "Then the friend went home.", "alone"),
+        ("draw", (ground, Thing(shape, colour, 1), 4), f"There was {article(name)}, all alone.", name),
+        ("add", (Thing(shape, other, 0), place), "A friend came along.", "friend"),
+        ("remove", (place,), "Then the friend went home.", "alone"),
     ]
 
 
 def _flies(rng: random.Random, ground: int) -> tuple[str, _Told]:
     colour, column = _other(rng, ground), rng.randrange(3)
     place = ("on the left", "in the middle", "on the right")[column]
-    first = Transition.draw(ground, Thing(0, colour, 1, 1), 6 + column)
-    second = Transition.move(first.after, 6 + column, 3 + column)
-    third = Transition.move(second.after, 3 + column, column)
     return f"a striped {COLOURS[colour]} balloon that flies up {place}", [
-        (first, "The balloon is on the ground.", "balloon"),
-        (second, "It takes off.", "start"),
-        (third, "It is high up in the sky.", "sky"),
+        ("draw", (ground, Thing(0, colour, 1, 1), 6 + column), "The balloon is on the ground.", "balloon"),
+        ("move", (6 + column, 3 + column), "It takes off.", "start"),
+        ("move", (3 + column, column), "It is high up in the sky.", "sky"),
     ]
 
 
 def _melts(rng: random.Random, ground: int) -> tuple[str, _Told]:
     hat = _other(rng, ground, 7)
-    first = Transition.draw(ground, Thing(0, 7, 1), 7)
-    second = Transition.add(first.after, Thing(0, 7, 1), 4)
-    third = Transition.add(second.after, Thing(1, hat, 0), 1)
-    fourth = Transition.remove(third.after, 1)
     return f"a snowman that loses {article(COLOURS[hat])} hat", [
-        (first, "Somebody rolls a ball of snow.", "body"),
-        (second, "A second one becomes the head.", "head"),
-        (third, "The snowman gets a hat.", "hat"),
-        (fourth, "The wind takes the hat away.", "wind"),
+        ("draw", (ground, Thing(0, 7, 1), 7), "Somebody rolls a ball of snow.", "body"),
+        ("add", (Thing(0, 7, 1), 4), "A second one becomes the head.", "head"),
+        ("add", (Thing(1, hat, 0), 1), "The snowman gets a hat.", "hat"),
+        ("remove", (1,), "The wind takes the hat away.", "wind"),
     ]
 
 
@@ -140,8 +121,7 @@ _STORIES: tuple[Callable[[random.Random, int], tuple[str, _Told]], ...] = (
 )
 
 
-def _prompt(step: Transition, last: Transition | None) -> str:
-    return explicit(step) if last is None else natural(step, last.cell)
+_VERBS = {"draw": "Draw", "add": "Add", "move": "Move", "remove": "Remove", "recolour": "Change"}
 
 
 def story(rng: random.Random) -> Request:
@@ -149,18 +129,17 @@ def story(rng: random.Random) -> Request:
     make = rng.choice(_STORIES)
     ground = rng.choice((1, 2, 6)) if make is _melts else rng.randrange(len(COLOURS))
     about, told = make(rng, ground)
-    template = rng.choice(_ASK)
-    text = template.format(x=f"{about} on {article(COLOURS[ground])} background")
-    steps, last = [], None
-    for step, sentence, name in told:
-        verb = {"draw": "Draw", "add": "Add", "move": "Move", "remove": "Remove", "recolour": "Change"}
-        steps.append(
-            PlanStep(f"{verb[step.operation]} the {_noun(step)}.", _prompt(step, last), sentence, name)
-        )
-        last = step
-    scenes: tuple[Scene, ...] = tuple(step.after for step, _, _ in told)
-    split = split_of(operations(step for step, _, _ in told))
-    return Request(text, "narrative", "story", (), tuple(steps), scenes, split)
+    text = rng.choice(_ASK).format(x=f"{about} on {article(COLOURS[ground])} background")
+    steps: list[PlanStep] = []
+    done: list[Transition] = []
+    for operation, arguments, sentence, name in told:
+        scene = (done[-1].after,) if done else ()
+        step: Transition = getattr(Transition, operation)(*scene, *arguments)
+        prompt = natural(step, done[-1].cell) if done else explicit(step)
+        steps.append(PlanStep(f"{_VERBS[operation]} the {_noun(step)}.", prompt, sentence, name))
+        done.append(step)
+    scenes = tuple(step.after for step in done)
+    return Request(text, "narrative", "story", (), tuple(steps), scenes, split_of(operations(done)))
 
 
 def _noun(step: Transition) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
@@ -19,6 +18,7 @@ from interleave_rt.worlds.shapes.scene import (
     random_thing,
 )
 
+from .files import template
 from .grammar import anchor, article, explicit, parse, style_of
 from .places import STYLES, at
 from .plans import Mode, Request
@@ -26,13 +26,7 @@ from .plans import Mode, Request
 IMAGE_TOKENS = 9
 """Merged vision tokens of a 96x96 picture (patch 16, merge 2): one a cell."""
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _IMAGE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
-
-
-def template(name: str) -> str:
-    """The text of a template file (`narrative.txt`, `guidance.txt`, `critic.txt`, `chat.jinja`)."""
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def chat(content: str) -> str:

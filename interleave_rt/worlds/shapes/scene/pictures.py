@@ -74,11 +74,6 @@ def _holes(pattern: str, x: _Floats, y: _Floats) -> _Inside:
     return dots
 
 
-def spots_of(size: int) -> tuple[tuple[int, int], ...]:
-    """Every place in the cell that a thing of this size may have."""
-    return LARGE if size else SMALL
-
-
 @functools.cache
 def _variants() -> list[tuple[int, int, int, int, int]]:
     """(shape, size, pattern, right, down) of every mask."""
@@ -87,7 +82,7 @@ def _variants() -> list[tuple[int, int, int, int, int]]:
         for shape in range(len(SHAPES))
         for size in range(len(SIZES))
         for pattern in range(len(PATTERNS) if size else 1)
-        for right, down in spots_of(size)
+        for right, down in (LARGE if size else SMALL)
     ]
 
 

@@ -33,7 +33,6 @@ RGB = {
     "white": (245, 245, 245),
 }
 COLOURS = tuple(RGB)
-BACKGROUNDS = COLOURS
 
 
 class Thing(NamedTuple):
