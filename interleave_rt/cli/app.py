@@ -14,6 +14,7 @@ from interleave_rt.errors import BadRequestError, CancelledError, InterleaveErro
 from .bench import bench
 from .eval import evaluation
 from .examples import examples
+from .pack import pack
 from .run import run
 from .simulate import simulate
 from .train import train
@@ -36,6 +37,7 @@ app.command()(bench)
 app.command()(simulate)
 app.add_typer(evaluation)
 app.command()(examples)
+app.add_typer(pack)
 app.add_typer(train)
 
 

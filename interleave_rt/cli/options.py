@@ -12,13 +12,16 @@ __all__ = [
     "Arms",
     "AsJson",
     "Burstiness",
+    "Critic",
     "CriticMs",
     "FirstStepMs",
+    "Generator",
     "GeneratorMs",
     "Lanes",
     "MaxLive",
     "Output",
     "Percentiles",
+    "Planner",
     "PlannerMs",
     "Scenario",
     "Seed",
@@ -52,6 +55,15 @@ Lanes = Annotated[
     str, typer.Option(metavar="separate|shared", help="Made-up roles: a device for each, or one for all.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Write the result to FILE.json or FILE.csv.")]
+_ROLE = "RUNTIME:PLACE[,option=value..]"
+Planner = Annotated[
+    str | None,
+    typer.Option(
+        metavar=_ROLE, help="What runs the planner: torch:FOLDER, openai:URL#MODEL, native:PACK, scripted."
+    ),
+]
+Generator = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the generator.")]
+Critic = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the critic.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

@@ -375,6 +375,7 @@ class Manifest(_Model):
         lossless: `bitwise`: equal calls give equal bits, so every run equals the sequential loop. `replay`: a run
             equals the sequential loop over the answers that its calls got.
         prompts: Folder with the templates of roles that run elsewhere; None: the built-in ones.
+        places: sha256 of the folders of such roles, as `interleave_rt.pack.compose.folder_sha256`.
         examples: Requests that are known to work with these models.
     """
 
@@ -388,6 +389,7 @@ class Manifest(_Model):
     roles: Roles
     files: dict[RelativePath, FileEntry] = {}
     prompts: RelativePath | None = None
+    places: dict[str, str] = {}
     exporter: dict[str, str] = {}
     examples: Annotated[tuple[Example, ...], Field(max_length=100)] = ()
     parity: RelativePath | None = None

@@ -1,0 +1,104 @@
+"""Packs of models that lie elsewhere: written from role specifications, and checked against what they named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from interleave_rt.errors import BadPackError, BadRequestError
+
+from .load import Pack
+from .manifest import MANIFEST_NAME, ROLES, FileEntry, hash_file
+from .spec import RoleSpec
+
+__all__ = ["check_places", "folder_sha256", "write_pack"]
+
+
+def write_pack(
+    out: Path, specs: Mapping[str, str | RoleSpec | None], *, name: str, prompts: Path | None = None
+) -> Pack:
+    """Writes a pack without weights: `pack.json`, and the prompts where some are given.
+
+    Folders are named by absolute paths, with the sha256 of what they hold.
+
+    Args:
+        out: A folder that is not there yet, or is empty.
+        specs: `planner`, `generator` and `critic`, as `RoleSpec.parse` reads them.
+        name: Of the pack.
+        prompts: Folder of `narrative.txt`, `guidance.txt` and `critic.txt`, or some of them.
+
+    Raises:
+        BadRequestError: A role is missing or wrong, or `out` cannot be used.
+        BadPackError: A folder is not there.
+    """
+    pack = Pack.of_roles(name, **specs)
+    places = {role: folder_sha256(role, spec) for role, spec in _folders(pack).items()}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise BadRequestError(f"[pack new] {out} is not empty", hint="choose a new folder")
+        files: dict[str, FileEntry] = {}
+        for source in sorted(prompts.glob("*.txt")) if prompts else ():
+            target = out / "prompts" / source.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            size = target.stat().st_size
+            files[f"prompts/{source.name}"] = FileEntry(size=size, sha256=hash_file(target))
+        told = {"files": files, "prompts": "prompts" if files else None, "places": places}
+        manifest = pack.manifest.model_copy(update=told)
+        text = json.dumps(
+            manifest.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False
+        )
+        (out / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadRequestError(
+            f"[pack new] {out} cannot be written: {error.strerror or error}", hint="choose another folder"
+        ) from None
+    return Pack(out.resolve(), manifest)
+
+
+def check_places(pack: Pack) -> None:
+    """Compares the folders that a pack names with what they held when it was written.
+
+    Raises:
+        BadPackError: Naming the first that is missing or differs.
+    """
+    for role, spec in _folders(pack).items():
+        found, wanted = folder_sha256(role, spec), pack.manifest.places.get(role)
+        if wanted is not None and found != wanted:
+            raise BadPackError(
+                f"[pack verify] the {role}'s folder {spec.place} has changed since the pack was written",
+                hint="put its files back, or write the pack again with `interleave-rt pack new`",
+            )
+
+
+def folder_sha256(role: str, spec: RoleSpec) -> str:
+    """sha256 over the names and contents of all files in a role's folder, in hex.
+
+    Raises:
+        BadPackError: It is no folder, it is empty, or a file cannot be read.
+    """
+    folder = Path(spec.place)
+    files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+    if not files:
+        raise BadPackError(
+            f"[{role}] there are no files in {folder}", hint="name the folder that holds the models"
+        )
+    digest = hashlib.sha256()
+    try:
+        for file in files:
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{hash_file(file)}\n".encode())
+    except OSError as error:
+        raise BadPackError(
+            f"[{role}] {file} cannot be read: {error.strerror or error}",
+            hint="make it readable for this user",
+        ) from None
+    return digest.hexdigest()
+
+
+def _folders(pack: Pack) -> dict[str, RoleSpec]:
+    roles = {role: getattr(pack.manifest.roles, role) for role in ROLES}
+    return {role: spec for role, spec in roles.items() if isinstance(spec, RoleSpec) and spec.is_folder}
