@@ -131,7 +131,7 @@ class NativeVlm:
         Off: the next questions are asked as if the role had no grammar; for measurements.
         """
 
-    def counters(self) -> dict[str, int]: ...
+    def counters(self) -> dict[str, Any]: ...
 
     def answer(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], images: Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]], seed: int, retry: int = 0) -> Answer:
         """
@@ -161,184 +161,8 @@ class ScriptedRoles:
     def judge(self, original_prompt: str, prompt: str, before_hash: int, after_hash: int, seed: int) -> dict[str, Any] | None:
         """None: the answer is unreadable."""
 
-class SimTask:
-    """One simulated request: its answers, and its work in us."""
-
-    def __init__(self, plan: float, closes: Sequence[float], steps: Sequence[Sequence[tuple[float, float, float, int]]], t_max: int = 5) -> None: ...
-
-class SimLane:
-    """A lane of the simulator."""
-
-    def __init__(self, role: int, capacity: int, device: str, machine: str = '', batching: Sequence[float] = [], cancel_us: int = 0, warm_us: int = 0) -> None: ...
-
-class SimLoad:
-    """A load, and what it runs on."""
-
-    def __init__(self) -> None: ...
-
-    @property
-    def lanes(self) -> int: ...
-
-    @lanes.setter
-    def lanes(self, arg: list[SimLane], /) -> None: ...
-
-    def set_rates(self, machine: str, rates: Sequence[Sequence[float]]) -> None:
-        """
-        [mask][role]: the rate of a role while exactly the roles of the mask are active.
-        """
-
-    @property
-    def speculation_mode(self) -> str: ...
-
-    @speculation_mode.setter
-    def speculation_mode(self, arg: str, /) -> None: ...
-
-    @property
-    def speculation_depth(self) -> int: ...
-
-    @speculation_depth.setter
-    def speculation_depth(self, arg: int, /) -> None: ...
-
-    def set_devices(self, stream_plan: bool, early_verdict: bool, skip_last_judge: bool) -> None: ...
-
-    def set_overlap(self, critic_slowdown: float | None, generator_rate: float | None) -> None:
-        """What the policy is told beforehand; None: it measures."""
-
-    def set_limits(self, max_live: int, max_queued: int) -> None: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @seed.setter
-    def seed(self, arg: int, /) -> None: ...
-
-    @property
-    def reader_us(self) -> int: ...
-
-    @reader_us.setter
-    def reader_us(self, arg: int, /) -> None: ...
-
-    @property
-    def submit_us(self) -> int: ...
-
-    @submit_us.setter
-    def submit_us(self, arg: int, /) -> None: ...
-
-    @property
-    def judge_last(self) -> bool: ...
-
-    @judge_last.setter
-    def judge_last(self, arg: bool, /) -> None: ...
-
-    @property
-    def cancel_parts(self) -> int: ...
-
-    @cancel_parts.setter
-    def cancel_parts(self, arg: int, /) -> None: ...
-
-    @property
-    def concurrency(self) -> int: ...
-
-    @concurrency.setter
-    def concurrency(self, arg: int, /) -> None: ...
-
-    @property
-    def arrivals(self) -> list[int]: ...
-
-    @arrivals.setter
-    def arrivals(self, arg: Sequence[int], /) -> None: ...
-
-    @property
-    def max_events(self) -> int: ...
-
-    @max_events.setter
-    def max_events(self, arg: int, /) -> None: ...
-
-class SimCall:
-    """One call as it went; times in us."""
-
-    @property
-    def task(self) -> int: ...
-
-    @property
-    def role(self) -> int: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def attempt(self) -> int: ...
-
-    @property
-    def speculative(self) -> bool: ...
-
-    @property
-    def cancelled(self) -> bool: ...
-
-    @property
-    def used(self) -> bool: ...
-
-    @property
-    def started_us(self) -> int: ...
-
-    @property
-    def ended_us(self) -> int: ...
-
-    @property
-    def verdict_us(self) -> int: ...
-
-    @property
-    def cancel_us(self) -> int: ...
-
-class SimRequest:
-    """One request as it went; times in us."""
-
-    @property
-    def submitted_us(self) -> int: ...
-
-    @property
-    def ended_us(self) -> int: ...
-
-    @property
-    def refused(self) -> bool: ...
-
-    @property
-    def attempts(self) -> int: ...
-
-    @property
-    def images_us(self) -> list[int]: ...
-
-    @property
-    def steps(self) -> int: ...
-
-class SimReport:
-    """What became of a load."""
-
-    @property
-    def requests(self) -> list[SimRequest]: ...
-
-    @property
-    def calls(self) -> list[SimCall]: ...
-
-    @property
-    def busy_us(self) -> list[int]: ...
-
-    @property
-    def ended_us(self) -> int: ...
-
-    @property
-    def events(self) -> int: ...
-
-    @property
-    def complete(self) -> bool: ...
-
-    @property
-    def judged(self) -> list[int]: ...
-
-    @property
-    def accepted(self) -> list[int]: ...
-
-def simulate_load(load: SimLoad, tasks: Sequence[SimTask]) -> SimReport: ...
+def simulate_load(load: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What becomes of simulated requests; work and times in microseconds."""
 
 class TextJob:
     """Work for the text worker."""
@@ -461,7 +285,7 @@ class ExternalLane:
     def closed(self) -> bool:
         """The engine is closed."""
 
-    def counters(self) -> dict[str, int]: ...
+    def counters(self) -> dict[str, Any]: ...
 
 def add_external_lane(engine: Engine, role: str, capacity: int, device: str, name: str, lease_s: float, bitwise: bool = True) -> ExternalLane:
     """

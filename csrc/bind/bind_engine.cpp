@@ -38,7 +38,7 @@ void bind_jobs(nb::module_& m) {
 }
 
 // Images are handed over with the request: the store keeps them for as long as it needs them.
-RequestId submit(BoundEngine& self, const nb::dict& request, const std::vector<PixelsIn>& images) {
+RequestId submit(BoundEngine& self, const Dict& request, const std::vector<PixelsIn>& images) {
   Asked asked = struct_of<Asked>(request);
   if (!(asked.timeout_s >= 0.0)) {
     throw Error(ErrorCode::kBadRequest, "[Engine.submit] timeout_s is " +
@@ -67,22 +67,16 @@ RequestId submit(BoundEngine& self, const nb::dict& request, const std::vector<P
   }
 }
 
-nb::object next_event(BoundEngine& self, RequestId request, int timeout_ms) {
-  std::optional<ReaderEvent> event;
-  {
-    const nb::gil_scoped_release unlocked;
-    event = self.driver().next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
-  }
-  return event ? nb::object(dict_of(std::move(*event))) : nb::none();
+std::optional<Dict> next_event(BoundEngine& self, RequestId request, int timeout_ms) {
+  std::optional<ReaderEvent> event = unlocked([&] {
+    return self.driver().next_event(request, std::chrono::milliseconds(std::max(0, timeout_ms)));
+  });
+  return event ? std::optional(dict_of(std::move(*event))) : std::nullopt;
 }
 
-nb::dict trace(const BoundEngine& self, RequestId request) {
-  Trace trace;
-  {
-    const nb::gil_scoped_release unlocked;
-    trace = self.driver().trace(request);
-  }
-  nb::dict out;
+nb::typed<nb::dict, nb::str, Dicts> trace(const BoundEngine& self, RequestId request) {
+  const Trace trace = unlocked([&] { return self.driver().trace(request); });
+  nb::typed<nb::dict, nb::str, Dicts> out;
   out["spans"] = plain_of(trace.spans());
   out["decisions"] = plain_of(trace.decisions());
   return out;
@@ -95,8 +89,6 @@ void bind_requests(nb::class_<BoundEngine>& cls) {
                   "collections.abc.Sequence[numpy.typing.NDArray[numpy.uint8]] = ()) -> int"),
           "Takes a request with its pictures, uint8 [height, width, 3].")
       .def("next_event", &next_event, "request"_a, "timeout_ms"_a,
-           nb::sig("def next_event(self, request: int, timeout_ms: int) -> "
-                   "dict[str, typing.Any] | None"),
            "The next event as interleave_rt.wire reads it, or None. The `pixels` of an "
            "attempt_image are a read-only array that outlives the engine.")
       .def(
@@ -117,9 +109,7 @@ void bind_requests(nb::class_<BoundEngine>& cls) {
             return self.driver().next_news(std::chrono::milliseconds(std::max(0, timeout_ms)));
           },
           "timeout_ms"_a, Unlocked(), "Watched requests that have something new to read.")
-      .def("trace", &trace, "request"_a,
-           nb::sig("def trace(self, request: int) -> dict[str, list[dict[str, typing.Any]]]"),
-           "`spans` and `decisions`, times on the engine's clock.");
+      .def("trace", &trace, "request"_a, "`spans` and `decisions`, times on the engine's clock.");
 }
 
 // One after the other, asked for by a thread that needs no GIL, as a lane does.
@@ -163,11 +153,10 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
   cls.def(
          "poll_text",
          [](E& self, int timeout_ms, std::size_t most) {
-           const nb::gil_scoped_release unlocked;
            return self.driver().text().poll(std::chrono::milliseconds(std::max(0, timeout_ms)),
                                             most);
          },
-         "timeout_ms"_a, "most"_a)
+         "timeout_ms"_a, "most"_a, Unlocked())
       .def(
           "finish_text",
           [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {
@@ -179,11 +168,9 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
       .def(
           "fail_text",
           [](E& self, std::uint64_t job, const std::string& code, std::string message) {
-            Failure failure{named<ErrorCode>(code), std::move(message)};
-            const nb::gil_scoped_release unlocked;
-            self.driver().text().fail(job, std::move(failure));
+            self.driver().text().fail(job, {named<ErrorCode>(code), std::move(message)});
           },
-          "job"_a, "code"_a, "message"_a);
+          "job"_a, "code"_a, "message"_a, Unlocked());
 }
 
 }  // namespace
@@ -197,8 +184,8 @@ void bind_engine(nb::module_& m) {
   nb::class_<E> cls(m, "Engine", "Scheduler, lanes, images and readers. Thread-safe.");
   cls.def(
          "__init__",
-         [](E* self, const nb::dict& config) { new (self) E(struct_of<DriverConfig>(config)); },
-         "config"_a, nb::sig("def __init__(self, config: dict[str, typing.Any]) -> None"))
+         [](E* self, const Dict& config) { new (self) E(struct_of<DriverConfig>(config)); },
+         "config"_a)
       .def(
           "set_draining", [](E& self, bool draining) { self.driver().set_draining(draining); },
           "draining"_a, Unlocked())
@@ -211,28 +198,13 @@ void bind_engine(nb::module_& m) {
       .def(
           "now_us", [](const E& self) { return self.driver().now(); },
           "The clock of traces, in microseconds.")
-      .def(
-          "lanes",
-          [](const E& self) {
-            std::vector<LaneInfo> lanes;
-            {
-              const nb::gil_scoped_release unlocked;
-              lanes = self.driver().lanes();
-            }
-            return plain_of(lanes);
-          },
-          nb::sig("def lanes(self) -> list[dict[str, typing.Any]]"))
-      .def(
-          "counters",
-          [](const E& self) {
-            DriverCounters counters;
-            {
-              const nb::gil_scoped_release unlocked;
-              counters = self.driver().counters();
-            }
-            return dict_of(counters);
-          },
-          nb::sig("def counters(self) -> dict[str, typing.Any]"));
+      .def("lanes",
+           [](const E& self) {
+             return Dicts(plain_of(unlocked([&] { return self.driver().lanes(); })));
+           })
+      .def("counters", [](const E& self) {
+        return dict_of(unlocked([&] { return self.driver().counters(); }));
+      });
   add_roles(cls);
   add_scripted(cls);
   bind_requests(cls);

@@ -2,8 +2,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <chrono>
@@ -26,30 +28,20 @@ namespace irt {
 template <>
 struct Fields<ExternalCall> {
   using S = ExternalCall;
-  static constexpr const char* kName = "ExternalCall";
-  static constexpr std::array kRows = {row<S, &S::id>("id"),
-                                       row<S, &S::call, &Call::role>("role"),
-                                       row<S, &S::call, &Call::request>("request"),
-                                       row<S, &S::call, &Call::step>("step"),
-                                       row<S, &S::call, &Call::attempt>("attempt"),
-                                       row<S, &S::call, &Call::retry>("retry"),
-                                       row<S, &S::call, &Call::seed>("seed"),
-                                       row<S, &S::call, &Call::prompt>("prompt"),
-                                       row<S, &S::call, &Call::original>("original_prompt"),
-                                       row<S, &S::call, &Call::mode>("mode"),
-                                       row<S, &S::call, &Call::max_steps>("max_steps"),
-                                       row<S, &S::call, &Call::width>("width"),
-                                       row<S, &S::call, &Call::height>("height"),
-                                       row<S, &S::call, &Call::denoising_steps>("denoising_steps"),
-                                       row<S, &S::speculative>("speculative")};
+  using C = Call;
+  static constexpr auto kCall = &S::call;
+  static constexpr auto kRows =
+      join(fields<&S::id, &S::speculative>(),
+           At<kCall>::fields<&C::role, &C::request, &C::step, &C::attempt, &C::retry, &C::seed,
+                             &C::prompt, &C::mode, &C::max_steps, &C::width, &C::height,
+                             &C::denoising_steps>(),
+           std::array{row<kCall, &C::original>("original_prompt")});
 };
 template <>
 struct Fields<ExternalCounters> {
   using S = ExternalCounters;
-  static constexpr const char* kName = "ExternalCounters";
-  static constexpr std::array kRows = {row<S, &S::handed_out>("handed_out"),
-                                       row<S, &S::strays>("strays"),
-                                       row<S, &S::lease_ended>("leases_ended")};
+  static constexpr auto kRows =
+      join(fields<&S::handed_out, &S::strays>(), std::array{row<&S::lease_ended>("leases_ended")});
 };
 
 namespace {
@@ -57,8 +49,8 @@ namespace {
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 using Work = ExternalWork;
 
-nb::dict told(const ExternalCall& given, TimePoint now) {
-  nb::dict out = dict_of(given);
+Dict told(const ExternalCall& given, TimePoint now) {
+  Dict out = dict_of(given);
   nb::list images;
   for (const ImageRef& image : given.images) {
     images.append(image ? nb::cast(array_of(image->pixels.view(), image)) : nb::none());
@@ -70,29 +62,23 @@ nb::dict told(const ExternalCall& given, TimePoint now) {
   return out;
 }
 
-Verdict verdict_of(const nb::dict& values) {
+Verdict verdict_of(const Dict& values) {
   auto verdict = struct_of<Verdict>(values);
   verdict.readable = true;
   if (verdict.accepted) verdict.refined.reset();
   return verdict;
 }
 
-nb::tuple poll(Work& self, int timeout_ms, std::size_t most) {
-  ExternalPoll got;
-  {
-    const nb::gil_scoped_release unlocked;
-    got = self.poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most);
-  }
-  nb::list calls;
+std::pair<Dicts, std::vector<std::uint64_t>> poll(Work& self, int timeout_ms, std::size_t most) {
+  ExternalPoll got =
+      unlocked([&] { return self.poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most); });
+  Dicts calls;
   for (const ExternalCall& call : got.calls) calls.append(told(call, self.now()));
-  nb::list cancelled;
-  for (const std::uint64_t id : got.cancelled) cancelled.append(id);
-  return nb::make_tuple(calls, cancelled);
+  return {calls, std::move(got.cancelled)};
 }
 
 bool finish(Work& self, std::uint64_t call, ExternalAnswer answer) {
-  const nb::gil_scoped_release unlocked;
-  return self.finish(call, std::move(answer));
+  return unlocked([&] { return self.finish(call, std::move(answer)); });
 }
 
 std::shared_ptr<Work> add_lane(BoundEngine& engine, const std::string& role, int capacity,
@@ -113,34 +99,27 @@ void bind_external(nb::module_& m) {
                    "A lane whose calls the caller runs. Thread-safe; outlives its engine. What "
                    "returns a bool says whether the call is still wanted.")
       .def("poll", &poll, "timeout_ms"_a, "most"_a,
-           nb::sig("def poll(self, timeout_ms: int, most: int) -> "
-                   "tuple[list[dict[str, typing.Any]], list[int]]"),
            "Waits for calls or cancels: (calls, ids of calls under way that were cancelled).")
       .def(
           "step_closed",
-          [](Work& self, std::uint64_t call, const nb::dict& step) {
+          [](Work& self, std::uint64_t call, const Dict& step) {
             auto closed = struct_of<PlanStep>(step);
-            const nb::gil_scoped_release unlocked;
-            return self.step_closed(call, std::move(closed));
+            return unlocked([&] { return self.step_closed(call, std::move(closed)); });
           },
-          "call"_a, "step"_a,
-          nb::sig("def step_closed(self, call: int, step: dict[str, typing.Any]) -> bool"),
-          "The next step of a plan can be read, the answer goes on.")
+          "call"_a, "step"_a, "The next step of a plan can be read, the answer goes on.")
       .def("verdict_known", &Work::verdict_known, "call"_a, "accepted"_a, "p_success"_a, Unlocked(),
            "The boolean of a verdict can be read, the answer goes on.")
       .def("progress", &Work::progress, "call"_a, Unlocked(), "Keeps the lease of the call.")
       .def("wanted", &Work::wanted, "call"_a, Unlocked())
       .def(
           "finish_plan",
-          [](Work& self, std::uint64_t call, const nb::list& steps, bool truncated) {
+          [](Work& self, std::uint64_t call, const Dicts& steps, bool truncated) {
             Plan plan;
             for (const nb::handle step : steps) plan.steps.push_back(struct_of<PlanStep>(step));
             plan.truncated = truncated;
             return finish(self, call, std::move(plan));
           },
-          "call"_a, "steps"_a, "truncated"_a,
-          nb::sig("def finish_plan(self, call: int, steps: list[dict[str, typing.Any]], "
-                  "truncated: bool) -> bool"))
+          "call"_a, "steps"_a, "truncated"_a)
       .def(
           "finish_image",
           [](Work& self, std::uint64_t call, const PixelsIn& pixels) {
@@ -149,26 +128,20 @@ void bind_external(nb::module_& m) {
           "call"_a, "pixels"_a.noconvert(), "uint8 [height, width, 3].")
       .def(
           "finish_verdict",
-          [](Work& self, std::uint64_t call, const std::optional<nb::dict>& verdict) {
+          [](Work& self, std::uint64_t call, const std::optional<Dict>& verdict) {
             return finish(self, call, verdict ? verdict_of(*verdict) : Verdict{});
           },
           "call"_a, "verdict"_a.none(),
-          nb::sig(
-              "def finish_verdict(self, call: int, verdict: dict[str, typing.Any] | None) -> bool"),
           "As interleave_rt.wire.Verdict.as_dict(); None: it could not be read.")
       .def(
           "fail",
           [](Work& self, std::uint64_t call, const std::string& code, std::string message) {
-            Failure failure{named<ErrorCode>(code), std::move(message)};
-            const nb::gil_scoped_release unlocked;
-            return self.fail(call, std::move(failure));
+            return self.fail(call, {named<ErrorCode>(code), std::move(message)});
           },
-          "call"_a, "code"_a, "message"_a)
+          "call"_a, "code"_a, "message"_a, Unlocked())
       .def("cancelled", &Work::cancelled, "call"_a, Unlocked(), "A cancelled call was given up.")
       .def_prop_ro("closed", &Work::closed, Unlocked(), "The engine is closed.")
-      .def(
-          "counters", [](const Work& self) { return dict_of(self.counters()); },
-          nb::sig("def counters(self) -> dict[str, int]"));
+      .def("counters", [](const Work& self) { return dict_of(self.counters()); });
   m.def("add_external_lane", &add_lane, "engine"_a, "role"_a, "capacity"_a, "device"_a, "name"_a,
         "lease_s"_a, "bitwise"_a = true, Unlocked(),
         "A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses "

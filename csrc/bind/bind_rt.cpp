@@ -1,4 +1,5 @@
-// The runtime library, and the arithmetic that reference and parity tests share with the lanes.
+// The runtime libraries by address, and the arithmetic that reference and parity tests share with
+// the lanes.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -11,8 +12,10 @@
 #include <vector>
 
 #include "bind/convert.h"
+#include "bind/fields.h"
 #include "core/error.h"
 #include "models/flux2.h"
+#include "models/llguidance.h"
 #include "models/pixels.h"
 #include "models/qwen3_vl.h"
 #include "tensor/runtime.h"
@@ -29,16 +32,15 @@ Floats array_of_floats(std::vector<float> values) {
   auto* kept = new std::vector<float>(std::move(values));
   const nb::capsule owner(kept,
                           [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-  const std::size_t shape[] = {kept->size()};
-  return Floats(kept->data(), 1, shape, owner);
+  return Floats(kept->data(), {kept->size()}, owner);
 }
 
 void require(bool good, const char* text) {
   if (!good) throw Error(ErrorCode::kBadRequest, text);
 }
 
-nb::dict build_info() {
-  nb::dict info;
+nb::typed<nb::dict, nb::str, nb::str> build_info() {
+  nb::typed<nb::dict, nb::str, nb::str> info;
   info["version"] = IRT_VERSION;
   info["compiler"] = __VERSION__;
   info["build_type"] = IRT_BUILD_TYPE;
@@ -57,10 +59,7 @@ void bind_rt(nb::module_& m) {
       "gaussian_noise",
       [](std::uint64_t seed, std::size_t n) {
         std::vector<float> out(n);
-        {
-          const nb::gil_scoped_release unlocked;
-          gaussian_noise(seed, out);
-        }
+        unlocked([&] { gaussian_noise(seed, out); });
         return array_of_floats(std::move(out));
       },
       "seed"_a, "n"_a, "The generator's noise: float32 [n], a function of seed and index.");
@@ -73,22 +72,14 @@ void bind_rt(nb::module_& m) {
       "steps"_a, "tokens"_a, "Sigmas of the denoising schedule: float32 [steps + 1].");
   m.def(
       "hash_pixels",
-      [](const PixelsIn& pixels) {
-        const nb::gil_scoped_release unlocked;
-        return hash_pixels(view_of(pixels));
-      },
+      [](const PixelsIn& pixels) { return unlocked([&] { return hash_pixels(view_of(pixels)); }); },
       "pixels"_a.noconvert(), "Content hash of uint8 [height, width, 3].");
   m.def(
       "resize_bicubic",
       [](const PixelsIn& pixels, int width, int height) {
         require(width >= 1 && height >= 1 && pixels.size() > 0,
                 "[_core.resize_bicubic] give an image and a size of at least 1 x 1");
-        PixelBuffer made;
-        {
-          const nb::gil_scoped_release unlocked;
-          made = resize_bicubic(view_of(pixels), width, height);
-        }
-        return array_of(std::move(made));
+        return array_of(unlocked([&] { return resize_bicubic(view_of(pixels), width, height); }));
       },
       "pixels"_a.noconvert(), "width"_a, "height"_a, "As Pillow's BICUBIC, bit for bit.");
   m.def(
@@ -101,7 +92,15 @@ void bind_rt(nb::module_& m) {
       },
       "width"_a, "height"_a, "factor"_a, "min_pixels"_a, "max_pixels"_a,
       "(width, height) that a vision encoder reads an image at.");
-  m.def("build_info", &build_info, nb::sig("def build_info() -> dict[str, str]"));
+  m.def("build_info", &build_info);
+  m.def("llguidance_symbols", &llguidance_symbols,
+        "Names of the functions whose addresses load_llguidance wants, in that order.");
+  m.def(
+      "load_llguidance",
+      [](const std::vector<std::uintptr_t>& addresses) { load_llguidance(addresses); },
+      "addresses"_a,
+      "Takes llguidance's functions and tries them on a grammar with a known answer.");
+  m.def("llguidance_version", &llguidance_version, "Empty while it is not loaded.");
 }
 
 }  // namespace irt

@@ -2,9 +2,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
+#include <nanobind/stl/tuple.h>
 
+#include <algorithm>
 #include <string_view>
+#include <tuple>
 
 #include "bind/values.h"
 #include "text/scanner.h"
@@ -18,9 +20,8 @@ namespace {
 std::string_view view_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
 
 Role role_of_call(const std::string& name) {
-  for (const auto& [_, role] : Names<Role>::kRows) {
-    if (name == call_name(role)) return role;
-  }
+  const auto found = std::ranges::find(kCallNames, name);
+  if (found != std::end(kCallNames)) return static_cast<Role>(found - kCallNames);
   throw Error(ErrorCode::kBadRequest,
               "[_core.seed_of] kind is '" + name + "': give plan, generate or judge");
 }
@@ -45,8 +46,7 @@ void bind_text(nb::module_& m) {
           "feed", [](PlanScanner& self, const nb::bytes& bytes) { self.feed(view_of(bytes)); },
           "bytes"_a)
       .def(
-          "closed", [](const PlanScanner& self) { return plain_of(self.closed()); },
-          nb::sig("def closed(self) -> list[dict[str, typing.Any]]"),
+          "closed", [](const PlanScanner& self) { return Dicts(plain_of(self.closed())); },
           "The steps that have closed so far.")
       .def("done", &PlanScanner::done)
       .def("violation", &PlanScanner::violation)
@@ -54,9 +54,8 @@ void bind_text(nb::module_& m) {
           "finish",
           [](const PlanScanner& self) {
             Plan plan = self.finish();
-            return nb::make_tuple(plain_of(plan.steps), plan.truncated, plan.reasoning);
+            return std::tuple(Dicts(plain_of(plan.steps)), plan.truncated, plan.reasoning);
           },
-          nb::sig("def finish(self) -> tuple[list[dict[str, typing.Any]], bool, str]"),
           "(steps, truncated, reasoning) if the answer ended here.");
   nb::class_<VerdictScanner>(m, "VerdictScanner", "Reads a critic's answer as its bytes arrive.")
       .def(nb::init<>())
@@ -68,8 +67,7 @@ void bind_text(nb::module_& m) {
       .def("done", &VerdictScanner::done)
       .def("violation", &VerdictScanner::violation)
       .def(
-          "finish", [](const VerdictScanner& self) { return plain_of_verdict(self.finish()); },
-          nb::sig("def finish(self) -> dict[str, typing.Any] | None"),
+          "finish", [](const VerdictScanner& self) { return if_readable(self.finish()); },
           "The verdict if the answer ended here; None: unreadable.");
 }
 

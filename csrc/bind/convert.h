@@ -1,16 +1,15 @@
-// What several binding files share: images and keys between Python and the core.
+// Arrays of Python as views of the core, and back.
 #pragma once
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
 #include <cstdint>
-#include <string>
-#include <string_view>
+#include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
-#include "core/key.h"
 #include "models/pixels.h"
 
 namespace irt {
@@ -23,9 +22,19 @@ using PixelsIn =
 using IdsIn = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using PixelsOut = nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<3>>;
 
-[[nodiscard]] ImageView view_of(const PixelsIn& pixels);
-[[nodiscard]] PixelBuffer copy_of(const PixelsIn& pixels);
-[[nodiscard]] std::vector<std::int64_t> copy_of(const IdsIn& ids);
+[[nodiscard]] inline ImageView view_of(const PixelsIn& pixels) {
+  return {pixels.data(), static_cast<int>(pixels.shape(1)), static_cast<int>(pixels.shape(0))};
+}
+[[nodiscard]] inline std::span<const std::int64_t> span_of(const IdsIn& ids) {
+  return {ids.data(), ids.size()};
+}
+[[nodiscard]] inline PixelBuffer copy_of(const PixelsIn& pixels) {
+  const ImageView view = view_of(pixels);
+  return {view.width, view.height, {view.data, view.data + view.bytes()}};
+}
+[[nodiscard]] inline std::vector<std::int64_t> copy_of(const IdsIn& ids) {
+  return {ids.data(), ids.data() + ids.size()};
+}
 
 // A read-only array over `view`; `owner` keeps the memory alive for as long as the array lives.
 template <class Owner>
@@ -36,6 +45,9 @@ PixelsOut array_of(const ImageView& view, Owner owner) {
                                static_cast<std::size_t>(view.width), 3};
   return PixelsOut(view.data, 3, shape, capsule);
 }
-[[nodiscard]] PixelsOut array_of(PixelBuffer pixels);
+[[nodiscard]] inline PixelsOut array_of(PixelBuffer pixels) {
+  auto kept = std::make_shared<const PixelBuffer>(std::move(pixels));
+  return array_of(kept->view(), kept);
+}
 
 }  // namespace irt

@@ -2,7 +2,8 @@
 //
 //   template <> struct Fields<Span> {
 //     static constexpr const char* kName = "Span";
-//     static constexpr auto kRows = std::array{row<Span, &Span::step>("step"), ...};
+//     static constexpr auto kRows =
+//         join(fields<&Span::step, &Span::used>(), std::array{row<&Span::cancel>("cancel_us")});
 //   };
 //
 // dict_of(span) makes {"step": ..., ...}; struct_of<Span>(dict) reads one, keeps the default of a
@@ -12,10 +13,14 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <array>
 #include <concepts>
+#include <map>
 #include <optional>
+#include <ranges>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -26,15 +31,19 @@ namespace irt {
 
 namespace nb = nanobind;
 
-// The table of a struct, and the names of an enum's values: specialised where they are bound.
+using Dict = nb::typed<nb::dict, nb::str, nb::any>;
+using Dicts = nb::typed<nb::list, Dict>;
+
+// The table of a struct, and the names of an enum's values in their order: specialised where they
+// are bound.
 template <class Struct>
 struct Fields;
 template <class Enum>
-struct Names;  // static constexpr std::array<std::pair<const char*, Enum>, N> kRows
+inline constexpr auto kNames = nullptr;
 
 template <class Struct>
 struct Field {
-  const char* name;
+  std::string_view name;
   nb::object (*get)(const Struct&);            // null: it is only read from Python
   void (*set)(Struct&, nb::handle) = nullptr;  // null: it is only told to Python
 };
@@ -54,46 +63,56 @@ inline constexpr bool kOptional = false;
 template <class T>
 inline constexpr bool kOptional<std::optional<T>> = true;
 template <class T>
-inline constexpr bool kList = false;
+inline constexpr bool kMap = false;
 template <class T>
-inline constexpr bool kList<std::vector<T>> = true;
+inline constexpr bool kMap<std::map<std::string, T>> = true;
 template <class T>
-inline constexpr bool kArray = false;
-template <class T, std::size_t N>
-inline constexpr bool kArray<std::array<T, N>> = true;
+concept List = std::ranges::range<T> && !std::convertible_to<T, std::string_view> && !kMap<T>;
 
-template <auto First, auto... Rest, class Struct>
+template <auto kFirst, auto... kRest, class Struct>
 auto& member(Struct& self) {
-  if constexpr (sizeof...(Rest) == 0) {
-    return self.*First;
+  if constexpr (sizeof...(kRest) == 0) {
+    return self.*kFirst;
   } else {
-    return member<Rest...>(self.*First);
+    return member<kRest...>(self.*kFirst);
   }
+}
+
+template <class Struct, class T>
+Struct owner_of(T Struct::*);
+template <auto kFirst, auto...>
+auto owner() -> decltype(owner_of(kFirst));
+
+// The name of a member, from how the compiler spells the pointer to it: "... = &irt::Span::step]".
+template <auto kMember>
+[[nodiscard]] constexpr std::string_view name_of_member() {
+  std::string_view text = __PRETTY_FUNCTION__;
+  text.remove_prefix(text.find('&'));
+  text = text.substr(0, text.find_first_of(";])"));
+  return text.substr(text.rfind(':') + 1);
 }
 
 }  // namespace detail
 
 template <class Enum>
 [[nodiscard]] const char* name_of(Enum value) {
-  for (const auto& [name, row] : Names<Enum>::kRows) {
-    if (row == value) return name;
-  }
-  return "";
+  return kNames<Enum>[static_cast<std::size_t>(value)];
 }
 
 // Throws Error(kBadRequest) for another name.
 template <class Enum>
-[[nodiscard]] Enum named(const std::string& name) {
-  std::string known;
-  for (const auto& [text, value] : Names<Enum>::kRows) {
-    if (name == text) return value;
-    known += (known.empty() ? "" : ", ") + std::string(text);
+[[nodiscard]] Enum named(std::string_view name) {
+  const auto found = std::ranges::find(kNames<Enum>, name);
+  if (found != std::end(kNames<Enum>)) {
+    return static_cast<Enum>(found - std::begin(kNames<Enum>));
   }
-  throw Error(ErrorCode::kBadRequest, "[_core] '" + name + "' is not one of " + known);
+  std::string known;
+  for (const char* text : kNames<Enum>) known += (known.empty() ? "" : ", ") + std::string(text);
+  throw Error(ErrorCode::kBadRequest, "[_core] '" + std::string(name) + "' is not one of " + known);
 }
 
 template <class Struct>
-[[nodiscard]] nb::dict dict_of(const Struct& value);
+[[nodiscard]] Dict dict_of(const Struct& value);
 template <class Struct>
 void read_fields(nb::handle from, Struct& to);
 
@@ -105,7 +124,11 @@ template <class T>
     return nb::str(name_of(value));
   } else if constexpr (detail::kOptional<T>) {
     return value ? plain_of(*value) : nb::none();
-  } else if constexpr (detail::kList<T> || detail::kArray<T>) {
+  } else if constexpr (detail::kMap<T>) {
+    nb::dict out;
+    for (const auto& [key, item] : value) out[key.c_str()] = plain_of(item);
+    return out;
+  } else if constexpr (detail::List<T>) {
     nb::list out;
     for (const auto& item : value) out.append(plain_of(item));
     return out;
@@ -134,25 +157,24 @@ void read_plain(nb::handle from, T& to) {
       const std::string text = error.what();
       throw BadValue{"", text.substr(text.find("one of"))};
     }
-  } else if constexpr (detail::kList<T>) {
+  } else if constexpr (detail::kMap<T>) {
+    if (!nb::isinstance<nb::dict>(from)) throw BadValue{"", "a dict"};
+    for (const auto& [key, value] : nb::borrow<nb::dict>(from)) {
+      read_plain(value, to[nb::str(key).c_str()]);
+    }
+  } else if constexpr (detail::List<T>) {
     if (!nb::isinstance<nb::list>(from) && !nb::isinstance<nb::tuple>(from)) {
       throw BadValue{"", "a list"};
     }
-    to.clear();
-    for (const nb::handle item : from) {
-      if constexpr (std::same_as<T, std::vector<bool>>) {
-        to.push_back(PyObject_IsTrue(item.ptr()) == 1);
-      } else {
-        read_plain(item, to.emplace_back());
+    if constexpr (requires { to.emplace_back(); }) {
+      to.clear();
+      for (const nb::handle item : from) read_plain(item, to.emplace_back());
+    } else {
+      if (nb::len(from) != to.size()) {
+        throw BadValue{"", "a list of " + std::to_string(to.size())};
       }
+      for (std::size_t i = 0; i < to.size(); ++i) read_plain(from[i], to[i]);
     }
-  } else if constexpr (detail::kArray<T>) {
-    std::vector<typename T::value_type> items;
-    read_plain(from, items);
-    if (items.size() != to.size()) {
-      throw BadValue{"", "a list of " + std::to_string(to.size())};
-    }
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = items[i];
   } else if constexpr (std::same_as<T, bool>) {
     if (!PyBool_Check(from.ptr())) throw BadValue{"", "True or False"};
     to = from.ptr() == Py_True;
@@ -171,20 +193,55 @@ void read_plain(nb::handle from, T& to) {
   }
 }
 
-// A field, or (with a longer path) a field of a member.
-template <class Struct, auto... Path>
-[[nodiscard]] constexpr Field<Struct> row(const char* name) {
-  return {name, [](const Struct& self) { return plain_of(detail::member<Path...>(self)); },
-          [](Struct& self, nb::handle value) { read_plain(value, detail::member<Path...>(self)); }};
+// A member, or (with a longer path) a member of a member, under a name of its own.
+template <auto... kPath>
+[[nodiscard]] constexpr auto row(std::string_view name) {
+  using Struct = decltype(detail::owner<kPath...>());
+  return Field<Struct>{
+      name, [](const Struct& self) { return plain_of(detail::member<kPath...>(self)); },
+      [](Struct& self, nb::handle value) { read_plain(value, detail::member<kPath...>(self)); }};
+}
+
+// Members under their own names; of the member that the path leads to.
+template <auto... kMembers>
+[[nodiscard]] constexpr auto fields() {
+  return std::array{row<kMembers>(detail::name_of_member<kMembers>())...};
+}
+template <auto... kPath>
+struct At {
+  template <auto... kMembers>
+  [[nodiscard]] static constexpr auto fields() {
+    return std::array{row<kPath..., kMembers>(detail::name_of_member<kMembers>())...};
+  }
+};
+
+template <class Row, std::size_t... kSizes>
+[[nodiscard]] constexpr auto join(const std::array<Row, kSizes>&... parts) {
+  std::array<Row, (kSizes + ...)> all{};
+  auto end = all.begin();
+  ((end = std::ranges::copy(parts, end).out), ...);
+  return all;
 }
 
 template <class Struct>
-nb::dict dict_of(const Struct& value) {
-  nb::dict out;
+void add_fields(nb::dict& out, const Struct& value) {
   for (const Field<Struct>& field : Fields<Struct>::kRows) {
-    if (field.get) out[field.name] = field.get(value);
+    if (field.get) out[nb::str(field.name.data(), field.name.size())] = field.get(value);
   }
+}
+
+template <class Struct>
+Dict dict_of(const Struct& value) {
+  Dict out;
+  add_fields(out, value);
   return out;
+}
+
+// Runs it without the GIL: it may wait for a lock or another thread.
+template <class Work>
+auto unlocked(const Work& work) {
+  const nb::gil_scoped_release released;
+  return work();
 }
 
 template <class Struct>

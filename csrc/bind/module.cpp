@@ -11,7 +11,6 @@ namespace nb = nanobind;
 namespace irt {
 void bind_text(nb::module_& m);
 void bind_rt(nb::module_& m);
-void bind_grammar(nb::module_& m);
 void bind_native(nb::module_& m);
 void bind_scripted(nb::module_& m);
 void bind_simulate(nb::module_& m);
@@ -48,7 +47,6 @@ NB_MODULE(_core, m) {
   irt::bind_errors(m);
   irt::bind_text(m);
   irt::bind_rt(m);
-  irt::bind_grammar(m);
   irt::bind_native(m);
   irt::bind_scripted(m);
   irt::bind_simulate(m);

@@ -1,6 +1,9 @@
 #include "bind/values.h"
 
+#include <nanobind/stl/optional.h>
+
 #include <cstdio>
+#include <span>
 #include <utility>
 
 #include "bind/convert.h"
@@ -8,138 +11,126 @@
 namespace irt {
 namespace {
 
-std::string hex_of(std::uint64_t hash) {
+nb::object hex_of(const Image& image) {
   std::array<char, 17> digits{};
-  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(hash));
-  return digits.data();
+  std::snprintf(digits.data(), digits.size(), "%016llx",
+                static_cast<unsigned long long>(image.hash));
+  return nb::str(digits.data());
 }
 
-nb::dict dict_of(const Attempt& attempt) {
-  nb::dict out;
-  out["number"] = attempt.number;
-  out["prompt"] = attempt.prompt;
-  out["seed"] = attempt.seed;
-  out["image"] = out["image_hash"] = nb::str(hex_of(attempt.image.hash).c_str());
-  out["verdict"] = plain_of_verdict(attempt.verdict);
-  out["refused_unreadable"] = attempt.refused_unreadable;
-  return out;
-}
-
-nb::dict dict_of(const StepResult& step) {
-  nb::dict out;
-  nb::list attempts;
-  out["image"] = nb::none();
+nb::object final_image(const StepResult& step) {
   for (const Attempt& attempt : step.attempts) {
-    const nb::dict made = dict_of(attempt);
-    if (step.image && attempt.image.key == *step.image) out["image"] = made["image"];
-    attempts.append(made);
+    if (step.image && attempt.image.key == *step.image) return hex_of(attempt.image);
   }
-  out["plan"] = plain_of(step.plan);
-  out["accepted"] = plain_of(step.accepted);
-  out["attempts"] = attempts;
-  return out;
+  return nb::none();
 }
 
-nb::dict dict_of(const RoleCounters& role) {
-  nb::dict out;
-  out["started"] = role.started;
-  out["speculated"] = role.speculated;
-  out["promoted"] = role.promoted;
-  out["preempted"] = role.preempted;
-  out["cancelled"] = role.cancelled;
-  out["done"] = role.done;
-  out["failed"] = role.failed;
-  out["restarted"] = role.restarted;
-  out["committed"] = role.committed;
-  out["speculation_used"] = role.speculation_used;
-  out["speculation_wasted"] = role.speculation_wasted;
+// One entry a name of the enum.
+template <class Enum, class Values>
+Dict by_name(const Values& values) {
+  Dict out;
+  for (std::size_t i = 0; i < values.size(); ++i) out[kNames<Enum>[i]] = plain_of(values[i]);
   return out;
 }
 
 }  // namespace
 
-nb::object plain_of_verdict(const std::optional<Verdict>& verdict) {
-  return verdict && verdict->readable ? plain_of(*verdict) : nb::none();
+template <>
+struct Fields<Attempt> {
+  using S = Attempt;
+  static constexpr auto kRows = join(
+      fields<&S::number, &S::prompt, &S::seed, &S::refused_unreadable>(),
+      std::array{
+          Field<S>{"image", [](const S& self) { return hex_of(self.image); }},
+          Field<S>{"image_hash", [](const S& self) { return hex_of(self.image); }},
+          Field<S>{"verdict", [](const S& self) { return nb::cast(if_readable(self.verdict)); }}});
+};
+template <>
+struct Fields<StepResult> {
+  using S = StepResult;
+  static constexpr auto kRows = join(fields<&S::plan, &S::accepted, &S::attempts>(),
+                                     std::array{Field<S>{"image", &final_image}});
+};
+template <>
+struct Fields<PlanStepReady> {
+  static constexpr auto kRows = fields<&PlanStepReady::index, &PlanStepReady::step>();
+};
+template <>
+struct Fields<AttemptReady> {
+  using S = AttemptReady;
+  static constexpr std::array kRows = {row<&S::step>("index"), row<&S::attempt>("attempt")};
+};
+template <>
+struct Fields<VerdictReady> {
+  using S = VerdictReady;
+  static constexpr std::array kRows = {
+      row<&S::step>("index"), row<&S::attempt>("attempt"),
+      Field<S>{"verdict", [](const S& self) { return nb::cast(if_readable(self.verdict)); }}};
+};
+template <>
+struct Fields<StepCommitted> {
+  using S = StepCommitted;
+  static constexpr std::array kRows = {row<&S::step>("index"), row<&S::result>("step")};
+};
+template <>
+struct Fields<RequestEnded> {
+  using S = RequestEnded;
+  static constexpr std::array kRows = {row<&S::outcome>("outcome"),
+                                       row<&S::plan_truncated>("plan_truncated"),
+                                       row<&S::failure>("error")};
+};
+template <>
+struct Fields<RoleCounters> {
+  using S = RoleCounters;
+  static constexpr auto kRows =
+      fields<&S::started, &S::speculated, &S::promoted, &S::preempted, &S::cancelled, &S::done,
+             &S::failed, &S::restarted, &S::committed, &S::speculation_used,
+             &S::speculation_wasted>();
+};
+template <>
+struct Fields<DriverCounters> {
+  using S = DriverCounters;
+  using C = Counters;
+  using T = TextBroker::Counters;
+  static constexpr auto kScheduler = &S::scheduler;
+  static constexpr auto kRows = join(
+      At<kScheduler>::fields<&C::plans_unreadable, &C::verdicts_unreadable, &C::refined_unreadable,
+                             &C::requests_accepted, &C::requests_refused, &C::lanes_lost>(),
+      At<&S::text>::fields<&T::prefetches_dropped>(),
+      fields<&S::live, &S::images, &S::image_bytes>(),
+      std::array{row<&S::text, &T::requests>("text_requests"),
+                 row<&S::text, &T::cache_hits>("text_cache_hits"),
+                 row<&S::running>("running_calls")});
+};
+
+std::optional<Dict> if_readable(const std::optional<Verdict>& verdict) {
+  return verdict && verdict->readable ? std::optional(dict_of(*verdict)) : std::nullopt;
 }
 
-nb::dict dict_of(ReaderEvent&& event) {
-  nb::dict out;
-  Notice& notice = event.notice;
-  if (const auto* plan = std::get_if<PlanStepReady>(&notice)) {
-    out["kind"] = "plan_step";
-    out["index"] = plan->index;
-    out["step"] = plain_of(plan->step);
-  } else if (const auto* made = std::get_if<AttemptReady>(&notice)) {
+Dict dict_of(ReaderEvent&& event) {
+  static constexpr const char* kKinds[] = {"plan_step", "attempt_image", "verdict",
+                                           "step_committed", "finished"};
+  static_assert(std::size(kKinds) == std::variant_size_v<Notice>);
+  Dict out;
+  out["kind"] = kKinds[event.notice.index()];
+  std::visit([&out](const auto& notice) { add_fields(out, notice); }, event.notice);
+  if (event.image) {
     const ImageView view = event.image->pixels.view();
-    out["kind"] = "attempt_image";
-    out["index"] = made->step;
-    out["attempt"] = dict_of(made->attempt);
     out["pixels"] = array_of(view, std::move(event.image));
-  } else if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
-    out["kind"] = "verdict";
-    out["index"] = judged->step;
-    out["attempt"] = judged->attempt;
-    out["verdict"] = plain_of_verdict(judged->verdict);
-  } else if (const auto* step = std::get_if<StepCommitted>(&notice)) {
-    out["kind"] = "step_committed";
-    out["index"] = step->step;
-    out["step"] = dict_of(step->result);
-  } else {
-    const auto& ended = std::get<RequestEnded>(notice);
-    out["kind"] = "finished";
-    out["outcome"] = plain_of(ended.outcome);
-    out["plan_truncated"] = ended.plan_truncated;
-    out["error"] = nb::none();
-    if (ended.failure) {
-      nb::dict error;
-      error["code"] = to_string(ended.failure->code);
-      error["message"] = ended.failure->message;
-      out["error"] = error;
-    }
   }
   return out;
 }
 
-nb::dict dict_of(const DriverCounters& counters) {
+Dict dict_of(const DriverCounters& counters) {
   const Counters& scheduler = counters.scheduler;
-  nb::dict out;
-  for (const auto& [name, role] : Names<Role>::kRows) {
-    out[name] = dict_of(scheduler.role[static_cast<std::size_t>(role)]);
-  }
-  nb::list judged;
-  nb::list accepted;
-  for (std::size_t i = 1; i < scheduler.judged.size(); ++i) {
-    judged.append(scheduler.judged[i]);
-    accepted.append(scheduler.accepted[i]);
-  }
-  out["judged_by_attempt"] = judged;
-  out["accepted_by_attempt"] = accepted;
-  out["plans_unreadable"] = scheduler.plans_unreadable;
-  out["verdicts_unreadable"] = scheduler.verdicts_unreadable;
-  out["refined_unreadable"] = scheduler.refined_unreadable;
-  out["requests_accepted"] = scheduler.requests_accepted;
-  out["requests_refused"] = scheduler.requests_refused;
-  nb::dict ended;
-  for (const auto& [name, outcome] : Names<Outcome>::kRows) {
-    ended[name] = scheduler.requests_ended[static_cast<std::size_t>(outcome)];
-  }
-  out["requests_ended"] = ended;
-  nb::dict decisions;
-  for (int i = 0; i < kSpeculationReasons; ++i) {
-    decisions[to_string(static_cast<SpeculationReason>(i))] =
-        scheduler.decisions[static_cast<std::size_t>(i)];
-  }
-  out["decisions"] = decisions;
-  out["lanes_lost"] = scheduler.lanes_lost;
+  Dict out = by_name<Role>(scheduler.role);
+  add_fields(out, counters);
+  out["judged_by_attempt"] = plain_of(std::span(scheduler.judged).subspan(1));
+  out["accepted_by_attempt"] = plain_of(std::span(scheduler.accepted).subspan(1));
+  out["requests_ended"] = by_name<Outcome>(scheduler.requests_ended);
+  out["decisions"] = by_name<SpeculationReason>(scheduler.decisions);
   out["strays"] = scheduler.strays + counters.stray_reports;
-  out["text_requests"] = counters.text.requests;
-  out["text_cache_hits"] = counters.text.cache_hits;
-  out["prefetches_dropped"] = counters.text.prefetches_dropped;
-  out["live"] = counters.live;
   out["unforgotten"] = counters.records - static_cast<std::size_t>(counters.live);
-  out["running_calls"] = counters.running;
-  out["images"] = counters.images;
-  out["image_bytes"] = counters.image_bytes;
   return out;
 }
 

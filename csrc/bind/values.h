@@ -10,63 +10,30 @@
 namespace irt {
 
 template <>
-struct Names<PlanMode> {
-  static constexpr std::array kRows = {std::pair{"narrative", PlanMode::kNarrative},
-                                       std::pair{"guidance", PlanMode::kGuidance}};
-};
+inline constexpr auto kNames<PlanMode> = std::array{"narrative", "guidance"};
 template <>
-struct Names<Keep> {
-  static constexpr std::array kRows = {std::pair{"last", Keep::kLast},
-                                       std::pair{"best", Keep::kBest}};
-};
+inline constexpr auto kNames<Keep> = std::array{"last", "best"};
 template <>
-struct Names<SeedRule> {
-  static constexpr std::array kRows = {std::pair{"counter", SeedRule::kCounter},
-                                       std::pair{"reference", SeedRule::kReference}};
-};
+inline constexpr auto kNames<SeedRule> = std::array{"counter", "reference"};
 template <>
-struct Names<SpeculationMode> {
-  static constexpr std::array kRows = {std::pair{"off", SpeculationMode::kOff},
-                                       std::pair{"depth", SpeculationMode::kDepth},
-                                       std::pair{"auto", SpeculationMode::kAuto}};
-};
+inline constexpr auto kNames<SpeculationMode> = std::array{"off", "depth", "auto"};
 template <>
-struct Names<Outcome> {
-  static constexpr std::array kRows = {
-      std::pair{"finished", Outcome::kFinished}, std::pair{"failed", Outcome::kFailed},
-      std::pair{"cancelled", Outcome::kCancelled}, std::pair{"deadline", Outcome::kDeadline}};
-};
+inline constexpr auto kNames<Outcome> = std::array{"finished", "failed", "cancelled", "deadline"};
 template <>
-struct Names<Role> {
-  static constexpr std::array kRows = {std::pair{"planner", Role::kPlanner},
-                                       std::pair{"generator", Role::kGenerator},
-                                       std::pair{"critic", Role::kCritic}};
-};
+inline constexpr auto kNames<Role> = std::to_array(kRoleNames);
 template <>
-struct Names<SpanOutcome> {
-  static constexpr std::array kRows = {
-      std::pair{"running", SpanOutcome::kRunning}, std::pair{"done", SpanOutcome::kDone},
-      std::pair{"failed", SpanOutcome::kFailed}, std::pair{"cancelled", SpanOutcome::kCancelled}};
-};
+inline constexpr auto kNames<SpanOutcome> = std::array{"running", "done", "failed", "cancelled"};
 template <>
-struct Names<ErrorCode> {
-  static constexpr auto kRows = [] {
-    std::array<std::pair<const char*, ErrorCode>, std::size(kErrorCodes)> rows;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      rows[i] = {kErrorCodes[i].name, kErrorCodes[i].code};
-    }
-    return rows;
-  }();
-};
+inline constexpr auto kNames<ErrorCode> = std::to_array(kErrorNames);
+template <>
+inline constexpr auto kNames<SpeculationReason> = std::to_array(kSpeculationReasonNames);
 
 template <>
 struct Fields<PlanStep> {
   using S = PlanStep;
   static constexpr const char* kName = "PlanStep";
-  static constexpr std::array kRows = {
-      row<S, &S::step_number>("step_number"), row<S, &S::step_name>("step_name"),
-      row<S, &S::instruction>("instruction"), row<S, &S::prompt>("prompt"),
-      row<S, &S::auxiliary_text>("auxiliary_text")};
+  static constexpr auto kRows =
+      fields<&S::step_number, &S::step_name, &S::instruction, &S::prompt, &S::auxiliary_text>();
 };
 // Of a readable verdict; one that is not is None.
 template <>
@@ -74,8 +41,12 @@ struct Fields<Verdict> {
   using S = Verdict;
   static constexpr const char* kName = "Verdict";
   static constexpr std::array kRows = {
-      row<S, &S::accepted>("previous_step_success"), row<S, &S::p_success>("p_success"),
-      row<S, &S::refined>("refine_prompt"), row<S, &S::reasoning>("reasoning")};
+      row<&S::accepted>("previous_step_success"), row<&S::p_success>("p_success"),
+      row<&S::refined>("refine_prompt"), row<&S::reasoning>("reasoning")};
+};
+template <>
+struct Fields<Failure> {
+  static constexpr auto kRows = fields<&Failure::code, &Failure::message>();
 };
 
 // What a caller asks for, with its deadline in seconds from now.
@@ -85,29 +56,19 @@ struct Asked {
 };
 template <>
 struct Fields<Asked> {
-  using S = Asked;
   using R = RequestSpec;
+  using O = Optimizations;
+  static constexpr auto kSpec = &Asked::spec;
   static constexpr const char* kName = "Engine.submit";
-  static constexpr std::array kRows = {
-      row<S, &S::spec, &R::text>("text"),
-      row<S, &S::spec, &R::mode>("mode"),
-      row<S, &S::spec, &R::seed>("seed"),
-      row<S, &S::spec, &R::seed_rule>("seeds"),
-      row<S, &S::spec, &R::t_max>("t_max"),
-      row<S, &S::spec, &R::max_steps>("max_steps"),
-      row<S, &S::spec, &R::keep>("keep"),
-      row<S, &S::spec, &R::judge_last>("judge_last"),
-      row<S, &S::spec, &R::speculation, &Speculation::mode>("speculation"),
-      row<S, &S::spec, &R::speculation, &Speculation::depth>("depth"),
-      row<S, &S::spec, &R::optimizations, &Optimizations::stream_plan>("stream_plan"),
-      row<S, &S::spec, &R::optimizations, &Optimizations::early_verdict>("early_verdict"),
-      row<S, &S::spec, &R::optimizations, &Optimizations::skip_last_judge>("skip_last_judge"),
-      row<S, &S::spec, &R::optimizations, &Optimizations::encode_text_ahead>("encode_text_ahead"),
-      row<S, &S::spec, &R::optimizations, &Optimizations::cache_vision>("cache_vision"),
-      row<S, &S::spec, &R::width>("width"),
-      row<S, &S::spec, &R::height>("height"),
-      row<S, &S::spec, &R::denoising_steps>("denoising_steps"),
-      row<S, &S::timeout_s>("timeout_s")};
+  static constexpr auto kRows = join(
+      At<kSpec>::fields<&R::text, &R::mode, &R::seed, &R::t_max, &R::max_steps, &R::keep,
+                        &R::judge_last, &R::width, &R::height, &R::denoising_steps>(),
+      At<kSpec, &R::optimizations>::fields<&O::stream_plan, &O::early_verdict, &O::skip_last_judge,
+                                           &O::encode_text_ahead, &O::cache_vision>(),
+      std::array{row<kSpec, &R::seed_rule>("seeds"),
+                 row<kSpec, &R::speculation, &Speculation::mode>("speculation"),
+                 row<kSpec, &R::speculation, &Speculation::depth>("depth"),
+                 row<&Asked::timeout_s>("timeout_s")});
 };
 
 template <>
@@ -116,75 +77,48 @@ struct Fields<DriverConfig> {
   using C = SchedulerConfig;
   using P = PolicyConfig;
   static constexpr const char* kName = "EngineConfig";
-  static constexpr std::array kRows = {
-      row<S, &S::scheduler, &C::max_live>("max_live"),
-      row<S, &S::scheduler, &C::max_queued>("max_queued"),
-      row<S, &S::scheduler, &C::lane_grace>("lane_grace_us"),
-      row<S, &S::scheduler, &C::policy, &P::critic_slowdown>("critic_slowdown"),
-      row<S, &S::scheduler, &C::policy, &P::generator_rate>("generator_rate"),
-      row<S, &S::image_bytes>("image_bytes"),
-      row<S, &S::text_cache>("text_cache"),
-      row<S, &S::max_unforgotten>("max_unforgotten")};
+  static constexpr auto kRows =
+      join(At<&S::scheduler>::fields<&C::max_live, &C::max_queued>(),
+           At<&S::scheduler, &C::policy>::fields<&P::critic_slowdown, &P::generator_rate>(),
+           fields<&S::image_bytes, &S::text_cache, &S::max_unforgotten>(),
+           std::array{row<&S::scheduler, &C::lane_grace>("lane_grace_us")});
 };
 
 template <>
 struct Fields<LaneInfo> {
-  using S = LaneInfo;
-  static constexpr const char* kName = "LaneInfo";
-  static constexpr std::array kRows = {row<S, &S::role>("role"), row<S, &S::capacity>("capacity"),
-                                       row<S, &S::device>("device")};
+  static constexpr auto kRows = fields<&LaneInfo::role, &LaneInfo::capacity, &LaneInfo::device>();
 };
 
 // Times on the engine's clock.
 template <>
 struct Fields<Span> {
   using S = Span;
-  static constexpr const char* kName = "Span";
-  static constexpr std::array kRows = {
-      row<S, &S::lane_name>("lane"),
-      row<S, &S::role>("role"),
-      Field<S>{"kind", [](const S& self) -> nb::object { return nb::str(call_name(self.role)); }},
-      row<S, &S::step>("step"),
-      row<S, &S::attempt>("attempt"),
-      row<S, &S::retry>("retry"),
-      row<S, &S::speculative>("speculative"),
-      row<S, &S::queued>("queued_us"),
-      row<S, &S::started>("started_us"),
-      row<S, &S::ended>("ended_us"),
-      row<S, &S::outcome>("outcome"),
-      row<S, &S::used>("used"),
-      row<S, &S::cancel>("cancel_us")};
+  static constexpr auto kRows = join(
+      fields<&S::role, &S::step, &S::attempt, &S::retry, &S::speculative, &S::outcome, &S::used>(),
+      std::array{row<&S::lane_name>("lane"), row<&S::queued>("queued_us"),
+                 row<&S::started>("started_us"), row<&S::ended>("ended_us"),
+                 row<&S::cancel>("cancel_us"), Field<S>{"kind", [](const S& self) -> nb::object {
+                                                          return nb::str(call_name(self.role));
+                                                        }}});
 };
 template <>
 struct Fields<DecisionRecord> {
   using S = DecisionRecord;
   using D = SpeculationDecision;
-  static constexpr const char* kName = "Decision";
-  static constexpr std::array kRows = {row<S, &S::at>("at_us"),
-                                       row<S, &S::decision, &D::role>("role"),
-                                       row<S, &S::decision, &D::step>("step"),
-                                       row<S, &S::decision, &D::attempt>("attempt"),
-                                       row<S, &S::decision, &D::start>("started"),
-                                       Field<S>{"reason",
-                                                [](const S& self) -> nb::object {
-                                                  return nb::str(to_string(self.decision.reason));
-                                                }},
-                                       row<S, &S::decision, &D::p>("p"),
-                                       row<S, &S::decision, &D::gain>("gain_us"),
-                                       row<S, &S::decision, &D::depth>("depth"),
-                                       row<S, &S::decision, &D::beyond>("beyond"),
-                                       row<S, &S::decision, &D::undisturbed>("undisturbed"),
-                                       row<S, &S::decision, &D::others>("others"),
-                                       row<S, &S::decision, &D::critic_slowdown>("critic_slowdown"),
-                                       row<S, &S::decision, &D::generator_rate>("generator_rate"),
-                                       row<S, &S::decision, &D::verdict_time>("verdict_us"),
-                                       row<S, &S::decision, &D::generate_time>("generate_us")};
+  static constexpr auto kDecision = &S::decision;
+  static constexpr auto kRows =
+      join(At<kDecision>::fields<&D::role, &D::step, &D::attempt, &D::reason, &D::p, &D::depth,
+                                 &D::beyond, &D::undisturbed, &D::others, &D::critic_slowdown,
+                                 &D::generator_rate>(),
+           std::array{row<&S::at>("at_us"), row<kDecision, &D::start>("started"),
+                      row<kDecision, &D::gain>("gain_us"),
+                      row<kDecision, &D::verdict_time>("verdict_us"),
+                      row<kDecision, &D::generate_time>("generate_us")});
 };
 
-// None where it cannot be read.
-[[nodiscard]] nb::object plain_of_verdict(const std::optional<Verdict>& verdict);
+[[nodiscard]] std::optional<Dict> if_readable(const std::optional<Verdict>& verdict);
 // {"kind": ..., ...} as interleave_rt.wire has it; the pixels of an attempt_image lie beside it.
-[[nodiscard]] nb::dict dict_of(ReaderEvent&& event);
-[[nodiscard]] nb::dict dict_of(const DriverCounters& counters);
+[[nodiscard]] Dict dict_of(ReaderEvent&& event);
+[[nodiscard]] Dict dict_of(const DriverCounters& counters);
 
 }  // namespace irt

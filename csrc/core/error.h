@@ -20,22 +20,12 @@ enum class ErrorCode {
   kInternal,       // a broken invariant of ours
 };
 
-inline constexpr struct {
-  ErrorCode code;
-  const char* name;
-} kErrorCodes[] = {
-    {ErrorCode::kBadRequest, "bad_request"},
-    {ErrorCode::kBadPack, "bad_pack"},
-    {ErrorCode::kLimitExceeded, "limit_exceeded"},
-    {ErrorCode::kBackendFailed, "backend_failed"},
-    {ErrorCode::kDeadline, "deadline"},
-    {ErrorCode::kCancelled, "cancelled"},
-    {ErrorCode::kOverloaded, "overloaded"},
-    {ErrorCode::kInternal, "internal"},
-};
+inline constexpr const char* kErrorNames[] = {"bad_request",    "bad_pack", "limit_exceeded",
+                                              "backend_failed", "deadline", "cancelled",
+                                              "overloaded",     "internal"};
 
 [[nodiscard]] constexpr const char* to_string(ErrorCode code) {
-  return kErrorCodes[static_cast<std::size_t>(code)].name;
+  return kErrorNames[static_cast<std::size_t>(code)];
 }
 
 // An error as a value: what lanes and the scheduler hand around.

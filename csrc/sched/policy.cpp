@@ -21,25 +21,6 @@ void AcceptModel::add(int attempt, bool accepted) noexcept {
   odds_[t] = yes_[t] / all_[t];
 }
 
-const char* to_string(SpeculationReason reason) {
-  switch (reason) {
-    case SpeculationReason::kOff: return "speculation is off";
-    case SpeculationReason::kDepthAsked: return "within the depth that was asked for";
-    case SpeculationReason::kBeyondDepth: return "beyond the depth";
-    case SpeculationReason::kRetryDepth: return "beyond a retry and another verdict";
-    case SpeculationReason::kSeparateDevices: return "separate devices";
-    case SpeculationReason::kGain: return "expected gain";
-    case SpeculationReason::kNoGain: return "no expected gain";
-    case SpeculationReason::kUnknownOverlap: return "effect of overlap not known yet";
-    case SpeculationReason::kPlannerOnDevice: return "a plan is being written on the device";
-    case SpeculationReason::kCommittedWorkBeside: return "the lane computes committed work";
-    case SpeculationReason::kRivals: return "other requests will want the lane";
-    case SpeculationReason::kLuck: return "an unlucky request would lose";
-    case SpeculationReason::kProbe: return "probe of the overlap";
-  }
-  return "";
-}
-
 double expected_gain(const GainTerms& terms) noexcept {
   if (terms.rate <= 0.0) return -terms.verdict_left;
   const double verdict_in = terms.slowdown * terms.verdict_left;

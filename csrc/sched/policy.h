@@ -3,7 +3,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -73,8 +75,25 @@ enum class SpeculationReason {
   kLuck,                 // auto: it would pay on the average, an unlucky request would lose
   kProbe,                // auto: shared device, started to find s_c and r_g out
 };
-inline constexpr int kSpeculationReasons = 13;
-[[nodiscard]] const char* to_string(SpeculationReason reason);
+inline constexpr const char* kSpeculationReasonNames[] = {
+    "speculation is off",
+    "within the depth that was asked for",
+    "beyond the depth",
+    "beyond a retry and another verdict",
+    "separate devices",
+    "expected gain",
+    "no expected gain",
+    "effect of overlap not known yet",
+    "a plan is being written on the device",
+    "the lane computes committed work",
+    "other requests will want the lane",
+    "an unlucky request would lose",
+    "probe of the overlap",
+};
+inline constexpr int kSpeculationReasons = std::size(kSpeculationReasonNames);
+[[nodiscard]] constexpr const char* to_string(SpeculationReason reason) {
+  return kSpeculationReasonNames[static_cast<std::size_t>(reason)];
+}
 
 // What starting a call ahead of a verdict buys and costs; times in microseconds.
 struct GainTerms {

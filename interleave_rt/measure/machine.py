@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
 from .load import within
@@ -79,24 +79,28 @@ class Machine:
         """The same with room for one call in every lane (no batching)."""
         return replace(self, lanes={role: replace(lane, capacity=1) for role, lane in self.lanes.items()})
 
-    def apply(self, load: _core.SimLoad) -> None:
-        """Tells the core."""
-        load.lanes = [
-            _core.SimLane(
-                index,
-                lane.capacity,
-                lane.device,
-                lane.machine or lane.device,
-                list(lane.batching),
-                round(1000 * lane.cancel_ms),
-                round(1000 * lane.warm_ms),
-            )
-            for index, lane in enumerate(self.lanes[role] for role in ROLES)
+    def core(self) -> dict[str, Any]:
+        """For the core: its part of a load, in microseconds."""
+        lanes = [
+            {
+                "role": role,
+                "capacity": lane.capacity,
+                "device": lane.device,
+                "machine": lane.machine or lane.device,
+                "batching": list(lane.batching),
+                "cancel_us": round(1000 * lane.cancel_ms),
+                "warm_us": round(1000 * lane.warm_ms),
+            }
+            for role, lane in ((role, self.lanes[role]) for role in ROLES)
         ]
-        for name, rates in self.rates.items():
-            load.set_rates(name, rate_table(rates))
-        load.submit_us, load.reader_us = round(1000 * self.submit_ms), round(1000 * self.reader_ms)
-        load.set_overlap(self.critic_slowdown, self.generator_rate)
+        return {
+            "lanes": lanes,
+            "rates": {name: rate_table(rates) for name, rates in self.rates.items()},
+            "submit_us": round(1000 * self.submit_ms),
+            "reader_us": round(1000 * self.reader_ms),
+            "critic_slowdown": self.critic_slowdown,
+            "generator_rate": self.generator_rate,
+        }
 
 
 def rate_table(rates: Mapping[str, Mapping[str, float]]) -> list[list[float]]:

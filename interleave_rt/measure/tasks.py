@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
-from interleave_rt import _core
 from interleave_rt.errors import BadRequestError
 
 from .load import check_seed, parse_numbers, within
@@ -155,15 +155,26 @@ class Tasks:
     steps: Sequence[int]
     denoising_steps: int = 4
 
-    def core(self, arm: str) -> list[_core.SimTask]:
+    def core(self, arm: str) -> list[dict[str, Any]]:
         """For the core, in microseconds."""
-        made = []
-        for plan, closes, steps, t_max in self.of(arm):
-            tries = [
-                [(1000 * g, 1000 * v, 1000 * max(v, j), says) for g, v, j, says in step] for step in steps
-            ]
-            made.append(_core.SimTask(1000 * plan, [1000 * at for at in closes], tries, t_max))
-        return made
+
+        def attempt(generate: float, verdict: float, judge: float, says: int) -> dict[str, Any]:
+            work = {
+                "generate": 1000 * generate,
+                "verdict": 1000 * verdict,
+                "judge": 1000 * max(verdict, judge),
+            }
+            return {**work, "says": ("refused", "accepted", "unreadable")[says]}
+
+        return [
+            {
+                "plan": 1000 * plan,
+                "closes": [1000 * at for at in closes],
+                "steps": [[attempt(*each) for each in step] for step in steps],
+                "t_max": t_max,
+            }
+            for plan, closes, steps, t_max in self.of(arm)
+        ]
 
     def generator_ms(self, arm: str) -> float:
         """What the images of all requests take, one after the other and none in vain."""

@@ -123,7 +123,7 @@ def test_an_engine_and_virtual_time_meet_the_same_arrivals(monkeypatch):
     tasks = draw_tasks(TaskTimes(), 30, 11, steps=(2, 2), t_max=2, accept=(0.8,))
     machine = Machine({role: Lane(30) for role in ROLES})
     report = run_virtual(machine, tasks, replace(load, max_live=30), ARMS["sequential"])
-    virtual = [request.submitted_us for request in report.requests]
+    virtual = [request["submitted_us"] for request in report["requests"]]
     assert virtual == arrivals_us(30, 7.0, 0.4, 11)
     assert met["in 1"] == [virtual]
     gaps = np.diff(virtual).tolist()
@@ -290,7 +290,7 @@ def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:
     machine = Machine({"planner": Lane(1, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
     given = Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], denoising_steps=4)
     report = run_virtual(machine, given, Load(), parse_arms(arm)[0])
-    return [(one.ended_us - one.submitted_us) / 1000 for one in report.requests], ideal
+    return [(one["ended_us"] - one["submitted_us"]) / 1000 for one in report["requests"]], ideal
 
 
 def test_scheduler_meets_the_closed_form_in_virtual_time():

@@ -183,9 +183,9 @@ def test_arms_are_compared_on_the_requests_that_both_finished():
     found = simulate(SEPARATE, tasks, load, arms)["speedup"]["speculative_vs_sequential"]
     took = [
         {
-            index: one.ended_us - one.submitted_us
-            for index, one in enumerate(run_virtual(SEPARATE, tasks, load, arm).requests)
-            if not one.refused
+            index: one["ended_us"] - one["submitted_us"]
+            for index, one in enumerate(run_virtual(SEPARATE, tasks, load, arm)["requests"])
+            if not one["refused"]
         }
         for arm in arms
     ]
