@@ -9,5 +9,7 @@ from __future__ import annotations
 
 from .families import FAMILIES, FamilySettings
 from .generator import TorchGenerator
+from .together import TorchRoles
+from .vlm import TorchVlm
 
-__all__ = ["FAMILIES", "FamilySettings", "TorchGenerator"]
+__all__ = ["FAMILIES", "FamilySettings", "TorchGenerator", "TorchRoles", "TorchVlm"]

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -72,6 +72,11 @@ class Lora:
         if not file.exists():
             raise BadPackError(f"[torch] there is no LoRA file {file}", hint="give FILE or FILE:SCALE")
         return cls(file, scale)
+
+    @classmethod
+    def several(cls, given: str | Path | Sequence[str | Path]) -> list[Lora]:
+        """One file or some, each as `of` reads it."""
+        return [cls.of(one) for one in ([given] if isinstance(given, str | Path) else given)]
 
     def __str__(self) -> str:
         """Name, scale and content, as results say it."""

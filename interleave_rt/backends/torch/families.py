@@ -120,7 +120,7 @@ def settings_for(
     kind: str,
     parameters: Mapping[str, Any],
     directory: Path,
-    given: FamilySettings | Mapping[str, Any] | None,
+    given: FamilySettings | Mapping[str, Any] | str | Path | None,
 ) -> FamilySettings:
     """The settings of a pipeline: those given, over the directory's own file, over its family's.
 
@@ -128,7 +128,7 @@ def settings_for(
         kind: The pipeline's class.
         parameters: Arguments of its call by name.
         directory: Where the settings file may lie.
-        given: Some settings, or all.
+        given: Some settings, all of them, or a JSON file with some.
     """
     if isinstance(given, FamilySettings):
         return given
@@ -138,13 +138,18 @@ def settings_for(
         # A pipeline with a strength repaints a picture: it cannot do without one.
         canvas: Literal["omit", "white"] = "white" if "strength" in parameters else "omit"
         known = FamilySettings(sources="previous" if edits else "none", without_source=canvas)
-    file = directory / SETTINGS_FILE
-    if file.is_file():
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadPackError(f"[torch generator] {file} cannot be read: {error}") from None
-        if not isinstance(raw, dict):
-            raise BadPackError(f"[torch generator] {file} is no JSON object")
-        known = known.changed(raw, str(file))
+    if (file := directory / SETTINGS_FILE).is_file():
+        known = known.changed(_read(file), str(file))
+    if isinstance(given, str | Path):
+        return known.changed(_read(Path(given)), str(given))
     return known.changed(given, "settings") if given else known
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadPackError(f"[torch generator] {file} cannot be read: {error}") from None
+    if not isinstance(raw, dict):
+        raise BadPackError(f"[torch generator] {file} is no JSON object")
+    return raw

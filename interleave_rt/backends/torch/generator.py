@@ -34,7 +34,8 @@ class TorchGenerator:
         dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 on a card, float32 on the CPU.
         lora: Files `FILE` or `FILE:SCALE`; needs the extra `[lora]`.
         compile: `torch.compile` of the denoiser's repeated blocks: the first call takes minutes, the others less.
-        settings: How the pipeline is called, over what `families.py` knows of its class; see `FamilySettings`.
+        settings: How the pipeline is called, over what `FAMILIES` knows of its class: some fields of
+            `FamilySettings`, or a JSON file with them.
         noise: Latents to start from, by seed, height and width; None: the pipeline's own, from a `torch.Generator`
             on the CPU that is given the seed.
 
@@ -54,14 +55,14 @@ class TorchGenerator:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        lora: Sequence[str | Path] = (),
+        lora: str | Path | Sequence[str | Path] = (),
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
-        settings: FamilySettings | Mapping[str, Any] | None = None,
+        settings: FamilySettings | Mapping[str, Any] | str | Path | None = None,
         noise: Callable[[int, int, int], Any] | None = None,
     ) -> None:
         self.directory = Path(directory)
         self._kind = str(read_json(self.directory, _INDEX, "a diffusers pipeline").get("_class_name"))
-        self._lora = [Lora.of(file) for file in lora]
+        self._lora = Lora.several(lora)
         torch, diffusers, _ = need("torch", "diffusers", "transformers")
         pipeline = getattr(diffusers, self._kind, None)
         if pipeline is None:
@@ -89,9 +90,11 @@ class TorchGenerator:
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version (of the content of its files), promise, place and LoRA files."""
+        version = content_hash(self.directory)[:16]
         told = {
             "name": f"{self._kind} {self.directory.name}",
-            "version": content_hash(self.directory)[:16],
+            "version": version,
+            "identity": " ".join([version, *map(str, self._lora)]),
             "lossless": self.placement.lossless,
             "device": self.placement.device,
             "dtype": self.placement.dtype,

@@ -1,8 +1,9 @@
-"""One call at a time on one model: the libraries' models keep state of the call that is under way."""
+"""One pass at a time on one model: the libraries' models keep state of the call that is under way."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,19 +22,19 @@ def never() -> bool:
 
 
 class Turns:
-    """A model's lock, and on a card a stream of its own: roles that share a card run side by side."""
+    """A lock that is given in the order of asking, and on a card a stream: roles that share one run side by side."""
 
     def __init__(self, torch: Any, device: str) -> None:
         self._lock = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
         self._torch = torch
         self._stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
 
     @contextmanager
     def take(self, cancelled: Cancelled) -> Iterator[None]:
-        """Waits for the model. A call that is given up raises `CancelledError`, while it waits too."""
-        while not self._lock.acquire(timeout=_POLL_S):
-            if cancelled():
-                raise CancelledError("[torch] the call was given up")
+        """Waits for its turn. A call that is given up raises `CancelledError`, while it waits too."""
+        self._enter(cancelled)
         try:
             if cancelled():
                 raise CancelledError("[torch] the call was given up")
@@ -44,4 +45,27 @@ class Turns:
                     yield
                     self._stream.synchronize()
         finally:
-            self._lock.release()
+            self._leave()
+
+    def _enter(self, cancelled: Cancelled) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            turn = threading.Event()
+            self._waiting.append(turn)
+        while not turn.wait(_POLL_S):
+            if not cancelled():
+                continue
+            with self._lock:
+                if not turn.is_set():
+                    self._waiting.remove(turn)
+                    raise CancelledError("[torch] the call was given up")
+            break  # it has just got its turn: `take` gives it back
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import (
@@ -22,7 +21,17 @@ from interleave_rt.train.shapes.models import (
     klein_scheduler,
 )
 from interleave_rt.train.shapes.vae import build_vae
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from interleave_rt.pack import EMBEDDED
@@ -182,6 +191,44 @@ def save_vlm(folder: Path, seed: int = 21) -> Path:
     return folder
 
 
-def flat(value: Any) -> bytes:
-    """The bytes of a picture."""
-    return value.tobytes()
+def save_llava(folder: Path, seed: int = 31) -> Path:
+    """LLaVA-shaped: no positions in three dimensions, and its prompt is read in one piece."""
+    ids = token_ids()
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=8,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=2048,
+            bos_token_id=None,
+            pad_token_id=ids.pad,
+            eos_token_id=ids.end,
+        ),
+        image_token_index=ids.image,
+        vision_feature_layer=-1,
+    )
+    model = LlavaForConditionalGeneration(config).eval()
+    scramble(model, seed, gain=1.5)
+    model.save_pretrained(folder)
+    images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32})
+    processor = LlavaProcessor(
+        images,
+        tokenizer(),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        image_token="<|image_pad|>",
+        num_additional_image_tokens=1,
+        chat_template=tokenizer().chat_template,
+    )
+    processor.save_pretrained(folder)
+    return folder

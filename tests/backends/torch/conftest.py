@@ -45,3 +45,13 @@ def klein(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def qwen_edit(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save_qwen_edit(tmp_path_factory.mktemp("qwen_edit"))
+
+
+@pytest.fixture(scope="session")
+def vlm(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save_vlm(tmp_path_factory.mktemp("vlm"))
+
+
+@pytest.fixture(scope="session")
+def llava(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save_llava(tmp_path_factory.mktemp("llava"))

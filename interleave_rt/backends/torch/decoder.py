@@ -1,0 +1,276 @@
+"""One answer at a time from a model of text and pictures: prompts in pieces, keys and values kept, tokens one by one.
+
+A prompt is read up to the end of each of its pictures, one forward pass a piece, whether or not an earlier prompt began
+alike. So keys and values of a beginning that is known can be taken over without a bit changing: the critic's "before"
+picture is the same over the tries of a step. For the same reason the features of a picture are made once.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import OrderedDict
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from interleave_rt.errors import CancelledError, LimitExceededError
+
+from .turns import Cancelled, Turns
+
+__all__ = ["Decoder", "Lru", "Prompt"]
+
+_BUCKET = 512  # lengths of static caches: few, as each is compiled for
+T = TypeVar("T")
+
+
+class Lru(Generic[T]):
+    """The last `size` values by key."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable) -> T | None:
+        """A value, which is now the newest."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: Hashable, value: T) -> None:
+        """Keeps a value; the oldest one goes."""
+        if self._size:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a processor made of a chat.
+
+    Args:
+        inputs: `input_ids` [1, length] and whatever belongs to the pictures.
+        pictures: A hash of each picture, in order.
+    """
+
+    inputs: Mapping[str, Any]
+    pictures: Sequence[int]
+
+
+@dataclass
+class _Piece:
+    begin: int
+    end: int
+    picture: int | None  # that lies in it
+
+
+class Decoder:
+    """Reads prompts and writes tokens with one model.
+
+    Args:
+        torch: The library.
+        model: Of transformers, on its device.
+        turns: Held for every pass, so that answers of several threads alternate.
+        compile: Decoding steps over a static cache, compiled (on a card as a CUDA graph); answers then come one by one.
+        prefixes: Beginnings of prompts whose keys and values are kept.
+        features: Pictures whose features are kept.
+    """
+
+    def __init__(
+        self,
+        torch: Any,
+        model: Any,
+        turns: Turns,
+        *,
+        compile: bool = False,  # noqa: A002 - as PyTorch calls it
+        prefixes: int = 2,
+        features: int = 8,
+    ) -> None:
+        self._torch, self._model, self._turns = torch, model, turns
+        self.device = next(model.parameters()).device
+        accepted = inspect.signature(model.forward).parameters
+        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        core = getattr(model, "model", None)
+        # Families with positions in three dimensions: these are computed here, so that a prompt can be cut.
+        self._core = core if hasattr(core, "get_rope_index") else None
+        self._gives_features = self._core is not None and "mm_encoder_outputs" in accepted
+        self._prefixes: Lru[Any] = Lru(prefixes)
+        self._features: Lru[Any] = Lru(features)
+        self._compiled = self._compile() if compile else None
+        self._static: dict[int, Any] = {}
+        text = model.config.get_text_config(decoder=True)
+        self.context = int(getattr(text, "max_position_embeddings", 0) or 1 << 30)
+
+    def write(self, prompt: Prompt, most: int, cancelled: Cancelled) -> Generator[Any, int, None]:
+        """Logits [vocabulary] of the next token; `send` the token that was chosen. Ends after `most` tokens.
+
+        Raises:
+            CancelledError: `cancelled` was true before a pass.
+            LimitExceededError: The prompt leaves no room for an answer.
+        """
+        length = int(prompt.inputs["input_ids"].shape[1])
+        if length >= self.context:
+            raise LimitExceededError(
+                f"[torch] a prompt of {length} tokens: the model reads {self.context}",
+                hint="use fewer or smaller pictures, or a shorter text",
+            )
+        most = min(most, self.context - length)
+        if self._compiled is None:
+            yield from self._write(prompt, length, most, cancelled)
+        else:
+            with self._turns.take(cancelled):  # the static cache belongs to one answer
+                yield from self._write_compiled(prompt, length, most, cancelled)
+
+    def _write(
+        self, prompt: Prompt, length: int, most: int, cancelled: Cancelled
+    ) -> Generator[Any, int, None]:
+        cache, logits, shift = self._read(prompt, cancelled)
+        for number in range(most):
+            token = yield logits
+            if number + 1 == most:
+                return
+            with self._turns.take(cancelled):
+                logits = self._pass(cache, [[token]], self._place(length + number, shift))
+
+    def _write_compiled(
+        self, prompt: Prompt, length: int, most: int, cancelled: Cancelled
+    ) -> Generator[Any, int, None]:
+        cache, logits, shift = self._read(prompt, cancelled, locked=True)
+        wanted = -(-(length + most) // _BUCKET) * _BUCKET
+        if wanted not in self._static:
+            self._static[wanted] = self._new_cache(wanted)
+        static = self._static[wanted]
+        static.reset()
+        for index, layer in enumerate(cache.layers):
+            static.update(layer.keys, layer.values, index)
+        for number in range(most):
+            token = yield logits
+            if number + 1 == most:
+                return
+            if cancelled():
+                raise CancelledError("[torch] the call was given up")
+            place = self._place(length + number, shift)
+            logits = self._pass(static, [[token]], place, self._compiled)
+
+    def _read(self, prompt: Prompt, cancelled: Cancelled, *, locked: bool = False) -> tuple[Any, Any, Any]:
+        """Cache after the prompt, logits of the first token, and how far positions lie from token numbers."""
+        inputs = prompt.inputs
+        ids = inputs["input_ids"]
+        positions = shift = None
+        if self._core is not None:
+            offered = {
+                "input_ids": ids,
+                "mm_token_type_ids": inputs.get("mm_token_type_ids", self._torch.zeros_like(ids)),
+                "image_grid_thw": inputs.get("image_grid_thw"),
+            }
+            known = inspect.signature(self._core.get_rope_index).parameters
+            positions, shift = self._core.get_rope_index(**{k: v for k, v in offered.items() if k in known})
+        pieces = self._pieces(prompt)
+        keys = [
+            (ids[0, : piece.end].cpu().numpy().tobytes(), *prompt.pictures[: n + 1])
+            for n, piece in enumerate(pieces)
+        ]
+        cache, done = None, 0
+        for number in range(len(pieces) - 1, 0, -1):
+            if (kept := self._prefixes.get(keys[number - 1])) is not None:
+                cache, done = _shared(kept), number
+                break
+        cache = cache or self._new_cache(None)
+        logits = None
+        for number in range(done, len(pieces)):
+            if locked:
+                logits = self._read_piece(cache, prompt, pieces, number, positions)
+            else:
+                with self._turns.take(cancelled):
+                    logits = self._read_piece(cache, prompt, pieces, number, positions)
+            if number + 1 < len(pieces) and _may_be_shared(cache):
+                self._prefixes.put(keys[number], _shared(cache))
+        return cache, logits, shift
+
+    def _read_piece(
+        self, cache: Any, prompt: Prompt, pieces: Sequence[_Piece], number: int, positions: Any
+    ) -> Any:
+        inputs, piece = prompt.inputs, pieces[number]
+        if self._core is None:  # in one piece, with all that the processor made
+            rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+            return self._pass(cache, inputs["input_ids"], rest)
+        told: dict[str, Any] = {"position_ids": positions[..., piece.begin : piece.end]}
+        ids = inputs["input_ids"][:, piece.begin : piece.end]
+        if piece.picture is not None:
+            told |= self._picture(prompt, piece.picture)
+            if "mm_token_type_ids" in inputs:
+                told["mm_token_type_ids"] = inputs["mm_token_type_ids"][:, piece.begin : piece.end]
+        return self._pass(cache, ids, told)
+
+    def _picture(self, prompt: Prompt, number: int) -> dict[str, Any]:
+        """What a piece with picture `number` brings: its features where the model takes them, else its patches."""
+        grids = prompt.inputs["image_grid_thw"]
+        rows = [int(rows) for rows in grids.prod(-1).tolist()]
+        first = sum(rows[:number])
+        patches = prompt.inputs["pixel_values"][first : first + rows[number]]
+        grid = grids[number : number + 1]
+        if not self._gives_features:
+            return {"pixel_values": patches, "image_grid_thw": grid}
+        made = self._features.get(prompt.pictures[number])
+        if made is None:
+            assert self._core is not None
+            made = self._core.get_image_features(patches, grid, return_dict=True)
+            self._features.put(prompt.pictures[number], made)
+        return {"mm_encoder_outputs": {"image": made}}
+
+    def _pieces(self, prompt: Prompt) -> list[_Piece]:
+        ids = prompt.inputs["input_ids"]
+        length = int(ids.shape[1])
+        if self._core is None or not prompt.pictures:
+            return [_Piece(0, length, None)]
+        places = (ids[0] == self._model.config.image_token_id).nonzero()[:, 0].tolist()
+        merged = self._model.config.vision_config.spatial_merge_size**2
+        pieces, begin, seen = [], 0, 0
+        for number, rows in enumerate(prompt.inputs["image_grid_thw"].prod(-1).tolist()):
+            seen += int(rows) // merged
+            pieces.append(_Piece(begin, places[seen - 1] + 1, number))
+            begin = places[seen - 1] + 1
+        if begin < length:
+            pieces.append(_Piece(begin, length, None))
+        return pieces
+
+    def _place(self, number: int, shift: Any) -> dict[str, Any]:
+        """The position of token `number`, where the model cannot tell by itself."""
+        if shift is None:
+            return {}
+        return {"position_ids": (shift + number).expand(3, 1, 1)}
+
+    def _pass(self, cache: Any, ids: Any, told: Mapping[str, Any], forward: Any = None) -> Any:
+        ids = self._torch.as_tensor(ids, device=self.device)
+        out = (forward or self._model)(
+            input_ids=ids, use_cache=True, **{self._cache_name: cache}, **self._last_only, **told
+        )
+        return out.logits[0, -1]
+
+    def _new_cache(self, length: int | None) -> Any:
+        from transformers import DynamicCache, StaticCache
+
+        if length is None:
+            return DynamicCache(config=self._model.config.get_text_config(decoder=True))
+        return StaticCache(config=self._model.config, max_cache_len=length)
+
+    def _compile(self) -> Any:
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        return self._torch.compile(self._model.forward, mode=mode, dynamic=False)
+
+
+def _may_be_shared(cache: Any) -> bool:
+    """Whether its layers grow by making new tensors; states of other kinds are changed in place."""
+    return all(
+        type(layer).__name__ in ("DynamicLayer", "DynamicSlidingWindowLayer") for layer in cache.layers
+    )
+
+
+def _shared(cache: Any) -> Any:
+    """A cache that goes on from the same tensors; these are never written to."""
+    made = copy.copy(cache)
+    made.layers = [copy.copy(layer) for layer in cache.layers]
+    return made
