@@ -82,7 +82,7 @@ def torch_arms(
 ) -> tuple[Any, Any, Any]:
     """The two baselines at their best thread count, and what was measured to find it; `only`: at this one."""
     import torch
-    from torch_pack import load_torch_pack
+    from interleave_rt.train.shapes.from_pack import load_torch_pack
     from torch_roles import TorchRoles
 
     roles = TorchRoles(pack, load_torch_pack(pack))
@@ -285,14 +285,16 @@ def summarize(
 
 def environment() -> dict[str, Any]:
     """What the figures depend on."""
-    from torch_pack import describe
+    import diffusers
+    import torch
+    import transformers
 
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": usable_cores(),
         "load_average": round(os.getloadavg()[0], 2),
-        **describe(),
+        **{library.__name__: library.__version__ for library in (torch, transformers, diffusers)},
     }
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from interleave_rt.export.families.qwen3_vl import patchify
+from interleave_rt.train.shapes.from_pack import TorchPack
+from interleave_rt.train.shapes.models import TEXT_LAYERS
 from numpy.typing import NDArray
 from PIL import Image
-from torch_pack import TEXT_LAYERS, TorchPack
 
 from interleave_rt import Options, Pack, Request, _core
 from interleave_rt.pack.images import load_image

@@ -344,8 +344,8 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
     torch = pytest.importorskip("torch")
     for needed in ("transformers", "diffusers", "onnx"):
         pytest.importorskip(needed)
+    from interleave_rt.train.shapes.from_pack import load_torch_pack
     from plain_loop import PngDetour, difference, run_plain
-    from torch_pack import load_torch_pack
     from torch_roles import TorchRoles
 
     from interleave_rt import load_pack
@@ -378,8 +378,8 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
 def test_a_pack_of_another_architecture_is_refused(benchmarks, tmp_path):
     pytest.importorskip("torch")
     onnx = pytest.importorskip("onnx")
+    from interleave_rt.train.shapes.from_pack import _fill
     from torch import nn
-    from torch_pack import _fill
 
     from interleave_rt import BadPackError
 

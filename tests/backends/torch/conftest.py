@@ -55,3 +55,25 @@ def vlm(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def llava(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The embedded pack's trio on PyTorch."""
+    pytest.importorskip("onnx")
+    import torch
+    from interleave_rt.train.shapes.from_pack import roles_from_pack
+
+    from interleave_rt import load_pack
+
+    torch.set_num_threads(1)
+    return roles_from_pack(load_pack(), tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture
+def small_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qwen-Image-Edit scales every source to a megapixel: here to 64x64."""
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as module
+
+    monkeypatch.setattr(module, "VAE_IMAGE_SIZE", 64 * 64)
+    monkeypatch.setattr(module, "CONDITION_IMAGE_SIZE", 56 * 56)

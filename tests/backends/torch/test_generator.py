@@ -22,15 +22,6 @@ def generator(klein: Path) -> TorchGenerator:
     return TorchGenerator(klein)
 
 
-@pytest.fixture
-def small_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Qwen-Image-Edit scales every source to a megapixel: here to 64x64."""
-    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as module
-
-    monkeypatch.setattr(module, "VAE_IMAGE_SIZE", 64 * 64)
-    monkeypatch.setattr(module, "CONDITION_IMAGE_SIZE", 56 * 56)
-
-
 def test_equal_calls_give_equal_bits_and_every_argument_counts(generator: TorchGenerator) -> None:
     first = generator.generate("a red circle", None, 7, SMALL)
     assert first.dtype == np.uint8
