@@ -1,0 +1,421 @@
+"""Planner and critic on a chat completions server: answers are read as they stream."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic_core import from_json
+
+from interleave_rt import _core
+from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.request import Request
+from interleave_rt.roles.prompts import ANSWER_SCHEMAS, Message, Prompts, critic_pictures, planner_pictures
+from interleave_rt.wire import PlanStep, Verdict
+
+from .fields import Fields
+from .http import Answer, Cancelled, GarbledError, HttpClient, api_key, api_url
+from .pictures import PngCache, data_url
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from interleave_rt.request import Pixels
+
+__all__ = ["OpenAiVlm"]
+
+T = TypeVar("T")
+Structured = Literal["auto", "json_schema", "guided_json", "off"]
+_PATH = "/chat/completions"
+# How a server's refusal may call a field. A newer name of max_tokens is tried before the limit is given up.
+_WORDS = {
+    "structured": ("response_format", "schema", "grammar", "guided", "structured"),
+    "logprobs": ("logprob",),
+    "seed": ("seed",),
+    "temperature": ("temperature",),
+    "max_tokens": ("max_tokens",),
+    "max_completion_tokens": ("max_completion_tokens",),
+}
+_BARE = (
+    "The server keeps you to a JSON schema, so leave the tags out: the whole answer is that one JSON object, "
+    'with your thoughts as its first field, "thoughts".'
+)
+
+
+def _with_thoughts(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {"thoughts": {"type": "string"}, **schema["properties"]}
+    return {**schema, "properties": properties, "required": list(properties)}
+
+
+_SCHEMAS = {kind: _with_thoughts(schema) for kind, schema in ANSWER_SCHEMAS.items()}
+
+
+class OpenAiVlm:
+    """A vision-language model on a server, as planner, as critic or as both.
+
+    What a server does not take (a schema of the answer, logprobs, a seed, ...) is left out after its first refusal.
+    Results need not repeat: such a role is `lossless="replay"`.
+
+    Args:
+        url: Of the server, such as `http://127.0.0.1:8000/v1`.
+        model: The server's name of it.
+        prompts: How it is asked; by default `Prompts.default()`.
+        structured: Keep answers to a JSON schema: `json_schema` by the standard field, `guided_json` as older vLLM has it.
+            `auto`: the standard field, but only under our own prompts, as others may ask for another form.
+        logprobs: Ask for them, for a p(success) that is not just 1 or 0.
+        max_tokens: Of an answer.
+        extra: Further fields of the body.
+        key_env: The environment variable that holds the key.
+        key_file: The file that holds it.
+        timeout_s: Of one try.
+        retries: Further tries after failures that may pass; see `HttpClient`.
+        max_concurrent: Calls at once.
+        backoff_s: Pause before the first further try.
+
+    Raises:
+        BadRequestError: The URL, the key or a number makes no sense.
+        BadPackError: The extra `openai` is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        prompts: Prompts | None = None,
+        structured: Structured = "auto",
+        logprobs: bool = True,
+        max_tokens: int = 4096,
+        extra: Mapping[str, Any] | None = None,
+        key_env: str | None = None,
+        key_file: str | PathLike[str] | None = None,
+        timeout_s: float = 300.0,
+        retries: int = 3,
+        max_concurrent: int = 8,
+        backoff_s: float = 0.5,
+    ) -> None:
+        if not model:
+            raise BadRequestError(
+                "[openai] the model has no name", hint="give the name that the server has for it"
+            )
+        self.prompts = prompts or Prompts.default()
+        if structured == "auto":
+            structured = "json_schema" if prompts is None or prompts == Prompts.default() else "off"
+        self.url, self.model = api_url(url), model
+        self._structured, self._logprobs, self._max_tokens = structured, logprobs, max_tokens
+        self._extra = dict(extra or {})
+        self.http = HttpClient(
+            self.url,
+            api_key(self.url, key_env, key_file),
+            timeout_s=timeout_s,
+            retries=retries,
+            max_concurrent=max_concurrent,
+            backoff_s=backoff_s,
+        )
+        self._fields = Fields(_WORDS, fixed=("temperature", "max_tokens", "max_completion_tokens"))
+        self._pngs = PngCache()
+
+    def info(self) -> Mapping[str, str]:
+        """Where it runs and what it promises."""
+        return {"runtime": "openai", "url": self.url, "model": self.model, "lossless": "replay"}
+
+    def counters(self) -> dict[str, int]:
+        """Of the client; see `HttpClient.counters`."""
+        return self.http.counters()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self.http.close()
+
+    def check(self) -> None:
+        """Asks the server for one token: unreachable, a wrong key or no such model is an error here, not in a request.
+
+        Raises:
+            InterleaveError: As of any call.
+        """
+        body = {"model": self.model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
+        self.http.call("POST", _PATH, Answer.json, content=lambda: {"json": {**body, **self._extra}})
+
+    def plan(
+        self,
+        request: Request,
+        max_steps: int,
+        seed: int,
+        retry: int,
+        *,
+        cancelled: Cancelled | None = None,
+        on_step: Callable[[PlanStep], None] | None = None,
+    ) -> tuple[Sequence[PlanStep], bool]:
+        """As `Roles.plan`; `on_step` is called with each step when it has closed.
+
+        Steps that have closed stand: where a stream breaks off, only what comes after them is taken from the next try.
+        """
+        messages = self.prompts.plan(request)
+        pictures = planner_pictures(request)
+        told: list[PlanStep] = []
+
+        def read(answer: Answer) -> bool:
+            scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
+            reading = _Reading(answer, scanner.feed)
+            for _ in reading:
+                for raw in scanner.closed()[len(told) :]:
+                    step = PlanStep.from_dict(raw)
+                    if told:  # a second reading may number otherwise
+                        step = replace(step, step_number=told[-1].step_number + 1)
+                    told.append(step)
+                    if on_step is not None:
+                        on_step(step)
+                if scanner.done():
+                    break
+            return scanner.finish()[1]
+
+        truncated = self._ask(messages, pictures, request.mode, seed, retry, read, cancelled)
+        return told, truncated
+
+    def judge(
+        self,
+        before: Pixels | None,
+        after: Pixels,
+        original_prompt: str,
+        prompt: str,
+        seed: int,
+        retry: int,
+        *,
+        cancelled: Cancelled | None = None,
+        on_verdict: Callable[[bool, float], None] | None = None,
+    ) -> Verdict | None:
+        """As `Roles.judge`; an accepting answer is only read up to its boolean.
+
+        `on_verdict` is called once, with boolean and p(success), when they can be read. They stand: where a stream breaks
+        off behind a refusal, only the refined prompt is taken from the next try, and none of one that accepts.
+        """
+        messages = self.prompts.judge(original_prompt, prompt)
+        told: list[tuple[bool, float]] = []
+
+        def read(answer: Answer) -> Verdict | None:
+            scanner = _core.VerdictScanner()
+            reading = _Reading(answer, scanner.feed)
+            for _ in reading:
+                start, accepted = scanner.boolean_started_at(), scanner.accepted()
+                if not told and start is not None and accepted is not None:
+                    told.append((accepted, reading.success_p(start, accepted)))
+                    if on_verdict is not None:
+                        on_verdict(*told[0])
+                if scanner.done():
+                    break
+            raw = scanner.finish()
+            if raw is None or not told:
+                return None
+            verdict = Verdict.from_dict(raw)
+            accepted, p = told[0]
+            return replace(
+                verdict,
+                accepted=accepted,
+                p_success=p,
+                refined=None if accepted else verdict.refined,
+                reasoning=verdict.reasoning or reading.thoughts(),
+            )
+
+        return self._ask(messages, critic_pictures(before, after), "critic", seed, retry, read, cancelled)
+
+    def _ask(
+        self,
+        messages: Sequence[Message],
+        pictures: Sequence[Pixels],
+        kind: str,
+        seed: int,
+        retry: int,
+        read: Callable[[Answer], T],
+        cancelled: Cancelled | None,
+    ) -> T:
+        urls = [data_url(self._pngs.png(picture)) for picture in pictures]
+        fields = self._fields.of_next_call()
+
+        def content() -> Mapping[str, Any]:
+            bare = self._structured != "off" and fields.send("structured")
+            return {"json": self._body(messages, urls, kind, seed, retry, fields, bare=bare)}
+
+        found = self.http.call(
+            "POST",
+            _PATH,
+            read,
+            content=content,
+            adapt=fields.adapt,
+            cancelled=cancelled,
+        )
+        fields.keep()
+        return found
+
+    def _body(
+        self,
+        messages: Sequence[Message],
+        urls: Sequence[str],
+        kind: str,
+        seed: int,
+        retry: int,
+        fields: Fields,
+        *,
+        bare: bool,
+    ) -> dict[str, Any]:
+        sent = [{"role": message["role"], "content": _content(message, urls, bare)} for message in messages]
+        body: dict[str, Any] = {"model": self.model, "messages": sent, "stream": True}
+        if fields.send("temperature"):
+            body["temperature"] = 0.7 if retry else 0.0
+        if fields.send("seed"):
+            body["seed"] = seed & 0x7FFFFFFF  # servers take 31 bits at the least
+        for limit in ("max_tokens", "max_completion_tokens"):
+            if fields.send(limit):
+                body[limit] = self._max_tokens
+                break
+        if kind == "critic" and self._logprobs and fields.send("logprobs"):
+            body.update(logprobs=True, top_logprobs=5)
+        if bare and self._structured == "guided_json":
+            body["guided_json"] = _SCHEMAS[kind]
+        elif bare:
+            schema = {"name": kind, "strict": True, "schema": _SCHEMAS[kind]}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return {**body, **self._extra}
+
+
+def _content(message: Message, urls: Sequence[str], bare: bool) -> str | list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [
+        {"type": "text", "text": piece}
+        if isinstance(piece, str)
+        else {"type": "image_url", "image_url": {"url": urls[piece]}}
+        for piece in message["content"]
+    ]
+    if bare:
+        parts.append({"type": "text", "text": _BARE})
+    if any(part["type"] == "image_url" for part in parts):
+        return parts
+    return "\n\n".join(part["text"] for part in parts)  # servers of language models take nothing but a string
+
+
+class _Reading:
+    """Reads one answer into a scanner; an iteration for every piece of it.
+
+    A server may cut the thoughts out of the answer: they are put back in front, between their tags. An answer that is a
+    JSON value from its first letter on gets the tag that the scanner looks for.
+    """
+
+    def __init__(self, answer: Answer, feed: Callable[[bytes], None]) -> None:
+        self._answer, self._feed_scanner = answer, feed
+        self._fed = 0  # bytes that the scanner has got
+        self._thinking = False
+        self._text = bytearray()  # the answer itself
+        self._before: int | None = None  # bytes that were fed before the answer's first
+        self._tokens: list[tuple[int, Mapping[str, Any]]] = []  # ends in the answer, and the server's entries
+        self._tokens_end = 0
+
+    def __iter__(self) -> Iterator[None]:
+        finished: str | None = None
+        try:
+            for event in self._answer.events() if self._answer.is_stream else (self._answer.json(),):
+                finished = self._take(event) or finished
+                yield
+        except GarbledError:
+            if finished is None:  # after its end nothing of it can be lost
+                raise
+        if finished is None:
+            raise GarbledError("the stream broke off")
+        if finished == "content_filter":
+            raise BackendFailedError("[openai] the server's content filter ended the answer")
+
+    def success_p(self, start: int, accepted: bool) -> float:
+        """p(true) against p(false) at the boolean that starts at byte `start` of the scanner; without logprobs 1 or 0."""
+        at = start - (self._before or 0)
+        entry = next((entry for end, entry in self._tokens if at < end), None)
+        likely = {"true": 0.0, "false": 0.0}
+        if entry is not None:
+            for token, p in _alternatives(entry).items():
+                letters = re.sub(r"[^a-z]", "", token.lower())
+                for spelt in likely:
+                    if letters and (spelt.startswith(letters) or letters.startswith(spelt)):
+                        likely[spelt] += p
+        total = sum(likely.values())
+        return likely["true"] / total if total > 0 else float(accepted)
+
+    def thoughts(self) -> str:
+        """The field `thoughts` of a JSON answer."""
+        try:
+            found = from_json(bytes(self._text), allow_partial=True)
+        except ValueError:
+            return ""
+        thoughts = found.get("thoughts") if isinstance(found, dict) else None
+        return thoughts if isinstance(thoughts, str) else ""
+
+    def _take(self, event: Any) -> str | None:
+        if not isinstance(event, dict):
+            raise GarbledError("an event of the stream is no object")
+        if event.get("error"):
+            raise GarbledError(f"the server reports {json.dumps(event['error'])[:200]}")
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            raise GarbledError("the answer has no choices")
+        if not choices:
+            return None  # the count of tokens
+        try:
+            choice = choices[0]
+            delta = choice.get("delta") or choice.get("message") or {}
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            text, finished = delta.get("content"), choice.get("finish_reason")
+            entries = (choice.get("logprobs") or {}).get("content") or ()
+        except AttributeError:
+            raise GarbledError("the answer has choices of another shape") from None
+        if not isinstance(text, str | None) or not isinstance(thought, str | None):
+            raise GarbledError("the answer's text is no text")
+        if thought and self._before is None:
+            if not self._thinking:
+                self._feed(b"<think>")
+                self._thinking = True
+            self._feed(thought.encode("utf-8", "replace"))
+        for entry in entries:
+            if isinstance(entry, dict):
+                self._tokens_end += len(_bytes_of(entry))
+                self._tokens.append((self._tokens_end, entry))
+        if text:
+            self._text += text.encode("utf-8", "replace")
+            self._begin()
+        return finished if isinstance(finished, str) else None
+
+    def _begin(self) -> None:
+        """Feeds what there is of the answer, once its first letter shows which form it has."""
+        if self._before is None:
+            first = bytes(self._text[:64]).lstrip()[:1]
+            if not first and len(self._text) < 64:
+                return
+            if self._thinking:
+                self._feed(b"</think>")
+            if first in (b"{", b"[", b"`"):
+                self._feed(b"<answer>")
+            self._before = self._fed
+        done = self._fed - self._before
+        self._feed(bytes(self._text[done:]))
+
+    def _feed(self, piece: bytes) -> None:
+        self._fed += len(piece)
+        self._feed_scanner(piece)
+
+
+def _bytes_of(entry: Mapping[str, Any]) -> bytes:
+    raw = entry.get("bytes")
+    if isinstance(raw, list):
+        try:
+            return bytes(raw)
+        except (TypeError, ValueError):
+            pass
+    return str(entry.get("token", "")).encode("utf-8", "replace")
+
+
+def _alternatives(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Probabilities of what might have stood there, by spelling."""
+    others = entry.get("top_logprobs")
+    found: dict[str, float] = {}
+    for each in [entry, *(others if isinstance(others, list) else ())]:
+        if isinstance(each, dict) and isinstance(each.get("logprob"), int | float):
+            found[str(each.get("token"))] = math.exp(min(0.0, each["logprob"]))
+    return found

@@ -1,0 +1,232 @@
+"""A generator on a server: by its picture routes, by a chat that answers with pictures, or by responses with a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from interleave_rt.errors import BadRequestError
+from interleave_rt.request import Options
+
+from .fields import Fields
+from .http import Cancelled, GarbledError, HttpClient, api_key, api_url
+from .pictures import PngCache, data_url, from_base64, from_url
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from interleave_rt.request import Pixels
+
+__all__ = ["OpenAiGenerator"]
+
+Api = Literal["images", "chat", "responses"]
+_WORDS = {
+    "seed": ("seed",),
+    "num_inference_steps": ("num_inference_steps", "steps"),
+    "response_format": ("response_format",),
+    "modalities": ("modalit",),
+    "size": ("size",),
+}
+
+
+class OpenAiGenerator:
+    """A picture model on a server. It draws from a prompt, and edits a source where there is one.
+
+    What a server does not take (a seed, a number of denoising steps, ...) is left out after its first refusal.
+    Results need not repeat: such a role is `lossless="replay"`.
+
+    Args:
+        url: Of the server, such as `http://127.0.0.1:8000/v1`.
+        model: The server's name of it.
+        api: `images`: `/images/generations`, and `/images/edits` where there is a source. `chat`: chat completions
+            that answer with pictures. `responses`: the tool `image_generation`; `model` is the one that calls it.
+        extra: Further fields of the body.
+        key_env: The environment variable that holds the key.
+        key_file: The file that holds it.
+        timeout_s: Of one try.
+        retries: Further tries after failures that may pass; see `HttpClient`.
+        max_concurrent: Calls at once.
+        backoff_s: Pause before the first further try.
+
+    Raises:
+        BadRequestError: The URL, the key, the kind of API or a number makes no sense.
+        BadPackError: The extra `openai` is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api: Api = "images",
+        extra: Mapping[str, Any] | None = None,
+        key_env: str | None = None,
+        key_file: str | PathLike[str] | None = None,
+        timeout_s: float = 300.0,
+        retries: int = 3,
+        max_concurrent: int = 4,
+        backoff_s: float = 0.5,
+    ) -> None:
+        if api not in get_args(Api):
+            raise BadRequestError(
+                f"[openai] there is no api {api!r}", hint="it is one of " + ", ".join(get_args(Api))
+            )
+        if not model:
+            raise BadRequestError(
+                "[openai] the model has no name", hint="give the name that the server has for it"
+            )
+        self.url, self.model, self.api = api_url(url), model, api
+        self._extra = dict(extra or {})
+        self.http = HttpClient(
+            self.url,
+            api_key(self.url, key_env, key_file),
+            timeout_s=timeout_s,
+            retries=retries,
+            max_concurrent=max_concurrent,
+            backoff_s=backoff_s,
+        )
+        self._fields = Fields(_WORDS, fixed=("size",))
+        self._pngs = PngCache()
+
+    def info(self) -> Mapping[str, str]:
+        """Where it runs and what it promises."""
+        return {
+            "runtime": "openai",
+            "url": self.url,
+            "model": self.model,
+            "api": self.api,
+            "lossless": "replay",
+        }
+
+    def counters(self) -> dict[str, int]:
+        """Of the client; see `HttpClient.counters`."""
+        return self.http.counters()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self.http.close()
+
+    def generate(
+        self,
+        prompt: str,
+        source: Pixels | None,
+        seed: int,
+        options: Options,
+        *,
+        cancelled: Cancelled | None = None,
+    ) -> Pixels:
+        """As `Roles.generate`: uint8 [height, width, 3], in whatever size the server chose where none is asked for."""
+        png = None if source is None else self._pngs.png(source)
+        fields = self._fields.of_next_call()
+        path, content, read = {
+            "images": self._images,
+            "chat": self._chat,
+            "responses": self._responses,
+        }[self.api](prompt, png, seed & 0x7FFFFFFF, options, fields)
+        made = self.http.call(
+            "POST",
+            path,
+            lambda answer: read(answer.json()),
+            content=content,
+            adapt=fields.adapt,
+            cancelled=cancelled,
+        )
+        fields.keep()
+        return made
+
+    def _images(self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields) -> _Call:
+        def content() -> Mapping[str, Any]:
+            body: dict[str, Any] = {"model": self.model, "prompt": prompt, "n": 1}
+            if fields.send("response_format"):
+                body["response_format"] = "b64_json"
+            if fields.send("seed"):
+                body["seed"] = seed
+            if options.denoising_steps and fields.send("num_inference_steps"):
+                body["num_inference_steps"] = options.denoising_steps
+            if (size := _size(options)) and fields.send("size"):
+                body["size"] = size
+            body.update(self._extra)
+            if png is None:
+                return {"json": body}
+            form = {name: str(value) for name, value in body.items()}
+            return {"data": form, "files": {"image": ("source.png", png, "image/png")}}
+
+        def read(raw: Any) -> Pixels:
+            for item in _objects(raw, "data"):
+                return (
+                    from_url(item["url"])
+                    if item.get("b64_json") is None and "url" in item
+                    else from_base64(item.get("b64_json"))
+                )
+            raise GarbledError("the answer has no picture")
+
+        return "/images/generations" if png is None else "/images/edits", content, read
+
+    def _chat(self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields) -> _Call:
+        def content() -> Mapping[str, Any]:
+            parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
+            if png is not None:
+                parts.insert(0, {"type": "image_url", "image_url": {"url": data_url(png)}})
+            body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": parts}]}
+            if fields.send("modalities"):
+                body["modalities"] = ["text", "image"]
+            if fields.send("seed"):
+                body["seed"] = seed
+            if options.denoising_steps and fields.send("num_inference_steps"):
+                body["num_inference_steps"] = options.denoising_steps
+            if (size := _size(options)) and fields.send("size"):
+                body["size"] = size
+            return {"json": {**body, **self._extra}}
+
+        def read(raw: Any) -> Pixels:
+            for choice in _objects(raw, "choices"):
+                message = choice.get("message")
+                for name in ("images", "content"):  # two conventions
+                    for part in _objects(message, name):
+                        if isinstance(part.get("image_url"), dict):
+                            return from_url(part["image_url"].get("url"))
+            raise GarbledError("the answer has no picture")
+
+        return "/chat/completions", content, read
+
+    def _responses(
+        self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields
+    ) -> _Call:
+        def content() -> Mapping[str, Any]:
+            parts: list[dict[str, Any]] = [{"type": "input_text", "text": prompt}]
+            if png is not None:
+                parts.append({"type": "input_image", "image_url": data_url(png)})
+            tool = {"type": "image_generation", "output_format": "png"}
+            if (size := _size(options)) and fields.send("size"):
+                tool["size"] = size
+            body: dict[str, Any] = {
+                "model": self.model,
+                "input": [{"role": "user", "content": parts}],
+                "tools": [tool],
+                "tool_choice": {"type": "image_generation"},
+            }
+            if fields.send("seed"):
+                body["seed"] = seed
+            return {"json": {**body, **self._extra}}
+
+        def read(raw: Any) -> Pixels:
+            for item in _objects(raw, "output"):
+                if item.get("type") == "image_generation_call":
+                    return from_base64(item.get("result"))
+            raise GarbledError("the answer has no picture")
+
+        return "/responses", content, read
+
+
+_Call = tuple[str, Callable[[], Mapping[str, Any]], Callable[[Any], "Pixels"]]
+"""Path, what is sent, and the picture of the answer."""
+
+
+def _size(options: Options) -> str:
+    return f"{options.width}x{options.height}" if options.width and options.height else ""
+
+
+def _objects(raw: Any, name: str) -> Iterator[dict[str, Any]]:
+    """The objects in a list of an answer, wherever the answer has one."""
+    items = raw.get(name) if isinstance(raw, dict) else None
+    return (item for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))

@@ -1,0 +1,95 @@
+"""The generator by pictures, by chat and by responses: equal to the script behind them, whatever else they say."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+pytest.importorskip("httpx")
+
+from interleave_rt.backends.openai import OpenAiGenerator
+from interleave_rt.backends.openai.http import GarbledError
+from interleave_rt.backends.openai.pictures import PngCache, from_base64, from_url
+from interleave_rt.backends.scripted import Script
+from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.pack.images import encode_png
+from interleave_rt.request import Options
+from interleave_rt.roles.scripted import ScriptedRoles
+
+SCRIPT = Script(seed=3)
+SOURCE = np.full((8, 6, 3), 9, np.uint8)
+SIZED = Options(width=32, height=16, denoising_steps=7)
+
+
+@pytest.mark.parametrize("api", ["images", "chat", "responses"])
+@pytest.mark.parametrize("source", [None, SOURCE], ids=["drawn", "edited"])
+def test_the_picture_is_the_one_that_the_server_made(made_up, api, source):
+    roles = ScriptedRoles(SCRIPT)
+    with made_up.MadeUp(SCRIPT) as server:
+        generator = OpenAiGenerator(server.url, "m", api=api)
+        assert np.array_equal(
+            generator.generate("a cat", source, 5, Options()), roles.generate("a cat", source, 5, Options())
+        )
+        generator.generate("a cat", source, 2**63 - 1, SIZED)
+        body = server.calls[-1][1]
+        assert int(body["seed"]) == 2**31 - 1
+        if api == "responses":
+            assert body["tools"][0]["size"] == "32x16"
+        else:
+            assert body["size"] == "32x16"
+            assert int(body["num_inference_steps"]) == 7
+        assert generator.info()["lossless"] == "replay"
+
+
+def test_the_routes_of_pictures(made_up):
+    with made_up.MadeUp(SCRIPT) as server:
+        generator = OpenAiGenerator(server.url, "m", extra={"quality": "high"})
+        generator.generate("a cat", None, 1, Options())
+        generator.generate("a cat", SOURCE, 1, Options())
+        drawn, edited = (body for _, body in server.calls)
+        assert "image" not in drawn
+        assert edited["image"] == encode_png(SOURCE, level=1)
+        assert drawn["quality"] == edited["quality"] == "high"
+
+
+def test_what_a_server_refuses_is_left_out_from_then_on(made_up):
+    with made_up.MadeUp(SCRIPT, refuses=frozenset({"response_format", "seed"})) as server:
+        generator = OpenAiGenerator(server.url, "m")
+        for _ in range(2):
+            generator.generate("a cat", None, 1, SIZED)
+        assert generator.counters() == {"calls": 2, "tries": 4, "adapted": 2}
+        assert "num_inference_steps" in server.calls[-1][1]
+        with pytest.raises(BadRequestError, match="unknown field prompt"):
+            server.refuses = frozenset({"prompt"})
+            generator.generate("a cat", None, 1, SIZED)
+
+
+@pytest.mark.parametrize("api", ["images", "chat", "responses"])
+def test_an_answer_without_a_picture_is_one_error(made_up, api):
+    with made_up.MadeUp(SCRIPT, fault=lambda *_: "no answer") as server:
+        generator = OpenAiGenerator(server.url, "m", api=api, retries=1, backoff_s=0)
+        with pytest.raises(BackendFailedError, match="makes no sense"):
+            generator.generate("a cat", None, 1, Options())
+        assert generator.counters()["retry_garbled"] == 1
+
+
+def test_pictures_that_are_none():
+    png = base64.b64encode(encode_png(SOURCE)).decode()
+    assert np.array_equal(from_url("data:image/png;base64," + png), SOURCE)
+    for wrong in (None, 7, "", "!", png[:40], base64.b64encode(b"GIF89a").decode()):
+        with pytest.raises(GarbledError, match="picture"):
+            from_base64(wrong)
+    for wrong in (None, "http://169.254.169.254/secret", "data:text/plain;base64," + png, "data:image/png,x"):
+        with pytest.raises(GarbledError, match="elsewhere"):
+            from_url(wrong)
+
+
+def test_a_picture_is_packed_once():
+    cache = PngCache(places=2)
+    first = cache.png(SOURCE)
+    assert cache.png(SOURCE.copy()) is first
+    for value in (1, 2):
+        cache.png(np.full((8, 6, 3), value, np.uint8))
+    assert cache.png(SOURCE) is not first
