@@ -72,7 +72,7 @@ class MadeUp:
     retry_after: str = "0.05"
     url: str = ""
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # role and body
-    faults: list[str] = field(default_factory=list)  # that were done
+    faults: list[tuple[str, str]] = field(default_factory=list)  # role and fault, that were done
     gone: list[float] = field(default_factory=list)  # when clients left, by time.monotonic()
     began: list[float] = field(default_factory=list)  # when calls began
 
@@ -109,14 +109,21 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._send(200, {"object": "list", "data": [{"id": "made-up", "object": "model"}]})
+        if self._right_key():
+            self._send(200, {"object": "list", "data": [{"id": "made-up", "object": "model"}]})
+
+    def _right_key(self) -> bool:
+        key, sent = self.server_of.key, self.headers.get("authorization")
+        if key is None or sent == f"Bearer {key}":
+            return True
+        self._refuse(401, f"this is a wrong key: {sent}")
+        return False
 
     def do_POST(self) -> None:
         made_up = self.server_of
         body = self._body()
         route = self.path.removeprefix("/v1")
-        if made_up.key is not None and self.headers.get("authorization") != f"Bearer {made_up.key}":
-            self._refuse(401, f"this is a wrong key: {self.headers.get('authorization')}")
+        if not self._right_key():
             return
         if body.get("model") == "absent":
             self._refuse(404, "the model `absent` does not exist")
@@ -130,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         made_up.began.append(time.monotonic())
         self._fault = made_up.fault(role, number)
         if self._fault:
-            made_up.faults.append(self._fault)
+            made_up.faults.append((role, self._fault))
         self._seed = int(body.get("seed", 0)) + (number << 32 if made_up.wanders else 0)
         try:
             if self._fault == "reset":

@@ -139,6 +139,8 @@ def _prompts(pack: Pack) -> Path | None:
 
 def _outside(role: Role, spec: RoleSpec, prompts: Path | None, store: CallStore | None) -> OutsideBackend:
     opened = open_role(role, spec, prompts)
+    if hasattr(opened, "check"):  # a server: is it there?
+        opened.check()
     said = {
         **opened.info(),
         **{name: str(spec.options[name]) for name in _LANE_OPTIONS if name in spec.options},

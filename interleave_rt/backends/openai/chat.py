@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic_core import from_json
 
@@ -18,7 +18,7 @@ from interleave_rt.roles.prompts import ANSWER_SCHEMAS, Message, Prompts, critic
 from interleave_rt.wire import PlanStep, Verdict
 
 from .fields import Fields
-from .http import Answer, Cancelled, GarbledError, HttpClient, api_key, api_url
+from .http import Answer, Cancelled, GarbledError, HttpClient, api_key, api_url, server_info
 from .pictures import PngCache, data_url
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class OpenAiVlm:
     Args:
         url: Of the server, such as `http://127.0.0.1:8000/v1`.
         model: The server's name of it.
-        prompts: How it is asked; by default `Prompts.default()`.
+        prompts: How it is asked, or the folder of that (see `Prompts.from_folder`); by default `Prompts.default()`.
         structured: Keep answers to a JSON schema: `json_schema` by the standard field, `guided_json` as older vLLM has it.
             `auto`: the standard field, but only under our own prompts, as others may ask for another form.
         logprobs: Ask for them, for a p(success) that is not just 1 or 0.
@@ -86,7 +86,7 @@ class OpenAiVlm:
         url: str,
         model: str,
         *,
-        prompts: Prompts | None = None,
+        prompts: Prompts | str | PathLike[str] | None = None,
         structured: Structured = "auto",
         logprobs: bool = True,
         max_tokens: int = 4096,
@@ -102,9 +102,15 @@ class OpenAiVlm:
             raise BadRequestError(
                 "[openai] the model has no name", hint="give the name that the server has for it"
             )
-        self.prompts = prompts or Prompts.default()
+        own = Prompts.default()
+        if prompts is not None and not isinstance(prompts, Prompts):
+            prompts = Prompts.from_folder(prompts)
+        self.prompts = prompts or own
+        if structured not in get_args(Structured):
+            known = ", ".join(get_args(Structured))
+            raise BadRequestError(f"[openai] structured is {structured!r}", hint=f"it is one of {known}")
         if structured == "auto":
-            structured = "json_schema" if prompts is None or prompts == Prompts.default() else "off"
+            structured = "json_schema" if self.prompts == own else "off"
         self.url, self.model = api_url(url), model
         self._structured, self._logprobs, self._max_tokens = structured, logprobs, max_tokens
         self._extra = dict(extra or {})
@@ -120,8 +126,9 @@ class OpenAiVlm:
         self._pngs = PngCache()
 
     def info(self) -> Mapping[str, str]:
-        """Where it runs and what it promises."""
-        return {"runtime": "openai", "url": self.url, "model": self.model, "lossless": "replay"}
+        """Where it runs, what its answers depend on (`identity`), and what it promises."""
+        asked = [repr(self.prompts), self._structured, self._max_tokens, sorted(self._extra.items())]
+        return server_info(self.http, self.model, asked)
 
     def counters(self) -> dict[str, int]:
         """Of the client; see `HttpClient.counters`."""
@@ -132,11 +139,13 @@ class OpenAiVlm:
         self.http.close()
 
     def check(self) -> None:
-        """Asks the server for one token: unreachable, a wrong key or no such model is an error here, not in a request.
+        """Finds out whether the server is there, takes the key, and has the model; asks for one token if need be.
 
         Raises:
             InterleaveError: As of any call.
         """
+        if self.model in self.http.models():
+            return
         body = {"model": self.model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
         self.http.call("POST", _PATH, Answer.json, content=lambda: {"json": {**body, **self._extra}})
 

@@ -8,6 +8,7 @@ close its connection.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import queue
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Answer", "Cancelled", "GarbledError", "HttpClient", "api_key", "api_url"]
+__all__ = ["Answer", "Cancelled", "GarbledError", "HttpClient", "api_key", "api_url", "server_info"]
 
 Cancelled = Callable[[], bool]
 T = TypeVar("T")
@@ -52,6 +53,10 @@ _REPEATED = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECT_S = 10.0
 _KEPT_S = 4.0  # shorter than servers keep an idle connection
 _OPENAI = "api.openai.com"
+
+
+class NoSuchPlaceError(BadRequestError):
+    """The server has no such route, or no such model."""
 
 
 class GarbledError(Exception):
@@ -217,7 +222,7 @@ class HttpClient:
         self.url, self._key = url, key
         self.timeout_s, self.retries, self._backoff_s = timeout_s, retries, backoff_s
         self._places = threading.BoundedSemaphore(max_concurrent)
-        self._max_concurrent = max_concurrent
+        self.max_concurrent = max_concurrent
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -236,6 +241,23 @@ class HttpClient:
         """Adds one to a counter."""
         with self._lock:
             self._counts[name] += 1
+
+    def models(self) -> list[str]:
+        """Names of the models that the server lists; none where it has no list.
+
+        Raises:
+            InterleaveError: As of `call`.
+        """
+
+        def read(answer: Answer) -> list[str]:
+            raw = answer.json()
+            listed = raw.get("data") if isinstance(raw, dict) else None
+            return [str(one.get("id")) for one in listed or () if isinstance(one, dict)]
+
+        try:
+            return self.call("GET", "/models", read)
+        except NoSuchPlaceError:
+            return []
 
     def call(
         self,
@@ -392,7 +414,7 @@ class HttpClient:
                     verify=self.url.startswith("https:"),  # reading the certificates takes a while
                     timeout=self._httpx.Timeout(None, connect=_CONNECT_S),
                     limits=self._httpx.Limits(
-                        max_keepalive_connections=self._max_concurrent, keepalive_expiry=_KEPT_S
+                        max_keepalive_connections=self.max_concurrent, keepalive_expiry=_KEPT_S
                     ),
                 )
                 self._loop = loop = asyncio.new_event_loop()
@@ -455,8 +477,8 @@ class HttpClient:
             return _TryAgainError(str(status), failed, _asked_pause(answer.headers))
         if status in (401, 403):
             return BadRequestError(words, hint="give the right key by key_env or key_file")
-        if status == 404:
-            return BadRequestError(words, hint=f"is the model one of {self.url}/models, and the URL right?")
+        if status in (404, 405):
+            return NoSuchPlaceError(words, hint=f"is the model one of {self.url}/models, and the URL right?")
         if status == 413:
             return LimitExceededError(words, hint="send smaller pictures")
         if status in (400, 422, 501):
@@ -465,6 +487,20 @@ class HttpClient:
             where = self._said(answer.headers.get("location", "elsewhere")).split("?")[0]
             return BadRequestError(f"{words} (to {where})", hint="give the URL that it leads to")
         return (BackendFailedError if status >= 500 else BadRequestError)(words)
+
+
+def server_info(http: HttpClient, model: str, asked: Any) -> dict[str, str]:
+    """What is told of a role on a server; `asked` is what its answers depend on beside the calls."""
+    form = hashlib.blake2b(repr(asked).encode(), digest_size=8).hexdigest()
+    return {
+        "runtime": "openai",
+        "url": http.url,
+        "model": model,
+        "identity": f"{http.url}#{model}/{form}",
+        "lossless": "replay",
+        "device": http.url,  # what runs on one server shares its hardware
+        "capacity": str(http.max_concurrent),
+    }
 
 
 def _stop(loop: asyncio.AbstractEventLoop) -> None:

@@ -9,7 +9,7 @@ from interleave_rt.errors import BadRequestError
 from interleave_rt.request import Options
 
 from .fields import Fields
-from .http import Cancelled, GarbledError, HttpClient, api_key, api_url
+from .http import Cancelled, GarbledError, HttpClient, api_key, api_url, server_info
 from .pictures import PngCache, data_url, from_base64, from_url
 
 if TYPE_CHECKING:
@@ -89,14 +89,8 @@ class OpenAiGenerator:
         self._pngs = PngCache()
 
     def info(self) -> Mapping[str, str]:
-        """Where it runs and what it promises."""
-        return {
-            "runtime": "openai",
-            "url": self.url,
-            "model": self.model,
-            "api": self.api,
-            "lossless": "replay",
-        }
+        """Where it runs, what its pictures depend on (`identity`), and what it promises."""
+        return server_info(self.http, self.model, [self.api, sorted(self._extra.items())])
 
     def counters(self) -> dict[str, int]:
         """Of the client; see `HttpClient.counters`."""
@@ -105,6 +99,14 @@ class OpenAiGenerator:
     def close(self) -> None:
         """Ends the connections."""
         self.http.close()
+
+    def check(self) -> None:
+        """Finds out whether the server is there and takes the key; whether it has the model, the first picture shows.
+
+        Raises:
+            InterleaveError: As of any call.
+        """
+        self.http.models()
 
     def generate(
         self,

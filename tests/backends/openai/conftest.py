@@ -1,4 +1,4 @@
-"""The made-up server of benchmarks/, and roles that remember what each call gave."""
+"""The made-up server of benchmarks/, and roles on it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from interleave_rt import _core
-from interleave_rt.request import Options, Request
 from interleave_rt.roles.base import SharedRules
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -26,56 +24,14 @@ def made_up() -> Any:
         sys.path.remove(str(BENCHMARKS))
 
 
-class Recorded(SharedRules):
-    """Three roles as one, and the results of their calls by what was asked."""
+class Trio(SharedRules):
+    """Planner and critic, and a generator, as one."""
 
     def __init__(self, vlm: Any, generator: Any) -> None:
         self.vlm, self.generator = vlm, generator
-        self.plans: dict[Any, Any] = {}
-        self.pictures: dict[Any, Any] = {}
-        self.verdicts: dict[Any, Any] = {}
-
-    def plan(self, request: Request, max_steps: int, seed: int, retry: int, **more: Any) -> Any:
-        found = self.vlm.plan(request, max_steps, seed, retry, **more)
-        self.plans[request.text, seed, retry] = found
-        return found
-
-    def generate(self, prompt: str, source: Any, seed: int, options: Options, *, cancelled: Any) -> Any:
-        made = self.generator.generate(prompt, source, seed, options, cancelled=cancelled)
-        self.pictures[prompt, hash_of(source), seed] = made
-        return made
-
-    def judge(self, before: Any, after: Any, *words: Any, cancelled: Any, on_verdict: Any) -> Any:
-        verdict = self.vlm.judge(before, after, *words, cancelled=cancelled, on_verdict=on_verdict)
-        self.verdicts[hash_of(before), hash_of(after), words] = verdict
-        return verdict
-
-
-class Replayed(SharedRules):
-    """The recorded results again; what was never asked for is a KeyError."""
-
-    def __init__(self, recorded: Recorded) -> None:
-        self._recorded = recorded
-
-    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> Any:
-        return self._recorded.plans[request.text, seed, retry]
-
-    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
-        return self._recorded.pictures[prompt, hash_of(source), seed]
-
-    def judge(self, before: Any, after: Any, *words: Any) -> Any:
-        return self._recorded.verdicts[hash_of(before), hash_of(after), words]
-
-
-def hash_of(picture: Any) -> int | None:
-    return None if picture is None else _core.hash_pixels(picture)
+        self.plan, self.judge, self.generate = vlm.plan, vlm.judge, generator.generate
 
 
 @pytest.fixture
-def recorded() -> type[Recorded]:
-    return Recorded
-
-
-@pytest.fixture
-def replayed() -> type[Replayed]:
-    return Replayed
+def trio() -> type[Trio]:
+    return Trio

@@ -10,13 +10,13 @@ import pytest
 
 pytest.importorskip("httpx")
 
-from interleave_rt import Engine, Options, Request
+from interleave_rt import Engine, Options
 from interleave_rt.backends.openai import OpenAiGenerator, OpenAiVlm
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.scripted import Script
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BackendFailedError, BadRequestError
-from interleave_rt.roles.reference import run_reference
+from interleave_rt.roles.replay import replay
 
 SCRIPT = Script(
     planner_ms=15, first_step_ms=5, generator_ms=4, critic_ms=8, verdict_ms=4, min_steps=1, max_steps=4,
@@ -26,9 +26,13 @@ SCRIPT = Script(
 SETTINGS = ("off", "auto", "depth=2")
 
 
-def trio(recorded, url: str, **options):
-    options = {"backoff_s": 0.02, "timeout_s": 5, **options}
-    return recorded(OpenAiVlm(url, "m", **options), OpenAiGenerator(url, "m", **options))
+@pytest.fixture
+def roles_on(trio):
+    def open_roles(url: str, model: str = "m", **options):
+        options = {"backoff_s": 0.02, "timeout_s": 5, **options}
+        return trio(OpenAiVlm(url, model, **options), OpenAiGenerator(url, "m", **options))
+
+    return open_roles
 
 
 def drawn(seed: int) -> Options:
@@ -50,36 +54,36 @@ class Weather:
 
 
 @pytest.mark.parametrize("wanders", [False, True], ids=["repeats", "wanders"])
-def test_the_loop_over_the_recorded_results_gives_the_same_result(made_up, recorded, replayed, wanders):
+def test_the_loop_over_the_recorded_results_gives_the_same_result(made_up, roles_on, wanders):
     """5 % errors, 5 % garbage, and the rest of the list: every fault is retried, and none of them is seen in a result."""
     weather = Weather(0.2, made_up.FAULTS, seed=11)
     with made_up.MadeUp(SCRIPT, fault=weather, wanders=wanders) as server:
-        roles = trio(recorded, server.url, retries=8)
+        roles = roles_on(server.url, retries=8)
         backend = OutsideBackend(roles, capacity=3, lossless="replay")
         with Engine(backend, EngineConfig(max_queued=64)) as engine:
             asked = [(f"request {seed}", drawn(seed)) for seed in range(18)]
             handles = [engine.submit(text, options=options) for text, options in asked]
             ends = [handle.finished(60) for handle in handles]
             assert sum(engine.counters()["requests_ended"].values()) == len(asked)
-        again = replayed(roles)
-        for end, (text, options) in zip(ends, asked, strict=True):
+        for end in ends:
             if end.outcome == "finished":
-                assert end.result.canonical() == run_reference(Request(text), options, again)
+                assert end.result.canonical() == replay(end.result)
                 assert end.result.pack["lossless"] == "replay"
             else:
                 assert isinstance(end.error, BackendFailedError)
                 assert "read" in str(end.error)  # a plan that was unreadable twice: the script's own doing
         assert sum(end.outcome == "finished" for end in ends) >= 15
-        # A call whose client left before its fault was done saw none of it.
+        # A client that left, or had read its fill, may have seen nothing of a fault.
         done = roles.vlm.counters(), roles.generator.counters()
         retries = sum(count for each in done for name, count in each.items() if name.startswith("retry_"))
-        hit = sum(fault != "slow" for fault in server.faults)
         left = sum(each.get("cancelled", 0) for each in done)
-        assert hit - left <= retries <= hit
-        assert len(set(server.faults)) == len(made_up.FAULTS)
+        hit = [fault for fault in server.faults if fault[1] != "slow"]
+        sure = [fault for fault in hit if fault[0] == "generator" or fault[1] not in ("cut", "no json")]
+        assert len(sure) - left <= retries <= len(hit)
+        assert {fault for _, fault in server.faults} == set(made_up.FAULTS)
 
 
-def test_what_was_committed_is_kept_when_the_server_dies_for_good(made_up, recorded, replayed):
+def test_what_was_committed_is_kept_when_the_server_dies_for_good(made_up, roles_on):
     dead = threading.Event()
 
     def fault(role, _number):
@@ -87,7 +91,7 @@ def test_what_was_committed_is_kept_when_the_server_dies_for_good(made_up, recor
 
     script = Script(min_steps=4, max_steps=4, accept_prob=1.0, generator_ms=20, critic_ms=20, verdict_ms=10)
     with made_up.MadeUp(script, fault=fault, wanders=True) as server:
-        roles = trio(recorded, server.url, retries=1)
+        roles = roles_on(server.url, retries=1)
         with Engine(OutsideBackend(roles, lossless="replay")) as engine:
             handle = engine.submit("a cat", options=Options(seed=1, speculation="depth=2"))
             for event in handle:
@@ -98,17 +102,12 @@ def test_what_was_committed_is_kept_when_the_server_dies_for_good(made_up, recor
         assert "cannot be reached" in str(end.error)
         kept = end.result.canonical()["steps"]
         assert 2 <= len(kept) < 4
-        # The recorded loop comes as far, and then asks for what nobody answered.
-        with pytest.raises(KeyError):
-            run_reference(Request("a cat"), end.result.options, replayed(roles))
-        shorter = [step.canonical() for step in end.result.steps]
-        assert kept == shorter
         assert all(step["accepted"] for step in kept)
 
 
-def test_a_cancelled_request_is_given_up_on_the_server(made_up, recorded):
+def test_a_cancelled_request_is_given_up_on_the_server(made_up, roles_on):
     script = Script(generator_ms=60_000, min_steps=2, max_steps=2)
-    with made_up.MadeUp(script) as server, Engine(OutsideBackend(trio(recorded, server.url))) as engine:
+    with made_up.MadeUp(script) as server, Engine(OutsideBackend(roles_on(server.url))) as engine:
         handle = engine.submit("a cat", seed=1)
         while not any(role == "generator" for role, _ in server.calls):
             time.sleep(0.005)
@@ -121,15 +120,36 @@ def test_a_cancelled_request_is_given_up_on_the_server(made_up, recorded):
         assert server.gone[0] - begin < 1  # 50 ms on a quiet machine: see test_http
 
 
-def test_a_deadline_is_kept_while_the_server_is_silent(made_up, recorded):
+def test_a_deadline_is_kept_while_the_server_is_silent(made_up, roles_on):
     script = Script(generator_ms=60_000)
-    with made_up.MadeUp(script) as server, Engine(OutsideBackend(trio(recorded, server.url))) as engine:
+    with made_up.MadeUp(script) as server, Engine(OutsideBackend(roles_on(server.url))) as engine:
         handle = engine.submit("a cat", options=Options(deadline_s=0.5))
         assert handle.finished(10).outcome == "deadline"
 
 
-def test_a_wrong_model_fails_the_request_with_the_servers_words(made_up, recorded):
-    with made_up.MadeUp(SCRIPT) as server:
-        roles = recorded(OpenAiVlm(server.url, "absent"), OpenAiGenerator(server.url, "m"))
-        with Engine(OutsideBackend(roles)) as engine, pytest.raises(BadRequestError, match="does not exist"):
-            engine.run("a cat")
+def test_a_wrong_model_fails_the_request_with_the_servers_words(made_up, roles_on):
+    with (
+        made_up.MadeUp(SCRIPT) as server,
+        Engine(OutsideBackend(roles_on(server.url, "absent"))) as engine,
+        pytest.raises(BadRequestError, match="does not exist"),
+    ):
+        engine.run("a cat")
+
+
+def test_a_line_opens_the_roles_and_says_at_once_what_is_wrong(made_up, monkeypatch):
+    with made_up.MadeUp(SCRIPT, key="right") as server:
+        monkeypatch.setenv("THE_KEY", "right")
+        line = f"openai:{server.url}#m,key_env=THE_KEY"
+        with Engine.load(planner=line, critic=line, generator=line) as engine:
+            assert [lane["capacity"] for lane in engine.lanes()] == [8, 4, 8]
+            result = engine.run("a cat", seed=4)
+            assert result.canonical() == replay(result)
+        monkeypatch.setenv("THE_KEY", "wrong")
+        with pytest.raises(BadRequestError, match="answers 401"):
+            Engine.load(planner=line, critic=line, generator=line)
+        absent = f"openai:{server.url}#absent,key_env=THE_KEY"
+        monkeypatch.setenv("THE_KEY", "right")
+        with pytest.raises(BadRequestError, match="does not exist"):
+            Engine.load(planner=line, critic=absent, generator=line)
+    with pytest.raises(BackendFailedError, match="cannot be reached"):
+        Engine.load(planner=f"{line},retries=0", critic=line, generator=line)
