@@ -382,12 +382,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--latency-ms", type=float, default=200.0, help="of every call")
-    arguments = parser.parse_args()
-    ms = arguments.latency_ms
-    with MadeUp(
-        Script(planner_ms=ms, first_step_ms=ms / 4, generator_ms=ms, critic_ms=ms, verdict_ms=ms)
-    ) as server:
+    usual = Script()
+    for name, its in (
+        ("plan", "planner"),
+        ("first-step", ""),
+        ("generate", "generator"),
+        ("judge", "critic"),
+        ("verdict", ""),
+    ):
+        field_name = f"{its or name.replace('-', '_')}_ms"
+        parser.add_argument(f"--{name}-ms", dest=field_name, type=float, default=getattr(usual, field_name))
+    parser.add_argument("--steps", type=int, default=usual.max_steps)
+    parser.add_argument("--accept-prob", type=float, default=usual.accept_prob)
+    parser.add_argument("--seed", type=int, default=usual.seed)
+    arguments = vars(parser.parse_args())
+    steps = arguments.pop("steps")
+    with MadeUp(Script(min_steps=steps, max_steps=steps, **arguments)) as server:
         print(server.url, flush=True)
         threading.Event().wait()
 

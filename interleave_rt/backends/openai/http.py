@@ -394,10 +394,15 @@ class HttpClient:
         """Puts (status, headers), the bytes as they come, and None at the end; or what went wrong."""
         try:
             assert self._client is not None
-            async with self._client.stream(method, self.url + path, **content) as response:
+            request = self._client.build_request(method, self.url + path, **content)
+            request.read()  # a form would leave in many small packets
+            response = await self._client.send(request, stream=True)
+            try:
                 arrived.put((response.status_code, response.headers))
                 async for chunk in response.aiter_bytes():
                     arrived.put(chunk)
+            finally:
+                await response.aclose()
             arrived.put(None)
         except asyncio.CancelledError:  # given up, which nobody waits for, or the client was closed
             arrived.put(ConnectionError("the client was closed"))
