@@ -503,7 +503,7 @@ def server_info(http: HttpClient, model: str, asked: Any) -> dict[str, str]:
         "model": model,
         "identity": f"{http.url}#{model}/{form}",
         "lossless": "replay",
-        "device": http.url,  # what runs on one server shares its hardware
+        "device": f"{http.url}#{model}",  # two models of one server rarely share a card
         "capacity": str(http.max_concurrent),
     }
 
