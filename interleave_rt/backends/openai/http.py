@@ -53,6 +53,7 @@ _REPEATED = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECT_S = 10.0
 _KEPT_S = 4.0  # shorter than servers keep an idle connection
 _OPENAI = "api.openai.com"
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class NoSuchPlaceError(BadRequestError):
@@ -227,6 +228,7 @@ class HttpClient:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: Callable[[], Any] | None = None
+        self._process = 0
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -382,7 +384,7 @@ class HttpClient:
             return read(answer)
         except GarbledError as garbled:
             failed = BackendFailedError(
-                f"[openai] {place} makes no sense: {garbled}", hint="look into the server's log"
+                f"[openai] {place} makes no sense: {self._said(garbled)}", hint="look into the server's log"
             )
             raise _TryAgainError("garbled", failed) from garbled
         finally:
@@ -412,11 +414,12 @@ class HttpClient:
 
     def _start(self, transfer: Any) -> Future[None]:
         with self._lock:
-            if self._loop is None:
+            if self._loop is None or self._process != os.getpid():  # a fork has no thread of the loop
                 headers = {} if self._key is None else {"authorization": f"Bearer {self._key}"}
                 self._client = self._httpx.AsyncClient(
                     headers=headers,
                     verify=self.url.startswith("https:"),  # reading the certificates takes a while
+                    trust_env=urlsplit(self.url).hostname not in _HERE,  # no proxy knows this machine
                     timeout=self._httpx.Timeout(None, connect=_CONNECT_S),
                     limits=self._httpx.Limits(
                         max_keepalive_connections=self.max_concurrent, keepalive_expiry=_KEPT_S
@@ -425,6 +428,7 @@ class HttpClient:
                 self._loop = loop = asyncio.new_event_loop()
                 threading.Thread(target=_run, args=(loop, self._client), name="irt-http", daemon=True).start()
                 self._end = weakref.finalize(self, _stop, loop)
+                self._process = os.getpid()
             return asyncio.run_coroutine_threadsafe(transfer, self._loop)
 
     @contextmanager
