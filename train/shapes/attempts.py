@@ -139,11 +139,9 @@ def _walk(studio: Studio, requests: list[Request], rng: random.Random) -> list[A
             else:
                 found.append(attempt)
                 now[i] = attempt
-        wrong = [i for i in owners if i in now and (last := now[i]) is not None and not last.right]
+        wrong = {i: last for i in owners if (last := now.get(i)) is not None and not last.right}
         again = []
-        for i in wrong:
-            last = now[i]
-            assert last is not None
+        for last in wrong.values():
             words = rewrite(last.step, last.rewritten)
             if rng.random() < 0.3:
                 words = explicit(last.step, rng.randrange(len(STYLES)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +46,13 @@ from interleave_rt.worlds.shapes.scene import (
     render,
 )
 
-from ..checkpoint import save_model
-from ..loop import Part, Schedule
-from ..optim import Optimizers, round_to_half
+from ..loop import Schedule
 from .attempts import Attempt, load_attempts
 from .augmentation import augmented
-from .models import TokenIds, build_vlm
+from .models import build_vlm
 from .tokenizer import load_tokenizer
 from .vision import open_tower
-from .vlm import Batch, CellHead, Example, batched_vision, buckets, cell_labels, greedy
+from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels
 
 __all__ = ["Critic", "measure_critic"]
 
@@ -151,31 +148,22 @@ class Cases:
         return self.drawn()
 
 
-class Encoder:
+class CaseEncoder(Encoder):
     """Cases as token sequences."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.ids = TokenIds.of(tokenizer)
-        self._verdicts = {
-            self._one(" true"),
-            self._one(" false"),
-        }
+        super().__init__(tokenizer)
+        self._verdicts = {self._one(" true"), self._one(" false")}
         self._semicolon = self._one(";")
         self._open = tokenizer.convert_tokens_to_ids("<answer>")
 
     def _one(self, text: str) -> int:
-        (token,) = self._encode(text)
+        (token,) = self.encode(text)
         return token
-
-    def _encode(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
-        return found
 
     def question(self, original: str, rewritten: str, images: list[Pixels]) -> Example:
         """What the critic reads: the plan's prompt, the one that was used, the pictures before and after."""
-        ids = self._encode(critic_prompt(original, rewritten))
-        return Example(ids, [0.0] * len(ids), images)
+        return self.prompt_of(critic_prompt(original, rewritten), images)
 
     def prompt(self, case: Case) -> Example:
         """The question of a case."""
@@ -184,13 +172,12 @@ class Encoder:
     def full(self, case: Case, tail: bool) -> Example:
         """Prompt and right answer; an accepted answer ends at its boolean unless `tail`."""
         prompt = self.prompt(case)
-        answer = [*self._encode(case.verdict.text), self.ids.end]
+        answer = [*self.encode(case.verdict.text), self.ids.end]
         opened = answer.index(self._open)
         at = next(i for i in range(opened, len(answer)) if answer[i] in self._verdicts)
         if not tail:
             answer = answer[: at + 1]
-        weights = self._weights(answer, opened, at, case)
-        weights = prompt.weights + weights
+        weights = prompt.weights + self._weights(answer, opened, at, case)
         return Example(prompt.ids + answer, weights, case.images, case)
 
     def _weights(self, answer: list[int], opened: int, at: int, case: Case) -> list[float]:
@@ -212,11 +199,6 @@ class Encoder:
         rest = len(answer) - at - 1
         return weights + [0.02] * (at - opened) + [1.0] + [0.3 / max(1, rest)] * rest
 
-    def text(self, ids: list[int]) -> str:
-        """Decode an answer."""
-        decoded: str = self._tokenizer.decode(ids)
-        return decoded
-
 
 class Heads(nn.Module):
     """The auxiliary heads over the 18 picture tokens."""
@@ -226,8 +208,10 @@ class Heads(nn.Module):
         self.content = CellHead(width)
         self.wanted = CellHead(width, extra=2)
 
-    def loss(self, hidden: Tensor, cases: list[Case]) -> Tensor:
-        """Loss from hidden states [n, 18, width]."""
+    def loss(self, pictures: Tensor, examples: list[Example]) -> Tensor:
+        """Loss from hidden states [18 n, width]."""
+        cases = [example.extra for example in examples]
+        hidden = pictures.view(len(cases), 2 * CELLS, -1)
         before = torch.tensor([cell_labels(case.before) for case in cases])
         seen = torch.tensor([cell_labels(case.seen) for case in cases])
         wanted = torch.tensor([cell_labels(case.wanted) for case in cases])
@@ -244,34 +228,12 @@ class Heads(nn.Module):
         return 0.3 * content + 0.5 * (target + moved) + 2 * good
 
 
-class _Bundle(nn.Module):
-    """Model and heads in one, for checkpoints and optimisers."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.heads = Heads(model.config.text_config.hidden_size)
-
-    def loss(self, batch: Batch, image: int) -> Tensor:
-        """The whole loss of a batch."""
-        hidden = self.model.model(**batch.inputs).last_hidden_state
-        cases = [example.extra for example in batch.examples]
-        pictures = hidden[batch.inputs["input_ids"] == image].view(len(cases), 2 * CELLS, -1)
-        return batch.loss(hidden, self.model.lm_head) + self.heads.loss(pictures, cases)
-
-
-def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str, float]:
+def measure_critic(model: Any, encoder: CaseEncoder, cases: list[Case]) -> dict[str, float]:
     """Share of right pictures accepted, wrong ones refused, and of refusals with exactly the right words."""
-    answers = greedy(
-        model,
-        [encoder.prompt(case) for case in cases],
-        image=encoder.ids.image,
-        end=encoder.ids.end,
-        limit=110,
-    )
+    answers = encoder.answers(model, [encoder.prompt(case) for case in cases], 110)
     accepted, refused, refined = [], [], []
-    for case, ids in zip(cases, answers, strict=True):
-        said = read_verdict(encoder.text(ids).encode())
+    for case, answer in zip(cases, answers, strict=True):
+        said = read_verdict(answer.encode())
         if case.verdict.accepted:
             accepted.append(said is not None and said.accepted)
         else:
@@ -286,11 +248,7 @@ def measure_critic(model: Any, encoder: Encoder, cases: list[Case]) -> dict[str,
     }
 
 
-def _is_matrix(name: str, weight: nn.Parameter) -> bool:
-    return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
-
-
-class Critic(Part):
+class Critic(VlmPart):
     """The critic in training, with a `vision` tower that can read already.
 
     `attempts` are used as soon as the file exists.
@@ -298,7 +256,7 @@ class Critic(Part):
 
     name = "critic"
     schedule = Schedule(iterations=5000, every=200, log_every=100, warmup=100, hold=0.4)
-    module: _Bundle
+    encoder: CaseEncoder
 
     def __init__(
         self,
@@ -314,34 +272,27 @@ class Critic(Part):
         arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts}
         super().__init__(out, seed, 3, **arguments, batch=batch, tests=tests)
         self._attempts, self._tests = attempts, tests
-        self._encoder = Encoder(load_tokenizer(tokenizer_dir))
-        model = build_vlm(self._encoder.ids)
+        self.encoder = CaseEncoder(load_tokenizer(tokenizer_dir))
+        model = build_vlm(self.encoder.ids)
         if vision is not None:
             open_tower(model, vision)
-        self.module = _Bundle(model)
-        self.optimizers = Optimizers([self.module], _is_matrix, weight_decay=0.01)
+        self.learn(Trainee(model, Heads(model.config.text_config.hidden_size)), batch)
         self._cases = Cases(self.rng)
         drawn = Cases(random.Random(77))
         self._sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
-        ids = self._encoder.ids
-        self._stream = buckets(self._example, self.rng, batch, ids.pad, ids.image)
 
-    def running(self) -> AbstractContextManager[None]:
-        """Pictures go through the tower side by side."""
-        return batched_vision()
-
-    def _example(self) -> Example:
+    def example(self) -> Example:
+        """A case with its right answer."""
         case = self._cases()
-        return self._encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
+        return self.encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
 
-    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:
         """Loss of the answers and of the heads; attempts are used as soon as their file exists."""
         if self._attempts is not None and iteration % 50 == 0 and self._attempts.exists():
             self._learn_from(load_attempts(self._attempts))
             log.info("critic learns from attempts from iteration %d on", iteration)
             self._attempts = None
-        loss = self.module.loss(next(self._stream), self._encoder.ids.image)
-        return loss, loss
+        return super().loss(iteration, iterations)
 
     def _learn_from(self, attempts: list[Attempt]) -> None:
         cut = max(1, len(attempts) // 12)
@@ -353,15 +304,6 @@ class Critic(Part):
         """As `measure_critic`, on drawn cases and on attempts."""
         found: dict[str, float] = {}
         for name, cases in self._sets.items():
-            measured = measure_critic(self.module.model, self._encoder, cases)
+            measured = measure_critic(self.module.model, self.encoder, cases)
             found |= {f"{name} {key}": value for key, value in measured.items()}
         return found
-
-    def save(self) -> None:
-        """Save the model without its heads."""
-        save_model(self.module.model, self.out)
-
-    def finish(self) -> None:
-        """Save it as float16 values."""
-        round_to_half(self.module)
-        save_model(self.module.model.eval(), self.out)

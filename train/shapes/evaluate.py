@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import Qwen3VLForConditionalGeneration
 
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
@@ -14,34 +15,32 @@ from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.wire import PlanStep, Verdict
 from interleave_rt.worlds.shapes.evaluation.outcomes import Outcome, look_at, run_roles
+from interleave_rt.worlds.shapes.language import planner_prompt
 from interleave_rt.worlds.shapes.requests import sample
 from interleave_rt.worlds.shapes.scene import WHITE, Pixels
 
-from .critic import Encoder
+from .critic import CaseEncoder
 from .generator import STEPS, load_generator
-from .huggingface import Qwen3VLForConditionalGeneration
 from .planner import PlanEncoder
 from .tokenizer import load_tokenizer
-from .vlm import Example, batched_vision, greedy
+from .vlm import Encoder, Example, batched_vision
 
 __all__ = ["TorchRoles", "evaluate"]
 
 
 class TorchRoles(SharedRules):
-    """The trio that `train_planner`, `train_critic` and `train_generator` have saved; answers are greedy."""
+    """The trio that the training has saved; answers are greedy."""
 
     def __init__(self, directory: Path) -> None:
         tokenizer = load_tokenizer(directory / "tokenizer")
         self._studio = load_generator(directory / "generator")
         self._planner: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "planner").eval()
         self._critic: Any = Qwen3VLForConditionalGeneration.from_pretrained(directory / "critic").eval()
-        self._plans, self._cases = PlanEncoder(tokenizer), Encoder(tokenizer)
+        self._plans, self._cases = PlanEncoder(tokenizer), CaseEncoder(tokenizer)
 
-    def _answer(self, model: Any, encoder: PlanEncoder | Encoder, prompt: Example, limit: int) -> bytes:
-        ids = encoder.ids
+    def _answer(self, model: Any, encoder: Encoder, prompt: Example, limit: int) -> bytes:
         with batched_vision():
-            (answer,) = greedy(model, [prompt], image=ids.image, end=ids.end, limit=limit)
-        return encoder.text(answer).encode()
+            return encoder.answers(model, [prompt], limit)[0].encode()
 
     def plan(
         self,
@@ -51,7 +50,7 @@ class TorchRoles(SharedRules):
         retry: int,  # noqa: ARG002
     ) -> tuple[Sequence[PlanStep], bool]:
         """As `Roles.plan`, of requests without pictures."""
-        prompt = self._plans.question(request.text, request.mode, [])
+        prompt = self._plans.prompt_of(planner_prompt(request.text, request.mode), [])
         return read_plan(self._answer(self._planner, self._plans, prompt, 480), request.mode, max_steps)
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:

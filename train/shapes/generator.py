@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
 from torch import Tensor, nn
 
 from interleave_rt.worlds.shapes.language import STYLES, explicit, generator_prompt, grounded
@@ -24,7 +25,6 @@ from interleave_rt.worlds.shapes.scene import Transition, drawn, random_transiti
 from ..checkpoint import save_model
 from ..loop import Part, Schedule
 from ..optim import Ema, Optimizers, round_to_half
-from .huggingface import AutoencoderKLFlux2, Flux2KleinPipeline
 from .lessons import Lessons
 from .models import (
     PROMPT_TOKENS,

@@ -6,16 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from torch import Tensor
-
-from .huggingface import (
-    FlowMatchEulerDiscreteScheduler,
-    Flux2Transformer2DModel,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 __all__ = [
     "PROMPT_TOKENS",

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
+from transformers import Qwen2TokenizerFast
 
 from interleave_rt.worlds.shapes.language import (
     STYLES,
@@ -23,8 +24,6 @@ from interleave_rt.worlds.shapes.language import (
 )
 from interleave_rt.worlds.shapes.requests import any_request
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, random_transition
-
-from .huggingface import Qwen2TokenizerFast
 
 __all__ = ["ADDED", "SPECIAL", "load_tokenizer", "train_tokenizer"]
 

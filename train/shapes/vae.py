@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from diffusers import AutoencoderKLFlux2
 from torch import Tensor
 
 from interleave_rt.worlds.shapes.oracle import read_batch
@@ -19,7 +20,6 @@ from interleave_rt.worlds.shapes.scene import CELLS, SIDE, Scene, drawn, random_
 from ..checkpoint import save_model
 from ..loop import Part, Schedule
 from ..optim import Optimizers, round_to_half
-from .huggingface import AutoencoderKLFlux2
 
 __all__ = ["TOKENS", "Vae", "build_vae", "decode_tokens", "encode_tokens"]
 
@@ -30,6 +30,7 @@ TOKENS = 36
 """Flux tokens of a picture: 2x2 a cell."""
 _KL_WEIGHT = 1e-4
 _WIDTHS = (16, 24, 32, 64)
+_AT_ONCE = 64  # pictures in one call
 
 
 def build_vae(widths: Sequence[int] = _WIDTHS) -> Any:
@@ -75,25 +76,33 @@ def _norm(vae: Any) -> tuple[Tensor, Tensor]:
     return mean, torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
 
 
+def _encode(vae: Any, images: npt.NDArray[np.uint8]) -> Tensor:
+    """Pictures to latents [n, c, h, w], the modes of their posteriors."""
+    parts = torch.split(to_tensor(images), _AT_ONCE)
+    return torch.cat([vae.encode(part).latent_dist.mode() for part in parts])
+
+
+def _decode(vae: Any, z: Tensor) -> npt.NDArray[np.uint8]:
+    """Latents [n, c, h, w] to pictures."""
+    return np.concatenate([to_pixels(vae.decode(part).sample) for part in torch.split(z, _AT_ONCE)])
+
+
 @torch.no_grad()
-def encode_tokens(vae: Any, images: npt.NDArray[np.uint8], batch: int = 64) -> Tensor:
+def encode_tokens(vae: Any, images: npt.NDArray[np.uint8]) -> Tensor:
     """Pictures to normalised Flux tokens, float32 [n, 36, 32]."""
-    x = to_tensor(images)
-    parts = [vae.encode(x[i : i + batch]).latent_dist.mode() for i in range(0, len(x), batch)]
     mean, std = _norm(vae)
-    return ((_pack(torch.cat(parts)) - mean) / std).flatten(2).permute(0, 2, 1).contiguous()
+    return ((_pack(_encode(vae, images)) - mean) / std).flatten(2).permute(0, 2, 1).contiguous()
 
 
 @torch.no_grad()
-def decode_tokens(vae: Any, tokens: Tensor, batch: int = 64) -> npt.NDArray[np.uint8]:
+def decode_tokens(vae: Any, tokens: Tensor) -> npt.NDArray[np.uint8]:
     """Normalised Flux tokens [n, 36, 32] to pictures uint8 [n, 96, 96, 3]."""
     n, count, channels = tokens.shape
     side = int(count**0.5)
     mean, std = _norm(vae)
     z = tokens.permute(0, 2, 1).reshape(n, channels, side, side) * std + mean
     z = z.reshape(n, channels // 4, 2, 2, side, side).permute(0, 1, 4, 2, 5, 3)
-    z = z.reshape(n, channels // 4, 2 * side, 2 * side)
-    return np.concatenate([to_pixels(vae.decode(z[i : i + batch]).sample) for i in range(0, n, batch)])
+    return _decode(vae, z.reshape(n, channels // 4, 2 * side, 2 * side))
 
 
 def _scenes(rng: random.Random, count: int) -> list[Scene]:
@@ -105,12 +114,7 @@ def measure_vae(vae: Any, scenes: list[Scene]) -> dict[str, float]:
     """Round-trip quality: RMSE in 0..1 and the share of pictures that the oracle still reads as drawn."""
     images = drawn(scenes, random.Random(7))
     vae.eval()
-    again = np.concatenate(
-        [
-            to_pixels(vae.decode(vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode()).sample)
-            for i in range(0, len(images), 64)
-        ]
-    )
+    again = _decode(vae, _encode(vae, images))
     vae.train()
     readings = read_batch(again)
     exact = [
@@ -125,10 +129,7 @@ def _fill_statistics(vae: Any, scenes: list[Scene]) -> None:
     """Latent statistics that Flux2 keeps in a batch norm."""
     images = drawn(scenes, random.Random(7))
     vae.eval()
-    z = torch.cat(
-        [vae.encode(to_tensor(images[i : i + 64])).latent_dist.mode() for i in range(0, len(images), 64)]
-    )
-    packed = _pack(z)
+    packed = _pack(_encode(vae, images))
     vae.bn.running_mean.copy_(packed.mean((0, 2, 3)))
     vae.bn.running_var.copy_(packed.var((0, 2, 3)))
 

@@ -1,4 +1,4 @@
-"""What planner and critic training share: examples, batches, the cell heads, and greedy decoding.
+"""What planner and critic training share: examples, batches, the cell heads, greedy decoding, and their kind of part.
 
 All pictures are 96x96, so that the vision tower can attend over a batch at once instead of picture by picture.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3_vl
 
 from interleave_rt.worlds.shapes.language import IMAGE_TOKENS
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, Scene
 
-from .huggingface import qwen3_vl
+from ..checkpoint import save_model
+from ..loop import Part
+from ..optim import Optimizers, round_to_half
+from .models import TokenIds
 
-__all__ = ["Batch", "CellHead", "Example", "batched_vision", "buckets", "cell_labels", "collate", "greedy"]
+__all__ = [
+    "Batch",
+    "CellHead",
+    "Encoder",
+    "Example",
+    "Trainee",
+    "VlmPart",
+    "batched_vision",
+    "cell_labels",
+    "collate",
+]
 
 _PATCHES = 36
 IGNORE = -100
@@ -82,10 +96,10 @@ def pixel_patches(images: npt.NDArray[np.uint8]) -> Tensor:
     )
 
 
-def collate(examples: list[Example], pad: int, image: int, *, left: bool = False) -> Batch:
-    """Pad to the longest (on the right, for training; on the left, for decoding) and stack."""
+def collate(examples: list[Example], names: TokenIds, *, left: bool = False) -> Batch:
+    """Pad to the longest (on the right, for training; on the left with ends, for decoding) and stack."""
     length = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), length), pad)
+    ids = torch.full((len(examples), length), names.end if left else names.pad)
     weights = torch.zeros(len(examples), length)
     mask = torch.zeros(len(examples), length, dtype=torch.long)
     places = torch.zeros(3, len(examples), length, dtype=torch.long)
@@ -94,7 +108,7 @@ def collate(examples: list[Example], pad: int, image: int, *, left: bool = False
         span = slice(length - size, length) if left else slice(0, size)
         ids[row, span] = torch.tensor(example.ids)
         weights[row, span] = torch.tensor(example.weights)
-        places[:, row, span] = torch.tensor(positions(example.ids, image)).T
+        places[:, row, span] = torch.tensor(positions(example.ids, names.image)).T
         mask[row, span] = 1
     inputs = {"input_ids": ids, "position_ids": places}
     pictures = [picture for example in examples for picture in example.images]
@@ -104,16 +118,14 @@ def collate(examples: list[Example], pad: int, image: int, *, left: bool = False
     return Batch(inputs, ids, weights, mask, examples)
 
 
-def buckets(
-    make: Callable[[], Example], rng: random.Random, batch: int, pad: int, image: int, depth: int = 6
-) -> Iterator[Batch]:
+def _buckets(make: Callable[[], Example], rng: random.Random, batch: int, names: TokenIds) -> Iterator[Batch]:
     """Endless batches of examples of similar length."""
     while True:
-        examples = sorted((make() for _ in range(batch * depth)), key=lambda example: len(example.ids))
+        examples = sorted((make() for _ in range(6 * batch)), key=lambda example: len(example.ids))
         groups = [examples[i : i + batch] for i in range(0, len(examples), batch)]
         rng.shuffle(groups)
         for group in groups:
-            yield collate(group, pad, image)
+            yield collate(group, names)
 
 
 def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: Any) -> Tensor:
@@ -159,26 +171,23 @@ class CellHead(nn.Module):
     @staticmethod
     def right(logits: Tensor, labels: Tensor) -> Tensor:
         """Whether each of the five fields is the first choice, bool [..., 5]."""
-        found, start = [], 0
-        for field, size in enumerate(_FIELDS):
-            found.append(logits[..., start : start + size].argmax(-1) == labels[..., field])
-            start += size
-        return torch.stack(found, -1)
+        return torch.stack([part.argmax(-1) for part in _fields(logits)], -1) == labels
 
     @staticmethod
     def loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum over the five fields of the mean cross entropy; labels int64 [..., 5]."""
-        total, start = torch.zeros(()), 0
-        for field, size in enumerate(_FIELDS):
+        total = torch.zeros(())
+        for part, label in zip(_fields(logits), labels.unbind(-1), strict=True):
             losses = functional.cross_entropy(
-                logits[..., start : start + size].reshape(-1, size),
-                labels[..., field].reshape(-1),
-                ignore_index=IGNORE,
-                reduction="none",
+                part.flatten(0, -2), label.flatten(), ignore_index=IGNORE, reduction="none"
             )
             total = total + (losses if weight is None else losses * weight.reshape(-1)).mean()
-            start += size
         return total
+
+
+def _fields(logits: Tensor) -> tuple[Tensor, ...]:
+    """The logits of each of the five fields; without the extra ones."""
+    return torch.split(logits[..., : sum(_FIELDS)], list(_FIELDS), -1)
 
 
 def cell_labels(scene: Scene | None) -> list[list[int]]:
@@ -189,9 +198,31 @@ def cell_labels(scene: Scene | None) -> list[list[int]]:
     return [[*(nothing if thing is None else thing), scene.background] for thing in scene.cells]
 
 
+class Encoder:
+    """Words as tokens, and answers to them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.ids = TokenIds.of(tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
+        found: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    def prompt_of(self, text: str, images: list[npt.NDArray[np.uint8]], extra: Any = None) -> Example:
+        """A prompt with its pictures; nothing of it is learned."""
+        ids = self.encode(text)
+        return Example(ids, [0.0] * len(ids), images, extra)
+
+    def answers(self, model: Any, prompts: list[Example], limit: int) -> list[str]:
+        """What a model answers greedily, in at most `limit` tokens; it is left in evaluation mode."""
+        return [self._tokenizer.decode(ids) for ids in _greedy(model, prompts, self.ids, limit)]
+
+
 @torch.no_grad()
-def greedy(
-    model: Any, prompts: list[Example], *, image: int, end: int, limit: int, batch: int = 64
+def _greedy(
+    model: Any, prompts: list[Example], names: TokenIds, limit: int, batch: int = 64
 ) -> list[list[int]]:
     """Greedy continuations of prompts, without the end token; padded on the left, longest prompts together."""
     model.eval()
@@ -199,12 +230,12 @@ def greedy(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        packed = collate([prompts[i] for i in rows], end, image, left=True)
+        packed = collate([prompts[i] for i in rows], names, left=True)
         mask = packed.mask
         out = model(**packed.inputs, attention_mask=mask, use_cache=True, logits_to_keep=1)
         place = packed.inputs["position_ids"][:, :, -1:].max(0).values + 1
         token = out.logits[:, -1].argmax(-1)
-        done = token == end
+        done = token == names.end
         for step in range(limit):
             for row, value, finished in zip(rows, token.tolist(), done.tolist(), strict=True):
                 if not finished:
@@ -221,5 +252,62 @@ def greedy(
             )
             place = place + 1
             token = out.logits[:, -1].argmax(-1)
-            done = done | (token == end)
+            done = done | (token == names.end)
     return results
+
+
+class Trainee(nn.Module):
+    """A model and heads that read its picture tokens: in one, for checkpoints and optimisers. The heads are not kept.
+
+    `heads.loss(pictures, examples)` gets the hidden states of all picture tokens of a batch, [tokens, width].
+    """
+
+    def __init__(self, model: Any, heads: Any) -> None:
+        super().__init__()
+        self.model, self.heads = model, heads
+
+    def loss(self, batch: Batch, image: int) -> Tensor:
+        """The whole loss of a batch: that of the answers, and that of reading the pictures."""
+        hidden = self.model.model(**batch.inputs).last_hidden_state
+        pictures = hidden[batch.inputs["input_ids"] == image]
+        read: Tensor = self.heads.loss(pictures, batch.examples)
+        return batch.loss(hidden, self.model.lm_head) + read
+
+
+class VlmPart(Part):
+    """Planner or critic in training."""
+
+    module: Trainee
+    encoder: Encoder
+
+    def learn(self, module: Trainee, batch: int) -> None:
+        """What the constructor ends with: the optimisers and the stream of batches."""
+        self.module = module
+        self.optimizers = Optimizers([module], _is_matrix, weight_decay=0.01)
+        self._stream = _buckets(self.example, self.rng, batch, self.encoder.ids)
+
+    def example(self) -> Example:
+        """One more example to learn from."""
+        raise NotImplementedError
+
+    def running(self) -> AbstractContextManager[None]:
+        """Pictures go through the tower side by side."""
+        return batched_vision()
+
+    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Loss of the answers and of the heads."""
+        loss = self.module.loss(next(self._stream), self.encoder.ids.image)
+        return loss, loss
+
+    def save(self) -> None:
+        """Save the model without its heads."""
+        save_model(self.module.model, self.out)
+
+    def finish(self) -> None:
+        """Save it as float16 values."""
+        round_to_half(self.module.model.eval())
+        self.save()
+
+
+def _is_matrix(name: str, weight: nn.Parameter) -> bool:
+    return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "heads.", "merger"))
