@@ -26,19 +26,10 @@ from plain_loop import PngDetour
 
 from interleave_rt import Options, load_pack
 from interleave_rt.config import EngineConfig
-from interleave_rt.measure import (
-    Arm,
-    PackTarget,
-    RequestRecord,
-    SampleRequest,
-    ScriptedTarget,
-    Threads,
-    describe_environment,
-    numbered_requests,
-    world_requests,
-)
-from interleave_rt.measure.arms import NOTHING, Engines, Target
-from interleave_rt.measure.record import closed_loop, run_request
+from interleave_rt.measure.arms import NOTHING, Arm, Engines, Target, Threads, pack_target, scripted_target
+from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.load import SampleRequest, numbered_requests, world_requests
+from interleave_rt.measure.record import RequestRecord, closed_loop, run_request
 from interleave_rt.measure.statistics import Ratio, median_ratio
 from interleave_rt.request import Optimizations
 from interleave_rt.roles.native import NativeRoles
@@ -250,8 +241,8 @@ def _p50(values: Sequence[float]) -> float:
 
 def _target(arguments: argparse.Namespace) -> Target:
     if arguments.runtime == "pack":
-        return PackTarget(load_pack(arguments.pack))
-    return ScriptedTarget(
+        return pack_target(load_pack(arguments.pack))
+    return scripted_target(
         ratios_of_real_models(arguments.scale, accept_prob=arguments.accept_prob, seed=arguments.seed)
     )
 

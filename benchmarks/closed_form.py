@@ -19,8 +19,9 @@ from typing import Any
 
 from frame import held, parser_of, ratios_of_real_models, say
 
-from interleave_rt.measure import ARMS, BenchConfig, Load, ScriptedTarget, measure
-from interleave_rt.measure.requests import numbered_requests
+from interleave_rt.measure.arms import ARMS, scripted_target
+from interleave_rt.measure.load import Load, numbered_requests
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.request import Options
 
 T_MAX = 5
@@ -108,7 +109,7 @@ def compared(target: Any, count: int, seed: int, times: Times, warmup: int = 4) 
 
 def run(p: float, count: int, seed: int, times: Times) -> dict[str, Any]:
     """One accept probability."""
-    row = compared(ScriptedTarget(ratios_of_real_models(accept_prob=p, seed=seed)), count, seed, times)
+    row = compared(scripted_target(ratios_of_real_models(accept_prob=p, seed=seed)), count, seed, times)
     over = row["over_sequential"]["ratio"], row["over_sequential_es"]["ratio"]
     enough = all(ratio >= least for ratio, least in zip(over, AT_LEAST[p], strict=True))
     return {"accept_prob": p, **row, "holds": row["of_closed_form"] <= AT_MOST and enough and row["equal"]}

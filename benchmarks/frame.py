@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.measure import Progress, describe_environment
+from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.runner import Progress
 
 
 def parser_of(

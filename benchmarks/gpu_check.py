@@ -14,36 +14,25 @@ nothing was compared, with 2 where the provider is missing or something fails.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 from frame import Said, finish, parser_of
 from lossless import draw_cases
 
-from interleave_rt import Engine, InterleaveError, Options, Pack, load_pack
+from interleave_rt import InterleaveError, Options, Pack, load_pack
 from interleave_rt.backends.proof import PROVIDERS, proving
-from interleave_rt.config import EngineConfig
-from interleave_rt.measure import ARMS, BenchConfig, Load, PackTarget, describe_environment, measure
-from interleave_rt.measure.requests import world_requests
+from interleave_rt.measure.arms import ARMS, pack_target
+from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.load import Load, world_requests
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.prove import prove, providers_of
-
-
-class ProviderTarget(PackTarget):
-    """The pack with every role on one provider."""
-
-    def __init__(self, pack: Pack, providers: tuple[str, ...]) -> None:
-        super().__init__(pack)
-        self._providers = providers
-
-    def open(self, config: EngineConfig) -> Engine:
-        return super().open(replace(config, providers=self._providers))
 
 
 def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: int) -> dict[str, Any]:
     """What `interleave-rt bench` says of its three arms."""
     cases = world_requests(requests, seed, Options())
     found = measure(
-        BenchConfig(Load(seed=seed), list(ARMS.values())), ProviderTarget(pack, providers), cases, Said()
+        BenchConfig(Load(seed=seed), list(ARMS.values())), pack_target(pack, providers), cases, Said()
     )
     made = found.document(describe_environment(gpu=True))
     return {key: made[key] for key in ("arms", "speedup", "lossless", "environment")}

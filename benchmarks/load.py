@@ -23,23 +23,12 @@ from typing import Any
 from frame import Said, finish, parser_of, say
 
 from interleave_rt.errors import OverloadedError
-from interleave_rt.measure import (
-    ARMS,
-    BenchConfig,
-    Load,
-    PackTarget,
-    SampleRequest,
-    Threads,
-    Turn,
-    arrivals_us,
-    describe_environment,
-    measure,
-    world_requests,
-)
-from interleave_rt.measure.arms import Engines
+from interleave_rt.measure.arms import ARMS, Engines, Target, Threads, pack_target
 from interleave_rt.measure.document import busy_s
-from interleave_rt.measure.environment import peak_rss_mb, reset_peak_rss
-from interleave_rt.measure.record import ROLES, closed_loop, open_loop
+from interleave_rt.measure.environment import describe_environment, peak_rss_mb, reset_peak_rss
+from interleave_rt.measure.load import Load, SampleRequest, arrivals_us, world_requests
+from interleave_rt.measure.record import ROLES, Turn, closed_loop, open_loop
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.measure.statistics import ratio_of_means
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Options
@@ -47,7 +36,7 @@ from interleave_rt.request import Options
 AT_LEAST = 1.5
 
 
-def best_threads(target: PackTarget, config: BenchConfig, cases: list[SampleRequest]) -> Threads:
+def best_threads(target: Target, config: BenchConfig, cases: list[SampleRequest]) -> Threads:
     """The split that serves the plan's one arm best."""
     short = measure(config, target, cases, Said())
     return Threads.parse(short.threads[config.arms[0].name])
@@ -57,7 +46,7 @@ def steps_per_s(turn: Turn) -> float:
     return sum(record.steps for record in turn.records) / turn.wall_s
 
 
-def closed(target: PackTarget, cases: list[SampleRequest], arguments: argparse.Namespace) -> dict[str, Any]:
+def closed(target: Target, cases: list[SampleRequest], arguments: argparse.Namespace) -> dict[str, Any]:
     """Turns of `sequential` alone and `speculative` at the wished concurrency, each with its own best threads."""
     plain, ahead = ARMS["sequential"], ARMS["speculative"]
     few = cases[: max(8, arguments.concurrency)]
@@ -109,7 +98,7 @@ def closed(target: PackTarget, cases: list[SampleRequest], arguments: argparse.N
 
 
 def overload(
-    target: PackTarget, cases: list[SampleRequest], arguments: argparse.Namespace, measured: dict[str, Any]
+    target: Target, cases: list[SampleRequest], arguments: argparse.Namespace, measured: dict[str, Any]
 ) -> dict[str, Any]:
     """Ten times what can be served."""
     arm = ARMS["speculative"]
@@ -192,7 +181,7 @@ def main() -> int:
     parser.add_argument("--memory-mb", type=float, default=100.0)
     parser.add_argument("--refusal-ms", type=float, default=100.0, help="a refusal takes at most so long")
     arguments = parser.parse_args()
-    target = PackTarget(load_pack(arguments.pack))
+    target = pack_target(load_pack(arguments.pack))
     cases = world_requests(arguments.requests, arguments.seed, Options())
     measured = closed(target, cases, arguments)
     say(measured)

@@ -22,8 +22,8 @@ from frame import finish, parser_of, say
 from plain_loop import PngDetour
 
 from interleave_rt import Engine, InterleaveError, Options, Pack, Request, Result, load_pack
-from interleave_rt.measure import Arm, SampleRequest
-from interleave_rt.measure.arms import NOTHING
+from interleave_rt.measure.arms import NOTHING, Arm
+from interleave_rt.measure.load import SampleRequest
 from interleave_rt.prove import difference
 from interleave_rt.request import Optimizations
 from interleave_rt.roles import Roles

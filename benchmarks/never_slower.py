@@ -17,18 +17,10 @@ from typing import Any
 
 from frame import held, parser_of, ratios_of_real_models, say
 
-from interleave_rt.measure import (
-    Arm,
-    BenchConfig,
-    Load,
-    PackTarget,
-    ScriptedTarget,
-    Threads,
-    Turn,
-    measure,
-    numbered_requests,
-    world_requests,
-)
+from interleave_rt.measure.arms import Arm, Threads, pack_target, scripted_target
+from interleave_rt.measure.load import Load, numbered_requests, world_requests
+from interleave_rt.measure.record import Turn
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.measure.statistics import lower_bound_of_median
 from interleave_rt.pack import load_pack
 from interleave_rt.request import Optimizations, Options
@@ -91,7 +83,7 @@ def main() -> int:
     rows = []
     for name in arguments.targets.split(","):
         if name == "pack":
-            target: Any = PackTarget(load_pack(arguments.pack))
+            target: Any = pack_target(load_pack(arguments.pack))
             world: Any = world_requests
         elif name in ("separate", "shared"):
             shared = name == "shared"
@@ -102,7 +94,7 @@ def main() -> int:
                 slowdown=arguments.slowdown if shared else 1.0,
                 seed=arguments.seed,
             )
-            target, world = ScriptedTarget(script), numbered_requests
+            target, world = scripted_target(script), numbered_requests
         else:
             parser.error(f"--targets has {name!r}: separate, shared or pack")
         threads = arguments.threads

@@ -27,11 +27,12 @@ from interleave_rt import Options, load_pack
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError
-from interleave_rt.measure import Calibrator, Load, load_calibration, simulate
-from interleave_rt.measure.arms import ARMS, PackTarget, ScriptedTarget, Target
-from interleave_rt.measure.calibration import Calibration
+from interleave_rt.measure.arms import ARMS, Target, pack_target, scripted_target
+from interleave_rt.measure.calibrate import Calibrator
+from interleave_rt.measure.calibration import Calibration, load_calibration
+from interleave_rt.measure.load import Load, SampleRequest, numbered_requests, world_requests
 from interleave_rt.measure.record import RequestRecord, closed_loop
-from interleave_rt.measure.requests import SampleRequest, numbered_requests, world_requests
+from interleave_rt.measure.virtual_time import simulate
 
 MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
 
@@ -147,10 +148,10 @@ def main() -> int:
     base = Options()
     target: Target
     if arguments.runtime == "scripted":
-        target = ScriptedTarget(ratios_of_real_models(steps=3, accept_prob=0.7))
+        target = scripted_target(ratios_of_real_models(steps=3, accept_prob=0.7))
         cases = numbered_requests(arguments.requests, arguments.seed, base)
     else:
-        target = PackTarget(load_pack(arguments.pack))
+        target = pack_target(load_pack(arguments.pack))
         cases = world_requests(arguments.requests, arguments.seed, base)
     loads = [int(load) for load in arguments.loads.split(",")]
     given = calibration_of(parser, arguments) if arguments.calibration else None

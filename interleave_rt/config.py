@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .checks import one_of, whole
 from .errors import BadRequestError
-
-__all__ = ["EngineConfig", "ThreadBudget", "usable_cores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +81,14 @@ class EngineConfig:
             ("vlm_threads", 1),
             ("max_image_pixels", 1),
         ):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < low):
-                raise BadRequestError(
-                    f"[EngineConfig] {name} is {value!r}: give a whole number from {low} on"
-                )
-
-        if self.constrained not in ("auto", "on", "off"):
-            raise BadRequestError(
-                f"[EngineConfig] constrained is {self.constrained!r}", hint="it is one of auto, on, off"
-            )
+            if (value := getattr(self, name)) is not None:
+                whole(f"[EngineConfig] {name}", value, low)
+        one_of("[EngineConfig] constrained", self.constrained, ("auto", "on", "off"))
         interval = self.switch_interval_ms
         if interval is not None and (not isinstance(interval, int | float) or not 0.01 <= interval <= 1000):
             raise BadRequestError(
                 f"[EngineConfig] switch_interval_ms is {interval!r}: give milliseconds from 0.01 to 1000, or None"
             )
-
         if not 0 <= self.lane_grace_s <= 1e9:
             raise BadRequestError(
                 f"[EngineConfig] lane_grace_s is {self.lane_grace_s!r}: give seconds from 0 on"

@@ -30,17 +30,6 @@ from .request import Options, Request
 from .roles.native import NativeRoles
 from .roles.reference import run_reference
 
-__all__ = [
-    "beside_cpu",
-    "canonical",
-    "difference",
-    "example_cases",
-    "law_one",
-    "main",
-    "prove",
-    "providers_of",
-]
-
 Case = tuple[Request, Options]
 _ARMS = ("off", "auto", "depth=3")
 _AT_ONCE = 8

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .request import Pixels
 
-__all__ = ["EventReader"]
-
 
 class EventReader:
     """Reads the core's events and builds the result at the end; reading one again is harmless."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from .checks import one_of, whole
 from .errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
     ImageSource = str | PathLike[str] | bytes | PilImage.Image | Pixels
-
-__all__ = ["IMAGE_MARK", "Optimizations", "OptionChanges", "Options", "Request"]
 
 IMAGE_MARK = "<image>"
 
@@ -141,14 +140,14 @@ class Options:
     optimizations: Optimizations = field(default_factory=Optimizations)
 
     def __post_init__(self) -> None:
-        _within("seed", self.seed, 0, 2**63 - 1)
-        _within("t_max", self.t_max, 1, 10)
-        _within("max_steps", self.max_steps, 1, 25)
-        _within("width", self.width, 0, 4096)
-        _within("height", self.height, 0, 4096)
-        _within("denoising_steps", self.denoising_steps, 0, 100)
-        _one_of("keep", self.keep, ("last", "best"))
-        _one_of("seeds", self.seeds, ("counter", "reference"))
+        whole("[Options] seed", self.seed, 0, 2**63 - 1)
+        whole("[Options] t_max", self.t_max, 1, 10)
+        whole("[Options] max_steps", self.max_steps, 1, 25)
+        whole("[Options] width", self.width, 0, 4096)
+        whole("[Options] height", self.height, 0, 4096)
+        whole("[Options] denoising_steps", self.denoising_steps, 0, 100)
+        one_of("[Options] keep", self.keep, ("last", "best"))
+        one_of("[Options] seeds", self.seeds, ("counter", "reference"))
         self.speculation_depth()
         if self.deadline_s is not None and not 0 < self.deadline_s < 1e6:
             raise BadRequestError(f"[Options] deadline_s is {self.deadline_s!r}: give seconds above 0")
@@ -208,13 +207,3 @@ class Options:
     def judges_attempt(self, attempt: int) -> bool:
         """Whether the critic's verdict on the `attempt`-th image of a step is part of the result."""
         return attempt < self.t_max or self.judge_last or self.keep == "best"
-
-
-def _within(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BadRequestError(f"[Options] {name} is {value!r}: give a whole number from {low} to {high}")
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise BadRequestError(f"[Options] {name} is {value!r}", hint=f"it is one of {', '.join(allowed)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,7 @@ from .wire import (
     Timings,
     VerdictEvent,
     part,
+    read_fields,
 )
 
 if TYPE_CHECKING:
@@ -33,17 +34,6 @@ if TYPE_CHECKING:
     from PIL import Image as PilImage
 
     from .request import Pixels
-
-__all__ = [
-    "FORMAT",
-    "Event",
-    "FinishedEvent",
-    "Result",
-    "attempt_file",
-    "event_from_dict",
-    "saves_results",
-    "step_file",
-]
 
 FORMAT = "interleave-rt.result/1"
 Writer = Callable[["Result", "str | PathLike[str]"], "Path"]
@@ -156,18 +146,9 @@ class Result:
         """The result of such an object; `pictures` by the names in it."""
         if raw.get("format") != FORMAT:
             raise BadRequestError(f"[Result] format is {raw.get('format')!r}: give {FORMAT!r}")
-        return cls(
-            request=part(raw, "request", str, "Result"),
-            options=Options.from_dict(part(raw, "options", Mapping, "Result")),
-            steps=tuple(Step.from_dict(step, pictures) for step in part(raw, "steps", Sequence, "Result")),
-            outcome=part(raw, "outcome", Outcome, "Result"),
-            plan=tuple(PlanStep.from_dict(step) for step in part(raw, "plan", Sequence, "Result")),
-            plan_truncated=part(raw, "plan_truncated", bool, "Result"),
-            timings=Timings.from_dict(part(raw, "timings", Mapping, "Result")),
-            speculation=Speculation.from_dict(part(raw, "speculation", Mapping, "Result")),
-            pack=dict(part(raw, "pack", Mapping, "Result")),
-            error=_error(part(raw, "error", Mapping | None, "Result")),
-        )
+        options = Options.from_dict(part(raw, "options", Mapping, "Result"))
+        error = _error(part(raw, "error", Mapping | None, "Result"))
+        return cls(**read_fields(cls, {**raw, "options": options, "error": error}, pictures))
 
 
 def _with_files(step: Step, prefix: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from types import MappingProxyType, NoneType, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import Self
 
@@ -26,50 +26,46 @@ if TYPE_CHECKING:
 
     from .request import Pixels
 
-__all__ = [
-    "Attempt",
-    "AttemptImageEvent",
-    "Decision",
-    "Outcome",
-    "PlanStep",
-    "PlanStepEvent",
-    "Span",
-    "Speculation",
-    "Step",
-    "StepCommittedEvent",
-    "Timings",
-    "Verdict",
-    "VerdictEvent",
-    "part",
-    "picture_name",
-]
-
 Outcome = Literal["finished", "failed", "cancelled", "deadline"]
 Pictures = Mapping[str, "Pixels"]
 NO_PICTURES: Pictures = MappingProxyType({})
-F = TypeVar("F", bound="Flat")
+NameOf = Callable[["Attempt"], str]
 
 
-class Flat:
-    """Mixin of dataclasses whose fields are plain values; `_names` are those that dicts call differently."""
+class Value:
+    """Mixin of dataclasses: fields are plain values, other values, tuples of them, or pixels.
+
+    `_names` are the fields that dicts call differently; an event's dict begins with its `kind`.
+    """
 
     __slots__ = ()
     _names: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
-    def as_dict(self) -> dict[str, Any]:
-        """The value as plain data."""
+    def as_dict(self, name_of: NameOf | None = None) -> dict[str, Any]:
+        """The value as plain data; `name_of` chooses the names of pictures."""
         cls: Any = type(self)
-        return {self._names.get(name, name): getattr(self, name) for name in _fields(cls)}
+        kind = {"kind": cls.kind} if hasattr(cls, "kind") else {}
+        plain = {self._names.get(name, name): _plain(getattr(self, name), name_of) for name in _fields(cls)}
+        return kind | plain
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Self:
         """The value again; a missing or mistyped field is a `BadRequestError`."""
-        values: dict[str, Any] = {}
-        declared: Any = cls
-        for name, (hint, required) in _fields(declared).items():
-            if (key := cls._names.get(name, name)) in raw or required:
-                values[name] = part(raw, key, hint, cls.__name__)
-        return cls(**values)
+        return cls(**read_fields(cls, raw, pictures))
+
+
+def read_fields(cls: Any, raw: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """The fields of a dataclass that its dict has; those without a default must be there."""
+    values: dict[str, Any] = {}
+    of = getattr(cls, "kind", cls.__name__)
+    for name, (hint, required) in _fields(cls).items():
+        key = getattr(cls, "_names", {}).get(name, name)
+        if name == "pixels":
+            image = part(raw, "image", str | None, of)
+            values[name] = pictures.get(image) if image else None
+        elif key in raw or required:
+            values[name] = _read(raw, key, hint, of, pictures)
+    return values
 
 
 def part(raw: Mapping[str, Any], key: str, hint: Any, of: str) -> Any:
@@ -82,9 +78,27 @@ def part(raw: Mapping[str, Any], key: str, hint: Any, of: str) -> Any:
     return raw[key]
 
 
+def _read(raw: Mapping[str, Any], key: str, hint: Any, of: str, pictures: Pictures) -> Any:
+    """`part`, where values and tuples of values are dicts and lists of dicts."""
+    kinds = (one for one in (hint, *get_args(hint)) if isinstance(one, type))
+    value = next((one for one in kinds if issubclass(one, Value)), None)
+    if value is None:
+        return part(raw, key, hint, of)
+    if get_origin(hint) is tuple:
+        return tuple(value.from_dict(one, pictures) for one in part(raw, key, Sequence, of))
+    found = part(raw, key, Mapping if hint is value else Mapping | None, of)
+    return None if found is None else value.from_dict(found, pictures)
+
+
+def _plain(value: Any, name_of: NameOf | None) -> Any:
+    if isinstance(value, Value):
+        return value.as_dict(name_of)
+    return [_plain(one, name_of) for one in value] if isinstance(value, tuple) else value
+
+
 @cache
 def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
-    hints = get_type_hints(cls, {**globals(), "Pixels": Any})
+    hints = get_type_hints(cls, localns={"Pixels": Any})
     return {
         each.name: (hints[each.name], each.default is MISSING and each.default_factory is MISSING)
         for each in fields(cls)
@@ -105,7 +119,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanStep(Flat):
+class PlanStep(Value):
     """One step as the planner wrote it; a step without a prompt is text only.
 
     `step_number` is the planner's own number: from 1 in a narrative, any first number where it goes on from pictures.
@@ -125,7 +139,7 @@ class PlanStep(Flat):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Flat):
+class Verdict(Value):
     """What the critic said of one image.
 
     `p_success` is the critic's own probability of "true", 0 to 1; `refined` is the prompt for the next attempt, None
@@ -164,7 +178,7 @@ class _Pictured:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attempt(_Pictured):
+class Attempt(_Pictured, Value):
     """One generation of a step.
 
     Args:
@@ -194,7 +208,7 @@ class Attempt(_Pictured):
             "verdict": self.verdict.canonical() if self.verdict else None,
         }
 
-    def as_dict(self, name_of: Callable[[Attempt], str] | None = None) -> dict[str, Any]:
+    def as_dict(self, name_of: NameOf | None = None) -> dict[str, Any]:
         """The attempt as plain data."""
         return {
             "number": self.number,
@@ -207,19 +221,10 @@ class Attempt(_Pictured):
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Attempt:
+    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Self:
         """The attempt again."""
-        image = part(raw, "image", str | None, "Attempt")
-        verdict = part(raw, "verdict", Mapping | None, "Attempt")
-        return cls(
-            number=part(raw, "number", int, "Attempt"),
-            prompt=part(raw, "prompt", str, "Attempt"),
-            seed=part(raw, "seed", int, "Attempt"),
-            image_hash=int(part(raw, "image_hash", str, "Attempt"), 16),
-            pixels=pictures.get(image) if image else None,
-            verdict=None if verdict is None else Verdict.from_dict(verdict),
-            refused_unreadable=part(raw, "refused_unreadable", bool, "Attempt"),
-        )
+        number = int(part(raw, "image_hash", str, "Attempt"), 16)
+        return cls(**read_fields(cls, {**raw, "image_hash": number}, pictures))
 
 
 def picture_name(attempt: Attempt) -> str:
@@ -228,7 +233,7 @@ def picture_name(attempt: Attempt) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step(_Pictured):
+class Step(_Pictured, Value):
     """A committed step: its text, its final image, and how it came about.
 
     Args:
@@ -261,7 +266,7 @@ class Step(_Pictured):
             "accepted": self.accepted,
         }
 
-    def as_dict(self, name_of: Callable[[Attempt], str] | None = None) -> dict[str, Any]:
+    def as_dict(self, name_of: NameOf | None = None) -> dict[str, Any]:
         """The step as plain data; `image` is the name of the final attempt's picture."""
         attempts = [attempt.as_dict(name_of) for attempt in self.attempts]
         made = zip(self.attempts, attempts, strict=True)
@@ -276,22 +281,9 @@ class Step(_Pictured):
             "plan": self.plan.as_dict(),
         }
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Step:
-        """The step again; what follows from its plan is not read."""
-        image = part(raw, "image", str | None, "Step")
-        return cls(
-            plan=PlanStep.from_dict(part(raw, "plan", Mapping, "Step")),
-            attempts=tuple(
-                Attempt.from_dict(one, pictures) for one in part(raw, "attempts", Sequence, "Step")
-            ),
-            pixels=pictures.get(image) if image else None,
-            accepted=part(raw, "accepted", bool | None, "Step"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Span(Flat):
+class Span(Value):
     """One call of a role in the trace; times in microseconds since the request was submitted.
 
     Args:
@@ -326,7 +318,7 @@ class Span(Flat):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision(Flat):
+class Decision(Value):
     """Why a call was, or was not, started ahead of a verdict; at most one entry until the reason changes.
 
     Args:
@@ -367,7 +359,7 @@ class Decision(Flat):
 
 
 @dataclass(frozen=True, slots=True)
-class Timings(Flat):
+class Timings(Value):
     """Seconds since the request was submitted; None: it did not come to that.
 
     The `busy` times are sums over the calls of a role, discarded ones included: calls that ran at once count each, so a
@@ -381,15 +373,9 @@ class Timings(Flat):
     generator_busy_s: float = 0.0
     critic_busy_s: float = 0.0
 
-    def as_dict(self) -> dict[str, Any]:
-        """The timings as plain data, rounded to a microsecond."""
-        # Named in full: with slots a dataclass is made anew, and the short form of super() knows the first one.
-        raw = super(Timings, self).as_dict()
-        return {name: None if value is None else round(value, 6) for name, value in raw.items()}
-
 
 @dataclass(frozen=True, slots=True)
-class Speculation(Flat):
+class Speculation(Value):
     """What running ahead of the critic was good for: calls that were started so, and the seconds that were wasted."""
 
     _names: ClassVar[Mapping[str, str]] = MappingProxyType({"wasted": "discarded", "wasted_s": "discarded_s"})
@@ -402,46 +388,25 @@ class Speculation(Flat):
 
 
 @dataclass(frozen=True, slots=True)
-class PlanStepEvent:
+class PlanStepEvent(Value):
     """Step `index` of the plan is known; indices count from 0."""
 
     kind: ClassVar[str] = "plan_step"
     index: int
     step: PlanStep
 
-    def as_dict(self) -> dict[str, Any]:
-        """The event as plain data."""
-        return {"kind": self.kind, "index": self.index, "step": self.step.as_dict()}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], _: Pictures = NO_PICTURES) -> PlanStepEvent:
-        """The event again."""
-        return cls(
-            part(raw, "index", int, cls.kind), PlanStep.from_dict(part(raw, "step", Mapping, cls.kind))
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class AttemptImageEvent:
+class AttemptImageEvent(Value):
     """An image of step `index` (from 0) was made; it is not judged yet."""
 
     kind: ClassVar[str] = "attempt_image"
     index: int
     attempt: Attempt
 
-    def as_dict(self) -> dict[str, Any]:
-        """The event as plain data."""
-        return {"kind": self.kind, "index": self.index, "attempt": self.attempt.as_dict()}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> AttemptImageEvent:
-        """The event again."""
-        attempt = Attempt.from_dict(part(raw, "attempt", Mapping, cls.kind), pictures)
-        return cls(part(raw, "index", int, cls.kind), attempt)
-
 
 @dataclass(frozen=True, slots=True)
-class VerdictEvent:
+class VerdictEvent(Value):
     """The critic has spoken of attempt `attempt` (from 1) of step `index` (from 0)."""
 
     kind: ClassVar[str] = "verdict"
@@ -449,32 +414,11 @@ class VerdictEvent:
     attempt: int
     verdict: Verdict
 
-    def as_dict(self) -> dict[str, Any]:
-        """The event as plain data."""
-        verdict = self.verdict.as_dict()
-        return {"kind": self.kind, "index": self.index, "attempt": self.attempt, "verdict": verdict}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], _: Pictures = NO_PICTURES) -> VerdictEvent:
-        """The event again."""
-        verdict = Verdict.from_dict(part(raw, "verdict", Mapping, cls.kind))
-        return cls(part(raw, "index", int, cls.kind), part(raw, "attempt", int, cls.kind), verdict)
-
 
 @dataclass(frozen=True, slots=True)
-class StepCommittedEvent:
+class StepCommittedEvent(Value):
     """Step `index` (from 0) is final."""
 
     kind: ClassVar[str] = "step_committed"
     index: int
     step: Step
-
-    def as_dict(self) -> dict[str, Any]:
-        """The event as plain data."""
-        return {"kind": self.kind, "index": self.index, "step": self.step.as_dict()}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> StepCommittedEvent:
-        """The event again."""
-        step = Step.from_dict(part(raw, "step", Mapping, cls.kind), pictures)
-        return cls(part(raw, "index", int, cls.kind), step)

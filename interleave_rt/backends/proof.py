@@ -26,16 +26,6 @@ from interleave_rt.pack.manifest import verify_files
 
 from .ort import load_runtime
 
-__all__ = [
-    "PROVIDERS",
-    "STATE_VARIABLE",
-    "ProofKey",
-    "proof_folder",
-    "proving",
-    "require_proof",
-    "write_proof",
-]
-
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,12 +13,11 @@ from interleave_rt.errors import BadRequestError, CancelledError, InterleaveErro
 from .bench import bench
 from .eval import evaluation
 from .examples import examples
+from .options import print_error, print_json
 from .pack import pack
 from .run import run
 from .simulate import simulate
 from .train import train
-
-__all__ = ["main"]
 
 # Some versions of typer carry a click of their own: the base class of a public one is the right one.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -79,8 +77,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(error: InterleaveError, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"outcome": "failed", "error": error.as_dict()}, ensure_ascii=False))
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint:  {error.hint}", file=sys.stderr)
-    return error.exit_code
+        print_json({"outcome": "failed", "error": error.as_dict()})
+    return print_error(error)

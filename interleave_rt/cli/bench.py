@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from interleave_rt.checks import one_of, within
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.request import Options
 
 from . import options as shared
 
 if TYPE_CHECKING:
-    from interleave_rt.measure import Measurement, SampleRequest
     from interleave_rt.measure.arms import Target
-
-__all__ = ["bench"]
+    from interleave_rt.measure.load import SampleRequest
+    from interleave_rt.measure.runner import Measurement
 
 CALIBRATED = 40  # requests at most; each is run some 22 times
 FELL = 8  # exit code: a figure is worse than the baseline's
@@ -35,7 +35,7 @@ def bench(
         str, typer.Option(metavar="auto|depth=K", help="Of the speculative arm.")
     ] = "auto",
     runtime: Annotated[str, typer.Option(metavar="pack|scripted", help="What runs the roles.")] = "pack",
-    pack: Annotated[Path | None, typer.Option(help="Folder of a pack. Default: the embedded one.")] = None,
+    pack: shared.Pack = None,
     threads: Annotated[
         str,
         typer.Option(
@@ -92,10 +92,13 @@ def bench(
     --fail-over, or is gone.
     """
     # Everything that can be wrong is looked at before anything is measured.
-    from interleave_rt import measure as measuring
+    from interleave_rt.measure.arms import Threads, parse_arms
+    from interleave_rt.measure.calibrate import check_replayable
     from interleave_rt.measure.compare import check_comparison, compare, read_baseline
+    from interleave_rt.measure.environment import describe_environment
     from interleave_rt.measure.load import Load, parse_percentiles, parse_slo
     from interleave_rt.measure.output import check_output, check_plot, save_document, save_plot
+    from interleave_rt.measure.runner import BenchConfig, measure
 
     load = Load(
         scenario,  # type: ignore[arg-type]  # looked at by Load
@@ -108,13 +111,13 @@ def bench(
         percentiles=parse_percentiles(percentiles),
         slo_ms=parse_slo(slo),
     )
-    config = measuring.BenchConfig(
+    config = BenchConfig(
         load,
-        measuring.parse_arms(arms, speculation),
+        parse_arms(arms, speculation),
         turns=blocks,
         duration_s=duration,
         warmup=warmup,
-        threads=None if threads == "auto" else measuring.Threads.parse(threads),
+        threads=None if threads == "auto" else Threads.parse(threads),
     )
     if output is not None:
         check_output(output)
@@ -125,6 +128,7 @@ def bench(
     if not 0 <= fail_over < math.inf:
         raise BadRequestError(f"--fail-over is {fail_over}", hint="percent from 0 on, e.g. 10")
     before = None if baseline is None else read_baseline(baseline)
+    one_of("--lanes", lanes, ("separate", "shared"))
     script = {
         "planner_ms": planner_ms,
         "first_step_ms": first_step_ms,
@@ -134,21 +138,22 @@ def bench(
         "min_steps": steps,
         "max_steps": steps,
         "accept_prob": accept_prob,
-        "shared": _one_of("--lanes", lanes, ("separate", "shared")) == "shared",
+        "shared": lanes == "shared",
         "slowdown": slowdown if lanes == "shared" else 1.0,
         "seed": seed,
     }
-    target = _target(runtime, pack, script)
-    samples = _samples(runtime, trace, num_requests, seed, Options(t_max=t_max))
+    target, samples = _target_and_samples(
+        runtime, pack, trace, num_requests, seed, Options(t_max=t_max), script
+    )
     if before is not None:
         check_comparison(before, config, target.name)
     if save_calibration is not None:
-        _check_calibrated(samples)
+        check_replayable(samples[:CALIBRATED])
     from .measure_display import make_progress, show
 
     with make_progress(quiet=json_) as progress:
-        found = measuring.measure(config, target, samples, progress)
-    result = found.document(measuring.describe_environment(gpu=runtime == "pack"))
+        found = measure(config, target, samples, progress)
+    result = found.document(describe_environment(gpu=runtime == "pack"))
     # From here on nothing may lose what was measured: what goes wrong is said beside the result.
     codes = []
     if output is not None:
@@ -179,26 +184,12 @@ def _late(work: Callable[[], object]) -> int:
         error = CancelledError("interrupted after the measurement", hint="its result is printed all the same")
     else:
         return 0
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint:  {error.hint}", file=sys.stderr)
-    return error.exit_code
-
-
-def _check_calibrated(samples: Sequence[SampleRequest]) -> None:
-    for number, sample in enumerate(samples[:CALIBRATED], start=1):
-        options = sample.options
-        if options.keep != "last" or options.judge_last:
-            raise BadRequestError(
-                f"--save-calibration cannot replay request {number}: it has keep={options.keep!r}, "
-                f"judge_last={options.judge_last}",
-                hint='leave them out of the trace: keep is "last" and judge_last is false',
-            )
+    return shared.print_error(error)
 
 
 def _calibrate(found: Measurement, target: Target, path: Path, say: Callable[[str], None]) -> None:
     """One split of threads for all arms: that of the arm named last, which is the fastest one where all are run."""
-    from interleave_rt.measure import Threads
+    from interleave_rt.measure.arms import Threads
     from interleave_rt.measure.calibrate import measure_calibration
     from interleave_rt.measure.output import writing
 
@@ -231,33 +222,26 @@ def _verdict(result: dict[str, Any], found: Measurement) -> int:
     return 1
 
 
-def _target(runtime: str, pack: Path | None, script: dict[str, Any]) -> Target:
-    if _one_of("--runtime", runtime, ("pack", "scripted")) == "pack":
-        from interleave_rt.measure import PackTarget
-        from interleave_rt.pack import load_pack
-
-        return PackTarget(load_pack(pack))
+def _target_and_samples(
+    runtime: str,
+    pack: Path | None,
+    trace: Path | None,
+    count: int,
+    seed: int,
+    base: Options,
+    script: dict[str, Any],
+) -> tuple[Target, Sequence[SampleRequest]]:
     from interleave_rt.backends.scripted import Script
-    from interleave_rt.measure import ScriptedTarget
+    from interleave_rt.measure.arms import pack_target, scripted_target
+    from interleave_rt.measure.load import numbered_requests, read_trace, world_requests
+    from interleave_rt.pack import load_pack
 
-    if pack is not None:
+    one_of("--runtime", runtime, ("pack", "scripted"))
+    scripted = runtime == "scripted"
+    if scripted and pack is not None:
         raise BadRequestError("--pack and --runtime scripted exclude each other")
-    return ScriptedTarget(Script(**script))
-
-
-def _samples(
-    runtime: str, trace: Path | None, count: int, seed: int, base: Options
-) -> Sequence[SampleRequest]:
-    from interleave_rt.measure import numbered_requests, read_trace, world_requests
-    from interleave_rt.measure.tasks import check_count
-
-    check_count(count)
+    target = scripted_target(Script(**script)) if scripted else pack_target(load_pack(pack))
+    within("--num-requests", count, 1)
     if trace is not None:
-        return read_trace(trace, count, base)
-    return (numbered_requests if runtime == "scripted" else world_requests)(count, seed, base)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value in allowed:
-        return value
-    raise BadRequestError(f"{name} is {value!r}", hint="it is " + " or ".join(allowed))
+        return target, read_trace(trace, count, base)
+    return target, (numbered_requests if scripted else world_requests)(count, seed, base)

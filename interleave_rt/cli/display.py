@@ -17,8 +17,6 @@ from rich.text import Text
 from interleave_rt.result import Event, Result
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
-__all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
-
 
 class Display:
     """Shows nothing: what `--json` uses, and the base of the others."""

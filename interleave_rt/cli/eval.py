@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +10,10 @@ import typer
 
 from interleave_rt.errors import CancelledError
 
+from . import options as shared
+
 if TYPE_CHECKING:
     from interleave_rt.worlds.shapes.evaluation import Evaluation
-
-__all__ = ["evaluation"]
 
 MISSED = 1  # exit code: a figure misses its target
 
@@ -30,9 +29,7 @@ def _root() -> None:
 
 @evaluation.command()
 def shapes(
-    pack: Annotated[
-        Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
-    ] = None,
+    pack: shared.Pack = None,
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json and index.html.")] = Path("eval"),
     split: Annotated[
         str,
@@ -49,7 +46,7 @@ def shapes(
             help="Only these of plans, swapped, calls, refined, critic, loop, honesty, cost. Default: all.",
         ),
     ] = "",
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    json_: shared.AsJson = False,
 ) -> int:
     """Judge a pack of the shapes world by its oracle, through the native engine.
 
@@ -75,7 +72,7 @@ def shapes(
         raise CancelledError("interrupted", hint=f"the rows that were done are in {out}") from None
     document = found.document()
     if json_:
-        print(json.dumps(document, ensure_ascii=False))
+        shared.print_json(document)
     else:
         _show(found, document, out)
     if found.missed:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-__all__ = ["examples"]
+from . import options as shared
 
 
 def examples(
-    pack: Annotated[
-        Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    pack: shared.Pack = None,
+    json_: shared.AsJson = False,
 ) -> int:
     """List requests that work with a pack, one a line; only its pack.json is read.
 
@@ -25,7 +17,7 @@ def examples(
 
     found = load_pack(pack, verify=False)
     if json_:
-        print(json.dumps({"pack": found.name, "examples": found.examples}, ensure_ascii=False))
+        shared.print_json({"pack": found.name, "examples": found.examples})
     elif found.examples:
         print("\n".join(found.examples))
     else:

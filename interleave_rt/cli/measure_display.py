@@ -13,9 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from interleave_rt.measure import Progress
-
-__all__ = ["make_progress", "show", "show_sweep"]
+from interleave_rt.measure.runner import Progress
 
 _LATENCIES = {
     "end to end": "e2e_latency_ms",

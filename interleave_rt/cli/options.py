@@ -1,35 +1,15 @@
-"""Options that `bench` and `simulate` share: the load, the times of made-up roles, and where the result goes."""
+"""What verbs share: options, and how a result and an error are printed."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = [
-    "Arms",
-    "AsJson",
-    "Burstiness",
-    "Critic",
-    "CriticMs",
-    "FirstStepMs",
-    "Generator",
-    "GeneratorMs",
-    "Lanes",
-    "MaxLive",
-    "Output",
-    "Percentiles",
-    "Planner",
-    "PlannerMs",
-    "Scenario",
-    "Seed",
-    "Slo",
-    "TMax",
-    "VerdictMs",
-    "print_json",
-]
+from interleave_rt.errors import InterleaveError
 
 Scenario = Annotated[
     str, typer.Option(metavar="single-stream|closed-loop|server|offline", help="How requests come in.")
@@ -64,9 +44,20 @@ Planner = Annotated[
 ]
 Generator = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the generator.")]
 Critic = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the critic.")]
+Pack = Annotated[
+    Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def print_json(document: Any) -> None:
     """One line on standard output."""
     print(json.dumps(document, ensure_ascii=False), flush=True)
+
+
+def print_error(error: InterleaveError, remark: str = "") -> int:
+    """One line on standard error, and one with the hint where there is one; returns the exit code."""
+    print(f"error: {error.message}{remark}", file=sys.stderr)
+    if error.hint:
+        print(f"hint:  {error.hint}", file=sys.stderr)
+    return error.exit_code

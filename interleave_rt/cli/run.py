@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interleave_rt.errors import BadRequestError, CancelledError
+from interleave_rt.checks import one_of
+from interleave_rt.errors import CancelledError
 from interleave_rt.request import Options, Request
-from interleave_rt.result import FinishedEvent, Result
+from interleave_rt.result import FinishedEvent
 
+from . import options as shared
 from .display import Display, make_display
 
 if TYPE_CHECKING:
     from interleave_rt.engine import Engine
-
-__all__ = ["run"]
 
 
 def run(
@@ -26,14 +25,12 @@ def run(
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture to go on from; may be repeated.")
     ] = None,
-    pack: Annotated[
-        Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
-    ] = None,
+    pack: shared.Pack = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures, result.json and report.html.")] = Path(
         "out"
     ),
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
-    t_max: Annotated[int, typer.Option("--t-max", help="Tries of a step, 1 to 10.")] = 5,
+    t_max: shared.TMax = 5,
     speculation: Annotated[
         str,
         typer.Option(metavar="off|auto|depth=K", help="Work ahead of the critic. Never changes a result."),
@@ -45,7 +42,7 @@ def run(
         float | None, typer.Option(help="Seconds; what was committed by then is kept.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a trace for Perfetto to this file.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    json_: shared.AsJson = False,
 ) -> int:
     """Make a text-image sequence.
 
@@ -53,13 +50,14 @@ def run(
     7 overloaded, 130 interrupted. Whatever was committed by then is saved.
     """
     # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.pack.images import load_image
     from interleave_rt.reports import check_folder
 
     wanted = Request(request, tuple(image or ()))
-    options = Options.of(
-        seed=seed, t_max=t_max, speculation=speculation, keep=_keep(keep), deadline_s=deadline
-    )
-    _check_images(wanted)
+    one_of("--keep", keep, ("last", "best"))
+    options = Options.of(seed=seed, t_max=t_max, speculation=speculation, keep=keep, deadline_s=deadline)
+    for source in wanted.images:
+        load_image(source)
     check_folder(out)
     if trace is not None:
         check_folder(trace.parent)
@@ -77,21 +75,8 @@ def run(
         save_trace(result, trace)
     display.close(result, out)
     if json_:
-        _print_json(result, out)
+        shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out)})
     return _report(end, out)
-
-
-def _keep(text: str) -> Literal["last", "best"]:
-    if text in ("last", "best"):
-        return "last" if text == "last" else "best"
-    raise BadRequestError(f"--keep is {text!r}", hint="it is last or best")
-
-
-def _check_images(request: Request) -> None:
-    from interleave_rt.pack.images import load_image
-
-    for source in request.images:
-        load_image(source)
 
 
 def _follow(engine: Engine, request: Request, options: Options, display: Display) -> FinishedEvent:
@@ -106,12 +91,6 @@ def _follow(engine: Engine, request: Request, options: Options, display: Display
     return handle.finished()
 
 
-def _print_json(result: Result, out: Path) -> None:
-    document = result.as_dict(prefix=f"{out.as_posix()}/")
-    document["out"] = str(out)
-    print(json.dumps(document, ensure_ascii=False))
-
-
 def _report(end: FinishedEvent, out: Path) -> int:
     error = end.error
     if error is None:
@@ -120,8 +99,5 @@ def _report(end: FinishedEvent, out: Path) -> int:
     saved = f"{steps} step{'' if steps == 1 else 's'} saved in {out}"
     if isinstance(error, CancelledError):
         print(f"interrupted: {saved}", file=sys.stderr)
-    else:
-        print(f"error: {error.message} ({saved})", file=sys.stderr)
-        if error.hint:
-            print(f"hint:  {error.hint}", file=sys.stderr)
-    return error.exit_code
+        return error.exit_code
+    return shared.print_error(error, f" ({saved})")

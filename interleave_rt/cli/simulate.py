@@ -12,8 +12,6 @@ from interleave_rt.errors import BadRequestError
 
 from . import options as shared
 
-__all__ = ["simulate"]
-
 
 def simulate(
     calibration: Annotated[
@@ -98,10 +96,10 @@ def simulate(
       interleave-rt simulate --preset h200-fp8 --sweep p=0.2:1:0.2 --output sweep.csv --plot sweep.svg
     """
     given = dict(locals())  # every option by its name
-    from interleave_rt.measure import SimulationConfig
-    from interleave_rt.measure.output import check_output, check_plot, save_json
+    from interleave_rt.measure.output import check_output, check_plot, save_json, write_csv
+    from interleave_rt.measure.simulation import SimulationConfig
     from interleave_rt.measure.statistics import flatten
-    from interleave_rt.measure.sweep import parse_sweep, plot_sweep, run_sweep, write_csv
+    from interleave_rt.measure.sweep import parse_sweep, plot_sweep, run_sweep
 
     from .measure_display import show, show_sweep
 

@@ -10,8 +10,6 @@ import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError
 
-__all__ = ["train"]
-
 # As in the training, which is not loaded to show a help text.
 _PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
 _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}

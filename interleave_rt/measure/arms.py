@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig, usable_cores
@@ -16,19 +15,6 @@ from interleave_rt.request import Optimizations, Options
 
 if TYPE_CHECKING:
     from interleave_rt.pack import Pack
-
-__all__ = [
-    "ARMS",
-    "NOTHING",
-    "Arm",
-    "Engines",
-    "PackTarget",
-    "ScriptedTarget",
-    "Target",
-    "Threads",
-    "parse_arms",
-    "thread_splits",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,57 +102,37 @@ def thread_splits(cores: int | None = None) -> list[Threads]:
     return list(dict.fromkeys(splits))
 
 
-class Target(Protocol):
-    """What is measured."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is measured.
+
+    Args:
+        name: In documents.
+        denoising_steps: Of an image where a request does not say; a cancelled one ends with the step it is in.
+        open: Makes an engine of its own.
+        splits: Thread splits that are worth comparing; none: threads do not matter.
+    """
 
     name: str
-    denoising_steps: (
-        int  # of an image where a request does not say; a cancelled one ends with the step it is in
-    )
-
-    def open(self, config: EngineConfig) -> Engine:
-        """An engine of its own."""
-
-    def splits(self) -> Sequence[Threads]:
-        """Thread splits that are worth comparing; none: threads do not matter."""
+    denoising_steps: int
+    open: Callable[[EngineConfig], Engine]
+    splits: Sequence[Threads] = ()
 
 
-class ScriptedTarget:
-    """Made-up roles with exact latencies."""
-
-    name = "scripted"
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.denoising_steps = script.denoise_steps
-
-    def open(self, config: EngineConfig) -> Engine:
-        """Scripted lanes have no cores to share."""
-        return Engine(ScriptedBackend(self.script), config)
-
-    def splits(self) -> Sequence[Threads]:
-        """None."""
-        return ()
+def scripted_target(script: Script) -> Target:
+    """Made-up roles with exact latencies; their lanes have no cores to share."""
+    return Target("scripted", script.denoise_steps, lambda config: Engine(ScriptedBackend(script), config))
 
 
-class PackTarget:
-    """A pack on this machine."""
+def pack_target(pack: Pack, providers: Sequence[str] | None = None) -> Target:
+    """A pack on this machine, on its own execution providers where none are named."""
+    generator = pack.manifest.roles.generator
+    steps = generator.scheduler.num_inference_steps if isinstance(generator, GeneratorRole) else 4
 
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
-        self.name = pack.info()["name"]
-        generator = pack.manifest.roles.generator
-        self.denoising_steps = (
-            generator.scheduler.num_inference_steps if isinstance(generator, GeneratorRole) else 4
-        )
+    def load(config: EngineConfig) -> Engine:
+        return Engine.load(pack, replace(config, providers=providers or config.providers))
 
-    def open(self, config: EngineConfig) -> Engine:
-        """The pack's files were verified when it was loaded."""
-        return Engine.load(self.pack, config)
-
-    def splits(self) -> Sequence[Threads]:
-        """Those of this machine's cores."""
-        return thread_splits()
+    return Target(pack.name, steps, load, thread_splits())
 
 
 class Engines:
@@ -200,7 +166,5 @@ class Engines:
     def __enter__(self) -> Engines:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close_all_but(())

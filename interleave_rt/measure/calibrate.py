@@ -17,10 +17,8 @@ from .arms import ARMS, Target, Threads
 from .calibration import FORMAT, FORMAT_VERSION, Calibration
 from .environment import describe_environment
 from .fit import Key, Rates, Timeline, fit_rates, overlap_of, work_of
+from .load import SampleRequest
 from .record import ROLES, CallRecord, RequestRecord, closed_loop
-from .requests import SampleRequest
-
-__all__ = ["Calibrator", "measure_calibration"]
 
 
 class Calibrator:
@@ -28,7 +26,7 @@ class Calibrator:
     the rounds: a machine that changes from minute to minute is then the same for both.
 
     Args:
-        target: `PackTarget` or `ScriptedTarget`.
+        target: `pack_target` or `scripted_target`.
         samples: Requests as `bench` makes them (`world_requests`, `numbered_requests`, `read_trace`); `keep` is "last".
         config: Of the engines; the arm decides about `batching`.
         threads: CPU threads; None: those of `config`.
@@ -49,8 +47,9 @@ class Calibrator:
         loads: Sequence[int] = (2, 4, 8),
         say: Callable[[str], None] | None = None,
     ) -> None:
-        if not samples or any(one.options.keep != "last" or one.options.judge_last for one in samples):
-            raise BadRequestError('[calibration] give at least one request, all of them with keep="last"')
+        if not samples:
+            raise BadRequestError("[calibration] give at least one request")
+        check_replayable(samples)
         base = config or EngineConfig()
         base = replace(base, max_live=max(base.max_live, *loads))
         if threads is not None:
@@ -128,6 +127,18 @@ def measure_calibration(
         for _ in range(max(1, repeats)):
             calibrator.round()
         return calibrator.calibration()
+
+
+def check_replayable(samples: Sequence[SampleRequest]) -> None:
+    """Raises `BadRequestError` where a request cannot be replayed: which image stays is not in a calibration."""
+    for number, sample in enumerate(samples, start=1):
+        options = sample.options
+        if options.keep != "last" or options.judge_last:
+            raise BadRequestError(
+                f"[calibration] request {number} cannot be replayed: it has keep={options.keep!r}, "
+                f"judge_last={options.judge_last}",
+                hint='leave them out of the trace: keep is "last" and judge_last is false',
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from interleave_rt.checks import within
 from interleave_rt.errors import BadRequestError
 
 from .arms import ARMS
 from .machine import MAX_CAPACITY, Lane, Machine
 from .record import ROLES
-from .tasks import ACCEPTED, MAX_MS, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks, check_count
-
-__all__ = ["FORMAT", "FORMAT_VERSION", "Calibration", "load_calibration"]
+from .tasks import ACCEPTED, MAX_MS, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks
 
 FORMAT = "interleave-rt calibration"
 FORMAT_VERSION = 1
@@ -162,21 +161,16 @@ class Calibration(_Strict):
         """What an arm runs on; `depth=K` is measured with `speculative`."""
         of = self.arms[self._arm(arm)]
         lanes: dict[str, Lane] = {
-            role: Lane(
-                lane.capacity, lane.device, "calibrated", tuple(lane.batching), lane.cancel_ms, lane.warm_ms
-            )
-            for role, lane in of.lanes.items()
+            role: Lane(machine="calibrated", **lane.model_dump()) for role, lane in of.lanes.items()
         }
-        rates: dict[str, dict[str, float]] = {
-            names: {str(role): rate for role, rate in values.items()} for names, values in of.rates.items()
-        }
+        rates: dict[str, Any] = of.model_dump()["rates"]
         return Machine(lanes, {"calibrated": rates}, of.submit_ms, of.reader_ms)
 
     def tasks(self, count: int | None = None) -> Tasks:
         """The measured requests; more than were measured are the same ones over again."""
         requests = self.requests
         number = len(requests) if count is None else count
-        check_count(number)
+        within("--num-requests", number, 1)
         chosen = [requests[index % len(requests)] for index in range(number)]
         steps = [len(next(iter(request.arms.values())).steps) for request in chosen]
 

@@ -16,8 +16,6 @@ from .document import FORMAT_VERSION
 from .runner import BenchConfig
 from .statistics import flatten
 
-__all__ = ["Fall", "check_comparison", "compare", "read_baseline"]
-
 # Figures of an arm that are watched, and whether more is better.
 _ARM_FIGURES = {
     "e2e_latency_ms.mean": False,

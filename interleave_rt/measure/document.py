@@ -11,8 +11,6 @@ from .load import Load
 from .record import ROLES, CallRecord, RequestRecord, Turn
 from .statistics import describe, median_ratio, ratio_of_means
 
-__all__ = ["FORMAT_VERSION", "busy_s", "document", "lossless", "overlap_ratio", "speedups"]
-
 FORMAT_VERSION = 1
 Turns = Mapping[str, Sequence[Turn]]  # by arm
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from interleave_rt.config import usable_cores
 
-__all__ = ["describe_environment", "peak_rss_mb", "reset_peak_rss"]
-
 _PACKAGES = ("interleave-rt", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
@@ -46,24 +44,32 @@ def reset_peak_rss() -> bool:
 
 def peak_rss_mb() -> float:
     """The largest resident size since `reset_peak_rss`, in MB of 2^20 bytes."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
+    if (peak := _told("/proc/self/status", "VmHWM")) is not None:
+        return int(peak.split()[0]) / 1024
     scale = 2**20 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def _cpu() -> str:
+    return _told("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def _told(file: str, name: str) -> str | None:
+    """What a file of the system says behind `name:`; None where there is no such file or line."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
+
+
+def _output(*command: str) -> str:
+    """What a command prints; nothing where it cannot be run or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _load() -> list[float] | None:
@@ -89,17 +95,7 @@ def _revision(here: Path = Path(__file__)) -> str | None:
     root = next((folder for folder in here.resolve().parents if (folder / ".git").exists()), None)
     if root is None or not (root / "interleave_rt" / "_core.pyi").is_file():
         return None  # installed somewhere inside another project's checkout
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    return _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12") or None
 
 
 def _gpus() -> list[str]:
@@ -116,14 +112,5 @@ def _gpus() -> list[str]:
         devices = []
     if devices:
         return sorted(set(devices))
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if os.name == "posix" else []
+    said = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    return [line.strip() for line in said.splitlines() if line.strip()]

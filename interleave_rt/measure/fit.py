@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from .record import ROLES, CallRecord
 
-__all__ = ["Key", "Rates", "Timeline", "fit_rates", "overlap_of", "work_of"]
-
 Array = npt.NDArray[np.float64]
 Key = tuple[int, str, int, int, int]  # of a call: see `CallRecord.key`
 ROUNDS = 30

@@ -1,26 +1,21 @@
-"""The load: how requests come in, the same for an engine and for virtual time, and what counts as a good answer."""
+"""The load: how requests come in, the same for an engine and for virtual time; which ones; what is a good answer."""
 
 from __future__ import annotations
 
+import json
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from interleave_rt.errors import BadRequestError
-
-__all__ = [
-    "Load",
-    "Scenario",
-    "arrivals_us",
-    "check_seed",
-    "parse_numbers",
-    "parse_percentiles",
-    "parse_slo",
-    "within",
-]
+from interleave_rt.checks import one_of, within
+from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.pack.images import load_image
+from interleave_rt.request import Options, Request
 
 Scenario = Literal["single-stream", "closed-loop", "server", "offline"]
 MAX_SEED = 2**63 - 1
@@ -57,9 +52,7 @@ class Load:
     slo_ms: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = get_args(Scenario)
-        if self.scenario not in known:
-            raise BadRequestError(f"--scenario is {self.scenario!r}", hint=f"it is {' or '.join(known)}")
+        one_of("--scenario", self.scenario, get_args(Scenario))
         check_seed(self.seed)
         within("--concurrency", self.concurrency, 1, MAX_REQUESTS)
         within("--max-live", self.max_live, 1, MAX_REQUESTS)
@@ -82,13 +75,6 @@ class Load:
         """Microseconds from the first request to each of the first `count` ones (`server` and `offline`)."""
         rate = self.request_rate if self.scenario == "server" else math.inf
         return arrivals_us(count, rate, self.burstiness, self.seed)
-
-
-def within(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Raises `BadRequestError` where a number is out of its range, ends included."""
-    if not low <= value <= high:
-        possible = f"at least {low} is" if high == math.inf else f"{low:g} to {high:g} are"
-        raise BadRequestError(f"{name} is {value}: {possible} possible")
 
 
 def check_seed(seed: int) -> None:
@@ -151,3 +137,102 @@ def parse_slo(text: str) -> dict[str, float]:
             raise BadRequestError(f"--slo is {text!r}", hint="milliseconds by name, e.g. e2e:500,ttfi:200")
         limits[name.strip()] = limit
     return limits
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """One request; the arm decides about its optimizations and its speculation."""
+
+    request: Request
+    options: Options
+
+
+def numbered_requests(count: int, seed: int, base: Options) -> list[SampleRequest]:
+    """Texts without a meaning, for scripted roles, which answer by a hash of what they read."""
+    rng = random.Random(f"bench/{seed}")
+    return [
+        SampleRequest(Request(f"request {index}"), Options.of(base, seed=rng.randrange(2**32)))
+        for index in range(count)
+    ]
+
+
+def world_requests(count: int, seed: int, base: Options) -> list[SampleRequest]:
+    """Requests of the shapes world's test split, texts only; the same for the same arguments."""
+    from interleave_rt.worlds.shapes.requests import sample
+
+    rng = random.Random(f"bench/{seed}")
+    return [
+        SampleRequest(Request(found.text), Options.of(base, seed=rng.randrange(2**32)))
+        for found in sample("test", count, seed, "narrative")
+    ]
+
+
+def read_trace(path: Path, count: int | None, base: Options) -> list[SampleRequest]:
+    """Requests from a file: one JSON object a line with `text`, and where wanted `seed`, `images`, `options`.
+
+    Images are paths from the file's folder; they are read once to see that they can be.
+
+    Raises:
+        BadRequestError: A line cannot be used; the message names it.
+    """
+    try:
+        # Not splitlines: strings of JSON may hold U+2028 and other ends of lines.
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"[bench] --trace {path} cannot be read: {error}") from None
+    samples: list[SampleRequest] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            samples.append(_sample(json.loads(line), path.parent, base))
+        except _UnusableImageError as error:
+            raise BadRequestError(
+                f"[bench] line {number} of {path}: {error}",
+                hint=f"images are PNG, JPEG or WebP files, named from {path.parent.resolve()}",
+            ) from None
+        except (ValueError, TypeError, RecursionError, InterleaveError) as error:
+            said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise BadRequestError(
+                f"[bench] line {number} of {path} is not a request: {said}",
+                hint='one object a line, e.g. {"text": "Draw a snowman", "seed": 7, "options": {"t_max": 3}}',
+            ) from None
+        if count is not None and len(samples) == count:
+            break
+    if not samples:
+        raise BadRequestError(f"[bench] {path} holds no request")
+    return samples
+
+
+class _UnusableImageError(Exception):
+    """A picture of a request cannot be read."""
+
+
+def _sample(raw: Any, folder: Path, base: Options) -> SampleRequest:
+    if not isinstance(raw, dict):
+        raise TypeError("an object is wanted")
+    unknown = set(raw) - {"text", "seed", "images", "options"}
+    if unknown:
+        raise ValueError(f"unknown field {min(unknown)!r}")
+    if "text" not in raw:
+        raise ValueError("field 'text' is missing")
+    if not isinstance(raw["text"], str):
+        raise TypeError("'text' is not a string")
+    names, options = raw.get("images", []), raw.get("options", {})
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("'images' is not a list of strings")
+    if not isinstance(options, dict):
+        raise TypeError("'options' is not an object")
+    fixed = {"speculation", "optimizations"} & set(options)
+    if fixed:
+        raise ValueError(f"{min(fixed)!r} is the arm's, not the request's")
+    changes = {**options, "seed": raw["seed"]} if "seed" in raw else options
+    sample = SampleRequest(
+        Request(raw["text"], tuple(str(folder / name) for name in names)), Options.of(base, **changes)
+    )
+    for image in sample.request.images:
+        try:
+            load_image(image)
+        except InterleaveError as error:
+            raise _UnusableImageError(error.message) from None
+    return sample

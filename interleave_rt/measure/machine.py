@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from interleave_rt.checks import within
 from interleave_rt.errors import BadRequestError
 
-from .load import within
 from .record import ROLES
 from .tasks import MAX_MS
-
-__all__ = ["Lane", "Machine", "pair_rates", "rate_table"]
 
 MAX_CAPACITY = 4096
 
@@ -56,16 +54,12 @@ class Machine:
             Combinations that are not named are built from the pairs (see `pair_rates`).
         submit_ms: From the end of a request to the next submission of the same client (closed loop).
         reader_ms: From the end of a request in the scheduler to the moment at which its reader has it.
-        critic_slowdown: What the policy is told of s_c; None: it measures it online.
-        generator_rate: Likewise r_g.
     """
 
     lanes: Mapping[str, Lane]
     rates: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     submit_ms: float = 0.0
     reader_ms: float = 0.0
-    critic_slowdown: float | None = None
-    generator_rate: float | None = None
 
     def __post_init__(self) -> None:
         if set(self.lanes) != set(ROLES):
@@ -98,8 +92,8 @@ class Machine:
             "rates": {name: rate_table(rates) for name, rates in self.rates.items()},
             "submit_us": round(1000 * self.submit_ms),
             "reader_us": round(1000 * self.reader_ms),
-            "critic_slowdown": self.critic_slowdown,
-            "generator_rate": self.generator_rate,
+            "critic_slowdown": None,  # measured online, as the following
+            "generator_rate": None,
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from .record import ROLES
 from .runner import Measurement
 from .statistics import flatten
 
-__all__ = ["check_output", "check_plot", "save_document", "save_json", "save_plot", "two_plots", "writing"]
-
 
 def check_output(path: Path, option: str = "--output", endings: Sequence[str] = (".json", ".csv")) -> None:
     """Raises `BadRequestError` before anything is measured."""
@@ -27,10 +25,8 @@ def check_output(path: Path, option: str = "--output", endings: Sequence[str] = 
 
 
 def check_plot(path: Path) -> None:
-    """Raises `BadRequestError` before anything is measured."""
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise BadRequestError(f"--plot is {path}", hint="a file that ends in .png, .svg or .pdf")
-    _check_folder(path)
+    """Likewise."""
+    check_output(path, "--plot", (".png", ".svg", ".pdf"))
     try:
         import matplotlib as mpl  # noqa: F401
     except ImportError:
@@ -43,20 +39,22 @@ def save_json(document: Any, path: Path) -> None:
         path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def save_document(document: Mapping[str, Any], path: Path) -> None:
-    """JSON as it is, or CSV with one dotted key and its value a line.
+def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """One line a row, columns in order of first appearance; `BadRequestError` where it cannot be written."""
+    listed = list(rows)
+    names = list(dict.fromkeys(name for row in listed for name in row))
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(listed)
 
-    Raises:
-        BadRequestError: The file cannot be written.
-    """
+
+def save_document(document: Mapping[str, Any], path: Path) -> None:
+    """JSON as it is, or CSV with one dotted key and its value a line; `BadRequestError` where it cannot be written."""
     if path.suffix == ".json":
         save_json(document, path)
-        return
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("key", "value"))
-        for key, value in flatten(document).items():
-            writer.writerow((key, "" if value is None else value))
+    else:
+        write_csv([{"key": key, "value": value} for key, value in flatten(document).items()], path)
 
 
 def save_plot(found: Measurement, document: Mapping[str, Any], path: Path) -> None:

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interleave_rt.checks import within
 from interleave_rt.errors import BadRequestError
 
-from .load import within
 from .machine import Lane, Machine, pair_rates
-from .tasks import Latency, Times
-
-__all__ = ["PRESETS", "Preset", "preset"]
+from .tasks import Times
 
 DECODE_SHARE = 0.92  # of the bandwidth, beside a generator
 DECODE_SMS = 0.02  # of the multiprocessors, at the roofline
@@ -52,17 +50,8 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Times and machine of a preset, and what to say of it."""
-
-    times: Times
-    machine: Machine
-    note: str
-
-
-def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> Preset:
-    """A preset by its name.
+def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> tuple[Times, Machine, str]:
+    """Times and machine of a preset, and what to say of it.
 
     Args:
         name: One of `PRESETS`.
@@ -80,13 +69,12 @@ def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> Preset:
     card = PRESETS[name]
     head = card.plan - (PLAN_HEAD + 5 * PLAN_STEP) * card.token  # prefill of the planner
     times = Times(
-        plan_first=_ms(head + (PLAN_HEAD + PLAN_STEP) * card.token),
-        plan_step=_ms(PLAN_STEP * card.token),
-        plan_tail=_ms(0.0),
-        generate_first=_ms(card.generate_first),
-        generate=_ms(card.generate),
-        verdict=_ms(card.prefill + VERDICT_TOKENS * card.token),
-        verdict_tail=_ms((CRITIC_TOKENS - VERDICT_TOKENS) * card.token),
+        plan_first=head + (PLAN_HEAD + PLAN_STEP) * card.token,
+        plan_step=PLAN_STEP * card.token,
+        generate_first=card.generate_first,
+        generate=card.generate,
+        verdict=card.prefill + VERDICT_TOKENS * card.token,
+        verdict_tail=(CRITIC_TOKENS - VERDICT_TOKENS) * card.token,
     )
     generator = "card 0"
     vlm = generator if cards == 1 else "card 1"
@@ -101,11 +89,7 @@ def preset(name: str, cards: int = 2, decode_sms: float = DECODE_SMS) -> Preset:
     if cards == 2:
         rates = {"planner+critic": rates["planner+critic"]}
     note = f"{name}, {cards} card{'s' * (cards > 1)}: roofline arithmetic (lower bounds of the calls), not measured"
-    return Preset(times, Machine(lanes, {vlm: rates}), note)
-
-
-def _ms(value: float) -> Latency:
-    return Latency((value,))
+    return times, Machine(lanes, {vlm: rates}), note
 
 
 def _curve(prefill: float, tokens: float, card: Card) -> list[float]:

@@ -17,9 +17,7 @@ from interleave_rt.result import FinishedEvent, Result
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, Span, StepCommittedEvent, VerdictEvent
 
 from .arms import Arm
-from .requests import SampleRequest
-
-__all__ = ["ROLES", "CallRecord", "RequestRecord", "Turn", "closed_loop", "open_loop", "run_request"]
+from .load import SampleRequest
 
 ROLES = ("planner", "generator", "critic")  # in the order of the core's numbers
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from interleave_rt.checks import within
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BackendFailedError, BadRequestError
@@ -17,11 +18,8 @@ from interleave_rt.errors import BackendFailedError, BadRequestError
 from .arms import ARMS, Arm, Engines, Target, Threads
 from .document import document, lossless, records_of, speedups
 from .environment import peak_rss_mb, reset_peak_rss
-from .load import Load, within
+from .load import Load, SampleRequest
 from .record import RequestRecord, Turn, closed_loop, open_loop
-from .requests import SampleRequest
-
-__all__ = ["BenchConfig", "Measurement", "Progress", "measure"]
 
 PROBES = 4  # requests that compare thread splits
 ROUNDS = 3
@@ -208,7 +206,7 @@ class _Bench:
     def _choose(self, arm: Arm) -> Engine:
         """The engine with the thread split under which the arm is fastest, tried on a few of the requests."""
         config, engines = self.config, self.engines
-        splits = [config.threads] if config.threads else list(self.target.splits())
+        splits = [config.threads] if config.threads else list(self.target.splits)
         if not splits:
             return engines.of(arm, None)
         if len(splits) == 1:

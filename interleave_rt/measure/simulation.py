@@ -8,27 +8,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from interleave_rt.checks import one_of
 from interleave_rt.errors import BadRequestError
 
 from .arms import ARMS, parse_arms
 from .calibration import load_calibration
-from .load import Load, parse_percentiles, parse_slo
+from .load import Load, parse_numbers, parse_percentiles, parse_slo
 from .machine import Lane, Machine, pair_rates
 from .presets import preset
 from .record import ROLES
-from .tasks import (
-    Latency,
-    Tasks,
-    Times,
-    check_denoising_steps,
-    draw_tasks,
-    fixed_plan,
-    parse_probabilities,
-    parse_steps,
-)
+from .tasks import Tasks, Times, check_denoising_steps, draw_tasks, parse_steps
 from .virtual_time import simulate
-
-__all__ = ["SimulationConfig", "check_read", "flag"]
 
 REQUESTS = 500
 _TIMES = ("planner_ms", "first_step_ms", "generator_ms", "first_image_ms", "critic_ms", "verdict_ms")
@@ -168,19 +158,18 @@ class SimulationConfig:
                 tasks = replace(tasks, denoising_steps=self.denoising_steps)
             return found.machine, tasks, found.note()
         if self.preset is not None:
-            made = preset(self.preset, self.cards, self.decode_sms)
-            times, machine, note = made.times, made.machine, made.note
+            times, machine, note = preset(self.preset, self.cards, self.decode_sms)
         else:
             times, machine, note = self._times(), self._machine(), f"times as given, {self.lanes} devices"
         if self.denoising_steps is not None:
             times = replace(times, denoising_steps=self.denoising_steps)
         tasks = draw_tasks(
-            times.jittered(self.jitter) if self.jitter else times,
+            replace(times, jitter=self.jitter),
             REQUESTS if self.num_requests is None else self.num_requests,
             self.seed,
             steps=parse_steps(self.steps),
             t_max=self.t_max,
-            accept=parse_probabilities(self.accept_prob),
+            accept=parse_numbers("--accept-prob", self.accept_prob, 1, "0.8, or one an attempt: 0.7,0.5"),
         )
         return lambda _arm: machine, tasks, note
 
@@ -189,21 +178,23 @@ class SimulationConfig:
             raise BadRequestError(
                 f"--verdict-ms is {self.verdict_ms}, --critic-ms is {self.critic_ms}: the boolean comes first"
             )
-        first, each, tail = fixed_plan(self.first_step_ms, self.planner_ms, parse_steps(self.steps)[1])
-        first_image = self.generator_ms if self.first_image_ms is None else self.first_image_ms
+        steps, rest = parse_steps(self.steps)[1], self.planner_ms - self.first_step_ms
+        if not 0 <= self.first_step_ms <= self.planner_ms:
+            raise BadRequestError(
+                f"--first-step-ms is {self.first_step_ms}, --planner-ms is {self.planner_ms}: the first step lies within"
+            )
         return Times(
-            plan_first=first,
-            plan_step=each,
-            plan_tail=tail,
-            generate_first=Latency((first_image,)),
-            generate=Latency((self.generator_ms,)),
-            verdict=Latency((self.verdict_ms,)),
-            verdict_tail=Latency((self.critic_ms - self.verdict_ms,)),
+            plan_first=self.first_step_ms,
+            plan_step=rest / (steps - 1) if steps > 1 else 0.0,
+            plan_tail=rest if steps == 1 else 0.0,
+            generate_first=self.generator_ms if self.first_image_ms is None else self.first_image_ms,
+            generate=self.generator_ms,
+            verdict=self.verdict_ms,
+            verdict_tail=self.critic_ms - self.verdict_ms,
         )
 
     def _machine(self) -> Machine:
-        if self.lanes not in ("separate", "shared"):
-            raise BadRequestError(f"--lanes is {self.lanes!r}", hint="it is separate or shared")
+        one_of("--lanes", self.lanes, ("separate", "shared"))
         shared = self.lanes == "shared"
         slots = {"planner": self.slots, "generator": 1, "critic": self.slots}
         lanes = {role: Lane(slots[role], "shared" if shared else role) for role in ROLES}

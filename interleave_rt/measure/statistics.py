@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ratio", "describe", "flatten", "lower_bound_of_median", "median_ratio", "ratio_of_means"]
-
+Array = npt.NDArray[np.float64]
 RESAMPLES = 4000
 FEWEST = 5  # pairs, for an interval
 
@@ -54,28 +54,14 @@ def ratio_of_means(
     base: Sequence[float], other: Sequence[float], seed: int = 0, *, intervals: bool = True
 ) -> Ratio | None:
     """mean(base) / mean(other) over pairs, interval by bootstrap over the pairs."""
-    a, b = _pairs(base, other)
-    if a.size == 0:
-        return None
-    found = float(a.mean() / b.mean())
-    if not intervals or a.size < FEWEST:
-        return Ratio(found, None, None, a.size)
-    drawn = _draws(a.size, seed)
-    return _ratio(found, a[drawn].mean(axis=1) / b[drawn].mean(axis=1), a.size)
+    return _ratio(lambda a, b: a.mean(axis=-1) / b.mean(axis=-1), base, other, seed, intervals=intervals)
 
 
 def median_ratio(
     base: Sequence[float], other: Sequence[float], seed: int = 0, *, intervals: bool = True
 ) -> Ratio | None:
     """The median of base / other over pairs, interval by bootstrap over the pairs."""
-    a, b = _pairs(base, other)
-    if a.size == 0:
-        return None
-    ratios = a / b
-    found = float(np.median(ratios))
-    if not intervals or a.size < FEWEST:
-        return Ratio(found, None, None, a.size)
-    return _ratio(found, np.median(ratios[_draws(a.size, seed)], axis=1), a.size)
+    return _ratio(lambda a, b: np.median(a / b, axis=-1), base, other, seed, intervals=intervals)
 
 
 def lower_bound_of_median(ratios: Sequence[float], seed: int = 0, level: float = 0.95) -> float:
@@ -96,25 +82,27 @@ def flatten(document: Mapping[str, object], prefix: str = "") -> dict[str, objec
     return flat
 
 
-def _pairs(
-    base: Sequence[float], other: Sequence[float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    both = [
-        (a, b)
-        for a, b in zip(base, other, strict=True)
-        if a > 0 and b > 0 and math.isfinite(a) and math.isfinite(b)
-    ]
-    return np.array([a for a, _ in both], dtype=float), np.array([b for _, b in both], dtype=float)
+def _ratio(
+    of: Callable[[Array, Array], Any],
+    base: Sequence[float],
+    other: Sequence[float],
+    seed: int,
+    *,
+    intervals: bool,
+) -> Ratio | None:
+    both = [(a, b) for a, b in zip(base, other, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
+    if not both:
+        return None
+    a, b = np.array(both, dtype=float).T
+    if not intervals or a.size < FEWEST:
+        return Ratio(float(of(a, b)), None, None, a.size)
+    drawn, tail = _draws(a.size, seed), _tail(0.025, a.size)
+    low, high = np.quantile(of(a[drawn], b[drawn]), [tail, 1.0 - tail])
+    return Ratio(float(of(a, b)), float(low), float(high), a.size)
 
 
 def _draws(count: int, seed: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count))
-
-
-def _ratio(value: float, resampled: npt.NDArray[np.float64], pairs: int) -> Ratio:
-    tail = _tail(0.025, pairs)
-    low, high = np.quantile(resampled, [tail, 1.0 - tail])
-    return Ratio(value, float(low), float(high), pairs)
 
 
 def _tail(tail: float, pairs: int) -> float:

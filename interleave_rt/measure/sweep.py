@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError
 
-from .output import two_plots, writing
+from .output import two_plots
 from .simulation import SimulationConfig, check_read, flag
-
-__all__ = ["parse_sweep", "plot_sweep", "run_sweep", "write_csv"]
 
 MOST_POINTS = 2000
 Point = tuple[dict[str, float], dict[str, Any]]
@@ -122,16 +119,6 @@ def _at(config: SimulationConfig, at: Mapping[str, float]) -> SimulationConfig:
     if "concurrency" in at and config.scenario == "single-stream":
         changes["scenario"] = "closed-loop"
     return replace(config, **changes)
-
-
-def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """One line a row, columns in order of first appearance; `BadRequestError` where it cannot be written."""
-    listed = list(rows)
-    names = list(dict.fromkeys(name for row in listed for name in row))
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(listed)
 
 
 def plot_sweep(points: Sequence[Point], path: Path) -> None:

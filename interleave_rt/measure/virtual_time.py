@@ -17,8 +17,6 @@ from .machine import Machine
 from .record import CallRecord, RequestRecord, Turn
 from .tasks import Tasks
 
-__all__ = ["run_virtual", "simulate"]
-
 
 def simulate(
     machine: Machine | Callable[[str], Machine], tasks: Tasks, load: Load, arms: Sequence[Arm]
@@ -29,7 +27,7 @@ def simulate(
         A document like that of `interleave-rt bench`, without what only a real run has.
 
     Example:
-        >>> times = Times(generate=Latency((60.0,)))  # doctest: +SKIP
+        >>> times = Times(generate=60.0)  # doctest: +SKIP
         >>> tasks = draw_tasks(times, 100, 0, steps=(5, 5), t_max=5, accept=(0.8,))  # doctest: +SKIP
         >>> simulate(machine, tasks, Load(), [ARMS["speculative"]])  # doctest: +SKIP
     """

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from tokenizers import Tokenizer
 
-__all__ = ["ChatEncoder", "EncodedPrompt", "Ids"]
-
 Ids = npt.NDArray[np.int64]
 
 _MAX_SHAPES = 256

@@ -17,8 +17,6 @@ from typing import Any, Literal
 
 from interleave_rt.errors import BadPackError
 
-__all__ = ["SCHEMAS", "AnswerGrammar", "Reasoning", "answer_grammar"]
-
 SCHEMAS = Path(__file__).parent / "schemas"
 Reasoning = Literal["written", "opened", "none"]
 

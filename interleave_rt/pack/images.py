@@ -16,8 +16,6 @@ from interleave_rt.errors import BadRequestError
 if TYPE_CHECKING:
     from interleave_rt.request import ImageSource, Pixels
 
-__all__ = ["FORMATS", "MAX_PIXELS", "encode_png", "load_image", "save_png"]
-
 # Decoders that an input may reach; everything else that Pillow knows stays shut.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 16_000_000

@@ -11,8 +11,6 @@ from interleave_rt.errors import BadPackError, BadRequestError
 from .manifest import ROLES, GeneratorRole, Manifest, Roles, load_manifest, verify_files
 from .spec import RoleSpec
 
-__all__ = ["EMBEDDED", "Pack", "choose_pack", "load_pack"]
-
 EMBEDDED = Path(__file__).parent.parent / "packs" / "shapes"
 
 

@@ -26,31 +26,6 @@ from interleave_rt.errors import BadPackError
 
 from .spec import RoleSpec
 
-__all__ = [
-    "FORMAT_VERSION",
-    "GENERATOR_FAMILIES",
-    "MANIFEST_NAME",
-    "ROLES",
-    "VLM_FAMILIES",
-    "Architecture",
-    "Family",
-    "FileEntry",
-    "Generation",
-    "GeneratorRole",
-    "GrammarSpec",
-    "ImageSpec",
-    "Manifest",
-    "Part",
-    "Roles",
-    "SchedulerSpec",
-    "VerdictTokens",
-    "VisionSpec",
-    "VlmRole",
-    "hash_file",
-    "load_manifest",
-    "verify_files",
-]
-
 FORMAT_VERSION = 1
 MANIFEST_NAME = "pack.json"
 ROLES = ("planner", "generator", "critic")

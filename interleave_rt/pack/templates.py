@@ -15,15 +15,6 @@ from typing import Literal
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.request import IMAGE_MARK
 
-__all__ = [
-    "ImagePart",
-    "Mode",
-    "Part",
-    "Templates",
-    "TextPart",
-    "mode_for",
-]
-
 Mode = Literal["narrative", "guidance"]
 
 _TEXT_INPUT = "{text_input}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interleave_rt.errors import BadPackError
 
-from .chat import ChatEncoder, EncodedPrompt, Ids
+from .chat import ChatEncoder, Ids
 from .manifest import GeneratorRole, VlmRole
 from .spec import RoleSpec
 from .templates import Mode, Templates, mode_for
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from .manifest import Manifest
-
-__all__ = [
-    "ChatEncoder",
-    "EncodedPrompt",
-    "TextEncoder",
-    "check_token_bytes",
-    "special_token_ids",
-    "token_bytes",
-]
 
 _log = logging.getLogger(__name__)
 

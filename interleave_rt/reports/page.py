@@ -19,8 +19,6 @@ from .trace import explain
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["render_page"]
-
 _MAX_DECISIONS = 200  # in the page; the trace holds all
 _MAX_SIDE = 768  # of an image in the page; the files beside it are whole
 

@@ -15,8 +15,6 @@ from interleave_rt.result import FORMAT, Result, attempt_file, saves_results, st
 from .page import render_page
 from .story import render_story
 
-__all__ = ["check_folder", "save_result"]
-
 
 def check_folder(folder: str | PathLike[str]) -> Path:
     """Makes the folder and proves that files can be written there; raises `BadRequestError` where they cannot."""

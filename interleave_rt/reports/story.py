@@ -16,8 +16,6 @@ from interleave_rt.wire import Step
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["render_story"]
-
 _SIDE = 168  # of a step's picture, in SVG units
 _GAP = 24
 _SMALL = 48  # of a refused try

@@ -9,8 +9,6 @@ from interleave_rt.wire import Span
 
 from .trace import label
 
-__all__ = ["Bar", "Row", "Tick", "Timeline", "make_timeline"]
-
 WIDTH = 1000.0
 LEFT = 92.0
 _BAR_HEIGHT = 20.0

@@ -10,8 +10,6 @@ from typing import Any
 from interleave_rt.result import Result
 from interleave_rt.wire import Decision, Span
 
-__all__ = ["chrome_trace", "explain", "label", "save_trace"]
-
 TRACE_FORMAT_VERSION = 1
 
 

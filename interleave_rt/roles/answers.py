@@ -8,8 +8,6 @@ from dataclasses import replace
 from interleave_rt import _core
 from interleave_rt.wire import PlanStep, Verdict
 
-__all__ = ["read_plan", "read_verdict"]
-
 
 def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep], bool]:
     """The steps of a planner's answer (none: unreadable), and whether the plan was cut short.

@@ -13,8 +13,6 @@ from interleave_rt.wire import PlanStep, Verdict
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["Roles", "SharedRules"]
-
 
 class Roles(Protocol):
     """The three models, one call at a time; every call is a pure function of its arguments.

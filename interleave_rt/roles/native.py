@@ -24,8 +24,6 @@ from .base import SharedRules
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["NativeRoles"]
-
 
 class NativeRoles(SharedRules):
     """The graphs of a pack, called one at a time: no scheduler, no cache, no early stop.

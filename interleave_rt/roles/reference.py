@@ -14,8 +14,6 @@ from interleave_rt.wire import PlanStep, Verdict
 
 from .base import Roles
 
-__all__ = ["run_reference"]
-
 
 def run_reference(request: Request, options: Options, roles: Roles) -> dict[str, Any]:
     """The canonical result of a request (compare with `Result.canonical`)."""

@@ -18,8 +18,6 @@ from .base import SharedRules
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["ScriptedRole", "ScriptedRoles"]
-
 
 class ScriptedRoles(SharedRules):
     """Answers of a script, without its latencies."""

@@ -17,20 +17,13 @@ from interleave_rt.backends.scripted import Script
 from interleave_rt.cli import main
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BackendFailedError, BadRequestError
-from interleave_rt.measure import (
-    ARMS,
-    ROLES,
-    BenchConfig,
-    Load,
-    Measurement,
-    ScriptedTarget,
-    load_calibration,
-    measure,
-    numbered_requests,
-    read_trace,
-)
+from interleave_rt.measure.arms import ARMS, scripted_target
+from interleave_rt.measure.calibration import load_calibration
 from interleave_rt.measure.compare import check_comparison, compare, read_baseline
 from interleave_rt.measure.environment import _revision, describe_environment
+from interleave_rt.measure.load import Load, numbered_requests, read_trace
+from interleave_rt.measure.record import ROLES
+from interleave_rt.measure.runner import BenchConfig, Measurement, measure
 from interleave_rt.measure.statistics import flatten
 from interleave_rt.request import Options
 
@@ -180,7 +173,7 @@ def measured(
     load: Load, *arms: str, script: Script = SCRIPT, count: int = 8, warmup: int = 0, **config
 ) -> Measurement:
     chosen = BenchConfig(load, [ARMS[arm] for arm in arms or ARMS], warmup=warmup, **config)
-    return measure(chosen, ScriptedTarget(script), numbered_requests(count, 4, Options()))
+    return measure(chosen, scripted_target(script), numbered_requests(count, 4, Options()))
 
 
 def run(load: Load, *arms: str, **settings) -> dict:
@@ -471,7 +464,7 @@ def unmeasured(monkeypatch):
     def fails(*_arguments):
         raise AssertionError("it was measured")
 
-    monkeypatch.setattr("interleave_rt.measure.measure", fails)
+    monkeypatch.setattr("interleave_rt.measure.runner.measure", fails)
 
 
 @pytest.mark.parametrize("option", ["--output", "--save-calibration"])
@@ -489,7 +482,7 @@ def test_traces_that_cannot_be_calibrated(name: str, value: object, tmp_path: Pa
     arguments = ["--trace", str(trace), "--save-calibration", str(tmp_path / "c.json")]
     code, _, heard = bench(capsys, *FAST, *arguments)
     assert code == 2
-    assert "cannot replay request 2" in heard
+    assert "request 2 cannot be replayed" in heard
 
 
 def test_images_of_a_trace_are_looked_at_first(tmp_path: Path, capsys, unmeasured):
@@ -505,7 +498,7 @@ def test_baselines_are_looked_at_first(tmp_path: Path, capsys, monkeypatch):
     first = tmp_path / "first.json"
     arguments = [*FAST, "--arms", "sequential", "--num-requests", "1", "--json"]
     assert bench(capsys, *arguments, "--output", str(first))[0] == 0
-    monkeypatch.setattr("interleave_rt.measure.measure", None)
+    monkeypatch.setattr("interleave_rt.measure.runner.measure", None)
     code, said, heard = bench(capsys, *arguments, "--baseline", str(first), "--scenario", "offline")
     assert code == 2
     assert len(said.splitlines()) == 1

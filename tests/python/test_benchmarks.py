@@ -16,7 +16,8 @@ import pytest
 from interleave_rt import Engine, Request
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.errors import BackendFailedError
-from interleave_rt.measure import ScriptedTarget, numbered_requests
+from interleave_rt.measure.arms import scripted_target
+from interleave_rt.measure.load import numbered_requests
 from interleave_rt.request import Optimizations, Options
 from interleave_rt.roles.scripted import ScriptedRoles
 
@@ -269,7 +270,7 @@ def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monke
     if spoil == "left":
         monkeypatch.setattr(load, "left", lambda _engine: {"live": 0, "images": 1})
     measured = {"requests_per_s": 200.0, "threads": {"speculative": "1+1"}, "peak_rss_mb": 0.0}
-    found = load.overload(ScriptedTarget(SCRIPT), numbered_requests(8, 1, Options()), arguments, measured)
+    found = load.overload(scripted_target(SCRIPT), numbered_requests(8, 1, Options()), arguments, measured)
     assert found["refused"] > 0
     assert found["holds"] is (not spoil), found
 

@@ -14,27 +14,17 @@ from interleave_rt import Options
 from interleave_rt.backends.scripted import Script
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError
-from interleave_rt.measure import (
-    ARMS,
-    Calibration,
-    Lane,
-    Latency,
-    Load,
-    Machine,
-    ScriptedTarget,
-    SimulationConfig,
-    Times,
-    draw_tasks,
-    load_calibration,
-    measure_calibration,
-    numbered_requests,
-    parse_arms,
-    simulate,
-)
+from interleave_rt.measure.arms import ARMS, parse_arms, scripted_target
+from interleave_rt.measure.calibrate import measure_calibration
+from interleave_rt.measure.calibration import Calibration, load_calibration
 from interleave_rt.measure.fit import fit_rates
+from interleave_rt.measure.load import Load, numbered_requests
+from interleave_rt.measure.machine import Lane, Machine
 from interleave_rt.measure.record import closed_loop
+from interleave_rt.measure.simulation import SimulationConfig
 from interleave_rt.measure.sweep import run_sweep
-from interleave_rt.measure.virtual_time import run_virtual, turn_of
+from interleave_rt.measure.tasks import Times, draw_tasks
+from interleave_rt.measure.virtual_time import run_virtual, simulate, turn_of
 
 # ---- calibrations
 
@@ -46,7 +36,7 @@ SCRIPT = Script(
 @pytest.fixture(scope="module")
 def calibration():
     return measure_calibration(
-        ScriptedTarget(SCRIPT), numbered_requests(8, 1, Options()), repeats=1, loads=(2, 4)
+        scripted_target(SCRIPT), numbered_requests(8, 1, Options()), repeats=1, loads=(2, 4)
     )
 
 
@@ -70,7 +60,7 @@ def test_a_calibration_finds_what_the_script_does(calibration):
 def test_the_simulator_says_what_the_engine_does(calibration, arm, concurrency):
     # Exact latencies; the tolerance is that of a busy machine with 8 requests. benchmarks/simulator.py has the limits.
     cases = numbered_requests(8, 1, Options())
-    with ScriptedTarget(SCRIPT).open(EngineConfig(batching=ARMS[arm].batching)) as engine:
+    with scripted_target(SCRIPT).open(EngineConfig(batching=ARMS[arm].batching)) as engine:
         records = closed_loop(engine, ARMS[arm], list(enumerate(cases)), concurrency)
     wall = max(record.ended for record in records) - min(record.submitted for record in records)
     load = Load(scenario="closed-loop", concurrency=concurrency)
@@ -194,13 +184,7 @@ def test_the_benchmark_checks_a_given_calibration_before_it_measures(
 
 def test_the_fit_finds_the_rates_that_made_the_calls():
     # Calls are made by the simulator on a known machine; the fit sees starts and ends only.
-    times = Times(
-        plan_first=Latency((40.0, 55.0)),
-        plan_step=Latency((20.0, 45.0)),
-        generate=Latency((50.0, 70.0, 90.0)),
-        verdict=Latency((30.0, 60.0)),
-        verdict_tail=Latency((20.0,)),
-    )
+    times = Times(plan_first=48, plan_step=32, generate=70, verdict=45, verdict_tail=20, jitter=0.25)
     tasks = draw_tasks(times, 60, seed=4, steps=(3, 4), t_max=3, accept=(0.7,))
     known = {
         "planner+generator": {"planner": 0.8, "generator": 0.9},

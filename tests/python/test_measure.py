@@ -15,29 +15,13 @@ from interleave_rt.backends.scripted import Script
 from interleave_rt.cli import main
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError, InterleaveError
-from interleave_rt.measure import (
-    ARMS,
-    ROLES,
-    BenchConfig,
-    CallRecord,
-    Lane,
-    Load,
-    Machine,
-    RequestRecord,
-    ScriptedTarget,
-    Tasks,
-    Threads,
-    Turn,
-    arrivals_us,
-    draw_tasks,
-    measure,
-    numbered_requests,
-    parse_arms,
-    runner,
-)
-from interleave_rt.measure import Times as TaskTimes
-from interleave_rt.measure.arms import Engines, thread_splits
+from interleave_rt.measure import runner
+from interleave_rt.measure.arms import ARMS, Engines, Threads, parse_arms, scripted_target, thread_splits
 from interleave_rt.measure.document import busy_s, overlap_ratio, speedups
+from interleave_rt.measure.load import Load, arrivals_us, numbered_requests
+from interleave_rt.measure.machine import Lane, Machine
+from interleave_rt.measure.record import ROLES, CallRecord, RequestRecord, Turn
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.measure.statistics import (
     describe,
     flatten,
@@ -45,6 +29,8 @@ from interleave_rt.measure.statistics import (
     median_ratio,
     ratio_of_means,
 )
+from interleave_rt.measure.tasks import Tasks, draw_tasks
+from interleave_rt.measure.tasks import Times as TaskTimes
 from interleave_rt.measure.virtual_time import run_virtual
 from interleave_rt.request import Options
 
@@ -118,7 +104,7 @@ def test_an_engine_and_virtual_time_meet_the_same_arrivals(monkeypatch):
     for number in (1, 4):
         turns.clear()
         config = BenchConfig(load, [ARMS["sequential"]], turns=number, warmup=0)
-        measure(config, ScriptedTarget(Script()), samples)
+        measure(config, scripted_target(Script()), samples)
         met[f"in {number}"] = [*turns]
     tasks = draw_tasks(TaskTimes(), 30, 11, steps=(2, 2), t_max=2, accept=(0.8,))
     machine = Machine({role: Lane(30) for role in ROLES})
@@ -221,7 +207,7 @@ def test_arms_by_name():
 
 
 def test_arms_share_no_engine_and_so_no_caches():
-    with Engines(ScriptedTarget(Script()), EngineConfig()) as engines:
+    with Engines(scripted_target(Script()), EngineConfig()) as engines:
         plain, streamed = engines.of(ARMS["sequential"], None), engines.of(ARMS["sequential-es"], None)
         assert plain is not streamed
         assert engines.of(ARMS["sequential"], None) is plain

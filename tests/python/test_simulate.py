@@ -13,22 +13,15 @@ import pytest
 from interleave_rt.cli import main
 from interleave_rt.cli.simulate import simulate as verb
 from interleave_rt.errors import BadRequestError
-from interleave_rt.measure import (
-    ARMS,
-    Lane,
-    Latency,
-    Load,
-    Machine,
-    SimulationConfig,
-    Times,
-    draw_tasks,
-    parse_arms,
-    preset,
-    simulate,
-)
-from interleave_rt.measure.machine import pair_rates, rate_table
-from interleave_rt.measure.sweep import parse_sweep, run_sweep, write_csv
-from interleave_rt.measure.virtual_time import run_virtual
+from interleave_rt.measure.arms import ARMS, parse_arms
+from interleave_rt.measure.load import Load
+from interleave_rt.measure.machine import Lane, Machine, pair_rates, rate_table
+from interleave_rt.measure.output import write_csv
+from interleave_rt.measure.presets import preset
+from interleave_rt.measure.simulation import SimulationConfig
+from interleave_rt.measure.sweep import parse_sweep, run_sweep
+from interleave_rt.measure.tasks import Times, draw_tasks
+from interleave_rt.measure.virtual_time import run_virtual, simulate
 
 SEPARATE = Machine({"planner": Lane(4, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
 
@@ -59,15 +52,14 @@ def realised(tasks):
 def test_two_cards_meet_the_closed_forms(name, p):
     # T = plan + A (G1 + (N-1) G) + critics, on the realised pattern; planner and critic on cards of their own, since
     # the closed forms leave their contention out.
-    found = preset(name, cards=2)
-    lanes = {**found.machine.lanes, "planner": Lane(4, "card 2")}
-    tasks = draw_tasks(found.times, 120, seed=3, steps=(5, 5), t_max=5, accept=(p,))
+    times, machine, _ = preset(name, cards=2)
+    lanes = {**machine.lanes, "planner": Lane(4, "card 2")}
+    tasks = draw_tasks(times, 120, seed=3, steps=(5, 5), t_max=5, accept=(p,))
     arms = parse_arms("sequential,sequential-es,depth=1")
     document = simulate(Machine(lanes), tasks, Load(), arms)
-    times = found.times
-    first, each = times.plan_first.mean, times.plan_step.mean
-    g1, g, cv = times.generate_first.mean, times.generate.mean, times.verdict.mean
-    c = cv + times.verdict_tail.mean
+    first, each = times.plan_first, times.plan_step
+    g1, g, cv = times.generate_first, times.generate, times.verdict
+    c = cv + times.verdict_tail
     plain, streamed, ahead = [], [], []
     for (refused, last), (_, _, steps, _) in zip(realised(tasks), tasks.of(""), strict=True):
         images = sum((g1 if i == 0 else g) * (step_tries(s)) for i, s in enumerate(steps))
@@ -103,10 +95,10 @@ def step_tries(step):
 )
 def test_two_cards_agree_with_an_independent_simulation(name, p, sequential, streamed, depth1, depth2):
     # Seconds of a fluid simulation with other code (N = 5, T = 5, 1500 runs): within 5 %.
-    found = preset(name, cards=2)
-    tasks = draw_tasks(found.times, 400, seed=1, steps=(5, 5), t_max=5, accept=(p,))
+    times, machine, _ = preset(name, cards=2)
+    tasks = draw_tasks(times, 400, seed=1, steps=(5, 5), t_max=5, accept=(p,))
     arms = parse_arms("sequential,sequential-es,depth=1,depth=2")
-    document = simulate(found.machine, tasks, Load(), arms)
+    document = simulate(machine, tasks, Load(), arms)
     wanted = (sequential, streamed, depth1, depth2)
     for arm, value in zip(document["arms"], wanted, strict=True):
         assert seconds(document, arm) == pytest.approx(value, rel=0.05), arm
@@ -114,9 +106,9 @@ def test_two_cards_agree_with_an_independent_simulation(name, p, sequential, str
 
 def test_one_card_gains_less_and_more_so_when_decodes_take_multiprocessors():
     def gain(cards, sms=0.02):
-        found = preset("h200-bf16", cards, sms)
-        tasks = draw_tasks(found.times, 100, seed=1, steps=(5, 5), t_max=5, accept=(0.8,))
-        document = simulate(found.machine, tasks, Load(), parse_arms("sequential,depth=1"))
+        times, machine, _ = preset("h200-bf16", cards, sms)
+        tasks = draw_tasks(times, 100, seed=1, steps=(5, 5), t_max=5, accept=(0.8,))
+        document = simulate(machine, tasks, Load(), parse_arms("sequential,depth=1"))
         return document["speedup"]["depth=1_vs_sequential"]["ratio"]
 
     two, one, shared = gain(2), gain(1), gain(1, 0.3)
@@ -128,7 +120,7 @@ def test_one_card_gains_less_and_more_so_when_decodes_take_multiprocessors():
 
 
 def test_arms_and_points_see_the_same_calls():
-    times = Times(generate=Latency((50.0, 60.0, 90.0), sigma=0.2), verdict=Latency((30.0,), sigma=0.3))
+    times = Times(generate=60.0, verdict=30.0, jitter=0.3)
     low = draw_tasks(times, 20, seed=5, steps=(2, 6), t_max=3, accept=(0.3,)).of("")
     high = draw_tasks(times, 30, seed=5, steps=(2, 6), t_max=3, accept=(0.9,)).of("")
     for one, two in zip(low, high, strict=False):
@@ -141,7 +133,7 @@ def test_arms_and_points_see_the_same_calls():
 
 
 def test_a_latency_keeps_its_mean_under_jitter():
-    draws = [Latency((100.0,), sigma=0.5).draw(0.0, (i + 0.5) / 4000) for i in range(4000)]
+    draws = [Times(jitter=0.5).drawn(100.0, (i + 0.5) / 4000) for i in range(4000)]
     assert statistics.fmean(draws) == pytest.approx(100, rel=0.01)
     assert statistics.median(draws) < 95
 
@@ -177,7 +169,7 @@ def test_goodput_busy_shares_and_waste():
 
 def test_arms_are_compared_on_the_requests_that_both_finished():
     # One at a time and room for one more: each arm refuses others.
-    tasks = draw_tasks(Times().jittered(1.0), 60, seed=2, steps=(1, 8), t_max=3, accept=(0.6,))
+    tasks = draw_tasks(Times(jitter=1.0), 60, seed=2, steps=(1, 8), t_max=3, accept=(0.6,))
     load = Load(scenario="server", request_rate=2.0, max_live=1, max_queued=1)
     arms = [ARMS["sequential"], ARMS["speculative"]]
     found = simulate(SEPARATE, tasks, load, arms)["speedup"]["speculative_vs_sequential"]
@@ -268,7 +260,7 @@ def test_load_is_a_share_of_what_the_generator_can_do():
         ({"scenario": "server"}, "--request-rate"),
         ({"verdict_ms": 99.0}, "--verdict-ms"),
         ({"first_step_ms": 999.0}, "first step"),
-        ({"jitter": -1.0}, "sigma"),
+        ({"jitter": -1.0}, "--jitter"),
         ({"concurrency": 2, "request_rate": 1.0}, "together"),
         ({"scenario": "offline", "concurrency": 2}, "--scenario offline"),
         ({"scenario": "offline", "request_rate": 1.0}, "--scenario offline"),
@@ -282,7 +274,7 @@ def test_load_is_a_share_of_what_the_generator_can_do():
         ({"max_queued": 10**30}, "--max-queued"),
         ({"max_live": 10**30}, "--max-live"),
         ({"concurrency": 10**30}, "concurrency"),
-        ({"generator_ms": 1e300}, "Latency"),
+        ({"generator_ms": 1e300}, "generate_first, ms,"),
         ({"steps": "1" + "0" * 400}, "--steps"),
         ({"arms": "sequential", "depth": 2}, "--depth"),
     ],
