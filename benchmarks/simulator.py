@@ -32,7 +32,7 @@ from interleave_rt.measure.calibrate import Calibrator
 from interleave_rt.measure.calibration import Calibration, load_calibration
 from interleave_rt.measure.load import Load, SampleRequest, numbered_requests, world_requests
 from interleave_rt.measure.record import RequestRecord, closed_loop
-from interleave_rt.measure.virtual_time import simulate
+from interleave_rt.measure.simulation import simulate
 
 MOST_P50, MOST_THROUGHPUT = 0.05, 0.10
 

@@ -28,6 +28,6 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> None:
 
 def within(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raises `BadRequestError` where a number is out of its range, ends included."""
-    if not low <= value <= high:
+    if not isinstance(value, int | float) or not low <= value <= high:
         possible = f"at least {low:g} is" if high == math.inf else f"{low:g} to {high:g} are"
-        raise BadRequestError(f"{name} is {value}: {possible} possible")
+        raise BadRequestError(f"{name} is {value!r}: {possible} possible")

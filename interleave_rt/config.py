@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .checks import one_of, whole
+from .checks import one_of, whole, within
 from .errors import BadRequestError
 
 
@@ -84,20 +84,12 @@ class EngineConfig:
             if (value := getattr(self, name)) is not None:
                 whole(f"[EngineConfig] {name}", value, low)
         one_of("[EngineConfig] constrained", self.constrained, ("auto", "on", "off"))
-        interval = self.switch_interval_ms
-        if interval is not None and (not isinstance(interval, int | float) or not 0.01 <= interval <= 1000):
-            raise BadRequestError(
-                f"[EngineConfig] switch_interval_ms is {interval!r}: give milliseconds from 0.01 to 1000, or None"
-            )
-        if not 0 <= self.lane_grace_s <= 1e9:
-            raise BadRequestError(
-                f"[EngineConfig] lane_grace_s is {self.lane_grace_s!r}: give seconds from 0 on"
-            )
-        slowdown, rate = self.critic_slowdown, self.generator_rate
-        if slowdown is not None and not 1.0 <= slowdown < float("inf"):
-            raise BadRequestError(
-                f"[EngineConfig] critic_slowdown is {slowdown!r}: give a number from 1 on, or None"
-            )
+        within("[EngineConfig] lane_grace_s", self.lane_grace_s, 0, 1e9)
+        if self.switch_interval_ms is not None:
+            within("[EngineConfig] switch_interval_ms", self.switch_interval_ms, 0.01, 1000)
+        if self.critic_slowdown is not None:
+            within("[EngineConfig] critic_slowdown", self.critic_slowdown, 1, 1e9)
+        rate = self.generator_rate
         if rate is not None and not 0.0 < rate <= 1.0:
             raise BadRequestError(
                 f"[EngineConfig] generator_rate is {rate!r}: give a number over 0, at most 1, or None"

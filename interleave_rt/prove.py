@@ -88,16 +88,8 @@ def law_one(
         with Engine.load(pack, providers=tuple(providers), batching=batching) as engine:
             for arm in _ARMS:
                 found = _run(engine, cases, arm, _AT_ONCE if batching else 1)
-                gaps = [difference(f, w) for f, w in zip(found, wanted, strict=True) if f != w]
-                rows.append(
-                    {
-                        "arm": arm,
-                        "batching": batching,
-                        "requests": len(cases),
-                        "equal": len(cases) - len(gaps),
-                        "first_difference": gaps[0] if gaps else None,
-                    }
-                )
+                gaps = [difference(f, w) for f, w in zip(found, wanted, strict=True)]
+                rows.append(_row(arm, gaps, batching=batching))
                 say(json.dumps(rows[-1]))
     return rows
 
@@ -124,10 +116,14 @@ def beside_cpu(pack: Pack, providers: Sequence[str], cases: Sequence[Case]) -> d
             if not levels <= _LEVELS:
                 gap = gap or f"picture: {levels:.1f} levels of 255 apart"
         gaps.append(gap)
+    return _row("beside the CPU", gaps, batching=False)
+
+
+def _row(arm: str, gaps: Sequence[str | None], *, batching: bool) -> dict[str, Any]:
     differing = [gap for gap in gaps if gap]
     return {
-        "arm": "beside the CPU",
-        "batching": False,
+        "arm": arm,
+        "batching": batching,
         "requests": len(gaps),
         "equal": len(gaps) - len(differing),
         "first_difference": differing[0] if differing else None,

@@ -149,9 +149,9 @@ def bench(
         check_comparison(before, config, target.name)
     if save_calibration is not None:
         check_replayable(samples[:CALIBRATED])
-    from .measure_display import make_progress, show
+    from .measure_display import ShownProgress, show
 
-    with make_progress(quiet=json_) as progress:
+    with ShownProgress(quiet=json_) as progress:
         found = measure(config, target, samples, progress)
     result = found.document(describe_environment(gpu=runtime == "pack"))
     # From here on nothing may lose what was measured: what goes wrong is said beside the result.
@@ -169,7 +169,7 @@ def bench(
         print(f"worse than {baseline}: {fall}", file=sys.stderr)
     differs = _verdict(result, found)
     if save_calibration is not None:
-        with make_progress(quiet=json_) as progress:
+        with ShownProgress(quiet=json_) as progress:
             codes.append(_late(lambda: _calibrate(found, target, save_calibration, progress.say)))
     return differs or next(filter(None, codes), FELL if falls else 0)
 

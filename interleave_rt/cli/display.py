@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -24,9 +23,7 @@ class Display:
     def __enter__(self) -> Display:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def show(self, event: Event) -> None:
@@ -77,14 +74,12 @@ class LiveDisplay(Display):
 
     def __enter__(self) -> Display:
         self._started = time.monotonic()
-        self._live.__enter__()
+        self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._note = ""
-        self._live.__exit__(kind, error, trace)
+        self._live.stop()
 
     def interrupted(self) -> None:
         self._note = "interrupted: ending the request"

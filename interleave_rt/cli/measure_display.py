@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -25,9 +24,11 @@ _LATENCIES = {
 
 
 class ShownProgress(Progress):
-    """A bar on standard error; standard output holds the result alone."""
+    """A bar on standard error, and, unless `quiet`, lines where something is decided; standard output has the result."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(file=sys.stderr)
+        self._quiet = quiet
         self._bar = Bar(
             TextColumn("measuring"),
             BarColumn(),
@@ -44,31 +45,19 @@ class ShownProgress(Progress):
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def start(self, total: int) -> None:
         self._bar.update(self._task, total=total, completed=0)
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        if not self._quiet:
+            self._bar.console.print(text, highlight=False, soft_wrap=True)
 
     def step(self) -> None:
         with self._lock:
             self._bar.advance(self._task)
-
-
-class _Quiet(ShownProgress):
-    def say(self, text: str) -> None:
-        pass
-
-
-def make_progress(*, quiet: bool) -> ShownProgress:
-    """A bar, and lines where something is decided."""
-    console = Console(file=sys.stderr)
-    return _Quiet(console) if quiet else ShownProgress(console)
 
 
 def _console() -> Console:

@@ -2,5 +2,5 @@
 
 One declaration of the load (`load`), the arms (`arms`), the records (`record`) and the document (`document`) serves
 both: the same seed gives the same arrivals, and every figure is computed by the same code. `runner` puts requests on
-engines; `virtual_time` puts `tasks` on a `machine` of made-up calls, which `presets` or a `calibration` fill in.
+engines; `simulation` puts `tasks` on a `machine` of made-up calls, which a preset or a `calibration` fills in.
 """

@@ -185,27 +185,27 @@ def read_trace(path: Path, count: int | None, base: Options) -> list[SampleReque
         if not line.strip():
             continue
         try:
-            samples.append(_sample(json.loads(line), path.parent, base))
-        except _UnusableImageError as error:
-            raise BadRequestError(
-                f"[bench] line {number} of {path}: {error}",
-                hint=f"images are PNG, JPEG or WebP files, named from {path.parent.resolve()}",
-            ) from None
+            sample = _sample(json.loads(line), path.parent, base)
         except (ValueError, TypeError, RecursionError, InterleaveError) as error:
             said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise BadRequestError(
                 f"[bench] line {number} of {path} is not a request: {said}",
                 hint='one object a line, e.g. {"text": "Draw a snowman", "seed": 7, "options": {"t_max": 3}}',
             ) from None
-        if count is not None and len(samples) == count:
+        for image in sample.request.images:
+            try:
+                load_image(image)
+            except InterleaveError as error:
+                raise BadRequestError(
+                    f"[bench] line {number} of {path}: {error.message}",
+                    hint=f"images are PNG, JPEG or WebP files, named from {path.parent.resolve()}",
+                ) from None
+        samples.append(sample)
+        if len(samples) == count:
             break
     if not samples:
         raise BadRequestError(f"[bench] {path} holds no request")
     return samples
-
-
-class _UnusableImageError(Exception):
-    """A picture of a request cannot be read."""
 
 
 def _sample(raw: Any, folder: Path, base: Options) -> SampleRequest:
@@ -227,12 +227,6 @@ def _sample(raw: Any, folder: Path, base: Options) -> SampleRequest:
     if fixed:
         raise ValueError(f"{min(fixed)!r} is the arm's, not the request's")
     changes = {**options, "seed": raw["seed"]} if "seed" in raw else options
-    sample = SampleRequest(
+    return SampleRequest(
         Request(raw["text"], tuple(str(folder / name) for name in names)), Options.of(base, **changes)
     )
-    for image in sample.request.images:
-        try:
-            load_image(image)
-        except InterleaveError as error:
-            raise _UnusableImageError(error.message) from None
-    return sample

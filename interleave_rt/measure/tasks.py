@@ -18,6 +18,7 @@ from .load import check_seed
 _NORMAL = NormalDist()
 MAX_MS = 1e9
 REFUSED, ACCEPTED, UNREADABLE = 0, 1, 2
+MAX_DENOISING = 1000
 MAX_STEPS, MAX_TRIES, PLAN_DRAWS = 25, 10, 2
 
 # Work of one request in milliseconds: plan, closes, steps of (generate, verdict, judge, says), t_max.
@@ -54,7 +55,7 @@ class Times:
         for each in fields(self):
             if each.name not in ("denoising_steps", "jitter"):
                 within(f"[Times] {each.name}, ms,", getattr(self, each.name), 0, MAX_MS)
-        check_denoising_steps(self.denoising_steps)
+        within("--denoising-steps", self.denoising_steps, 1, MAX_DENOISING)
         within("--jitter", self.jitter, 0, 2)
 
     def drawn(self, mean: float, uniform: float) -> float:
@@ -65,11 +66,6 @@ class Times:
             return mean
         normal = _NORMAL.inv_cdf(min(max(uniform, 1e-12), 1 - 1e-12))
         return mean * math.exp(self.jitter * normal - self.jitter**2 / 2)
-
-
-def check_denoising_steps(count: int) -> None:
-    """Raises `BadRequestError` where an image cannot have so many."""
-    within("--denoising-steps", count, 1, 1000)
 
 
 def parse_steps(text: str) -> tuple[int, int]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -435,24 +435,18 @@ def load_manifest(directory: str | Path) -> Manifest:
         ) from error
 
 
-_hashes: dict[tuple[str, int, int, int], str] = {}
-_hashes_lock = threading.Lock()
-
-
 def hash_file(path: Path) -> str:
     """sha256 of a file in hex; remembered in this process while path, inode, change time and size stay the same."""
     status = path.stat()
-    key = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
-    with _hashes_lock:
-        known = _hashes.get(key)
-    if known is not None:
-        return known
+    return _digest(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *_state: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    with _hashes_lock:
-        _hashes[key] = digest.hexdigest()
     return digest.hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +28,12 @@ class TextEncoder:
     def __init__(
         self,
         templates: Templates,
-        *,
-        planner: ChatEncoder | None = None,
-        critic: ChatEncoder | None = None,
-        generator: ChatEncoder | None = None,
+        encoders: Mapping[str, ChatEncoder | None],
         max_sequence_length: int = 512,
         pad_token_id: int | None = None,
     ) -> None:
-        self._templates = templates
-        self._encoders = {"planner": planner, "critic": critic, "generator": generator}
-        self._max_length = max_sequence_length
-        self._pad = pad_token_id
+        self._templates, self._encoders = templates, encoders
+        self._max_length, self._pad = max_sequence_length, pad_token_id
 
     @classmethod
     def of_pack(cls, path: Path, manifest: Manifest) -> TextEncoder:
@@ -60,13 +55,12 @@ class TextEncoder:
             return made[key]
 
         generator = roles.generator if isinstance(roles.generator, GeneratorRole) else None
+        named = {"planner": roles.planner, "critic": roles.critic, "generator": generator}
         return cls(
             Templates.load(files),
-            planner=encoder(roles.planner),
-            critic=encoder(roles.critic),
-            generator=encoder(generator),
-            max_sequence_length=generator.max_sequence_length if generator else 512,
-            pad_token_id=generator.pad_token_id if generator else None,
+            {name: encoder(role) for name, role in named.items()},
+            generator.max_sequence_length if generator else 512,
+            generator.pad_token_id if generator else None,
         )
 
     def plan(self, mode: Mode, text: str, image_count: int) -> Ids:
@@ -93,7 +87,7 @@ class TextEncoder:
         return self.generate(job.text)
 
     def _encoder(self, role: str) -> ChatEncoder:
-        encoder = self._encoders[role]
+        encoder = self._encoders.get(role)
         if encoder is None:
             raise BadPackError(f"[TextEncoder] the pack has no {role}", hint="use a pack with that role")
         return encoder

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from PIL import Image
 
 from interleave_rt.result import Result
 from interleave_rt.wire import Step
 
+from .story import embedded
 from .timeline import LEFT, WIDTH, make_timeline
 from .trace import explain
 
@@ -133,16 +131,5 @@ def _seconds(value: float | None) -> str:
 def _inline(pixels: Pixels | None) -> dict[str, Any] | None:
     if pixels is None:
         return None
-    image = Image.fromarray(pixels)
-    width, height = image.size
-    if max(image.size) > _MAX_SIDE:
-        image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return {
-        "data": f"data:image/png;base64,{data}",
-        "width": width,
-        "height": height,
-        "small": max(width, height) <= 256,
-    }
+    data, (width, height) = embedded(pixels, _MAX_SIDE)
+    return {"data": data, "width": width, "height": height, "small": max(width, height) <= 256}

@@ -88,9 +88,15 @@ def _title(request: str) -> str:
 
 
 def _image(pixels: Pixels, x: int, y: int, side: int) -> str:
+    data, _ = embedded(pixels, 384)
+    return f'<image x="{x}" y="{y}" width="{side}" height="{side}" href="{data}"/>'
+
+
+def embedded(pixels: Pixels, side: int) -> tuple[str, tuple[int, int]]:
+    """A picture as a `data:` URI, made smaller where a side is longer than `side`; and its own width and height."""
+    image = Image.fromarray(pixels)
+    size = image.size
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((384, 384))
-    picture.save(buffer, format="PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<image x="{x}" y="{y}" width="{side}" height="{side}" href="data:image/png;base64,{data}"/>'
+    image.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}", size

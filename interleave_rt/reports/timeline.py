@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from interleave_rt.wire import Span
 
@@ -17,51 +17,14 @@ _TOP = 8.0
 _ORDER = {"planner": 0, "generator": 1, "critic": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One call: a rectangle, its role and fate, a short text inside and a long one on hover."""
+def make_timeline(spans: Sequence[Span]) -> dict[str, Any] | None:
+    """Lays the calls out, lane by lane; calls of one lane that overlap get lines of their own.
 
-    x: float
-    y: float
-    width: float
-    height: float
-    role: str
-    fate: str  # used | lost
-    speculative: bool
-    text: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One lane: a label and a band."""
-
-    name: str
-    y: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark of the time axis."""
-
-    x: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Everything that is drawn."""
-
-    rows: tuple[Row, ...]
-    bars: tuple[Bar, ...]
-    ticks: tuple[Tick, ...]
-    height: float
-    axis_y: float
-
-
-def make_timeline(spans: Sequence[Span]) -> Timeline | None:
-    """Lays the calls out, lane by lane; calls of one lane that overlap get lines of their own."""
+    Returns:
+        What is drawn, None where there are no calls: `rows` (a lane: `name`, `y`, `height`), `bars` (a call: a rectangle
+        with `role`, `fate` (used or lost), `speculative`, a `text` inside and a `title` on hover), `ticks` of the time
+        axis (`x`, `text`), `height`, and `axis_y`.
+    """
     drawn = [span for span in spans if span.ended_us > span.started_us]
     if not drawn:
         return None
@@ -78,18 +41,18 @@ def make_timeline(spans: Sequence[Span]) -> Timeline | None:
             free[line : line + 1] = [span.ended_us]
             bars.append(_bar(span, y + line * (_BAR_HEIGHT + 3), scale))
         height = len(free) * (_BAR_HEIGHT + 3) - 3
-        rows.append(Row(lane, y, height))
+        rows.append({"name": lane, "y": y, "height": height})
         y += height + _ROW_GAP
     axis_y = y - _ROW_GAP + 8
     step = _tick_step(end / 1000)
     ticks = [
-        Tick(LEFT + i * step * 1000 * scale, f"{i * step:g} ms") for i in range(int(end / 1000 / step) + 1)
+        {"x": LEFT + i * step * 1000 * scale, "text": f"{i * step:g} ms"}
+        for i in range(int(end / 1000 / step) + 1)
     ]
-    return Timeline(tuple(rows), tuple(bars), tuple(ticks), axis_y + 20, axis_y)
+    return {"rows": rows, "bars": bars, "ticks": ticks, "height": axis_y + 20, "axis_y": axis_y}
 
 
-def _bar(span: Span, y: float, scale: float) -> Bar:
-    x = LEFT + span.started_us * scale
+def _bar(span: Span, y: float, scale: float) -> dict[str, Any]:
     width = max(1.5, (span.ended_us - span.started_us) * scale)
     short = "plan" if span.kind == "plan" else f"{span.step + 1}.{span.attempt}"
     milliseconds = (span.ended_us - span.started_us) / 1000
@@ -98,17 +61,17 @@ def _bar(span: Span, y: float, scale: float) -> Bar:
         notes.append("started ahead of its verdict")
     if not span.used:
         notes.append("discarded" if span.outcome != "failed" else "failed")
-    return Bar(
-        x=round(x, 2),
-        y=round(y, 2),
-        width=round(width, 2),
-        height=_BAR_HEIGHT,
-        role=span.role,
-        fate="used" if span.used else "lost",
-        speculative=span.speculative,
-        text=short if width > 7.5 * len(short) else "",
-        title=f"{span.kind}: {label(span)} ({', '.join(notes)})",
-    )
+    return {
+        "x": round(LEFT + span.started_us * scale, 2),
+        "y": round(y, 2),
+        "width": round(width, 2),
+        "height": _BAR_HEIGHT,
+        "role": span.role,
+        "fate": "used" if span.used else "lost",
+        "speculative": span.speculative,
+        "text": short if width > 7.5 * len(short) else "",
+        "title": f"{span.kind}: {label(span)} ({', '.join(notes)})",
+    }
 
 
 def _tick_step(milliseconds: float) -> float:

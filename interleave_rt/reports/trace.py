@@ -32,10 +32,6 @@ def explain(decision: Decision) -> str:
 def chrome_trace(result: Result) -> dict[str, Any]:
     """One process a request, one thread a lane, complete events in microseconds."""
     lanes = list(dict.fromkeys(span.lane for span in result.trace))
-    names = [
-        {"ph": "M", "pid": 1, "tid": i + 1, "name": "thread_name", "args": {"name": lane}}
-        for i, lane in enumerate(lanes)
-    ]
     calls = [
         {
             "ph": "X",
@@ -62,16 +58,11 @@ def chrome_trace(result: Result) -> dict[str, Any]:
         }
         for decision in result.decisions
     ]
-    if reasons:
-        names.append(
-            {
-                "ph": "M",
-                "pid": 1,
-                "tid": len(lanes) + 1,
-                "name": "thread_name",
-                "args": {"name": "speculation"},
-            }
-        )
+    threads = [*lanes, "speculation"] if reasons else lanes
+    names = [
+        {"ph": "M", "pid": 1, "tid": number, "name": "thread_name", "args": {"name": name}}
+        for number, name in enumerate(threads, start=1)
+    ]
     return {
         "traceEvents": [
             {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": result.request[:80]}},

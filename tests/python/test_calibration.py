@@ -21,10 +21,9 @@ from interleave_rt.measure.fit import fit_rates
 from interleave_rt.measure.load import Load, numbered_requests
 from interleave_rt.measure.machine import Lane, Machine
 from interleave_rt.measure.record import closed_loop
-from interleave_rt.measure.simulation import SimulationConfig
+from interleave_rt.measure.simulation import SimulationConfig, run_virtual, simulate, turn_of
 from interleave_rt.measure.sweep import run_sweep
 from interleave_rt.measure.tasks import Times, draw_tasks
-from interleave_rt.measure.virtual_time import run_virtual, simulate, turn_of
 
 # ---- calibrations
 

@@ -368,7 +368,7 @@ def test_fifteen_megabytes_are_verified_in_less_than_60_ms(pack: Path) -> None:
         (pack / name).write_bytes(data)
         raw["files"][name] = {"size": rest, "sha256": hashlib.sha256(data).hexdigest()}
     manifest = load_manifest(_write(pack, raw))
-    module._hashes.clear()
+    module._digest.cache_clear()
     begin = time.process_time()
     verify_files(pack, manifest)
     assert time.process_time() - begin < 0.06

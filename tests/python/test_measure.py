@@ -22,6 +22,7 @@ from interleave_rt.measure.load import Load, arrivals_us, numbered_requests
 from interleave_rt.measure.machine import Lane, Machine
 from interleave_rt.measure.record import ROLES, CallRecord, RequestRecord, Turn
 from interleave_rt.measure.runner import BenchConfig, measure
+from interleave_rt.measure.simulation import run_virtual
 from interleave_rt.measure.statistics import (
     describe,
     flatten,
@@ -31,7 +32,6 @@ from interleave_rt.measure.statistics import (
 )
 from interleave_rt.measure.tasks import Tasks, draw_tasks
 from interleave_rt.measure.tasks import Times as TaskTimes
-from interleave_rt.measure.virtual_time import run_virtual
 from interleave_rt.request import Options
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

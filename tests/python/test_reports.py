@@ -145,22 +145,26 @@ def test_an_empty_result_has_a_page_too():
 
 def test_the_timeline_keeps_overlapping_calls_apart_and_inside(result):
     timeline = make_timeline(result.trace)
-    for bar in timeline.bars:
-        assert bar.x >= LEFT
-        assert bar.x + bar.width <= WIDTH + 1
-        assert bar.y + bar.height < timeline.axis_y
-    for i, a in enumerate(timeline.bars):
-        for b in timeline.bars[:i]:
-            apart = a.x + a.width <= b.x + 0.1 or b.x + b.width <= a.x + 0.1 or abs(a.y - b.y) >= a.height
+    for bar in timeline["bars"]:
+        assert bar["x"] >= LEFT
+        assert bar["x"] + bar["width"] <= WIDTH + 1
+        assert bar["y"] + bar["height"] < timeline["axis_y"]
+    for i, a in enumerate(timeline["bars"]):
+        for b in timeline["bars"][:i]:
+            apart = (
+                a["x"] + a["width"] <= b["x"] + 0.1
+                or b["x"] + b["width"] <= a["x"] + 0.1
+                or abs(a["y"] - b["y"]) >= a["height"]
+            )
             assert apart, (a, b)
-    assert [row.name for row in timeline.rows] == ["planner", "generator", "critic"]
-    assert 3 <= len(timeline.ticks) <= 12
+    assert [row["name"] for row in timeline["rows"]] == ["planner", "generator", "critic"]
+    assert 3 <= len(timeline["ticks"]) <= 12
     assert make_timeline(()) is None
 
 
 @pytest.mark.parametrize("end_ms", [1, 7, 99, 1000, 12345, 600_000])
 def test_the_axis_has_a_few_round_marks(end_ms):
-    ticks = make_timeline((span("plan", 0, end_ms * 1000),)).ticks
+    ticks = make_timeline((span("plan", 0, end_ms * 1000),))["ticks"]
     assert 4 <= len(ticks) <= 12
 
 

@@ -15,13 +15,11 @@ from interleave_rt.cli.simulate import simulate as verb
 from interleave_rt.errors import BadRequestError
 from interleave_rt.measure.arms import ARMS, parse_arms
 from interleave_rt.measure.load import Load
-from interleave_rt.measure.machine import Lane, Machine, pair_rates, rate_table
+from interleave_rt.measure.machine import Lane, Machine, pair_rates, preset, rate_table
 from interleave_rt.measure.output import write_csv
-from interleave_rt.measure.presets import preset
-from interleave_rt.measure.simulation import SimulationConfig
+from interleave_rt.measure.simulation import SimulationConfig, run_virtual, simulate
 from interleave_rt.measure.sweep import parse_sweep, run_sweep
 from interleave_rt.measure.tasks import Times, draw_tasks
-from interleave_rt.measure.virtual_time import run_virtual, simulate
 
 SEPARATE = Machine({"planner": Lane(4, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
 

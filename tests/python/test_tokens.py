@@ -363,7 +363,7 @@ def test_a_prompt_that_is_cut_is_logged_without_its_text(texts, caplog):
 
 
 def test_a_pack_without_a_role_says_so():
-    texts = TextEncoder(Templates(critic="{original_instruction}{rewritten_prompt}"))
+    texts = TextEncoder(Templates(critic="{original_instruction}{rewritten_prompt}"), {})
     with pytest.raises(BadPackError, match="no critic"):
         texts.judge("p", "r")
     with pytest.raises(BadPackError, match="no generator"):
