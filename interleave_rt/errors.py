@@ -95,19 +95,8 @@ class CancelledError(InterleaveError):
     code, http_status, exit_code = "cancelled", 499, 130
 
 
-_BY_CODE: dict[str, type[InterleaveError]] = {
-    cls.code: cls
-    for cls in (
-        InterleaveError,
-        BadRequestError,
-        BadPackError,
-        LimitExceededError,
-        BackendFailedError,
-        DeadlineError,
-        OverloadedError,
-        CancelledError,
-    )
-}
+_KINDS: list[type[InterleaveError]] = [InterleaveError, *InterleaveError.__subclasses__()]
+_BY_CODE = {kind.code: kind for kind in _KINDS}
 
 
 def from_code(code: str, message: str, *, hint: str | None = None) -> InterleaveError:

@@ -108,27 +108,23 @@ def require_proof(pack: Pack, providers: Sequence[str], *, batching: bool) -> No
     short = next((name for name, full in PROVIDERS.items() if full == providers[0]), providers[0])
     hint = f"show it on this machine: python -m interleave_rt.prove --provider {short} --pack {pack.path}"
     path = _path(key)
+
+    def refused(why: str, hint: str = hint) -> BadPackError:
+        return BadPackError(f"[proof] {why}", hint=hint)
+
     proved: ProofKey | None
     try:
         proved, batched = _read(path)
     except FileNotFoundError:
         proved, batched = _nearest(key), False
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadPackError(f"[proof] {path} cannot be read: {error}", hint=hint) from None
+        raise refused(f"{path} cannot be read: {error}") from None
     if proved is None:
-        raise BadPackError(
-            f"[proof] {key.provider} has not been shown to give the results of {pack.name} on this machine",
-            hint=hint,
-        )
+        raise refused(f"{key.provider} has not been shown to give the results of {pack.name} on this machine")
     if changes := key.changes(proved):
-        raise BadPackError(
-            f"[proof] {key.provider} was shown to be right under other conditions: {'; '.join(changes)}",
-            hint=hint,
-        )
+        raise refused(f"{key.provider} was shown to be right under other conditions: {'; '.join(changes)}")
     if batching and not batched:
-        raise BadPackError(
-            f"[proof] {key.provider} was shown to be right without batching only", hint="pass batching=False"
-        )
+        raise refused(f"{key.provider} was shown to be right without batching only", "pass batching=False")
 
 
 def write_proof(key: ProofKey, *, batching: bool, rows: Sequence[dict[str, Any]]) -> Path:
