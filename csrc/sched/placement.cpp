@@ -1,5 +1,7 @@
 // Slots of lanes: which call starts where, which one makes room, and what the policy is asked.
 #include <algorithm>
+#include <iterator>
+#include <ranges>
 #include <tuple>
 
 #include "sched/scheduler.h"
@@ -7,28 +9,25 @@
 namespace irt {
 
 const PendingCall* Scheduler::find_pending(const RequestState& state, const Key& key) {
-  for (const PendingCall& pending : state.pending_calls) {
-    if (pending.call->key == key) return &pending;
-  }
-  return nullptr;
+  const auto found = std::ranges::find_if(
+      state.pending_calls, [&key](const PendingCall& pending) { return pending.call->key == key; });
+  return found == state.pending_calls.end() ? nullptr : &*found;
 }
 
 Scheduler::Lane* Scheduler::find_lane(LaneId id) {
-  for (Lane& lane : lanes_) {
-    if (lane.info.id == id) return &lane;
-  }
-  return nullptr;
+  const auto found = std::ranges::find(lanes_, id, [](const Lane& lane) { return lane.info.id; });
+  return found == lanes_.end() ? nullptr : &*found;
 }
 
-int Scheduler::lanes_of(Role role) const noexcept {
-  return static_cast<int>(std::count_if(
-      lanes_.begin(), lanes_.end(), [role](const Lane& lane) { return lane.info.role == role; }));
+bool Scheduler::has_lane(Role role) const noexcept {
+  return std::ranges::any_of(lanes_, [role](const Lane& lane) { return lane.info.role == role; });
 }
 
 bool Scheduler::startable(const RequestState& state, const PendingCall& pending) const {
-  if (running_.contains(pending.call->key)) return false;
-  return pending.certain || std::find(state.failed_ahead.begin(), state.failed_ahead.end(),
-                                      pending.call->key) == state.failed_ahead.end();
+  const Key& key = pending.call->key;
+  return !running_.contains(key) &&
+         (pending.certain ||
+          std::ranges::find(state.failed_ahead, key) == state.failed_ahead.end());
 }
 
 void Scheduler::recount(RequestState& state) {
@@ -50,7 +49,7 @@ void Scheduler::recount(RequestState& state) {
 }
 
 void Scheduler::enlist(Requests& list, RequestState& state, bool wanted) {
-  const auto found = std::find(list.begin(), list.end(), &state);
+  const auto found = std::ranges::find(list, &state);
   if (found == list.end()) {
     if (wanted) list.push_back(&state);
   } else if (!wanted) {
@@ -74,14 +73,10 @@ void Scheduler::fill_slots(Role role) {
 // request counts as granted at its admission, so that a stream of new ones starves nobody.
 Scheduler::RequestState* Scheduler::next_waiting(Role role) {
   const std::size_t r = index_of(role);
-  const auto rank = [r](const RequestState* state) {
+  const auto best = std::ranges::min_element(waiting_[r], {}, [r](const RequestState* state) {
     return std::tuple(state->last_served[r], state->trajectory.spec().deadline, state->order);
-  };
-  const auto& list = waiting_[r];
-  const auto best =
-      std::min_element(list.begin(), list.end(),
-                       [&rank](RequestState* a, RequestState* b) { return rank(a) < rank(b); });
-  return best == list.end() ? nullptr : *best;
+  });
+  return best == waiting_[r].end() ? nullptr : *best;
 }
 
 bool Scheduler::start_certain(Role role) {
@@ -109,9 +104,9 @@ bool Scheduler::start_speculative(Role role) {
     if (lane == nullptr) return false;
     for (const PendingCall& pending : state->pending_calls) {
       if (pending.certain || pending.call->role != role || !startable(*state, pending)) continue;
-      if (best != nullptr && pending.probability < best->probability) continue;
-      if (best != nullptr && pending.probability == best->probability &&
-          state->order > best_state->order) {
+      if (best != nullptr &&
+          (pending.probability < best->probability ||
+           (pending.probability == best->probability && state->order > best_state->order))) {
         continue;
       }
       const SpeculationDecision decision = ask_policy(*state, pending, *lane);
@@ -131,9 +126,7 @@ bool Scheduler::start_speculative(Role role) {
 
 void Scheduler::note(RequestState& state, const Key& call, const SpeculationDecision& decision) {
   constexpr std::size_t kRemembered = 8;
-  state.decision = decision;
-  const auto said = std::find_if(state.told.begin(), state.told.end(),
-                                 [&call](const auto& entry) { return entry.first == call; });
+  const auto said = std::ranges::find(state.told, call, &std::pair<Key, SpeculationReason>::first);
   if (said != state.told.end()) {
     if (said->second == decision.reason) return;
     said->second = decision.reason;
@@ -150,25 +143,22 @@ void Scheduler::preempt(Role role) {
   int needed = 0;
   for (const RequestState* state : waiting_[index_of(role)])
     needed += state->waiting[index_of(role)];
+  std::vector<std::pair<const Key, RunningCall>*> ahead;
   for (const Lane& lane : lanes_) {
     if (lane.info.role != role) continue;
-    for (const Key& key : lane.running) needed -= running_.at(key).cancelling ? 1 : 0;
-  }
-  for (; needed > 0; --needed) {
-    std::pair<const Key, RunningCall>* least = nullptr;
-    for (const Lane& lane : lanes_) {
-      if (lane.info.role != role) continue;
-      for (const Key& key : lane.running) {
-        auto& entry = *running_.find(key);
-        if (!entry.second.speculative || entry.second.cancelling) continue;
-        if (least == nullptr || entry.second.probability < least->second.probability) {
-          least = &entry;
-        }
+    for (const Key& key : lane.running) {
+      auto& entry = *running_.find(key);
+      if (entry.second.cancelling) {
+        --needed;
+      } else if (entry.second.speculative) {
+        ahead.push_back(&entry);
       }
     }
-    if (least == nullptr) return;
-    ++count(least->second.role).preempted;
-    cancel(least->first, least->second);
+  }
+  std::ranges::stable_sort(ahead, {}, [](const auto* entry) { return entry->second.probability; });
+  for (auto* entry : ahead | std::views::take(std::max(0, needed))) {
+    ++count(role).preempted;
+    cancel(entry->first, entry->second);
   }
 }
 
@@ -191,14 +181,14 @@ Scheduler::Lane* Scheduler::pick_lane(Role role, const RequestState& state) {
 void Scheduler::start(RequestState& state, const PendingCall& pending, Lane& lane) {
   const Key key = pending.call->key;
   const Role role = lane.info.role;
-  RunningCall run;
-  run.request = state.id;
-  run.role = role;
-  run.lane = lane.info.id;
-  run.started_ahead = run.speculative = !pending.certain;
-  run.early_verdict = state.trajectory.spec().optimizations.early_verdict;
-  run.probability = pending.probability;
-  run.timing = service_times_.start(lane.device, lane.info.role, now_);
+  RunningCall run{.request = state.id,
+                  .role = role,
+                  .lane = lane.info.id,
+                  .started_ahead = !pending.certain,
+                  .speculative = !pending.certain,
+                  .early_verdict = state.trajectory.spec().optimizations.early_verdict,
+                  .probability = pending.probability,
+                  .timing = service_times_.start(lane.device, role, now_)};
   run.timing.crowded = !lane.running.empty();
   for (const Key& beside : lane.running) running_.at(beside).timing.crowded = true;
   out_->emplace_back(StartCall{lane.info.id, *pending.call, run.speculative});
@@ -209,10 +199,9 @@ void Scheduler::start(RequestState& state, const PendingCall& pending, Lane& lan
     ++counted.speculated;
     state.speculated.push_back({key, role});
   }
-  counted.restarted += std::any_of(state.lost.begin(), state.lost.end(),
-                                   [&key](const auto& lost) { return lost.first == key; })
-                           ? 1
-                           : 0;
+  const bool again =
+      std::ranges::find(state.lost, key, &std::pair<Key, int>::first) != state.lost.end();
+  counted.restarted += again ? 1 : 0;
   if (role == Role::kGenerator) {
     state.generated_step = std::max(state.generated_step, pending.call->step);
   }
@@ -243,8 +232,7 @@ Scheduler::RunningCall Scheduler::finish(const Key& key) {
 }
 
 void Scheduler::settle_speculation(RequestState& state, const Key& key, bool used) {
-  const auto found = std::find_if(state.speculated.begin(), state.speculated.end(),
-                                  [&key](const CallRef& call) { return call.key == key; });
+  const auto found = std::ranges::find(state.speculated, key, &CallRef::key);
   if (found == state.speculated.end()) return;
   RoleCounters& counted = count(found->role);
   ++(used ? counted.speculation_used : counted.speculation_wasted);
@@ -274,17 +262,10 @@ void Scheduler::send_prefetches(RequestState& state) {
 
 // How long a call goes on until it yields what is waited for, by the mean of its role.
 std::optional<double> Scheduler::time_left(const RunningCall& run) const {
-  const Role role = run.role;
-  const auto mean = role == Role::kPlanner     ? first_step_time()
-                    : role == Role::kGenerator ? service_times_.generate_time()
-                                               : service_times_.verdict_time();
+  const auto mean = run.role == Role::kPlanner ? first_step_.known(config_.policy.min_samples)
+                                               : service_times_.mean_of(run.role);
   if (!mean) return std::nullopt;
   return std::max(0.0, *mean - static_cast<double>(now_ - run.timing.started));
-}
-
-std::optional<double> Scheduler::first_step_time() const {
-  if (first_step_.samples() < config_.policy.min_samples) return std::nullopt;
-  return first_step_.mean();
 }
 
 // When other requests will ask for a slot of the role, as far as one can see: after the verdict
@@ -292,21 +273,18 @@ std::optional<double> Scheduler::first_step_time() const {
 void Scheduler::find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const {
   for (const auto& [key, run] : running_) {
     if (run.request == mine.id || run.speculative || run.cancelling) continue;
-    const Role from = run.role;
-    if (from == role) continue;
-    if (role == Role::kCritic && from == Role::kPlanner) continue;
-    // A plan that goes on while its steps are being made asks for nothing new.
-    if (from == Role::kPlanner && run.streamed) continue;
+    if (run.role == role) continue;
+    // A plan asks for no verdict, and for nothing new while its steps are being made.
+    if (run.role == Role::kPlanner && (role == Role::kCritic || run.streamed)) continue;
     out.push_back(time_left(run).value_or(0.0));
   }
 }
 
 SpeculationDecision Scheduler::ask_policy(const RequestState& state, const PendingCall& pending,
                                           const Lane& lane) {
-  const Role role = lane.info.role;
   SpeculationCase question;
   question.setting = state.trajectory.spec().speculation;
-  question.role = role;
+  question.role = lane.info.role;
   question.beyond = pending.beyond;
   question.after_retry = pending.after_retry;
   question.p = pending.probability;
@@ -346,11 +324,10 @@ void Scheduler::describe_load(const RequestState& state, const Lane& lane,
   question.planner_on_device = service_times_.active(lane.device, Role::kPlanner) > 0;
   question.critic_slowdown = service_times_.critic_slowdown(lane.device);
   question.generator_rate = service_times_.generator_rate(lane.device);
-  question.verdict_time = service_times_.verdict_time();
-  question.generate_time = service_times_.generate_time();
+  question.verdict_time = service_times_.mean_of(Role::kCritic);
+  question.generate_time = service_times_.mean_of(Role::kGenerator);
   question.luck_verdicts = config_.policy.luck_verdicts;
-  const DecayingMean& delay = cancel_delay_[index_of(role)];
-  if (delay.samples() >= config_.policy.min_samples) question.cancel_delay = delay.mean();
+  question.cancel_delay = cancel_delay_[index_of(role)].known(config_.policy.min_samples);
   for (const Key& key : state.running) {
     const RunningCall& run = running_.at(key);
     if (run.role != Role::kCritic || run.cancelling) continue;
@@ -361,11 +338,9 @@ void Scheduler::describe_load(const RequestState& state, const Lane& lane,
   question.others = going_ - 1 + queued_;
   find_rivals(state, role, question.rivals);
   // The soonest find the other free slots.
-  std::sort(question.rivals.begin(), question.rivals.end());
-  const auto spare =
-      std::min(question.rivals.size(), static_cast<std::size_t>(std::max(0, free - 1)));
-  question.rivals.erase(question.rivals.begin(),
-                        question.rivals.begin() + static_cast<std::ptrdiff_t>(spare));
+  std::ranges::sort(question.rivals);
+  const auto spare = std::min(std::ssize(question.rivals), std::ptrdiff_t{std::max(0, free - 1)});
+  question.rivals.erase(question.rivals.begin(), question.rivals.begin() + spare);
   question.may_probe = question.others == 0 && question.verdict_time && question.generate_time &&
                        probes_ < config_.policy.probes &&
                        unlucky(question.p, question.luck_verdicts) > 0.4;

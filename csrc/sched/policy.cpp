@@ -95,15 +95,7 @@ GainTerms terms_of(const SpeculationCase& question) {
 }  // namespace
 
 SpeculationDecision decide(const SpeculationCase& question) {
-  SpeculationDecision answer;
-  answer.role = question.role;
-  answer.p = question.p;
-  answer.beyond = question.beyond;
-  answer.others = question.others;
-  answer.critic_slowdown = question.critic_slowdown;
-  answer.generator_rate = question.generator_rate;
-  answer.verdict_time = question.verdict_time;
-  answer.generate_time = question.generate_time;
+  SpeculationDecision answer{question};
   const auto say = [&answer](bool start, SpeculationReason reason) {
     answer.start = start;
     answer.reason = reason;

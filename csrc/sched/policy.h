@@ -121,46 +121,41 @@ struct GainTerms {
 // Probability that a call which is expected in `left` comes within `window`.
 [[nodiscard]] double comes_within(double left, double window) noexcept;
 
-// Everything that a decision depends on; times in microseconds.
-struct SpeculationCase {
-  Speculation setting;
-  Role role = Role::kGenerator;  // of the call
-  int beyond = 1;                // unverified verdicts before the call
-  bool after_retry = false;      // one of them judges an attempt > 1
-  double p = 0.0;                // that all of them accept
-  bool shared_device = false;    // critic and generator slow each other
-  bool planner_on_device = false;
-  bool committed_beside = false;  // the role's lanes compute what others have committed to
-  int critics_beside = 1;         // committed judgements on the device, the awaited one included
-  int generators_beside = 0;      // committed generations on the device
-  int others = 0;                 // other requests that run or wait
-  bool may_probe = false;         // there are probes left, and nobody else is there
-  std::optional<double> critic_slowdown;
-  std::optional<double> generator_rate;
-  std::optional<double> verdict_time;   // Cv
-  std::optional<double> generate_time;  // G
-  std::optional<double> verdict_left;   // of the awaited verdicts; else Cv
-  std::vector<double> rivals;           // when others' committed calls are expected on the lane
-  std::optional<double> cancel_delay;   // not seen yet: a quarter of G, nothing for the critic
-  double luck_verdicts = 12.0;
-};
-
-struct SpeculationDecision {
-  bool start = false;
-  SpeculationReason reason = SpeculationReason::kOff;
-  Role role = Role::kGenerator;
-  int step = 0;  // of the call; filled in by the scheduler
-  int attempt = 1;
-  int beyond = 1;
-  int depth = 0;  // the depth that applied
-  double p = 0.0;
-  double gain = 0.0;         // microseconds; 0 where it was not asked for
-  double undisturbed = 1.0;  // see GainTerms
-  int others = 0;
+// What a decision depends on and tells again; times in microseconds.
+struct SpeculationFacts {
+  Role role = Role::kGenerator;           // of the call
+  int beyond = 1;                         // unverified verdicts before the call
+  double p = 0.0;                         // that all of them accept
+  int others = 0;                         // other requests that run or wait
   std::optional<double> critic_slowdown;  // s_c; none: not known
   std::optional<double> generator_rate;   // r_g
   std::optional<double> verdict_time;     // Cv
   std::optional<double> generate_time;    // G
+};
+
+struct SpeculationCase : SpeculationFacts {
+  Speculation setting;
+  bool after_retry = false;    // one of the verdicts judges an attempt > 1
+  bool shared_device = false;  // critic and generator slow each other
+  bool planner_on_device = false;
+  bool committed_beside = false;       // the role's lanes compute what others have committed to
+  int critics_beside = 1;              // committed judgements on the device, the awaited included
+  int generators_beside = 0;           // committed generations on the device
+  bool may_probe = false;              // there are probes left, and nobody else is there
+  std::optional<double> verdict_left;  // of the awaited verdicts; else Cv
+  std::vector<double> rivals;          // when others' committed calls are expected on the lane
+  std::optional<double> cancel_delay;  // not seen yet: a quarter of G, nothing for the critic
+  double luck_verdicts = 12.0;
+};
+
+struct SpeculationDecision : SpeculationFacts {
+  bool start = false;
+  SpeculationReason reason = SpeculationReason::kOff;
+  int step = 0;  // of the call; filled in by the scheduler
+  int attempt = 1;
+  int depth = 0;             // the depth that applied
+  double gain = 0.0;         // microseconds; 0 where it was not asked for
+  double undisturbed = 1.0;  // see GainTerms
 };
 
 // d* = ceil(Cv / G), at least 1 and at most kMaxAutoDepth; 1 while a time is unknown.

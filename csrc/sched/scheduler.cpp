@@ -2,6 +2,7 @@
 #include "sched/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 namespace irt {
@@ -32,8 +33,8 @@ TimePoint Scheduler::apply(Event event, TimePoint now, std::vector<Command>& out
 
 bool Scheduler::idle() const noexcept {
   if (!running_.empty()) return false;
-  return std::all_of(requests_.begin(), requests_.end(),
-                     [](const auto& entry) { return entry.second->phase == RequestPhase::kEnded; });
+  return std::ranges::all_of(
+      requests_, [](const auto& entry) { return entry.second->phase == RequestPhase::kEnded; });
 }
 
 // ---- calls --------------------------------------------------------------------------------
@@ -50,19 +51,29 @@ void Scheduler::mark_stale(RequestState& state) {
   stale_.push_back(&state);
 }
 
+// Null, and counted as a stray, where no lane runs it.
+Scheduler::RunningCall* Scheduler::under_way(const Key& call) {
+  const auto found = running_.find(call);
+  if (found != running_.end()) return &found->second;
+  ++counters_.strays;
+  return nullptr;
+}
+
+// The request that still waits for the call; null: nobody does.
+Scheduler::RequestState* Scheduler::waiting_for(RequestId request, const Key& call) {
+  RequestState* state = active(request);
+  return state != nullptr && find_pending(*state, call) != nullptr ? state : nullptr;
+}
+
 void Scheduler::on(StepClosed&& event) {
-  const auto found = running_.find(event.call);
-  if (found == running_.end()) {
-    ++counters_.strays;
-    return;
+  RunningCall* run = under_way(event.call);
+  if (run == nullptr) return;
+  if (!run->streamed) {
+    run->streamed = true;
+    first_step_.add(static_cast<double>(now_ - run->timing.started), config_.policy.memory);
   }
-  RunningCall& run = found->second;
-  if (!run.streamed) {
-    run.streamed = true;
-    first_step_.add(static_cast<double>(now_ - run.timing.started), config_.policy.memory);
-  }
-  RequestState* state = active(run.request);
-  if (state == nullptr || find_pending(*state, event.call) == nullptr) return;
+  RequestState* state = waiting_for(run->request, event.call);
+  if (state == nullptr) return;
   if (auto failure = state->trajectory.add(std::move(event))) {
     end(*state, Outcome::kFailed, std::move(failure));
   } else if (state->trajectory.spec().optimizations.stream_plan) {
@@ -71,33 +82,24 @@ void Scheduler::on(StepClosed&& event) {
 }
 
 void Scheduler::on(VerdictKnown&& event) {
-  const auto found = running_.find(event.call);
-  if (found == running_.end()) {
-    ++counters_.strays;
-    return;
+  RunningCall* run = under_way(event.call);
+  if (run == nullptr) return;
+  if (!run->sampled && !run->cancelling && run->early_verdict) {
+    run->sampled = true;
+    service_times_.sample(run->timing, now_);
   }
-  RunningCall& run = found->second;
-  if (!run.sampled && !run.cancelling && run.early_verdict) {
-    run.sampled = true;
-    service_times_.sample(run.timing, now_);
-  }
-  RequestState* state = active(run.request);
-  if (state == nullptr || find_pending(*state, event.call) == nullptr) return;
+  RequestState* state = waiting_for(run->request, event.call);
+  if (state == nullptr) return;
   if (auto failure = state->trajectory.add(event)) {
-    const Key key = event.call;
-    call_failed(*state, key, run.started_ahead, std::move(*failure));
+    call_failed(*state, event.call, run->started_ahead, std::move(*failure));
   } else {
     mark_stale(*state);
   }
 }
 
 void Scheduler::on(CallDone&& event) {
-  const auto found = running_.find(event.call);
+  if (under_way(event.call) == nullptr) return;
   const auto* image = std::get_if<Image>(&event.result);
-  if (found == running_.end()) {
-    ++counters_.strays;
-    return;
-  }
   const Key made = image == nullptr ? Key{} : image->key;
   const auto* verdict = std::get_if<Verdict>(&event.result);
   const RunningCall run = finish(event.call);
@@ -121,43 +123,32 @@ void Scheduler::on(CallDone&& event) {
 }
 
 void Scheduler::on(CallFailed&& event) {
-  if (!running_.contains(event.call)) {
-    ++counters_.strays;
-    return;
-  }
+  if (under_way(event.call) == nullptr) return;
   const RunningCall run = finish(event.call);
   ++count(run.role).failed;
-  RequestState* state = active(run.request);
-  if (state == nullptr) return;
-  settle_speculation(*state, event.call, false);
-  if (run.cancelling) {  // however the lane words it, we have asked for it
-    recount(*state);
-  } else {
-    call_failed(*state, event.call, run.started_ahead, std::move(event.failure));
-  }
+  ended_without(event.call, run, std::move(event.failure));
 }
 
 void Scheduler::on(CallCancelled&& event) {
-  if (!running_.contains(event.call)) {
-    ++counters_.strays;
-    return;
-  }
+  if (under_way(event.call) == nullptr) return;
   const RunningCall run = finish(event.call);
   if (run.cancelling) {
     cancel_delay_[index_of(run.role)].add(static_cast<double>(now_ - run.cancel_sent),
                                           config_.policy.memory);
   }
+  ended_without(event.call, run,
+                {ErrorCode::kBackendFailed,
+                 "[Scheduler.call] a lane cancelled a call that was wanted: look at the lane's "
+                 "log"});
+}
+
+// The call has ended without a result.
+void Scheduler::ended_without(const Key& key, const RunningCall& run, Failure&& failure) {
   RequestState* state = active(run.request);
   if (state == nullptr) return;
-  settle_speculation(*state, event.call, false);
-  if (run.cancelling) {
-    recount(*state);
-  } else {
-    call_failed(*state, event.call, run.started_ahead,
-                Failure{ErrorCode::kBackendFailed,
-                        "[Scheduler.call] a lane cancelled a call that was wanted: look at the "
-                        "lane's log"});
-  }
+  settle_speculation(*state, key, false);
+  if (run.cancelling) return recount(*state);  // however the lane words it, we have asked for it
+  call_failed(*state, key, run.started_ahead, std::move(failure));
 }
 
 // A failure is the program's only where the program has asked for the call. The sequential loop
@@ -206,11 +197,10 @@ void Scheduler::on(LaneDown&& event) {
   }
   ++counters_.lanes_lost;
   const Role role = lane->info.role;
-  const std::vector<Key> keys = lane->running;
   std::vector<std::pair<Key, RunningCall>> lost;
-  for (const Key& key : keys) lost.emplace_back(key, finish(key));
+  for (const Key& key : std::vector(lane->running)) lost.emplace_back(key, finish(key));
   lanes_.erase(lanes_.begin() + (lane - lanes_.data()));
-  if (lanes_of(role) == 0) {
+  if (!has_lane(role)) {
     missing_since_[index_of(role)] = now_;
     missing_why_[index_of(role)] = event.why;
   }
@@ -225,8 +215,7 @@ void Scheduler::on(LaneDown&& event) {
 void Scheduler::call_lost(RequestState& state, const Key& key, const RunningCall& run,
                           const Failure& why) {
   if (find_pending(state, key) == nullptr || run.cancelling) return recount(state);
-  auto entry = std::find_if(state.lost.begin(), state.lost.end(),
-                            [&key](const auto& known) { return known.first == key; });
+  auto entry = std::ranges::find(state.lost, key, &std::pair<Key, int>::first);
   if (entry == state.lost.end()) entry = state.lost.insert(entry, {key, 0});
   if (++entry->second < 2) return recount(state);
   call_failed(state, key, run.started_ahead,
@@ -239,35 +228,26 @@ void Scheduler::call_lost(RequestState& state, const Key& key, const RunningCall
 
 std::optional<Failure> Scheduler::check(const Submit& event) const {
   const RequestSpec& spec = event.spec;
-  const auto bad = [](const std::string& text) {
-    return Failure{ErrorCode::kBadRequest, "[Scheduler.submit] " + text};
+  const auto refuse = [](ErrorCode code, const std::string& text) {
+    return Failure{code, "[Scheduler.submit] " + text};
   };
-  const auto between = [&bad](const char* name, int value, int low, int high) {
-    std::optional<Failure> failure;
-    if (value < low || value > high) {
-      failure = bad(std::string(name) + " is " + std::to_string(value) + ": choose " +
-                    std::to_string(low) + " to " + std::to_string(high));
-    }
-    return failure;
-  };
+  const auto bad = [&](const std::string& text) { return refuse(ErrorCode::kBadRequest, text); };
   if (requests_.contains(event.request)) {
     return bad("request id " + std::to_string(event.request) + " is in use: ids are used once");
   }
   if (spec.text.empty()) return bad("text is empty: say what to draw");
   if (spec.text.size() > config_.max_text_bytes) {
-    return Failure{ErrorCode::kLimitExceeded,
-                   "[Scheduler.submit] text has " + std::to_string(spec.text.size()) +
-                       " bytes: shorten it to " + std::to_string(config_.max_text_bytes) +
-                       ", or raise max_text_bytes"};
+    return refuse(ErrorCode::kLimitExceeded,
+                  "text has " + std::to_string(spec.text.size()) + " bytes: shorten it to " +
+                      std::to_string(config_.max_text_bytes) + ", or raise max_text_bytes");
   }
   if (spec.images.size() > config_.max_input_images) {
-    return Failure{ErrorCode::kLimitExceeded,
-                   "[Scheduler.submit] " + std::to_string(spec.images.size()) +
-                       " input images: send at most " + std::to_string(config_.max_input_images) +
-                       ", or raise max_input_images"};
+    return refuse(ErrorCode::kLimitExceeded,
+                  std::to_string(spec.images.size()) + " input images: send at most " +
+                      std::to_string(config_.max_input_images) + ", or raise max_input_images");
   }
-  for (const Key& image : spec.images) {
-    if (!image) return bad("an input image has no key: put it into the image store first");
+  if (std::ranges::find(spec.images, Key{}) != spec.images.end()) {
+    return bad("an input image has no key: put it into the image store first");
   }
   if (spec.mode == PlanMode::kGuidance && spec.images.empty()) {
     return bad("guidance needs an input image: add one, or use the narrative mode");
@@ -275,31 +255,34 @@ std::optional<Failure> Scheduler::check(const Submit& event) const {
   if (spec.mode == PlanMode::kNarrative && !spec.images.empty()) {
     return bad("the narrative mode takes no input image: use guidance");
   }
-  if (auto wrong = between("t_max", spec.t_max, 1, kMaxAttempts)) return wrong;
-  if (auto wrong = between("max_steps", spec.max_steps, 1, kMaxSteps)) return wrong;
-  if (spec.speculation.mode == SpeculationMode::kDepth) {
-    if (auto wrong = between("speculation depth", spec.speculation.depth, 1, kMaxSteps)) {
-      return wrong;
-    }
+  const bool fixed = spec.speculation.mode == SpeculationMode::kDepth;
+  const struct {
+    const char* name;
+    int value, low, high;
+  } bounded[] = {{"t_max", spec.t_max, 1, kMaxAttempts},
+                 {"max_steps", spec.max_steps, 1, kMaxSteps},
+                 {"speculation depth", fixed ? spec.speculation.depth : 1, 1, kMaxSteps},
+                 {"width", spec.width, 0, kMaxSide},
+                 {"height", spec.height, 0, kMaxSide},
+                 {"denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps}};
+  for (const auto& [name, value, low, high] : bounded) {
+    if (value >= low && value <= high) continue;
+    return bad(std::string(name) + " is " + std::to_string(value) + ": choose " +
+               std::to_string(low) + " to " + std::to_string(high));
   }
-  if (auto wrong = between("width", spec.width, 0, kMaxSide)) return wrong;
-  if (auto wrong = between("height", spec.height, 0, kMaxSide)) return wrong;
-  return between("denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps);
+  if (draining_) {
+    return refuse(ErrorCode::kOverloaded,
+                  "the engine is draining: send the request to another one");
+  }
+  if (live_ >= config_.max_live && queued_ >= config_.max_queued) {
+    return refuse(ErrorCode::kOverloaded, "queue is full (" + std::to_string(config_.max_queued) +
+                                              "): wait for a request to end, or raise max_queued");
+  }
+  return std::nullopt;
 }
 
 void Scheduler::on(Submit&& event) {
-  std::optional<Failure> failure = check(event);
-  if (!failure && draining_) {
-    failure = Failure{ErrorCode::kOverloaded,
-                      "[Scheduler.submit] the engine is draining: send the request to another one"};
-  }
-  if (!failure && live_ >= config_.max_live && queued_ >= config_.max_queued) {
-    failure = Failure{ErrorCode::kOverloaded, "[Scheduler.submit] queue is full (" +
-                                                  std::to_string(config_.max_queued) +
-                                                  "): wait for a request to end, or raise "
-                                                  "max_queued"};
-  }
-  if (failure) {
+  if (std::optional<Failure> failure = check(event)) {
     ++counters_.requests_refused;
     out_->emplace_back(Refuse{event.request, std::move(*failure)});
     return;
@@ -334,8 +317,7 @@ void Scheduler::admit() {
 
 void Scheduler::on(CancelRequest&& event) {
   const auto found = requests_.find(event.request);
-  if (found == requests_.end()) return;
-  if (found->second->phase == RequestPhase::kEnded) return;
+  if (found == requests_.end() || found->second->phase == RequestPhase::kEnded) return;
   end(*found->second, Outcome::kCancelled,
       Failure{ErrorCode::kCancelled, "[Scheduler.cancel] cancelled by the caller"});
 }
@@ -360,11 +342,9 @@ void Scheduler::expire() {
                 "allow more time, or fewer steps"});
   }
   for (std::size_t r = 0; r < kRoles; ++r) {
-    if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
-    const Requests waiting = waiting_[r];
-    for (RequestState* state : waiting) {
-      if (std::max(missing_since_[r], state->waiting_since[r]) + config_.lane_grace > now_)
-        continue;
+    if (waiting_[r].empty() || has_lane(static_cast<Role>(r))) continue;
+    for (RequestState* state : Requests(waiting_[r])) {
+      if (grace_end(*state, r) > now_) continue;
       end(*state, Outcome::kFailed,
           Failure{ErrorCode::kBackendFailed, std::string("[Scheduler.lanes] no ") + kRoleNames[r] +
                                                  " lane is up (" + missing_why_[r].message +
@@ -373,14 +353,16 @@ void Scheduler::expire() {
   }
 }
 
+// When a request is given up that waits for a role without a lane.
+TimePoint Scheduler::grace_end(const RequestState& state, std::size_t role) const {
+  return std::max(missing_since_[role], state.waiting_since[role]) + config_.lane_grace;
+}
+
 TimePoint Scheduler::next_wake() const {
   TimePoint wake = deadlines_.empty() ? kNever : deadlines_.begin()->first;
   for (std::size_t r = 0; r < kRoles; ++r) {
-    if (waiting_[r].empty() || lanes_of(static_cast<Role>(r)) > 0) continue;
-    for (const RequestState* state : waiting_[r]) {
-      wake =
-          std::min(wake, std::max(missing_since_[r], state->waiting_since[r]) + config_.lane_grace);
-    }
+    if (waiting_[r].empty() || has_lane(static_cast<Role>(r))) continue;
+    for (const RequestState* state : waiting_[r]) wake = std::min(wake, grace_end(*state, r));
   }
   return wake;
 }
@@ -396,8 +378,7 @@ void Scheduler::refresh(RequestState& state) {
   if (ended) return;
   if (!progress_.prefetches.empty()) {
     if (state.prefetches.empty()) prefetching_.push_back(&state);
-    for (StepPrefetch& prefetch : progress_.prefetches)
-      state.prefetches.push_back(std::move(prefetch));
+    std::ranges::move(progress_.prefetches, std::back_inserter(state.prefetches));
   }
   for (const Key& key : state.running) {
     RunningCall& run = running_.at(key);

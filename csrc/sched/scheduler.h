@@ -41,12 +41,14 @@
 #include <vector>
 
 #include "core/message.h"
+#include "sched/counters.h"
 #include "sched/policy.h"
 #include "sched/service_times.h"
-#include "sched/snapshot.h"
 #include "sched/trajectory.h"
 
 namespace irt {
+
+enum class RequestPhase { kQueued, kLive, kEnded };
 
 struct SchedulerConfig {
   int max_live = 8;     // requests with running work
@@ -80,9 +82,10 @@ class Scheduler {
   // What the last apply() decided about calls ahead of a verdict. A decision is told once for each
   // call, and again when its reason changes.
   [[nodiscard]] const std::vector<DecisionNote>& decisions() const noexcept { return decisions_; }
-  [[nodiscard]] Snapshot snapshot() const;  // a copy; O(state)
 
  private:
+  friend struct Snapshot;  // of the tests
+
   // A call on a lane. It owns a slot there until its terminal event.
   struct RunningCall {
     RequestId request = 0;
@@ -130,7 +133,6 @@ class Scheduler {
     std::array<int, kRoles> speculative_ready{};    // speculative ones that may be started
     std::array<std::optional<LaneId>, kRoles> last_lane{};
     std::vector<std::pair<Key, SpeculationReason>> told;  // last decision on each call, bounded
-    std::optional<SpeculationDecision> decision;          // the last one
   };
   using Requests = std::vector<RequestState*>;
 
@@ -148,11 +150,15 @@ class Scheduler {
   void on(Tick&&) {}
   [[nodiscard]] std::optional<Failure> check(const Submit& event) const;
   [[nodiscard]] RequestState* active(RequestId request);  // null: queued, ended or unknown
+  [[nodiscard]] RunningCall* under_way(const Key& call);
+  [[nodiscard]] RequestState* waiting_for(RequestId request, const Key& call);
+  void ended_without(const Key& key, const RunningCall& run, Failure&& failure);
   void mark_stale(RequestState& state);
   void call_failed(RequestState& state, const Key& key, bool started_ahead, Failure&& failure);
   void call_lost(RequestState& state, const Key& key, const RunningCall& run, const Failure& why);
   void admit();
   void expire();
+  [[nodiscard]] TimePoint grace_end(const RequestState& state, std::size_t role) const;
   [[nodiscard]] TimePoint next_wake() const;
   void refresh(RequestState& state);
   void tell(RequestState& state, Progress& progress);
@@ -161,7 +167,7 @@ class Scheduler {
 
   // Slots of lanes: placement.cpp.
   [[nodiscard]] Lane* find_lane(LaneId id);
-  [[nodiscard]] int lanes_of(Role role) const noexcept;
+  [[nodiscard]] bool has_lane(Role role) const noexcept;
   [[nodiscard]] Lane* pick_lane(Role role, const RequestState& state);
   [[nodiscard]] static const PendingCall* find_pending(const RequestState& state, const Key& key);
   [[nodiscard]] bool startable(const RequestState& state, const PendingCall& pending) const;
@@ -182,7 +188,6 @@ class Scheduler {
   void describe_load(const RequestState& state, const Lane& lane, SpeculationCase& question);
   void note(RequestState& state, const Key& call, const SpeculationDecision& decision);
   [[nodiscard]] std::optional<double> time_left(const RunningCall& run) const;
-  [[nodiscard]] std::optional<double> first_step_time() const;
   void find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const;
   [[nodiscard]] RoleCounters& count(Role role) { return counters_.role[index_of(role)]; }
 

@@ -34,11 +34,10 @@ std::optional<double> ServiceModel::slowdown(const PolicyConfig& config) const n
 }
 
 std::size_t ServiceTimes::device(const std::string& name) {
-  for (std::size_t i = 0; i < devices_.size(); ++i) {
-    if (devices_[i].name == name) return i;
-  }
-  devices_.emplace_back().name = name;
-  return devices_.size() - 1;
+  const auto found = std::ranges::find(devices_, name, &Device::name);
+  const auto index = static_cast<std::size_t>(found - devices_.begin());
+  if (found == devices_.end()) devices_.emplace_back().name = name;
+  return index;
 }
 
 void ServiceTimes::advance(Device& device, TimePoint now) noexcept {
@@ -79,10 +78,6 @@ void ServiceTimes::sample(const CallTiming& timing, TimePoint now) {
   time_[role].add(duration, config_.memory);
 }
 
-int ServiceTimes::active(std::size_t device, Role role) const noexcept {
-  return devices_[device].active[index_of(role)];
-}
-
 std::optional<double> ServiceTimes::critic_slowdown(std::size_t device) const noexcept {
   if (config_.critic_slowdown) return config_.critic_slowdown;
   return devices_[device].service[index_of(Role::kCritic)].slowdown(config_);
@@ -91,20 +86,7 @@ std::optional<double> ServiceTimes::critic_slowdown(std::size_t device) const no
 std::optional<double> ServiceTimes::generator_rate(std::size_t device) const noexcept {
   if (config_.generator_rate) return config_.generator_rate;
   const auto slowdown = devices_[device].service[index_of(Role::kGenerator)].slowdown(config_);
-  if (!slowdown) return std::nullopt;
-  return 1.0 / *slowdown;
-}
-
-std::optional<double> ServiceTimes::mean_of(Role role) const noexcept {
-  const DecayingMean& time = time_[index_of(role)];
-  if (time.samples() < config_.min_samples) return std::nullopt;
-  return time.mean();
-}
-
-std::optional<double> ServiceTimes::verdict_time() const noexcept { return mean_of(Role::kCritic); }
-
-std::optional<double> ServiceTimes::generate_time() const noexcept {
-  return mean_of(Role::kGenerator);
+  return slowdown ? std::optional(1.0 / *slowdown) : std::nullopt;
 }
 
 }  // namespace irt

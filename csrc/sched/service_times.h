@@ -19,6 +19,10 @@ class DecayingMean {
   void add(double value, double memory) noexcept;
   [[nodiscard]] double mean() const noexcept { return weight_ > 0 ? sum_ / weight_ : 0.0; }
   [[nodiscard]] std::int64_t samples() const noexcept { return samples_; }
+  // The mean, from so many samples on.
+  [[nodiscard]] std::optional<double> known(int min_samples) const noexcept {
+    return samples_ < min_samples ? std::nullopt : std::optional(mean());
+  }
 
  private:
   double sum_ = 0.0;
@@ -33,7 +37,6 @@ class DecayingMean {
 class ServiceModel {
  public:
   void add(double duration, double overlapped, const PolicyConfig& config) noexcept;
-  [[nodiscard]] const DecayingMean& alone() const noexcept { return alone_; }
   [[nodiscard]] std::optional<double> slowdown(const PolicyConfig& config) const noexcept;
 
  private:
@@ -65,11 +68,15 @@ class ServiceTimes {
   // The call took from its start until now to yield what is waited for: a sample.
   void sample(const CallTiming& timing, TimePoint now);
 
-  [[nodiscard]] int active(std::size_t device, Role role) const noexcept;
+  [[nodiscard]] int active(std::size_t device, Role role) const noexcept {
+    return devices_[device].active[index_of(role)];
+  }
   [[nodiscard]] std::optional<double> critic_slowdown(std::size_t device) const noexcept;
   [[nodiscard]] std::optional<double> generator_rate(std::size_t device) const noexcept;
-  [[nodiscard]] std::optional<double> verdict_time() const noexcept;   // Cv over all devices
-  [[nodiscard]] std::optional<double> generate_time() const noexcept;  // G over all devices
+  // Over all devices; of the critic Cv, of the generator G.
+  [[nodiscard]] std::optional<double> mean_of(Role role) const noexcept {
+    return time_[index_of(role)].known(config_.min_samples);
+  }
 
  private:
   struct Device {
@@ -82,7 +89,6 @@ class ServiceTimes {
     std::array<ServiceModel, kRoles> service{};
   };
   static void advance(Device& device, TimePoint now) noexcept;
-  [[nodiscard]] std::optional<double> mean_of(Role role) const noexcept;
 
   PolicyConfig config_;
   std::vector<Device> devices_;

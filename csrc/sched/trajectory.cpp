@@ -6,7 +6,11 @@ namespace irt {
 namespace {
 
 bool contains(const std::vector<Key>& keys, const Key& key) {
-  return std::find(keys.begin(), keys.end(), key) != keys.end();
+  return std::ranges::find(keys, key) != keys.end();
+}
+
+Failure wrong(const std::string& what) {
+  return {ErrorCode::kBackendFailed, "[Trajectory.add] " + what};
 }
 
 }  // namespace
@@ -18,24 +22,19 @@ struct Trajectory::Walk {
   const AcceptOdds& odds;
   int max_beyond;
   Progress& out;
-  Cursor at;
+  Cursor at = {};
   bool commit = true;
   int beyond = 0;
   bool after_retry = false;
   double probability = 1.0;
-  std::vector<Key> visited;  // results used without being consumed
-  std::vector<Key> needed;   // images
+  std::vector<Key> visited = {};  // results used without being consumed
+  std::vector<Key> needed = {};   // images
 
   void need(const Key& image) {
     if (image) needed.push_back(image);
   }
   void add_pending(std::shared_ptr<const Call> call) {
-    PendingCall& pending = out.pending_calls.emplace_back();
-    pending.call = std::move(call);
-    pending.certain = beyond == 0;
-    pending.beyond = beyond;
-    pending.after_retry = after_retry;
-    pending.probability = probability;
+    out.pending_calls.push_back({std::move(call), beyond == 0, beyond, after_retry, probability});
   }
 };
 
@@ -53,18 +52,14 @@ void Progress::clear() {
 
 Trajectory::Trajectory(RequestId id, RequestSpec spec) : id_(id), spec_(std::move(spec)) {
   for (const Key& image : spec_.images) {
-    if (std::find(held_.begin(), held_.end(), image) == held_.end()) held_.push_back(image);
+    if (!contains(held_, image)) held_.push_back(image);
   }
   if (!spec_.images.empty()) cursor_.source = spec_.images.back();
-  Call plan;
-  plan.role = Role::kPlanner;
-  plan.request = id_;
-  plan.seed = seed_of(spec_.seed, spec_.seed_rule, plan.role, 0, 0, 0);
+  Call plan = call_of(Role::kPlanner, {.attempt = 0});
   plan.mode = spec_.mode;
   plan.max_steps = spec_.max_steps;
   plan.prompt = std::move(spec_.text);
   plan.images = spec_.images;
-  plan.optimizations = spec_.optimizations;
   plan.key = key_of(plan);
   plan_call_ = std::make_shared<const Call>(std::move(plan));
 }
@@ -75,17 +70,14 @@ std::optional<Failure> Trajectory::add(StepClosed&& partial) {
   const auto known = static_cast<int>(steps_.size());
   if (partial.index >= spec_.max_steps) return std::nullopt;  // the reader's violation, not a step
   if (partial.index < 0 || partial.index > known) {
-    return Failure{ErrorCode::kBackendFailed,
-                   "[Trajectory.add] plan step " + std::to_string(partial.index) +
-                       " closed before step " + std::to_string(known) +
-                       ": a planner lane must report its steps in order"};
+    return wrong("plan step " + std::to_string(partial.index) + " closed before step " +
+                 std::to_string(known) + ": a planner lane must report its steps in order");
   }
   if (partial.index == known) {
     steps_.push_back(std::move(partial.step));
   } else if (!(steps_[static_cast<std::size_t>(partial.index)] == partial.step)) {
-    return Failure{ErrorCode::kBackendFailed,
-                   "[Trajectory.add] plan step " + std::to_string(partial.index) +
-                       " differs from the one reported before: the planner is not deterministic"};
+    return wrong("plan step " + std::to_string(partial.index) +
+                 " differs from the one reported before: the planner is not deterministic");
   }
   return std::nullopt;
 }
@@ -94,22 +86,19 @@ std::optional<Failure> Trajectory::add(const VerdictKnown& partial) {
   for (const VerdictKnown& known : partials_) {
     if (known.call != partial.call) continue;
     if (known.accepted == partial.accepted) return std::nullopt;
-    return Failure{ErrorCode::kBackendFailed,
-                   "[Trajectory.add] a critic changed its verdict: the critic is not "
-                   "deterministic"};
+    return wrong("a critic changed its verdict: the critic is not deterministic");
   }
   partials_.push_back(partial);
   return std::nullopt;
 }
 
 std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& result) {
-  const auto wrong = [](const char* what) {
-    return Failure{ErrorCode::kBackendFailed,
-                   std::string("[Trajectory.add] ") + what + ": mend the lane that answered"};
+  const auto mend = [](const std::string& what) {
+    return wrong(what + ": mend the lane that answered");
   };
   if (role == Role::kPlanner) {
     auto* plan = std::get_if<Plan>(&result);
-    if (plan == nullptr) return wrong("a plan call was not answered with a plan");
+    if (plan == nullptr) return mend("a plan call was not answered with a plan");
     const auto limit = static_cast<std::size_t>(spec_.max_steps);
     if (plan->steps.size() > limit) {
       plan->steps.resize(limit);
@@ -117,21 +106,21 @@ std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& 
     }
     if (plan->steps.size() < steps_.size() ||
         !std::equal(steps_.begin(), steps_.end(), plan->steps.begin())) {
-      return wrong("the plan differs from the steps that were streamed");
+      return mend("the plan differs from the steps that were streamed");
     }
   } else if (role == Role::kGenerator) {
     const auto* image = std::get_if<Image>(&result);
-    if (image == nullptr) return wrong("a generate call was not answered with an image");
-    if (image->key != call) return wrong("an image does not carry the key of its call");
+    if (image == nullptr) return mend("a generate call was not answered with an image");
+    if (image->key != call) return mend("an image does not carry the key of its call");
     held_.push_back(call);
   } else {
     auto* verdict = std::get_if<Verdict>(&result);
-    if (verdict == nullptr) return wrong("a judge call was not answered with a verdict");
+    if (verdict == nullptr) return mend("a judge call was not answered with a verdict");
     if (!verdict->readable) verdict->accepted = false;
     if (!verdict->readable || verdict->accepted) verdict->refined.reset();
     for (const VerdictKnown& known : partials_) {
       if (known.call == call && (!verdict->readable || known.accepted != verdict->accepted)) {
-        return wrong("the verdict differs from the one that was streamed");
+        return mend("the verdict differs from the one that was streamed");
       }
     }
   }
@@ -140,10 +129,8 @@ std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& 
 }
 
 CallResult* Trajectory::find(const Key& key) noexcept {
-  for (auto& [known, result] : results_) {
-    if (known == key) return &result;
-  }
-  return nullptr;
+  const auto found = std::ranges::find(results_, key, &std::pair<Key, CallResult>::first);
+  return found == results_.end() ? nullptr : &found->second;
 }
 
 void Trajectory::forget(const Key& key) {
@@ -173,36 +160,35 @@ bool Trajectory::matters(int attempt) const noexcept {
   return attempt < spec_.t_max || spec_.keep == Keep::kBest;
 }
 
-Call Trajectory::generate_call(const Cursor& at) const {
+// What every call says; the rest and its key are its role's.
+Call Trajectory::call_of(Role role, const Cursor& at) const {
   Call call;
-  call.role = Role::kGenerator;
+  call.role = role;
   call.request = id_;
   call.step = at.step;
   call.attempt = at.attempt;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, 0);
-  call.prompt = used_prompt(at);
+  call.retry = at.retry;
+  call.seed = seed_of(spec_.seed, spec_.seed_rule, role, at.step, at.attempt, at.retry);
   call.source = at.source;
+  call.optimizations = spec_.optimizations;
+  return call;
+}
+
+Call Trajectory::generate_call(const Cursor& at) const {
+  Call call = call_of(Role::kGenerator, at);
+  call.prompt = used_prompt(at);
   call.width = spec_.width;
   call.height = spec_.height;
   call.denoising_steps = spec_.denoising_steps;
-  call.optimizations = spec_.optimizations;
   call.key = key_of(call);
   return call;
 }
 
 Call Trajectory::judge_call(const Cursor& at) const {
-  Call call;
-  call.role = Role::kCritic;
-  call.request = id_;
-  call.step = at.step;
-  call.attempt = at.attempt;
-  call.retry = at.retry;
-  call.seed = seed_of(spec_.seed, spec_.seed_rule, call.role, at.step, at.attempt, at.retry);
+  Call call = call_of(Role::kCritic, at);
   call.prompt = used_prompt(at);
   call.original = *step_at(at).prompt;
-  call.source = at.source;
   call.image = at.image;
-  call.optimizations = spec_.optimizations;
   call.key = key_of(call);
   return call;
 }
@@ -212,8 +198,7 @@ Call Trajectory::judge_call(const Cursor& at) const {
 void Trajectory::read(const AcceptOdds& odds, int max_beyond, Progress& out) {
   if (ended_) return;
   if (!opened_) open(out);
-  Walk walk{
-      .odds = odds, .max_beyond = max_beyond, .out = out, .at = {}, .visited = {}, .needed = {}};
+  Walk walk{odds, max_beyond, out};
   if (!read_plan(walk)) return;
   announce(out);
   walk.at = cursor_;
@@ -241,15 +226,14 @@ void Trajectory::end(Outcome outcome, std::optional<Failure> failure, Progress& 
 void Trajectory::open(Progress& out) {
   opened_ = true;
   if (!spec_.optimizations.cache_vision) return;
-  Prefetch prefetch;
-  prefetch.what = Prefetch::What::kImageFeatures;
-  prefetch.request = id_;
-  prefetch.role = Role::kCritic;
-  prefetch.image = cursor_.source;  // none: the critic's white picture
-  out.prefetches.push_back({-1, prefetch});
-  if (cursor_.source) {
-    prefetch.role = Role::kGenerator;
-    out.prefetches.push_back({-1, prefetch});
+  for (const Role role : {Role::kCritic, Role::kGenerator}) {
+    if (role == Role::kGenerator && !cursor_.source) continue;  // the critic's white picture
+    out.prefetches.push_back({-1,
+                              {.what = Prefetch::What::kImageFeatures,
+                               .role = role,
+                               .request = id_,
+                               .text = {},
+                               .image = cursor_.source}});
   }
 }
 
@@ -294,11 +278,7 @@ void Trajectory::announce(Progress& out) {
     const PlanStep& step = steps_[static_cast<std::size_t>(usable_)];
     out.notices.emplace_back(PlanStepReady{usable_, step});
     if (!step.has_image() || !spec_.optimizations.encode_text_ahead) continue;
-    Prefetch prefetch;
-    prefetch.what = Prefetch::What::kPromptText;
-    prefetch.request = id_;
-    prefetch.text = *step.prompt;
-    out.prefetches.push_back({usable_, std::move(prefetch)});
+    out.prefetches.push_back({usable_, {.request = id_, .text = *step.prompt, .image = {}}});
   }
 }
 
@@ -326,11 +306,11 @@ bool Trajectory::read_image(Walk& walk) {
   }
   walk.at.image = call.key;
   if (walk.commit) {
-    Attempt attempt;
-    attempt.number = walk.at.attempt;
-    attempt.prompt = std::move(call.prompt);
-    attempt.seed = call.seed;
-    attempt.image = std::get<Image>(*result);
+    Attempt attempt{.number = walk.at.attempt,
+                    .prompt = std::move(call.prompt),
+                    .seed = call.seed,
+                    .image = std::get<Image>(*result),
+                    .verdict = {}};
     walk.out.notices.emplace_back(AttemptReady{walk.at.step, attempt});
     attempts_.push_back(std::move(attempt));
     walk.out.consumed.push_back({call.key, call.role});
@@ -441,10 +421,7 @@ void Trajectory::finish_step(Walk& walk, const Key& final_image, std::optional<b
     walk.out.notices.emplace_back(StepCommitted{walk.at.step, std::move(result)});
     attempts_.clear();
   }
-  const int next = walk.at.step + 1;
-  walk.at = Cursor{};
-  walk.at.step = next;
-  walk.at.source = source;
+  walk.at = Cursor{.step = walk.at.step + 1, .source = source};
 }
 
 void Trajectory::settle(const Walk& walk, Progress& out) {
@@ -454,9 +431,9 @@ void Trajectory::settle(const Walk& walk, Progress& out) {
     return true;
   });
   std::erase_if(partials_, [&](const VerdictKnown& known) {
-    return std::none_of(
-        out.pending_calls.begin(), out.pending_calls.end(),
-        [&](const PendingCall& pending) { return pending.call->key == known.call; });
+    return std::ranges::none_of(out.pending_calls, [&](const PendingCall& pending) {
+      return pending.call->key == known.call;
+    });
   });
   std::erase_if(held_, [&](const Key& image) {
     const bool keep = contains(walk.needed, image) || image == cursor_.source ||

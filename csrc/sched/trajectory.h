@@ -16,12 +16,12 @@
 //     attempt is final, `accepted` is absent, and neither keep=best nor t_max changes that.
 //   * Refused with an unreadable refined prompt: the used prompt is kept for the next attempt.
 //   * The t_max-th attempt is judged only with judge_last or keep=best. Without skip_last_judge it
-//   is judged
-//     as well and waited for, and the verdict is dropped (its failure is a failure all the same).
+//     is judged as well and waited for, and the verdict is dropped (its failure is a failure all
+//     the same).
 //   * keep=best, all t_max attempts refused: the highest p_success is final, of equals the latest.
 //     It may return to a result that was dropped: then the call is made again, with the same key.
 //   * A partial verdict (with early_verdict) decides what runs next at once; it is committed with
-//   CallDone.
+//     CallDone.
 #pragma once
 
 #include <memory>
@@ -97,11 +97,11 @@ class Trajectory {
     int step = 0;
     int attempt = 1;
     Stage stage = Stage::kGenerate;
-    int retry = 0;       // of the judgement
-    Key source;          // final image of the image step before, last input image, or none
-    Key image;           // of the attempt under judgement
-    std::string prompt;  // in use, from attempt 2 on
-    Key best;            // keep=best: of the refused attempts of this step
+    int retry = 0;         // of the judgement
+    Key source{};          // final image of the image step before, last input image, or none
+    Key image{};           // of the attempt under judgement
+    std::string prompt{};  // in use, from attempt 2 on
+    Key best{};            // keep=best: of the refused attempts of this step
     double best_p = 0.0;
   };
   struct Walk;  // one reading under way
@@ -111,6 +111,7 @@ class Trajectory {
   [[nodiscard]] bool counts(int attempt) const noexcept;   // its verdict is part of the result
   [[nodiscard]] bool judged(int attempt) const noexcept;   // it is judged at all
   [[nodiscard]] bool matters(int attempt) const noexcept;  // its verdict decides what comes next
+  [[nodiscard]] Call call_of(Role role, const Cursor& at) const;
   [[nodiscard]] Call generate_call(const Cursor& at) const;
   [[nodiscard]] Call judge_call(const Cursor& at) const;
   [[nodiscard]] CallResult* find(const Key& key) noexcept;

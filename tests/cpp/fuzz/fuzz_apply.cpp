@@ -67,7 +67,7 @@ class Machine {
     }
     expect(scheduler_.idle(), "not idle after everything was cancelled");
     expect(monitor_.settled(), "a request did not end, or an image was not released");
-    expect(scheduler_.snapshot().requests.empty(), "a consumed request is still known");
+    expect(Snapshot(scheduler_).requests.empty(), "a consumed request is still known");
     for (const RoleCounters& role : scheduler_.counters().role) {
       expect(role.speculated == role.speculation_used + role.speculation_wasted,
              "speculation that was neither used nor wasted");
@@ -80,7 +80,7 @@ class Machine {
     const Event copy = event;
     const TimePoint wake = scheduler_.apply(std::move(event), now_, commands_);
     expect(wake > now_, "asks to be woken in the past");
-    for (const std::string& what : test::check_snapshot(scheduler_.snapshot())) expect(false, what);
+    for (const std::string& what : test::check_snapshot(Snapshot(scheduler_))) expect(false, what);
     monitor_.follow(copy, commands_);
     for (const std::string& what : monitor_.violations()) expect(false, what);
     forget_ended(copy);
@@ -112,7 +112,7 @@ class Machine {
 
   // Consumed counts only for a request that has ended: as the snapshot says.
   [[nodiscard]] bool ended_request(RequestId id) const {
-    const Snapshot snapshot = scheduler_.snapshot();
+    const Snapshot snapshot(scheduler_);
     return std::none_of(snapshot.requests.begin(), snapshot.requests.end(),
                         [id](const RequestView& view) { return view.request == id; });
   }

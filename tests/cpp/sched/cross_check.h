@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "core/message.h"
-#include "sched/snapshot.h"
 #include "script.h"
 #include "support/monitor.h"
 #include "support/reference.h"
+#include "support/snapshot.h"
 
 namespace irt::test {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/message.h"
-#include "sched/snapshot.h"
+#include "sched/counters.h"
 
 namespace irt::test {
 

@@ -207,7 +207,7 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, const Log& log)
         if (log) log(describe(sim.now(), event, commands, scheduler.decisions()));
         monitor.follow(event, commands);
         if (!monitor.violations().empty()) throw Wrong{monitor.violations().front()};
-        const Snapshot snapshot = scheduler.snapshot();
+        const Snapshot snapshot(scheduler);
         const auto violations = check_snapshot(snapshot);
         if (!violations.empty()) throw Wrong{violations.front()};
         const std::string problem = cross.follow(event, commands, snapshot, sim.now());

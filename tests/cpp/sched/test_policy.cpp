@@ -196,8 +196,8 @@ TEST_CASE("the meter splits a call's time by whether another role was on the dev
   meter.stop(critic, 3500);
   REQUIRE(meter.critic_slowdown(gpu));
   CHECK(*meter.critic_slowdown(gpu) == doctest::Approx(2.0));
-  CHECK(meter.verdict_time());
-  CHECK(!meter.generate_time());
+  CHECK(meter.mean_of(Role::kCritic));
+  CHECK(!meter.mean_of(Role::kGenerator));
 }
 
 TEST_CASE("a call beside a planner says nothing about critic and generator") {

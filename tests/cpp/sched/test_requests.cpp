@@ -43,7 +43,7 @@ TEST_CASE("a request that ended in the queue keeps its place there until it is c
   rig.send(Consumed{2});
   rig.submit(9);
   CHECK(rig.last<Refuse>().empty());
-  CHECK(rig.scheduler.snapshot().queued == 1);
+  CHECK(Snapshot(rig.scheduler).queued == 1);
 }
 
 TEST_CASE("a deadline ends the request with what was committed and cancels its calls") {
@@ -151,7 +151,7 @@ TEST_CASE("a bad request is refused and the message says what to do") {
     CHECK(rig.last<Refuse>()[0].failure.message.find(bad.says) != std::string::npos);
   }
   CHECK(rig.scheduler.counters().requests_refused == id);
-  CHECK(rig.scheduler.snapshot().requests.empty());
+  CHECK(Snapshot(rig.scheduler).requests.empty());
 }
 
 TEST_CASE("events about what is not there are dropped and counted") {

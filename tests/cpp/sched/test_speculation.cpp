@@ -77,9 +77,8 @@ TEST_CASE("auto does not speculate on a shared device before it knows what overl
   rig.lane(2, Role::kCritic, 1, "gpu");
   to_first_verdict(rig, 1, spec_of(SpeculationMode::kAuto));
   CHECK(rig.starts(1, kGenerate, 1) == 0);
-  const Snapshot seen = rig.scheduler.snapshot();
-  REQUIRE(seen.requests.at(0).last_decision);
-  CHECK(seen.requests[0].last_decision->reason == SpeculationReason::kUnknownOverlap);
+  REQUIRE(!rig.scheduler.decisions().empty());
+  CHECK(rig.scheduler.decisions().back().decision.reason == SpeculationReason::kUnknownOverlap);
 }
 
 TEST_CASE("a decision is told once for each call, and again when its reason changes") {
@@ -126,12 +125,11 @@ TEST_CASE("auto starts nothing for a rival's lane: another verdict is due before
     rig.now += 40;
     rig.image(rig.call(3, kGenerate));
     CHECK(rig.starts(3, kGenerate, 1) == 0);
-    const Snapshot seen = rig.scheduler.snapshot();
-    const auto found = std::find_if(seen.requests.begin(), seen.requests.end(),
-                                    [](const RequestView& view) { return view.request == 3; });
-    REQUIRE(found->last_decision);
-    CHECK(found->last_decision->reason == SpeculationReason::kRivals);
-    CHECK(found->last_decision->others == 1);
+    REQUIRE(!rig.scheduler.decisions().empty());
+    const DecisionNote& last = rig.scheduler.decisions().back();
+    CHECK(last.request == 3);
+    CHECK(last.decision.reason == SpeculationReason::kRivals);
+    CHECK(last.decision.others == 1);
   }
   SUBCASE("alone again") {
     rig.send(CancelRequest{2});

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/message.h"
-#include "sched/snapshot.h"
+#include "support/snapshot.h"
 
 namespace irt::test {
 

@@ -1,13 +1,10 @@
-// What can be seen of a scheduler from outside: counters and a copy of its state.
+// What a scheduler has counted and decided.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <optional>
-#include <vector>
 
 #include "core/message.h"
-#include "core/request.h"
 #include "sched/policy.h"
 
 namespace irt {
@@ -45,54 +42,6 @@ struct DecisionNote {
   RequestId request = 0;
   Key call;
   SpeculationDecision decision;
-};
-
-struct PendingView {
-  Key key;
-  Role role = Role::kPlanner;
-  bool certain = true;
-  int beyond = 0;
-  double probability = 1.0;
-  bool running = false;
-  std::vector<Key> images;  // that the call reads
-};
-
-enum class RequestPhase { kQueued, kLive, kEnded };
-
-struct RequestView {
-  RequestId request = 0;
-  RequestPhase phase = RequestPhase::kQueued;
-  bool admitted = false;                   // holds (or held, when ended) one of max_live places
-  std::vector<PendingView> pending_calls;  // empty unless live
-  std::vector<Key> images;                 // held for it
-  std::optional<SpeculationDecision> last_decision;
-};
-
-struct RunningView {
-  Key key;
-  RequestId request = 0;
-  Role role = Role::kPlanner;
-  bool speculative = false;
-  bool cancelling = false;
-  TimePoint started = 0;
-};
-
-struct LaneView {
-  LaneInfo info;
-  std::vector<RunningView> running;  // each of them owns a slot
-};
-
-struct Snapshot {
-  int max_live = 0;
-  int max_queued = 0;
-  int live = 0;    // admitted and not consumed
-  int queued = 0;  // never admitted and not consumed
-  bool draining = false;
-  std::vector<RequestView> requests;
-  std::vector<LaneView> lanes;
-  AcceptOdds accept_odds{};
-  std::optional<double> verdict_time;   // Cv, microseconds
-  std::optional<double> generate_time;  // G, microseconds
 };
 
 }  // namespace irt
