@@ -64,8 +64,6 @@ def load_runtime(address: int) -> None:
 
 def runtime_version() -> str: ...
 
-def runtime_loaded() -> bool: ...
-
 def gaussian_noise(seed: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
     """The generator's noise: float32 [n], a function of seed and index."""
 

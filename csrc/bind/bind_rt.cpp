@@ -54,7 +54,6 @@ void bind_rt(nb::module_& m) {
   m.def("load_runtime", &load_runtime, "address"_a,
         "Gives the core ONNX Runtime: the address of OrtGetApiBase in the loaded library.");
   m.def("runtime_version", &runtime_version);
-  m.def("runtime_loaded", &runtime_loaded);
   m.def(
       "gaussian_noise",
       [](std::uint64_t seed, std::size_t n) {

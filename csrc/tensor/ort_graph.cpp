@@ -1,7 +1,6 @@
 // Graphs as ONNX Runtime runs them, and the memory of its devices.
 #include <algorithm>
-#include <cstring>
-#include <map>
+#include <array>
 #include <mutex>
 #include <utility>
 
@@ -10,60 +9,53 @@
 namespace irt {
 namespace {
 
-[[nodiscard]] abi::Enum to_onnx(ElementType type) noexcept {
-  switch (type) {
-    case ElementType::kFloat32: return abi::kFloat;
-    case ElementType::kInt64: return abi::kInt64;
-    case ElementType::kInt32: return abi::kInt32;
-    case ElementType::kBool: return abi::kBool;
-    case ElementType::kFloat16: return abi::kFloat16;
-    case ElementType::kUint8: return abi::kUint8;
-  }
-  return 0;
-}
-
-[[nodiscard]] ElementType from_onnx(abi::Enum type, const std::string& where) {
-  for (const ElementType candidate :
-       {ElementType::kFloat32, ElementType::kInt64, ElementType::kInt32, ElementType::kBool,
-        ElementType::kFloat16, ElementType::kUint8}) {
-    if (to_onnx(candidate) == type) return candidate;
-  }
-  throw Error(ErrorCode::kBadPack,
-              where + ": element type " + std::to_string(type) + " is not supported");
-}
+[[nodiscard]] abi::Enum to_onnx(ElementType type) noexcept { return static_cast<abi::Enum>(type); }
 
 // What the library hands out and takes back.
-template <typename T, typename Slot>
+template <typename Slot>
 struct Release {
-  void operator()(T* object) const noexcept { release<Slot>(object); }
+  template <typename T>
+  void operator()(T* object) const noexcept {
+    if (const Runtime* rt = runtime_or_null()) function_in<Slot>(rt->api)(object);
+  }
 };
 template <typename T, typename Slot>
-using Handle = std::unique_ptr<T, Release<T, Slot>>;
+using Handle = std::unique_ptr<T, Release<Slot>>;
 using OptionsPtr = Handle<OrtSessionOptions, abi::ReleaseSessionOptions>;
 using SessionPtr = Handle<OrtSession, abi::ReleaseSession>;
 using BindingPtr = Handle<OrtIoBinding, abi::ReleaseIoBinding>;
 using MemoryInfoPtr = Handle<OrtMemoryInfo, abi::ReleaseMemoryInfo>;
 using AllocatorPtr = Handle<OrtAllocator, abi::ReleaseAllocator>;
 using RunOptionsPtr = Handle<OrtRunOptions, abi::ReleaseRunOptions>;
+using TypePtr = Handle<OrtTypeInfo, abi::ReleaseTypeInfo>;
+using CudaOptionsPtr = Handle<OrtCUDAProviderOptionsV2, abi::ReleaseCUDAProviderOptions>;
 
 struct ReleaseCountedValue {
   void operator()(OrtValue* value) const noexcept {
-    release<abi::ReleaseValue>(value);
-    --live_counters().values;
+    Release<abi::ReleaseValue>()(value);
+    --live_objects().values;
   }
 };
 using ValuePtr = std::unique_ptr<OrtValue, ReleaseCountedValue>;
+
+// What a function makes and returns through its last argument.
+template <typename Slot, typename Ptr, typename... Args>
+[[nodiscard]] Ptr make(const Runtime& rt, ErrorCode code, const std::string& where, Args... args) {
+  typename Ptr::pointer made = nullptr;
+  call<Slot>(rt, code, where, args..., &made);
+  return Ptr(made);
+}
+
+constexpr ErrorCode kFailed = ErrorCode::kBackendFailed;
 
 // A view of memory; a binding needs the memory, not the value.
 [[nodiscard]] ValuePtr wrap(const Runtime& rt, const OrtMemoryInfo* info, void* data,
                             std::size_t bytes, const Shape& shape, abi::Enum type,
                             const std::string& where) {
-  OrtValue* made = nullptr;
-  call<abi::CreateTensorWithDataAsOrtValue>(rt, ErrorCode::kInternal,
-                                            where + ": CreateTensorWithDataAsOrtValue", info, data,
-                                            bytes, shape.data(), shape.size(), type, &made);
-  ++live_counters().values;
-  return ValuePtr(made);
+  ValuePtr made = make<abi::CreateTensorWithDataAsOrtValue, ValuePtr>(
+      rt, ErrorCode::kInternal, where, info, data, bytes, shape.data(), shape.size(), type);
+  ++live_objects().values;
+  return made;
 }
 
 // ---- providers ----------------------------------------------------------------------------
@@ -71,87 +63,50 @@ using ValuePtr = std::unique_ptr<OrtValue, ReleaseCountedValue>;
 constexpr const char* kCpu = "CPUExecutionProvider";
 constexpr const char* kCuda = "CUDAExecutionProvider";
 
-struct EntryPointers {
-  explicit EntryPointers(const Entries& entries) {
-    for (const auto& [key, value] : entries) {
-      keys.push_back(key.c_str());
-      values.push_back(value.c_str());
-    }
-  }
-  std::vector<const char*> keys;
-  std::vector<const char*> values;
-};
+// A search for the fastest convolution picks by its timings, so that two sessions may differ in
+// their bits, and it captures a stream, during which every other session's synchronisation fails.
+// Float32 graphs are computed in float32.
+constexpr std::array kCudaKeys = {"cudnn_conv_algo_search", "use_tf32"};
+constexpr std::array kCudaValues = {"HEURISTIC", "0"};
 
-[[nodiscard]] const Entries& entries_of(const SessionOptions& options, const std::string& name) {
-  static const Entries none;
-  const auto found = options.provider_options.find(name);
-  return found == options.provider_options.end() ? none : found->second;
-}
-
-// What a pack may override. A search for the fastest convolution picks by its timings, so that two
-// sessions may differ in their bits, and it captures a stream, during which every other session's
-// synchronisation fails. Float32 graphs are computed in float32.
-constexpr std::pair<const char*, const char*> kCudaDefaults[] = {
-    {"cudnn_conv_algo_search", "HEURISTIC"}, {"use_tf32", "0"}};
-
-void append_cuda(const Runtime& rt, OrtSessionOptions* options, const Entries& entries,
-                 const std::string& where) {
-  const ErrorCode code = ErrorCode::kBackendFailed;
-  OrtCUDAProviderOptionsV2* raw = nullptr;
-  call<abi::CreateCUDAProviderOptions>(rt, code, where + ": CreateCUDAProviderOptions", &raw);
-  const Handle<OrtCUDAProviderOptionsV2, abi::ReleaseCUDAProviderOptions> cuda(raw);
-  Entries all = entries;
-  for (const auto& [key, value] : kCudaDefaults) {
-    const auto same = [&key](const auto& entry) { return entry.first == key; };
-    if (std::ranges::none_of(all, same)) all.emplace_back(key, value);
-  }
-  const EntryPointers pointers(all);
-  call<abi::UpdateCUDAProviderOptions>(rt, code, where + ": UpdateCUDAProviderOptions", raw,
-                                       pointers.keys.data(), pointers.values.data(), all.size());
-  call<abi::AppendCuda>(rt, code, where + ": SessionOptionsAppendExecutionProvider_CUDA_V2",
-                        options, static_cast<const OrtCUDAProviderOptionsV2*>(raw));
+void append_cuda(const Runtime& rt, OrtSessionOptions* options, const std::string& where) {
+  const auto cuda = make<abi::CreateCUDAProviderOptions, CudaOptionsPtr>(rt, kFailed, where);
+  call<abi::UpdateCUDAProviderOptions>(rt, kFailed, where, cuda.get(), kCudaKeys.data(),
+                                       kCudaValues.data(), kCudaKeys.size());
+  call<abi::SessionOptionsAppendExecutionProvider_CUDA_V2>(rt, kFailed, where, options, cuda.get());
 }
 
 void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::string& provider,
-                     const Entries& entries, const std::string& where) {
+                     const std::string& where) {
   const std::vector<std::string> available = available_providers();
-  if (std::find(available.begin(), available.end(), provider) == available.end()) {
+  if (std::ranges::find(available, provider) == available.end()) {
     std::string names;
     for (const std::string& name : available) names += (names.empty() ? "" : ", ") + name;
-    throw Error(ErrorCode::kBackendFailed,
-                where + ": this ONNX Runtime (" + rt.version + ") has no " + provider +
-                    "; it has " + names + ": choose one of these, or install the extra for it");
+    throw Error(kFailed, where + ": this ONNX Runtime (" + rt.version + ") has no " + provider +
+                             "; it has " + names +
+                             ": choose one of these, or install the extra for it");
   }
   const std::string what = where + ": " + provider;
-  if (provider == kCuda) return append_cuda(rt, options, entries, what);  // has its own function
+  if (provider == kCuda) return append_cuda(rt, options, what);  // has its own function
   const std::string suffix = "ExecutionProvider";
   std::string name = provider;
   if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
-  const EntryPointers pointers(entries);
-  call<abi::AppendProvider>(rt, ErrorCode::kBackendFailed, what, options, name.c_str(),
-                            pointers.keys.data(), pointers.values.data(), entries.size());
+  call<abi::SessionOptionsAppendExecutionProvider>(rt, kFailed, what, options, name.c_str(),
+                                                   nullptr, nullptr, std::size_t{0});
 }
 
 [[nodiscard]] OptionsPtr make_options(const Runtime& rt, const SessionOptions& options,
                                       const std::string& where) {
-  const ErrorCode code = ErrorCode::kBackendFailed;
-  OrtSessionOptions* raw = nullptr;
-  call<abi::CreateSessionOptions>(rt, code, where, &raw);
-  OptionsPtr made(raw);
-  call<abi::SetIntraOpNumThreads>(rt, code, where, raw, options.intra_op_threads);
-  call<abi::SetInterOpNumThreads>(rt, code, where, raw, options.inter_op_threads);
-  const char* spinning = options.spinning ? "1" : "0";
-  call<abi::AddSessionConfigEntry>(rt, code, where, raw, "session.intra_op.allow_spinning",
-                                   spinning);
-  call<abi::AddSessionConfigEntry>(rt, code, where, raw, "session.inter_op.allow_spinning",
-                                   spinning);
-  for (const auto& [key, value] : options.config) {
-    call<abi::AddSessionConfigEntry>(rt, code, where + ": " + key, raw, key.c_str(), value.c_str());
+  OptionsPtr made = make<abi::CreateSessionOptions, OptionsPtr>(rt, kFailed, where);
+  call<abi::SetIntraOpNumThreads>(rt, kFailed, where, made.get(), options.intra_op_threads);
+  call<abi::SetInterOpNumThreads>(rt, kFailed, where, made.get(), 1);
+  // A spinning pool starves the other lanes of a small machine.
+  for (const char* pool : {"session.intra_op.allow_spinning", "session.inter_op.allow_spinning"}) {
+    call<abi::AddSessionConfigEntry>(rt, kFailed, where, made.get(), pool, "0");
   }
   for (const std::string& provider : options.providers) {
     // The CPU provider is always there, as the last one.
-    if (provider == kCpu) continue;
-    append_provider(rt, raw, provider, entries_of(options, provider), where);
+    if (provider != kCpu) append_provider(rt, made.get(), provider, where);
   }
   return made;
 }
@@ -168,7 +123,7 @@ void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::s
     return std::string{static_cast<char>(field << 3), static_cast<char>(value)};
   };
   const std::string shape = text(1, text(2, "n"));
-  const std::string bytes = text(1, number(1, abi::kUint8) + text(2, shape));
+  const std::string bytes = text(1, number(1, to_onnx(ElementType::kUint8)) + text(2, shape));
   const std::string node = text(1, "x") + text(2, "y") + text(4, "Identity");
   const std::string graph = text(1, node) + text(2, "copy") +
                             text(11, text(1, "x") + text(2, bytes)) +
@@ -181,28 +136,17 @@ void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::s
 class OrtDevice final : public Device {
  public:
   // `memory`: the provider's name of its memory, e.g. "Cuda".
-  OrtDevice(std::string name, const char* memory, int id, const SessionOptions& options)
+  OrtDevice(std::string name, const char* memory, const SessionOptions& options)
       : rt_(runtime("Device")), name_(std::move(name)), where_("[Device " + name_ + "]") {
-    const ErrorCode code = ErrorCode::kBackendFailed;
     const OptionsPtr made = make_options(rt_, options, where_);
     const std::string graph = copying_graph();
-    OrtSession* session = nullptr;
-    call<abi::CreateSessionFromArray>(rt_, code, where_ + ": CreateSessionFromArray", rt_.env,
-                                      static_cast<const void*>(graph.data()), graph.size(),
-                                      static_cast<const OrtSessionOptions*>(made.get()), &session);
-    session_.reset(session);
-    OrtMemoryInfo* info = nullptr;
-    call<abi::CreateMemoryInfo>(rt_, code, where_ + ": CreateMemoryInfo", memory,
-                                abi::kDeviceAllocator, id, abi::kDefaultMemory, &info);
-    info_.reset(info);
-    OrtAllocator* allocator = nullptr;
-    call<abi::CreateAllocator>(rt_, code, where_ + ": CreateAllocator",
-                               static_cast<const OrtSession*>(session),
-                               static_cast<const OrtMemoryInfo*>(info), &allocator);
-    allocator_.reset(allocator);
-    OrtIoBinding* binding = nullptr;
-    call<abi::CreateIoBinding>(rt_, code, where_ + ": CreateIoBinding", session, &binding);
-    binding_.reset(binding);
+    session_ = make<abi::CreateSessionFromArray, SessionPtr>(
+        rt_, kFailed, where_, rt_.env, graph.data(), graph.size(), made.get());
+    info_ = make<abi::CreateMemoryInfo, MemoryInfoPtr>(
+        rt_, kFailed, where_, memory, abi::kDeviceAllocator, 0, abi::kDefaultMemory);
+    allocator_ =
+        make<abi::CreateAllocator, AllocatorPtr>(rt_, kFailed, where_, session_.get(), info_.get());
+    binding_ = make<abi::CreateIoBinding, BindingPtr>(rt_, kFailed, where_, session_.get());
     try_copies();
   }
 
@@ -211,13 +155,12 @@ class OrtDevice final : public Device {
 
   std::byte* allocate(std::size_t bytes) override {
     void* memory = nullptr;
-    call<abi::AllocatorAlloc>(rt_, ErrorCode::kBackendFailed,
-                              where_ + ": AllocatorAlloc of " + std::to_string(bytes) + " bytes",
+    call<abi::AllocatorAlloc>(rt_, kFailed, where_ + ": " + std::to_string(bytes) + " bytes",
                               allocator_.get(), std::max<std::size_t>(bytes, 1), &memory);
     if (memory == nullptr) {
-      throw Error(ErrorCode::kBackendFailed,
-                  where_ + " has no " + std::to_string(bytes) +
-                      " bytes left: lower slots or the cache length, or use a larger device");
+      throw Error(kFailed, where_ + " has no " + std::to_string(bytes) +
+                               " bytes left: lower slots or the cache length, or use a larger "
+                               "device");
     }
     return static_cast<std::byte*>(memory);
   }
@@ -246,21 +189,16 @@ class OrtDevice final : public Device {
             std::size_t bytes) {
     if (bytes == 0) return;
     const Shape shape{static_cast<std::int64_t>(bytes)};
-    const ValuePtr x = wrap(rt_, from_info, from, bytes, shape, abi::kUint8, where_);
-    const ValuePtr y = wrap(rt_, to_info, to, bytes, shape, abi::kUint8, where_);
-    const ErrorCode code = ErrorCode::kBackendFailed;
+    const abi::Enum type = to_onnx(ElementType::kUint8);
+    const ValuePtr x = wrap(rt_, from_info, from, bytes, shape, type, where_);
+    const ValuePtr y = wrap(rt_, to_info, to, bytes, shape, type, where_);
+    OrtIoBinding* const binding = binding_.get();
     const std::lock_guard lock(mutex_);
-    call<abi::BindInput>(rt_, code, where_ + ": BindInput", binding_.get(), "x",
-                         static_cast<const OrtValue*>(x.get()));
-    call<abi::BindOutput>(rt_, code, where_ + ": BindOutput", binding_.get(), "y",
-                          static_cast<const OrtValue*>(y.get()));
-    call<abi::SynchronizeBoundInputs>(rt_, code, where_ + ": SynchronizeBoundInputs",
-                                      binding_.get());
-    call<abi::RunWithBinding>(rt_, code, where_ + ": RunWithBinding", session_.get(),
-                              static_cast<const OrtRunOptions*>(nullptr),
-                              static_cast<const OrtIoBinding*>(binding_.get()));
-    call<abi::SynchronizeBoundOutputs>(rt_, code, where_ + ": SynchronizeBoundOutputs",
-                                       binding_.get());
+    call<abi::BindInput>(rt_, kFailed, where_, binding, "x", x.get());
+    call<abi::BindOutput>(rt_, kFailed, where_, binding, "y", y.get());
+    call<abi::SynchronizeBoundInputs>(rt_, kFailed, where_, binding);
+    call<abi::RunWithBinding>(rt_, kFailed, where_, session_.get(), nullptr, binding);
+    call<abi::SynchronizeBoundOutputs>(rt_, kFailed, where_, binding);
   }
 
   // A device whose copies do not arrive must not be found out by wrong pictures.
@@ -277,8 +215,7 @@ class OrtDevice final : public Device {
     std::string blank(there.size(), 'x');
     copy_out(blank.data(), first.get(), blank.size());
     if (back == there && blank == std::string(blank.size(), '\0')) return;
-    throw Error(ErrorCode::kBackendFailed,
-                where_ + ": bytes that were copied there and back are not the same");
+    throw Error(kFailed, where_ + ": bytes that were copied there and back are not the same");
   }
 
   const Runtime& rt_;
@@ -296,20 +233,13 @@ class OrtDevice final : public Device {
 [[nodiscard]] DeviceRef device_for(const SessionOptions& options) {
   if (options.providers.empty() || options.providers.front() != kCuda) return host();
   static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<Device>> known;
-  std::string id = "0";
-  const Entries& entries = entries_of(options, kCuda);
-  for (const auto& [key, value] : entries) {
-    if (key == "device_id") id = value;
-  }
-  const std::string name = "cuda:" + id;
+  static std::weak_ptr<Device> known;
   const std::lock_guard lock(mutex);
-  if (DeviceRef device = known[name].lock()) return device;
-  SessionOptions copying;
-  copying.providers = {kCuda};
-  copying.provider_options[kCuda] = entries;
-  auto device = std::make_shared<OrtDevice>(name, "Cuda", std::stoi(id), copying);
-  known[name] = device;
+  DeviceRef device = known.lock();
+  if (device == nullptr) {
+    device = std::make_shared<OrtDevice>("cuda:0", "Cuda", SessionOptions{.providers = {kCuda}});
+    known = device;
+  }
   return device;
 }
 
@@ -327,18 +257,19 @@ template <typename CountSlot, typename NameSlot, typename TypeSlot>
     char* name = nullptr;
     call<NameSlot>(rt, code, where, session, i, rt.allocator, &name);
     tensors[i].name = name;
-    call<abi::AllocatorFree>(rt, code, where, rt.allocator, static_cast<void*>(name));
+    call<abi::AllocatorFree>(rt, code, where, rt.allocator, name);
 
-    OrtTypeInfo* raw = nullptr;
-    call<TypeSlot>(rt, code, where, session, i, &raw);
-    const Handle<OrtTypeInfo, abi::ReleaseTypeInfo> type(raw);
+    const auto type = make<TypeSlot, TypePtr>(rt, code, where, session, i);
     const OrtTensorTypeAndShapeInfo* tensor = nullptr;
-    call<abi::CastTypeInfoToTensorInfo>(rt, code, where, static_cast<const OrtTypeInfo*>(raw),
-                                        &tensor);
-    if (tensor == nullptr) throw Error(code, where + ": " + tensors[i].name + " is no tensor");
+    call<abi::CastTypeInfoToTensorInfo>(rt, code, where, type.get(), &tensor);
+    const std::string which = where + ": " + tensors[i].name;
+    if (tensor == nullptr) throw Error(code, which + " is no tensor");
     abi::Enum element = 0;
     call<abi::GetTensorElementType>(rt, code, where, tensor, &element);
-    tensors[i].type = from_onnx(element, where + ": " + tensors[i].name);
+    tensors[i].type = static_cast<ElementType>(element);
+    if (size_of(tensors[i].type) == 0) {
+      throw Error(code, which + ": element type " + std::to_string(element) + " is not supported");
+    }
     std::size_t rank = 0;
     call<abi::GetDimensionsCount>(rt, code, where, tensor, &rank);
     tensors[i].shape.resize(rank);
@@ -350,22 +281,17 @@ template <typename CountSlot, typename NameSlot, typename TypeSlot>
 class OrtBinding final : public Binding {
  public:
   OrtBinding(const Runtime& rt, OrtSession* session, std::string where, bool synchronize)
-      : rt_(rt), session_(session), where_(std::move(where)), synchronize_(synchronize) {
-    OrtIoBinding* binding = nullptr;
-    call<abi::CreateIoBinding>(rt_, ErrorCode::kBackendFailed, where_ + ": CreateIoBinding",
-                               session_, &binding);
-    binding_.reset(binding);
-  }
+      : rt_(rt),
+        session_(session),
+        where_(std::move(where)),
+        synchronize_(synchronize),
+        binding_(make<abi::CreateIoBinding, BindingPtr>(rt, kFailed, where_, session)) {}
 
   void bind_input(const std::string& name, const Tensor& tensor) override {
-    const ValuePtr value = value_of(tensor, name);
-    call<abi::BindInput>(rt_, ErrorCode::kBadPack, where_ + ": BindInput " + name, binding_.get(),
-                         name.c_str(), static_cast<const OrtValue*>(value.get()));
+    bind_value<abi::BindInput>(name, tensor);
   }
   void bind_output(const std::string& name, const Tensor& tensor) override {
-    const ValuePtr value = value_of(tensor, name);
-    call<abi::BindOutput>(rt_, ErrorCode::kBadPack, where_ + ": BindOutput " + name, binding_.get(),
-                          name.c_str(), static_cast<const OrtValue*>(value.get()));
+    bind_value<abi::BindOutput>(name, tensor);
   }
   void clear() noexcept override {
     function_in<abi::ClearBoundInputs>(rt_.api)(binding_.get());
@@ -377,11 +303,7 @@ class OrtBinding final : public Binding {
       const std::lock_guard lock(mutex_);
       if (terminated_) options_.reset();
       terminated_ = false;
-      if (!options_) {
-        OrtRunOptions* made = nullptr;
-        call<abi::CreateRunOptions>(rt_, ErrorCode::kBackendFailed, where_, &made);
-        options_.reset(made);
-      }
+      if (!options_) options_ = make<abi::CreateRunOptions, RunOptionsPtr>(rt_, kFailed, where_);
       running_ = true;
     }
     OrtStatus* status = nullptr;
@@ -394,16 +316,12 @@ class OrtBinding final : public Binding {
     if (status == nullptr && synchronize_) {
       status = function_in<abi::SynchronizeBoundOutputs>(rt_.api)(binding_.get());
     }
-    bool terminated = false;
-    {
-      const std::lock_guard lock(mutex_);
-      running_ = false;
-      terminated = terminated_;
-    }
+    const std::lock_guard lock(mutex_);
+    running_ = false;
     if (status == nullptr) return;
     const std::string message = take_message(rt_.api, status);
-    if (terminated) throw Error(ErrorCode::kCancelled, where_ + ": terminated");
-    throw Error(ErrorCode::kBackendFailed, where_ + ": " + message);
+    if (terminated_) throw Error(ErrorCode::kCancelled, where_ + ": terminated");
+    throw Error(kFailed, where_ + ": " + message);
   }
 
   void terminate() noexcept override {
@@ -415,15 +333,18 @@ class OrtBinding final : public Binding {
   }
 
  private:
-  [[nodiscard]] ValuePtr value_of(const Tensor& tensor, const std::string& name) const {
+  template <typename Slot>
+  void bind_value(const std::string& name, const Tensor& tensor) {
     const Device& device = *tensor.device();
     const OrtMemoryInfo* info = device.is_host() ? rt_.cpu_memory : device.memory_info();
     if (info == nullptr) {
       throw Error(ErrorCode::kInternal, where_ + ": ONNX Runtime does not know the memory of " +
                                             device.name() + " (" + name + ")");
     }
-    return wrap(rt_, info, tensor.data(), tensor.bytes(), tensor.shape(), to_onnx(tensor.type()),
-                where_ + ": " + name);
+    const std::string where = where_ + ": " + name;
+    const ValuePtr value = wrap(rt_, info, tensor.data(), tensor.bytes(), tensor.shape(),
+                                to_onnx(tensor.type()), where);
+    call<Slot>(rt_, ErrorCode::kBadPack, where, binding_.get(), name.c_str(), value.get());
   }
 
   const Runtime& rt_;
@@ -447,14 +368,12 @@ class OrtGraph final : public Graph {
                                     [](const std::string& name) { return name == kCpu; });
     const OptionsPtr made = make_options(rt_, options, where);
     device_ = device_for(options);
-    OrtSession* session = nullptr;
-    call<abi::CreateSession>(rt_, ErrorCode::kBadPack, where, rt_.env, path.c_str(),
-                             static_cast<const OrtSessionOptions*>(made.get()), &session);
-    session_.reset(session);
+    session_ = make<abi::CreateSession, SessionPtr>(rt_, ErrorCode::kBadPack, where, rt_.env,
+                                                    path.c_str(), made.get());
     inputs_ = read_tensors<abi::SessionGetInputCount, abi::SessionGetInputName,
-                           abi::SessionGetInputTypeInfo>(rt_, session, where);
+                           abi::SessionGetInputTypeInfo>(rt_, session_.get(), where);
     outputs_ = read_tensors<abi::SessionGetOutputCount, abi::SessionGetOutputName,
-                            abi::SessionGetOutputTypeInfo>(rt_, session, where);
+                            abi::SessionGetOutputTypeInfo>(rt_, session_.get(), where);
   }
 
   const std::vector<TensorInfo>& inputs() const noexcept override { return inputs_; }

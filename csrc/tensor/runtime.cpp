@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 
 namespace irt {
@@ -25,9 +26,9 @@ const Runtime& runtime(const char* who) {
   return *loaded;
 }
 
-LiveCounters& live_counters() noexcept {
-  static LiveCounters counters;
-  return counters;
+LiveObjects& live_objects() noexcept {
+  static LiveObjects live;
+  return live;
 }
 
 void load_runtime(std::uintptr_t api_base) {
@@ -46,12 +47,9 @@ void load_runtime(std::uintptr_t api_base) {
   rt->base = api_base;
   rt->version = base->get_version_string();
   // "1.31.1" speaks every table version up to 31; asking for more makes the library print.
-  const std::size_t dot = rt->version.find('.');
-  const std::uint32_t theirs =
-      dot == std::string::npos
-          ? 0U
-          : static_cast<std::uint32_t>(std::strtoul(rt->version.c_str() + dot + 1, nullptr, 10));
-  const std::uint32_t version = std::min(theirs, abi::kNewestApi);
+  const char* dot = std::strchr(rt->version.c_str(), '.');
+  const auto theirs = dot == nullptr ? 0UL : std::strtoul(dot + 1, nullptr, 10);
+  const auto version = static_cast<std::uint32_t>(std::min<unsigned long>(theirs, abi::kNewestApi));
   rt->api = version < abi::kOldestApi ? nullptr : base->get_api(version);
   if (rt->api == nullptr) {
     throw Error(ErrorCode::kBackendFailed, "[load_runtime] ONNX Runtime " + rt->version +
@@ -67,24 +65,17 @@ void load_runtime(std::uintptr_t api_base) {
   g_runtime.store(rt.release(), std::memory_order_release);
 }
 
-bool runtime_loaded() noexcept { return runtime_or_null() != nullptr; }
-
 std::string runtime_version() { return runtime("runtime_version").version; }
 
 std::vector<std::string> available_providers() {
   const Runtime& rt = runtime("available_providers");
   char** names = nullptr;
   int count = 0;
-  const std::string where = "[available_providers]";
-  call<abi::GetAvailableProviders>(rt, ErrorCode::kBackendFailed, where, &names, &count);
+  const ErrorCode code = ErrorCode::kBackendFailed;
+  call<abi::GetAvailableProviders>(rt, code, "[available_providers]", &names, &count);
   std::vector<std::string> result(names, names + count);
-  call<abi::ReleaseAvailableProviders>(rt, ErrorCode::kBackendFailed, where, names, count);
+  call<abi::ReleaseAvailableProviders>(rt, code, "[available_providers]", names, count);
   return result;
-}
-
-LiveObjects live_objects() noexcept {
-  const LiveCounters& live = live_counters();
-  return {live.sessions.load(), live.values.load(), live.runs.load()};
 }
 
 }  // namespace irt

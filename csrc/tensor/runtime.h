@@ -17,17 +17,16 @@ namespace irt {
 // The first call wins; a later call with another address throws Error(kBackendFailed).
 // Thread-safe.
 void load_runtime(std::uintptr_t api_base);
-[[nodiscard]] bool runtime_loaded() noexcept;
 [[nodiscard]] std::string runtime_version();
 [[nodiscard]] std::vector<std::string> available_providers();
 
 // Objects of this library that are alive in the process: what leak checks compare.
 struct LiveObjects {
-  int sessions = 0;
-  int values = 0;
-  int runs = 0;
+  std::atomic<int> sessions{0};
+  std::atomic<int> values{0};
+  std::atomic<int> runs{0};
 };
-[[nodiscard]] LiveObjects live_objects() noexcept;
+[[nodiscard]] LiveObjects& live_objects() noexcept;
 
 // A graph of its own. Throws Error(kBackendFailed) where the library or a provider is missing,
 // Error(kBadPack) for a file that is no graph.
@@ -52,14 +51,6 @@ struct Runtime {
 // Null while no library is loaded.
 [[nodiscard]] const Runtime* runtime_or_null() noexcept;
 
-// What live_objects() reports.
-struct LiveCounters {
-  std::atomic<int> sessions{0};
-  std::atomic<int> values{0};
-  std::atomic<int> runs{0};
-};
-[[nodiscard]] LiveCounters& live_counters() noexcept;
-
 template <typename Slot>
 [[nodiscard]] typename Slot::Function function_in(const abi::Api* api) noexcept {
   return reinterpret_cast<typename Slot::Function>(api->slots[Slot::kIndex]);
@@ -73,17 +64,13 @@ template <typename Slot>
   return message.empty() ? "ONNX Runtime gave no reason" : message;
 }
 
-// Calls a function that returns a status; throws Error(code, where + message) on failure.
+// Calls a function that returns a status; on failure throws Error(code) with `where`, the
+// function's name and the library's message.
 template <typename Slot, typename... Args>
 void call(const Runtime& rt, ErrorCode code, const std::string& where, Args... args) {
   OrtStatus* status = function_in<Slot>(rt.api)(args...);
-  if (status != nullptr) throw Error(code, where + ": " + take_message(rt.api, status));
-}
-
-template <typename Slot, typename T>
-void release(T* object) noexcept {
-  const Runtime* rt = runtime_or_null();
-  if (object != nullptr && rt != nullptr) function_in<Slot>(rt->api)(object);
+  if (status == nullptr) return;
+  throw Error(code, where + ": " + Slot::kName + ": " + take_message(rt.api, status));
 }
 
 }  // namespace irt

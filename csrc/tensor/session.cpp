@@ -1,6 +1,7 @@
 #include "tensor/session.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/error.h"
 #include "tensor/runtime.h"
@@ -12,13 +13,6 @@ std::mutex g_providers_mutex;
 std::map<std::string, OpenGraph>& providers() {
   static std::map<std::string, OpenGraph> added;
   return added;
-}
-
-[[nodiscard]] OpenGraph opener(const SessionOptions& options) {
-  const std::lock_guard lock(g_providers_mutex);
-  if (options.providers.empty()) return open_ort_graph;
-  const auto found = providers().find(options.providers.front());
-  return found == providers().end() ? open_ort_graph : found->second;
 }
 
 [[nodiscard]] const TensorInfo* find(const std::vector<TensorInfo>& tensors,
@@ -65,17 +59,23 @@ void add_provider(const std::string& name, OpenGraph open) {
 }
 
 std::unique_ptr<Graph> open_graph(const std::string& path, const SessionOptions& options) {
-  return opener(options)(path, options);
+  OpenGraph open = open_ort_graph;
+  if (!options.providers.empty()) {
+    const std::lock_guard lock(g_providers_mutex);
+    const auto found = providers().find(options.providers.front());
+    if (found != providers().end()) open = found->second;
+  }
+  return open(path, options);
 }
 
 // ---- Session ------------------------------------------------------------------------------
 
 Session::Session(const std::string& path, const SessionOptions& options)
     : path_(path), graph_(open_graph(path, options)) {
-  ++live_counters().sessions;
+  ++live_objects().sessions;
 }
 
-Session::~Session() { --live_counters().sessions; }
+Session::~Session() { --live_objects().sessions; }
 
 const TensorInfo* Session::input(const std::string& name) const noexcept {
   return find(inputs(), name);
@@ -122,10 +122,10 @@ void check(bool known, const Tensor& tensor, const char* what, const std::string
 
 Run::Run(const Session& session)
     : session_(session), binding_(session.graph_->bind()), rebind_(!session.graph_->in_place()) {
-  ++live_counters().runs;
+  ++live_objects().runs;
 }
 
-Run::~Run() { --live_counters().runs; }
+Run::~Run() { --live_objects().runs; }
 
 void Run::bind_input(const std::string& name, const Tensor& tensor) {
   check(session_.input(name) != nullptr, tensor, "input", name, session_.path());

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,19 +12,12 @@
 
 namespace irt {
 
-using Entries = std::vector<std::pair<std::string, std::string>>;  // key, value
-
 struct SessionOptions {
   int intra_op_threads = 1;
-  int inter_op_threads = 1;
-  bool spinning = false;  // a spinning pool starves the other lanes of a small machine
   // Execution providers in order of preference, e.g. {"CUDAExecutionProvider",
   // "CPUExecutionProvider"}; the CPU is always there, as the last one. One that the loaded library
   // lacks is an error: choose among available_providers().
   std::vector<std::string> providers = {"CPUExecutionProvider"};
-  std::map<std::string, Entries> provider_options;  // by name of the provider
-  // Passed to ONNX Runtime as session configuration entries.
-  Entries config;
 };
 
 struct TensorInfo {

@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -49,29 +50,25 @@ const DeviceRef& host() {
   return device;
 }
 
-const char* name_of(ElementType type) noexcept {
-  switch (type) {
-    case ElementType::kFloat32: return "float32";
-    case ElementType::kInt64: return "int64";
-    case ElementType::kInt32: return "int32";
-    case ElementType::kBool: return "bool";
-    case ElementType::kFloat16: return "float16";
-    case ElementType::kUint8: return "uint8";
-  }
-  return "unknown";
+namespace {
+
+constexpr struct TypeRow {
+  ElementType type;
+  const char* name;
+  std::size_t bytes;
+} kTypes[] = {{ElementType::kFloat32, "float32", 4}, {ElementType::kInt64, "int64", 8},
+              {ElementType::kInt32, "int32", 4},     {ElementType::kBool, "bool", 1},
+              {ElementType::kFloat16, "float16", 2}, {ElementType::kUint8, "uint8", 1}};
+
+[[nodiscard]] TypeRow row_of(ElementType type) noexcept {
+  const auto* found = std::ranges::find(kTypes, type, &TypeRow::type);
+  return found == std::end(kTypes) ? TypeRow{type, "unknown", 0} : *found;
 }
 
-std::size_t size_of(ElementType type) noexcept {
-  switch (type) {
-    case ElementType::kInt64: return 8;
-    case ElementType::kFloat32:
-    case ElementType::kInt32: return 4;
-    case ElementType::kFloat16: return 2;
-    case ElementType::kBool:
-    case ElementType::kUint8: return 1;
-  }
-  return 0;
-}
+}  // namespace
+
+const char* name_of(ElementType type) noexcept { return row_of(type).name; }
+std::size_t size_of(ElementType type) noexcept { return row_of(type).bytes; }
 
 std::size_t count_of(std::span<const std::int64_t> shape) noexcept {
   std::size_t count = 1;

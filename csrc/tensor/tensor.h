@@ -13,9 +13,17 @@ struct OrtMemoryInfo;  // of ONNX Runtime
 
 namespace irt {
 
-enum class ElementType { kFloat32, kInt64, kInt32, kBool, kFloat16, kUint8 };
+// Numbered as ONNX does.
+enum class ElementType : std::int32_t {
+  kFloat32 = 1,
+  kUint8 = 2,
+  kInt32 = 6,
+  kInt64 = 7,
+  kBool = 9,
+  kFloat16 = 10
+};
 [[nodiscard]] const char* name_of(ElementType type) noexcept;
-[[nodiscard]] std::size_t size_of(ElementType type) noexcept;
+[[nodiscard]] std::size_t size_of(ElementType type) noexcept;  // bytes; 0: unknown
 
 template <typename T>
 inline constexpr ElementType kElementOf = ElementType::kFloat32;

@@ -334,9 +334,9 @@ TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no sess
     CHECK(cancelled >= wanted);
     check_empty(driver);
   }
-  CHECK(live_objects().sessions == 0);
-  CHECK(live_objects().values == 0);
-  CHECK(live_objects().runs == 0);
+  CHECK(live_objects().sessions.load() == 0);
+  CHECK(live_objects().values.load() == 0);
+  CHECK(live_objects().runs.load() == 0);
 }
 
 TEST_CASE("native lanes: an engine that is closed while its graphs run lets go of everything") {
@@ -356,7 +356,7 @@ TEST_CASE("native lanes: an engine that is closed while its graphs run lets go o
     }
     CHECK(left_behind(driver) == "");
   }
-  CHECK(live_objects().sessions == 0);
+  CHECK(live_objects().sessions.load() == 0);
 }
 
 TEST_CASE("native lanes: closing an engine interrupts a vision encode") {

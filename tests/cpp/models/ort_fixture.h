@@ -28,7 +28,7 @@ inline std::string setting(const char* name, const char* compiled) {
 // Loads the library once. False, with a message, where none is given; a path that cannot be loaded
 // fails the test.
 inline bool ort_ready() {
-  if (runtime_loaded()) return true;
+  if (runtime_or_null() != nullptr) return true;
   const std::string path = setting("IRT_ORT_LIBRARY", IRT_ORT_LIBRARY);
   if (path.empty() || setting("IRT_TEST_GRAPHS", IRT_TEST_GRAPHS).empty()) {
     MESSAGE(

@@ -70,7 +70,7 @@ TEST_CASE("tensor: views share memory, copies cross devices, and misuse is an er
 
 TEST_CASE("the library is loaded once, and says what it is") {
   IRT_NEEDS_ORT();
-  CHECK(runtime_loaded());
+  CHECK(runtime_or_null() != nullptr);
   CHECK(runtime_version().find('.') != std::string::npos);
   const std::vector<std::string> providers = available_providers();
   CHECK(std::find(providers.begin(), providers.end(), "CPUExecutionProvider") != providers.end());
@@ -90,9 +90,6 @@ TEST_CASE("a session that cannot be made says why") {
   options.providers = {"AbacusExecutionProvider", "CPUExecutionProvider"};
   refused(ErrorCode::kBackendFailed, broken(), options, "has no AbacusExecutionProvider",
           "CPUExecutionProvider");
-  options = {};
-  options.config = {{"", "1"}};
-  refused(ErrorCode::kBackendFailed, broken(), options);
 }
 
 TEST_CASE("a session knows its inputs and outputs, and holds them against a contract") {

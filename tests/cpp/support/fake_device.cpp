@@ -9,6 +9,7 @@
 namespace irt::testing {
 namespace {
 
+constexpr const char* kFakeBesideHost = "FakeHostExecutionProvider";
 constexpr std::uintptr_t kElsewhere = std::uintptr_t{1} << 62U;  // no canonical address
 
 [[nodiscard]] const std::byte* real(const std::byte* memory) noexcept {
@@ -72,11 +73,9 @@ class FakeBinding final : public Binding {
 class FakeGraph final : public Graph {
  public:
   FakeGraph(const std::string& path, const SessionOptions& options)
-      : session_(path, on_cpu(options)), device_(FakeDevice::get()) {
-    const auto found = options.provider_options.find(kFake);
-    consumers_on_host_ =
-        found != options.provider_options.end() && found->second == Entries{{"consumers", "host"}};
-  }
+      : session_(path, on_cpu(options)),
+        device_(FakeDevice::get()),
+        consumers_on_host_(options.providers.front() == kFakeBesideHost) {}
   const std::vector<TensorInfo>& inputs() const noexcept override { return session_.inputs(); }
   const std::vector<TensorInfo>& outputs() const noexcept override { return session_.outputs(); }
   const DeviceRef& device() const noexcept override { return device_; }
@@ -93,7 +92,7 @@ class FakeGraph final : public Graph {
 
   Session session_;
   DeviceRef device_;
-  bool consumers_on_host_ = false;
+  bool consumers_on_host_;
 };
 
 }  // namespace
@@ -143,16 +142,17 @@ void FakeDevice::zero(std::byte* to, std::size_t bytes) {
 }
 
 void add_fake_provider() {
-  add_provider(kFake, [](const std::string& path, const SessionOptions& options) {
-    return std::make_unique<FakeGraph>(path, options);
-  });
+  for (const char* name : {kFake, kFakeBesideHost}) {
+    add_provider(name, [](const std::string& path, const SessionOptions& options) {
+      return std::make_unique<FakeGraph>(path, options);
+    });
+  }
 }
 
 SessionOptions fake_session(bool consumers_on_host) {
   add_fake_provider();
   SessionOptions options;
-  options.providers = {kFake};
-  if (consumers_on_host) options.provider_options[kFake] = {{"consumers", "host"}};
+  options.providers = {consumers_on_host ? kFakeBesideHost : kFake};
   return options;
 }
 
