@@ -6,22 +6,100 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 
 #include "bind/convert.h"
 #include "bind/engine.h"
-#include "bind/native_config.h"
+#include "bind/fields.h"
 #include "engine/image_model.h"
 #include "engine/inline_roles.h"
 #include "engine/model_lane.h"
 #include "engine/vlm_model.h"
+#include "models/llguidance.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace irt {
+namespace {
+
+// One grammar as text (models/grammar.h says what the parts are; an empty `closing` = none).
+struct GrammarText {
+  std::string name;
+  std::string whole;
+  std::string closing;
+  int reserve = 0;
+};
+
+struct BoundVlmConfig {
+  VlmConfig config;
+  std::vector<std::string> token_bytes;
+  std::vector<std::int32_t> special_tokens;
+  std::vector<GrammarText> grammars;  // none; one; or one without and one with images
+};
+
+}  // namespace
+
+template <>
+struct Fields<SessionOptions> {
+  using S = SessionOptions;
+  static constexpr auto kRows = fields<&S::intra_op_threads, &S::providers>();
+};
+template <>
+struct Fields<GrammarText> {
+  using S = GrammarText;
+  static constexpr auto kRows = fields<&S::name, &S::whole, &S::closing, &S::reserve>();
+};
+template <>
+struct Fields<BoundVlmConfig> {
+  using B = BoundVlmConfig;
+  using C = VlmConfig;
+  using D = DecoderConfig;
+  using V = VisionConfig;
+  using P = SamplingParams;
+  static constexpr auto kConfig = &B::config;
+  static constexpr auto kVision = &C::vision_config;
+  static constexpr const char* kName = "VlmConfig";
+  static constexpr auto kRows = join(
+      At<kConfig>::fields<&C::decoder, &C::vision, &C::max_pixels_many, &C::many, &C::true_tokens,
+                          &C::false_tokens, &C::verdict_threshold, &C::max_new_tokens,
+                          &C::vision_cache, &C::session>(),
+      At<kConfig, &C::decoder_config>::fields<&D::layers, &D::hidden, &D::kv_heads, &D::head_dim,
+                                              &D::vocab, &D::deepstack_levels, &D::image_token_id,
+                                              &D::eos_token_ids, &D::cache_length, &D::slots,
+                                              &D::prefill_chunk, &D::decode_graph>(),
+      At<kConfig, kVision>::fields<&V::patch_size, &V::merge_size, &V::temporal_patch_size,
+                                   &V::min_pixels, &V::max_pixels>(),
+      At<kConfig, &C::sampling>::fields<&P::temperature, &P::top_k, &P::top_p>(),
+      fields<&B::token_bytes, &B::special_tokens, &B::grammars>(),
+      std::array{row<kConfig, kVision, &V::mean>("image_mean"),
+                 row<kConfig, kVision, &V::std>("image_std"),
+                 Field<B>{"family", nullptr, [](B& self, nb::handle value) {
+                            read_plain(value, self.config.decoder_config.family);
+                            self.config.vision_config.family = self.config.decoder_config.family;
+                          }}});
+};
+template <>
+struct Fields<Part> {
+  static constexpr auto kRows = fields<&Part::name, &Part::path>();
+};
+template <>
+struct Fields<ImageModelConfig> {
+  using C = ImageModelConfig;
+  using G = GeneratorConfig;
+  static constexpr const char* kName = "GeneratorConfig";
+  static constexpr auto kRows =
+      join(At<&C::generator>::fields<&G::family, &G::parts, &G::latent_channels, &G::text_dim,
+                                     &G::max_sequence_length, &G::token_pixels, &G::reference_time,
+                                     &G::default_width, &G::default_height, &G::default_steps,
+                                     &G::max_batch>(),
+           fields<&C::slots, &C::latent_cache, &C::session>());
+};
 
 template <>
 inline constexpr auto kNames<StopReason> =
@@ -34,6 +112,43 @@ struct Fields<BatchedDecoder::Counters> {
 };
 
 namespace {
+
+using GrammarRef = std::shared_ptr<const Grammar>;
+
+std::vector<GrammarRef> compile_all(const BoundVlmConfig& bound,
+                                    const std::shared_ptr<const Vocabulary>& vocabulary) {
+  if (bound.grammars.empty()) return {};
+  if (bound.grammars.size() > 2) {
+    throw Error(ErrorCode::kInternal, "[VlmConfig] more than two grammars");
+  }
+  const auto tokenizer = make_llg_tokenizer(*vocabulary);
+  constexpr char kLast = '>';  // of "</answer>"
+  std::vector<GrammarRef> made;
+  for (const GrammarText& text : bound.grammars) {
+    auto whole = make_llg_matcher(tokenizer, text.name, text.whole);
+    auto closing =
+        text.closing.empty() ? nullptr : make_llg_matcher(tokenizer, text.name, text.closing);
+    made.push_back(std::make_shared<const Grammar>(text.name, vocabulary, std::move(whole),
+                                                   std::move(closing), text.reserve, kLast));
+  }
+  return made;
+}
+
+// With token table and grammars built. Throws Error(kBadPack) for a table that does not fit or a
+// grammar that cannot be compiled, Error(kBackendFailed) where llguidance is not loaded.
+VlmConfig resolved(const BoundVlmConfig& bound) {
+  VlmConfig out = bound.config;
+  const auto& ends = bound.config.decoder_config.eos_token_ids;
+  out.tokens = std::make_shared<const Vocabulary>(bound.token_bytes, bound.special_tokens, ends);
+  for (const std::int32_t id : bound.special_tokens) {
+    if (std::ranges::find(ends, id) != ends.end()) continue;
+    out.decoder_config.forbidden_token_ids.push_back(id);
+  }
+  const std::vector<GrammarRef> made = compile_all(bound, out.tokens);
+  if (!made.empty()) out.grammar = made.front();
+  if (made.size() > 1) out.image_grammar = made.back();
+  return out;
+}
 
 // Looks at the arrays, which must live until it is answered.
 Question question_of(const IdsIn& ids, const std::vector<PixelsIn>& images, std::uint64_t seed,
@@ -55,7 +170,7 @@ void add_vlm(BoundEngine& self, const Dict& config, const std::string& device,
              const std::string& name) {
   const auto bound = struct_of<BoundVlmConfig>(config);
   const nb::gil_scoped_release released;
-  add_model(self.driver(), kRole, std::make_unique<VlmModel>(bound.resolved()), device, name);
+  add_model(self.driver(), kRole, std::make_unique<VlmModel>(resolved(bound)), device, name);
 }
 
 void add_generator(BoundEngine& self, const Dict& config, const std::string& device,
@@ -87,7 +202,7 @@ void bind_native(nb::module_& m) {
       .def(
           "__init__",
           [](InlineVlm* self, const Dict& config, int slots) {
-            new (self) InlineVlm(struct_of<BoundVlmConfig>(config).resolved(), slots);
+            new (self) InlineVlm(resolved(struct_of<BoundVlmConfig>(config)), slots);
           },
           "config"_a, "slots"_a = 1)
       .def(

@@ -78,7 +78,7 @@ void bind_rt(nb::module_& m) {
       [](const PixelsIn& pixels, int width, int height) {
         require(width >= 1 && height >= 1 && pixels.size() > 0,
                 "[_core.resize_bicubic] give an image and a size of at least 1 x 1");
-        return array_of(unlocked([&] { return resize_bicubic(view_of(pixels), width, height); }));
+        return array_of(unlocked([&] { return resize(view_of(pixels), width, height); }));
       },
       "pixels"_a.noconvert(), "width"_a, "height"_a, "As Pillow's BICUBIC, bit for bit.");
   m.def(

@@ -1,18 +1,101 @@
 #include "models/decoder.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
+#include <string>
 #include <tuple>
 #include <utility>
 
 #include "core/error.h"
 #include "models/decoder_graph.h"
-#include "models/prompt.h"
+#include "models/vlm_family.h"
 
 namespace irt {
 namespace {
 
 [[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
+
+// ---- prompts: image tokens expanded, positions computed --------------------------------------
+
+// An image's tokens start at index `start` of the expanded prompt.
+struct ImageSpan {
+  int start = 0;
+  std::shared_ptr<const VisionFeatures> features;
+};
+
+struct ExpandedPrompt {
+  std::vector<std::int64_t> ids;
+  std::vector<ImageSpan> images;
+  Positions positions;
+};
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kBadRequest, "[BatchedDecoder.admit] " + message);
+}
+
+[[nodiscard]] ImageGrid grid_of(const VisionFeatures& features, const DecoderConfig& config,
+                                std::size_t index) {
+  const ImageGrid grid{features.grid_height / config.merge_size,
+                       features.grid_width / config.merge_size};
+  const std::size_t floats = size(features.tokens) * size(config.hidden);
+  if (features.tokens <= 0 || grid.rows * grid.columns != features.tokens ||
+      features.embeds.size() != floats ||
+      features.deepstack.size() != size(config.deepstack_levels) * floats) {
+    refuse("the features of image " + std::to_string(index) +
+           " do not fit this decoder: encode it with the vision encoder of the same pack");
+  }
+  return grid;
+}
+
+// Throws Error(kBadRequest) for an empty prompt, an id outside the vocabulary, a number of image
+// tokens that is not the number of images, or features that do not fit the configuration.
+[[nodiscard]] ExpandedPrompt expand_prompt(const Prompt& prompt, const DecoderConfig& config) {
+  if (prompt.ids.empty()) refuse("the prompt is empty");
+  if (prompt.max_new_tokens < 1) refuse("max_new_tokens must be at least 1");
+  const auto marks = std::ranges::count(prompt.ids, config.image_token_id);
+  if (marks != std::ssize(prompt.images)) {
+    refuse(std::to_string(marks) + " image tokens for " + std::to_string(prompt.images.size()) +
+           " images: the prompt needs one image token for each image");
+  }
+  ExpandedPrompt result;
+  std::vector<ImageGrid> grids;
+  for (const std::int64_t id : prompt.ids) {
+    if (id < 0 || id >= config.vocab) {
+      refuse("token id " + std::to_string(id) + " is outside the vocabulary of " +
+             std::to_string(config.vocab));
+    }
+    if (id != config.image_token_id) {
+      result.ids.push_back(id);
+      continue;
+    }
+    const auto& features = prompt.images[grids.size()];
+    if (features == nullptr) refuse("image " + std::to_string(grids.size()) + " has no features");
+    grids.push_back(grid_of(*features, config, grids.size()));
+    result.images.push_back({static_cast<int>(result.ids.size()), features});
+    result.ids.insert(result.ids.end(), static_cast<std::size_t>(features->tokens), id);
+  }
+  result.positions = vlm_family(config.family).positions(result.ids, config.image_token_id, grids);
+  return result;
+}
+
+// How many leading tokens of `prompt` a row holds whose first `ids.size()` tokens are cached. An
+// image is the same when its features are the same object.
+[[nodiscard]] int common_prefix(std::span<const std::int64_t> ids,
+                                std::span<const ImageSpan> images, const ExpandedPrompt& prompt) {
+  const auto end = std::ranges::mismatch(ids, prompt.ids).in1;
+  const int common = static_cast<int>(end - ids.begin());
+  for (const ImageSpan& image : prompt.images) {
+    if (image.start >= common) break;
+    const auto same = [&](const ImageSpan& cached) {
+      return cached.start == image.start && cached.features == image.features;
+    };
+    if (std::ranges::none_of(images, same)) return image.start;
+  }
+  return common;
+}
+
+// ---- rows ---------------------------------------------------------------------------------
 
 // A row of the cache and the sequence in it. A free slot keeps what it caches, for reuse.
 struct Slot {
@@ -70,283 +153,262 @@ struct BatchedDecoder::Impl {
 
   [[nodiscard]] Slot& slot(int row) noexcept { return slots[size(row)]; }
 
-  // Admission.
-  [[nodiscard]] int choose_row(const std::vector<int>& common) const noexcept;
-  [[nodiscard]] SequenceId admit(const Prompt& prompt);
+  // ---- admission ----------------------------------------------------------------------------
 
-  // A step: compact, run, commit.
-  [[nodiscard]] std::pair<int, int> decode_range() const noexcept;
-  void move_row(int from, int to);
-  void compact();
-  void run_decode();
-  void run_prefill();
-  void stage_images(int row);
-  void undo();
-  void clear(int row, int first);
-  [[nodiscard]] std::int64_t draw(Slot& slot, const TokenOut& out);
-  void commit(int row, std::vector<TokenOut>& out);
-  [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept;
-  void step(std::vector<TokenOut>& out);
-};
-
-// ---- admission ----------------------------------------------------------------------------
-
-// The free row that keeps occupied rows closest together; then the one that holds most of the
-// prompt; then the one that has been free for longest. -1: none is free.
-int BatchedDecoder::Impl::choose_row(const std::vector<int>& common) const noexcept {
-  int first = config.slots;
-  int last = -1;
-  for (int row = 0; row < config.slots; ++row) {
-    if (slots[size(row)].free()) continue;
-    first = std::min(first, row);
-    last = row;
-  }
-  const auto rank = [&](int row) {
-    const int growth = last < 0 ? 0 : std::max({0, first - row, row - last});
-    return std::tuple(growth, -common[size(row)], slots[size(row)].last_used, row);
-  };
-  int best = -1;
-  for (int row = 0; row < config.slots; ++row) {
-    if (slots[size(row)].free() && (best < 0 || rank(row) < rank(best))) best = row;
-  }
-  return best;
-}
-
-SequenceId BatchedDecoder::Impl::admit(const Prompt& prompt) {
-  ExpandedPrompt expanded = expand_prompt(prompt, config);
-  const std::size_t tokens = expanded.ids.size();
-  if (tokens + 1 > size(config.cache_length)) {
-    throw Error(ErrorCode::kLimitExceeded,
-                "[BatchedDecoder.admit] a prompt of " + std::to_string(tokens) +
-                    " tokens does not fit into a cache of " + std::to_string(config.cache_length) +
-                    ": shorten it, use smaller images, or export with a longer cache");
-  }
-  std::vector<int> common(slots.size(), 0);
-  if (config.reuse_prefix) {
-    for (std::size_t row = 0; row < slots.size(); ++row) {
-      const int same = common_prefix(slots[row].reusable(), slots[row].images, expanded);
-      common[row] = std::min(same, static_cast<int>(tokens) - 1);  // the last one makes logits
+  // The free row that keeps occupied rows closest together; then the one that holds most of the
+  // prompt; then the one that has been free for longest. -1: none is free.
+  [[nodiscard]] int choose_row(const std::vector<int>& common) const noexcept {
+    int first = config.slots;
+    int last = -1;
+    for (int row = 0; row < config.slots; ++row) {
+      if (slots[size(row)].free()) continue;
+      first = std::min(first, row);
+      last = row;
     }
-  }
-  const int row = choose_row(common);
-  if (row < 0) {
-    throw Error(ErrorCode::kOverloaded, "[BatchedDecoder.admit] all " +
-                                            std::to_string(config.slots) +
-                                            " slots are taken: release a sequence first");
-  }
-  const int answer = config.cache_length - static_cast<int>(tokens) + 1;  // tokens, see stop_reason
-  auto state =
-      prompt.grammar ? prompt.grammar->begin(std::min(prompt.max_new_tokens, answer)) : nullptr;
-  const int donor =
-      static_cast<int>(std::max_element(common.begin(), common.end()) - common.begin());
-  const int reused = common[size(donor)];
-  Slot& slot = this->slot(row);
-  if (reused > common[size(row)]) {
-    graph.cache().copy_prefix(donor, row, reused);
-    ++counters.copied_rows;
-  }
-
-  slot.ids.assign(expanded.ids.begin(), expanded.ids.end());
-  slot.images = std::move(expanded.images);
-  slot.positions = std::move(expanded.positions.ids);
-  slot.next_position = expanded.positions.next;
-  slot.prompt = static_cast<int>(tokens);
-  slot.cached = reused;
-  slot.max_new_tokens = prompt.max_new_tokens;
-  slot.sampling = prompt.sampling;
-  slot.state = std::move(state);
-  slot.grammar = prompt.grammar;
-  slot.running = true;
-  slot.id = next_id++;
-  counters.prompt_tokens += tokens;
-  counters.reused_tokens += static_cast<std::uint64_t>(reused);
-  return slot.id;
-}
-
-// ---- step ---------------------------------------------------------------------------------
-
-// Rows [first, second) hold all sequences that decode.
-std::pair<int, int> BatchedDecoder::Impl::decode_range() const noexcept {
-  std::pair<int, int> range{config.slots, 0};
-  for (int row = 0; row < config.slots; ++row) {
-    if (!slots[size(row)].decoding()) continue;
-    range.first = std::min(range.first, row);
-    range.second = row + 1;
-  }
-  return range;
-}
-
-void BatchedDecoder::Impl::move_row(int from, int to) {
-  graph.cache().copy_prefix(from, to, slot(from).cached);
-  std::swap(slot(from), slot(to));
-  slot(from).cached = 0;
-  ++counters.moved_rows;
-}
-
-// Fills free rows between decoding ones from an end of the range, by the cheaper move. Rows that
-// are not free (in prefill, or waiting for their release) stay: a step computes them for nothing.
-void BatchedDecoder::Impl::compact() {
-  for (;;) {
-    const auto [first, end] = decode_range();
-    int hole = first;
-    while (hole < end && !slot(hole).free()) ++hole;
-    if (hole >= end) return;
-    const int last = end - 1;
-    move_row(slot(first).cached < slot(last).cached ? first : last, hole);
-  }
-}
-
-void BatchedDecoder::Impl::run_decode() {
-  const auto [first, end] = decode_range();
-  if (first >= end) return;
-  for (int row = first; row < end; ++row) {
-    Slot& slot = this->slot(row);
-    if (slot.decoding()) {
-      slot.planned = 1;
-      const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
-      graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
-    } else {
-      // Computed for nothing: the run writes one token behind what the row caches.
-      slot.cached = std::min(slot.cached, config.cache_length - 1);
-      graph.set_token(row, 0, slot.cached, slot.cached);
+    const auto rank = [&](int row) {
+      const int growth = last < 0 ? 0 : std::max({0, first - row, row - last});
+      return std::tuple(growth, -common[size(row)], slots[size(row)].last_used, row);
+    };
+    int best = -1;
+    for (int row = 0; row < config.slots; ++row) {
+      if (slots[size(row)].free() && (best < 0 || rank(row) < rank(best))) best = row;
     }
+    return best;
   }
-  stop.run(graph.decode(first, end - first));
-}
 
-void BatchedDecoder::Impl::run_prefill() {
-  const auto chunk_of = [&](const Slot& slot) {
-    return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
-  };
-  for (int first = 0; first < config.slots;) {
-    const int chunk = chunk_of(slot(first));
-    int end = first + 1;
-    while (chunk > 0 && end < config.slots && chunk_of(slot(end)) == chunk) ++end;
-    if (chunk > 0) {
-      Run& prepared = graph.begin_prefill(first, end - first, chunk);
-      for (int row = first; row < end; ++row) {
-        Slot& slot = this->slot(row);
-        slot.planned = chunk;
-        const std::int64_t* positions = slot.positions.data() + slot.cached;
-        graph.set_row(row, {std::span(slot.ids).subspan(size(slot.cached), size(chunk)), positions,
-                            positions + slot.prompt, positions + 2 * slot.prompt, slot.cached});
-        stage_images(row);
+  [[nodiscard]] SequenceId admit(const Prompt& prompt) {
+    ExpandedPrompt expanded = expand_prompt(prompt, config);
+    const std::size_t tokens = expanded.ids.size();
+    if (tokens + 1 > size(config.cache_length)) {
+      throw Error(ErrorCode::kLimitExceeded,
+                  "[BatchedDecoder.admit] a prompt of " + std::to_string(tokens) +
+                      " tokens does not fit into a cache of " +
+                      std::to_string(config.cache_length) +
+                      ": shorten it, use smaller images, or export with a longer cache");
+    }
+    std::vector<int> common(slots.size(), 0);
+    if (config.reuse_prefix) {
+      for (std::size_t row = 0; row < slots.size(); ++row) {
+        const int same = common_prefix(slots[row].reusable(), slots[row].images, expanded);
+        common[row] = std::min(same, static_cast<int>(tokens) - 1);  // the last one makes logits
       }
-      stop.run(prepared);
     }
-    first = end;
-  }
-}
-
-// The parts of the row's images that lie in its planned chunk.
-void BatchedDecoder::Impl::stage_images(int row) {
-  const Slot& slot = this->slot(row);
-  for (const ImageSpan& image : slot.images) {
-    const int first = std::max(image.start, slot.cached);
-    const int end = std::min(image.start + image.features->tokens, slot.cached + slot.planned);
-    if (first >= end) continue;
-    graph.set_image(row, first - slot.cached, *image.features, first - image.start, end - first);
-  }
-}
-
-// What a failed step has written may be anything.
-void BatchedDecoder::Impl::undo() {
-  for (int row = 0; row < config.slots; ++row) slot(row).unclean = true;
-  for (int row = 0; row < config.slots; ++row) {
+    const int row = choose_row(common);
+    if (row < 0) {
+      throw Error(ErrorCode::kOverloaded, "[BatchedDecoder.admit] all " +
+                                              std::to_string(config.slots) +
+                                              " slots are taken: release a sequence first");
+    }
+    const int answer =
+        config.cache_length - static_cast<int>(tokens) + 1;  // tokens, see stop_reason
+    auto state =
+        prompt.grammar ? prompt.grammar->begin(std::min(prompt.max_new_tokens, answer)) : nullptr;
+    const int donor = static_cast<int>(std::ranges::max_element(common) - common.begin());
+    const int reused = common[size(donor)];
     Slot& slot = this->slot(row);
-    const int end = slot.cached + std::max(2, std::exchange(slot.planned, 0));
-    graph.cache().clear(row, slot.cached, std::min(config.cache_length, end));
+    if (reused > common[size(row)]) graph.cache().copy_prefix(donor, row, reused);
+
+    slot.ids.assign(expanded.ids.begin(), expanded.ids.end());
+    slot.images = std::move(expanded.images);
+    slot.positions = std::move(expanded.positions.ids);
+    slot.next_position = expanded.positions.next;
+    slot.prompt = static_cast<int>(tokens);
+    slot.cached = reused;
+    slot.max_new_tokens = prompt.max_new_tokens;
+    slot.sampling = prompt.sampling;
+    slot.state = std::move(state);
+    slot.grammar = prompt.grammar;
+    slot.running = true;
+    slot.id = next_id++;
+    counters.prompt_tokens += tokens;
+    counters.reused_tokens += static_cast<std::uint64_t>(reused);
+    return slot.id;
+  }
+
+  // ---- step ---------------------------------------------------------------------------------
+
+  // Rows [first, second) hold all sequences that decode.
+  [[nodiscard]] std::pair<int, int> decode_range() const noexcept {
+    std::pair<int, int> range{config.slots, 0};
+    for (int row = 0; row < config.slots; ++row) {
+      if (!slots[size(row)].decoding()) continue;
+      range.first = std::min(range.first, row);
+      range.second = row + 1;
+    }
+    return range;
+  }
+
+  void move_row(int from, int to) {
+    graph.cache().copy_prefix(from, to, slot(from).cached);
+    std::swap(slot(from), slot(to));
+    slot(from).cached = 0;
+    ++counters.moved_rows;
+  }
+
+  // Fills free rows between decoding ones from an end of the range, by the cheaper move. Rows that
+  // are not free (in prefill, or waiting for their release) stay: a step computes them for nothing.
+  void compact() {
+    for (;;) {
+      const auto [first, end] = decode_range();
+      int hole = first;
+      while (hole < end && !slot(hole).free()) ++hole;
+      if (hole >= end) return;
+      const int last = end - 1;
+      move_row(slot(first).cached < slot(last).cached ? first : last, hole);
+    }
+  }
+
+  void run_decode() {
+    const auto [first, end] = decode_range();
+    if (first >= end) return;
+    for (int row = first; row < end; ++row) {
+      Slot& slot = this->slot(row);
+      if (slot.decoding()) {
+        slot.planned = 1;
+        const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
+        graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
+      } else {
+        // Computed for nothing: the run writes one token behind what the row caches.
+        slot.cached = std::min(slot.cached, config.cache_length - 1);
+        graph.set_token(row, 0, slot.cached, slot.cached);
+      }
+    }
+    stop.run(graph.decode(first, end - first));
+  }
+
+  void run_prefill() {
+    const auto chunk_of = [&](const Slot& slot) {
+      return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
+    };
+    for (int first = 0; first < config.slots;) {
+      const int chunk = chunk_of(slot(first));
+      int end = first + 1;
+      while (chunk > 0 && end < config.slots && chunk_of(slot(end)) == chunk) ++end;
+      if (chunk > 0) {
+        Run& prepared = graph.begin_prefill(first, end - first, chunk);
+        for (int row = first; row < end; ++row) {
+          Slot& slot = this->slot(row);
+          slot.planned = chunk;
+          graph.set_row(row, slot.ids.data() + slot.cached, slot.positions.data() + slot.cached,
+                        slot.prompt, slot.cached);
+          stage_images(row);
+        }
+        stop.run(prepared);
+      }
+      first = end;
+    }
+  }
+
+  // The parts of the row's images that lie in its planned chunk.
+  void stage_images(int row) {
+    const Slot& slot = this->slot(row);
+    for (const ImageSpan& image : slot.images) {
+      const int first = std::max(image.start, slot.cached);
+      const int end = std::min(image.start + image.features->tokens, slot.cached + slot.planned);
+      if (first >= end) continue;
+      graph.set_image(row, first - slot.cached, *image.features, first - image.start, end - first);
+    }
+  }
+
+  // What a failed step has written may be anything.
+  void undo() {
+    for (int row = 0; row < config.slots; ++row) slot(row).unclean = true;
+    for (int row = 0; row < config.slots; ++row) {
+      Slot& slot = this->slot(row);
+      const int end = slot.cached + std::max(2, std::exchange(slot.planned, 0));
+      graph.cache().clear(row, slot.cached, std::min(config.cache_length, end));
+      slot.unclean = false;
+    }
+  }
+
+  // Forgets what a row caches from `first` on, and the padding that a run may have written behind
+  // it. On a device this may fail; the row is then zeroed by the next step.
+  void clear(int row, int first) {
+    Slot& slot = this->slot(row);
+    const int end = slot.unclean ? config.cache_length : slot.cached + 2;
+    slot.cached = first;
+    slot.unclean = true;
+    graph.cache().clear(row, first, std::min(config.cache_length, end));
     slot.unclean = false;
   }
-}
 
-// Forgets what a row caches from `first` on, and the padding that a run may have written behind it.
-// On a device this may fail; the row is then zeroed by the next step.
-void BatchedDecoder::Impl::clear(int row, int first) {
-  Slot& slot = this->slot(row);
-  const int end = slot.unclean ? config.cache_length : slot.cached + 2;
-  slot.cached = first;
-  slot.unclean = true;
-  graph.cache().clear(row, first, std::min(config.cache_length, end));
-  slot.unclean = false;
-}
+  [[nodiscard]] StopReason stop_reason(const Slot& slot, std::int64_t token) const noexcept {
+    const auto& ends = config.eos_token_ids;
+    if (std::ranges::find(ends, token) != ends.end()) return StopReason::kEndOfText;
+    const int answered = static_cast<int>(slot.ids.size()) - slot.prompt;
+    if (answered >= slot.max_new_tokens) return StopReason::kLength;
+    return slot.cached >= config.cache_length ? StopReason::kCacheFull : StopReason::kNone;
+  }
 
-StopReason BatchedDecoder::Impl::stop_reason(const Slot& slot, std::int64_t token) const noexcept {
-  const auto& ends = config.eos_token_ids;
-  if (std::find(ends.begin(), ends.end(), token) != ends.end()) return StopReason::kEndOfText;
-  const int answered = static_cast<int>(slot.ids.size()) - slot.prompt;
-  if (answered >= slot.max_new_tokens) return StopReason::kLength;
-  return slot.cached >= config.cache_length ? StopReason::kCacheFull : StopReason::kNone;
-}
+  // The next token of the answer; -1 where its grammar has failed.
+  [[nodiscard]] std::int64_t draw(Slot& slot, const TokenOut& out) {
+    const auto index = static_cast<std::uint64_t>(out.index);
+    if (!slot.state) {
+      const std::int64_t token = sample(out.logits, slot.sampling, index);
+      const auto id = static_cast<std::size_t>(token);
+      if (permitted.empty() || (permitted[id / 32] >> (id % 32) & 1U) != 0) return token;
+      return sample_allowed(out.logits, permitted, slot.sampling, index);
+    }
+    const int corrected = slot.state->corrected();
+    try {
+      const std::int64_t token = slot.state->pick(out.logits, slot.sampling, index);
+      ++counters.constrained_tokens;
+      counters.corrected_tokens += static_cast<std::uint64_t>(slot.state->corrected() - corrected);
+      return token;
+    } catch (const std::exception& error) {
+      slot.problem = error.what();
+      return -1;
+    }
+  }
 
-// The next token of the answer; -1 where its grammar has failed.
-std::int64_t BatchedDecoder::Impl::draw(Slot& slot, const TokenOut& out) {
-  const auto index = static_cast<std::uint64_t>(out.index);
-  if (!slot.state) {
-    const std::int64_t token = sample(out.logits, slot.sampling, index);
-    const auto id = static_cast<std::size_t>(token);
-    if (permitted.empty() || (permitted[id / 32] >> (id % 32) & 1U) != 0) return token;
-    return sample_allowed(out.logits, permitted, slot.sampling, index);
+  void commit(int row, std::vector<TokenOut>& out) {
+    Slot& slot = this->slot(row);
+    slot.cached += std::exchange(slot.planned, 0);
+    if (slot.prefilling()) return;
+    TokenOut token;
+    token.sequence = slot.id;
+    token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
+    token.logits = graph.logits(row);
+    const bool finite = all_finite(token.logits);
+    token.token = finite ? draw(slot, token) : -1;
+    if (token.token >= 0) {
+      slot.ids.push_back(token.token);
+      token.stop = stop_reason(slot, token.token);
+      ++counters.tokens;
+    } else {
+      token.stop = finite ? StopReason::kGrammar : StopReason::kNonFinite;
+      token.problem = finite ? std::string_view(slot.problem) : std::string_view();
+      if (!finite) clear(row, 0);
+      ++counters.failed_sequences;
+    }
+    slot.running = token.stop == StopReason::kNone;
+    out.push_back(token);
   }
-  const int corrected = slot.state->corrected();
-  try {
-    const std::int64_t token = slot.state->pick(out.logits, slot.sampling, index);
-    ++counters.constrained_tokens;
-    counters.corrected_tokens += static_cast<std::uint64_t>(slot.state->corrected() - corrected);
-    return token;
-  } catch (const std::exception& error) {
-    slot.problem = error.what();
-    return -1;
-  }
-}
 
-void BatchedDecoder::Impl::commit(int row, std::vector<TokenOut>& out) {
-  Slot& slot = this->slot(row);
-  slot.cached += std::exchange(slot.planned, 0);
-  if (slot.prefilling()) return;
-  TokenOut token;
-  token.sequence = slot.id;
-  token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
-  token.logits = graph.logits(row);
-  const bool finite = all_finite(token.logits);
-  token.token = finite ? draw(slot, token) : -1;
-  if (token.token >= 0) {
-    slot.ids.push_back(token.token);
-    token.stop = stop_reason(slot, token.token);
-    ++counters.tokens;
-  } else {
-    token.stop = finite ? StopReason::kGrammar : StopReason::kNonFinite;
-    token.problem = finite ? std::string_view(slot.problem) : std::string_view();
-    if (!finite) clear(row, 0);
-    ++counters.failed_sequences;
+  void step(std::vector<TokenOut>& out) {
+    out.clear();
+    out.reserve(slots.size());
+    for (int row = 0; row < config.slots; ++row) {
+      if (slot(row).unclean) clear(row, slot(row).cached);
+    }
+    compact();
+    try {
+      const StopSwitch::Work work(stop);
+      run_decode();
+      run_prefill();  // after the decoding rows, which may have run over rows in prefill
+    } catch (...) {
+      undo();
+      throw;
+    }
+    bool advanced = false;
+    for (int row = 0; row < config.slots; ++row) {
+      if (slot(row).planned == 0) continue;
+      advanced = true;
+      commit(row, out);
+    }
+    counters.steps += advanced ? 1U : 0U;
   }
-  slot.running = token.stop == StopReason::kNone;
-  out.push_back(token);
-}
-
-void BatchedDecoder::Impl::step(std::vector<TokenOut>& out) {
-  out.clear();
-  out.reserve(slots.size());
-  for (int row = 0; row < config.slots; ++row) {
-    if (slot(row).unclean) clear(row, slot(row).cached);
-  }
-  compact();
-  try {
-    const StopSwitch::Work work(stop);
-    run_decode();
-    run_prefill();  // after the decoding rows, which may have run over rows in prefill
-  } catch (...) {
-    undo();
-    throw;
-  }
-  bool advanced = false;
-  for (int row = 0; row < config.slots; ++row) {
-    if (slot(row).planned == 0) continue;
-    advanced = true;
-    commit(row, out);
-  }
-  counters.steps += advanced ? 1U : 0U;
-}
+};
 
 // ---- BatchedDecoder -----------------------------------------------------------------------
 
@@ -357,13 +419,11 @@ BatchedDecoder::BatchedDecoder(const std::string& path, const DecoderConfig& con
 BatchedDecoder::~BatchedDecoder() = default;
 
 int BatchedDecoder::free_slots() const noexcept {
-  const auto free = [](const Slot& slot) { return slot.free(); };
-  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), free));
+  return static_cast<int>(std::ranges::count_if(impl_->slots, &Slot::free));
 }
 
 int BatchedDecoder::active() const noexcept {
-  const auto running = [](const Slot& slot) { return slot.running; };
-  return static_cast<int>(std::count_if(impl_->slots.begin(), impl_->slots.end(), running));
+  return static_cast<int>(std::ranges::count_if(impl_->slots, &Slot::running));
 }
 
 SequenceId BatchedDecoder::admit(const Prompt& prompt) { return impl_->admit(prompt); }

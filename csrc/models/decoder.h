@@ -97,7 +97,6 @@ class BatchedDecoder {
     std::uint64_t prompt_tokens = 0;  // of admitted prompts, expanded
     std::uint64_t reused_tokens = 0;  // of these, taken from the cache
     std::uint64_t moved_rows = 0;     // to keep the rows that decode together
-    std::uint64_t copied_rows = 0;    // for a prompt that begins like another row
     std::uint64_t failed_sequences = 0;
     std::uint64_t constrained_tokens = 0;  // reported under a grammar
     std::uint64_t corrected_tokens = 0;    // of these, drawn again

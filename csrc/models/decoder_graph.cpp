@@ -207,7 +207,8 @@ Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
   return range.run;
 }
 
-void DecoderGraph::set_row(int row, const RowInput& input) {
+void DecoderGraph::set_row(int row, const std::int64_t* ids, const std::int64_t* positions,
+                           int stride, int past) {
   const std::size_t index = size(row - first_);
   const auto at = static_cast<std::ptrdiff_t>(index * size(chunk_));
   const auto stream = static_cast<std::ptrdiff_t>(size(rows_) * size(chunk_));
@@ -216,11 +217,11 @@ void DecoderGraph::set_row(int row, const RowInput& input) {
     const auto end = std::copy_n(from, tokens_, to.as<std::int64_t>().begin() + first);
     std::fill_n(end, chunk_ - tokens_, from[tokens_ - 1]);
   };
-  fill(input.ids.data(), prefill_.ids, at);
-  fill(input.time, prefill_.positions, at);
-  fill(input.height, prefill_.positions, at + stream);
-  fill(input.width, prefill_.positions, at + 2 * stream);
-  prefill_.past.as<std::int64_t>()[index] = input.past;
+  fill(ids, prefill_.ids, at);
+  for (int axis = 0; axis < 3; ++axis) {
+    fill(positions + axis * stride, prefill_.positions, at + axis * stream);
+  }
+  prefill_.past.as<std::int64_t>()[index] = past;
   prefill_.last.as<std::int64_t>()[index] = tokens_ - 1;
 }
 

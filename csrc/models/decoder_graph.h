@@ -17,15 +17,6 @@
 
 namespace irt {
 
-// What one row of a run reads. Positions are [3] streams of `ids.size()` values each.
-struct RowInput {
-  std::span<const std::int64_t> ids;
-  const std::int64_t* time = nullptr;
-  const std::int64_t* height = nullptr;
-  const std::int64_t* width = nullptr;
-  std::int64_t past = 0;  // tokens of the row in the cache
-};
-
 // A run covers rows first .. first + rows - 1 with `chunk` tokens each. Bindings are made once for
 // each range of rows and kept. Not thread-safe.
 class DecoderGraph {
@@ -43,7 +34,10 @@ class DecoderGraph {
   // of one token is padded to two: providers have a path of their own for one query, which rounds
   // otherwise (CPU: M = 1 products), and a prompt must not depend on how it is cut.
   [[nodiscard]] Run& begin_prefill(int first, int rows, int chunk);
-  void set_row(int row, const RowInput& input);
+  // `ids` and `positions` of the chunk; of positions three streams, `stride` values apart. `past`:
+  // tokens of the row in the cache.
+  void set_row(int row, const std::int64_t* ids, const std::int64_t* positions, int stride,
+               int past);
   // Image tokens `from` .. `from` + `count` - 1 of `features` at index `at` of the row's chunk.
   void set_image(int row, int at, const VisionFeatures& features, int from, int count);
 

@@ -77,20 +77,92 @@ using Sides = std::vector<std::pair<int, int>>;
   return sides;
 }
 
+// (time, row, column, text index) of every token of a grid.
+void add_grid(std::vector<std::int64_t>& ids, int time, const std::pair<int, int>& sides) {
+  for (int row = 0; row < sides.first; ++row) {
+    for (int column = 0; column < sides.second; ++column) {
+      ids.insert(ids.end(), {time, row, column, 0});
+    }
+  }
+}
+
 // Buffers and bindings, made once and reused: a step in the steady state allocates nothing and
 // copies only what changed.
 class Plan {
  public:
-  Plan(const Session& transformer, const GeneratorConfig& config, Sides sides, int batch);
+  Plan(const Session& transformer, const GeneratorConfig& config, Sides sides, int batch)
+      : sides_(std::move(sides)),
+        batch_(batch),
+        resident_(static_cast<std::size_t>(batch)),
+        run_(transformer) {
+    std::vector<std::int64_t> image_ids;
+    std::vector<std::int64_t> text_ids;
+    for (std::size_t i = 0; i < sides_.size(); ++i) {
+      // Reference number i (from 1) lies at time i * reference_time, as in diffusers.
+      add_grid(image_ids, static_cast<int>(i) * config.reference_time, sides_[i]);
+    }
+    for (int i = 0; i < config.max_sequence_length; ++i) {
+      text_ids.insert(text_ids.end(), {0, 0, 0, i});
+    }
+    const ElementType real = ElementType::kFloat32;
+    const DeviceRef& device = transformer.device();
+    tokens_ = static_cast<std::int64_t>(image_ids.size() / 4);
+    noise_ = std::int64_t{sides_.front().first} * sides_.front().second;
+    hidden_ = Tensor(real, {batch, tokens_, config.latent_channels}, device);
+    text_ = Tensor(real, {batch, config.max_sequence_length, config.text_dim}, device);
+    timestep_ = Tensor(real, {batch});
+    velocity_ = Tensor(real, hidden_.shape());
+    run_.bind_input("hidden_states", hidden_);
+    run_.bind_input("encoder_hidden_states", text_);
+    run_.bind_input("timestep", timestep_);
+    run_.bind_input("img_ids", Tensor::of(image_ids, {tokens_, 4}).on(device));
+    run_.bind_input("txt_ids", Tensor::of(text_ids, {config.max_sequence_length, 4}).on(device));
+    run_.bind_output("velocity", velocity_);
+  }
 
   [[nodiscard]] bool fits(const Sides& sides, int batch) const noexcept {
     return sides == sides_ && batch == batch_;
   }
   // Jobs of this plan's shape, one a row.
-  void load(std::span<Flux2Job* const> jobs);
+  void load(std::span<Flux2Job* const> jobs) {
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      const Flux2Job& job = *jobs[i];
+      const auto row = static_cast<std::int64_t>(i);
+      const Tensor hidden = hidden_.rows(row, 1).view(0, {tokens_, hidden_.shape().back()});
+      hidden.rows(0, noise_).copy_from(job.latents);
+      Resident& resident = resident_[i];
+      if (resident.references != job.references) {
+        std::int64_t at = noise_;
+        for (const ReferencePtr& reference : job.references) {
+          const std::int64_t tokens = std::int64_t{reference->rows} * reference->columns;
+          hidden.rows(at, tokens).copy_from(reference->data);
+          at += tokens;
+        }
+        resident.references = job.references;
+      }
+      if (resident.text != job.text) {
+        text_.rows(row, 1).copy_from(job.text->data);
+        resident.text = job.text;
+      }
+      // The pipeline passes 1000 * sigma / 1000, rounded twice.
+      const float scaled = job.sigmas[static_cast<std::size_t>(job.next_step)] * 1000.0F;
+      timestep_.as<float>()[i] = scaled / 1000.0F;
+    }
+  }
   [[nodiscard]] Run& run() noexcept { return run_; }
   // After the run: the latents of row `row` one Euler step further.
-  void advance(std::size_t row, const Flux2Job& job, Tensor& out) const;
+  void advance(std::size_t row, const Flux2Job& job, Tensor& out) const {
+    const auto step = static_cast<std::size_t>(job.next_step);
+    const float delta = job.sigmas[step + 1] - job.sigmas[step];
+    const std::span<const float> latents = job.latents.as<float>();
+    const float* velocity = velocity_.rows(static_cast<std::int64_t>(row), 1).as<float>().data();
+    if (out.shape() != job.latents.shape()) out = Tensor(job.latents.type(), job.latents.shape());
+    float* moved = out.as<float>().data();
+    for (std::size_t i = 0; i < latents.size(); ++i) {
+      const float move = delta * velocity[i];
+      moved[i] = latents[i] + move;
+    }
+  }
 
  private:
   // What lies in a row of the buffers already; holding it keeps the identity from being reused.
@@ -112,84 +184,6 @@ class Plan {
   Run run_;
 };
 
-// (time, row, column, text index) of every token of a grid.
-void add_grid(std::vector<std::int64_t>& ids, int time, const std::pair<int, int>& sides) {
-  for (int row = 0; row < sides.first; ++row) {
-    for (int column = 0; column < sides.second; ++column) {
-      ids.insert(ids.end(), {time, row, column, 0});
-    }
-  }
-}
-
-Plan::Plan(const Session& transformer, const GeneratorConfig& config, Sides sides, int batch)
-    : sides_(std::move(sides)),
-      batch_(batch),
-      resident_(static_cast<std::size_t>(batch)),
-      run_(transformer) {
-  std::vector<std::int64_t> image_ids;
-  std::vector<std::int64_t> text_ids;
-  for (std::size_t i = 0; i < sides_.size(); ++i) {
-    // Reference number i (from 1) lies at time i * reference_time, as in diffusers.
-    add_grid(image_ids, static_cast<int>(i) * config.reference_time, sides_[i]);
-  }
-  for (int i = 0; i < config.max_sequence_length; ++i) {
-    text_ids.insert(text_ids.end(), {0, 0, 0, i});
-  }
-  const ElementType real = ElementType::kFloat32;
-  const DeviceRef& device = transformer.device();
-  tokens_ = static_cast<std::int64_t>(image_ids.size() / 4);
-  noise_ = std::int64_t{sides_.front().first} * sides_.front().second;
-  hidden_ = Tensor(real, {batch, tokens_, config.latent_channels}, device);
-  text_ = Tensor(real, {batch, config.max_sequence_length, config.text_dim}, device);
-  timestep_ = Tensor(real, {batch});
-  velocity_ = Tensor(real, hidden_.shape());
-  run_.bind_input("hidden_states", hidden_);
-  run_.bind_input("encoder_hidden_states", text_);
-  run_.bind_input("timestep", timestep_);
-  run_.bind_input("img_ids", Tensor::of(image_ids, {tokens_, 4}).on(device));
-  run_.bind_input("txt_ids", Tensor::of(text_ids, {config.max_sequence_length, 4}).on(device));
-  run_.bind_output("velocity", velocity_);
-}
-
-void Plan::load(std::span<Flux2Job* const> jobs) {
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const Flux2Job& job = *jobs[i];
-    const auto row = static_cast<std::int64_t>(i);
-    const Tensor hidden = hidden_.rows(row, 1).view(0, {tokens_, hidden_.shape().back()});
-    hidden.rows(0, noise_).copy_from(job.latents);
-    Resident& resident = resident_[i];
-    if (resident.references != job.references) {
-      std::int64_t at = noise_;
-      for (const ReferencePtr& reference : job.references) {
-        const std::int64_t tokens = std::int64_t{reference->rows} * reference->columns;
-        hidden.rows(at, tokens).copy_from(reference->data);
-        at += tokens;
-      }
-      resident.references = job.references;
-    }
-    if (resident.text != job.text) {
-      text_.rows(row, 1).copy_from(job.text->data);
-      resident.text = job.text;
-    }
-    // The pipeline passes 1000 * sigma / 1000, rounded twice.
-    const float scaled = job.sigmas[static_cast<std::size_t>(job.next_step)] * 1000.0F;
-    timestep_.as<float>()[i] = scaled / 1000.0F;
-  }
-}
-
-void Plan::advance(std::size_t row, const Flux2Job& job, Tensor& out) const {
-  const auto step = static_cast<std::size_t>(job.next_step);
-  const float delta = job.sigmas[step + 1] - job.sigmas[step];
-  const std::span<const float> latents = job.latents.as<float>();
-  const float* velocity = velocity_.rows(static_cast<std::int64_t>(row), 1).as<float>().data();
-  if (out.shape() != job.latents.shape()) out = Tensor(job.latents.type(), job.latents.shape());
-  float* moved = out.as<float>().data();
-  for (std::size_t i = 0; i < latents.size(); ++i) {
-    const float move = delta * velocity[i];
-    moved[i] = latents[i] + move;
-  }
-}
-
 // ---- the family -----------------------------------------------------------------------------
 
 class Flux2 final : public Generator {
@@ -207,20 +201,214 @@ class Flux2 final : public Generator {
   }
 
   ConditioningRef encode_text(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
-                              std::span<const ImageView> sources) override;
-  ReferenceRef encode_image(const ImageView& image) override;
-  std::unique_ptr<GeneratorJob> begin(const ImageTask& task) override;
+                              std::span<const ImageView> /*sources*/) override {
+    const std::int64_t length = config_.max_sequence_length;
+    if (ids.size() != static_cast<std::size_t>(length) || mask.size() != ids.size()) {
+      throw refused(std::to_string(ids.size()) + " ids and " + std::to_string(mask.size()) +
+                    " mask values: pad both to " + std::to_string(length));
+    }
+    auto text = std::make_shared<Flux2Text>();
+    text->data =
+        Tensor(ElementType::kFloat32, {1, length, config_.text_dim}, transformer_.device());
+    const std::vector<std::int64_t> id_values(ids.begin(), ids.end());
+    const std::vector<std::int64_t> mask_values(mask.begin(), mask.end());
+    text_run_.bind_input("input_ids", Tensor::of(id_values, {1, length}));
+    text_run_.bind_input("attention_mask", Tensor::of(mask_values, {1, length}));
+    text_run_.bind_output("prompt_embeds", text->data);
+    execute(text_run_);
+    text_run_.clear_bindings();
+    return text;
+  }
+
+  ReferenceRef encode_image(const ImageView& image) override {
+    const int token = config_.token_pixels;
+    PixelBuffer scaled;
+    ImageView view = image;
+    const std::int64_t area = std::int64_t{image.width} * image.height;
+    if (image.width > 0 && image.height > 0 && area > kMaxReferenceArea) {
+      const double scale =
+          std::sqrt(static_cast<double>(kMaxReferenceArea) / static_cast<double>(area));
+      scaled = resize(image, std::max(static_cast<int>(image.width * scale), 1),
+                      std::max(static_cast<int>(image.height * scale), 1), Filter::kLanczos);
+      view = scaled.view();
+    }
+    if (view.width < token || view.height < token) {
+      throw refused("a reference image of " + to_text(image.width, image.height) +
+                    " is too small: both sides need " + std::to_string(token) +
+                    " pixels or more after scaling to 1024x1024 of area");
+    }
+    auto reference = std::make_shared<Flux2Reference>();
+    reference->rows = view.height / token;
+    reference->columns = view.width / token;
+    const int width = reference->columns * token;
+    const int height = reference->rows * token;
+    PixelBuffer cropped;
+    if (width != view.width || height != view.height) {
+      cropped = crop_center(view, width, height);
+      view = cropped.view();
+    }
+    planar_.resize(view.bytes());
+    to_planar(view, planar_);
+    reference->data = Tensor(ElementType::kFloat32,
+                             {1, reference->rows, reference->columns, config_.latent_channels},
+                             transformer_.device());
+    encode_run_.bind_input("image", Tensor::over(std::span(planar_), {1, 3, height, width}));
+    encode_run_.bind_output("latents", reference->data);
+    execute(encode_run_);
+    encode_run_.clear_bindings();
+    return reference;
+  }
+
+  std::unique_ptr<GeneratorJob> begin(const ImageTask& task) override {
+    const int token = config_.token_pixels;
+    auto job = std::make_unique<Flux2Job>();
+    job->text = std::dynamic_pointer_cast<const Flux2Text>(task.text);
+    const Shape text{1, config_.max_sequence_length, config_.text_dim};
+    if (job->text == nullptr || job->text->data.shape() != text) {
+      throw refused("the text embedding is not one of this model: call encode_text");
+    }
+    if (task.negative != nullptr || task.guidance != 1.0F) {
+      throw refused("this family is distilled to run without guidance: pass no negative prompt");
+    }
+    for (const ReferenceRef& given : task.references) {
+      auto reference = std::dynamic_pointer_cast<const Flux2Reference>(given);
+      if (reference == nullptr || reference->rows < 1 || reference->columns < 1 ||
+          reference->data.shape() !=
+              Shape{1, reference->rows, reference->columns, config_.latent_channels}) {
+        throw refused("the reference latents are not of this model: call encode_image");
+      }
+      job->references.push_back(std::move(reference));
+    }
+    const Flux2Reference* first = job->references.empty() ? nullptr : job->references[0].get();
+    int width = task.width;
+    int height = task.height;
+    if (width == 0) width = first != nullptr ? first->columns * token : config_.default_width;
+    if (height == 0) height = first != nullptr ? first->rows * token : config_.default_height;
+    if (width < token || height < token || width % token != 0 || height % token != 0) {
+      throw refused("an image of " + to_text(width, height) +
+                    " cannot be made: both sides must be multiples of " + std::to_string(token));
+    }
+    job->rows = height / token;
+    job->columns = width / token;
+    job->steps = task.steps == 0 ? config_.default_steps : task.steps;
+    job->sigmas = flow_sigmas(job->steps, job->rows * job->columns);
+    job->latents =
+        Tensor(ElementType::kFloat32, {job->rows * job->columns, config_.latent_channels});
+    gaussian_noise(task.seed, job->latents.as<float>());
+    return job;
+  }
+
   bool same_shape(const GeneratorJob& a, const GeneratorJob& b) const override {
     return sides_of(dynamic_cast<const Flux2Job&>(a)) == sides_of(dynamic_cast<const Flux2Job&>(b));
   }
-  void step(std::span<GeneratorJob* const> jobs) override;
-  PixelBuffer decode(const GeneratorJob& job) override;
+
+  void step(std::span<GeneratorJob* const> jobs) override {
+    order_.clear();
+    for (GeneratorJob* job : jobs) {
+      if (job->finished()) {
+        throw Error(ErrorCode::kInternal, "[flux2] the job is finished: decode it");
+      }
+      order_.push_back(&dynamic_cast<Flux2Job&>(*job));
+    }
+    if (staged_.size() < jobs.size()) staged_.resize(jobs.size());
+    const StopSwitch::Work work(stop_);
+    std::size_t done = 0;
+    while (done < order_.size()) {
+      // Gather the jobs of one shape behind `done`, in their order.
+      const Sides sides = sides_of(*order_[done]);
+      std::size_t end = done;
+      for (std::size_t i = done;
+           i < order_.size() && end - done < static_cast<std::size_t>(config_.max_batch); ++i) {
+        if (sides_of(*order_[i]) == sides) std::swap(order_[end++], order_[i]);
+      }
+      const std::span<Flux2Job* const> group(order_.data() + done, end - done);
+      Plan& plan = plan_for(sides, static_cast<int>(group.size()));
+      plan.load(group);
+      stop_.run(plan.run());
+      for (std::size_t row = 0; row < group.size(); ++row) {
+        plan.advance(row, *group[row], staged_[done + row]);
+      }
+      done = end;
+    }
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      std::swap(staged_[i], order_[i]->latents);
+      ++order_[i]->next_step;
+    }
+  }
+
+  PixelBuffer decode(const GeneratorJob& given) override {
+    const auto& job = dynamic_cast<const Flux2Job&>(given);
+    if (!job.finished()) {
+      throw Error(ErrorCode::kInternal, "[flux2] the job is at step " +
+                                            std::to_string(job.next_step) + " of " +
+                                            std::to_string(job.steps) + ": step it on");
+    }
+    PixelBuffer image{job.columns * config_.token_pixels, job.rows * config_.token_pixels, {}};
+    planar_.resize(image.view().bytes());
+    decode_run_.bind_input(
+        "latents", job.latents.view(0, {1, job.rows, job.columns, config_.latent_channels}));
+    decode_run_.bind_output("image",
+                            Tensor::over(std::span(planar_), {1, 3, image.height, image.width}));
+    execute(decode_run_);
+    decode_run_.clear_bindings();
+    if (!std::ranges::all_of(planar_, [](float value) { return std::isfinite(value); })) {
+      throw Error(ErrorCode::kBackendFailed,
+                  "[flux2] " + vae_decoder_.path() +
+                      ": the image is not finite: check the pack's parity report");
+    }
+    image.data.resize(image.view().bytes());
+    from_planar(planar_, image.width, image.height, image.data.data());
+    return image;
+  }
+
   void terminate() noexcept override { stop_.stop(); }
 
  private:
-  [[nodiscard]] static const GeneratorConfig& checked(const GeneratorConfig& config);
-  void check_graphs() const;
-  [[nodiscard]] Plan& plan_for(const Sides& sides, int batch);
+  [[nodiscard]] static const GeneratorConfig& checked(const GeneratorConfig& config) {
+    if (config.latent_channels < 1 || config.text_dim < 1 || config.max_sequence_length < 1 ||
+        config.token_pixels < 1 || config.max_batch < 1 || config.default_steps < 1 ||
+        config.default_width < 0 || config.default_height < 0) {
+      throw Error(
+          ErrorCode::kBadPack,
+          "[flux2] " + config.part("transformer") +
+              ": the generator's sizes in pack.json must be positive: export the pack again");
+    }
+    return config;
+  }
+
+  void check_graphs() const {
+    const std::int64_t length = config_.max_sequence_length;
+    const std::int64_t dim = config_.text_dim;
+    const std::int64_t channels = config_.latent_channels;
+    const ElementType real = ElementType::kFloat32;
+    const ElementType integer = ElementType::kInt64;
+    text_encoder_.require_input("input_ids", integer, {1, length});
+    text_encoder_.require_input("attention_mask", integer, {1, length});
+    text_encoder_.require_output("prompt_embeds", real, {1, length, dim});
+    transformer_.require_input("hidden_states", real, {kAny, kAny, channels});
+    transformer_.require_input("encoder_hidden_states", real, {kAny, length, dim});
+    transformer_.require_input("timestep", real, {kAny});
+    transformer_.require_input("img_ids", integer, {kAny, 4});
+    transformer_.require_input("txt_ids", integer, {length, 4});
+    transformer_.require_output("velocity", real, {kAny, kAny, channels});
+    vae_encoder_.require_input("image", real, {1, 3, kAny, kAny});
+    vae_encoder_.require_output("latents", real, {1, kAny, kAny, channels});
+    vae_decoder_.require_input("latents", real, {1, kAny, kAny, channels});
+    vae_decoder_.require_output("image", real, {1, 3, kAny, kAny});
+  }
+
+  [[nodiscard]] Plan& plan_for(const Sides& sides, int batch) {
+    const auto found =
+        std::ranges::find_if(plans_, [&](const auto& plan) { return plan->fits(sides, batch); });
+    if (found != plans_.end()) {
+      std::rotate(plans_.begin(), found, found + 1);
+    } else {
+      if (plans_.size() == kMaxPlans) plans_.pop_back();
+      plans_.insert(plans_.begin(), std::make_unique<Plan>(transformer_, config_, sides, batch));
+    }
+    return *plans_.front();
+  }
+
   void execute(Run& run) {
     const StopSwitch::Work work(stop_);
     stop_.run(run);
@@ -240,206 +428,6 @@ class Flux2 final : public Generator {
   std::vector<Flux2Job*> order_;
   std::vector<float> planar_;
 };
-
-const GeneratorConfig& Flux2::checked(const GeneratorConfig& config) {
-  if (config.latent_channels < 1 || config.text_dim < 1 || config.max_sequence_length < 1 ||
-      config.token_pixels < 1 || config.max_batch < 1 || config.default_steps < 1 ||
-      config.default_width < 0 || config.default_height < 0) {
-    throw Error(ErrorCode::kBadPack,
-                "[flux2] " + config.part("transformer") +
-                    ": the generator's sizes in pack.json must be positive: export the pack again");
-  }
-  return config;
-}
-
-void Flux2::check_graphs() const {
-  const std::int64_t length = config_.max_sequence_length;
-  const std::int64_t dim = config_.text_dim;
-  const std::int64_t channels = config_.latent_channels;
-  const ElementType real = ElementType::kFloat32;
-  const ElementType integer = ElementType::kInt64;
-  text_encoder_.require_input("input_ids", integer, {1, length});
-  text_encoder_.require_input("attention_mask", integer, {1, length});
-  text_encoder_.require_output("prompt_embeds", real, {1, length, dim});
-  transformer_.require_input("hidden_states", real, {kAny, kAny, channels});
-  transformer_.require_input("encoder_hidden_states", real, {kAny, length, dim});
-  transformer_.require_input("timestep", real, {kAny});
-  transformer_.require_input("img_ids", integer, {kAny, 4});
-  transformer_.require_input("txt_ids", integer, {length, 4});
-  transformer_.require_output("velocity", real, {kAny, kAny, channels});
-  vae_encoder_.require_input("image", real, {1, 3, kAny, kAny});
-  vae_encoder_.require_output("latents", real, {1, kAny, kAny, channels});
-  vae_decoder_.require_input("latents", real, {1, kAny, kAny, channels});
-  vae_decoder_.require_output("image", real, {1, 3, kAny, kAny});
-}
-
-Plan& Flux2::plan_for(const Sides& sides, int batch) {
-  const auto found =
-      std::ranges::find_if(plans_, [&](const auto& plan) { return plan->fits(sides, batch); });
-  if (found != plans_.end()) {
-    std::rotate(plans_.begin(), found, found + 1);
-  } else {
-    if (plans_.size() == kMaxPlans) plans_.pop_back();
-    plans_.insert(plans_.begin(), std::make_unique<Plan>(transformer_, config_, sides, batch));
-  }
-  return *plans_.front();
-}
-
-ConditioningRef Flux2::encode_text(std::span<const std::int64_t> ids,
-                                   std::span<const std::int64_t> mask,
-                                   std::span<const ImageView> /*sources*/) {
-  const std::int64_t length = config_.max_sequence_length;
-  if (ids.size() != static_cast<std::size_t>(length) || mask.size() != ids.size()) {
-    throw refused(std::to_string(ids.size()) + " ids and " + std::to_string(mask.size()) +
-                  " mask values: pad both to " + std::to_string(length));
-  }
-  auto text = std::make_shared<Flux2Text>();
-  text->data = Tensor(ElementType::kFloat32, {1, length, config_.text_dim}, transformer_.device());
-  const std::vector<std::int64_t> id_values(ids.begin(), ids.end());
-  const std::vector<std::int64_t> mask_values(mask.begin(), mask.end());
-  text_run_.bind_input("input_ids", Tensor::of(id_values, {1, length}));
-  text_run_.bind_input("attention_mask", Tensor::of(mask_values, {1, length}));
-  text_run_.bind_output("prompt_embeds", text->data);
-  execute(text_run_);
-  text_run_.clear_bindings();
-  return text;
-}
-
-ReferenceRef Flux2::encode_image(const ImageView& image) {
-  const int token = config_.token_pixels;
-  PixelBuffer scaled;
-  ImageView view = image;
-  const std::int64_t area = std::int64_t{image.width} * image.height;
-  if (image.width > 0 && image.height > 0 && area > kMaxReferenceArea) {
-    const double scale =
-        std::sqrt(static_cast<double>(kMaxReferenceArea) / static_cast<double>(area));
-    scaled = resize(image, std::max(static_cast<int>(image.width * scale), 1),
-                    std::max(static_cast<int>(image.height * scale), 1), Filter::kLanczos);
-    view = scaled.view();
-  }
-  if (view.width < token || view.height < token) {
-    throw refused("a reference image of " + to_text(image.width, image.height) +
-                  " is too small: both sides need " + std::to_string(token) +
-                  " pixels or more after scaling to 1024x1024 of area");
-  }
-  auto reference = std::make_shared<Flux2Reference>();
-  reference->rows = view.height / token;
-  reference->columns = view.width / token;
-  const int width = reference->columns * token;
-  const int height = reference->rows * token;
-  PixelBuffer cropped;
-  if (width != view.width || height != view.height) {
-    cropped = crop_center(view, width, height);
-    view = cropped.view();
-  }
-  planar_.resize(view.bytes());
-  to_planar(view, planar_);
-  reference->data = Tensor(ElementType::kFloat32,
-                           {1, reference->rows, reference->columns, config_.latent_channels},
-                           transformer_.device());
-  encode_run_.bind_input("image", Tensor::over(std::span(planar_), {1, 3, height, width}));
-  encode_run_.bind_output("latents", reference->data);
-  execute(encode_run_);
-  encode_run_.clear_bindings();
-  return reference;
-}
-
-std::unique_ptr<GeneratorJob> Flux2::begin(const ImageTask& task) {
-  const int token = config_.token_pixels;
-  auto job = std::make_unique<Flux2Job>();
-  job->text = std::dynamic_pointer_cast<const Flux2Text>(task.text);
-  const Shape text{1, config_.max_sequence_length, config_.text_dim};
-  if (job->text == nullptr || job->text->data.shape() != text) {
-    throw refused("the text embedding is not one of this model: call encode_text");
-  }
-  if (task.negative != nullptr || task.guidance != 1.0F) {
-    throw refused("this family is distilled to run without guidance: pass no negative prompt");
-  }
-  for (const ReferenceRef& given : task.references) {
-    auto reference = std::dynamic_pointer_cast<const Flux2Reference>(given);
-    if (reference == nullptr || reference->rows < 1 || reference->columns < 1 ||
-        reference->data.shape() !=
-            Shape{1, reference->rows, reference->columns, config_.latent_channels}) {
-      throw refused("the reference latents are not of this model: call encode_image");
-    }
-    job->references.push_back(std::move(reference));
-  }
-  const Flux2Reference* first = job->references.empty() ? nullptr : job->references[0].get();
-  int width = task.width;
-  int height = task.height;
-  if (width == 0) width = first != nullptr ? first->columns * token : config_.default_width;
-  if (height == 0) height = first != nullptr ? first->rows * token : config_.default_height;
-  if (width < token || height < token || width % token != 0 || height % token != 0) {
-    throw refused("an image of " + to_text(width, height) +
-                  " cannot be made: both sides must be multiples of " + std::to_string(token));
-  }
-  job->rows = height / token;
-  job->columns = width / token;
-  job->steps = task.steps == 0 ? config_.default_steps : task.steps;
-  job->sigmas = flow_sigmas(job->steps, job->rows * job->columns);
-  job->latents = Tensor(ElementType::kFloat32, {job->rows * job->columns, config_.latent_channels});
-  gaussian_noise(task.seed, job->latents.as<float>());
-  return job;
-}
-
-void Flux2::step(std::span<GeneratorJob* const> jobs) {
-  order_.clear();
-  for (GeneratorJob* job : jobs) {
-    if (job->finished()) {
-      throw Error(ErrorCode::kInternal, "[flux2] the job is finished: decode it");
-    }
-    order_.push_back(&dynamic_cast<Flux2Job&>(*job));
-  }
-  if (staged_.size() < jobs.size()) staged_.resize(jobs.size());
-  const StopSwitch::Work work(stop_);
-  std::size_t done = 0;
-  while (done < order_.size()) {
-    // Gather the jobs of one shape behind `done`, in their order.
-    const Sides sides = sides_of(*order_[done]);
-    std::size_t end = done;
-    for (std::size_t i = done;
-         i < order_.size() && end - done < static_cast<std::size_t>(config_.max_batch); ++i) {
-      if (sides_of(*order_[i]) == sides) std::swap(order_[end++], order_[i]);
-    }
-    const std::span<Flux2Job* const> group(order_.data() + done, end - done);
-    Plan& plan = plan_for(sides, static_cast<int>(group.size()));
-    plan.load(group);
-    stop_.run(plan.run());
-    for (std::size_t row = 0; row < group.size(); ++row) {
-      plan.advance(row, *group[row], staged_[done + row]);
-    }
-    done = end;
-  }
-  for (std::size_t i = 0; i < order_.size(); ++i) {
-    std::swap(staged_[i], order_[i]->latents);
-    ++order_[i]->next_step;
-  }
-}
-
-PixelBuffer Flux2::decode(const GeneratorJob& given) {
-  const auto& job = dynamic_cast<const Flux2Job&>(given);
-  if (!job.finished()) {
-    throw Error(ErrorCode::kInternal, "[flux2] the job is at step " +
-                                          std::to_string(job.next_step) + " of " +
-                                          std::to_string(job.steps) + ": step it on");
-  }
-  PixelBuffer image{job.columns * config_.token_pixels, job.rows * config_.token_pixels, {}};
-  planar_.resize(image.view().bytes());
-  decode_run_.bind_input("latents",
-                         job.latents.view(0, {1, job.rows, job.columns, config_.latent_channels}));
-  decode_run_.bind_output("image",
-                          Tensor::over(std::span(planar_), {1, 3, image.height, image.width}));
-  execute(decode_run_);
-  decode_run_.clear_bindings();
-  if (!std::ranges::all_of(planar_, [](float value) { return std::isfinite(value); })) {
-    throw Error(ErrorCode::kBackendFailed,
-                "[flux2] " + vae_decoder_.path() +
-                    ": the image is not finite: check the pack's parity report");
-  }
-  image.data.resize(image.view().bytes());
-  from_planar(planar_, image.width, image.height, image.data.data());
-  return image;
-}
 
 }  // namespace
 

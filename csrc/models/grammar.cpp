@@ -12,10 +12,7 @@ namespace {
 constexpr std::string_view kEndThink = "</think>";
 
 // Of the second draw of a token; any constant that makes another counter of the same seed.
-[[nodiscard]] SamplingParams again(SamplingParams params) noexcept {
-  params.seed = mix64(params.seed ^ 0x67726d2d64726177ULL);
-  return params;
-}
+constexpr std::uint64_t kAgain = 0x67726d2d64726177ULL;
 
 }  // namespace
 
@@ -33,8 +30,6 @@ Grammar::Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
                                        "] the vocabulary has no end-of-text token: export the pack "
                                        "again");
 }
-
-Grammar::~Grammar() = default;
 
 std::unique_ptr<GrammarState> Grammar::begin(int budget) const {
   return std::make_unique<GrammarState>(*this, budget);
@@ -86,8 +81,7 @@ void GrammarState::close_think() {
 bool GrammarState::take(std::int64_t token) {
   const Vocabulary& vocabulary = *grammar_.vocabulary_;
   if (complete_) {
-    const auto& ends = vocabulary.eos();
-    return std::find(ends.begin(), ends.end(), token) != ends.end();
+    return std::ranges::find(vocabulary.eos(), token) != vocabulary.eos().end();
   }
   const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
   if (id >= vocabulary.size() || vocabulary.is_control(token)) return false;
@@ -141,7 +135,8 @@ std::int64_t sample_allowed(std::span<const float> logits, std::span<const std::
     ids.push_back(static_cast<std::int64_t>(id));
   }
   if (ids.empty()) return -1;
-  SamplingParams draw = again(params);
+  SamplingParams draw = params;
+  draw.seed = mix64(params.seed ^ kAgain);
   for (const std::int64_t id : params.favoured) {
     const auto found = std::ranges::lower_bound(ids, id);
     if (found != ids.end() && *found == id) {

@@ -58,7 +58,6 @@ class Grammar {
   Grammar(std::string name, std::shared_ptr<const Vocabulary> vocabulary,
           std::unique_ptr<TokenMatcher> whole, std::unique_ptr<TokenMatcher> closing, int reserve,
           char last = '\0');
-  ~Grammar();
 
   // For one answer of at most `budget` tokens.
   [[nodiscard]] std::unique_ptr<GrammarState> begin(int budget) const;

@@ -55,12 +55,9 @@ std::uint64_t hash_pixels(const ImageView& image) noexcept {
       lanes[i] = absorb(lanes[i], load_word(image.data + (word + i) * 8, 8));
     }
   }
-  for (; word < words; ++word) {
-    lanes[word % kLanes] = absorb(lanes[word % kLanes], load_word(image.data + word * 8, 8));
-  }
-  const std::size_t rest = image.bytes() % 8;
-  if (rest > 0) {
-    lanes[word % kLanes] = absorb(lanes[word % kLanes], load_word(image.data + word * 8, rest));
+  for (std::size_t at = word * 8; at < image.bytes(); at += 8) {
+    std::uint64_t& lane = lanes[at / 8 % kLanes];
+    lane = absorb(lane, load_word(image.data + at, std::min<std::size_t>(8, image.bytes() - at)));
   }
   std::uint64_t hash = seed;
   for (const std::uint64_t lane : lanes) hash = mix64(hash ^ lane);
@@ -71,10 +68,6 @@ PixelBuffer white_image(int width, int height) {
   PixelBuffer buffer{width, height, {}};
   buffer.data.assign(buffer.view().bytes(), 255);
   return buffer;
-}
-
-PixelBuffer resize_bicubic(const ImageView& image, int width, int height) {
-  return resize(image, width, height, Filter::kBicubic);
 }
 
 PixelBuffer crop_center(const ImageView& image, int width, int height) {

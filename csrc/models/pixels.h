@@ -33,8 +33,8 @@ struct PixelBuffer {
 enum class Filter { kBicubic, kLanczos };
 // Antialiased, as Image.resize of Pillow 13 on 8-bit RGB (bit-equal to it: two passes in fixed
 // point). Throws Error(kBadRequest) for a side that is not positive.
-[[nodiscard]] PixelBuffer resize(const ImageView& image, int width, int height, Filter filter);
-[[nodiscard]] PixelBuffer resize_bicubic(const ImageView& image, int width, int height);
+[[nodiscard]] PixelBuffer resize(const ImageView& image, int width, int height,
+                                 Filter filter = Filter::kBicubic);
 // The rectangle in the middle (left and top rounded down). Throws Error(kBadRequest) when it does
 // not fit.
 [[nodiscard]] PixelBuffer crop_center(const ImageView& image, int width, int height);

@@ -39,26 +39,20 @@ Size smart_resize(Size size, int factor, std::int64_t min_pixels, std::int64_t m
   }
   const double height = size.height;
   const double width = size.width;
+  const auto snapped = [factor](double side, double (*round)(double)) {
+    return static_cast<std::int64_t>(round(side / factor)) * factor;
+  };
   // nearbyint rounds half to even, as Python's round does.
-  const auto rounded = [factor](double side) {
-    return static_cast<std::int64_t>(std::nearbyint(side / factor)) * factor;
-  };
-  const auto lowered = [factor](double side) {
-    return static_cast<std::int64_t>(std::floor(side / factor)) * factor;
-  };
-  const auto raised = [factor](double side) {
-    return static_cast<std::int64_t>(std::ceil(side / factor)) * factor;
-  };
-  std::int64_t out_height = rounded(height);
-  std::int64_t out_width = rounded(width);
+  std::int64_t out_height = snapped(height, std::nearbyint);
+  std::int64_t out_width = snapped(width, std::nearbyint);
   if (out_height * out_width > max_pixels) {
     const double beta = std::sqrt(height * width / static_cast<double>(max_pixels));
-    out_height = std::max<std::int64_t>(factor, lowered(height / beta));
-    out_width = std::max<std::int64_t>(factor, lowered(width / beta));
+    out_height = std::max<std::int64_t>(factor, snapped(height / beta, std::floor));
+    out_width = std::max<std::int64_t>(factor, snapped(width / beta, std::floor));
   } else if (out_height * out_width < min_pixels) {
     const double beta = std::sqrt(static_cast<double>(min_pixels) / (height * width));
-    out_height = raised(height * beta);
-    out_width = raised(width * beta);
+    out_height = snapped(height * beta, std::ceil);
+    out_width = snapped(width * beta, std::ceil);
   }
   return {static_cast<int>(out_width), static_cast<int>(out_height)};
 }
@@ -116,7 +110,7 @@ Positions rope_positions(std::span<const std::int64_t> ids, std::int64_t image_t
         static_cast<std::size_t>(grid.rows) * static_cast<std::size_t>(grid.columns);
     const auto block = ids.subspan(i, std::min(tokens, n - i));
     if (tokens == 0 || block.size() < tokens ||
-        std::any_of(block.begin(), block.end(), [&](auto id) { return id != image_token_id; })) {
+        std::ranges::any_of(block, [&](auto id) { return id != image_token_id; })) {
       throw Error(ErrorCode::kBadRequest,
                   "[rope_positions] image token at " + std::to_string(i) + " does not fit image " +
                       std::to_string(image) + " of " + std::to_string(grids.size()) +

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,17 +25,22 @@ class VisionEncoder {
  public:
   // Throws Error(kBadPack) when the graph or the configuration breaks the contract.
   VisionEncoder(const std::string& path, const VisionConfig& config, const SessionOptions& options);
-  ~VisionEncoder();
   // `max_pixels` overrides the configuration when positive (five or more images: 384 x 384 each).
   [[nodiscard]] VisionFeatures encode(const ImageView& image, std::int64_t max_pixels = 0);
   // Tokens that `encode` will return, without running anything.
   [[nodiscard]] int count_tokens(Size size, std::int64_t max_pixels = 0) const;
   // From another thread: ends a run in progress, which throws Error(kCancelled).
-  void terminate() noexcept;
+  void terminate() noexcept { stop_.stop(); }
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  [[nodiscard]] Size target(Size size, std::int64_t max_pixels) const;
+
+  VisionConfig config_;
+  const VlmFamily& family_;
+  Session session_;
+  Run run_;
+  StopSwitch stop_;
+  std::vector<float> pixels_;
 };
 
 }  // namespace irt

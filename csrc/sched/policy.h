@@ -104,7 +104,7 @@ struct GainTerms {
   double slowdown = 1.0;      // of the verdict by the call: s_c for the generator
   double burden = 0.0;        // work per unit of time that other committed calls lose by it
   double cancel_delay = 0.0;  // from a cancel until the lane is free
-  double undisturbed = 1.0;   // probability that no committed work pending_calls the slot meanwhile
+  double undisturbed = 1.0;   // probability that no committed work wants the slot meanwhile
   double others = 0.0;        // requests that a late lane makes late
 };
 

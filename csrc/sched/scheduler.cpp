@@ -31,12 +31,6 @@ TimePoint Scheduler::apply(Event event, TimePoint now, std::vector<Command>& out
   return next_wake();
 }
 
-bool Scheduler::idle() const noexcept {
-  if (!running_.empty()) return false;
-  return std::ranges::all_of(
-      requests_, [](const auto& entry) { return entry.second->phase == RequestPhase::kEnded; });
-}
-
 // ---- calls --------------------------------------------------------------------------------
 
 Scheduler::RequestState* Scheduler::active(RequestId request) {

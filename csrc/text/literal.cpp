@@ -1,11 +1,11 @@
 #include "text/literal.h"
 
+#include <utility>
+
 namespace irt {
 namespace {
 
-constexpr bool is_space(char byte) noexcept {
-  return byte == ' ' || (byte >= '\t' && byte <= '\r');  // \t \n \v \f \r
-}
+constexpr char kReplacement[] = "\xEF\xBF\xBD";
 
 constexpr bool is_digit(char byte) noexcept { return byte >= '0' && byte <= '9'; }
 
@@ -38,27 +38,16 @@ bool is_number(std::string_view text) noexcept {
 
 // The character of a one-letter escape, or 0.
 constexpr char simple_escape(char byte) noexcept {
-  switch (byte) {
-    case '"':
-    case '\'':
-    case '\\':
-    case '/': return byte;
-    case 'a': return '\a';
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    case 'v': return '\v';
-    default: return 0;
-  }
+  constexpr std::string_view kLetters = "\"'\\/abfnrtv";
+  constexpr std::string_view kMeant = "\"'\\/\a\b\f\n\r\t\v";
+  const std::size_t at = kLetters.find(byte);
+  return at == std::string_view::npos ? '\0' : kMeant[at];
 }
 
 constexpr int hex_digit(char byte) noexcept {
   if (is_digit(byte)) return byte - '0';
-  if (byte >= 'a' && byte <= 'f') return byte - 'a' + 10;
-  if (byte >= 'A' && byte <= 'F') return byte - 'A' + 10;
-  return -1;
+  const char lower = static_cast<char>(byte | 0x20);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 constexpr bool is_high_surrogate(char32_t value) noexcept {
@@ -70,6 +59,62 @@ constexpr bool is_low_surrogate(char32_t value) noexcept {
 }
 
 }  // namespace
+
+void append_code_point(std::string& out, char32_t code_point) {
+  const auto byte = [&out](char32_t value) { out.push_back(static_cast<char>(value)); };
+  if (code_point > 0x10FFFF || (code_point >= 0xD800 && code_point <= 0xDFFF)) {
+    out += kReplacement;
+  } else if (code_point < 0x80) {
+    byte(code_point);
+  } else {
+    const int more = code_point < 0x800     ? 1
+                     : code_point < 0x10000 ? 2
+                                            : 3;  // bytes behind the lead
+    byte((0x780U >> more & 0xF0U) | code_point >> (6 * more));
+    for (int left = more - 1; left >= 0; --left) byte(0x80 | (code_point >> (6 * left) & 0x3F));
+  }
+}
+
+void Utf8Cleaner::push(char byte, std::string& out) {
+  const auto value = static_cast<unsigned char>(byte);
+  if (have_ > 0) {
+    if (value >= low_ && value <= high_) {
+      held_[have_++] = byte;
+      low_ = 0x80;
+      high_ = 0xBF;
+      if (have_ == need_) {
+        out.append(held_.data(), have_);
+        have_ = 0;
+      }
+      return;
+    }
+    flush(out);  // the byte itself may begin a character
+  }
+  if (value < 0x80) {
+    out.push_back(byte);
+    return;
+  }
+  // The first continuation byte is bounded so that overlong forms, surrogates and values above
+  // U+10FFFF never begin (Unicode, table 3-7).
+  low_ = value == 0xE0 ? 0xA0 : value == 0xF0 ? 0x90 : 0x80;
+  high_ = value == 0xED ? 0x9F : value == 0xF4 ? 0x8F : 0xBF;
+  need_ = value >= 0xC2 && value <= 0xDF   ? 2
+          : value >= 0xE0 && value <= 0xEF ? 3
+          : value >= 0xF0 && value <= 0xF4 ? 4
+                                           : 0;
+  if (need_ == 0) {
+    out += kReplacement;
+    return;
+  }
+  held_[0] = byte;
+  have_ = 1;
+}
+
+void Utf8Cleaner::flush(std::string& out) {
+  if (have_ == 0) return;
+  out += kReplacement;
+  have_ = 0;
+}
 
 void LiteralReader::feed(char byte, std::size_t offset, LexemeSink& sink) {
   if (status_ != Status::kOpen) return;
@@ -224,21 +269,14 @@ void LiteralReader::end_string(LexemeSink& sink) {
 }
 
 void LiteralReader::begin_word(char byte, std::size_t offset) {
-  struct Word {
-    std::string_view text;
-    LexemeKind kind;
-  };
-  static constexpr std::array<Word, 6> kWords{{{"true", LexemeKind::kTrue},
-                                               {"True", LexemeKind::kTrue},
-                                               {"false", LexemeKind::kFalse},
-                                               {"False", LexemeKind::kFalse},
-                                               {"null", LexemeKind::kNull},
-                                               {"None", LexemeKind::kNull}}};
-  for (const Word& word : kWords) {
-    if (word.text.front() != byte) continue;
+  static constexpr std::pair<std::string_view, LexemeKind> kWords[] = {
+      {"true", LexemeKind::kTrue},   {"True", LexemeKind::kTrue}, {"false", LexemeKind::kFalse},
+      {"False", LexemeKind::kFalse}, {"null", LexemeKind::kNull}, {"None", LexemeKind::kNull}};
+  for (const auto& [text, kind] : kWords) {
+    if (text.front() != byte) continue;
     lex_ = Lex::kWord;
-    word_ = word.text.substr(1);
-    word_kind_ = word.kind;
+    word_ = text.substr(1);
+    word_kind_ = kind;
     start_ = offset;
     return;
   }

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <system_error>
+#include <utility>
 
 #include "core/error.h"
 
@@ -17,10 +18,9 @@ std::string_view trimmed(std::string_view text) {
 
 bool is_blank(std::string_view text) { return trimmed(text).empty(); }
 
-std::string violation_at(const AnswerFrame& frame, std::string_view problem) {
-  if (problem.empty()) problem = frame.problem();
-  if (problem.empty()) return {};
-  return "byte " + std::to_string(frame.position() - 1) + ": " + std::string(problem);
+constexpr bool is_language_byte(char byte) noexcept {
+  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+         (byte >= '0' && byte <= '9');
 }
 
 // The answer is an object.
@@ -37,6 +37,123 @@ std::string text_of(const PlanStep& step) {
   return std::string(says_nothing ? text(step.instruction) : auxiliary);
 }
 
+// ---- frame ---------------------------------------------------------------------------------
+
+void AnswerFrame::feed(std::string_view bytes, LexemeSink& sink) {
+  for (const char byte : bytes) {
+    if (literal_.status() != LiteralReader::Status::kOpen) return;
+    ++position_;
+    switch (state_) {
+      case State::kBefore:
+      case State::kThink:
+      case State::kBetween: outside_byte(byte); break;
+      case State::kOpening: opening_byte(byte, sink); break;
+      case State::kFence: fence_byte(byte, sink); break;
+      case State::kLiteral: literal_byte(byte, sink); break;
+    }
+  }
+}
+
+std::string AnswerFrame::reasoning() const {
+  if (!reasoned_) return {};
+  std::string out = reasoning_;
+  Utf8Cleaner tail = utf8_;
+  if (state_ == State::kThink) {
+    for (const char byte : tag_) tail.push(byte, out);
+  }
+  tail.flush(out);
+  return out;
+}
+
+void AnswerFrame::outside_byte(char byte) {
+  static constexpr std::array<std::pair<std::string_view, Tag>, 3> kTags{
+      {{"<think>", Tag::kThink}, {"</think>", Tag::kEndThink}, {"<answer>", Tag::kAnswer}}};
+  tag_.push_back(byte);
+  for (const auto& [spelling, tag] : kTags) {
+    if (!wants(tag) || !spelling.starts_with(tag_)) continue;
+    if (tag_.size() == spelling.size()) {
+      tag_.clear();
+      enter(tag);
+    }
+    return;
+  }
+  // No tag: its bytes are text. A tag holds '<' only in front, so only the last byte can begin one.
+  const bool again = byte == '<' && tag_.size() > 1;
+  text(std::string_view(tag_).substr(0, tag_.size() - (again ? 1 : 0)));
+  tag_.assign(again ? 1 : 0, '<');
+}
+
+bool AnswerFrame::wants(Tag tag) const noexcept {
+  switch (state_) {
+    case State::kBefore: return true;
+    case State::kThink: return tag == Tag::kEndThink;
+    case State::kBetween: return tag == Tag::kAnswer;
+    default: return false;
+  }
+}
+
+void AnswerFrame::enter(Tag tag) {
+  switch (tag) {
+    case Tag::kThink:
+      state_ = State::kThink;
+      reasoned_ = true;
+      reasoning_.clear();
+      utf8_ = {};
+      return;
+    case Tag::kEndThink:
+      state_ = State::kBetween;
+      reasoned_ = true;
+      utf8_.flush(reasoning_);
+      return;
+    case Tag::kAnswer: state_ = State::kOpening; return;
+  }
+}
+
+void AnswerFrame::text(std::string_view bytes) {
+  if (state_ == State::kBetween) return;
+  for (const char byte : bytes) {
+    if (reasoning_.size() >= kMaxReasoningBytes) return;
+    utf8_.push(byte, reasoning_);
+  }
+}
+
+void AnswerFrame::opening_byte(char byte, LexemeSink& sink) {
+  if (is_space(byte)) return;
+  if (byte == '`' && ticks_ == 0) {
+    ticks_ = 1;
+    state_ = State::kFence;
+    return;
+  }
+  state_ = State::kLiteral;
+  literal_byte(byte, sink);
+}
+
+void AnswerFrame::fence_byte(char byte, LexemeSink& sink) {
+  if (ticks_ < 3) {
+    // The literal refuses a backtick, and says so.
+    if (byte != '`') return literal_byte('`', sink);
+    ++ticks_;
+  } else if (!is_language_byte(byte)) {
+    state_ = State::kOpening;
+    opening_byte(byte, sink);
+  }
+}
+
+void AnswerFrame::literal_byte(char byte, LexemeSink& sink) {
+  literal_.feed(byte, position_ - 1, sink);
+}
+
+std::string AnswerScanner::violation() const {
+  const std::string_view problem = problem_.empty() ? frame_.problem() : problem_;
+  if (problem.empty()) return {};
+  return "byte " + std::to_string(frame_.position() - 1) + ": " + std::string(problem);
+}
+
+bool AnswerScanner::violate(std::string_view problem) noexcept {
+  problem_ = problem;
+  return false;
+}
+
 // ---- plan ---------------------------------------------------------------------------------
 
 PlanScanner::PlanScanner(int max_steps, int first_step_number)
@@ -49,13 +166,7 @@ PlanScanner::PlanScanner(int max_steps, int first_step_number)
   }
 }
 
-void PlanScanner::feed(std::string_view bytes) { frame_.feed(bytes, *this); }
-
-bool PlanScanner::done() const noexcept { return frame_.status() != LiteralReader::Status::kOpen; }
-
 Plan PlanScanner::finish() const { return {steps_, !list_closed_, frame_.reasoning()}; }
-
-std::string PlanScanner::violation() const { return violation_at(frame_, problem_); }
 
 bool PlanScanner::on_lexeme(const Lexeme& lexeme) {
   switch (lexeme.depth) {
@@ -141,18 +252,7 @@ bool PlanScanner::close_step() {
   return true;
 }
 
-bool PlanScanner::violate(const char* problem) {
-  problem_ = problem;
-  return false;
-}
-
 // ---- verdict ------------------------------------------------------------------------------
-
-void VerdictScanner::feed(std::string_view bytes) { frame_.feed(bytes, *this); }
-
-bool VerdictScanner::done() const noexcept {
-  return frame_.status() != LiteralReader::Status::kOpen;
-}
 
 Verdict VerdictScanner::finish() const {
   Verdict verdict;
@@ -163,13 +263,10 @@ Verdict VerdictScanner::finish() const {
   return verdict;
 }
 
-std::string VerdictScanner::violation() const { return violation_at(frame_, problem_); }
-
 bool VerdictScanner::on_lexeme(const Lexeme& lexeme) {
   if (lexeme.depth == 0) {
     if (is_top(lexeme)) return true;
-    if (lexeme.kind != LexemeKind::kEndObject) problem_ = "an answer that is no object";
-    return false;
+    return lexeme.kind != LexemeKind::kEndObject && violate("an answer that is no object");
   }
   if (lexeme.depth > 1) return true;
   if (lexeme.kind == LexemeKind::kKey) {

@@ -24,23 +24,11 @@ Vocabulary::Vocabulary(std::span<const std::string> tokens, std::span<const std:
   }
   for (const std::int32_t id : special) control_[index(id)] = true;
   for (const std::int64_t id : eos) control_[index(id)] = true;
-  std::size_t total = 0;
-  for (std::size_t id = 0; id < tokens.size(); ++id) total += control_[id] ? 0 : tokens[id].size();
-  blob_.reserve(total);
-  ends_.reserve(tokens.size() + 1);
-  ends_.push_back(0);
+  bytes_.reserve(tokens.size());
   for (std::size_t id = 0; id < tokens.size(); ++id) {
-    if (!control_[id]) {
-      blob_ += tokens[id];
-      plain_[id] = plain(tokens[id]);
-    }
-    ends_.push_back(blob_.size());
+    bytes_.push_back(control_[id] ? std::string() : tokens[id]);
+    plain_[id] = plain(bytes_.back());
   }
-}
-
-std::string_view Vocabulary::bytes(std::int64_t id) const {
-  const std::size_t at = index(id);
-  return std::string_view(blob_).substr(ends_[at], ends_[at + 1] - ends_[at]);
 }
 
 std::size_t Vocabulary::index(std::int64_t id) const {

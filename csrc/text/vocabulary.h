@@ -20,7 +20,7 @@ class Vocabulary {
              std::span<const std::int64_t> eos = {});
 
   // Throw Error(kBadPack) for an id outside of the table. Views live as long as the table.
-  [[nodiscard]] std::string_view bytes(std::int64_t id) const;
+  [[nodiscard]] std::string_view bytes(std::int64_t id) const { return bytes_[index(id)]; }
   [[nodiscard]] bool is_control(std::int64_t id) const { return control_[index(id)]; }
   // ASCII without '<', and not empty.
   [[nodiscard]] bool is_plain(std::int64_t id) const { return plain_[index(id)]; }
@@ -30,8 +30,7 @@ class Vocabulary {
  private:
   [[nodiscard]] std::size_t index(std::int64_t id) const;
 
-  std::string blob_;
-  std::vector<std::size_t> ends_;  // token `id` is blob_[ends_[id] .. ends_[id + 1])
+  std::vector<std::string> bytes_;
   std::vector<bool> control_;
   std::vector<bool> plain_;
   std::vector<std::int64_t> eos_;

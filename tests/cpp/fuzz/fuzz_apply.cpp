@@ -65,7 +65,7 @@ class Machine {
     for (RequestId id = 0; id < next_; ++id) {
       if (!gone_[id]) send(Consumed{id});
     }
-    expect(scheduler_.idle(), "not idle after everything was cancelled");
+    expect(Snapshot(scheduler_).idle(), "not idle after everything was cancelled");
     expect(monitor_.settled(), "a request did not end, or an image was not released");
     expect(Snapshot(scheduler_).requests.empty(), "a consumed request is still known");
     for (const RoleCounters& role : scheduler_.counters().role) {

@@ -63,7 +63,7 @@ TEST_CASE("vision: images are resized into the limits, which a call may lower") 
   CHECK(features.grid_width * 2 == size.width);
   CHECK(features.grid_height * 2 == size.height);
   CHECK(size.width * size.height <= 1024);
-  const PixelBuffer resized = resize_bicubic(large.view(), size.width, size.height);
+  const PixelBuffer resized = resize(large.view(), size.width, size.height);
   CHECK(std::ranges::equal(features.embeds.as<float>(),
                            encoder.encode(resized.view()).embeds.as<float>()));
 

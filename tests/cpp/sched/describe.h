@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/message.h"
-#include "sched/counters.h"
+#include "sched/scheduler.h"
 
 namespace irt::test {
 

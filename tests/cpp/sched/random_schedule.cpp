@@ -163,7 +163,7 @@ void count(std::vector<std::uint64_t>& histogram, std::size_t value) {
 
 void check_end(const Simulator& sim, const Schedule& schedule, Oracle& oracle,
                const CrossCheck& cross, Totals& totals) {
-  expect(sim.scheduler().idle(), "not idle at the end");
+  expect(Snapshot(sim.scheduler()).idle(), "not idle at the end");
   const Counters& counters = sim.scheduler().counters();
   expect(counters.strays == 0, "stray events");
   for (const RoleCounters& role : counters.role) {

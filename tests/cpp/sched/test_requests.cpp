@@ -75,7 +75,7 @@ TEST_CASE("a deadline ends the request with what was committed and cancels its c
     rig.send(Consumed{1});
     rig.image(running);
     CHECK(rig.last<ReleaseImage>().size() == 1);
-    CHECK(rig.scheduler.idle());
+    CHECK(Snapshot(rig.scheduler).idle());
   }
 }
 
@@ -104,7 +104,7 @@ TEST_CASE("while draining nothing new is taken and the rest goes on") {
   plan.steps[0].prompt.reset();
   rig.done(rig.call(1, kPlan), plan);
   CHECK(rig.end(1)->outcome == Outcome::kFinished);
-  CHECK(rig.scheduler.idle());
+  CHECK(Snapshot(rig.scheduler).idle());
   rig.scheduler.set_draining(false);
   rig.submit(3);
   CHECK(rig.last<Refuse>().empty());

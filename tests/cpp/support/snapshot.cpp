@@ -39,4 +39,10 @@ Snapshot::Snapshot(const Scheduler& scheduler) {
   }
 }
 
+bool Snapshot::idle() const {
+  return std::ranges::all_of(lanes, [](const LaneView& lane) { return lane.running.empty(); }) &&
+         std::ranges::all_of(
+             requests, [](const RequestView& view) { return view.phase == RequestPhase::kEnded; });
+}
+
 }  // namespace irt

@@ -40,6 +40,8 @@ struct LaneView {
 struct Snapshot {
   Snapshot() = default;
   explicit Snapshot(const Scheduler& scheduler);
+  // Nothing runs, and every accepted request has ended.
+  [[nodiscard]] bool idle() const;
 
   int max_live = 0;
   int max_queued = 0;
