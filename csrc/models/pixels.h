@@ -26,7 +26,7 @@ struct PixelBuffer {
 };
 
 // Content hash (64 bits) of size and pixels: what canonical results compare. The same on every
-// machine; not cryptographic. tests/cpp/models/make_image_golden.py restates it in Python.
+// machine; not cryptographic.
 [[nodiscard]] std::uint64_t hash_pixels(const ImageView& image) noexcept;
 [[nodiscard]] PixelBuffer white_image(int width, int height);
 

@@ -199,15 +199,44 @@ def test_requests_in_company_equal_requests_alone():
                 assert np.array_equal(ours.pixels, theirs.pixels)
 
 
-@pytest.mark.parametrize("size", [(48, 31, 96, 64), (31, 48, 16, 8), (50, 90, 40, 13), (40, 40, 40, 9)])
-def test_resize_is_pillows(size):
-    width, height, to_width, to_height = size
+# Up, down, mixed, one side kept, and both orders of the passes.
+@pytest.mark.parametrize(
+    ("width", "height", "to_width", "to_height"),
+    [
+        (48, 31, 96, 64),
+        (31, 48, 16, 8),
+        (50, 90, 40, 13),
+        (40, 40, 40, 9),
+        (17, 31, 40, 9),
+        (1, 1, 5, 3),
+        (40, 30, 1, 1),
+    ],
+)
+def test_resize_is_pillows(width, height, to_width, to_height):
     pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 3), dtype=np.uint8)
     wanted = Image.fromarray(pixels).resize((to_width, to_height), Image.Resampling.BICUBIC)
     assert np.array_equal(_core.resize_bicubic(pixels, to_width, to_height), np.asarray(wanted))
 
 
-@pytest.mark.parametrize(("steps", "tokens"), [(1, 9), (4, 9), (4, 4096), (28, 4301), (50, 1024)])
+@pytest.mark.parametrize("limits", [(16, 2304, 2304), (32, 65536, 147456), (28, 3136, 1003520)])
+def test_smart_resize_is_that_of_transformers(limits):
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    for width, height in [
+        (48, 48),
+        (40, 56),
+        (8, 8),
+        (1000, 700),
+        (31, 4000),
+        (3000, 20),
+        (385, 383),
+        (72, 104),
+    ]:
+        wanted = smart_resize(height, width, *limits)
+        assert _core.smart_resize(width, height, *limits) == (wanted[1], wanted[0])
+
+
+@pytest.mark.parametrize(("steps", "tokens"), [(1, 9), (4, 9), (4, 4096), (8, 256), (28, 4301), (50, 16384)])
 def test_sigmas_are_the_schedulers(steps, tokens):
     from diffusers import FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu

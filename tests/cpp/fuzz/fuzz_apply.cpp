@@ -80,8 +80,7 @@ class Machine {
     const Event copy = event;
     const TimePoint wake = scheduler_.apply(std::move(event), now_, commands_);
     expect(wake > now_, "asks to be woken in the past");
-    for (const std::string& what : test::check_snapshot(Snapshot(scheduler_))) expect(false, what);
-    monitor_.follow(copy, commands_);
+    monitor_.follow(copy, commands_, Snapshot(scheduler_));
     for (const std::string& what : monitor_.violations()) expect(false, what);
     forget_ended(copy);
     for (const Command& command : commands_) {

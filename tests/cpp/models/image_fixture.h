@@ -1,4 +1,4 @@
-// Pictures and hashes that make_image_golden.py makes as well; the tiny generator of
+// Pictures that make_image_golden.py makes as well; the tiny generator of
 // make_graphs.py.
 #pragma once
 
@@ -30,14 +30,6 @@ inline std::uint64_t hash_floats(std::span<const float> values, int width, int h
   return hash_pixels({reinterpret_cast<const std::uint8_t*>(values.data()), width, height});
 }
 
-inline std::vector<Part> flux2_parts(const std::string& folder) {
-  std::vector<Part> parts;
-  for (const char* name : {"text_encoder", "transformer", "vae_encoder", "vae_decoder"}) {
-    parts.push_back({name, folder + "/" + name + ".onnx"});
-  }
-  return parts;
-}
-
 inline std::string& part_of(GeneratorConfig& config, const std::string& name) {
   return std::ranges::find(config.parts, name, &Part::name)->path;
 }
@@ -57,7 +49,9 @@ inline constexpr int kTextLength = 5;
 
 inline GeneratorConfig small_generator(int max_batch = 4) {
   GeneratorConfig config;
-  config.parts = flux2_parts(graph_path(""));
+  for (const char* name : {"text_encoder", "transformer", "vae_encoder", "vae_decoder"}) {
+    config.parts.push_back({name, graph_path(std::string(name) + ".onnx")});
+  }
   config.latent_channels = 48;
   config.text_dim = 6;
   config.max_sequence_length = kTextLength;

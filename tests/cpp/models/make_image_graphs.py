@@ -1,4 +1,4 @@
-"""Writes the tiny image graphs that test_vision.cpp and test_denoiser.cpp run.
+"""Writes the tiny image graphs that test_vision.cpp and test_flux2.cpp run.
 
     python tests/cpp/models/make_image_graphs.py OUT_DIR
 

@@ -11,6 +11,7 @@
 
 #include "models/decoder.h"
 #include "models/decoder_fixture.h"
+#include "models/qwen3_vl.h"
 #include "support/errors.h"
 
 using namespace irt;
@@ -163,6 +164,18 @@ TEST_CASE("a prompt that cannot be run is refused, and takes no slot") {
   decoder.release(taken);
   decoder.release(taken);  // unknown by now
   CHECK(decoder.free_slots() == 1);
+}
+
+TEST_CASE("image tokens that do not match the images are refused") {
+  const auto refused = [](const std::vector<std::int64_t>& ids,
+                          const std::vector<ImageGrid>& grids) {
+    check_throws(ErrorCode::kBadRequest, [&] { (void)rope_positions(ids, kImageToken, grids); });
+  };
+  refused({1, 90, 90}, {});                // no image
+  refused({1, 90, 90}, {{1, 3}});          // the prompt ends inside the image
+  refused({90, 1, 90}, {{1, 2}});          // text inside the image
+  refused({90, 90, 1}, {{1, 2}, {1, 1}});  // an image without tokens
+  refused({90}, {{0, 1}});
 }
 
 TEST_CASE("a graph that contradicts the manifest is refused") {

@@ -99,40 +99,21 @@ TEST_CASE("sampling: allowed tokens in proportion to their probabilities") {
   CHECK(seen[4] / static_cast<double>(kDraws) == doctest::Approx(2.0 / 3.0).epsilon(0.03));
 }
 
-TEST_CASE("the think part is ended when it has used its share") {
-  // Tokens: letters, and one that spells the tag in part.
-  std::vector<std::string> tokens{"x", "</th", "ink>", "E", "y"};
+TEST_CASE("the think part leaves the reserve of the tokens, but half of them at most") {
+  // Tokens: letters, and ones that spell the tag in part.
+  const std::vector<std::string> tokens{"x", "</th", "ink>", "E", "y"};
   const std::vector<std::int64_t> eos{3};
   const auto vocabulary =
       std::make_shared<const Vocabulary>(tokens, std::vector<std::int32_t>{}, eos);
-  const auto grammar_of = [&](int reserve) {
-    return Grammar("test", vocabulary,
-                   std::make_unique<ListMatcher>(ListMatcher::Path(50, {0, 1, 2})),
-                   std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), reserve);
-  };
-  const std::vector<float> talk{9, 0, 0, 0, 0};
-  SUBCASE("closed for it") {
-    const Grammar grammar = grammar_of(4);
-    const auto state = grammar.begin(10);  // 6 for the think part
-    for (std::uint64_t i = 0; i < 6; ++i) REQUIRE(state->pick(talk, {}, i) == 0);
-    CHECK(state->pick(talk, {}, 6) == 1);
-    CHECK(state->pick(talk, {}, 7) == 2);
-    CHECK(state->pick(talk, {}, 8) == 4);
-    CHECK(state->pick(talk, {}, 9) == 3);
-  }
-  SUBCASE("closed by itself") {
-    const Grammar grammar = grammar_of(6);
-    const auto state = grammar.begin(10);
-    CHECK(state->pick(std::vector<float>{0, 9, 0, 0, 0}, {}, 0) == 1);
-    CHECK(state->pick(std::vector<float>{0, 0, 9, 0, 0}, {}, 1) == 2);
-    for (std::uint64_t i = 2; i < 9; ++i) REQUIRE(state->pick(talk, {}, i) == 0);
-  }
-  SUBCASE("the reserve is at most half") {
-    const Grammar grammar = grammar_of(1000);
-    const auto state = grammar.begin(4);
-    CHECK(state->pick(talk, {}, 0) == 0);
-    CHECK(state->pick(talk, {}, 1) == 0);
-    CHECK(state->pick(talk, {}, 2) == 1);
+  for (const auto& [reserve, most, thoughts] : {std::array{4, 10, 6}, {1000, 4, 2}}) {
+    const Grammar grammar("test", vocabulary,
+                          std::make_unique<ListMatcher>(ListMatcher::Path(50, {0, 1, 2})),
+                          std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2}, {4}}), reserve);
+    const auto state = grammar.begin(most);
+    for (int i = 0; i <= thoughts; ++i) {
+      const std::vector<float> talk{9, 0, 0, 0, 0};
+      CHECK(state->pick(talk, {}, static_cast<std::uint64_t>(i)) == (i == thoughts ? 1 : 0));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "coverage.h"
 
 #include <algorithm>
+#include <span>
 
 namespace irt::test {
 namespace {
@@ -60,103 +61,93 @@ const char* why_not(Role role, CallState state, CallEvent event) {
   return nullptr;
 }
 
-std::string name_of(RequestState state, RequestEvent event) {
-  return std::string("request ") + kStates[static_cast<std::size_t>(state)] + " x " +
-         kEvents[static_cast<std::size_t>(event)];
+std::size_t row_of(RequestState state) { return static_cast<std::size_t>(state); }
+std::size_t row_of(Role role, CallState state) {
+  return Coverage::kRequestStates + index_of(role) * Coverage::kCallStates +
+         static_cast<std::size_t>(state);
 }
 
-std::string name_of(Role role, CallState state, CallEvent event) {
-  return std::string(call_name(role)) + " call " +
-         kCallStateNames[static_cast<std::size_t>(state)] + " x " +
-         kCallEventNames[static_cast<std::size_t>(event)];
+bool of_request(std::size_t row) { return row < Coverage::kRequestStates; }
+
+std::span<const char* const> events_of(std::size_t row) {
+  return of_request(row) ? std::span<const char* const>(kEvents)
+                         : std::span<const char* const>(kCallEventNames);
+}
+
+std::string name_of(std::size_t row) {
+  if (of_request(row)) return kStates[row];
+  row -= Coverage::kRequestStates;
+  return std::string(kCallNames[row / Coverage::kCallStates]) + " call " +
+         kCallStateNames[row % Coverage::kCallStates];
+}
+
+const char* why_not(std::size_t row, std::size_t column) {
+  if (of_request(row)) {
+    return why_not(static_cast<RequestState>(row), static_cast<RequestEvent>(column));
+  }
+  row -= Coverage::kRequestStates;
+  return why_not(static_cast<Role>(row / Coverage::kCallStates),
+                 static_cast<CallState>(row % Coverage::kCallStates),
+                 static_cast<CallEvent>(column));
+}
+
+std::string name_of(std::size_t row, std::size_t column) {
+  return (of_request(row) ? "request " : "") + name_of(row) + " x " + events_of(row)[column];
 }
 
 }  // namespace
 
 void Coverage::add(const Coverage& other) {
-  for (std::size_t s = 0; s < requests_.size(); ++s) {
-    for (std::size_t e = 0; e < requests_[s].size(); ++e) requests_[s][e] += other.requests_[s][e];
-  }
-  for (std::size_t r = 0; r < calls_.size(); ++r) {
-    for (std::size_t s = 0; s < calls_[r].size(); ++s) {
-      for (std::size_t e = 0; e < calls_[r][s].size(); ++e) {
-        calls_[r][s][e] += other.calls_[r][s][e];
-      }
-    }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kColumns; ++c) seen_[r][c] += other.seen_[r][c];
   }
 }
 
 void Coverage::print(std::FILE* out) const {
-  const auto cell = [out](std::uint64_t seen, const char* reason) {
-    if (seen > 0) {
-      std::fprintf(out, " %9llu%s", static_cast<unsigned long long>(seen), reason ? "!" : "");
-    } else {
-      std::fprintf(out, " %9s", reason ? "-" : "?");
+  for (std::size_t r = 0; r < kRows; ++r) {
+    if (r == 0 || r == kRequestStates) {
+      std::fprintf(out, "%s: state x event (- cannot occur)\n%-31s", r == 0 ? "requests" : "calls",
+                   "");
+      for (const char* event : events_of(r)) std::fprintf(out, " %9s", event);
+      std::fprintf(out, "\n");
     }
-  };
-  std::fprintf(out, "requests: state x event (- cannot occur)\n%-12s", "");
-  for (const char* event : kEvents) std::fprintf(out, " %9s", event);
-  for (std::size_t s = 0; s < requests_.size(); ++s) {
-    std::fprintf(out, "\n%-12s", kStates[s]);
-    for (std::size_t e = 0; e < requests_[s].size(); ++e) {
-      cell(requests_[s][e], why_not(static_cast<RequestState>(s), static_cast<RequestEvent>(e)));
-    }
-  }
-  std::fprintf(out, "\ncalls: state x event\n%-26s", "");
-  for (const char* event : kCallEventNames) std::fprintf(out, " %9s", event);
-  for (std::size_t r = 0; r < calls_.size(); ++r) {
-    for (std::size_t s = 0; s < calls_[r].size(); ++s) {
-      std::fprintf(out, "\n%-9s%-17s", kCallNames[r], kCallStateNames[s]);
-      for (std::size_t e = 0; e < calls_[r][s].size(); ++e) {
-        cell(calls_[r][s][e],
-             why_not(static_cast<Role>(r), static_cast<CallState>(s), static_cast<CallEvent>(e)));
+    std::fprintf(out, "%-31s", name_of(r).c_str());
+    for (std::size_t c = 0; c < events_of(r).size(); ++c) {
+      if (seen_[r][c] > 0) {
+        std::fprintf(out, " %9llu", static_cast<unsigned long long>(seen_[r][c]));
+      } else {
+        std::fprintf(out, " %9s", why_not(r, c) ? "-" : "?");
       }
     }
+    std::fprintf(out, "\n");
   }
-  std::fprintf(out, "\n");
 }
 
 std::vector<std::string> Coverage::gaps() const {
   std::vector<std::string> out;
-  for (std::size_t s = 0; s < requests_.size(); ++s) {
-    for (std::size_t e = 0; e < requests_[s].size(); ++e) {
-      const auto state = static_cast<RequestState>(s);
-      const auto event = static_cast<RequestEvent>(e);
-      if (requests_[s][e] == 0 && !why_not(state, event)) out.push_back(name_of(state, event));
-    }
-  }
-  for (std::size_t r = 0; r < calls_.size(); ++r) {
-    for (std::size_t s = 0; s < calls_[r].size(); ++s) {
-      for (std::size_t e = 0; e < calls_[r][s].size(); ++e) {
-        const auto role = static_cast<Role>(r);
-        const auto state = static_cast<CallState>(s);
-        const auto event = static_cast<CallEvent>(e);
-        if (calls_[r][s][e] == 0 && !why_not(role, state, event)) {
-          out.push_back(name_of(role, state, event));
-        }
-      }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < events_of(r).size(); ++c) {
+      if (seen_[r][c] == 0 && !why_not(r, c)) out.push_back(name_of(r, c));
     }
   }
   return out;
 }
 
-void Coverage::Tracker::count(RequestId request, RequestEvent event) {
-  const RequestState state = states_[request];
-  ++coverage_.requests_[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
-  if (const char* reason = why_not(state, event)) {
-    impossible_ = name_of(state, event) + " has occurred, though " + reason;
+void Coverage::Tracker::count(std::size_t row, std::size_t column) {
+  ++coverage_.seen_[row][column];
+  if (const char* reason = why_not(row, column)) {
+    impossible_ = name_of(row, column) + " has occurred, though " + reason;
   }
+}
+
+void Coverage::Tracker::count(RequestId request, RequestEvent event) {
+  count(row_of(states_[request]), static_cast<std::size_t>(event));
 }
 
 void Coverage::Tracker::count_call(const Key& call, CallEvent event) {
   const auto found = running_.find(call);
   if (found == running_.end()) return;
-  const Running& run = found->second;
-  ++coverage_.calls_[index_of(run.role)][static_cast<std::size_t>(run.state)]
-                    [static_cast<std::size_t>(event)];
-  if (const char* reason = why_not(run.role, run.state, event)) {
-    impossible_ = name_of(run.role, run.state, event) + " has occurred, though " + reason;
-  }
+  count(row_of(found->second.role, found->second.state), static_cast<std::size_t>(event));
 }
 
 void Coverage::Tracker::count_event(const Event& event) {

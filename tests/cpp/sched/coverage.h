@@ -57,13 +57,13 @@ enum class CallState {
 };
 enum class CallEvent { kPartial, kDone, kFailed, kCancelled, kLaneDied, kCount };
 
+// A table: a row for each state of a request and for each (role, state) of a call, a column for
+// each event.
 class Coverage {
-  static constexpr auto kRequestStates = static_cast<std::size_t>(RequestState::kCount);
-  static constexpr auto kRequestEvents = static_cast<std::size_t>(RequestEvent::kCount);
-  static constexpr auto kCallStates = static_cast<std::size_t>(CallState::kCount);
-  static constexpr auto kCallEvents = static_cast<std::size_t>(CallEvent::kCount);
-
  public:
+  static constexpr auto kRequestStates = static_cast<std::size_t>(RequestState::kCount);
+  static constexpr auto kCallStates = static_cast<std::size_t>(CallState::kCount);
+  static constexpr std::size_t kRows = kRequestStates + kRoles * kCallStates;
   class Tracker;
 
   void add(const Coverage& other);
@@ -73,11 +73,9 @@ class Coverage {
   [[nodiscard]] std::vector<std::string> gaps() const;
 
  private:
-  using Row = std::array<std::uint64_t, kRequestEvents>;
-  using CallRow = std::array<std::uint64_t, kCallEvents>;
+  static constexpr auto kColumns = static_cast<std::size_t>(RequestEvent::kCount);
 
-  std::array<Row, kRequestStates> requests_{};
-  std::array<std::array<CallRow, kCallStates>, kRoles> calls_{};  // by role
+  std::array<std::array<std::uint64_t, kColumns>, kRows> seen_{};
 };
 
 // Follows one schedule. Request ids are indices of the specs.
@@ -91,6 +89,7 @@ class Coverage::Tracker {
                      const Snapshot& snapshot);
 
  private:
+  void count(std::size_t row, std::size_t column);
   void count(RequestId request, RequestEvent event);
   void count_call(const Key& call, CallEvent event);
   void count_event(const Event& event);

@@ -31,9 +31,11 @@ bool Oracle::asks(RequestId request, const Key& call) {
   return std::binary_search(asked.begin(), asked.end(), call);
 }
 
-CrossCheck::CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle)
+CrossCheck::CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle,
+                       const Monitor& monitor)
     : specs_(specs),
       oracle_(oracle),
+      monitor_(monitor),
       waits_(specs.size()),
       dead_(specs.size()),
       source_(specs.size()),
@@ -45,27 +47,13 @@ CrossCheck::CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle)
 
 std::string CrossCheck::follow(const Event& event, const std::vector<Command>& commands,
                                const Snapshot& snapshot, TimePoint now) {
-  std::string problem = take(event);
   if (const auto* submit = std::get_if<Submit>(&event)) submitted_[submit->request] = now;
-  if (problem.empty()) problem = take(commands, now);
-  if (problem.empty()) problem = same_runs(snapshot);
+  std::string problem = take(commands, now);
   if (problem.empty()) problem = in_time(event, snapshot, now);
   if (problem.empty()) problem = depth(snapshot);
   if (problem.empty()) problem = fair(commands, snapshot, now);
   if (problem.empty()) problem = no_dead_images(commands, snapshot);
   return problem;
-}
-
-std::string CrossCheck::take(const Event& event) {
-  if (const auto* done = std::get_if<CallDone>(&event)) running_.erase(done->call);
-  if (const auto* failed = std::get_if<CallFailed>(&event)) running_.erase(failed->call);
-  if (const auto* cancelled = std::get_if<CallCancelled>(&event)) running_.erase(cancelled->call);
-  if (const auto* up = std::get_if<LaneUp>(&event)) capacity_[up->lane.id] = up->lane.capacity;
-  if (const auto* down = std::get_if<LaneDown>(&event)) {
-    capacity_.erase(down->lane);
-    std::erase_if(running_, [down](const auto& entry) { return entry.second.lane == down->lane; });
-  }
-  return "";
 }
 
 std::string CrossCheck::told(const Deliver& told, TimePoint now) {
@@ -84,7 +72,6 @@ std::string CrossCheck::take(const std::vector<Command>& commands, TimePoint now
   for (const Command& command : commands) {
     if (const auto* start = std::get_if<StartCall>(&command)) {
       const RequestId request = start->call.request;
-      running_[start->call.key] = {request, start->lane, start->speculative, false};
       if (start->speculative) {
         ahead_.insert(start->call.key);
       } else {
@@ -94,43 +81,16 @@ std::string CrossCheck::take(const std::vector<Command>& commands, TimePoint now
         return about(request, "starts a call as certain that the sequential loop does not make");
       }
     } else if (const auto* promote = std::get_if<PromoteCall>(&command)) {
-      Running& run = running_[promote->call];
-      run.speculative = false;
-      if (!oracle_.asks(run.request, promote->call)) {
-        return about(run.request, "promotes a call that the sequential loop does not make");
+      const RequestId request = monitor_.running().at(promote->call).request;
+      if (!oracle_.asks(request, promote->call)) {
+        return about(request, "promotes a call that the sequential loop does not make");
       }
     } else if (const auto* deliver = std::get_if<Deliver>(&command)) {
       const std::string problem = told(*deliver, now);
       if (!problem.empty()) return problem;
-    } else if (const auto* cancel = std::get_if<CancelCall>(&command)) {
-      running_[cancel->call].cancelled = true;
     }
   }
   return "";
-}
-
-// A lane knows only what the commands said; the scheduler must remember the same.
-std::string CrossCheck::same_runs(const Snapshot& snapshot) const {
-  std::size_t count = 0;
-  for (const LaneView& lane : snapshot.lanes) {
-    const auto capacity = capacity_.find(lane.info.id);
-    if (capacity == capacity_.end()) return "a lane is known that is not up";
-    if (capacity->second != lane.info.capacity) return "a lane has lost a slot";
-    for (const RunningView& run : lane.running) {
-      ++count;
-      const auto known = running_.find(run.key);
-      if (known == running_.end()) return about(run.request, "a call that has ended holds a slot");
-      if (known->second.lane != lane.info.id) return about(run.request, "a call runs elsewhere");
-      if (known->second.cancelled != run.cancelling) {
-        return about(run.request, "the lane was not told that its call is cancelled");
-      }
-      if (!run.cancelling && known->second.speculative != run.speculative) {
-        return about(run.request, "the lane was not told that its call is certain");
-      }
-    }
-  }
-  if (snapshot.lanes.size() != capacity_.size()) return "a lane that is up is not known";
-  return count == running_.size() ? "" : "a call runs that the scheduler has forgotten";
 }
 
 std::string CrossCheck::in_time(const Event& event, const Snapshot& snapshot, TimePoint now) {

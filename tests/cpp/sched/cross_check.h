@@ -1,12 +1,11 @@
-// What neither a snapshot nor the stream of commands shows alone: both must tell the same story,
-// in time, fairly, and only of calls that the sequential loop makes.
+// What neither a snapshot nor the stream of commands shows alone: that requests are served in time,
+// fairly, and that only calls which the sequential loop makes are certain.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -35,9 +34,9 @@ class Oracle {
 // Request ids are indices of `specs`.
 class CrossCheck {
  public:
-  CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle);
+  CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle, const Monitor& monitor);
 
-  // After each event; empty, or what is wrong.
+  // After each event that the monitor has followed; empty, or what is wrong.
   std::string follow(const Event& event, const std::vector<Command>& commands,
                      const Snapshot& snapshot, TimePoint now);
 
@@ -51,10 +50,8 @@ class CrossCheck {
     std::vector<int> overtaken;  // by request: grants while this one has waited
   };
 
-  std::string take(const Event& event);
   std::string take(const std::vector<Command>& commands, TimePoint now);
   std::string told(const Deliver& told, TimePoint now);
-  std::string same_runs(const Snapshot& snapshot) const;
   std::string in_time(const Event& event, const Snapshot& snapshot, TimePoint now);
   std::string depth(const Snapshot& snapshot) const;
   std::string fair(const std::vector<Command>& commands, const Snapshot& snapshot, TimePoint now);
@@ -62,8 +59,7 @@ class CrossCheck {
 
   const std::vector<RequestSpec>& specs_;
   Oracle& oracle_;
-  std::unordered_map<Key, Running> running_;
-  std::unordered_map<LaneId, int> capacity_;
+  const Monitor& monitor_;
   std::vector<std::array<Wait, kRoles>> waits_;
   std::vector<std::vector<Key>> dead_;  // by request: images that no step needs any more
   std::vector<Key> source_;             // by request: the final image of the last image step

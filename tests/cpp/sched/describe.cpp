@@ -1,41 +1,52 @@
 #include "describe.h"
 
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 namespace irt::test {
 namespace {
 
 std::string brief(const Key& key) { return key ? to_hex(key).substr(0, 8) : "none"; }
 
+void put(std::string& out, std::string_view text) { out += text; }
+template <typename Number>
+  requires std::is_arithmetic_v<Number>
+void put(std::string& out, Number number) {
+  out += std::to_string(number);
+}
+template <typename... Parts>
+std::string say(const Parts&... parts) {
+  std::string out;
+  (put(out, parts), ...);
+  return out;
+}
+
 std::string text(const Call& call) {
-  return brief(call.key) + " " + call_name(call.role) + " request " + std::to_string(call.request) +
-         " step " + std::to_string(call.step) + " attempt " + std::to_string(call.attempt) +
-         " retry " + std::to_string(call.retry) + " source " + brief(call.source) + " image " +
-         brief(call.image) + " seed " + std::to_string(call.seed) + " prompt '" + call.prompt +
-         "' original '" + call.original + "' images " + std::to_string(call.images.size()) +
-         (call.optimizations.early_verdict ? " early" : "");
+  return say(brief(call.key), " ", call_name(call.role), " request ", call.request, " step ",
+             call.step, " attempt ", call.attempt, " retry ", call.retry, " source ",
+             brief(call.source), " image ", brief(call.image), " seed ", call.seed, " prompt '",
+             call.prompt, "' original '", call.original, "' images ", call.images.size(),
+             call.optimizations.early_verdict ? " early" : "");
 }
 
 std::string text(const Attempt& attempt) {
-  return std::to_string(attempt.number) + " " + brief(attempt.image.key) + " seed " +
-         std::to_string(attempt.seed) + " prompt '" + attempt.prompt + "'" +
-         (attempt.refused_unreadable ? " unreadable" : "");
+  return say(attempt.number, " ", brief(attempt.image.key), " seed ", attempt.seed, " prompt '",
+             attempt.prompt, "'", attempt.refused_unreadable ? " unreadable" : "");
 }
 
 std::string text(const Verdict& verdict) {
-  return std::string(verdict.accepted ? "accepted " : "refused ") +
-         std::to_string(verdict.p_success) + " refined '" + verdict.refined.value_or("none") + "'";
+  return say(verdict.accepted ? "accepted " : "refused ", verdict.p_success, " refined '",
+             verdict.refined.value_or("none"), "'");
 }
 
 struct Words {
   std::string operator()(const Submit& it) const {
     const RequestSpec& spec = it.spec;
-    return "Submit " + std::to_string(it.request) + " t_max " + std::to_string(spec.t_max) +
-           " speculation " + std::to_string(static_cast<int>(spec.speculation.mode)) + "/" +
-           std::to_string(spec.speculation.depth) + " keep " +
-           std::to_string(static_cast<int>(spec.keep)) + " images " +
-           std::to_string(spec.images.size()) +
-           (spec.deadline == kNever ? "" : " deadline " + std::to_string(spec.deadline));
+    return say("Submit ", it.request, " t_max ", spec.t_max, " speculation ",
+               static_cast<int>(spec.speculation.mode), "/", spec.speculation.depth, " keep ",
+               static_cast<int>(spec.keep), " images ", spec.images.size(),
+               spec.deadline == kNever ? "" : say(" deadline ", spec.deadline));
   }
   std::string operator()(const StepClosed& it) const {
     return "StepClosed " + brief(it.call) + " index " + std::to_string(it.index);
@@ -54,9 +65,8 @@ struct Words {
     return "CallCancelled " + brief(it.call);
   }
   std::string operator()(const LaneUp& it) const {
-    return "LaneUp " + std::to_string(it.lane.id) + " role " +
-           std::to_string(static_cast<int>(it.lane.role)) + " capacity " +
-           std::to_string(it.lane.capacity) + " on " + it.lane.device;
+    return say("LaneUp ", it.lane.id, " role ", static_cast<int>(it.lane.role), " capacity ",
+               it.lane.capacity, " on ", it.lane.device);
   }
   std::string operator()(const LaneDown& it) const { return "LaneDown " + std::to_string(it.lane); }
   std::string operator()(const CancelRequest& it) const {
@@ -68,51 +78,48 @@ struct Words {
   std::string operator()(const Tick&) const { return "Tick"; }
 
   std::string operator()(const StartCall& it) const {
-    return "StartCall lane " + std::to_string(it.lane) + (it.speculative ? " ahead " : " ") +
-           text(it.call);
+    return say("StartCall lane ", it.lane, it.speculative ? " ahead " : " ", text(it.call));
   }
   std::string operator()(const PromoteCall& it) const { return "PromoteCall " + brief(it.call); }
   std::string operator()(const CancelCall& it) const { return "CancelCall " + brief(it.call); }
   std::string operator()(const SendPrefetch& it) const {
-    return "SendHint lane " + std::to_string(it.lane) + " role " +
-           std::to_string(static_cast<int>(it.prefetch.role)) + " '" + it.prefetch.text +
-           "' image " + brief(it.prefetch.image);
+    return say("SendHint lane ", it.lane, " role ", static_cast<int>(it.prefetch.role), " '",
+               it.prefetch.text, "' image ", brief(it.prefetch.image));
   }
   std::string operator()(const ReleaseImage& it) const {
-    return "ReleaseImage request " + std::to_string(it.request) + " " + brief(it.image);
+    return say("ReleaseImage request ", it.request, " ", brief(it.image));
   }
   std::string operator()(const Deliver& it) const {
-    return "Deliver request " + std::to_string(it.request) + " " + std::visit(*this, it.notice);
+    return say("Deliver request ", it.request, " ", std::visit(*this, it.notice));
   }
   std::string operator()(const Refuse& it) const {
-    return "Refuse " + std::to_string(it.request) + " " + it.failure.message;
+    return say("Refuse ", it.request, " ", it.failure.message);
   }
 
   std::string operator()(const PlanStepReady& it) const {
-    return "plan step " + std::to_string(it.index) + " '" + it.step.prompt.value_or("none") + "'";
+    return say("plan step ", it.index, " '", it.step.prompt.value_or("none"), "'");
   }
   std::string operator()(const AttemptReady& it) const {
-    return "attempt " + std::to_string(it.step) + "." + text(it.attempt);
+    return say("attempt ", it.step, ".", text(it.attempt));
   }
   std::string operator()(const VerdictReady& it) const {
-    return "verdict " + std::to_string(it.step) + "." + std::to_string(it.attempt) + " " +
-           text(it.verdict);
+    return say("verdict ", it.step, ".", it.attempt, " ", text(it.verdict));
   }
   std::string operator()(const StepCommitted& it) const {
-    std::string out = "step " + std::to_string(it.step) + " committed, image " +
-                      brief(it.result.image.value_or(Key{})) + " accepted " +
-                      (it.result.accepted ? (*it.result.accepted ? "true" : "false") : "none");
+    std::string out =
+        say("step ", it.step, " committed, image ", brief(it.result.image.value_or(Key{})),
+            " accepted ", it.result.accepted ? (*it.result.accepted ? "true" : "false") : "none");
     for (const Attempt& attempt : it.result.attempts) {
-      out.append(", ").append(text(attempt));
-      if (attempt.verdict) out.append(" ").append(text(*attempt.verdict));
+      out += say(", ", text(attempt));
+      if (attempt.verdict) out += say(" ", text(*attempt.verdict));
     }
     return out;
   }
   std::string operator()(const RequestEnded& it) const {
     static constexpr const char* kOutcomes[] = {"finished", "failed", "cancelled", "deadline"};
-    return std::string("ended: ") + kOutcomes[static_cast<int>(it.outcome)] +
-           (it.plan_truncated ? ", plan truncated" : "") +
-           (it.failure ? " " + it.failure->message : "");
+    return say("ended: ", kOutcomes[static_cast<int>(it.outcome)],
+               it.plan_truncated ? ", plan truncated" : "",
+               it.failure ? say(" ", it.failure->message) : "");
   }
 };
 
@@ -120,19 +127,16 @@ struct Words {
 
 std::string describe(TimePoint now, const Event& event, const std::vector<Command>& commands,
                      const std::vector<DecisionNote>& decisions) {
-  std::string out = std::to_string(now) + "  " + std::visit(Words{}, event) + "\n";
+  std::string out = say(now, "  ", std::visit(Words{}, event), "\n");
   for (const DecisionNote& note : decisions) {
     const SpeculationDecision& said = note.decision;
-    out += "          decision " + brief(note.call) + (said.start ? " yes, " : " no, ") +
-           to_string(said.reason) + ", p " + std::to_string(said.p) + " gain " +
-           std::to_string(said.gain) + "\n";
+    out += say("          decision ", brief(note.call), said.start ? " yes, " : " no, ",
+               to_string(said.reason), ", p ", said.p, " gain ", said.gain, "\n");
   }
   for (const Command& command : commands) {
-    out += "          " + std::visit(Words{}, command) + "\n";
+    out += say("          ", std::visit(Words{}, command), "\n");
   }
   return out;
 }
-
-std::string describe(const Notice& notice) { return std::visit(Words{}, notice); }
 
 }  // namespace irt::test

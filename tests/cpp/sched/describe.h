@@ -14,6 +14,4 @@ namespace irt::test {
                                    const std::vector<Command>& commands,
                                    const std::vector<DecisionNote>& decisions);
 
-[[nodiscard]] std::string describe(const Notice& notice);
-
 }  // namespace irt::test

@@ -156,11 +156,6 @@ void expect(bool holds, const char* what) {
   if (!holds) throw Wrong{what};
 }
 
-void count(std::vector<std::uint64_t>& histogram, std::size_t value) {
-  if (histogram.size() <= value) histogram.resize(value + 1);
-  ++histogram[value];
-}
-
 void check_end(const Simulator& sim, const Schedule& schedule, Oracle& oracle,
                const CrossCheck& cross, Totals& totals) {
   expect(Snapshot(sim.scheduler()).idle(), "not idle at the end");
@@ -198,18 +193,15 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, const Log& log)
   play(dice, schedule, sim);
   Oracle oracle(schedule.specs, schedule.scripts);
   Monitor monitor;
-  CrossCheck cross(schedule.specs, oracle);
+  CrossCheck cross(schedule.specs, oracle, monitor);
   Coverage::Tracker tracker(totals.coverage, schedule.specs);
-  std::size_t events = 0;
   sim.observe(
       [&](const Event& event, const std::vector<Command>& commands, const Scheduler& scheduler) {
-        ++events;
+        ++totals.events;
         if (log) log(describe(sim.now(), event, commands, scheduler.decisions()));
-        monitor.follow(event, commands);
-        if (!monitor.violations().empty()) throw Wrong{monitor.violations().front()};
         const Snapshot snapshot(scheduler);
-        const auto violations = check_snapshot(snapshot);
-        if (!violations.empty()) throw Wrong{violations.front()};
+        monitor.follow(event, commands, snapshot);
+        if (!monitor.violations().empty()) throw Wrong{monitor.violations().front()};
         const std::string problem = cross.follow(event, commands, snapshot, sim.now());
         if (!problem.empty()) throw Wrong{problem};
         const std::string impossible = tracker.follow(event, commands, snapshot);
@@ -220,9 +212,6 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, const Log& log)
   expect(monitor.settled(), "a request did not end, or an image was not released");
   check_end(sim, schedule, oracle, cross, totals);
   ++totals.schedules;
-  totals.events += events;
-  count(totals.by_events, events);
-  count(totals.by_requests, sim.requests().size());
 }
 
 }  // namespace
@@ -240,24 +229,7 @@ void Totals::add(const Totals& other) {
   preempted += other.preempted;
   restarted += other.restarted;
   events += other.events;
-  const auto sum = [](std::vector<std::uint64_t>& to, const std::vector<std::uint64_t>& from) {
-    if (to.size() < from.size()) to.resize(from.size());
-    for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
-  };
-  sum(by_events, other.by_events);
-  sum(by_requests, other.by_requests);
   coverage.add(other.coverage);
-}
-
-std::size_t Totals::median(const std::vector<std::uint64_t>& histogram) {
-  std::uint64_t all = 0;
-  for (const std::uint64_t n : histogram) all += n;
-  std::uint64_t below = 0;
-  for (std::size_t value = 0; value < histogram.size(); ++value) {
-    below += histogram[value];
-    if (2 * below >= all) return value;
-  }
-  return 0;
 }
 
 std::string run_schedule(std::uint64_t seed, Totals& totals, const Log& log) {

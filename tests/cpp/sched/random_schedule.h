@@ -44,12 +44,9 @@ struct Totals {
   std::uint64_t preempted = 0;
   std::uint64_t restarted = 0;
   std::uint64_t events = 0;
-  std::vector<std::uint64_t> by_events;    // schedules with so many events
-  std::vector<std::uint64_t> by_requests;  // and with so many requests
   Coverage coverage;
 
   void add(const Totals& other);
-  static std::size_t median(const std::vector<std::uint64_t>& histogram);
 };
 
 // Takes the description of an event and of what followed from it.

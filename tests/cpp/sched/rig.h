@@ -57,8 +57,7 @@ class Rig {
     out.clear();
     Event copy = event;
     wake = scheduler.apply(std::move(event), now, out);
-    monitor.follow(copy, out);
-    for (const std::string& violation : check_snapshot(Snapshot(scheduler))) FAIL_CHECK(violation);
+    monitor.follow(copy, out, Snapshot(scheduler));
     for (const Command& command : out) {
       if (const auto* start = std::get_if<StartCall>(&command)) started.push_back(*start);
       if (const auto* told = std::get_if<Deliver>(&command)) notices.push_back(*told);

@@ -73,6 +73,7 @@ TEST_CASE("other requests take from the gain: their calls are slowed, their lane
 
 TEST_CASE("the depth of auto is ceil(Cv / G), at least 1 and at most 2") {
   CHECK(auto_depth(std::nullopt, 1000.0) == 1);
+  CHECK(auto_depth(500.0, std::nullopt) == 1);
   CHECK(auto_depth(500.0, 1000.0) == 1);
   CHECK(auto_depth(1000.0, 1000.0) == 1);
   CHECK(auto_depth(1001.0, 1000.0) == 2);
@@ -80,73 +81,60 @@ TEST_CASE("the depth of auto is ceil(Cv / G), at least 1 and at most 2") {
 }
 
 TEST_CASE("every decision says why") {
-  SpeculationCase question = shared_case();
-  const auto reason = [&question] { return decide(question).reason; };
-  CHECK(reason() == SpeculationReason::kGain);
-  CHECK(decide(question).gain > 0.0);
-  question.p = 0.01;
-  CHECK(reason() == SpeculationReason::kNoGain);
-  CHECK(!decide(question).start);
-  question = shared_case();
-  question.critic_slowdown.reset();
-  CHECK(reason() == SpeculationReason::kUnknownOverlap);
-  question = shared_case();
-  question.planner_on_device = true;
-  CHECK(reason() == SpeculationReason::kPlannerOnDevice);
-  question = shared_case();
-  question.committed_beside = true;
-  CHECK(reason() == SpeculationReason::kCommittedWorkBeside);
-  question = shared_case();
-  question.beyond = 2;
-  CHECK(reason() == SpeculationReason::kGain);
-  CHECK(decide(question).depth == 2);
-  CHECK(decide(question).critic_slowdown == 1.09);
-  question.after_retry = true;
-  CHECK(reason() == SpeculationReason::kRetryDepth);
-  question.beyond = 3;
-  CHECK(reason() == SpeculationReason::kBeyondDepth);
-  question = shared_case();
-  question.shared_device = false;
-  question.critic_slowdown.reset();
-  CHECK(reason() == SpeculationReason::kSeparateDevices);
-  question.verdict_time.reset();
-  CHECK(decide(question).start);
-  question.others = 1;
-  CHECK(reason() == SpeculationReason::kRivals);
-  question.verdict_time = 100.0;
-  question.cancel_delay = 1e6;
-  CHECK(reason() == SpeculationReason::kNoGain);
-  question = shared_case();
-  question.shared_device = false;
-  question.generate_time = 4000.0;
-  question.cancel_delay = 500.0;
-  question.luck_verdicts = 4.0;
-  question.p = 0.3;  // 600 - 350, but with bad luck 0.07 * 2000 - 0.93 * 500
-  CHECK(reason() == SpeculationReason::kLuck);
-  CHECK(decide(question).gain == doctest::Approx(250));
-  question.luck_verdicts = 0.0;
-  CHECK(reason() == SpeculationReason::kSeparateDevices);
-  question.others = 2;
-  question.rivals = {500.0, 9000.0};
-  CHECK(reason() == SpeculationReason::kRivals);
-  question = shared_case();
-  question.critic_slowdown.reset();
-  question.may_probe = true;
-  CHECK(reason() == SpeculationReason::kProbe);
-  question.may_probe = false;
-  question.may_probe = true;
-  question.role = Role::kCritic;  // judgements do not probe
-  CHECK(reason() == SpeculationReason::kUnknownOverlap);
-  question.critic_slowdown = 1.09;
-  CHECK(reason() == SpeculationReason::kSeparateDevices);  // no image is made beside it
-  question.generators_beside = 1;
-  CHECK(reason() == SpeculationReason::kGain);
-  question = shared_case();
-  question.setting.mode = SpeculationMode::kOff;
-  CHECK(reason() == SpeculationReason::kOff);
-  question.setting = {SpeculationMode::kDepth, 3};
-  question.beyond = 3;
-  CHECK(reason() == SpeculationReason::kDepthAsked);
+  using C = SpeculationCase;
+  using R = SpeculationReason;
+  const auto decided = [](auto... changes) {
+    C question = shared_case();
+    (changes(question), ...);
+    return decide(question);
+  };
+  const auto beyond_1 = [](C& c) { c.beyond = 2; };
+  const auto beyond_2 = [](C& c) { c.beyond = 3; };
+  const auto after_retry = [](C& c) { c.after_retry = true; };
+  const auto unknown = [](C& c) { c.critic_slowdown.reset(); };
+  const auto may_probe = [](C& c) { c.may_probe = true; };
+  const auto of_critic = [](C& c) { c.role = Role::kCritic; };
+  const auto separate = [](C& c) { c.shared_device = false; };
+  const auto rival = [](C& c) { c.others = 1; };
+  const auto no_time = [](C& c) { c.verdict_time.reset(); };
+  // 600 - 350, but with bad luck 0.07 * 2000 - 0.93 * 500
+  const auto unlucky_case = [](C& c) {
+    c.generate_time = 4000.0;
+    c.cancel_delay = 500.0;
+    c.luck_verdicts = 4.0;
+    c.p = 0.3;
+  };
+  CHECK(decided().reason == R::kGain);
+  CHECK(decided().gain > 0.0);
+  const SpeculationDecision no_gain = decided([](C& c) { c.p = 0.01; });
+  CHECK(no_gain.reason == R::kNoGain);
+  CHECK(!no_gain.start);
+  CHECK(decided(unknown).reason == R::kUnknownOverlap);
+  CHECK(decided(unknown, may_probe).reason == R::kProbe);
+  CHECK(decided(unknown, may_probe, of_critic).reason == R::kUnknownOverlap);  // do not probe
+  CHECK(decided(of_critic).reason == R::kSeparateDevices);  // no image is made beside it
+  CHECK(decided(of_critic, [](C& c) { c.generators_beside = 1; }).reason == R::kGain);
+  CHECK(decided([](C& c) { c.planner_on_device = true; }).reason == R::kPlannerOnDevice);
+  CHECK(decided([](C& c) { c.committed_beside = true; }).reason == R::kCommittedWorkBeside);
+  CHECK(decided(beyond_1).reason == R::kGain);
+  CHECK(decided(beyond_1).depth == 2);
+  CHECK(decided(beyond_1).critic_slowdown == 1.09);
+  CHECK(decided(beyond_1, after_retry).reason == R::kRetryDepth);
+  CHECK(decided(beyond_2, after_retry).reason == R::kBeyondDepth);
+  CHECK(decided(separate, unknown).reason == R::kSeparateDevices);
+  CHECK(decided(separate, no_time).start);
+  CHECK(decided(separate, no_time, rival).reason == R::kRivals);
+  const auto costly = [](C& c) { c.verdict_time = 100.0, c.cancel_delay = 1e6; };
+  CHECK(decided(separate, rival, costly).reason == R::kNoGain);
+  CHECK(decided(separate, unlucky_case).reason == R::kLuck);
+  CHECK(decided(separate, unlucky_case).gain == doctest::Approx(250));
+  const auto no_luck = [](C& c) { c.luck_verdicts = 0.0; };
+  CHECK(decided(separate, unlucky_case, no_luck).reason == R::kSeparateDevices);
+  const auto rivals = [](C& c) { c.others = 2, c.rivals = {500.0, 9000.0}; };
+  CHECK(decided(separate, unlucky_case, no_luck, rivals).reason == R::kRivals);
+  CHECK(decided([](C& c) { c.setting.mode = SpeculationMode::kOff; }).reason == R::kOff);
+  const auto deep = [](C& c) { c.setting = {SpeculationMode::kDepth, 3}; };
+  CHECK(decided(deep, beyond_2).reason == R::kDepthAsked);
   for (int r = 0; r < kSpeculationReasons; ++r) {
     CHECK(std::string(to_string(static_cast<SpeculationReason>(r))) != "");
   }

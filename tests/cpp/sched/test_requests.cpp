@@ -1,4 +1,5 @@
-// Admission, ends, deadlines, draining, and what is refused.
+// Admission, draining, what is refused, and answers that cannot be taken. (Every rule of the loop
+// is in the oracle of the random schedules: support/reference.cpp.)
 #include "rig.h"
 
 namespace irt::test {
@@ -27,56 +28,6 @@ TEST_CASE("requests over max_live wait, requests over max_queued are refused at 
   CHECK(refusals[0].failure.code == ErrorCode::kOverloaded);
   CHECK(refusals[0].failure.message ==
         "[Scheduler.submit] queue is full (1): wait for a request to end, or raise max_queued");
-}
-
-TEST_CASE("a request that ended in the queue keeps its place there until it is consumed") {
-  Rig rig(limits(1, 1));
-  rig.lanes(4);
-  rig.submit(1);
-  for (RequestId id = 2; id < 6; ++id) {
-    RequestSpec spec = spec_of();
-    spec.deadline = 0;
-    rig.submit(id, spec);
-    CHECK(rig.last<Refuse>().size() == (id == 2 ? 0 : 1));
-  }
-  CHECK(rig.end(2)->outcome == Outcome::kDeadline);
-  rig.send(Consumed{2});
-  rig.submit(9);
-  CHECK(rig.last<Refuse>().empty());
-  CHECK(Snapshot(rig.scheduler).queued == 1);
-}
-
-TEST_CASE("a deadline ends the request with what was committed and cancels its calls") {
-  Rig rig;
-  rig.lanes();
-  RequestSpec spec = spec_of();
-  spec.deadline = 1000;
-  rig.submit(1, spec);
-  CHECK(rig.wake == 1000);
-  rig.done(rig.call(1, kPlan), plan_of(2));
-  rig.image(rig.call(1, kGenerate));
-  rig.done(rig.call(1, kJudge), accepted());
-  const Call running = rig.call(1, kGenerate, 1);
-  rig.now = 999;
-  rig.send(Tick{});
-  CHECK(!rig.end(1));
-  rig.now = 1000;
-  rig.send(Tick{});
-  CHECK(rig.end(1)->outcome == Outcome::kDeadline);
-  CHECK(rig.end(1)->failure->code == ErrorCode::kDeadline);
-  CHECK(rig.steps(1).size() == 1);
-  CHECK(rig.cancels(running.key));
-  CHECK(rig.wake == kNever);
-  SUBCASE("a late image is released") {
-    rig.image(running);
-    CHECK(rig.last<ReleaseImage>().size() == 1);
-  }
-  SUBCASE("also when the request has been forgotten") {
-    rig.send(Consumed{1});
-    rig.image(running);
-    CHECK(rig.last<ReleaseImage>().size() == 1);
-    CHECK(Snapshot(rig.scheduler).idle());
-  }
 }
 
 TEST_CASE("the result of the very moment of the deadline still counts") {
@@ -152,6 +103,59 @@ TEST_CASE("a bad request is refused and the message says what to do") {
   }
   CHECK(rig.scheduler.counters().requests_refused == id);
   CHECK(Snapshot(rig.scheduler).requests.empty());
+}
+
+TEST_CASE("unreadable answers are counted, and a second unreadable plan ends the request") {
+  Rig rig;
+  rig.lanes(2);
+  rig.submit(1);
+  rig.submit(2);
+  for (int retry = 0; retry < 2; ++retry) rig.done(rig.call(1, kPlan), Plan{});
+  CHECK(rig.why(1).find("planner answer unreadable") != std::string::npos);
+  rig.done(rig.call(2, kPlan), plan_of(2));
+  rig.image(rig.call(2, kGenerate));
+  rig.done(rig.call(2, kJudge), Verdict{true, false, 0.1, std::nullopt, ""});
+  rig.image(rig.call(2, kGenerate));
+  for (int retry = 0; retry < 2; ++retry) rig.done(rig.call(2, kJudge), Verdict{});
+  const Counters& counters = rig.scheduler.counters();
+  CHECK(counters.plans_unreadable == 2);
+  CHECK(counters.verdicts_unreadable == 2);
+  CHECK(counters.refined_unreadable == 1);
+}
+
+TEST_CASE("answers that contradict themselves fail the request and say so") {
+  Rig rig;
+  rig.lanes();
+  rig.submit(1);
+  const Key plan = rig.call(1, kPlan).key;
+  const char* says = "";
+  SUBCASE("a plan that differs from its stream") {
+    rig.send(StepClosed{plan, 0, image_step(7)});
+    rig.send(CallDone{plan, plan_of(2)});
+    says = "differs from the steps that were streamed";
+  }
+  SUBCASE("plan steps out of order") {
+    rig.send(StepClosed{plan, 1, image_step(2)});
+    says = "closed before step 0";
+  }
+  SUBCASE("a verdict that differs from its boolean") {
+    rig.send(CallDone{plan, plan_of(1)});
+    rig.image(rig.call(1, kGenerate));
+    rig.send(VerdictKnown{rig.call(1, kJudge).key, false, 0.2});
+    rig.done(rig.call(1, kJudge), accepted());
+    says = "differs from the one that was streamed";
+  }
+  SUBCASE("a result of another kind") {
+    rig.send(CallDone{plan, plan_of(1)});
+    rig.done(rig.call(1, kGenerate), accepted());
+    says = "not answered with an image";
+  }
+  SUBCASE("cancelled by a lane of its own accord") {
+    rig.send(CallCancelled{plan});
+    says = "cancelled a call that was wanted";
+  }
+  CHECK(rig.end(1)->outcome == Outcome::kFailed);
+  CHECK(rig.why(1).find(says) != std::string::npos);
 }
 
 TEST_CASE("events about what is not there are dropped and counted") {

@@ -1,6 +1,9 @@
-// The simulator itself: times that can be told by hand.
+// The simulator, and what speculation buys, to the microsecond. (What it may not cost:
+// test_law4.cpp.)
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <random>
 #include <string>
 
 #include "core/error.h"
@@ -40,6 +43,25 @@ TimePoint e2e(const LoadReport& report, std::size_t task = 0) {
   return report.requests[task].ended - report.requests[task].submitted;
 }
 
+// The least time of any schedule with one generator: it never waits for a verdict that accepts.
+double closed_form(const SimTask& task) {
+  double now = 0;
+  double last = 0;
+  for (std::size_t i = 0; i < task.steps.size(); ++i) {
+    now = std::max(now, task.closes[i]);
+    for (const SimAttempt& attempt : task.steps[i]) {
+      now += attempt.generate;
+      if (&attempt == &task.steps[i].back()) break;  // the t_max-th is not judged
+      if (attempt.says == SimVerdict::kAccepted) {
+        last = std::max(last, now + attempt.verdict);
+        break;
+      }
+      now += attempt.judge;
+    }
+  }
+  return std::max(now, last);
+}
+
 }  // namespace
 
 TEST_CASE("a load meets the closed forms") {
@@ -55,6 +77,38 @@ TEST_CASE("a load meets the closed forms") {
   plain.optimizations.stream_plan = plain.optimizations.early_verdict =
       plain.optimizations.skip_last_judge = false;
   CHECK(run(plain) == 160 + 5 * (60 + 60));
+}
+
+TEST_CASE("with unlimited depth the time meets the closed form exactly") {
+  std::mt19937_64 random(5);
+  const auto in = [&random](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  LoadConfig config = load(SpeculationMode::kDepth, 25);
+  config.lanes[2].info.capacity = 100;
+  config.cancel_parts = 0;  // at once
+  for (int round = 0; round < 500; ++round) {
+    CAPTURE(round);
+    SimTask made;
+    made.t_max = in(1, 5);
+    SimAttempt attempt;
+    attempt.generate = in(1, 1000);
+    attempt.judge = in(2, 1000);
+    attempt.verdict = in(1, static_cast<int>(attempt.judge));
+    const int odds = in(0, 100);
+    for (int i = in(1, 8); i > 0; --i) {
+      made.closes.push_back(in(1, 1500));
+      auto& step = made.steps.emplace_back();
+      for (int t = 0; t < made.t_max; ++t) {
+        attempt.says = in(0, 99) < odds ? SimVerdict::kAccepted : SimVerdict::kRefused;
+        step.push_back(attempt);
+      }
+    }
+    std::sort(made.closes.begin(), made.closes.end());
+    made.plan = made.closes.back();
+    config.sim.seed = static_cast<std::uint64_t>(round);
+    REQUIRE(static_cast<double>(e2e(simulate_load(config, {made}))) == closed_form(made));
+  }
 }
 
 TEST_CASE("a refusal costs its answer and a cancel quantum, not more") {

@@ -108,6 +108,38 @@ void Monitor::follow(const Event& event, const std::vector<Command>& commands) {
   }
 }
 
+void Monitor::follow(const Event& event, const std::vector<Command>& commands,
+                     const Snapshot& snapshot) {
+  follow(event, commands);
+  compare(snapshot);
+  for (std::string& violation : check_snapshot(snapshot))
+    violations_.push_back(std::move(violation));
+}
+
+// A lane knows only what the commands said; the scheduler must remember the same.
+void Monitor::compare(const Snapshot& snapshot) {
+  std::size_t count = 0;
+  for (const LaneView& lane : snapshot.lanes) {
+    const auto known = lanes_.find(lane.info.id);
+    expect(known != lanes_.end() && known->second.first.capacity == lane.info.capacity, 0,
+           "a lane is known that is not up, or it has lost a slot");
+    for (const RunningView& view : lane.running) {
+      ++count;
+      const auto found = running_.find(view.key);
+      expect(found != running_.end(), view.request, "a call that has ended holds a slot");
+      if (found == running_.end()) continue;
+      const Running& run = found->second;
+      expect(run.lane == lane.info.id, view.request, "a call runs elsewhere");
+      expect(run.cancelled == view.cancelling, view.request,
+             "the lane was not told that its call is cancelled");
+      expect(view.cancelling || run.speculative == view.speculative, view.request,
+             "the lane was not told that its call is certain");
+    }
+  }
+  expect(snapshot.lanes.size() == lanes_.size(), 0, "a lane that is up is not known");
+  expect(count == running_.size(), 0, "a call runs that the scheduler has forgotten");
+}
+
 bool Monitor::settled() const {
   return std::all_of(stories_.begin(), stories_.end(), [](const auto& entry) {
     const Story& story = entry.second;

@@ -27,9 +27,14 @@ struct Running {
 // the grammar of notices (order, nothing twice, one end), images released exactly once.
 class Monitor {
  public:
-  // `event` before its commands, in the order of apply().
+  // `event` before its commands, in the order of apply(); with the snapshot after it, both must
+  // tell the same story.
   void follow(const Event& event, const std::vector<Command>& commands);
+  void follow(const Event& event, const std::vector<Command>& commands, const Snapshot& snapshot);
 
+  [[nodiscard]] const std::unordered_map<Key, Running>& running() const noexcept {
+    return running_;
+  }
   [[nodiscard]] const std::vector<std::string>& violations() const noexcept { return violations_; }
   // True when every accepted request has ended and every image was released.
   [[nodiscard]] bool settled() const;
@@ -48,6 +53,7 @@ class Monitor {
     std::unordered_set<Key> released;
   };
 
+  void compare(const Snapshot& snapshot);
   void take(const Event& event);
   void take(const Command& command);
   void started(const StartCall& start);

@@ -1,31 +1,105 @@
 #include "random_answer.h"
 
-#include <algorithm>
-#include <array>
-#include <string_view>
+#include <charconv>
+#include <map>
 #include <vector>
 
 namespace irt::test {
+namespace {
+
+// A grammar: `$x` stands for one of the alternatives of x, which `|` parts (`3*`: three times as
+// likely), `%key%` for a quoted key and its colon, `#` for a step number.
+const std::map<char, std::string_view> kRules{
+    {'_', "2*|| |\n  |\t\r\n"},
+    {',', "4*|,$_"},  // trailing
+    // The frame.
+    {'B', "4*|Sure! <thi"},
+    {'T',
+     "|<think>|<think>I compare <answer>{'previous_step_success': True}</answer> with it. |"
+     "<think>a < b </thin|<think>gr\xC3\xB6\xC3\x9F zu \xF0\x9F\x98\x80 \xFF|<think><think> again"},
+    {'E', "9*</think>|"},
+    {'O', "19*<answer>|"},
+    {'P', "12*$p|```json\n$p\n```|```$p\n```"},
+    {'V', "12*$v|```json\n$v\n```|```$v\n```"},
+    // Plans.
+    {'p',
+     "8*{$_%execution_plan%[$_$l]$_$,}|{%note%$x,$_%execution_plan%[$l]}|"
+     "{%execution_plan%[$_$l]$_,%note%$x}"},
+    {'l', "|$s$_$,|$s$_,$_$s$_$,|$s,$_$s$_,$s$,|$s,$s,$_$s,$s"},
+    {'s',
+     "12*{$_%step_number%#,$_%step_name%$w$_,%instruction%$n,%prompt%$n$_,%auxiliary_text%$n$,}|"
+     "5*{%prompt%$n,$_%auxiliary_text%$n,%step_number%#$_,%instruction%$n,%step_name%$w}|"
+     "2*{%step_number%#,%mood%$x,$_%prompt%$n,%instruction%$n$_$,}|"
+     "{%step_number%#,%step_name%$w,$_%auxiliary_text%$n}|"
+     "{%instruction%$n,%step_number%#,%prompt%$n,%prompt%$x}|{%step_name%$w,$_%prompt%$n$_}"},
+    // Verdicts.
+    {'v',
+     "10*{$_%previous_step_success%$b$_,$_%refine_prompt%$n$_$,}|"
+     "4*{%refine_prompt%$n,$_%previous_step_success%$b$,}|"
+     "3*{%note%$x,$_%previous_step_success%$b,%refine_prompt%$n}|"
+     "{%previous_step_success%$x,%previous_step_success%$b,%refine_prompt%$n}|"
+     "{%previous_step_success%$b$_}|{%refine_prompt%$n$_$,}"},
+    // Values.
+    {'b', "true|True|2*false|False|'True'"},
+    {'n', "11*$w|null|None"},
+    {'x', "3*$w|2*$b|null|2*$d|2*[$_$x,$_$x$_$,]|{$_%previous_step_success%$x$,}"},
+    {'d', "0|-12|3.5e-2|01|1e|7"},
+    {'w', "'$e$i$i$i'|\"$e$j$j$j\""},
+    {'i', "4*|6*$k|it\\'s \"so\"|{\\'a\\': [1]}"},
+    {'j', "4*|6*$k|it's \\\"so\\\"|{'a': [1]}"},
+    {'k',
+     "2*a red circle|</answer>|<answer>|gr\xC3\xBC\xC3\x9F|None|\xF0\x9F\x90\xB1\xE2\x80\xA6|\n\t|"
+     "C:\\\\new| "},
+    {'e',
+     "15*|\\u00e9$e|\\ud83d\\ude00$e|\\ud83d$e|\\ude00\\ud83d$e|\\x41$e|\\U0001F600$e|\\d$e|\\\n$e|"
+     "\\n\\/$e|\xE2\x82$e"},
+};
+
+}  // namespace
 
 std::string RandomAnswer::plan() {
-  std::vector<std::string> steps;
-  int number = chance(80) ? 1 : static_cast<int>(below(5));
-  for (std::size_t n = below(5); n > 0; --n) {
-    steps.push_back(step(number));
-    if (!chance(3)) ++number;
-  }
-  std::vector<std::string> members{member("execution_plan", list(steps))};
-  if (chance(20)) members.push_back(member("note", anything(0)));
-  return frame(object(members));
+  number_ = chance(80) ? 1 : static_cast<int>(below(5));
+  return expand("$B$T$E$_$O$_$P$_</answer>$_");
 }
 
-std::string RandomAnswer::verdict() {
-  std::vector<std::string> members;
-  if (chance(95)) members.push_back(member("previous_step_success", boolean()));
-  if (chance(95)) members.push_back(member("refine_prompt", text_or_null()));
-  if (chance(20)) members.push_back(member("note", anything(0)));
-  if (chance(5)) members.push_back(member("previous_step_success", anything(0)));
-  return frame(object(members));
+std::string RandomAnswer::verdict() { return expand("$B$T$E$_$O$_$V$_</answer>$_"); }
+
+std::string_view RandomAnswer::pick(std::string_view alternatives) {
+  std::vector<std::string_view> all;
+  for (std::size_t from = 0; from <= alternatives.size();) {
+    std::string_view one = alternatives.substr(from, alternatives.find('|', from) - from);
+    from += one.size() + 1;
+    std::size_t weight = 1;
+    if (const auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), weight);
+        error == std::errc() && end < one.data() + one.size() && *end == '*') {
+      one.remove_prefix(static_cast<std::size_t>(end + 1 - one.data()));
+    } else {
+      weight = 1;  // a number, not a weight
+    }
+    all.insert(all.end(), weight, one);
+  }
+  return all[below(all.size())];
+}
+
+std::string RandomAnswer::expand(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '$') {
+      out += expand(pick(kRules.at(text[++i])));
+    } else if (text[i] == '%') {
+      const std::size_t end = text.find('%', i + 1);
+      const char* quote = chance(50) ? "'" : "\"";
+      out.append(quote).append(text.substr(i + 1, end - i - 1)).append(quote);
+      out += expand("$_:$_");
+      i = end;
+    } else if (text[i] == '#') {
+      out += std::to_string(number_);
+      if (!chance(3)) ++number_;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
 }
 
 std::string RandomAnswer::damage(std::string text) {
@@ -42,122 +116,6 @@ std::string RandomAnswer::damage(std::string text) {
     }
   }
   return text;
-}
-
-std::string RandomAnswer::frame(const std::string& answer) {
-  static const std::array<std::string, 5> kThoughts{
-      "", "I compare <answer>{'previous_step_success': True}</answer> with it. ", "a < b </thin",
-      "gr\xC3\xB6\xC3\x9F"
-      "er \xF0\x9F\x98\x80 \xFF",
-      "<think> again"};
-  std::string out = chance(20) ? "Sure! <thi" : "";
-  if (chance(80)) out.append("<think>").append(kThoughts[below(kThoughts.size())]);
-  if (chance(90)) out += "</think>";
-  out += space();
-  if (chance(95)) out += "<answer>";
-  out += space();
-  const bool fence = chance(15);
-  if (fence) out += chance(50) ? "```json\n" : "```";
-  out += answer;
-  if (fence) out += "\n```";
-  return out + space() + "</answer>" + space();
-}
-
-std::string RandomAnswer::space() {
-  static const std::array<std::string, 5> kSpaces{"", "", " ", "\n  ", "\t\r\n"};
-  return kSpaces[below(kSpaces.size())];
-}
-
-std::string RandomAnswer::quoted(const std::string& raw) {
-  const char quote = chance(50) ? '"' : '\'';
-  std::string out(1, quote);
-  for (const char c : raw) {
-    if (c == quote || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + quote;
-}
-
-std::string RandomAnswer::words() {
-  static const std::array<std::string, 12> kWords{"a red circle",
-                                                  "</answer>",
-                                                  "<answer>",
-                                                  "it's \"so\"",
-                                                  "gr\xC3\xBC\xC3\x9F",
-                                                  "None",
-                                                  "\xF0\x9F\x90\xB1\xE2\x80\xA6",
-                                                  "\n\t",
-                                                  "C:\\new",
-                                                  "{'a': [1]}",
-                                                  "",
-                                                  " "};
-  std::string out;
-  for (std::size_t n = below(4); n > 0; --n) out += kWords[below(kWords.size())];
-  std::string text = quoted(out);
-  static const std::array<std::string, 10> kEscapes{
-      "\\u00e9", "\\ud83d\\ude00", "\\ud83d", "\\ude00\\ud83d", "\\x41", "\\U0001F600",
-      "\\d",     "\\\n",           "\\n\\/",  "\xE2\x82"};
-  while (chance(40)) text.insert(1, kEscapes[below(kEscapes.size())]);
-  return text;
-}
-
-std::string RandomAnswer::text_or_null() {
-  return chance(85) ? words() : chance(50) ? "null" : "None";
-}
-
-std::string RandomAnswer::boolean() {
-  static const std::array<std::string, 6> kBooleans{"true",  "True",  "false",
-                                                    "False", "false", "'True'"};
-  return kBooleans[below(kBooleans.size())];
-}
-
-std::string RandomAnswer::anything(int depth) {
-  switch (below(depth < 3 ? 6 : 4)) {
-    case 0: return words();
-    case 1: return boolean();
-    case 2: return chance(50) ? "null" : "None";
-    case 3: {
-      static const std::array<std::string, 6> kNumbers{"0", "-12", "3.5e-2", "01", "1e", "7"};
-      return kNumbers[below(kNumbers.size())];
-    }
-    case 4: return list({anything(depth + 1), anything(depth + 1)});
-    default: return object({member("previous_step_success", anything(depth + 1))});
-  }
-}
-
-std::string RandomAnswer::step(int number) {
-  std::vector<std::string> members;
-  if (chance(98)) members.push_back(member("step_number", std::to_string(number)));
-  if (chance(90)) members.push_back(member("step_name", words()));
-  if (chance(95)) members.push_back(member("instruction", text_or_null()));
-  if (chance(95)) members.push_back(member("prompt", text_or_null()));
-  if (chance(80)) members.push_back(member("auxiliary_text", text_or_null()));
-  if (chance(10)) members.push_back(member("mood", anything(0)));
-  if (chance(2)) members.push_back(member("prompt", anything(0)));
-  return object(members);
-}
-
-std::string RandomAnswer::object(std::vector<std::string> members) {
-  if (chance(30)) std::shuffle(members.begin(), members.end(), random_);
-  std::string out = list(members);
-  out.front() = '{';
-  out.back() = '}';
-  return out;
-}
-
-std::string RandomAnswer::list(const std::vector<std::string>& elements) {
-  std::string out("[");
-  out += space();
-  for (std::size_t i = 0; i < elements.size(); ++i) {
-    if (i > 0) out.append(",").append(space());
-    out += elements[i] + space();
-  }
-  if (!elements.empty() && chance(20)) out.append(",").append(space());
-  return out + "]";
-}
-
-std::string RandomAnswer::member(const std::string& key, const std::string& value) {
-  return quoted(key) + space() + ":" + space() + value;
 }
 
 }  // namespace irt::test

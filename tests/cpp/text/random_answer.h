@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <random>
 #include <string>
-#include <vector>
+#include <string_view>
 
 namespace irt::test {
 
@@ -24,20 +24,11 @@ class RandomAnswer {
 
  private:
   bool chance(std::size_t percent) { return below(100) < percent; }
-  std::string frame(const std::string& answer);
-  std::string space();
-  std::string quoted(const std::string& raw);
-  std::string words();
-  std::string text_or_null();
-  std::string boolean();
-  std::string anything(int depth);
-  std::string step(int number);
-  // Members in any order, perhaps with a trailing comma.
-  std::string object(std::vector<std::string> members);
-  std::string list(const std::vector<std::string>& elements);
-  std::string member(const std::string& key, const std::string& value);
+  std::string_view pick(std::string_view alternatives);
+  std::string expand(std::string_view text);
 
   std::mt19937_64 random_;
+  int number_ = 1;  // of the next step
 };
 
 }  // namespace irt::test

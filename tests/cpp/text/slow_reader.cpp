@@ -334,7 +334,7 @@ Plan slow_plan(std::string_view text, int max_steps, int first) {
     for (const Node& element : value.elements) {
       const auto step = step_of(element, first > 0);
       if (!step || static_cast<int>(plan.steps.size()) == max_steps) return plan;
-      const int expected = plan.steps.empty() ? first : plan.steps.back().step_number + 1;
+      const long long expected = plan.steps.empty() ? first : plan.steps.back().step_number + 1LL;
       if (step->step_number < 1 || (expected > 0 && step->step_number != expected)) return plan;
       plan.steps.push_back(*step);
     }
