@@ -82,30 +82,21 @@ class Machine {
     expect(wake > now_, "asks to be woken in the past");
     monitor_.follow(copy, commands_, Snapshot(scheduler_));
     for (const std::string& what : monitor_.violations()) expect(false, what);
-    forget_ended(copy);
-    for (const Command& command : commands_) {
-      if (const auto* start = std::get_if<StartCall>(&command)) running_.push_back(*start);
-      if (const auto* refuse = std::get_if<Refuse>(&command)) gone_[refuse->request] = true;
+    std::erase_if(running_, [this](const StartCall& start) {
+      const bool ended = !monitor_.running().contains(start.call.key);
+      if (ended) ended_.push_back(start);
+      return ended;
+    });
+    take_commands();
+    if (const auto* what = std::get_if<Consumed>(&copy)) {
+      if (what->request < next_ && ended_request(what->request)) gone_[what->request] = true;
     }
   }
 
-  void forget_ended(const Event& event) {
-    const auto end = [this](const Key& call) {
-      const auto found =
-          std::find_if(running_.begin(), running_.end(),
-                       [&call](const StartCall& start) { return start.call.key == call; });
-      if (found == running_.end()) return;
-      ended_.push_back(*found);
-      running_.erase(found);
-    };
-    if (const auto* what = std::get_if<CallDone>(&event)) end(what->call);
-    if (const auto* what = std::get_if<CallFailed>(&event)) end(what->call);
-    if (const auto* what = std::get_if<CallCancelled>(&event)) end(what->call);
-    if (const auto* what = std::get_if<LaneDown>(&event)) {
-      std::erase_if(running_, [what](const StartCall& start) { return start.lane == what->lane; });
-    }
-    if (const auto* what = std::get_if<Consumed>(&event)) {
-      if (what->request < next_ && ended_request(what->request)) gone_[what->request] = true;
+  void take_commands() {
+    for (const Command& command : commands_) {
+      if (const auto* start = std::get_if<StartCall>(&command)) running_.push_back(*start);
+      if (const auto* refuse = std::get_if<Refuse>(&command)) gone_[refuse->request] = true;
     }
   }
 
@@ -190,9 +181,7 @@ class Machine {
     expect(refused != commands_.end(), "an id in use is accepted again");
     commands_.erase(refused);
     monitor_.follow(Tick{}, commands_);  // time may have passed for the others
-    for (const Command& command : commands_) {
-      if (const auto* start = std::get_if<StartCall>(&command)) running_.push_back(*start);
-    }
+    take_commands();
   }
 
   static PlanStep step(int index, bool other) {

@@ -78,11 +78,4 @@ inline void finish(Generator& generator, GeneratorJob& job) {
   while (!job.finished()) generator.step(jobs);
 }
 
-// The values of a tensor, wherever it lives.
-inline std::vector<float> values_of(const Tensor& tensor) {
-  const Tensor here = tensor.on(host());
-  const auto values = here.as<float>();
-  return {values.begin(), values.end()};
-}
-
 }  // namespace irt::testing

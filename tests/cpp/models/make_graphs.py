@@ -222,20 +222,6 @@ def decode() -> onnx.ModelProto:
     return model_of(g, inputs, ["b", 1, VOCAB])
 
 
-def broken() -> onnx.ModelProto:
-    """A graph that fails when it runs: a reshape that does not fit for more than one row."""
-    f32 = TensorProto.FLOAT
-    shape = numpy_helper.from_array(np.asarray([1, 4], np.int64), "shape")
-    graph = helper.make_graph(
-        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
-        "broken",
-        [helper.make_tensor_value_info("x", f32, ["b", 4])],
-        [helper.make_tensor_value_info("y", f32, [1, 4])],
-        [shape],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
-
-
 def features(which: int, count: int) -> NDArray[np.float32]:
     """Made-up image features; models/decoder_fixture.h computes the same."""
     values = (np.arange(count) * 7919 + which * 104729) % 2001
@@ -328,7 +314,7 @@ def write_references(out: Path) -> None:
 def main() -> None:
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for name, model in (("decoder", decoder()), ("decode", decode()), ("broken", broken())):
+    for name, model in (("decoder", decoder()), ("decode", decode())):
         onnx.checker.check_model(model)
         onnx.save(model, out / f"{name}.onnx")
     write_references(out)

@@ -106,7 +106,11 @@ vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
     image = DepthToSpace<blocksize: int = 4>(deep)
 }"""
 
+# It fails when it runs: a reshape that does not fit for more than one row.
+BROKEN = "broken (float[b, 4] x) => (float[1, 4] y) <int64[2] shape = {1, 4}> { y = Reshape(x, shape) }"
+
 GRAPHS = {
+    "broken": BROKEN,
     "vision": small_vision(),
     "vision_wide": wide_vision(32),
     "vision_endless": endless_vision(32),

@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "tensor/runtime.h"
+#include "tensor/tensor.h"
 
 namespace irt::testing {
 
@@ -47,6 +49,13 @@ inline bool ort_ready() {
 
 inline std::string graph_path(const std::string& name) {
   return setting("IRT_TEST_GRAPHS", IRT_TEST_GRAPHS) + "/" + name;
+}
+
+// The values of a tensor, wherever it lives.
+inline std::vector<float> values_of(const Tensor& tensor) {
+  const Tensor here = tensor.on(host());
+  const auto values = here.as<float>();
+  return {values.begin(), values.end()};
 }
 
 }  // namespace irt::testing

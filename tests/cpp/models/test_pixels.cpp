@@ -1,11 +1,10 @@
 // Pixels and preprocessing against the libraries that models were trained with; the hashes are
 // those of make_image_golden.py. (Live, in tests/python/test_native_parity.py: bicubic,
-// smart_resize, sigmas.)
+// smart_resize, sigmas, noise.)
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -136,33 +135,12 @@ TEST_CASE("a schedule without steps or tokens is refused") {
   CHECK_THROWS_AS((void)flow_sigmas(4, 0), Error);
 }
 
-TEST_CASE("noise is a function of seed and index, and standard normal") {
-  constexpr std::size_t kCount = 200000;
-  std::vector<float> noise(kCount);
+TEST_CASE("noise is a function of seed and index") {
+  std::vector<float> noise(200);
   gaussian_noise(5, noise);
   std::vector<float> odd(101);
   gaussian_noise(5, odd);
   CHECK(std::equal(odd.begin(), odd.end(), noise.begin()));
-  std::vector<float> other(kCount);
-  gaussian_noise(6, other);
-  double sum = 0;
-  double square = 0;
-  double fourth = 0;
-  double neighbours = 0;
-  double seeds = 0;
-  for (std::size_t i = 0; i < kCount; ++i) {
-    const double x = noise[i];
-    sum += x;
-    square += x * x;
-    fourth += x * x * x * x;
-    seeds += x * static_cast<double>(other[i]);
-    if (i > 0) neighbours += x * static_cast<double>(noise[i - 1]);
-  }
-  // Five standard errors each.
-  const double error = 1.0 / std::sqrt(static_cast<double>(kCount));
-  CHECK(std::abs(sum / kCount) < 5 * error);
-  CHECK(std::abs(square / kCount - 1.0) < 5 * error * std::sqrt(2.0));
-  CHECK(std::abs(fourth / kCount - 3.0) < 5 * error * std::sqrt(96.0));
-  CHECK(std::abs(neighbours / kCount) < 5 * error);
-  CHECK(std::abs(seeds / kCount) < 5 * error);
+  gaussian_noise(6, odd);
+  CHECK_FALSE(std::equal(odd.begin(), odd.end(), noise.begin()));
 }

@@ -19,12 +19,6 @@ namespace {
 
 std::string broken() { return graph_path("broken.onnx"); }  // y = x, for one row of four
 
-std::vector<float> floats_of(const Tensor& tensor) {
-  const Tensor here = tensor.on(host());
-  const auto values = here.as<float>();
-  return {values.begin(), values.end()};
-}
-
 }  // namespace
 
 TEST_CASE("tensor: views share memory, copies cross devices, and misuse is an error") {
@@ -38,13 +32,13 @@ TEST_CASE("tensor: views share memory, copies cross devices, and misuse is an er
       CHECK(tensor.bytes() == 24);
       const Tensor row = tensor.rows(1, 1);
       CHECK(row.shape() == Shape{1, 2});
-      CHECK(floats_of(row) == std::vector<float>{3, 4});
+      CHECK(values_of(row) == std::vector<float>{3, 4});
       row.zero();
-      CHECK(floats_of(tensor) == std::vector<float>{1, 2, 0, 0, 5, 6});
+      CHECK(values_of(tensor) == std::vector<float>{1, 2, 0, 0, 5, 6});
       tensor.rows(0, 1).copy_from(tensor.rows(2, 1));
-      CHECK(floats_of(tensor.view(1, {3})) == std::vector<float>{6, 0, 0});
+      CHECK(values_of(tensor.view(1, {3})) == std::vector<float>{6, 0, 0});
       tensor.read_from(source.data(), source.bytes());
-      CHECK(floats_of(tensor) == floats_of(source));
+      CHECK(values_of(tensor) == values_of(source));
       CHECK(tensor.on(device).data() == tensor.data());
     }
     CHECK(FakeDevice::get()->blocks == blocks);
@@ -130,11 +124,11 @@ TEST_CASE("a run reads what the tensors hold when it runs, on every device") {
       run.bind_input("x", x);
       run.bind_output("y", y);
       run.run();
-      CHECK(floats_of(y) == std::vector<float>{1, 2, 3, 4});
+      CHECK(values_of(y) == std::vector<float>{1, 2, 3, 4});
       in[0] = -1;
       x.read_from(in.data(), sizeof in);
       run.run();
-      CHECK(floats_of(y)[0] == -1);
+      CHECK(values_of(y)[0] == -1);
       const Tensor two(ElementType::kFloat32, {2, 4}, place);
       two.zero();
       check_throws(
@@ -147,7 +141,7 @@ TEST_CASE("a run reads what the tensors hold when it runs, on every device") {
       run.terminate();  // no run in progress: nothing happens
       run.bind_input("x", x);
       run.run();
-      CHECK(floats_of(y)[3] == 4);
+      CHECK(values_of(y)[3] == 4);
       check_throws(ErrorCode::kBadPack, [&] { run.bind_input("z", x); }, "no input `z`");
       check_throws(ErrorCode::kBadPack, [&] { run.bind_output("z", x); }, "no output `z`");
       check_throws(ErrorCode::kInternal, [&] { run.bind_input("x", Tensor()); }, "empty");
@@ -174,7 +168,7 @@ TEST_CASE("the fake device is as unforgiving as a real one") {
   binding->bind_output("y", y);
   x.as<float>()[0] = 9;
   binding->run();
-  CHECK(floats_of(y)[0] == 1);
+  CHECK(values_of(y)[0] == 1);
 }
 
 TEST_CASE("a provider is added by one call, and taken away by another") {

@@ -116,14 +116,6 @@ class Rig {
     }
     return std::nullopt;
   }
-  std::vector<StepResult> steps(RequestId request) const {
-    std::vector<StepResult> found;
-    for (const Deliver& told : notices) {
-      const auto* step = std::get_if<StepCommitted>(&told.notice);
-      if (told.request == request && step != nullptr) found.push_back(step->result);
-    }
-    return found;
-  }
   std::string why(RequestId request) const {
     const auto ended = end(request);
     return ended && ended->failure ? ended->failure->message : "";

@@ -76,8 +76,7 @@ SimAnswer Script::answer(const StartCall& start) const {
   const TimePoint base = call.role == Role::kPlanner     ? plan_time
                          : call.role == Role::kGenerator ? generate_time
                                                          : judge_time;
-  const double stretch = jitter ? 0.5 + draw(kTime) : 1.0;
-  answer.work = static_cast<TimePoint>(static_cast<double>(base) * stretch);
+  answer.work = static_cast<TimePoint>(static_cast<double>(base) * (0.5 + draw(kTime)));
   if (start.speculative && draw(kSpeculationFails) < speculation_fails) {
     answer.end = Failure{ErrorCode::kBackendFailed, "[Script] a speculative run fails"};
     return answer;

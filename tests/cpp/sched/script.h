@@ -29,7 +29,6 @@ struct Script {
   double verdict_share = 0.6;   // of the judge's time until the boolean
   TimePoint accepted_tail = 0;  // of an early verdict
   bool stream = true;           // plan steps and booleans are reported
-  bool jitter = true;           // false: exactly the times above
 
   [[nodiscard]] std::variant<CallResult, Failure> result(const Call& call) const;
   [[nodiscard]] SimAnswer answer(const StartCall& start) const;
