@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from interleave_rt.export.families.qwen3_vl import patchify
+from interleave_rt.export.families.qwen3_vl_proof import patchify
 from interleave_rt.train.shapes.from_pack import TorchPack
 from interleave_rt.train.shapes.models import TEXT_LAYERS
 from numpy.typing import NDArray

@@ -6,17 +6,6 @@ file for what the graphs look like.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .cli import export_shapes
+from .cli import export_shapes
 
 __all__ = ["export_shapes"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "export_shapes":
-        from .cli import export_shapes
-
-        return export_shapes
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,7 +177,3 @@ def _print(console: Console, out: Path, checks: Checks, manifest: Manifest) -> N
             console.print(
                 f"{check.part}: differs by {check.largest:.2g}, first at {check.first}", style="red"
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .storage import HalfReport, store_half
 
-__all__ = ["DATA_SUFFIX", "GraphSpec", "export_graph", "save_graph"]
+__all__ = ["DATA_SUFFIX", "GraphSpec", "export_graph", "op", "parameters", "save_graph", "swapped"]
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +30,45 @@ _MOST_INLINE = (1 << 31) - (64 << 20)  # bytes of weights; protobuf ends at 2 Gi
 class GraphSpec:
     """A module and the interface that its graph gets.
 
-    `dynamic` has one entry per positional argument of `module.forward`: a dictionary from axis to the name of
-    the symbolic dimension (a tuple of such dictionaries where the argument is variadic).
+    `inputs`: name, an example, and the symbolic dimensions by axis, in the order of the arguments of
+    `module.forward`; those from `variadic` on are its variadic ones.
     """
 
     module: nn.Module
-    sample: tuple[Tensor, ...]
-    inputs: Sequence[str]
+    inputs: Sequence[tuple[str, Tensor, dict[int, str]]]
     outputs: Sequence[str]
-    dynamic: tuple[Any, ...]
     opset: int
+    variadic: int | None = None
+
+
+def op(opset: int, kind: str, *inputs: Tensor, **attributes: Any) -> Tensor:
+    """A single node in a traced graph, with the dtype and the shape of its first input."""
+    first = inputs[0]
+    return torch.onnx.ops.symbolic(
+        kind, inputs, attributes, dtype=first.dtype, shape=first.shape, version=opset
+    )
+
+
+def parameters(*modules: nn.Module) -> int:
+    """How many numbers the weights of these modules are."""
+    return sum(weight.numel() for module in modules for weight in module.parameters())
+
+
+@contextlib.contextmanager
+def swapped(owner: Any, **values: Any) -> Iterator[None]:
+    """Set attributes and put back what was there, the difference between own and inherited included."""
+    missing = object()
+    before = {name: vars(owner).get(name, missing) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -60,13 +89,15 @@ def export_graph(spec: GraphSpec, path: Path, *, external: bool | None = None) -
 
     `external` as in `save_graph`.
     """
+    names, sample, dynamic = zip(*spec.inputs, strict=True)
+    named, rest = dynamic[: spec.variadic], () if spec.variadic is None else (dynamic[spec.variadic :],)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             spec.module,
-            spec.sample,
+            sample,
             dynamo=True,
-            dynamic_shapes=spec.dynamic,
-            input_names=list(spec.inputs),
+            dynamic_shapes=(*named, *rest),
+            input_names=list(names),
             output_names=list(spec.outputs),
             opset_version=spec.opset,
             external_data=False,
@@ -111,17 +142,10 @@ def save_graph(
 
 def _strip_debug(model: onnx.ModelProto) -> None:
     """Stack traces and shapes of inner values: paths of the exporting machine, and a third of a small file."""
-    model.ClearField("metadata_props")
-    model.ClearField("doc_string")
     graph = model.graph
-    graph.ClearField("metadata_props")
-    graph.ClearField("value_info")
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+    for group in (graph, *model.functions):
+        group.ClearField("value_info")
+    nodes = [node for group in (graph, *model.functions) for node in group.node]
+    for item in (model, graph, *model.functions, *nodes, *graph.input, *graph.output, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
-    for function in model.functions:
-        function.ClearField("metadata_props")
-        function.ClearField("value_info")
-        for node in function.node:
-            node.ClearField("metadata_props")
-            node.ClearField("doc_string")

@@ -189,7 +189,7 @@ def prove_parity(
     progress: Progress,
 ) -> list[Parity]:
     """Every graph against its PyTorch module, and whole answers and images against the libraries."""
-    found = []
+    found: list[Parity] = []
     for name in _proof_order(roles):
         progress(f"parity of {name}")
         family = find_family(roles[name].family)
@@ -267,12 +267,7 @@ def _versions() -> dict[str, str]:
     found = {}
     for package in (
         "interleave-rt",
-        "torch",
-        "transformers",
-        "diffusers",
-        "onnx",
-        "onnxscript",
-        "onnxruntime",
+        *["torch", "transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"],
     ):
         try:
             found[package.replace("-", "_")] = importlib.metadata.version(package)

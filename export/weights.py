@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.worlds.shapes.language import TEMPLATES
 
 __all__ = ["Weights", "quiet_libraries"]
 
@@ -110,4 +111,4 @@ def quiet_libraries() -> Iterator[None]:
 
 def _default_templates(directory: Path) -> Path:
     own = directory / "templates"
-    return own if own.is_dir() else Path(__file__).resolve().parent.parent / "train" / "shapes" / "templates"
+    return own if own.is_dir() else TEMPLATES

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from transformers import Qwen3ForCausalLM
 
 from interleave_rt.pack.manifest import GeneratorRole
 
-from ..graph import GraphSpec, export_graph
+from ..graph import GraphSpec, export_graph, parameters, swapped
 from ..proof.checks import Comparison, Parity, deviation, picture, worst
 from ..proof.invariance import batch_invariance
 from ..proof.sessions import Floats, Ints, open_session
@@ -68,7 +68,6 @@ def describe(pipeline: Flux2KleinPipeline, recipe: GeneratorRecipe) -> dict[str,
     """What the manifest says of the role, but for its files."""
     pixels = token_pixels(pipeline)
     side = recipe.image_side
-    modules = (pipeline.text_encoder, pipeline.transformer, pipeline.vae)
     return {
         "max_sequence_length": recipe.max_sequence_length,
         "pad_token_id": pipeline.tokenizer.pad_token_id,
@@ -90,19 +89,13 @@ def describe(pipeline: Flux2KleinPipeline, recipe: GeneratorRecipe) -> dict[str,
         "reference_time": _REFERENCE_TIME,
         "slots": recipe.slots,
         "providers": ["CPUExecutionProvider"],
-        "parameters": sum(weight.numel() for module in modules for weight in module.parameters()),
+        "parameters": parameters(pipeline.text_encoder, pipeline.transformer, pipeline.vae),
     }
 
 
-@contextlib.contextmanager
-def generator_trace() -> Iterator[None]:
+def generator_trace() -> AbstractContextManager[None]:
     """Rope tables in float32 for the time of the trace: float64 kernels would be 81 slow nodes for nothing."""
-    dtype_of = transformer_flux2.maybe_adjust_dtype_for_device
-    transformer_flux2.maybe_adjust_dtype_for_device = lambda _dtype, _device: torch.float32
-    try:
-        yield
-    finally:
-        transformer_flux2.maybe_adjust_dtype_for_device = dtype_of
+    return swapped(transformer_flux2, maybe_adjust_dtype_for_device=lambda _dtype, _device: torch.float32)
 
 
 class _TextEncoder(nn.Module):
@@ -193,45 +186,27 @@ def generator_specs(pipeline: Flux2KleinPipeline, layers: Sequence[int]) -> dict
     text_dim = pipeline.transformer.config.joint_attention_dim
     b, n, t = 2, 6, 5
     pixels = token_pixels(pipeline)
+    ids = torch.zeros(b, t, dtype=torch.long)
+    rows: dict[int, str] = {0: "b", 1: "t"}
+    denoising = [
+        ("hidden_states", torch.zeros(b, n, channels), {0: "b", 1: "n"}),
+        ("encoder_hidden_states", torch.zeros(b, t, text_dim), rows),
+        ("timestep", torch.full((b,), 0.5), {0: "b"}),
+        ("img_ids", torch.zeros(n, 4, dtype=torch.long), {0: "n"}),
+        ("txt_ids", torch.zeros(t, 4, dtype=torch.long), {0: "t"}),
+    ]
+    texts = [("input_ids", ids, rows), ("attention_mask", torch.ones_like(ids), rows)]
+    image = ("image", torch.zeros(b, 3, 2 * pixels, 3 * pixels), {0: "b", 2: "H", 3: "W"})
+    latents = ("latents", torch.zeros(b, 2, 3, channels), {0: "b", 1: "rows", 2: "columns"})
+    made = {
+        "text_encoder": (_TextEncoder(pipeline.text_encoder, layers), texts, "prompt_embeds"),
+        "transformer": (_Transformer(pipeline.transformer), denoising, "velocity"),
+        "vae_encoder": (_VaeEncoder(pipeline.vae), [image], "latents"),
+        "vae_decoder": (_VaeDecoder(pipeline.vae), [latents], "image"),
+    }
     return {
-        "text_encoder": GraphSpec(
-            module=_TextEncoder(pipeline.text_encoder, layers).eval(),
-            sample=(torch.zeros(b, t, dtype=torch.long), torch.ones(b, t, dtype=torch.long)),
-            inputs=["input_ids", "attention_mask"],
-            outputs=["prompt_embeds"],
-            dynamic=({0: "b", 1: "t"}, {0: "b", 1: "t"}),
-            opset=_OPSET,
-        ),
-        "transformer": GraphSpec(
-            module=_Transformer(pipeline.transformer).eval(),
-            sample=(
-                torch.zeros(b, n, channels),
-                torch.zeros(b, t, text_dim),
-                torch.full((b,), 0.5),
-                torch.zeros(n, 4, dtype=torch.long),
-                torch.zeros(t, 4, dtype=torch.long),
-            ),
-            inputs=["hidden_states", "encoder_hidden_states", "timestep", "img_ids", "txt_ids"],
-            outputs=["velocity"],
-            dynamic=({0: "b", 1: "n"}, {0: "b", 1: "t"}, {0: "b"}, {0: "n"}, {0: "t"}),
-            opset=_OPSET,
-        ),
-        "vae_encoder": GraphSpec(
-            module=_VaeEncoder(pipeline.vae).eval(),
-            sample=(torch.zeros(b, 3, 2 * pixels, 3 * pixels),),
-            inputs=["image"],
-            outputs=["latents"],
-            dynamic=({0: "b", 2: "H", 3: "W"},),
-            opset=_OPSET,
-        ),
-        "vae_decoder": GraphSpec(
-            module=_VaeDecoder(pipeline.vae).eval(),
-            sample=(torch.zeros(b, 2, 3, channels),),
-            inputs=["latents"],
-            outputs=["image"],
-            dynamic=({0: "b", 1: "rows", 2: "columns"},),
-            opset=_OPSET,
-        ),
+        part: GraphSpec(module.eval(), inputs, [output], _OPSET)
+        for part, (module, inputs, output) in made.items()
     }
 
 
@@ -307,19 +282,7 @@ class GeneratorChain:
             mask = (np.arange(length)[None] < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
             ids = rng.integers(8, 250, (batch, length))
             feeds["text_encoder"].append({"input_ids": ids, "attention_mask": mask})
-            feeds["transformer"].append(
-                {
-                    "hidden_states": rng.standard_normal(
-                        (batch, len(where), self.channels), dtype=np.float32
-                    ),
-                    "encoder_hidden_states": rng.standard_normal(
-                        (batch, length, role.text_dim), dtype=np.float32
-                    ),
-                    "timestep": rng.random(batch, dtype=np.float32),
-                    "img_ids": where,
-                    "txt_ids": words(length),
-                }
-            )
+            feeds["transformer"].append(_denoising(role, rng, batch, length, where))
             latents = rng.standard_normal((batch, rows, columns, self.channels), dtype=np.float32)
             feeds["vae_decoder"].append({"latents": latents})
             sides = (rows * self.token_pixels, columns * self.token_pixels)
@@ -342,21 +305,12 @@ def words(count: int) -> Ints:
     return found
 
 
-@contextlib.contextmanager
-def _small_images(pipeline: Flux2KleinPipeline) -> Iterator[None]:
-    """Diffusers refuses source pictures below 64 pixels a side; the tiny canvas is smaller."""
-    pipeline.image_processor.check_image_input = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        del pipeline.image_processor.check_image_input
-
-
 def pipeline_image(
     pipeline: Flux2KleinPipeline, recipe: GeneratorRecipe, prompt: str, noise: Floats, source: Any | None
 ) -> Floats:
     """What diffusers makes of a prompt, given noise [1, c, rows, columns] and a source picture: [H, W, 3] in 0..1."""
-    with _small_images(pipeline):
+    # diffusers refuses source pictures below 64 pixels a side; the tiny canvas is smaller
+    with swapped(pipeline.image_processor, check_image_input=lambda *_, **__: None):
         image = pipeline(
             prompt=prompt,
             image=source,
@@ -431,11 +385,24 @@ def outputs(
     return np.concatenate([session.run(None, feed)[0].ravel() for feed in _feeds(role, seed)[part]])[None]
 
 
+def _denoising(
+    role: GeneratorRole, rng: np.random.Generator, batch: int, length: int, where: Ints
+) -> dict[str, Any]:
+    """Random inputs of the transformer; `where`: position ids of the image's tokens."""
+    tokens = (batch, len(where), role.latent_channels)
+    return {
+        "hidden_states": rng.standard_normal(tokens, dtype=np.float32),
+        "encoder_hidden_states": rng.standard_normal((batch, length, role.text_dim), dtype=np.float32),
+        "timestep": rng.random(batch, dtype=np.float32),
+        "img_ids": where,
+        "txt_ids": words(length),
+    }
+
+
 def _feeds(role: GeneratorRole, seed: int) -> dict[str, list[dict[str, Any]]]:
     """Seeded inputs of the generator's graphs, with a row for every slot; the transformer's without and with a source."""
     rng = np.random.default_rng(seed)
     batch, length, side = role.slots, role.max_sequence_length, role.image.width // role.token_pixels
-    text_dim, channels = role.text_dim, role.latent_channels
     lengths = rng.integers(3, length + 1, (batch, 1))
     text = {
         "input_ids": rng.integers(8, 250, (batch, length)),
@@ -444,16 +411,8 @@ def _feeds(role: GeneratorRole, seed: int) -> dict[str, list[dict[str, Any]]]:
     denoise: list[dict[str, Any]] = []
     for references in (0, 1):
         where = np.concatenate([places(0, side, side), *[places(_REFERENCE_TIME, side, side)] * references])
-        denoise.append(
-            {
-                "hidden_states": rng.standard_normal((batch, len(where), channels), dtype=np.float32),
-                "encoder_hidden_states": rng.standard_normal((batch, length, text_dim), dtype=np.float32),
-                "timestep": rng.random(batch, dtype=np.float32),
-                "img_ids": where,
-                "txt_ids": words(length),
-            }
-        )
+        denoise.append(_denoising(role, rng, batch, length, where))
     size = (role.image.width, role.image.width)
     image = {"image": rng.random((batch, 3, *size), dtype=np.float32) * 2 - 1}
-    latents = {"latents": rng.standard_normal((batch, side, side, channels), dtype=np.float32)}
+    latents = {"latents": rng.standard_normal((batch, side, side, role.latent_channels), dtype=np.float32)}
     return {"text_encoder": [text], "transformer": denoise, "vae_encoder": [image], "vae_decoder": [latents]}

@@ -42,7 +42,10 @@ class _Nodes:
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
     def op(self, kind: str, *inputs: str, out: str, domain: str = "", **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], out, domain=domain, **attributes))
+        return self.many(kind, *inputs, out=[out], name=out, domain=domain, **attributes)[0]
+
+    def many(self, kind: str, *inputs: str, out: list[str], name: str, **attributes: Any) -> list[str]:
+        self.nodes.append(helper.make_node(kind, list(inputs), out, name, **attributes))
         return out
 
     def weight(self, name: str, value: npt.NDArray[Any]) -> str:
@@ -76,17 +79,10 @@ class _Nodes:
     def add_norm(self, x: str, skip: str, norm: Any, out: str) -> tuple[str, str]:
         """The norm of a sum, and the sum."""
         weight = self.weight(f"{out}.norm", _array(norm.weight))
-        self.nodes.append(
-            helper.make_node(
-                "SkipSimplifiedLayerNormalization",
-                [x, skip, weight],
-                [f"{out}.normed", "", "", f"{out}.sum"],
-                out,
-                domain=_FUSED,
-                epsilon=float(norm.variance_epsilon),
-            )
-        )
-        return f"{out}.normed", f"{out}.sum"
+        names, epsilon = [f"{out}.normed", "", "", f"{out}.sum"], float(norm.variance_epsilon)
+        kind = "SkipSimplifiedLayerNormalization"
+        self.many(kind, x, skip, weight, out=names, name=out, domain=_FUSED, epsilon=epsilon)
+        return names[0], names[3]
 
 
 def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
@@ -114,33 +110,29 @@ def _layer(nodes: _Nodes, layer: Any, index: int, x: str, residual: str, followi
     heads, shared, width = config.num_attention_heads, config.num_key_value_heads, attention.head_dim
     sizes = nodes.shape(heads * width, shared * width, shared * width)
     parts = [f"{name}.{kind}" for kind in ("q", "k", "v")]
-    nodes.nodes.append(helper.make_node("Split", [qkv, sizes], parts, f"{name}.parts", axis=-1))
+    nodes.many("Split", qkv, sizes, out=parts, name=f"{name}.parts", axis=-1)
     query = nodes.head_norm(parts[0], heads, attention.q_norm)
     key = nodes.head_norm(parts[1], shared, attention.k_norm)
     cache = [f"past_k.{index}", f"past_v.{index}", "past_len", "total_length"]
-    nodes.nodes.append(
-        helper.make_node(
-            "GroupQueryAttention",
-            [query, key, parts[2], *cache, "cos", "sin", "position_ids"],
-            [f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
-            f"{name}.attention",
-            domain=_FUSED,
-            num_heads=heads,
-            kv_num_heads=shared,
-            scale=float(attention.scaling),
-            do_rotary=1,
-        )
+    nodes.many(
+        "GroupQueryAttention",
+        *(query, key, parts[2], *cache, "cos", "sin", "position_ids"),
+        out=[f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
+        name=f"{name}.attention",
+        domain=_FUSED,
+        num_heads=heads,
+        kv_num_heads=shared,
+        scale=float(attention.scaling),
+        do_rotary=1,
     )
     out = nodes.linear(f"{name}.attention", f"{name}.out", attention.o_proj.weight)
     normed, total = nodes.add_norm(residual, out, layer.post_attention_layernorm, f"{name}.middle")
     both = nodes.linear(normed, f"{name}.gate_up", mlp.gate_proj.weight, mlp.up_proj.weight)
-    nodes.nodes.append(
-        helper.make_node(
-            "Split", [both], [f"{name}.gate", f"{name}.up"], f"{name}.split", axis=-1, num_outputs=2
-        )
+    halves = nodes.many(
+        "Split", both, out=[f"{name}.gate", f"{name}.up"], name=f"{name}.split", axis=-1, num_outputs=2
     )
-    gate = nodes.op("QuickGelu", f"{name}.gate", out=f"{name}.silu", domain=_FUSED, alpha=1.0)
-    wide = nodes.op("Mul", gate, f"{name}.up", out=f"{name}.wide")
+    gate = nodes.op("QuickGelu", halves[0], out=f"{name}.silu", domain=_FUSED, alpha=1.0)
+    wide = nodes.op("Mul", gate, halves[1], out=f"{name}.wide")
     down = nodes.linear(wide, f"{name}.down", mlp.down_proj.weight)
     return nodes.add_norm(total, down, following, f"{name}.end")
 

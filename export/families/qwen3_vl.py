@@ -1,4 +1,4 @@
-"""Qwen3-VL as planner or critic: its graphs, what the manifest says of it, and its proofs.
+"""Qwen3-VL as planner or critic: its graphs, and what the manifest says of it; its proofs are in `qwen3_vl_proof`.
 
 The library's own modelling code is traced. What is swapped for the time of the decoder's trace: the cache (a
 `TensorScatter` on fixed-size buffers), the attention function (ONNX `Attention` with an explicit mask), and two
@@ -15,34 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AttentionInterface, Qwen3VLForConditionalGeneration
 from transformers.masking_utils import AttentionMaskInterface
 
-from interleave_rt.pack.manifest import VlmRole
-
-from ..graph import GraphSpec, export_graph
-from ..proof.checks import Comparison, Parity, deviation, picture, worst
-from ..proof.invariance import decode_invariance, decoder_invariance, thread_invariance
-from ..proof.sessions import DecoderRunner, Floats, Ints, RowInput, open_session
+from ..graph import GraphSpec, export_graph, op, parameters, swapped
 from ..recipe import VlmRecipe
 from ..storage import HalfReport
 from ..weights import Weights, quiet_libraries
+from .qwen3_vl_proof import invariance, outputs, parity
 
 __all__ = [
     "NEEDED",
-    "VlmChain",
-    "VlmPrompt",
     "VlmShape",
+    "cache_names",
     "decoder_spec",
     "decoder_trace",
-    "hf_generate",
-    "make_prompts",
-    "patchify",
+    "describe",
+    "export",
+    "invariance",
+    "load",
+    "outputs",
+    "parity",
     "vision_spec",
 ]
 
@@ -51,16 +46,6 @@ NEEDED = ("config.json", "model.safetensors")
 _OPSET = 24  # the first one with TensorScatter and with Attention as used here
 _NAME = "interleave_rt_kv"
 _ROPE_ROWS = 1024
-_NEW_TOKENS = 24
-_TOKENS = 64
-
-
-_REQUESTS = (
-    "Draw a small red circle at the top left on a blue background, then add a large green star.",
-    "Make a yellow canvas with a black ring in the center and a brown square below it.",
-    "add a large orange triangle at the right",
-    "Move it to the left, please.",
-)
 
 
 def load(weights: Weights, role: str) -> Qwen3VLForConditionalGeneration:
@@ -132,7 +117,7 @@ def describe(model: Qwen3VLForConditionalGeneration, recipe: VlmRecipe) -> dict[
         "slots": recipe.slots,
         "prefill_chunk": recipe.prefill_chunk,
         "providers": ["CPUExecutionProvider"],
-        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "parameters": parameters(model),
     }
 
 
@@ -183,14 +168,7 @@ class _SlotCache:
         return self.keys[layer], self.values[layer]
 
     def _scatter(self, buffer: Tensor, chunk: Tensor) -> Tensor:
-        return torch.onnx.ops.symbolic(
-            "TensorScatter",
-            [buffer, chunk, self._past_len],
-            {"axis": 2},
-            dtype=buffer.dtype,
-            shape=buffer.shape,
-            version=_OPSET,
-        )
+        return op(_OPSET, "TensorScatter", buffer, chunk, self._past_len, axis=2)
 
 
 def _onnx_attention(
@@ -209,27 +187,14 @@ def _onnx_attention(
     else:
         query = torch.cat([query, query], dim=2)
         mask = mask.repeat(1, 1, 2, 1)
-    out = torch.onnx.ops.symbolic(
-        "Attention",
-        [query, key, value, mask],
-        {"scale": float(scaling)},
-        dtype=query.dtype,
-        shape=query.shape,
-        version=_OPSET,
-    )
+    out = op(_OPSET, "Attention", query, key, value, mask, scale=float(scaling))
     out = out.reshape(batch, heads, tokens, width) if shared > 1 else out[:, :, :tokens]
     return out.transpose(1, 2), None
 
 
 def _rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Rotary embedding of [b, heads, s, d] by half tables [b, s, d / 2]."""
-    rotated = [
-        torch.onnx.ops.symbolic(
-            "RotaryEmbedding", [x, cos, sin], {}, dtype=x.dtype, shape=x.shape, version=_OPSET
-        )
-        for x in (query, key)
-    ]
-    return rotated[0], rotated[1]
+    return op(_OPSET, "RotaryEmbedding", query, cos, sin), op(_OPSET, "RotaryEmbedding", key, cos, sin)
 
 
 def _half_tables(rope: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -247,33 +212,10 @@ def _half_tables(rope: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 def _norm(norm: Any) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
-        return torch.onnx.ops.symbolic(
-            "RMSNormalization",
-            [x, norm.weight],
-            {"axis": -1, "epsilon": float(norm.variance_epsilon)},
-            dtype=x.dtype,
-            shape=x.shape,
-            version=_OPSET,
-        )
+        epsilon = float(norm.variance_epsilon)
+        return op(_OPSET, "RMSNormalization", x, norm.weight, axis=-1, epsilon=epsilon)
 
     return forward
-
-
-@contextlib.contextmanager
-def _swapped(owner: Any, **values: Any) -> Iterator[None]:
-    """Set attributes and put back what was there, the difference between own and inherited included."""
-    missing = object()
-    before = {name: vars(owner).get(name, missing) for name in values}
-    for name, value in values.items():
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is missing:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -295,15 +237,13 @@ def decoder_trace(model: Qwen3VLForConditionalGeneration) -> Iterator[None]:
             stack.callback(registry._global_mapping.pop, _NAME)
         stack.callback(language.set_attn_implementation, before)
         language.set_attn_implementation(_NAME)
-        stack.enter_context(
-            _swapped(language, _deepstack_process=lambda hidden, _mask, level: hidden + level)
-        )
+        stack.enter_context(swapped(language, _deepstack_process=lambda hidden, _mask, level: hidden + level))
         for module in language.modules():
             if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
-                stack.enter_context(_swapped(module, forward=_norm(module)))
+                stack.enter_context(swapped(module, forward=_norm(module)))
         if language.rotary_emb.rope_type == "default":
-            stack.enter_context(_swapped(language.rotary_emb, forward=_half_tables(language.rotary_emb)))
-            stack.enter_context(_swapped(modelling, apply_rotary_pos_emb=_rotate))
+            stack.enter_context(swapped(language.rotary_emb, forward=_half_tables(language.rotary_emb)))
+            stack.enter_context(swapped(modelling, apply_rotary_pos_emb=_rotate))
         yield
 
 
@@ -355,32 +295,21 @@ def decoder_spec(model: Qwen3VLForConditionalGeneration) -> GraphSpec:
     """The decoder graph of `model`; export it inside `decoder_trace(model)`."""
     shape = VlmShape.of(model)
     b, s, length = 2, 3, 16
-    cache = [torch.zeros(b, shape.kv_heads, length, shape.head_dim) for _ in range(2 * shape.layers)]
-    sample = [
-        torch.zeros(b, s, dtype=torch.long),
-        torch.zeros(3, b, s, dtype=torch.long),
-        torch.tensor([1, 2]),
-        torch.tensor([2, 1]),
-        torch.zeros(b, s, shape.hidden),
+    cache = torch.zeros(b, shape.kv_heads, length, shape.head_dim)
+    inputs: list[tuple[str, Tensor, dict[int, str]]] = [
+        ("input_ids", torch.zeros(b, s, dtype=torch.long), {0: "b", 1: "s"}),
+        ("position_ids", torch.zeros(3, b, s, dtype=torch.long), {1: "b", 2: "s"}),
+        ("past_len", torch.tensor([1, 2]), {0: "b"}),
+        ("last_index", torch.tensor([2, 1]), {0: "b"}),
+        ("visual_embeds", torch.zeros(b, s, shape.hidden), {0: "b", 1: "s"}),
     ]
-    dynamic: list[dict[int, str]] = [{0: "b", 1: "s"}, {1: "b", 2: "s"}, {0: "b"}, {0: "b"}, {0: "b", 1: "s"}]
-    inputs = ["input_ids", "position_ids", "past_len", "last_index", "visual_embeds"]
-    rest: list[Tensor] = []
-    rest_dynamic: list[dict[int, str]] = []
+    named = len(inputs)
     if shape.deepstack_levels:
-        inputs.append("deepstack")
-        rest.append(torch.zeros(shape.deepstack_levels, b, s, shape.hidden))
-        rest_dynamic.append({1: "b", 2: "s"})
-    rest += cache
-    rest_dynamic += [{0: "b", 2: "L"}] * len(cache)
-    return GraphSpec(
-        module=_Decoder(model).eval(),
-        sample=(*sample, *rest),
-        inputs=[*inputs, *cache_names(shape.layers, "past")],
-        outputs=["logits", *cache_names(shape.layers, "present")],
-        dynamic=(*dynamic, tuple(rest_dynamic)),
-        opset=_OPSET,
-    )
+        levels = torch.zeros(shape.deepstack_levels, b, s, shape.hidden)
+        inputs.append(("deepstack", levels, {1: "b", 2: "s"}))
+    inputs += [(name, cache.clone(), {0: "b", 2: "L"}) for name in cache_names(shape.layers, "past")]
+    outputs = ["logits", *cache_names(shape.layers, "present")]
+    return GraphSpec(_Decoder(model).eval(), inputs, outputs, _OPSET, variadic=named)
 
 
 class _WholeImage:
@@ -459,270 +388,6 @@ def vision_spec(model: Qwen3VLForConditionalGeneration) -> GraphSpec:
     shape = VlmShape.of(model)
     outputs = ["embeds", "deepstack"] if shape.deepstack_levels else ["embeds"]
     grid = (2 * shape.merge_size, 3 * shape.merge_size)
-    return GraphSpec(
-        module=_Vision(model).eval(),
-        sample=(torch.zeros(grid[0] * grid[1], shape.patch_values), torch.tensor([[1, *grid]])),
-        inputs=["pixel_values", "grid_thw"],
-        outputs=outputs,
-        dynamic=({0: "patches"}, {}),
-        opset=_OPSET,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class VlmPrompt:
-    """One prompt of a vision-language model: token ids (images expanded), positions, and the images as patches."""
-
-    ids: Ints
-    positions: Ints
-    pixel_values: Floats
-    grids: Ints
-    images: tuple[npt.NDArray[np.uint8], ...]
-
-    @property
-    def next_position(self) -> int:
-        """M-rope position of the first answer token."""
-        return int(self.positions.max()) + 1
-
-
-def patchify(image: npt.NDArray[np.uint8], patch: int, merge: int, frames: int) -> tuple[Floats, Ints]:
-    """Pixels to patches in Qwen-VL order (merge blocks first) and the grid [1, 3]; mean and std 0.5."""
-    height, width = image.shape[0] // patch, image.shape[1] // patch
-    planar = image.astype(np.float32).transpose(2, 0, 1) / np.float32(127.5) - np.float32(1)
-    blocks = planar.reshape(3, height // merge, merge, patch, width // merge, merge, patch)
-    blocks = blocks.transpose(1, 4, 2, 5, 0, 3, 6)[:, :, :, :, :, None]
-    repeated = np.repeat(blocks, frames, axis=5)
-    values = np.ascontiguousarray(repeated.reshape(height * width, 3 * frames * patch * patch))
-    return values, np.array([[1, height, width]], np.int64)
-
-
-def make_prompts(
-    model: Qwen3VLForConditionalGeneration,
-    tokenizer: Any,
-    templates: list[str],
-    seed: int,
-    image_sides: tuple[int, int],
-) -> list[VlmPrompt]:
-    """One prompt for every template and request; `<image>` in a template is an image of these sides."""
-    rng = np.random.default_rng(seed)
-    prompts = []
-    for template in templates:
-        for request in _REQUESTS:
-            text = template
-            for field in ("{text_input}", "{original_instruction}", "{rewritten_prompt}", "{request}"):
-                text = text.replace(field, request)
-            if "<image>" not in text and request == _REQUESTS[-1]:
-                text = f"<image>{text}"
-            prompts.append(_prompt(model, tokenizer, text, rng, image_sides))
-    return prompts
-
-
-def _prompt(
-    model: Qwen3VLForConditionalGeneration,
-    tokenizer: Any,
-    text: str,
-    rng: np.random.Generator,
-    sides: tuple[int, int],
-) -> VlmPrompt:
-    vision = model.config.vision_config
-    content: list[dict[str, str]] = []
-    pieces = text.split("<image>")
-    for number, piece in enumerate(pieces):
-        if number:
-            content.append({"type": "image"})
-        if piece:
-            content.append({"type": "text", "text": piece})
-    message = [{"role": "user", "content": content if len(pieces) > 1 else text}]
-    chat = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    raw = tokenizer(chat, add_special_tokens=False).input_ids
-    images = tuple(picture(rng, *sides) for _ in pieces[1:])
-    sizes = vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
-    patches = [patchify(image, *sizes) for image in images]
-    tokens = sides[0] * sides[1] // (vision.patch_size * vision.spatial_merge_size) ** 2
-    pad = model.config.image_token_id
-    ids = np.array([t for token in raw for t in ([token] * tokens if token == pad else [token])], np.int64)
-    grids = np.concatenate([grid for _, grid in patches]) if patches else np.zeros((0, 3), np.int64)
-    positions, _ = model.model.get_rope_index(
-        torch.from_numpy(ids)[None],
-        torch.from_numpy((ids == pad).astype(np.int64))[None],
-        image_grid_thw=torch.from_numpy(grids) if patches else None,
-    )
-    width = 3 * vision.temporal_patch_size * vision.patch_size**2
-    values = np.concatenate([value for value, _ in patches]) if patches else np.zeros((0, width), np.float32)
-    return VlmPrompt(ids, np.ascontiguousarray(positions[:, 0].numpy()), values, grids, images)
-
-
-class VlmChain:
-    """Planner or critic: vision graph, then the decoder graph, one sequence at a time.
-
-    Answers go through the decode graph where there is one, as in the native runtime; `fused=False`: not even then.
-    """
-
-    def __init__(self, directory: Path, image_token_id: int, *, fused: bool = True) -> None:
-        self._vision = open_session(directory / "vision.onnx")
-        self._decoder = open_session(directory / "decoder.onnx")
-        decode = directory / "decode_graph.onnx"
-        self._decode = open_session(decode) if fused and decode.is_file() else None
-        self._image = image_token_id
-
-    def row(self, prompt: VlmPrompt) -> RowInput:
-        """The decoder's input for a prompt: its images encoded and laid at their places."""
-        runner = DecoderRunner(self._decoder, 1, 1)
-        count = len(prompt.ids)
-        visual = np.zeros((count, runner.hidden), np.float32)
-        deepstack = np.zeros((runner.levels, count, runner.hidden), np.float32)
-        places = np.flatnonzero(prompt.ids == self._image)
-        start, patch = 0, 0
-        for grid in prompt.grids:
-            patches = int(grid.prod())
-            feed = {"pixel_values": prompt.pixel_values[patch : patch + patches], "grid_thw": grid[None]}
-            outputs = self._vision.run(None, feed)
-            where = places[start : start + len(outputs[0])]
-            visual[where] = outputs[0]
-            if runner.levels:
-                deepstack[:, where] = outputs[1]
-            start, patch = start + len(where), patch + patches
-        return RowInput(prompt.ids, prompt.positions, visual, deepstack)
-
-    def generate(self, prompt: VlmPrompt, tokens: int) -> tuple[list[int], Floats]:
-        """So many greedy tokens and the logits that chose them, [tokens, vocab]."""
-        row = self.row(prompt)
-        runner = DecoderRunner(self._decoder, 1, len(prompt.ids) + tokens, self._decode)
-        logits = runner.step({0: row}, len(prompt.ids))[0]
-        found, rows = [int(logits.argmax())], [logits]
-        while len(found) < tokens:
-            logits = runner.answer({0: (found[-1], prompt.next_position + len(found) - 1)})[0]
-            found.append(int(logits.argmax()))
-            rows.append(logits)
-        return found, np.stack(rows)
-
-
-def hf_generate(
-    model: Qwen3VLForConditionalGeneration, prompt: VlmPrompt, tokens: int
-) -> tuple[list[int], Floats]:
-    """Greedy tokens of the library's own `generate`, with the logits that chose them, [tokens, vocab]."""
-    ids = torch.from_numpy(prompt.ids)[None]
-    images: dict[str, Any] = {}
-    if len(prompt.grids):
-        images = {
-            "pixel_values": torch.from_numpy(prompt.pixel_values),
-            "image_grid_thw": torch.from_numpy(prompt.grids),
-            "mm_token_type_ids": (ids == model.config.image_token_id).long(),
-        }
-    with torch.no_grad():
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=tokens,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            **images,
-        )
-    return out.sequences[0, ids.shape[1] :].tolist(), torch.cat(out.logits).numpy()
-
-
-def parity(
-    model: Qwen3VLForConditionalGeneration,
-    folder: Path,
-    role: VlmRole,
-    weights: Weights,
-    recipe: VlmRecipe,  # noqa: ARG001
-    seed: int,
-) -> list[Parity]:
-    """Vision on several grids; logits and greedy tokens of whole prompts against `generate`."""
-    name, vision = folder.name, role.vision_config
-    sizes = vision.patch_size, vision.merge_size, vision.temporal_patch_size
-    block = vision.patch_size * vision.merge_size
-    session = open_session(folder / "vision.onnx")
-    rng = np.random.default_rng(seed)
-    actual, expected = [], []
-    for rows, columns in ((3, 3), (2, 4), (5, 2), (1, 1)):
-        values, grid = patchify(picture(rng, rows * block, columns * block), *sizes)
-        with torch.no_grad():
-            reference = model.model.visual(torch.from_numpy(values), grid_thw=torch.from_numpy(grid))
-        outputs = session.run(None, {"pixel_values": values, "grid_thw": grid})
-        wanted = [reference.pooler_output, *reference.deepstack_features]
-        got = [outputs[0], *(outputs[1] if len(outputs) > 1 else [])]
-        actual += [item.ravel() for item in got]
-        expected += [item.numpy().ravel() for item in wanted]
-    results = [deviation(f"{name}/vision", "max abs error", np.concatenate(actual), np.concatenate(expected))]
-    side = _side(role)
-    texts = [file.read_text(encoding="utf-8") for file in weights.template_files(name).values()]
-    prompts = make_prompts(model, weights.tokenizer(name), texts, seed, (side, side))
-    references = [hf_generate(model, prompt, _NEW_TOKENS) for prompt in prompts]
-    image = role.architecture.image_token_id
-    results += _answers(f"{name}/decoder", VlmChain(folder, image, fused=False), prompts, references)
-    if "decode_graph" in role.parts:
-        results += _answers(f"{name}/decode_graph", VlmChain(folder, image), prompts, references)
-    return results
-
-
-def _answers(
-    part: str, chain: VlmChain, prompts: list[VlmPrompt], references: list[tuple[list[int], Floats]]
-) -> list[Parity]:
-    """Greedy answers and their logits against those of `generate`."""
-    wrong, count, metric, found = 0, 0, "max abs error of logits", []
-    for prompt, (tokens, logits) in zip(prompts, references, strict=True):
-        ours, our_logits = chain.generate(prompt, len(tokens))
-        wrong += int(ours != tokens)
-        count += len(tokens)
-        same = next((i for i, (a, b) in enumerate(zip(ours, tokens, strict=True)) if a != b), len(tokens))
-        found.append(deviation(part, metric, our_logits[: same + 1], logits[: same + 1]))
-    detail = f"{len(prompts)} prompts, {sum(len(p.grids) for p in prompts)} images, {count} tokens"
-    return [worst(part, metric, found), Parity(part, "prompts with other greedy tokens", wrong, 0, detail)]
-
-
-def invariance(folder: Path, role: VlmRole, seed: int) -> list[Comparison]:
-    """Every graph over the ways of batching it that the runtime may choose."""
-    rng = np.random.default_rng(seed)
-    vision, side = role.vision_config, _side(role)
-    feeds = []
-    for _ in range(2):
-        values, grid = patchify(
-            picture(rng, side, side), vision.patch_size, vision.merge_size, vision.temporal_patch_size
-        )
-        feeds.append({"pixel_values": values, "grid_thw": grid})
-    decoder = folder / "decoder.onnx"
-    image, length = role.architecture.image_token_id, role.cache_length
-    found = [
-        thread_invariance(folder / "vision.onnx", feeds),
-        decoder_invariance(
-            decoder, slots=role.slots, chunk=role.prefill_chunk, length=length, image=image, seed=seed
-        ),
-    ]
-    if "decode_graph" in role.parts:
-        fused = folder / "decode_graph.onnx"
-        found.append(decode_invariance(decoder, fused, slots=role.slots, length=length, seed=seed))
-    return found
-
-
-def outputs(
-    folder: Path,
-    part: str,
-    role: VlmRole,
-    examples: Sequence[str],
-    seed: int,  # noqa: ARG001
-) -> Floats | None:
-    """What a graph says of a fixed input, [n, size]; None for a part that is not compared by itself.
-
-    Of the decoder: logits along the role's templates and requests that work.
-    """
-    if part != "decoder":  # a decode graph reads the decoder's cache, the vision graph is mostly convolutions
-        return None
-    pack = folder.parent
-    texts = [(pack / file).read_text(encoding="utf-8") for file in role.templates.values()]
-    tokenizer = Tokenizer.from_file(str(pack / role.tokenizer))
-    found = tokenizer.encode("\n".join([*texts, *examples]), add_special_tokens=False).ids
-    ids = np.array([i for i in found if i != role.architecture.image_token_id][:_TOKENS], np.int64)
-    runner = DecoderRunner(open_session(folder / "decoder.onnx"), 1, len(ids))
-    nothing = np.zeros((len(ids), runner.hidden), np.float32)
-    deepstack = np.zeros((runner.levels, len(ids), runner.hidden), np.float32)
-    row = RowInput(ids, np.tile(np.arange(len(ids)), (3, 1)), nothing, deepstack)
-    return np.concatenate([runner.step({0: row.part(i, i + 1)}, 1) for i in range(len(ids))])
-
-
-def _side(role: VlmRole) -> int:
-    """Pixels of a side of the largest square image."""
-    patch = role.vision_config.patch_size
-    return int((role.vision_config.max_pixels // patch**2) ** 0.5) * patch
+    patches = torch.zeros(grid[0] * grid[1], shape.patch_values)
+    inputs = [("pixel_values", patches, {0: "patches"}), ("grid_thw", torch.tensor([[1, *grid]]), {})]
+    return GraphSpec(_Vision(model).eval(), inputs, outputs, _OPSET)

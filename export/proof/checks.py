@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from .sessions import Floats
 __all__ = [
     "Comparison",
     "Parity",
-    "Tally",
     "all_passed",
     "cosine_gap",
     "deviation",
@@ -46,16 +45,33 @@ class Parity:
         return asdict(self) | {"passed": self.passed}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Comparison:
     """Bit-equality of one part over the ways of batching it; `kinds` counts what was varied."""
 
     part: str
-    compared: int
-    different: int
-    largest: float
-    kinds: dict[str, int]
-    first: str
+    compared: int = 0
+    different: int = 0
+    largest: float = 0.0
+    kinds: dict[str, int] = field(default_factory=dict)
+    first: str = ""
+
+    @classmethod
+    def of(cls, graph: Path) -> Comparison:
+        """Nothing compared yet, of the graph ROLE/PART.onnx."""
+        return cls(f"{graph.parent.name}/{graph.stem}")
+
+    def compare(self, kind: str, case: str, expected: Iterable[Floats], actual: Iterable[Floats]) -> None:
+        """One comparison: all arrays bit for bit. `kind` names what varies, `case` says which."""
+        self.compared += 1
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        pairs = list(zip(expected, actual, strict=True))
+        if all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs):
+            return
+        self.different += 1
+        self.first = self.first or f"{kind}: {case}"
+        gaps = [float(np.abs(a - b).max()) for a, b in pairs if a.shape == b.shape and a.size]
+        self.largest = max([self.largest, *gaps])
 
     @property
     def passed(self) -> bool:
@@ -65,35 +81,6 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for parity.json."""
         return asdict(self) | {"passed": self.passed}
-
-
-class Tally:
-    """Collects comparisons of one part."""
-
-    def __init__(self, part: str) -> None:
-        self._part = part
-        self._compared = self._different = 0
-        self._largest = 0.0
-        self._kinds: dict[str, int] = {}
-        self._first = ""
-
-    def compare(self, kind: str, case: str, expected: Iterable[Floats], actual: Iterable[Floats]) -> None:
-        """One comparison: all arrays bit for bit. `kind` names what varies, `case` says which."""
-        self._compared += 1
-        self._kinds[kind] = self._kinds.get(kind, 0) + 1
-        pairs = list(zip(expected, actual, strict=True))
-        if all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs):
-            return
-        self._different += 1
-        self._first = self._first or f"{kind}: {case}"
-        gaps = [float(np.abs(a - b).max()) for a, b in pairs if a.shape == b.shape and a.size]
-        self._largest = max([self._largest, *gaps])
-
-    def result(self) -> Comparison:
-        """What was found."""
-        return Comparison(
-            self._part, self._compared, self._different, self._largest, self._kinds, self._first
-        )
 
 
 def all_passed(checks: Iterable[Parity | Comparison]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Comparison, Tally
+from .checks import Comparison
 from .sessions import DecoderRunner, Floats, RowInput, open_session
 
 __all__ = ["batch_invariance", "decode_invariance", "decoder_invariance", "thread_invariance"]
@@ -35,7 +35,7 @@ class _DecoderProof:
         sizes = [chunk + 7, *self._rng.integers(2, 2 * chunk, slots - 1)]
         self.rows = [self._row(int(size), vocab, image) for size in sizes]
         self.expected = [self._alone(session, row, chunk, length) for row in self.rows]
-        self.tally = Tally(path.parent.name + "/decoder")
+        self.tally = Comparison.of(path)
 
     def _row(self, size: int, vocab: int, image: int) -> RowInput:
         """Random tokens with images in between, the last `_ANSWER` of them being text."""
@@ -45,13 +45,11 @@ class _DecoderProof:
         places[size:] = False
         ids[ids == image] = (image + 1) % vocab
         ids[places] = image
-        visual = np.zeros((len(ids), shape.hidden), np.float32)
-        deepstack = np.zeros((shape.levels, len(ids), shape.hidden), np.float32)
-        visual[places] = rng.standard_normal((int(places.sum()), shape.hidden))
-        deepstack[:, places] = rng.standard_normal((shape.levels, int(places.sum()), shape.hidden))
-        positions = np.tile(np.arange(len(ids)), (3, 1))
-        positions[1:, places] += rng.integers(0, 3, (2, int(places.sum())))
-        return RowInput(ids.astype(np.int64), positions.astype(np.int64), visual, deepstack)
+        row, pictured = shape.text(ids), int(places.sum())
+        row.visual[places] = rng.standard_normal((pictured, shape.hidden))
+        row.deepstack[:, places] = rng.standard_normal((shape.levels, pictured, shape.hidden))
+        row.positions[1:, places] += rng.integers(0, 3, (2, pictured))
+        return row
 
     def _alone(self, session: Any, row: RowInput, chunk: int, length: int) -> list[Floats]:
         """Logits after the prompt and after every answer token, then the cache."""
@@ -118,7 +116,7 @@ def decoder_invariance(
         for batch in range(1, slots + 1):
             for _ in range(rounds):
                 proof.together(session, batch, f"ragged batch{suffix}")
-    return proof.tally.result()
+    return proof.tally
 
 
 def decode_invariance(
@@ -130,16 +128,12 @@ def decode_invariance(
     """
     rng = np.random.default_rng(seed)
     prompts, steps = open_session(decoder), open_session(decode)
-    shape = DecoderRunner(prompts, 1, 1)
     vocab = int(steps.get_outputs()[0].shape[2])
     tokens = rng.integers(0, vocab, (slots, _STEPS))
     caches: list[list[Floats]] = []
     for size in [1, length - _STEPS - 1, *rng.integers(1, length - _STEPS, slots)][:slots]:
         runner = DecoderRunner(prompts, 1, length)
-        nothing = np.zeros((int(size), shape.hidden), np.float32)
-        deepstack = np.zeros((shape.levels, int(size), shape.hidden), np.float32)
-        places = np.tile(np.arange(int(size)), (3, 1))
-        runner.step({0: RowInput(rng.integers(0, vocab, int(size)), places, nothing, deepstack)}, int(size))
+        runner.step({0: runner.text(rng.integers(0, vocab, int(size)))}, int(size))
         caches.append(runner.cache_of(0))
 
     def advance(runner: DecoderRunner, rows: dict[int, int], done: dict[int, int]) -> Floats:
@@ -163,7 +157,7 @@ def decode_invariance(
                 done[row] += 1
         return [[*logits[row], *runner.cache_of(slot)] for slot, row in enumerate(chosen)]
 
-    tally = Tally(f"{decode.parent.name}/{decode.stem}")
+    tally = Comparison.of(decode)
     expected = [together(steps, [row], length)[0] for row in range(slots)]
     for threads in _THREADS:
         session = open_session(decode, threads)
@@ -178,7 +172,7 @@ def decode_invariance(
                 for slot, found_row in enumerate(together(session, chosen, length)):
                     case = f"batch {batch}, slot {slot}, row {chosen[slot]}"
                     tally.compare(f"ragged batch{suffix}", case, expected[chosen[slot]], found_row)
-    return tally.result()
+    return tally
 
 
 def batch_invariance(
@@ -192,7 +186,7 @@ def batch_invariance(
         slots: Largest batch.
         shared: Inputs without a batch axis.
     """
-    tally = Tally(f"{path.parent.name}/{path.stem}")
+    tally = Comparison.of(path)
 
     def rows_of(feed: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
         return {
@@ -213,12 +207,12 @@ def batch_invariance(
                     for place, row in enumerate(rows):
                         case = f"feed {number}, batch {batch}, place {place}"
                         tally.compare(kind, case, [expected[row]], [out[place]])
-    return tally.result()
+    return tally
 
 
 def thread_invariance(path: Path, feeds: Sequence[dict[str, Any]]) -> Comparison:
     """A graph that is called for one item at a time: the same bits on 1 and 2 threads, call after call."""
-    tally = Tally(f"{path.parent.name}/{path.stem}")
+    tally = Comparison.of(path)
     single = open_session(path)
     references = [single.run(None, feed) for feed in feeds]
     for threads in _THREADS:
@@ -228,4 +222,4 @@ def thread_invariance(path: Path, feeds: Sequence[dict[str, Any]]) -> Comparison
                 tally.compare(
                     f"{threads} threads", f"feed {number}, call {repeat}", expected, session.run(None, feed)
                 )
-    return tally.result()
+    return tally

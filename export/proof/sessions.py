@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DECODE_FILE", "DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
-
-DECODE_FILE = "decode_graph.onnx"  # beside decoder.onnx, where a pack has one
+__all__ = ["DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -84,8 +82,7 @@ class DecoderRunner:
         Rows that are not named take part with padding and do not advance, as idle slots do.
         """
         count = len(self.past)
-        ids = np.zeros((count, chunk), np.int64)
-        positions = np.zeros((3, count, chunk), np.int64)
+        ids, positions = np.zeros((count, chunk), np.int64), np.zeros((3, count, chunk), np.int64)
         visual = np.zeros((count, chunk, self.hidden), np.float32)
         deepstack = np.zeros((self.levels, count, chunk, self.hidden), np.float32)
         last = np.zeros(count, np.int64)
@@ -95,17 +92,13 @@ class DecoderRunner:
             deepstack[:, row, :n] = tokens.deepstack
             last[row] = n - 1
         binding = self._session.io_binding()
-        inputs: dict[str, Any] = {
-            "input_ids": ids,
-            "position_ids": positions,
-            "past_len": self.past,
-            "last_index": last,
-        }
-        inputs["visual_embeds"] = visual
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("position_ids", positions)
+        binding.bind_cpu_input("past_len", self.past)
+        binding.bind_cpu_input("last_index", last)
+        binding.bind_cpu_input("visual_embeds", visual)
         if self.levels:
-            inputs["deepstack"] = deepstack
-        for name, value in inputs.items():
-            binding.bind_cpu_input(name, value)
+            binding.bind_cpu_input("deepstack", deepstack)
         logits = self._run(self._session, binding)
         for row, tokens in rows.items():
             self.past[row] += len(tokens.ids)
@@ -126,7 +119,8 @@ class DecoderRunner:
         Other rows take part in vain, as with `step`.
         """
         if self._decode is None:
-            return self.step({row: self._text(*token) for row, token in rows.items()}, 1)
+            tokens = {row: (np.array([token]), np.full((3, 1), at)) for row, (token, at) in rows.items()}
+            return self.step({row: self.text(*said) for row, said in tokens.items()}, 1)
         count = len(self.past)
         ids, positions = np.zeros((count, 1), np.int64), np.zeros((count, 1), np.int64)
         for row, (token, position) in rows.items():
@@ -141,10 +135,12 @@ class DecoderRunner:
             self.past[row] += 1
         return logits
 
-    def _text(self, token: int, position: int) -> RowInput:
-        nothing = np.zeros((self.levels, 1, self.hidden), np.float32)
-        where = np.full((3, 1), position, np.int64)
-        return RowInput(np.array([token], np.int64), where, np.zeros((1, self.hidden), np.float32), nothing)
+    def text(self, ids: Ints, positions: Ints | None = None) -> RowInput:
+        """Tokens without pictures, at positions [3, n]; without these, at 0, 1, ..."""
+        count = len(ids)
+        where = np.tile(np.arange(count), (3, 1)) if positions is None else positions
+        nothing = np.zeros((1 + self.levels, count, self.hidden), np.float32)
+        return RowInput(ids, where, nothing[0], nothing[1:])
 
     def load(self, row: int, cache: Sequence[Floats]) -> None:
         """Make a row hold what `cache_of` returned, of any runner of this graph."""
@@ -161,8 +157,6 @@ class DecoderRunner:
 
     def prefill(self, row: int, tokens: RowInput, chunk: int) -> Floats:
         """All tokens of one row in pieces of `chunk`; returns the logits after the last one."""
-        logits: Floats = np.zeros((1, 1), np.float32)
-        for start in range(0, len(tokens.ids), chunk):
-            logits = self.step({row: tokens.part(start, min(start + chunk, len(tokens.ids)))}, chunk)
-        last: Floats = logits[row]
-        return last
+        starts = range(0, len(tokens.ids), chunk)
+        logits: Floats = [self.step({row: tokens.part(at, at + chunk)}, chunk) for at in starts][-1][row]
+        return logits

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from interleave_rt.export.families.flux2 import flow_sigmas
-from interleave_rt.export.proof.checks import Parity, Tally, all_passed
+from interleave_rt.export.proof.checks import Comparison, Parity, all_passed
 from interleave_rt.export.proof.invariance import batch_invariance, decoder_invariance, thread_invariance
 from onnx import TensorProto, helper
 
@@ -29,25 +29,19 @@ def _save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list], outp
     return path
 
 
-def test_a_graph_that_normalises_over_the_batch_is_found(tmp_path: Path) -> None:
-    nodes = [helper.make_node("ReduceMax", ["x"], ["m"]), helper.make_node("Sub", ["x", "m"], ["y"])]
-    path = _save(tmp_path / "generator" / "bad.onnx", nodes, {"x": ["b", 4]}, {"y": ["b", 4]})
-    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    found = batch_invariance(path, [{"x": x}], slots=3)
-    assert not found.passed
-    assert found.part == "generator/bad"
-    assert found.different > 0
-    assert found.largest > 0
-    assert "batch 2" in found.first or "batch 3" in found.first
+_MIXED = [helper.make_node("ReduceMax", ["x"], ["m"]), helper.make_node("Sub", ["x", "m"], ["y"])]
 
 
-def test_a_row_by_row_graph_passes(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Relu", ["x"], ["y"])]
-    path = _save(tmp_path / "generator" / "good.onnx", nodes, {"x": ["b", 4]}, {"y": ["b", 4]})
+@pytest.mark.parametrize(
+    ("nodes", "passed"), [([helper.make_node("Relu", ["x"], ["y"])], True), (_MIXED, False)]
+)
+def test_a_graph_that_mixes_the_rows_of_a_batch_is_found(tmp_path: Path, nodes: list, passed: bool) -> None:
+    path = _save(tmp_path / "generator" / "net.onnx", nodes, {"x": ["b", 4]}, {"y": ["b", 4]})
     x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     found = batch_invariance(path, [{"x": x}], slots=3)
-    assert found.passed
+    assert (found.passed, found.part) == (passed, "generator/net")
     assert found.compared == 2 * 3 * (1 + 2 + 3)  # threads x first rows x batch sizes
+    assert passed or (found.largest > 0 and ("batch 2" in found.first or "batch 3" in found.first))
     assert thread_invariance(path, [{"x": x}]).passed
 
 
@@ -98,15 +92,12 @@ def test_a_decoder_that_mixes_its_chunk_is_found(tmp_path: Path, source: str, pa
         assert found.first.startswith("chunk size: chunk 1")
 
 
-def test_nothing_compared_is_not_a_proof() -> None:
-    assert not Tally("empty").result().passed
-
-
 def test_a_nan_or_a_missing_value_is_no_match() -> None:
-    tally = Tally("part")
+    tally = Comparison("part")
     tally.compare("kind", "case", [np.zeros(2, np.float32)], [np.array([0, np.nan], np.float32)])
     tally.compare("kind", "shape", [np.zeros(2, np.float32)], [np.zeros(3, np.float32)])
-    assert tally.result().different == 2
+    assert tally.different == 2
+    assert not Comparison("nothing").passed
     assert not Parity("part", "error", float("nan"), 1.0).passed
     assert not all_passed([Parity("part", "error", 0.5, 1.0), Parity("part", "error", 1.5, 1.0)])
 

@@ -43,7 +43,7 @@ def load(weights: Any, role: str) -> nn.Module:
 
 
 def export(model: nn.Module, folder: Path, recipe: GeneratorRecipe) -> Iterator[tuple[str, Any]]:
-    spec = GraphSpec(model, (torch.zeros(2, SIZE),), ["x"], ["y"], ({0: "b"},), 21)
+    spec = GraphSpec(model, [("x", torch.zeros(2, SIZE), {0: "b"})], ["y"], 21)
     yield "net", export_graph(spec, folder / "net.onnx", external=recipe.external_data)
 
 
@@ -101,17 +101,10 @@ def weights(tiny: Any, tmp_path: Path) -> Path:
 def test_a_family_of_its_own_is_exported_proved_and_loaded(
     toy: None, weights: Path, tmp_path: Path, external: bool | None
 ) -> None:
-    generator = GeneratorRecipe(
-        family="toy", text_layers=(), max_sequence_length=8, image_side=16, slots=3, external_data=external
-    )
-    recipe = Recipe(
-        name="toy",
-        version="1",
-        description="",
-        license="MIT",
-        source="a test",
-        roles={"generator": generator},
-    )
+    sizes = {"text_layers": (), "max_sequence_length": 8, "image_side": 16, "slots": 3}
+    generator = GeneratorRecipe(family="toy", external_data=external, **sizes)
+    about = {"version": "1", "description": "", "license": "MIT", "source": "a test"}
+    recipe = Recipe(name="toy", **about, roles={"generator": generator})
     checks, _ = export_shapes(weights, tmp_path / "pack", recipe=recipe)
     assert all_passed(checks)
     assert {check.part for check in checks} == {"generator/net"}

@@ -7,14 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from interleave_rt.export.cli import main
 from interleave_rt.export.graph import save_graph
 from interleave_rt.export.int8 import int8_pack
 from interleave_rt.export.proof.checks import Comparison, Parity, all_passed
-from interleave_rt.export.proof.sessions import open_session
 from interleave_rt.export.storage import quantise
 
 from interleave_rt import Engine, load_pack
@@ -45,10 +43,7 @@ def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> Non
     )
     assert roles.planner.parts["decode_graph"].precision == "int8"
     assert roles.generator.parts["vae_decoder"].precision == "fp16-weights"  # convolutions
-
-
-def test_every_matrix_of_a_decoder_is_int8(made: Any) -> None:
-    graph = onnx.load(made[0] / "critic" / "decoder.onnx").graph
+    graph = onnx.load(out / "critic" / "decoder.onnx").graph
     constant = {tensor.name for tensor in graph.initializer}
     assert sum(node.op_type == "MatMulNBits" for node in graph.node) >= 7
     assert not [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in constant]
@@ -93,20 +88,7 @@ def test_a_graph_without_matrices_is_left_alone(exported: Any, made: Any) -> Non
     assert (made[0] / codec).read_bytes() == (exported.pack / codec).read_bytes()
 
 
-def test_equal_inputs_give_equal_outputs_up_to_rounding(exported: Any, made: Any) -> None:
-    feed = {
-        "input_ids": np.arange(12, dtype=np.int64).reshape(2, 6),
-        "attention_mask": np.ones((2, 6), np.int64),
-    }
-    before, after = (
-        open_session(root / "generator" / "text_encoder.onnx").run(None, feed)[0]
-        for root in (exported.pack, made[0])
-    )
-    assert not np.array_equal(before, after)
-    assert np.abs(before - after).max() < 0.1 * np.abs(before).max()
-
-
-def test_what_is_there_is_kept(exported: Any, tmp_path: Path) -> None:
+def test_what_is_there_is_kept_and_a_damaged_pack_is_refused(exported: Any, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
     for out in (tmp_path, notes):
@@ -114,9 +96,6 @@ def test_what_is_there_is_kept(exported: Any, tmp_path: Path) -> None:
             int8_pack(exported.pack, out)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert notes.read_text() == "mine"
-
-
-def test_a_damaged_pack_is_refused(exported: Any, tmp_path: Path) -> None:
     shutil.copytree(exported.pack, tmp_path / "pack")
     (tmp_path / "pack" / "planner" / "decoder.onnx").write_bytes(b"no")
     with pytest.raises(BadPackError):

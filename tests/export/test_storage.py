@@ -33,15 +33,29 @@ def _half(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float16).astype(np.float32)
 
 
-def test_exact_weights_are_halved_and_give_the_same_bits() -> None:
-    w = _half((32, 40), 1)
-    model = _model({"w": w}, [helper.make_node("MatMul", ["x", "w"], ["y"])], 32)
+_W = _half((32, 40), 1)
+_TWICE = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "again"], ["y"])]
+
+
+@pytest.mark.parametrize(
+    ("weights", "nodes", "halved", "shared", "kept"),
+    [
+        ({"w": _W}, [helper.make_node("MatMul", ["x", "w"], ["y"])], 1, 0, 0.5),
+        ({"w": _W[:, :32], "again": _W[:, :32].copy()}, _TWICE, 1, 1, 0.25),
+        ({"w": _W, "again": np.ascontiguousarray(_W.T)}, _TWICE, 1, 1, 0.25),
+    ],
+    ids=["alone", "equal", "transposed"],
+)
+def test_exact_weights_are_halved_and_stored_once_with_the_same_bits(
+    weights, nodes, halved, shared, kept
+) -> None:
+    model = _model(weights, nodes, 32)
     x = np.random.default_rng(2).standard_normal((3, 32)).astype(np.float32)
     before = _run(model, x)
     report = store_half(model)
-    assert (report.halved, report.shared, report.inexact) == (1, 0, ())
-    assert report.bytes_after * 2 == report.bytes_before
-    assert model.graph.initializer[0].data_type == TensorProto.FLOAT16
+    assert (report.halved, report.shared, report.inexact) == (halved, shared, ())
+    assert report.bytes_after == kept * report.bytes_before
+    assert [tensor.data_type for tensor in model.graph.initializer] == [TensorProto.FLOAT16]
     assert _run(model, x).tobytes() == before.tobytes()
 
 
@@ -57,28 +71,6 @@ def test_inexact_weights_stay_as_they_are(value: float, caplog: pytest.LogCaptur
     assert np.array_equal(numpy_helper.to_array(model.graph.initializer[0]), w)
     assert "not exactly float16" in caplog.text
     assert "round them when training ends" in caplog.text
-
-
-def test_equal_weights_are_stored_once() -> None:
-    w = _half((32, 32), 1)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "copy"], ["y"])]
-    model = _model({"w": w, "copy": w.copy()}, nodes, 32)
-    x = _half((2, 32), 3)
-    before = _run(model, x)
-    assert store_half(model).shared == 1
-    assert len(model.graph.initializer) == 1
-    assert _run(model, x).tobytes() == before.tobytes()
-
-
-def test_a_transposed_copy_is_stored_once() -> None:
-    w = _half((32, 40), 1)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "back"], ["y"])]
-    model = _model({"w": w, "back": np.ascontiguousarray(w.T)}, nodes, 32)
-    x = _half((2, 32), 3)
-    before = _run(model, x)
-    assert store_half(model).shared == 1
-    assert [tensor.name for tensor in model.graph.initializer] == ["w.half"]
-    assert _run(model, x).tobytes() == before.tobytes()
 
 
 def test_small_and_integer_tensors_are_left_alone() -> None:

@@ -18,7 +18,7 @@ for _needed in ("transformers", "diffusers", "onnx", "onnxscript", "onnxruntime"
 torch = pytest.importorskip("torch")
 
 from interleave_rt.export.families.flux2 import pipeline_image
-from interleave_rt.export.families.qwen3_vl import hf_generate, make_prompts
+from interleave_rt.export.families.qwen3_vl_proof import hf_generate, make_prompts
 from interleave_rt.export.pack import build_roles, load_models, write_manifest
 from interleave_rt.export.proof.checks import picture
 from interleave_rt.export.recipe import GeneratorRecipe, shapes_recipe
@@ -129,7 +129,7 @@ def test_greedy_tokens_and_probabilities_are_those_of_generate(trio, role):
     side = int(vision.num_position_embeddings**0.5) * vision.patch_size
     compared = ties = images = 0
     worst = 0.0
-    for prompt in make_prompts(model, tokenizer, trio.templates[role], SEED, (side, side)):
+    for prompt in make_prompts(model, tokenizer, trio.templates[role], SEED, side):
         tokens, logits = hf_generate(model, prompt, TOKENS)
         answer = native.answer(
             collapsed(prompt.ids, described.architecture.image_token_id), list(prompt.images), 0

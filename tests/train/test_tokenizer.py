@@ -15,18 +15,8 @@ pytest.importorskip("tokenizers")
 from interleave_rt.train.shapes import tokenizer  # noqa: E402
 
 from interleave_rt.worlds.shapes import requests  # noqa: E402
-from interleave_rt.worlds.shapes.language import (  # noqa: E402
-    STYLES,  # noqa: E402
-    grammar,
-    teacher,
-)
-from interleave_rt.worlds.shapes.scene import (  # noqa: E402
-    COLOURS,
-    PATTERNS,
-    SHAPES,
-    SIZES,
-    random_transition,  # noqa: E402
-)
+from interleave_rt.worlds.shapes.language import STYLES, grammar, teacher  # noqa: E402
+from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES, random_transition  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +58,11 @@ def test_generator_prompts_fit(trained: Any) -> None:
             assert len(trained(teacher.generator_prompt(text)).input_ids) <= 32
 
 
-def test_words_of_the_verdict_are_single_tokens(trained: Any) -> None:
+def test_names_of_the_world_and_words_of_the_verdict_are_single_tokens(trained: Any) -> None:
     """The critic's loss finds them by their token."""
-    for text in (" true", " false", ";"):
-        assert len(trained(text).input_ids) == 1
+    names = (*COLOURS, *SHAPES, *SIZES, *PATTERNS[1:], "corner", "edge", "row", "column")
+    for text in (" true", " false", ";", *(f" {word}" for word in names)):
+        assert len(trained(text).input_ids) == 1, text
     rng = random.Random(3)
     for _ in range(100):
         step = random_transition(rng)
@@ -79,11 +70,6 @@ def test_words_of_the_verdict_are_single_tokens(trained: Any) -> None:
         assert verdict is not None
         thought = trained(verdict.text.partition("<answer>")[0]).input_ids
         assert thought.count(trained(";").input_ids[0]) == 2
-
-
-def test_every_name_of_the_world_is_a_token(trained: Any) -> None:
-    for word in (*COLOURS, *SHAPES, *SIZES, *PATTERNS[1:], "corner", "edge", "row", "column"):
-        assert len(trained(f" {word}").input_ids) == 1, word
 
 
 def test_chat_template_equals_the_teacher(trained: Any) -> None:

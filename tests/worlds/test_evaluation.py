@@ -1,8 +1,7 @@
-"""A run of the evaluation over made-up models: its files, its page, its command, and what it refuses."""
+"""The evaluation over made-up models: its rows, its files, its page, its command, and what it refuses."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import re
@@ -10,46 +9,225 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from interleave_rt.cli import main
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
-from interleave_rt.wire import Attempt, PlanStep, Step
-from interleave_rt.worlds.shapes import requests
+from interleave_rt.result import Result
+from interleave_rt.roles.base import SharedRules
+from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
+from interleave_rt.worlds.shapes import oracle, requests
 from interleave_rt.worlds.shapes.evaluation import ROWS, Settings, evaluate
+from interleave_rt.worlds.shapes.evaluation.calls import measure_calls
 from interleave_rt.worlds.shapes.evaluation.cost import measure_cost
-from interleave_rt.worlds.shapes.evaluation.figures import Figure, Row, Target
-from interleave_rt.worlds.shapes.evaluation.gallery import Gallery, Mistake
+from interleave_rt.worlds.shapes.evaluation.figures import Row, Target
+from interleave_rt.worlds.shapes.evaluation.gallery import Gallery
+from interleave_rt.worlds.shapes.evaluation.outcomes import look_at, run_roles, step_successes
 from interleave_rt.worlds.shapes.evaluation.page import render_page
+from interleave_rt.worlds.shapes.evaluation.plans import measure_plans, measure_swapped
 from interleave_rt.worlds.shapes.evaluation.run import measure
-from interleave_rt.worlds.shapes.evaluation.samples import USUAL, Samples
-from interleave_rt.worlds.shapes.language import outside_test
+from interleave_rt.worlds.shapes.evaluation.samples import Samples
+from interleave_rt.worlds.shapes.evaluation.wording import Plan, Planned, declines, plan_exact, says_so
+from interleave_rt.worlds.shapes.language import answer, parse, refusal, teacher
+from interleave_rt.worlds.shapes.scene import EMPTY, arranged, drawn, render
 
 
-def _beside(name: str) -> ModuleType:
-    """A module of this folder: in pytest's import mode a folder of tests is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+def right_plan(task: requests.Request) -> Plan:
+    answer = json.loads(teacher.plan_answer(task).partition("<answer>")[2].partition("</answer>")[0])
+    return Plan(tuple(PlanStep(**step) for step in answer["execution_plan"]))
 
 
-made = _beside("made_models")
+def words(*said: str, number: int = 1) -> Plan:
+    return Plan(tuple(PlanStep(number + i, "answer", None, None, text) for i, text in enumerate(said)))
+
+
+class Made(SharedRules):
+    """A generator that is right with full plain prompts, and a critic that knows; known requests are planned right."""
+
+    def __init__(self, failing: float = 0.02) -> None:
+        self._failing = failing
+        self.tasks = {}
+
+    def plan(self, request, max_steps, seed, retry):
+        plan = right_plan(self.tasks[request.text])
+        return plan.steps, plan.truncated
+
+    def generate(self, prompt, source, seed, options):
+        reading = None if source is None else oracle.read(source)
+        step = parse(None if reading is None else reading.scene, prompt)
+        rng = random.Random(f"{prompt}/{seed}/{options.denoising_steps}")  # engines call from several threads
+        if step is None or rng.random() < self._failing:
+            raise BackendFailedError("the generator has failed")
+        explicit = " at the " in prompt or " to the " in prompt
+        scene = step.after
+        if options.denoising_steps == 1 or rng.random() > (0.99 if explicit else 0.6):
+            scene = teacher.corrupt(step, rng)
+        layout = EMPTY if reading is None else reading.layout
+        return render(scene, arranged(step.before, layout, scene, rng))
+
+    def judge(self, before, after, original_prompt, prompt, seed, retry):
+        step = parse(None if before is None else oracle.read(before).scene, original_prompt)
+        if oracle.matches(after, step.after):
+            return Verdict(True, 0.9)
+        return Verdict(False, 0.1, teacher.rewrite(step, prompt))
+
+    def run(self, request, *, options):
+        """As an engine; every ninth request fails."""
+        if list(self.tasks).index(request.text) % 9 == 8:
+            raise BackendFailedError("the planner has failed")
+        return run_roles(request, options, self)
+
+
+class MadeSamples(Samples):
+    """Samples whose planner is right but for every tenth request."""
+
+    def __init__(self, settings, progress=None):
+        self.runs = Made(failing=0.0)
+        super().__init__(Made(), lambda: self.runs, settings, progress)
+
+    def plan(self, tasks, title):
+        def answered(number, task):
+            if task.kind == "outside":
+                return words(refusal("any")) if number % 10 else words("Blue.")
+            return right_plan(task) if number % 10 else words("I cannot draw that.", number=task.first_number)
+
+        return [Planned(task, self._drawn(task), answered(i, task)) for i, task in enumerate(tasks)]
+
+    def outcomes(self, t_max, keep, count):
+        self.runs.tasks |= {task.text: task for task in self.tasks("narrative", count)}
+        return super().outcomes(t_max, keep, count)
+
+
+def made_pack(tmp_path: Path, size: tuple[int, int] = (96, 96)) -> SimpleNamespace:
+    (tmp_path / "weights").write_bytes(b"x" * 2_000_000)
+    names = ("version", "description", "license", "source", "lossless")
+    info = {"name": "made", **dict.fromkeys(names, "1")}
+    return SimpleNamespace(
+        name="made", path=tmp_path, image_size=size, info=lambda: info | {"path": str(tmp_path)}
+    )
+
+
+# ---- rows
+
+
+@pytest.mark.parametrize(
+    "make", [requests.narrative, requests.continuing, requests.question, requests.unseen]
+)
+def test_the_right_plan_is_exact_and_others_are_not(make: object) -> None:
+    for task in requests.collect(make, "validation", 25, "test"):
+        plan = right_plan(task)
+        assert plan_exact(plan, task)
+        assert not plan_exact(None, task)
+        assert not plan_exact(Plan(plan.steps, truncated=True), task)
+        assert not plan_exact(Plan(plan.steps[:-1]), task)
+        shifted = Plan(
+            tuple(PlanStep(**{**s.as_dict(), "step_number": s.step_number + 1}) for s in plan.steps)
+        )
+        assert not plan_exact(shifted, task)
+        other = {"prompt": "draw a small red star at the top on a white background"}
+        if task.scenes:
+            assert not plan_exact(
+                Plan((*plan.steps[:-1], PlanStep(**{**plan.steps[-1].as_dict(), "prompt": None}))), task
+            )
+        else:
+            other = {"auxiliary_text": "No."}
+        assert not plan_exact(Plan((PlanStep(**{**plan.steps[0].as_dict(), **other}), *plan.steps[1:])), task)
+
+
+def test_declining_means_saying_so_and_what_can_be_had() -> None:
+    assert says_so(words(refusal("any")))
+    assert not says_so(words("I cannot draw that."))
+    assert not says_so(None)
+    assert declines(words("I cannot draw that."))
+    assert not declines(words("Blue."))
+    drawing = PlanStep(2, "x", None, "remove the star", None)
+    assert not says_so(Plan((*words(refusal("any")).steps, drawing)))
+
+
+def test_rows_of_the_planner_count_right_plans() -> None:
+    samples = MadeSamples(Settings(scale=0.1))
+    row = measure_plans(samples)
+    assert row.figures["narrative"].n == 50
+    assert row.figures["narrative"].value == pytest.approx(0.9)
+    assert row.missed == ["plans.narrative"]  # 0.95 is wanted; the others reach 0.90
+    kinds = [figure for name, figure in row.figures.items() if name.startswith("narrative/")]
+    assert sum(figure.n for figure in kinds) == 50
+    counts = [name for name in row.figures if name.startswith("continuing/pictures-")]
+    assert counts and sum(row.figures[name].n for name in counts) == 30
+    assert len(row.details["wrong/question"]) == 3
+    assert {len(one.pictures) for one in samples.gallery.mistakes["plan: requests without pictures"]} == {0}
+
+
+def test_swapped_pictures_need_another_plan() -> None:
+    class Blind(MadeSamples):
+        """It answers by the words alone: with the plan for the first pictures that came with them."""
+
+        known: dict[str, Plan] = {}
+
+        def plan(self, tasks, title):
+            return [Planned(w, (), self.known.setdefault(w.text, right_plan(w))) for w in tasks]
+
+    for kind, wanted in ((MadeSamples, 0.9), (Blind, 0.0)):
+        row = measure_swapped(kind(Settings(scale=0.1)))
+        assert row.figures["changed"].n == 20
+        assert row.figures["changed"].value == pytest.approx(wanted, abs=0.1)
+
+
+def test_calls_are_counted_by_kind_of_prompt() -> None:
+    row = measure_calls(MadeSamples(Settings(scale=0.06)))
+    assert row.figures["explicit"].n == 30
+    assert row.figures["explicit"].value > 0.8
+    assert row.figures["planner"].n == 30
+    assert row.figures["planner"].value < row.figures["explicit"].value
+    assert row.figures["explicit/denoising-1"].value == 0
+    assert row.figures["explicit/denoising-4"].value > 0.7
+    assert {row.figures[f"explicit/{style}"].n for style in ("corner", "row")} == {12}
+    assert row.failed > 0  # and the run went on
+
+
+def test_results_are_read_as_the_oracle_sees_them() -> None:
+    task = next(one for one in requests.sample("validation", 50, 3) if len(one.steps) == 3)
+    scenes = drawn((*task.scenes[:2], task.scenes[0]), random.Random(1))
+    plan = right_plan(task).steps
+    refused, accepted = Verdict(False, 0.2, "add it again"), Verdict(True, 0.8)
+    steps = (
+        Step(plan[0], (Attempt(1, plan[0].prompt, 0, 0, scenes[0], accepted),), scenes[0], True),
+        Step(
+            plan[1],
+            (
+                Attempt(1, plan[1].prompt, 0, 0, scenes[2], refused),
+                Attempt(2, "add it again", 0, 0, scenes[1], accepted),
+            ),
+            scenes[1],
+            True,
+        ),
+        Step(plan[2], (Attempt(1, plan[2].prompt, 0, 0, scenes[2]),), scenes[2]),
+    )
+    result = Result(task.text, None, steps, "finished", plan=plan)
+    found = look_at(result, task)
+    assert found.plan_right and not found.right
+    assert [step.right for step in found.steps] == [True, True, False] == step_successes(result)
+    assert [(one.right, one.accepted, one.p, one.refined) for one in found.steps[1].tries] == [
+        (False, False, 0.2, False),
+        (True, True, 0.8, True),
+    ]
+    gallery = Gallery()
+    gallery.offer(result, found)
+    assert gallery.failures == [(result, found)]
+
+
+# ---- a whole run
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """All rows over made-up models."""
-    out, pack = tmp_path_factory.mktemp("eval"), made.made_pack(tmp_path_factory.mktemp("pack"))
+    out, pack = tmp_path_factory.mktemp("eval"), made_pack(tmp_path_factory.mktemp("pack"))
     rows = tuple(name for name in ROWS if name != "cost")
-    return measure(pack, made.MadeSamples(Settings(scale=0.02, rows=rows)), out), out
+    return measure(pack, MadeSamples(Settings(scale=0.02, rows=rows)), out), out
 
 
 def test_all_rows_of_a_run(whole) -> None:
@@ -98,8 +276,10 @@ def test_the_page_shows_pictures_and_loads_nothing(whole) -> None:
 
 def test_the_page_escapes_what_people_wrote() -> None:
     gallery = Gallery()
-    gallery.mistake("plans", Mistake("<script>alert(1)</script>", (), ("<b>",), ()))
-    row = Row("honesty", {"x": Figure.of("x", [False], Target(low=0.5))})
+    odd = answer("<script>alert(1)</script>", "question", (), "<b>")
+    gallery.mistake("plans", Planned(odd, (), None))
+    row = Row("honesty")
+    row.share("x", "x", [False], Target(low=0.5))
     row.details["believed"] = [{"text": "<img src=x>", "kind": "noise", "said": ["&"]}]
     document = {
         "pack": {"name": "<i>", "version": "1"},
@@ -135,34 +315,34 @@ def test_cost_takes_size_times_and_failures(tmp_path: Path) -> None:
         return load
 
     samples = Samples(None, None, Settings())
-    row = measure_cost(samples, made.made_pack(tmp_path), loads(False))
+    row = measure_cost(samples, made_pack(tmp_path), loads(False))
     assert row.figures["size"].value == 2.0
     assert row.figures["request"].value == 0.5 and "5 steps" in row.figures["request"].what
     assert row.figures["request/tries"].value == 5
-    assert measure_cost(samples, made.made_pack(tmp_path), loads(True)).failed == 10
+    assert measure_cost(samples, made_pack(tmp_path), loads(True)).failed == 10
 
 
 # ---- settings, samples, command line
 
 
 def test_a_longer_list_begins_with_the_shorter_one() -> None:
-    short, long = made.MadeSamples(Settings()), made.MadeSamples(Settings())
+    short, long = MadeSamples(Settings()), MadeSamples(Settings())
     first = short.planned("continuing", 5)
     again = long.planned("continuing", 12)
     assert [one.task for one in first] == [one.task for one in again[:5]]
     for one, other in zip(first, again, strict=False):
         assert all(np.array_equal(a, b) for a, b in zip(one.pictures, other.pictures, strict=True))
     assert Settings(seed=2) != Settings()
-    assert long.tasks("narrative", 3) != made.MadeSamples(Settings(seed=2)).tasks("narrative", 3)
+    assert long.tasks("narrative", 3) != MadeSamples(Settings(seed=2)).tasks("narrative", 3)
 
 
 def test_requests_that_cannot_be_made_are_unanswered() -> None:
-    class Blank(made.Made):
+    class Blank(Made):
         asked = 0
 
         def plan(self, request, max_steps, seed, retry):
             self.asked += 1
-            return (made.words("Blue.").steps if retry else ()), False
+            return (words("Blue.").steps if retry else ()), False
 
     task = requests.sample("validation", 2, 1)
     bad = requests.outside_request(random.Random(1))
@@ -174,14 +354,14 @@ def test_requests_that_cannot_be_made_are_unanswered() -> None:
 
 
 def test_one_request_that_cannot_be_answered_costs_no_other_one() -> None:
-    class Batched(made.Made):
+    class Batched(Made):
         sizes: list[int] = []
 
         def plans(self, asked, max_steps, seed, retry):
             self.sizes.append(len(asked))
             if any(request.text == tasks[1].text for request in asked):
                 raise BackendFailedError("no")
-            return [(made.words("Blue.").steps, True) for _ in asked]
+            return [(words("Blue.").steps, True) for _ in asked]
 
     tasks = requests.sample("validation", 3, 1)
     found = Samples(Batched(), None, Settings()).plan(tasks, "x")
@@ -208,7 +388,7 @@ def test_settings_refuse_what_makes_no_sense(wrong: dict) -> None:
 
 def test_a_pack_of_another_world_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadPackError, match="48x48"):
-        evaluate(made.made_pack(tmp_path, (48, 48)), Settings(), tmp_path)
+        evaluate(made_pack(tmp_path, (48, 48)), Settings(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +409,12 @@ def test_a_bad_option_is_said_clearly(arguments, code, said, tmp_path, capsys) -
 def test_the_command_prints_a_table_and_exits_with_1_where_a_target_is_missed(
     tmp_path, capsys, monkeypatch
 ) -> None:
-    pack = made.made_pack(tmp_path)
+    pack = made_pack(tmp_path)
     monkeypatch.setattr("interleave_rt.pack.load_pack", lambda *_, **__: pack)
-    monkeypatch.setattr(
-        "interleave_rt.worlds.shapes.evaluation.run.NativeRoles", lambda *_, **__: made.Made()
-    )
+    monkeypatch.setattr("interleave_rt.worlds.shapes.evaluation.run.NativeRoles", lambda *_, **__: Made())
     monkeypatch.setattr(
         "interleave_rt.worlds.shapes.evaluation.run.Samples",
-        lambda roles, engine, settings, progress: made.MadeSamples(settings, progress),
+        lambda roles, engine, settings, progress: MadeSamples(settings, progress),
     )
     command = ["eval", "shapes", "--out", str(tmp_path / "out"), "--scale", "0.04", "--rows", "honesty"]
     assert main(command) == 1
@@ -255,8 +433,3 @@ def test_nothing_of_it_needs_torch() -> None:
         "assert not [m for m in sys.modules if m == 'torch' or m.startswith('interleave_rt.train')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_the_outside_test_is_whole() -> None:
-    assert len(outside_test()) == 300
-    assert USUAL == (5, "last")

@@ -10,7 +10,7 @@ from interleave_rt.worlds.shapes.evaluation.calibration import (
     calibration_error,
     reliability,
 )
-from interleave_rt.worlds.shapes.evaluation.figures import Figure, Row, Target
+from interleave_rt.worlds.shapes.evaluation.figures import Row, Target
 from interleave_rt.worlds.shapes.evaluation.intervals import Share, difference, share, wilson
 from interleave_rt.worlds.shapes.evaluation.plot import reliability_svg
 
@@ -66,10 +66,10 @@ def test_the_best_threshold_maximises_balanced_accuracy() -> None:
 def test_targets_hold_their_bounds_and_nothing_measured_is_missed() -> None:
     both = Target(0.45, 0.8)
     assert [both.met(value) for value in (0.44, 0.45, 0.8, 0.81, None)] == [False, True, True, False, False]
-    row = Row(
-        "calls",
-        {"a": Figure.of("a", [True], both), "b": Figure.of("b", [], both), "c": Figure.of("c", [True])},
-    )
+    row = Row("calls")
+    row.share("a", "a", [True], both)
+    row.share("b", "b", [], both)
+    row.share("c", "c", [True])
     assert row.missed == ["calls.a", "calls.b"]
     assert row.as_dict()["figures"]["a"]["target"] == {"at_least": 0.45, "at_most": 0.8}
     assert row.figures["a"].cells() == ("1", "100.0 %", "20.7 % to 100.0 %", "45.0 % to 80.0 %", "NO")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -64,28 +64,17 @@ def test_the_samples_are_large_and_of_every_kind(
     for group in held.values():
         assert len(_asked(group)) == len(group) >= _HELD
         assert {request.kind for request in group} == set(kinds)
+    assert all(request.split == split for split, group in held.items() for request in group)
 
 
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_no_held_out_plan_is_trained_on(
-    trained: list[Request], held: dict[str, list[Request]], split: str
+@pytest.mark.parametrize("parts_of", [_plans, _asked])
+def test_no_plan_and_no_request_is_in_two_splits(
+    trained: list[Request], held: dict[str, list[Request]], parts_of: Callable[[list[Request]], set[object]]
 ) -> None:
-    assert not _plans(trained) & _plans(held[split])
-
-
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_no_held_out_request_is_trained_on(
-    trained: list[Request], held: dict[str, list[Request]], split: str
-) -> None:
-    assert not _asked(trained) & _asked(held[split])
-
-
-def test_validation_and_test_share_no_plan(held: dict[str, list[Request]]) -> None:
-    assert not _plans(held["validation"]) & _plans(held["test"])
-
-
-def test_validation_and_test_share_no_request(held: dict[str, list[Request]]) -> None:
-    assert not _asked(held["validation"]) & _asked(held["test"])
+    train, validation, test = (parts_of(group) for group in (trained, held["validation"], held["test"]))
+    assert not train & validation
+    assert not train & test
+    assert not validation & test
 
 
 def test_a_plan_is_in_one_split_however_it_is_asked_for(

@@ -6,10 +6,19 @@ import json
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from interleave_rt.worlds.shapes import requests
-from interleave_rt.worlds.shapes.language import STYLES, grammar, plans, teacher
+from interleave_rt.worlds.shapes.language import (
+    STYLES,
+    another_step,
+    grammar,
+    misread,
+    plans,
+    step_between,
+    teacher,
+)
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
     COLOURS,
@@ -18,13 +27,13 @@ from interleave_rt.worlds.shapes.scene import (
     Scene,
     Thing,
     Transition,
+    pictures,
     random_transition,
 )
 
 
 def _answer(text: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(text.partition("<answer>")[2].partition("</answer>")[0])
-    return found
+    return json.loads(text.partition("<answer>")[2].partition("</answer>")[0])
 
 
 def _judged(
@@ -39,32 +48,17 @@ def _judged(
 # ---- prompts
 
 
-def test_templates_have_their_placeholders() -> None:
-    assert "{text_input}" in teacher.template("narrative.txt")
-    assert "{text_input}" in teacher.template("guidance.txt")
+def test_prompts_hold_their_words_and_pictures() -> None:
     critic = teacher.template("critic.txt")
-    assert critic.count("<image>") == 2
-    assert (
-        critic.index("{original_instruction}") < critic.index("{rewritten_prompt}") < critic.index("<image>")
-    )
-
-
-def test_critic_prompt_holds_two_pictures_after_the_words() -> None:
+    assert critic.index("{original_instruction}") < critic.index("{rewritten_prompt}")
     text = teacher.critic_prompt("remove the star", "remove the small red star at the top")
-    assert text.count("<|image_pad|>") == 2 * teacher.IMAGE_TOKENS
-    assert text.index("remove the star") < text.index("<|vision_start|>")
+    assert text.count("<|image_pad|>") == 2 * teacher.IMAGE_TOKENS == 2 * CELLS
+    assert text.index("remove the star") < text.index("the small red star") < text.index("<|vision_start|>")
     assert text.endswith("<|im_start|>assistant\n")
-
-
-def test_planner_prompt_holds_every_given_picture() -> None:
     for request in requests.sample("train", 50, 1, "guidance"):
         text = teacher.planner_prompt(request.text, request.mode)
         assert text.count("<|image_pad|>") == len(request.images) * teacher.IMAGE_TOKENS
-        assert "<image>" not in text
-
-
-def test_a_merged_token_is_a_cell() -> None:
-    assert teacher.IMAGE_TOKENS == CELLS
+        assert "<image>" not in text and "{text_input}" not in text
 
 
 # ---- plans
@@ -75,11 +69,8 @@ def _thought(text: str) -> str:
     return text.partition("</think>")[0].removeprefix("<think>")
 
 
-def _request(images: tuple[Scene, ...], text: str = "What is at the top?") -> plans.Request:
-    return plans.answer("<image> " * len(images) + text, "question", images, "Nothing.")
-
-
-def test_the_planner_writes_down_every_cell_of_the_last_picture() -> None:
+@pytest.mark.parametrize("ask", ["What is at the top?", "How many?"])
+def test_the_planner_writes_down_every_cell_of_the_last_picture(ask: str) -> None:
     first = Scene(0).put(8, Thing.named("small white star"))
     last = Scene(2).put(3, Thing.named("small red bowl"))
     last = last.put(4, Thing.named("large striped white circle"))
@@ -88,8 +79,9 @@ def test_the_planner_writes_down_every_cell_of_the_last_picture() -> None:
         "left: small red bowl, center: large striped white circle, right: nothing, "
         "bottom left: nothing, bottom: nothing, bottom right: nothing, on blue"
     )
-    assert _thought(teacher.plan_answer(_request((last,)))) == wanted
-    assert _thought(teacher.plan_answer(_request((first, last)))) == wanted
+    for images in ((last,), (first, last)):
+        request = plans.answer("<image> " * len(images) + ask, "question", images, "Nothing.")
+        assert _thought(teacher.plan_answer(request)) == wanted
 
 
 def _described(thought: str) -> Scene:
@@ -101,29 +93,18 @@ def _described(thought: str) -> Scene:
     return Scene(COLOURS.index(ground.removeprefix("on ")), things)
 
 
-def test_the_thought_is_the_last_picture_wherever_there_is_one() -> None:
-    rng = random.Random(13)
-    counts = Counter()
-    for _ in range(1500):
-        request = requests.any_request(rng)
-        thought = _thought(teacher.plan_answer(request))
+def test_plans_have_the_official_fields_and_a_thought(drawn: list[requests.Request]) -> None:
+    for request in drawn[:1500]:
+        text = teacher.plan_answer(request)
+        thought, first = _thought(text), len(request.images) + 1
         if request.images:
             assert _described(thought) == request.images[-1]
-            counts[request.kind, len(request.images)] += 1
         else:
             assert thought == ", ".join(step.step_name for step in request.steps)
-            counts[request.kind, 0] += 1
-    pictures = {kind: {n for name, n in counts if name == kind} for kind, _ in counts}
-    assert pictures["question"] == {1, 2}
-    assert pictures["continue-place"] == {1, 2, 3, 4}
-    assert pictures["composite"] == pictures["wish"] == pictures["about"] == {0}
-    assert pictures["outside"] == {0, 1, 2, 3, 4}
-
-
-def test_the_thought_does_not_depend_on_the_question() -> None:
-    scene = Scene(2).put(0, Thing.named("small red star"))
-    thoughts = {_thought(teacher.plan_answer(_request((scene,), ask))) for ask in ("Help?", "How many?")}
-    assert len(thoughts) == 1
+        plan = _answer(text)["execution_plan"]
+        assert [step["step_number"] for step in plan] == [*range(first, first + len(request.steps))]
+        for step in plan:
+            assert list(step) == ["step_number", "step_name", "instruction", "prompt", "auxiliary_text"]
 
 
 # ---- verdicts
@@ -154,28 +135,43 @@ def test_mistakes_are_refused_with_explicit_words() -> None:
         assert grammar.apply(step.before, verdict.refined) == step.after
 
 
-def test_the_thought_says_what_is_expected_and_what_is_seen() -> None:
-    before = Scene(2).put(4, Thing.named("large striped white circle"))
-    add = Transition.add(before, Thing.named("small red star"), 1)
-    wrong = before.put(1, Thing.named("small orange star"))
-    assert _judged(add, wrong).text.partition("</think>")[0] == (
-        "<think>the large striped white circle at the center; expected a small red star at the top, on blue; "
-        "seen a small orange star at the top, on blue; the rest is the same"
-    )
-    gone = Scene(0).put(1, Thing.named("large dotted orange heart"))
-    assert _judged(add, gone).text.partition("</think>")[0] == (
-        "<think>the large striped white circle at the center; expected a small red star at the top, on blue; "
-        "seen a large dotted orange heart at the top, on red; the rest has changed"
-    )
+_BEFORE = Scene(2).put(4, Thing.named("large striped white circle"))
+_ADD = Transition.add(_BEFORE, Thing.named("small red star"), 1)
+_MOVE = Transition.move(_BEFORE, 4, 8)
+_STAR = "the large striped white circle at the center; expected a small red star at the top, on blue; "
+_MOVED = "expected nothing at the center, a large striped white circle at the bottom right, on blue; "
 
 
-def test_the_thought_tells_both_places_of_a_move() -> None:
-    before = Scene(2).put(4, Thing.named("large white circle"))
-    move = Transition.move(before, 4, 8)
-    assert _judged(move, before).text.partition("</think>")[0] == (
-        "<think>expected nothing at the center, a large white circle at the bottom right, on blue; "
-        "seen a large white circle at the center, nothing at the bottom right, on blue; the rest is the same"
-    )
+@pytest.mark.parametrize(
+    ("step", "seen", "thought"),
+    [
+        (
+            _ADD,
+            _BEFORE.put(1, Thing.named("small orange star")),
+            _STAR + "seen a small orange star at the top, on blue; the rest is the same",
+        ),
+        (
+            _ADD,
+            Scene(0).put(1, Thing.named("large dotted orange heart")),
+            _STAR + "seen a large dotted orange heart at the top, on red; the rest has changed",
+        ),
+        (
+            _ADD,
+            _ADD.after.put(4, None),
+            _STAR + "seen a small red star at the top, on blue; the rest has changed",
+        ),
+        (
+            _MOVE,
+            _BEFORE,
+            _MOVED
+            + "seen a large striped white circle at the center, nothing at the bottom right, on blue; the rest is the same",
+        ),
+    ],
+)
+def test_the_thought_says_what_is_expected_and_what_is_seen(step, seen, thought) -> None:
+    verdict = _judged(step, seen)
+    assert not verdict.accepted
+    assert _thought(verdict.text) == thought
 
 
 def test_unclean_pictures_are_refused() -> None:
@@ -189,14 +185,6 @@ def test_unclean_pictures_are_refused() -> None:
 def test_nonsense_is_not_judged() -> None:
     assert teacher.judge(Scene(0), Scene(0), True, "remove the star", "remove the star") is None
     assert teacher.judge(None, Scene(0), True, "paint something nice", "paint something nice") is None
-
-
-def test_a_change_elsewhere_is_refused() -> None:
-    before = Scene(2).put(4, Thing.named("large white circle")).put(0, Thing.named("small red ring"))
-    step = Transition.add(before, Thing.named("small red star"), 1)
-    verdict = _judged(step, step.after.put(0, None))
-    assert not verdict.accepted
-    assert "seen a small red star at the top, on blue; the rest has changed" in verdict.text
 
 
 # ---- other words
@@ -221,15 +209,6 @@ def test_words_that_were_full_already_get_another_style(style: int) -> None:
         assert words == grammar.explicit(step, STYLES.index("row") if style == 0 else 0)
 
 
-def test_plain_words_and_rows_are_tried_in_turn() -> None:
-    step = random_transition(random.Random(5), "add")
-    words, seen = grammar.explicit(step), []
-    for _ in range(4):
-        words = teacher.rewrite(step, words)
-        seen.append(grammar.style_of(step, words))
-    assert [STYLES[style] for style in seen if style is not None] == ["row", "plain", "row", "plain"]
-
-
 def test_grounded_words_get_a_style_by_their_place() -> None:
     star = Thing.named("small red star")
     styles = []
@@ -244,11 +223,13 @@ def test_grounded_words_get_a_style_by_their_place() -> None:
 # ---- mistakes
 
 
-def test_a_mistake_is_never_right() -> None:
+def test_a_mistake_is_never_right_and_can_be_drawn() -> None:
     rng = random.Random(6)
     for _ in range(3000):
         step = random_transition(rng)
-        assert teacher.corrupt(step, rng) != step.after
+        wrong = teacher.corrupt(step, rng)
+        assert wrong != step.after
+        assert all(thing.size or not thing.pattern for thing in wrong.cells if thing is not None)
 
 
 @pytest.mark.parametrize("kind", dict.fromkeys(teacher._KINDS))
@@ -261,13 +242,6 @@ def test_every_kind_of_mistake_can_be_made(kind: str) -> None:
     )
     expected = {"half": {"move"}, "other": set(OPERATIONS[1:])}.get(kind, set(OPERATIONS))
     assert set(made) == expected
-
-
-def test_doing_nothing_leaves_the_source() -> None:
-    rng = random.Random(8)
-    for _ in range(200):
-        step = random_transition(rng)
-        assert teacher._corrupt_once(step, rng, "nothing") == (step.before or Scene(step.after.background))
 
 
 def test_a_half_done_move_copies_or_only_takes_away() -> None:
@@ -284,13 +258,6 @@ def test_a_half_done_move_copies_or_only_takes_away() -> None:
     assert seen == {True, False}
 
 
-def test_mistakes_can_be_drawn() -> None:
-    rng = random.Random(11)
-    for _ in range(2000):
-        wrong = teacher.corrupt(random_transition(rng), rng)
-        assert all(thing.size or not thing.pattern for thing in wrong.cells if thing is not None)
-
-
 def test_what_a_lesson_misunderstands_is_always_the_same_and_never_right() -> None:
     rng = random.Random(12)
     for operation in OPERATIONS:
@@ -300,3 +267,97 @@ def test_what_a_lesson_misunderstands_is_always_the_same_and_never_right() -> No
             assert wrong != step.after
             assert wrong == teacher.misunderstood(step)
             assert wrong.background == step.after.background
+
+
+# ---- what the critic must not fall for: pictures that show what wrong words asked for
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_misreading_is_a_step_on_the_same_picture_with_another_end(operation: str) -> None:
+    rng = random.Random(21)
+    same_kind = 0
+    for _ in range(500):
+        step = random_transition(rng, operation)
+        other = misread(step, rng)
+        assert other.before == step.before
+        assert other.after != step.after
+        if operation != "draw":
+            assert grammar.apply(step.before, grammar.explicit(other)) == other.after
+        same_kind += other.operation == operation
+    assert same_kind > 250
+
+
+def test_a_thing_that_is_added_is_the_same_one_elsewhere() -> None:
+    rng = random.Random(22)
+    before = Scene(0).put(4, Thing.named("large white circle"))
+    step = Transition.add(before, Thing.named("small blue star"), 1)
+    cells = set()
+    for _ in range(200):
+        other = misread(step, rng)
+        assert other.operation == "add"
+        assert other.after.at(other.cell) == step.after.at(1)
+        cells.add(other.cell)
+    assert cells == {0, 2, 3, 5, 6, 7, 8}
+
+
+def test_one_step_is_told_from_its_ends_and_more_are_none() -> None:
+    rng = random.Random(23)
+    for _ in range(1000):
+        step = random_transition(rng)
+        assert step_between(step.before, step.after) == (None if step.before is None else step)
+    before, star = Scene(0).put(4, Thing.named("large white circle")), Thing.named("small blue star")
+    other_ground = Scene(1).put(4, Thing.named("large white circle"))
+    for after in (before, before.put(0, star).put(1, star), other_ground, before.put(4, star)):
+        assert step_between(before, after) is None
+
+
+def test_bare_and_full_pictures_have_misreadings_too() -> None:
+    rng = random.Random(27)
+    star = Thing.named("small blue star")
+    bare = Scene(0)
+    full = Scene(0)
+    for cell in range(9):
+        full = full.put(cell, Thing.named("large white circle"))
+    for step in (Transition.add(bare, star, 4), Transition.recolour(full, 4, 3), Transition.remove(full, 0)):
+        for _ in range(50):
+            for other in (misread(step, rng), another_step(step, rng)):
+                assert other.before == step.before
+                assert other.after != step.after
+
+
+def _attempts(made: type, count: int) -> list:
+    """Pictures that show the thing at another place than was asked for, and right ones."""
+    rng, found = random.Random(24), []
+    while len(found) < count:
+        step = random_transition(rng, "add")
+        words = grammar.grounded(step, rng)
+        if words is None or step.before is None:
+            continue
+        seen = misread(step, rng).after if len(found) % 2 else step.after
+        before, after = pictures.drawn([step.before, seen], rng)
+        found.append(made(step, words, words, before, after, seen, clean=True))
+    return found
+
+
+def test_verdicts_are_about_the_plan_whatever_words_were_used() -> None:
+    """A wrong picture that obeys the words it was made with is refused, and the words are put right."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("diffusers")
+    from interleave_rt.train.shapes.attempts import Attempt
+    from interleave_rt.train.shapes.critic import Cases
+
+    cases = Cases(random.Random(25), _attempts(Attempt, 60))
+    fooled = 0
+    for source in (cases.drawn, cases.painted):
+        for _ in range(800):
+            case = source()
+            assert case.verdict.accepted == (case.seen == case.wanted)
+            if grammar.apply(case.before, case.rewritten) == case.seen != case.wanted:
+                fooled += 1
+                assert not case.verdict.accepted
+                assert grammar.apply(case.before, case.verdict.refined) == case.wanted
+            assert grammar.apply(case.before, case.original) == case.wanted
+            assert case.images[0].shape == case.images[1].shape == (96, 96, 3)
+            assert case.images[1].dtype == np.uint8
+    assert fooled > 120, fooled

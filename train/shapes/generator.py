@@ -202,16 +202,14 @@ def measure_generator(
     for style, name in enumerate(STYLES):
         made = studio.paint([explicit(step, style) for step in edits], befores, seed, steps)
         result[name] = float(np.mean(_right(made, edits)))
-    related = [(i, text) for i, s in enumerate(edits) if s.operation == "add" and (text := grounded(s, rng))]
-    attribute = [
-        (i, text) for i, s in enumerate(edits) if s.operation != "add" and (text := grounded(s, rng))
-    ]
-    for name, chosen in (("relation", related), ("attribute", attribute)):
-        rows = [i for i, _ in chosen]
-        if not rows:
-            continue
-        made = studio.paint([text for _, text in chosen], befores[rows], seed, steps)
-        result[name] = float(np.mean(_right(made, [edits[i] for i in rows])))
+    for name in ("relation", "attribute"):
+        kind = [
+            (i, step) for i, step in enumerate(edits) if (step.operation == "add") == (name == "relation")
+        ]
+        words = {i: text for i, step in kind if (text := grounded(step, rng))}
+        if words:
+            made = studio.paint(list(words.values()), befores[list(words)], seed, steps)
+            result[name] = float(np.mean(_right(made, [edits[i] for i in words])))
     draws = [random_transition(rng, "draw") for _ in range(count)]
     images = studio.paint([explicit(step) for step in draws], None, seed, steps)
     good = [i for i in range(count) if matches(images[i], draws[i].after)]

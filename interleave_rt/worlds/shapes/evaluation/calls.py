@@ -11,7 +11,7 @@ from interleave_rt.worlds.shapes.language import STYLES, explicit, parse
 from interleave_rt.worlds.shapes.oracle import matches
 from interleave_rt.worlds.shapes.scene import Pixels, Scene, Transition, random_transition
 
-from .figures import Figure, Row, Target
+from .figures import Row, Target
 from .samples import Samples
 
 __all__ = ["measure_calls"]
@@ -57,14 +57,14 @@ def measure_calls(samples: Samples) -> Row:
     row = Row("calls")
     paint = _Painter(samples)
     draws, edits, sources = _explicit_chains(samples, paint, samples.settings.size(_CALLS))
-    row.figures["explicit"] = Figure.of("explicit prompts, usual style", edits, Target(low=0.93))
-    row.figures["explicit/draw"] = Figure.of("- without a source (first pictures)", draws)
+    row.share("explicit", "explicit prompts, usual style", edits, Target(low=0.93))
+    row.share("explicit/draw", "- without a source (first pictures)", draws)
     if sources:
         _styles(samples, paint, sources, row)
         _denoising(samples, paint, sources, row)
     first, later = _planned(samples, paint, samples.settings.size(_CALLS))
-    row.figures["planner"] = Figure.of("the planner's prompts", later, Target(0.45, 0.80))
-    row.figures["planner/first"] = Figure.of("- without a source (first pictures)", first)
+    row.share("planner", "the planner's prompts", later, Target(0.45, 0.80))
+    row.share("planner/first", "- without a source (first pictures)", first)
     row.failed = paint.failed
     return row
 
@@ -116,7 +116,7 @@ def _styles(samples: Samples, paint: _Painter, sources: list[_Source], row: Row)
             for source, step, seed in cases:
                 hits.append(paint.right(step, explicit(step, style), source.image, seed))
                 tell((style - 1) * len(cases) + len(hits))
-            row.figures[f"explicit/{STYLES[style]}"] = Figure.of(f"- in the style {STYLES[style]!r}", hits)
+            row.share(f"explicit/{STYLES[style]}", f"- in the style {STYLES[style]!r}", hits)
 
 
 def _denoising(samples: Samples, paint: _Painter, sources: list[_Source], row: Row) -> None:
@@ -129,7 +129,7 @@ def _denoising(samples: Samples, paint: _Painter, sources: list[_Source], row: R
                 hits.append(paint.right(step, explicit(step), source.image, seed, steps))
                 tell(place * len(cases) + len(hits))
             what = f"- in {steps} denoising step{'' if steps == 1 else 's'}"
-            row.figures[f"explicit/denoising-{steps}"] = Figure.of(what, hits)
+            row.share(f"explicit/denoising-{steps}", what, hits)
 
 
 def _planned(samples: Samples, paint: _Painter, count: int) -> tuple[list[bool], list[bool]]:

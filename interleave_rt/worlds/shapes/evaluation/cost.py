@@ -10,7 +10,7 @@ from interleave_rt.engine import Engine
 from interleave_rt.errors import InterleaveError
 from interleave_rt.pack import Pack
 
-from .figures import Figure, Row
+from .figures import Row
 from .samples import Samples
 
 __all__ = ["measure_cost"]
@@ -25,7 +25,7 @@ def measure_cost(samples: Samples, pack: Pack, load: Callable[[Pack], Engine] = 
     """No targets: the figures depend on the machine, and on what else runs there."""
     row = Row("cost")
     size = sum(path.stat().st_size for path in pack.path.rglob("*") if path.is_file())
-    row.figures["size"] = Figure("files of the pack", size / 1e6, 1, unit="MB")
+    row.value("size", "files of the pack", size / 1e6, 1, unit="MB")
     loads, times, steps, tries = [], [], set(), []
     with samples.progress.task("load and one request", 2 * _TIMES) as tell:
         for number in range(_TIMES):
@@ -44,13 +44,11 @@ def measure_cost(samples: Samples, pack: Pack, load: Callable[[Pack], Engine] = 
                         steps.add(len(result.steps))
                         tries.append(sum(len(step.attempts) for step in result.steps))
                 tell(2 * number + 2)
-    row.figures["load"] = Figure(
-        "loading it, files checked (median)", statistics.median(loads), len(loads), unit="s"
-    )
+    row.value("load", "loading it, files checked (median)", statistics.median(loads), len(loads), unit="s")
     what = f"{REQUEST!r}, {'/'.join(map(str, sorted(steps))) or 'no'} steps (median)"
-    row.figures["request"] = Figure(what, statistics.median(times) if times else None, len(times), unit="s")
+    row.value("request", what, statistics.median(times) if times else None, len(times), unit="s")
     made = statistics.median(tries) if tries else None
-    row.figures["request/tries"] = Figure("- pictures made for it (median)", made, len(tries), unit="count")
+    row.value("request/tries", "- pictures made for it (median)", made, len(tries), unit="count")
     row.details = {"load_s": _rounded(loads), "request_s": _rounded(times), "pictures": tries}
     return row
 

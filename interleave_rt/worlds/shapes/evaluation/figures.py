@@ -46,12 +46,6 @@ class Figure:
     target: Target | None = None
     unit: str = "share"
 
-    @classmethod
-    def of(cls, what: str, hits: Share | Iterable[bool], target: Target | None = None) -> Figure:
-        """The figure of a share."""
-        found = hits if isinstance(hits, Share) else share(hits)
-        return cls(what, found.value, found.n, found.interval, target)
-
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none."""
@@ -114,6 +108,15 @@ class Row:
     failed: int = 0
     details: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def value(self, name: str, what: str, value: float | None, n: int, **more: Any) -> None:
+        """Add a figure; `more` as of `Figure`."""
+        self.figures[name] = Figure(what, value, n, **more)
+
+    def share(self, name: str, what: str, hits: Share | Iterable[bool], target: Target | None = None) -> None:
+        """Add a share of cases."""
+        found = hits if isinstance(hits, Share) else share(hits)
+        self.value(name, what, found.value, found.n, interval=found.interval, target=target)
 
     @property
     def missed(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .figures import Figure, Row, Target
+from .figures import Row, Target
 from .intervals import difference, share
 from .outcomes import Outcome, StepOutcome
 from .samples import USUAL, Keep, Samples
@@ -34,35 +34,41 @@ def measure_loop(samples: Samples) -> Row:
             _add(row, f"{keep}/t{tries}", f"keep {keep}, T_max {tries}", outcomes)
         few, some, many = (steps[tries] for tries in _TRIES)
         gain = difference(many, few)
-        row.figures[f"{keep}/gain"] = Figure(
+        row.value(
+            f"{keep}/gain",
             f"keep {keep}: step success at T_max 5 less that at 1",
             gain and gain[0],
             many.n,
-            gain and gain[1],
-            Target(low=_GAIN),
+            interval=gain and gain[1],
+            target=Target(low=_GAIN),
         )
-        row.figures[f"{keep}/between"] = Figure(
+        row.value(
+            f"{keep}/between",
             f"keep {keep}: step success at T_max 3 lies between",
             some.value,
             some.n,
-            some.interval,
-            Target(few.value, many.value),
+            interval=some.interval,
+            target=Target(few.value, many.value),
         )
     return row
 
 
 def _add(row: Row, name: str, what: str, outcomes: Sequence[Outcome]) -> None:
     steps = [step for one in outcomes for step in one.steps]
-    row.figures[f"{name}/steps"] = Figure.of(f"{what}: steps", [step.right for step in steps])
-    row.figures[f"{name}/sequences"] = Figure.of(
-        "- sequences in which every step is right", [o.right for o in outcomes]
-    )
-    row.figures[f"{name}/asked"] = Figure.of(
-        "- sequences that show what was asked for", [one.right and one.plan_right for one in outcomes]
+    row.share(f"{name}/steps", f"{what}: steps", [step.right for step in steps])
+    row.share(f"{name}/sequences", "- sequences in which every step is right", [o.right for o in outcomes])
+    row.share(
+        f"{name}/asked",
+        "- sequences that show what was asked for",
+        [one.right and one.plan_right for one in outcomes],
     )
     tries = sum(len(step.tries) for step in steps)
-    row.figures[f"{name}/tries"] = Figure(
-        "- pictures made for a step", tries / len(steps) if steps else None, len(steps), unit="count"
+    row.value(
+        f"{name}/tries",
+        "- pictures made for a step",
+        tries / len(steps) if steps else None,
+        len(steps),
+        unit="count",
     )
 
 
@@ -72,10 +78,10 @@ def measure_refined(samples: Samples) -> Row:
     wanted = samples.settings.size(_REFINED)
     outcomes = enough_outcomes(samples, lambda found: len(_mended(found)) >= wanted)
     mended = _mended(outcomes)
-    row.figures["refined"] = Figure.of("all of them", [right for _, right in mended], Target(0.65, 0.85))
+    row.share("refined", "all of them", [right for _, right in mended], Target(0.65, 0.85))
     for number in sorted({number for number, _ in mended}):
         hits = [right for at, right in mended if at == number]
-        row.figures[f"refined/{number}"] = Figure.of(f"- picture {number} of the step", hits)
+        row.share(f"refined/{number}", f"- picture {number} of the step", hits)
     row.failed = sum(one.failed for one in outcomes)
     row.details["sequences"] = len(outcomes)
     return row

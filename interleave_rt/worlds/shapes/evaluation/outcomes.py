@@ -18,7 +18,7 @@ from interleave_rt.worlds.shapes.scene import Pixels, Scene
 
 from .wording import Plan, plan_exact
 
-__all__ = ["Outcome", "StepOutcome", "Try", "look_at", "run_roles", "step_successes"]
+__all__ = ["Outcome", "StepOutcome", "Try", "drawn_steps", "look_at", "run_roles", "step_successes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,16 @@ def run_roles(request: Request, options: Options, roles: Roles) -> Result:
     return Result(request.text, options, tuple(steps), "finished", plan, made["plan_truncated"])
 
 
+def drawn_steps(result: Any) -> list[Any]:
+    """The steps that have made a picture."""
+    return [step for step in result.steps if step.plan.prompt is not None and step.pixels is not None]
+
+
 def look_at(result: Result, task: Task) -> Outcome:
     """What the oracle says of a finished request without given pictures."""
     before: Scene | None = None
     steps = []
-    for step in result.steps:
-        if step.plan.prompt is None or step.pixels is None:
-            continue
+    for step in drawn_steps(result):
         wanted = apply(before, step.plan.prompt)
         readings = _readings(step)
         tries = tuple(
@@ -139,9 +142,7 @@ def step_successes(result: Any) -> list[bool]:
     """
     before: Scene | None = None
     found = []
-    for step in result.steps:
-        if step.plan.prompt is None or step.pixels is None:
-            continue
+    for step in drawn_steps(result):
         reading = read(step.pixels)
         found.append(_shows(reading, apply(before, step.plan.prompt)))
         before = reading.scene

@@ -12,12 +12,16 @@ import jinja2
 from markupsafe import Markup
 
 from interleave_rt.pack.images import encode_png
+from interleave_rt.wire import Attempt, Step
+from interleave_rt.worlds.shapes.oracle import read
 from interleave_rt.worlds.shapes.scene import Pixels
 
 from .figures import Row
-from .gallery import Gallery
+from .gallery import Gallery, Story
+from .outcomes import StepOutcome, Try, drawn_steps
 from .plot import reliability_svg
 from .settings import ROWS
+from .wording import described, told
 
 __all__ = ["render_page"]
 
@@ -54,6 +58,10 @@ def render_page(document: Mapping[str, Any], rows: Sequence[Row], gallery: Galle
             :_HONESTY
         ],
         inline=_inline,
+        looked=_looked,
+        seen=_seen,
+        described=described,
+        told=told,
     )
 
 
@@ -67,6 +75,18 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2")
+
+
+def _looked(story: Story) -> list[tuple[Step, list[tuple[Attempt, Try]]]]:
+    """The steps that have made a picture, and of each its attempts with what the oracle says of them."""
+    result, outcome = story
+    steps: list[tuple[Step, StepOutcome]] = list(zip(drawn_steps(result), outcome.steps, strict=True))
+    return [(step, list(zip(step.attempts, found.tries, strict=True))) for step, found in steps]
+
+
+def _seen(attempt: Attempt, found: Try) -> str | None:
+    """What the oracle sees on a picture that is wrong."""
+    return None if found.right or attempt.pixels is None else read(attempt.pixels).scene.describe()
 
 
 def _inline(pixels: Pixels) -> str:

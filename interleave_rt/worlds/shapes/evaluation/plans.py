@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from interleave_rt.worlds.shapes.language import Request as Task
 
-from .figures import Figure, Row, Target
-from .gallery import Mistake
-from .samples import Kind, Planned, Samples
-from .wording import described, plan_exact, told
+from .figures import Row, Target
+from .samples import Kind, Samples
+from .wording import Planned, described, plan_exact, told
 
 __all__ = ["measure_plans", "measure_swapped"]
 
@@ -37,10 +36,10 @@ def measure_plans(samples: Samples) -> Row:
     for kind, what, size, target in _SIZES:
         planned = samples.planned(kind, samples.settings.size(size))
         right = [plan_exact(one.plan, one.task) for one in planned]
-        row.figures[kind] = Figure.of(what, right, target)
+        row.share(kind, what, right, target)
         row.failed += sum(one.plan is None for one in planned)
         for name, part, hits in _parts(planned, right):
-            row.figures[f"{kind}/{name}"] = Figure.of(f"- {part}", hits)
+            row.share(f"{kind}/{name}", f"- {part}", hits)
         wrong = [one for one, ok in zip(planned, right, strict=True) if not ok]
         keep_mistakes(samples, row, f"plan: {what}", kind, wrong)
     return row
@@ -64,10 +63,7 @@ def keep_mistakes(samples: Samples, row: Row, title: str, name: str, wrong: Sequ
     """Wrong plans, as data for the file and with pictures for the page."""
     row.details[f"wrong/{name}"] = [described(one.task) | {"said": told(one.plan)} for one in wrong[:_LISTED]]
     for one in wrong:
-        facts = described(one.task)
-        samples.gallery.mistake(
-            title, Mistake(one.task.text, one.pictures, tuple(facts["wanted"]), tuple(told(one.plan)))
-        )
+        samples.gallery.mistake(title, one)
 
 
 def measure_swapped(samples: Samples) -> Row:
@@ -83,15 +79,13 @@ def measure_swapped(samples: Samples) -> Row:
         for ok, one, other in zip(after, originals, swapped, strict=True)
     ]
     row.failed = sum(one.plan is None for one in (*originals, *swapped))
-    row.figures["changed"] = Figure.of(
-        "the plan changes to the right one with the pictures", changed, Target(low=0.90)
-    )
+    row.share("changed", "the plan changes to the right one with the pictures", changed, Target(low=0.90))
     for kind in sorted({one.kind for one, _ in pairs}):
         hits = [hit for hit, (one, _) in zip(changed, pairs, strict=True) if one.kind == kind]
-        row.figures[f"changed/{kind}"] = Figure.of(f"- {_KINDS.get(kind, kind)}", hits)
-    row.figures["original"] = Figure.of("right with the first pictures", before)
-    row.figures["swapped"] = Figure.of("right with the other pictures", after)
-    row.figures["both"] = Figure.of("right with both", [a and b for a, b in zip(before, after, strict=True)])
+        row.share(f"changed/{kind}", f"- {_KINDS.get(kind, kind)}", hits)
+    row.share("original", "right with the first pictures", before)
+    row.share("swapped", "right with the other pictures", after)
+    row.share("both", "right with both", [a and b for a, b in zip(before, after, strict=True)])
     wrong = [one for one, ok in zip(swapped, changed, strict=True) if not ok]
     keep_mistakes(samples, row, "plan: the same words, other pictures", "swapped", wrong)
     return row

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from interleave_rt.errors import BadRequestError, InterleaveError
@@ -24,9 +23,9 @@ from .gallery import Gallery
 from .outcomes import Outcome, look_at
 from .progress import Progress
 from .settings import Settings
-from .wording import Plan
+from .wording import Plan, Planned
 
-__all__ = ["AT_ONCE", "USUAL", "Keep", "Kind", "Planned", "Runs", "Samples"]
+__all__ = ["AT_ONCE", "USUAL", "Keep", "Kind", "Runs", "Samples"]
 
 Kind = Literal["narrative", "continuing", "question", "unseen"]
 Keep = Literal["last", "best"]
@@ -43,15 +42,6 @@ USUAL: tuple[int, Keep] = (5, "last")
 AT_ONCE = 8
 """Sequences that are made at the same time."""
 _CHUNK = 32  # plans between two signs of progress
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A request, the pictures that were given with it, and the plan (None: unreadable, or an error)."""
-
-    task: Task
-    pictures: tuple[Pixels, ...]
-    plan: Plan | None
 
 
 class Runs(Protocol):

@@ -44,23 +44,18 @@ class Settings:
     rows: tuple[str, ...] = tuple(ROWS)
 
     def __post_init__(self) -> None:
-        if self.split not in _SPLITS:
-            raise BadRequestError(f"[eval] --split is {self.split!r}", hint="it is " + " or ".join(_SPLITS))
-        if not 0 <= self.seed < 2**31:
-            raise BadRequestError(
-                f"[eval] --seed is {self.seed}", hint=f"a whole number from 0 to {2**31 - 1}"
-            )
-        if not (math.isfinite(self.scale) and 0 < self.scale <= _MOST):
-            raise BadRequestError(
-                f"[eval] --scale is {self.scale}", hint=f"a number above 0, at most {_MOST:g}"
-            )
-        for name in self.rows:
-            if name not in ROWS:
-                raise BadRequestError(f"[eval] there is no row {name!r}", hint="rows are " + ", ".join(ROWS))
-        if not self.rows or len(set(self.rows)) < len(self.rows):
-            raise BadRequestError(
-                "[eval] --rows names a row twice, or none", hint="rows are " + ", ".join(ROWS)
-            )
+        rows = "rows are " + ", ".join(ROWS)
+        unknown = [name for name in self.rows if name not in ROWS]
+        sized = math.isfinite(self.scale) and 0 < self.scale <= _MOST
+        for wrong, what, hint in (
+            (self.split not in _SPLITS, f"--split is {self.split!r}", "it is " + " or ".join(_SPLITS)),
+            (not 0 <= self.seed < 2**31, f"--seed is {self.seed}", f"a whole number from 0 to {2**31 - 1}"),
+            (not sized, f"--scale is {self.scale}", f"a number above 0, at most {_MOST:g}"),
+            (bool(unknown), f"there is no row {next(iter(unknown), None)!r}", rows),
+            (len({*self.rows}) < max(1, len(self.rows)), "--rows names a row twice, or none", rows),
+        ):
+            if wrong:
+                raise BadRequestError(f"[eval] {what}", hint=hint)
 
     @staticmethod
     def rows_of(text: str) -> tuple[str, ...]:

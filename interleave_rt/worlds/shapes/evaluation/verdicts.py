@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .calibration import Judged, balanced_accuracy, best_threshold, calibration_error, reliability
-from .figures import Figure, Row, Target
+from .figures import Row, Target
 from .loop import enough_outcomes
 from .outcomes import Outcome, Try
 from .samples import Samples
@@ -31,28 +31,31 @@ def measure_critic(samples: Samples) -> Row:
     tries = _asked(outcomes)
     judged: list[Judged] = [(one.p, one.right) for one in tries if one.p is not None]
     bins = reliability(judged)
-    row.figures["right"] = Figure.of(
-        "right pictures accepted", [bool(one.accepted) for one in tries if one.right], Target(low=0.95)
+    row.share(
+        "right",
+        "right pictures accepted",
+        [bool(one.accepted) for one in tries if one.right],
+        Target(low=0.95),
     )
-    row.figures["wrong"] = Figure.of(
-        "wrong pictures refused", [not one.accepted for one in tries if not one.right], Target(low=0.85)
+    row.share(
+        "wrong",
+        "wrong pictures refused",
+        [not one.accepted for one in tries if not one.right],
+        Target(low=0.85),
     )
-    row.figures["calibration"] = Figure(
+    row.value(
+        "calibration",
         "calibration error of p(success), 15 bins",
         calibration_error(bins),
         len(judged),
         target=Target(high=0.08),
         unit="p",
     )
-    row.figures["pictures_right"] = Figure.of("of these pictures are right", [one.right for one in tries])
+    row.share("pictures_right", "of these pictures are right", [one.right for one in tries])
     best = best_threshold(judged)
-    row.figures["balanced"] = Figure(
-        "balanced accuracy of p at 0.5", balanced_accuracy(judged, 0.5), len(judged)
-    )
-    row.figures["threshold"] = Figure(
-        "threshold on p with the best one", best and best[0], len(judged), unit="p"
-    )
-    row.figures["balanced/best"] = Figure("- balanced accuracy there", best and best[1], len(judged))
+    row.value("balanced", "balanced accuracy of p at 0.5", balanced_accuracy(judged, 0.5), len(judged))
+    row.value("threshold", "threshold on p with the best one", best and best[0], len(judged), unit="p")
+    row.value("balanced/best", "- balanced accuracy there", best and best[1], len(judged))
     row.failed = sum(one.failed for one in outcomes)
     row.details["bins"] = [one.as_dict() for one in bins]
     row.details["sequences"] = len(outcomes)

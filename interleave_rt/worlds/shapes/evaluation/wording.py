@@ -8,9 +8,9 @@ from typing import Any
 from interleave_rt.wire import PlanStep
 from interleave_rt.worlds.shapes.language import HONEST, apply, is_honest
 from interleave_rt.worlds.shapes.language import Request as Task
-from interleave_rt.worlds.shapes.scene import Scene
+from interleave_rt.worlds.shapes.scene import Pixels, Scene
 
-__all__ = ["Plan", "declines", "described", "plan_exact", "says_so", "told"]
+__all__ = ["Plan", "Planned", "declines", "described", "plan_exact", "says_so", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,15 @@ class Plan:
 
     steps: tuple[PlanStep, ...]
     truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A request, the pictures that were given with it, and the plan (None: unreadable, or an error)."""
+
+    task: Task
+    pictures: tuple[Pixels, ...]
+    plan: Plan | None
 
 
 def plan_exact(plan: Plan | None, task: Task) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
 from .examples import EXAMPLES, GROUPS, HONEST, is_honest, refusal
-from .files import template
+from .files import TEMPLATES, template
 from .grammar import apply, explicit, grounded, natural, parse
 from .misreadings import another_step, misread, step_between
 from .narratives import long_series, narrative, pair
@@ -35,6 +35,7 @@ __all__ = [
     "IMAGE_TOKENS",
     "OUTSIDE",
     "STYLES",
+    "TEMPLATES",
     "Mode",
     "PlanStep",
     "Request",

@@ -84,9 +84,10 @@ def add_clause(rng: random.Random, scene: Scene, verb: bool) -> Clause:
     return Clause(text, prompt, f"Add the {shape}.", shape, step)
 
 
-def _anchors(scene: Scene, cell: int) -> list[tuple[str, str]]:
-    """(relation, unique name) pairs that name a cell."""
-    return [(relation, name) for relation, i in relations(scene, cell) for name in descriptions(scene, i)]
+def _anchors(scene: Scene, cell: int, without: int | None = None) -> list[tuple[str, str]]:
+    """(relation, unique name) pairs that name a cell, by other things than the one in `without`."""
+    pairs = relations(scene, cell, without=without)
+    return [(relation, name) for relation, i in pairs for name in descriptions(scene, i)]
 
 
 def edit_clause(rng: random.Random, scene: Scene) -> Clause | None:
@@ -107,11 +108,7 @@ def edit_clause(rng: random.Random, scene: Scene) -> Clause | None:
         text = rng.choice(_RECOLOUR).format(r=name, c=COLOURS[colour])
         return _recolouring(text, name, scene, cell, colour)
     to = rng.choice(scene.empty)
-    anchors = [
-        (relation, other)
-        for relation, i in relations(scene, to, without=cell)
-        for other in descriptions(scene, i)
-    ]
+    anchors = _anchors(scene, to, without=cell)
     if anchors and rng.random() < 0.6:
         relation, other = rng.choice(anchors)
         words, place = f"{rng.choice(_RELATION_WORDS[relation])} the {other}", f"{relation} the {other}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+TEMPLATES = _HERE / "templates"
+"""The folder of the templates."""
 
 
 def rows(name: str) -> list[list[str]]:
@@ -15,4 +17,4 @@ def rows(name: str) -> list[list[str]]:
 
 def template(name: str) -> str:
     """The text of a template file (`narrative.txt`, `guidance.txt`, `critic.txt`, `chat.jinja`)."""
-    return (_HERE / "templates" / name).read_text(encoding="utf-8")
+    return (TEMPLATES / name).read_text(encoding="utf-8")
