@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from diffusers import Flux2KleinPipeline
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
@@ -30,7 +31,6 @@ from interleave_rt.pack.manifest import GeneratorRole, VlmRole
 from interleave_rt.pack.templates import Templates
 from interleave_rt.roles.prompts import Prompts
 
-from .huggingface import Flux2KleinPipeline
 from .models import (
     PROMPT_TOKENS,
     TEXT_LAYERS,
