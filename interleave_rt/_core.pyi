@@ -239,7 +239,8 @@ class Engine:
         Has the text worker encode generator prompts, or with `original` a critic's pairs, one after the other; microseconds until each was back with the lanes. For measurements.
         """
 
-    def poll_text(self, timeout_ms: int, most: int) -> list[TextJob]: ...
+    def poll_text(self, timeout_ms: int, most: int) -> list[TextJob] | None:
+        """Texts to encode; None: the engine is closed."""
 
     def finish_text(self, job: int, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> None: ...
 

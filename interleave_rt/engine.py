@@ -7,6 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -23,7 +24,7 @@ from .errors import BadRequestError, from_code
 from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, choose_pack
 from .pack.images import load_image
-from .pump import Pump
+from .pump import Pump, uninterrupted
 from .reader import EventReader
 from .reports import save_result as _  # noqa: F401 - what Result.save writes
 from .request import OptionChanges, Options, Request
@@ -268,7 +269,8 @@ class Engine:
         """Cancels what is under way and frees the lanes. Images that callers hold stay valid."""
         with core_errors():
             self._core.live()  # refuses a process that was forked
-        self._shut()
+        with uninterrupted():
+            self._shut()
 
     def __enter__(self) -> Engine:
         return self
@@ -283,13 +285,10 @@ def _shut(owner: int, core: _core.Engine, pump: Pump, worker: TokenizerWorker, b
     if os.getpid() != owner:
         return  # a fork has none of these threads
     # The core first: its lanes may wait for the worker until they are told to stop.
-    try:
-        pump.stop(core.close)
-    finally:
-        try:
-            worker.stop()
-        finally:
-            backend.detach()
+    with uninterrupted(), ExitStack() as stack:  # the last one that was pushed comes first
+        stack.callback(backend.detach)
+        stack.callback(worker.stop)
+        stack.callback(pump.stop, core.close)
 
 
 def _forget(core: _core.Engine, backend: Backend, request: int) -> None:

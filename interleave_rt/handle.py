@@ -87,6 +87,10 @@ class Handle:
         """
         until = None if timeout is None else time.monotonic() + timeout
         while True:
+            if index < len(self._events):
+                return self._events[index]
+            with core_errors():
+                self._core.now_us()  # refuses a process that was forked, where the lock may be held for ever
             with self._lock:
                 if index < len(self._events):
                     return self._events[index]

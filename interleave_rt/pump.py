@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from interleave_rt import _core
 
-__all__ = ["News", "Pump"]
+from .errors import from_code
+
+__all__ = ["News", "Pump", "uninterrupted"]
 
 T = TypeVar("T")
 _WAIT_MS = 500
 _ENCODERS = 2  # threads that read the pictures of requests; further ones wait for their turn
+_ENCODER_NAME = "interleave-rt-input"
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a thread that is left behind ends the process with an abort.
+
+    Python interrupts the main thread only; a program that handles SIGINT in its own way is left to it.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
+        yield
+        return
+    struck: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: struck.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if struck:
+            raise KeyboardInterrupt
 
 
 class News:
@@ -70,25 +95,36 @@ class Pump:
         return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def off_the_loop(self, act: Callable[[], T]) -> T:
-        """Runs something that takes long on a thread of the engine's own."""
+        """Runs something that takes long on a thread of the engine's own; raises `CancelledError` once it is closed."""
+
+        def unless_closed() -> T:
+            if self._stopping:
+                raise from_code("cancelled", "[Engine] it was closed")
+            return act()
+
         with self._lock:
+            if self._stopping:
+                unless_closed()
             if self._encoders is None:
-                self._encoders = ThreadPoolExecutor(_ENCODERS, "interleave-rt-input")
-        return await asyncio.get_running_loop().run_in_executor(self._encoders, act)
+                self._encoders = ThreadPoolExecutor(_ENCODERS, _ENCODER_NAME)
+            coming = self._encoders.submit(unless_closed)
+        return await asyncio.wrap_future(coming)
 
     def stop(self, close: Callable[[], None]) -> None:
         """Calls `close` of the core, passes on what that says to the last coroutines, and joins."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         close()
-        # An engine that nobody closed may be collected on its own pump.
-        if self._thread is not None and self._thread is not threading.current_thread():
+        # An engine that nobody closed may be collected on a thread of its own.
+        here = threading.current_thread()
+        if self._thread is not None and self._thread is not here:
             self._thread.join()
         with self._lock:
             waiting = list(self._waiting.values())
         for news in waiting:
             news.tell()
         if self._encoders is not None:
-            self._encoders.shutdown(wait=False)
+            self._encoders.shutdown(wait=not here.name.startswith(_ENCODER_NAME))
 
     def _run(self) -> None:
         while True:

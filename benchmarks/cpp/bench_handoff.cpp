@@ -21,11 +21,9 @@
 #include <mutex>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "core/key.h"
 #include "engine/answer_reader.h"
 #include "engine/driver.h"
 #include "engine/model_lane.h"
@@ -87,8 +85,8 @@ class Record {
 // A model whose answers cost nothing; a batch of one call after the other.
 class BenchModel final : public RoleModel {
  public:
-  BenchModel(Role role, int capacity, Driver& driver, Record& record)
-      : role_(role), capacity_(capacity), keep_(keep_in(driver.images())), record_(record) {}
+  BenchModel(Role role, int capacity, Record& record)
+      : role_(role), capacity_(capacity), record_(record) {}
 
   [[nodiscard]] int capacity() const noexcept override { return capacity_; }
 
@@ -101,43 +99,42 @@ class BenchModel final : public RoleModel {
     calls_.push_back(call);
   }
 
-  bool cancel(const Key& call) override {
-    std::erase_if(calls_, [&call](const LaneCallRef& known) { return known->call.key == call; });
+  bool cancel(const LaneCall& call) override {
+    std::erase_if(calls_, [&call](const LaneCallRef& known) { return known.get() == &call; });
     return true;
   }
 
   void step(LaneEvents& events) override {
     for (const LaneCallRef& call : std::exchange(calls_, {})) {
       switch (role_) {
-        case Role::kPlanner: answer(call->call, plan_tokens(), events); break;
+        case Role::kPlanner: answer(*call, plan_tokens(), events); break;
         case Role::kGenerator: paint(*call, events); break;
-        case Role::kCritic: answer(call->call, verdict_tokens(call->call), events); break;
+        case Role::kCritic: answer(*call, verdict_tokens(call->call), events); break;
       }
     }
   }
 
  private:
   void paint(const LaneCall& made, LaneEvents& events) {
-    const Key key = made.call.key;
     std::this_thread::sleep_for(kGraph);
-    if (made.cancelled) return events.cancelled(key);
+    if (made.cancelled) return events.cancelled(made);
     PixelBuffer pixels{8, 8, {}};
-    pixels.data.assign(pixels.view().bytes(), static_cast<std::uint8_t>(key.lo));
-    events.done(key, keep_(key, std::move(pixels)));
+    pixels.data.assign(pixels.view().bytes(), static_cast<std::uint8_t>(made.call.key.lo));
+    events.done(made, std::move(pixels));
   }
 
   // The last token decides.
-  void answer(const Call& call, const std::vector<std::string>& tokens, LaneEvents& events) {
+  void answer(const LaneCall& call, const std::vector<std::string>& tokens, LaneEvents& events) {
     const auto reader = make_reader(call);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const bool last = i + 1 == tokens.size();
       if (last && role_ == Role::kCritic) {
         compute(kGraph);
-        record_.decided(call.request);
+        record_.decided(call.call.request);
       }
       if (reader->take({0, tokens[i], 0.9}, events)) break;
     }
-    events.done(call.key, reader->finish(StopReason::kEndOfText));
+    events.done(call, reader->finish(StopReason::kEndOfText));
   }
 
   static std::vector<std::string> plan_tokens() {
@@ -171,7 +168,6 @@ class BenchModel final : public RoleModel {
 
   Role role_;
   int capacity_;
-  KeepImage keep_;
   Record& record_;
   std::vector<LaneCallRef> calls_;
 };
@@ -181,45 +177,35 @@ class BenchLane final : public Lane {
  public:
   BenchLane(const LaneInfo& info, Driver& driver, Record& record)
       : record_(record),
-        lane_(info, std::make_unique<BenchModel>(info.role, info.capacity, driver, record), driver,
-              driver.images(), driver.text()) {}
+        lane_(info, std::make_unique<BenchModel>(info.role, info.capacity, record), driver,
+              driver.text()) {}
 
   [[nodiscard]] const LaneInfo& info() const noexcept override { return lane_.info(); }
 
-  void start(const Call& call, bool speculative) override {
-    if (info().role == Role::kPlanner) record_.begins(call.request);
-    if (info().role == Role::kGenerator) {
-      const std::lock_guard lock(mutex_);
-      requests_.insert_or_assign(call.key, call.request);
-    }
-    lane_.start(call, speculative);
-    if (info().role == Role::kGenerator) record_.queued(call.request, Record::kStart);
+  void start(const LaneCallRef& call) override {
+    if (info().role == Role::kPlanner) record_.begins(call->call.request);
+    lane_.start(call);
+    if (info().role == Role::kGenerator) record_.queued(call->call.request, Record::kStart);
   }
-  void promote(const Key& call) override {
+  void promote(const LaneCallRef& call) override {
     lane_.promote(call);
     stamp(call, Record::kPromote);
   }
-  void cancel(const Key& call) override {
+  void cancel(const LaneCallRef& call) override {
     lane_.cancel(call);
     stamp(call, Record::kCancel);
   }
-  void prefetch(const Prefetch& prefetch) override { lane_.prefetch(prefetch); }
+  void prefetch(const Prefetch& prefetch, const ImageRef& image) override {
+    lane_.prefetch(prefetch, image);
+  }
+  void close() override { lane_.close(); }
 
  private:
-  void stamp(const Key& call, Record::Kind kind) {
-    RequestId request = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto found = requests_.find(call);
-      if (found == requests_.end()) return;
-      request = found->second;
-    }
-    record_.queued(request, kind);
+  void stamp(const LaneCallRef& call, Record::Kind kind) {
+    if (info().role == Role::kGenerator) record_.queued(call->call.request, kind);
   }
 
   Record& record_;
-  std::mutex mutex_;
-  std::unordered_map<Key, RequestId> requests_;  // of the generator's calls
   ModelLane lane_;
 };
 

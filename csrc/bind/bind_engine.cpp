@@ -152,11 +152,13 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
           "after the other; microseconds until each was back with the lanes. For measurements.");
   cls.def(
          "poll_text",
-         [](E& self, int timeout_ms, std::size_t most) {
-           return self.driver().text().poll(std::chrono::milliseconds(std::max(0, timeout_ms)),
-                                            most);
+         [](E& self, int timeout_ms, std::size_t most) -> std::optional<std::vector<TextJob>> {
+           TextBroker& text = self.driver().text();
+           auto jobs = text.poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most);
+           if (jobs.empty() && text.closed()) return std::nullopt;
+           return jobs;
          },
-         "timeout_ms"_a, "most"_a, Unlocked())
+         "timeout_ms"_a, "most"_a, Unlocked(), "Texts to encode; None: the engine is closed.")
       .def(
           "finish_text",
           [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {

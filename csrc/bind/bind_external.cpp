@@ -3,7 +3,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -26,16 +25,12 @@ using namespace nb::literals;
 namespace irt {
 
 template <>
-struct Fields<ExternalCall> {
-  using S = ExternalCall;
+struct Fields<Call> {
   using C = Call;
-  static constexpr auto kCall = &S::call;
   static constexpr auto kRows =
-      join(fields<&S::id, &S::speculative>(),
-           At<kCall>::fields<&C::role, &C::request, &C::step, &C::attempt, &C::retry, &C::seed,
-                             &C::prompt, &C::mode, &C::max_steps, &C::width, &C::height,
-                             &C::denoising_steps>(),
-           std::array{row<kCall, &C::original>("original_prompt")});
+      join(fields<&C::role, &C::request, &C::step, &C::attempt, &C::retry, &C::seed, &C::prompt,
+                  &C::mode, &C::max_steps, &C::width, &C::height, &C::denoising_steps>(),
+           std::array{row<&C::original>("original_prompt")});
 };
 template <>
 struct Fields<ExternalCounters> {
@@ -47,16 +42,36 @@ struct Fields<ExternalCounters> {
 namespace {
 
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
-using Work = ExternalWork;
+
+// The lane as Python holds it: in the process of its engine.
+class BoundLane : public OneProcess {
+ public:
+  explicit BoundLane(std::shared_ptr<ExternalLane> lane) : lane_(std::move(lane)) {}
+  [[nodiscard]] ExternalLane& lane() const {
+    check();
+    return *lane_;
+  }
+
+ private:
+  std::shared_ptr<ExternalLane> lane_;
+};
+
+template <class Result, class... In>
+auto on_lane(Result (ExternalLane::*method)(In...)) {
+  return [method](BoundLane& self, In... in) { return (self.lane().*method)(std::move(in)...); };
+}
 
 Dict told(const ExternalCall& given, TimePoint now) {
-  Dict out = dict_of(given);
+  const LaneCall& call = *given.call;
+  Dict out = dict_of(call.call);
+  out["id"] = given.id;
+  out["speculative"] = call.speculative.load();
   nb::list images;
-  for (const ImageRef& image : given.images) {
+  for (const ImageRef& image : call.images) {
     images.append(image ? nb::cast(array_of(image->pixels.view(), image)) : nb::none());
   }
   out["images"] = images;
-  const TimePoint deadline = given.call.deadline;
+  const TimePoint deadline = call.call.deadline;
   out["left_s"] =
       deadline == kNever ? nb::none() : nb::cast(static_cast<double>(deadline - now) / 1e6);
   return out;
@@ -69,51 +84,55 @@ Verdict verdict_of(const Dict& values) {
   return verdict;
 }
 
-std::pair<Dicts, std::vector<std::uint64_t>> poll(Work& self, int timeout_ms, std::size_t most) {
+std::pair<Dicts, std::vector<std::uint64_t>> poll(BoundLane& self, int timeout_ms,
+                                                  std::size_t most) {
+  ExternalLane& lane = self.lane();
   ExternalPoll got =
-      unlocked([&] { return self.poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most); });
+      unlocked([&] { return lane.poll(std::chrono::milliseconds(std::max(0, timeout_ms)), most); });
   Dicts calls;
-  for (const ExternalCall& call : got.calls) calls.append(told(call, self.now()));
+  for (const ExternalCall& call : got.calls) calls.append(told(call, lane.now()));
   return {calls, std::move(got.cancelled)};
 }
 
-bool finish(Work& self, std::uint64_t call, ExternalAnswer answer) {
-  return unlocked([&] { return self.finish(call, std::move(answer)); });
+bool finish(BoundLane& self, std::uint64_t call, LaneResult result) {
+  return unlocked([&] { return self.lane().finish(call, std::move(result)); });
 }
 
-std::shared_ptr<Work> add_lane(BoundEngine& engine, const std::string& role, int capacity,
-                               const std::string& device, const std::string& name, double lease_s,
-                               bool bitwise) {
+BoundLane add_lane(BoundEngine& engine, const std::string& role, int capacity,
+                   const std::string& device, const std::string& name, double lease_s,
+                   bool bitwise) {
   if (!(lease_s > 0.0 && lease_s < 1e6)) {
     throw Error(ErrorCode::kBadRequest, "[add_external_lane] lease_s is " +
                                             std::to_string(lease_s) + ": give seconds over 0");
   }
   const LaneInfo info{0, named<Role>(role), capacity, device, name, bitwise};
-  return irt::add_external_lane(engine.driver(), info, std::llround(lease_s * 1e6));
+  return BoundLane(irt::add_external_lane(engine.driver(), info, std::llround(lease_s * 1e6)));
 }
 
 }  // namespace
 
 void bind_external(nb::module_& m) {
-  nb::class_<Work>(m, "ExternalLane",
-                   "A lane whose calls the caller runs. Thread-safe; outlives its engine. What "
-                   "returns a bool says whether the call is still wanted.")
+  using B = BoundLane;
+  using E = ExternalLane;
+  nb::class_<B>(m, "ExternalLane",
+                "A lane whose calls the caller runs. Thread-safe; outlives its engine. What "
+                "returns a bool says whether the call is still wanted.")
       .def("poll", &poll, "timeout_ms"_a, "most"_a,
            "Waits for calls or cancels: (calls, ids of calls under way that were cancelled).")
       .def(
           "step_closed",
-          [](Work& self, std::uint64_t call, const Dict& step) {
+          [](B& self, std::uint64_t call, const Dict& step) {
             auto closed = struct_of<PlanStep>(step);
-            return unlocked([&] { return self.step_closed(call, std::move(closed)); });
+            return unlocked([&] { return self.lane().step_closed(call, std::move(closed)); });
           },
           "call"_a, "step"_a, "The next step of a plan can be read, the answer goes on.")
-      .def("verdict_known", &Work::verdict_known, "call"_a, "accepted"_a, "p_success"_a, Unlocked(),
-           "The boolean of a verdict can be read, the answer goes on.")
-      .def("progress", &Work::progress, "call"_a, Unlocked(), "Keeps the lease of the call.")
-      .def("wanted", &Work::wanted, "call"_a, Unlocked())
+      .def("verdict_known", on_lane(&E::verdict_known), "call"_a, "accepted"_a, "p_success"_a,
+           Unlocked(), "The boolean of a verdict can be read, the answer goes on.")
+      .def("progress", on_lane(&E::progress), "call"_a, Unlocked(), "Keeps the lease of the call.")
+      .def("wanted", on_lane(&E::wanted), "call"_a, Unlocked())
       .def(
           "finish_plan",
-          [](Work& self, std::uint64_t call, const Dicts& steps, bool truncated) {
+          [](B& self, std::uint64_t call, const Dicts& steps, bool truncated) {
             Plan plan;
             for (const nb::handle step : steps) plan.steps.push_back(struct_of<PlanStep>(step));
             plan.truncated = truncated;
@@ -122,26 +141,29 @@ void bind_external(nb::module_& m) {
           "call"_a, "steps"_a, "truncated"_a)
       .def(
           "finish_image",
-          [](Work& self, std::uint64_t call, const PixelsIn& pixels) {
+          [](B& self, std::uint64_t call, const PixelsIn& pixels) {
             return finish(self, call, copy_of(pixels));
           },
           "call"_a, "pixels"_a.noconvert(), "uint8 [height, width, 3].")
       .def(
           "finish_verdict",
-          [](Work& self, std::uint64_t call, const std::optional<Dict>& verdict) {
+          [](B& self, std::uint64_t call, const std::optional<Dict>& verdict) {
             return finish(self, call, verdict ? verdict_of(*verdict) : Verdict{});
           },
           "call"_a, "verdict"_a.none(),
           "As interleave_rt.wire.Verdict.as_dict(); None: it could not be read.")
       .def(
           "fail",
-          [](Work& self, std::uint64_t call, const std::string& code, std::string message) {
-            return self.fail(call, {named<ErrorCode>(code), std::move(message)});
+          [](B& self, std::uint64_t call, const std::string& code, std::string message) {
+            return self.lane().fail(call, {named<ErrorCode>(code), std::move(message)});
           },
           "call"_a, "code"_a, "message"_a, Unlocked())
-      .def("cancelled", &Work::cancelled, "call"_a, Unlocked(), "A cancelled call was given up.")
-      .def_prop_ro("closed", &Work::closed, Unlocked(), "The engine is closed.")
-      .def("counters", [](const Work& self) { return dict_of(self.counters()); });
+      .def("cancelled", on_lane(&E::cancelled), "call"_a, Unlocked(),
+           "A cancelled call was given up.")
+      .def_prop_ro(
+          "closed", [](const B& self) { return self.lane().closed(); }, Unlocked(),
+          "The engine is closed.")
+      .def("counters", [](const B& self) { return dict_of(self.lane().counters()); });
   m.def("add_external_lane", &add_lane, "engine"_a, "role"_a, "capacity"_a, "device"_a, "name"_a,
         "lease_s"_a, "bitwise"_a = true, Unlocked(),
         "A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses "

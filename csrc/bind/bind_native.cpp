@@ -161,8 +161,7 @@ Question question_of(const IdsIn& ids, const std::vector<PixelsIn>& images, std:
 void add_model(Driver& driver, Role role, std::unique_ptr<RoleModel> model,
                const std::string& device, const std::string& name) {
   const LaneInfo info{driver.next_lane_id(), role, model->capacity(), device, name};
-  driver.add_lane(
-      std::make_unique<ModelLane>(info, std::move(model), driver, driver.images(), driver.text()));
+  driver.add_lane(std::make_unique<ModelLane>(info, std::move(model), driver, driver.text()));
 }
 
 template <Role kRole>
@@ -177,7 +176,7 @@ void add_generator(BoundEngine& self, const Dict& config, const std::string& dev
                    const std::string& name) {
   const auto bound = struct_of<ImageModelConfig>(config);
   const nb::gil_scoped_release released;
-  auto model = std::make_unique<ImageModel>(bound, keep_in(self.driver().images()));
+  auto model = std::make_unique<ImageModel>(bound);
   add_model(self.driver(), Role::kGenerator, std::move(model), device, name);
 }
 

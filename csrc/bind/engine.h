@@ -12,8 +12,24 @@
 
 namespace irt {
 
-// Belongs to the process that made it: a fork copies its memory, and none of its threads.
-class BoundEngine {
+// What belongs to the process that made it: a fork copies its memory and its locks as they are, and
+// none of its threads.
+class OneProcess {
+ public:
+  [[nodiscard]] bool forked() const noexcept { return getpid() != owner_; }
+  // Throws Error(kBadRequest) in another process.
+  void check() const {
+    if (!forked()) return;
+    throw Error(ErrorCode::kBadRequest,
+                "[Engine] it belongs to process " + std::to_string(owner_) +
+                    ", from which this one was forked: load an engine here, after the fork");
+  }
+
+ private:
+  const pid_t owner_ = getpid();
+};
+
+class BoundEngine : public OneProcess {
  public:
   explicit BoundEngine(const DriverConfig& config) : driver_(std::make_unique<Driver>(config)) {}
   // Threads are joined: Python must be able to go on meanwhile.
@@ -28,17 +44,12 @@ class BoundEngine {
   BoundEngine(const BoundEngine&) = delete;
   BoundEngine& operator=(const BoundEngine&) = delete;
 
-  [[nodiscard]] bool forked() const noexcept { return getpid() != owner_; }
-  // Throws Error(kBadRequest) in another process.
   [[nodiscard]] Driver& driver() const {
-    if (!forked()) return *driver_;
-    throw Error(ErrorCode::kBadRequest,
-                "[Engine] it belongs to process " + std::to_string(owner_) +
-                    ", from which this one was forked: load an engine here, after the fork");
+    check();
+    return *driver_;
   }
 
  private:
-  const pid_t owner_ = getpid();
   std::unique_ptr<Driver> driver_;
 };
 

@@ -11,24 +11,24 @@ namespace {
 
 class PlanReader final : public AnswerReader {
  public:
-  explicit PlanReader(const Call& call)
-      : key_(call.key),
-        streams_(call.optimizations.stream_plan),
-        scanner_(call.max_steps, call.mode == PlanMode::kNarrative ? 1 : 0) {}
+  explicit PlanReader(const LaneCall& call)
+      : call_(call),
+        streams_(call.call.optimizations.stream_plan),
+        scanner_(call.call.max_steps, call.call.mode == PlanMode::kNarrative ? 1 : 0) {}
 
   bool take(const AnswerToken& token, LaneEvents& events) override {
     scanner_.feed(token.bytes);
     const std::vector<PlanStep>& steps = scanner_.closed();
     for (; streams_ && reported_ < steps.size(); ++reported_) {
-      events.step_closed(key_, static_cast<int>(reported_), steps[reported_]);
+      events.step_closed(call_, static_cast<int>(reported_), steps[reported_]);
     }
     return streams_ && scanner_.done();
   }
 
-  CallResult finish(StopReason /*stop*/) override { return scanner_.finish(); }
+  LaneResult finish(StopReason /*stop*/) override { return scanner_.finish(); }
 
  private:
-  Key key_;
+  const LaneCall& call_;
   bool streams_;
   PlanScanner scanner_;
   std::size_t reported_ = 0;
@@ -36,8 +36,8 @@ class PlanReader final : public AnswerReader {
 
 class VerdictReader final : public AnswerReader {
  public:
-  explicit VerdictReader(const Call& call)
-      : key_(call.key), early_(call.optimizations.early_verdict) {}
+  explicit VerdictReader(const LaneCall& call)
+      : call_(call), early_(call.call.optimizations.early_verdict) {}
 
   bool take(const AnswerToken& token, LaneEvents& events) override {
     if (!known_) marks_.push_back({length_, token.p_success});
@@ -46,12 +46,12 @@ class VerdictReader final : public AnswerReader {
     if (!known_ && scanner_.accepted()) {
       known_ = true;
       p_success_ = p_at(*scanner_.boolean_started_at());
-      events.verdict_known(key_, *scanner_.accepted(), p_success_);
+      events.verdict_known(call_, *scanner_.accepted(), p_success_);
     }
     return early_ && scanner_.done();
   }
 
-  CallResult finish(StopReason /*stop*/) override {
+  LaneResult finish(StopReason /*stop*/) override {
     Verdict verdict = scanner_.finish();
     if (verdict.readable) verdict.p_success = p_success_;
     return verdict;
@@ -70,7 +70,7 @@ class VerdictReader final : public AnswerReader {
     return after == marks_.begin() ? 0.0 : std::prev(after)->p;
   }
 
-  Key key_;
+  const LaneCall& call_;
   bool early_;
   VerdictScanner scanner_;
   std::vector<Mark> marks_;
@@ -81,8 +81,8 @@ class VerdictReader final : public AnswerReader {
 
 }  // namespace
 
-std::unique_ptr<AnswerReader> make_reader(const Call& call) {
-  if (call.role == Role::kPlanner) return std::make_unique<PlanReader>(call);
+std::unique_ptr<AnswerReader> make_reader(const LaneCall& call) {
+  if (call.call.role == Role::kPlanner) return std::make_unique<PlanReader>(call);
   return std::make_unique<VerdictReader>(call);
 }
 

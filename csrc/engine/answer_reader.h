@@ -5,9 +5,6 @@
 #include <memory>
 #include <string_view>
 
-#include "core/call.h"
-#include "core/key.h"
-#include "core/result.h"
 #include "engine/lane.h"
 #include "models/decoder.h"
 
@@ -25,11 +22,11 @@ class AnswerReader {
  public:
   virtual ~AnswerReader() = default;
   [[nodiscard]] virtual bool take(const AnswerToken& token, LaneEvents& events) = 0;
-  [[nodiscard]] virtual CallResult finish(StopReason stop) = 0;
+  [[nodiscard]] virtual LaneResult finish(StopReason stop) = 0;
 };
 
-// For a call of the planner or the critic. Without `stream_plan` or `early_verdict`, `take` never
-// stops an answer.
-[[nodiscard]] std::unique_ptr<AnswerReader> make_reader(const Call& call);
+// For a call of the planner or the critic, which outlives it. Without `stream_plan` or
+// `early_verdict`, `take` never stops an answer.
+[[nodiscard]] std::unique_ptr<AnswerReader> make_reader(const LaneCall& call);
 
 }  // namespace irt

@@ -1,7 +1,6 @@
 #include "engine/driver.h"
 
 #include <algorithm>
-#include <exception>
 #include <set>
 #include <string>
 #include <string_view>
@@ -17,29 +16,14 @@ struct Overloaded : Ts... {
 template <class... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
 
-// Also when the scheduler throws (a LaneUp that makes no sense).
-class Flag {
- public:
-  explicit Flag(bool& flag) : flag_(flag) { flag_ = true; }
-  ~Flag() { flag_ = false; }
-  Flag(const Flag&) = delete;
-  Flag& operator=(const Flag&) = delete;
-
- private:
-  bool& flag_;
+// Acts at the end of its block, whatever is thrown there.
+template <class Act>
+struct Finally {
+  Act act;
+  ~Finally() { act(); }
 };
-
-template <class Visit>
-void for_images_of(const Call& call, Visit visit) {
-  for (const Key& image : call.images) visit(image);
-  if (call.source) visit(call.source);
-  if (call.image) visit(call.image);
-}
-
-Failure lane_threw(const char* where, const std::exception& error) {
-  return {ErrorCode::kBackendFailed,
-          std::string("[Driver] a lane threw in ") + where + ": " + error.what()};
-}
+template <class Act>
+Finally(Act) -> Finally<Act>;
 
 std::string name_of(RequestId request) { return "request " + std::to_string(request); }
 
@@ -76,7 +60,8 @@ void Driver::post(Event event) {
 void Driver::apply(Event event) {
   events_.push_back(std::move(event));
   if (applying_) return;
-  const Flag applying(applying_);
+  applying_ = true;
+  const Finally applied{[this] { applying_ = false; }};  // the scheduler may throw at a LaneUp
   TimePoint next = kNever;
   while (!events_.empty()) {
     Event first = std::move(events_.front());
@@ -89,51 +74,67 @@ void Driver::apply(Event event) {
   timer_.set(next);
 }
 
-void Driver::step_closed(const Key& call, int index, PlanStep step) {
-  post(StepClosed{call, index, std::move(step)});
+void Driver::step_closed(const LaneCall& call, int index, PlanStep step) {
+  report(call, StepClosed{call.call.key, index, std::move(step)});
 }
 
-void Driver::verdict_known(const Key& call, bool accepted, double p_success) {
-  post(VerdictKnown{call, accepted, p_success});
+void Driver::verdict_known(const LaneCall& call, bool accepted, double p_success) {
+  report(call, VerdictKnown{call.call.key, accepted, p_success});
 }
 
-void Driver::done(const Key& call, CallResult result) {
+void Driver::report(const LaneCall& call, Event event) {
   {
     const std::lock_guard lock(mutex_);
-    const auto run = find_run(call);
-    const auto* image = std::get_if<Image>(&result);
-    if (run == runs_.end()) {
-      if (image) images_.drop_unowned(image->key);
-    } else if (image && (image->key != call || !images_.hold(call, ImageOwner::kTrajectory))) {
-      end_run(run, SpanOutcome::kFailed);
-      apply(CallFailed{call, Failure{ErrorCode::kBackendFailed,
-                                     "[Driver.done] the lane reported an image that it had not "
-                                     "stored under the call's key"}});
-    } else {
-      end_run(run, SpanOutcome::kDone);
-      apply(CallDone{call, std::move(result)});
-    }
+    if (find_run(call) != runs_.end()) apply(std::move(event));
   }
   empty_outbox();
 }
 
-void Driver::failed(const Key& call, Failure failure) {
-  end_call(call, SpanOutcome::kFailed, CallFailed{call, std::move(failure)});
+void Driver::done(const LaneCall& call, LaneResult result) {
+  const Key& key = call.call.key;
+  if (auto* plan = std::get_if<Plan>(&result)) {
+    return end_call(call, SpanOutcome::kDone, CallDone{key, std::move(*plan)});
+  }
+  if (auto* verdict = std::get_if<Verdict>(&result)) {
+    return end_call(call, SpanOutcome::kDone, CallDone{key, std::move(*verdict)});
+  }
+  std::shared_ptr<StoredImage> image;
+  try {
+    image = hashed(std::get<PixelBuffer>(std::move(result)));
+  } catch (const std::exception& error) {
+    return failed(call, {ErrorCode::kBackendFailed, error.what()});
+  }
+  end_call(call, SpanOutcome::kDone, CallDone{}, std::move(image));
 }
 
-void Driver::cancelled(const Key& call) {
-  end_call(call, SpanOutcome::kCancelled, CallCancelled{call});
+void Driver::failed(const LaneCall& call, Failure failure) {
+  end_call(call, SpanOutcome::kFailed, CallFailed{call.call.key, std::move(failure)});
 }
 
-void Driver::end_call(const Key& call, SpanOutcome outcome, Event event) {
+void Driver::cancelled(const LaneCall& call) {
+  end_call(call, SpanOutcome::kCancelled, CallCancelled{call.call.key});
+}
+
+// `image`: what the call has made.
+void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
+                      std::shared_ptr<StoredImage> image) {
   {
     const std::lock_guard lock(mutex_);
     const auto run = find_run(call);
     if (run != runs_.end()) {
+      const Key key = call.call.key;
+      try {
+        if (image) {
+          const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
+          event = CallDone{key, Image{key, kept->hash}};
+        }
+      } catch (const Error& error) {
+        outcome = SpanOutcome::kFailed;
+        event = CallFailed{key, {error.code(), error.what()}};
+      }
       end_run(run, outcome);
       apply(std::move(event));
     }
-    images_.drop_unowned(call);  // stored before it was cancelled
   }
   empty_outbox();
 }
@@ -155,50 +156,58 @@ void Driver::down(LaneId lane, Failure why) {
 void Driver::up(LaneId lane) {
   {
     const std::lock_guard lock(mutex_);
-    if (!closing_) outbox_.emplace_back(Revive{lane});
+    if (!closing_) outbox_.push_back({Order::What::kRevive, lane, nullptr, {}, nullptr});
   }
   empty_outbox();
 }
 
 // ---- books of running calls -----------------------------------------------------------------
 
-Driver::Runs::iterator Driver::find_run(const Key& call) {
-  const auto run = runs_.find(call);
-  if (run == runs_.end() && !closing_) ++stray_reports_;
-  return run;
+Trace* Driver::trace_of(const LaneCall& call) {
+  const auto record = records_.find(call.call.request);
+  return record == records_.end() ? nullptr : &record->second->trace;
+}
+
+// The end for what is said of an earlier run of the same call.
+Driver::Runs::iterator Driver::find_run(const LaneCall& call) {
+  const auto run = runs_.find(call.call.key);
+  if (run != runs_.end() && run->second.call.get() == &call) return run;
+  if (!closing_) ++stray_reports_;
+  return runs_.end();
 }
 
 void Driver::begin(StartCall&& start) {
-  Run run;
-  run.lane = start.lane;
-  const auto record = records_.find(start.call.request);
+  Run run{std::make_shared<LaneCall>(), start.lane};
+  LaneCall& made = *run.call;
+  made.call = std::move(start.call);
+  made.speculative = start.speculative;
+  const auto need = [this, &made](const Key& key) {
+    made.images.push_back(key ? images_.hold(key, ImageOwner::kCall) : nullptr);
+    if (!key || made.images.back()) return;
+    made.failure = Failure{ErrorCode::kInternal,
+                           "[Driver.begin] image " + to_hex(key) + " is not in the store"};
+  };
+  for (const Key& image : made.call.images) need(image);
+  if (made.call.role != Role::kPlanner) need(made.call.source);
+  if (made.call.role == Role::kCritic) need(made.call.image);
+  const auto record = records_.find(made.call.request);
   const auto lane = lanes_.find(start.lane);
-  if (record != records_.end()) start.call.deadline = record->second->deadline;
   if (record != records_.end() && lane != lanes_.end()) {
-    run.span = record->second->trace.open(start.call, lane->second->info(), start.speculative,
+    made.call.deadline = record->second->deadline;
+    run.span = record->second->trace.open(made.call, lane->second->info(), start.speculative,
                                           clock_.now());
   }
-  for_images_of(start.call, [this](const Key& image) { images_.hold(image, ImageOwner::kCall); });
-  run.call = start.call;
-  runs_.insert_or_assign(start.call.key, std::move(run));
-  outbox_.emplace_back(std::move(start));
-}
-
-void Driver::note_cancel(const Key& call) {
-  const auto run = runs_.find(call);
-  if (run == runs_.end()) return;
-  const auto record = records_.find(run->second.call.request);
-  if (record != records_.end()) record->second->trace.cancel(run->second.span, clock_.now());
+  outbox_.push_back({Order::What::kStart, start.lane, run.call, {}, nullptr});
+  runs_.insert_or_assign(made.call.key, std::move(run));
 }
 
 void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   const Run ended = std::move(run->second);
   runs_.erase(run);
-  for_images_of(ended.call, [this](const Key& image) { images_.drop(image, ImageOwner::kCall); });
-  const auto record = records_.find(ended.call.request);
-  if (record != records_.end()) {
-    record->second->trace.end(ended.span, outcome, clock_.now());
+  for (const ImageRef& image : ended.call->images) {
+    if (image) images_.drop(image->key, ImageOwner::kCall);
   }
+  if (Trace* trace = trace_of(*ended.call)) trace->end(ended.span, outcome, clock_.now());
 }
 
 // ---- commands out ---------------------------------------------------------------------------
@@ -207,17 +216,28 @@ void Driver::carry_out(Command&& command) {
   std::visit(
       Overloaded{
           [this](StartCall& start) { begin(std::move(start)); },
-          [this](PromoteCall& promote) { outbox_.emplace_back(promote); },
-          [this](CancelCall& cancel) {
-            note_cancel(cancel.call);
-            outbox_.emplace_back(cancel);
+          [this](PromoteCall& promote) {
+            order(Order::What::kPromote, promote.lane, promote.call);
           },
-          [this](SendPrefetch& send) { outbox_.emplace_back(std::move(send)); },
+          [this](CancelCall& cancel) { order(Order::What::kCancel, cancel.lane, cancel.call); },
+          [this](SendPrefetch& send) {
+            ImageRef image = images_.get(send.prefetch.image);
+            outbox_.push_back({Order::What::kPrefetch, send.lane, nullptr, std::move(send.prefetch),
+                               std::move(image)});
+          },
           [this](ReleaseImage& release) { images_.drop(release.image, ImageOwner::kTrajectory); },
           [this](Deliver& notice) { deliver(std::move(notice)); },
           [this](Refuse& refuse) { refused_ = std::move(refuse.failure); },
       },
       command);
+}
+
+void Driver::order(Order::What what, LaneId lane, const Key& call) {
+  const auto run = runs_.find(call);
+  if (run == runs_.end()) return;
+  Trace* trace = what == Order::What::kCancel ? trace_of(*run->second.call) : nullptr;
+  if (trace) trace->cancel(run->second.span, clock_.now());
+  outbox_.push_back({what, lane, run->second.call, {}, nullptr});
 }
 
 void Driver::deliver(Deliver&& deliver) {
@@ -255,8 +275,12 @@ void Driver::empty_outbox() {
   std::vector<Lane*> lanes;
   std::vector<std::shared_ptr<Record>> told;
   std::unique_lock lock(mutex_);
-  if (emptying_) return;  // the thread that is flushing will also send ours
+  if (emptying_) return;  // the thread that is at it will also send ours
   emptying_ = true;
+  const Finally emptied{[this] {
+    emptying_ = false;
+    outbox_empty_.notify_all();
+  }};
   while (!outbox_.empty() || !told_.empty()) {
     orders.clear();
     lanes.clear();
@@ -264,46 +288,47 @@ void Driver::empty_outbox() {
     orders.swap(outbox_);
     told.swap(told_);
     for (const Order& order : orders) {
-      const auto lane = lanes_.find(std::visit([](const auto& to) { return to.lane; }, order));
+      const auto lane = lanes_.find(order.lane);
       lanes.push_back(closing_ || lane == lanes_.end() ? nullptr : lane->second.get());
-      const auto* start = std::get_if<StartCall>(&order);
-      if (!start) continue;
-      const auto run = runs_.find(start->call.key);
-      const auto record = records_.find(start->call.request);
-      if (run == runs_.end() || record == records_.end()) continue;
-      record->second->trace.start(run->second.span, clock_.now());
+      if (order.what != Order::What::kStart) continue;
+      const auto run = runs_.find(order.call->call.key);
+      const bool runs = run != runs_.end() && run->second.call == order.call;
+      Trace* trace = runs ? trace_of(*order.call) : nullptr;
+      if (trace) trace->start(run->second.span, clock_.now());
     }
     lock.unlock();
-    for (std::size_t i = 0; i < orders.size(); ++i) execute(lanes[i], orders[i]);
+    const Finally locked_again{[&lock] { lock.lock(); }};
+    for (std::size_t i = 0; i < orders.size(); ++i) {
+      if (lanes[i]) execute(*lanes[i], orders[i]);
+    }
     // Readers after lanes: to wake a sleeping thread costs more than all of apply().
     for (const auto& record : told) record->ready.notify_all();
     if (!told.empty()) news_ready_.notify_all();
-    lock.lock();
   }
-  emptying_ = false;
-  outbox_empty_.notify_all();
 }
 
-void Driver::execute(Lane* lane, Order& order) {
-  if (!lane) return;
+void Driver::execute(Lane& lane, const Order& order) {
+  using What = Order::What;
+  const auto threw = [&](const char* what) {
+    Failure why{ErrorCode::kBackendFailed,
+                "[Driver] the lane " + lane.info().name + " threw: " + what};
+    if (order.what == What::kStart) return failed(*order.call, std::move(why));
+    if (order.what != What::kPrefetch) down(order.lane, std::move(why));
+  };
   try {
-    std::visit(Overloaded{
-                   [lane](const StartCall& start) { lane->start(start.call, start.speculative); },
-                   [lane](const PromoteCall& promote) { lane->promote(promote.call); },
-                   [lane](const CancelCall& cancel) { lane->cancel(cancel.call); },
-                   [lane](const SendPrefetch& send) { lane->prefetch(send.prefetch); },
-                   [this, lane](const Revive&) {
-                     lane->revive();
-                     post(LaneUp{lane->info()});
-                   },
-               },
-               order);
-  } catch (const std::exception& error) {
-    if (const auto* start = std::get_if<StartCall>(&order)) {
-      failed(start->call.key, lane_threw("start", error));
-    } else if (!std::holds_alternative<SendPrefetch>(order)) {
-      down(lane->info().id, lane_threw("promote or cancel", error));
+    switch (order.what) {
+      case What::kStart:
+        if (order.call->failure) return failed(*order.call, *order.call->failure);
+        return lane.start(order.call);
+      case What::kPromote: return lane.promote(order.call);
+      case What::kCancel: return lane.cancel(order.call);
+      case What::kPrefetch: return lane.prefetch(order.prefetch, order.image);
+      case What::kRevive: lane.revive(); return post(LaneUp{lane.info()});
     }
+  } catch (const std::exception& error) {
+    threw(error.what());
+  } catch (...) {
+    threw("something that is no std::exception");
   }
 }
 
@@ -314,19 +339,19 @@ LaneId Driver::next_lane_id() {
   return ++last_lane_;
 }
 
-void Driver::add_lane(std::unique_ptr<Lane> lane) {
+void Driver::add_lane(std::shared_ptr<Lane> lane) {
   const LaneInfo info = lane->info();
   {
     const std::lock_guard lock(mutex_);
     if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.add_lane] the engine was closed");
-    if (!lanes_.emplace(info.id, std::move(lane)).second) {
+    if (!lanes_.emplace(info.id, lane).second) {
       throw Error(ErrorCode::kInternal, "[Driver.add_lane] lane id " + std::to_string(info.id) +
                                             " is taken: ids come from next_lane_id()");
     }
     try {
       apply(LaneUp{info});
     } catch (...) {
-      lane = std::move(lanes_.extract(info.id).mapped());  // destroyed after the lock
+      lanes_.erase(info.id);
       throw;
     }
   }
@@ -337,10 +362,10 @@ void Driver::add_lane(std::unique_ptr<Lane> lane) {
 
 Key Driver::put_image(PixelBuffer pixels) {
   const Key key = key_of_pixels(pixels);
+  std::shared_ptr<StoredImage> image = hashed(std::move(pixels));
   const std::lock_guard lock(mutex_);
   if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.put_image] the engine was closed");
-  images_.put(key, std::move(pixels));
-  images_.hold(key, ImageOwner::kClient);
+  images_.put(key, std::move(image), ImageOwner::kClient);
   return key;
 }
 
@@ -542,7 +567,7 @@ DriverCounters Driver::counters() const {
 
 void Driver::close() {
   const std::lock_guard once(close_mutex_);
-  std::unordered_map<LaneId, std::unique_ptr<Lane>> lanes;
+  std::unordered_map<LaneId, std::shared_ptr<Lane>> lanes;
   {
     std::unique_lock lock(mutex_);
     if (closed_) return;
@@ -567,7 +592,7 @@ void Driver::close() {
   }
   timer_.stop();
   text_.close();
-  lanes.clear();  // stops and joins; reports of calls are strays now
+  for (const auto& [id, lane] : lanes) lane->close();
   const std::lock_guard lock(mutex_);
   closed_ = true;
 }

@@ -66,8 +66,7 @@ class Driver final : public LaneEvents {
 
   // ---- lanes: `LaneInfo::id` comes from next_lane_id()
   [[nodiscard]] LaneId next_lane_id();
-  void add_lane(std::unique_ptr<Lane> lane);
-  [[nodiscard]] ImageStore& images() noexcept { return images_; }
+  void add_lane(std::shared_ptr<Lane> lane);
   [[nodiscard]] TextBroker& text() noexcept { return text_; }
 
   // ---- images of requests: equal pixels have equal keys; each put needs its own release
@@ -103,11 +102,11 @@ class Driver final : public LaneEvents {
   void close();
 
   // ---- LaneEvents
-  void step_closed(const Key& call, int index, PlanStep step) override;
-  void verdict_known(const Key& call, bool accepted, double p_success) override;
-  void done(const Key& call, CallResult result) override;
-  void failed(const Key& call, Failure failure) override;
-  void cancelled(const Key& call) override;
+  void step_closed(const LaneCall& call, int index, PlanStep step) override;
+  void verdict_known(const LaneCall& call, bool accepted, double p_success) override;
+  void done(const LaneCall& call, LaneResult result) override;
+  void failed(const LaneCall& call, Failure failure) override;
+  void cancelled(const LaneCall& call) override;
   void down(LaneId lane, Failure why) override;
   void up(LaneId lane) override;
 
@@ -128,29 +127,37 @@ class Driver final : public LaneEvents {
     Trace trace;
   };
   struct Run {
-    Call call;
+    LaneCallRef call;
     LaneId lane = 0;
     std::size_t span = Trace::kNone;
   };
-  struct Revive {
+  // What a lane is told, with no lock held.
+  struct Order {
+    enum class What { kStart, kPromote, kCancel, kPrefetch, kRevive };
+    What what = What::kStart;
     LaneId lane = 0;
+    LaneCallRef call;  // of the first three
+    Prefetch prefetch;
+    ImageRef image;  // of a prefetch
   };
-  using Order = std::variant<StartCall, PromoteCall, CancelCall, SendPrefetch, Revive>;
   using Runs = std::unordered_map<Key, Run>;
 
   void post(Event event);
   void apply(Event event);  // everything from here on but empty_outbox and execute: under the lock
   void carry_out(Command&& command);
   void begin(StartCall&& start);
+  void order(Order::What what, LaneId lane, const Key& call);
   void deliver(Deliver&& deliver);
   void note_decisions();
   void empty_outbox();
-  void execute(Lane* lane, Order& order);
+  void execute(Lane& lane, const Order& order);
 
-  [[nodiscard]] Runs::iterator find_run(const Key& call);
-  void note_cancel(const Key& call);
+  [[nodiscard]] Trace* trace_of(const LaneCall& call);  // null where nobody will ask for it
+  [[nodiscard]] Runs::iterator find_run(const LaneCall& call);
+  void report(const LaneCall& call, Event event);
   void end_run(Runs::iterator run, SpanOutcome outcome);
-  void end_call(const Key& call, SpanOutcome outcome, Event event);
+  void end_call(const LaneCall& call, SpanOutcome outcome, Event event,
+                std::shared_ptr<StoredImage> image = nullptr);
   void consume(RequestId request, Record& record);
   void drop_unread(Record& record);
   void add_news(RequestId request);
@@ -164,7 +171,7 @@ class Driver final : public LaneEvents {
 
   mutable std::mutex mutex_;
   Scheduler scheduler_;
-  std::unordered_map<LaneId, std::unique_ptr<Lane>> lanes_;
+  std::unordered_map<LaneId, std::shared_ptr<Lane>> lanes_;
   std::unordered_map<RequestId, std::shared_ptr<Record>> records_;
   Runs runs_;
   std::deque<Event> events_;       // to be applied, oldest first

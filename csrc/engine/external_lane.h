@@ -11,21 +11,19 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <variant>
+#include <optional>
+#include <unordered_map>
 #include <vector>
 
-#include "engine/images.h"
 #include "engine/lane.h"
+#include "engine/leased_queue.h"
 #include "engine/timer.h"
 
 namespace irt {
 
 struct ExternalCall {
   std::uint64_t id = 0;
-  Call call;
-  bool speculative = false;
-  // plan: the inputs; generate: the source; judge: before, after. Null: none (judge: white).
-  std::vector<ImageRef> images;
+  LaneCallRef call;
 };
 
 struct ExternalPoll {
@@ -33,40 +31,37 @@ struct ExternalPoll {
   std::vector<std::uint64_t> cancelled;  // of the calls that were handed out; each is told once
 };
 
-using ExternalAnswer = std::variant<Plan, PixelBuffer, Verdict>;
-
 struct ExternalCounters {
   std::uint64_t handed_out = 0;
   std::uint64_t strays = 0;       // late, double and unknown answers
   std::uint64_t lease_ended = 0;  // how often
 };
 
-// The worker's side. Thread-safe; outlives the lane. What returns a bool says whether the call is
-// still wanted: false = it has ended or was lost, and (of step_closed, verdict_known and wanted)
-// also that it was cancelled and should be given up.
-class ExternalWork {
+// Thread-safe. What returns a bool to the worker says whether the call is still wanted: false = it
+// has ended or was lost, and (of step_closed, verdict_known and wanted) also that it was cancelled
+// and should be given up.
+class ExternalLane final : public Lane {
  public:
-  // `clock`: the driver's, of Call::deadline. `lease`: microseconds.
-  ExternalWork(LaneInfo info, TimePoint lease, LaneEvents& events, ImageStore& images,
-               const Clock& clock);
-  ~ExternalWork();
-  ExternalWork(const ExternalWork&) = delete;
-  ExternalWork& operator=(const ExternalWork&) = delete;
+  // `clock`: the driver's, of Call::deadline. `lease`: microseconds. `events`: until close().
+  ExternalLane(LaneInfo info, TimePoint lease, LaneEvents& events, const Clock& clock);
+  ~ExternalLane() override { close(); }
+  ExternalLane(const ExternalLane&) = delete;
+  ExternalLane& operator=(const ExternalLane&) = delete;
 
+  // ---- for the worker
   // Waits up to `timeout` for calls or cancels; returns at most `most` calls.
   [[nodiscard]] ExternalPoll poll(std::chrono::milliseconds timeout, std::size_t most);
   // Partial answers; of one call in order, by one thread at a time.
-  bool step_closed(std::uint64_t call, PlanStep step);
-  bool verdict_known(std::uint64_t call, bool accepted, double p_success);
+  bool step_closed(std::uint64_t id, PlanStep step);
+  bool verdict_known(std::uint64_t id, bool accepted, double p_success);
   // The call is being worked at.
-  bool progress(std::uint64_t call);
-  [[nodiscard]] bool wanted(std::uint64_t call) const;
+  bool progress(std::uint64_t id);
+  [[nodiscard]] bool wanted(std::uint64_t id);
   // Each of these ends the call.
-  bool finish(std::uint64_t call, ExternalAnswer answer);
-  bool fail(std::uint64_t call, Failure failure);
-  bool cancelled(std::uint64_t call);
-  [[nodiscard]] const LaneInfo& info() const noexcept;
-  [[nodiscard]] TimePoint now() const noexcept;  // the driver's clock
+  bool finish(std::uint64_t id, LaneResult result);
+  bool fail(std::uint64_t id, Failure failure);
+  bool cancelled(std::uint64_t id);
+  [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }  // the driver's clock
   // True once the lane is gone: nothing will come any more.
   [[nodiscard]] bool closed() const;
   [[nodiscard]] ExternalCounters counters() const;
@@ -75,32 +70,42 @@ class ExternalWork {
   // a timer of its own.
   TimePoint expire(TimePoint now);
 
- private:
-  friend class ExternalLane;
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
-class ExternalLane final : public Lane {
- public:
-  explicit ExternalLane(std::shared_ptr<ExternalWork> work) : work_(std::move(work)) {}
-  ~ExternalLane() override;  // ends every call as cancelled; waits for reports under way
-  ExternalLane(const ExternalLane&) = delete;
-  ExternalLane& operator=(const ExternalLane&) = delete;
-
-  [[nodiscard]] const LaneInfo& info() const noexcept override;
-  void start(const Call& call, bool speculative) override;
-  void promote(const Key& call) override;
-  void cancel(const Key& call) override;
+  // ---- for the driver
+  [[nodiscard]] const LaneInfo& info() const noexcept override { return info_; }
+  void start(const LaneCallRef& call) override;
+  void promote(const LaneCallRef& call) override;
+  void cancel(const LaneCallRef& call) override;
   void revive() override;
+  void close() override;  // waits for reports under way
 
  private:
-  std::shared_ptr<ExternalWork> work_;
+  struct Held {
+    LaneCallRef call;
+    int steps = 0;  // that have closed
+  };
+  using Queue = LeasedQueue<Held>;
+
+  LaneCallRef take(std::uint64_t id);
+  template <class Report>
+  bool end(std::uint64_t id, Report report);
+  Held* partial(std::uint64_t id);
+
+  const LaneInfo info_;
+  const TimePoint lease_;
+  LaneEvents& events_;
+  const Clock clock_;
+  Queue queue_;
+  std::unordered_map<const LaneCall*, std::uint64_t> ids_;  // of the calls in the queue
+  std::vector<std::uint64_t> cancels_;                      // to be told
+  ExternalCounters counters_;
+  bool up_ = true;
+  bool coming_up_ = false;  // the driver was asked
+  Timer timer_;             // last: its thread uses everything above
 };
 
 class Driver;
 // Adds the lane to the driver; `info.id` is given here.
-[[nodiscard]] std::shared_ptr<ExternalWork> add_external_lane(Driver& driver, LaneInfo info,
+[[nodiscard]] std::shared_ptr<ExternalLane> add_external_lane(Driver& driver, LaneInfo info,
                                                               TimePoint lease);
 
 }  // namespace irt

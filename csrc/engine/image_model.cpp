@@ -19,10 +19,9 @@ Key key_of(const EncodedText& text) {
 
 }  // namespace
 
-ImageModel::ImageModel(const ImageModelConfig& config, KeepImage keep)
+ImageModel::ImageModel(const ImageModelConfig& config)
     : slots_(std::max(config.slots, 1)),
       generator_(make_generator(config.generator, config.session)),
-      keep_(std::move(keep)),
       texts_(config.text_cache),
       references_(config.latent_cache) {}
 
@@ -95,21 +94,20 @@ void ImageModel::step(LaneEvents& events) {
 }
 
 void ImageModel::finish(const Running& running, LaneEvents& events) {
-  const Key key = running.call->call.key;
-  if (running.call->cancelled) return events.cancelled(key);
-  Image image;
+  if (running.call->cancelled) return events.cancelled(*running.call);
+  PixelBuffer pixels;
   try {
-    image = keep_(key, generator_->decode(*running.job));
+    pixels = generator_->decode(*running.job);
   } catch (const Error& error) {
-    return events.failed(key, {error.code(), error.what()});
+    return events.failed(*running.call, {error.code(), error.what()});
   } catch (const std::exception& error) {
-    return events.failed(key, {ErrorCode::kBackendFailed, error.what()});
+    return events.failed(*running.call, {ErrorCode::kBackendFailed, error.what()});
   }
-  events.done(key, image);
+  events.done(*running.call, std::move(pixels));
 }
 
-bool ImageModel::cancel(const Key& call) {
-  std::erase_if(running_, [&call](const auto& known) { return known->call->call.key == call; });
+bool ImageModel::cancel(const LaneCall& call) {
+  std::erase_if(running_, [&call](const auto& known) { return known->call.get() == &call; });
   return true;
 }
 

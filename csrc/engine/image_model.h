@@ -25,13 +25,13 @@ struct ImageModelConfig {
 class ImageModel final : public RoleModel {
  public:
   // Loads the graphs: throws Error(kBadPack) or Error(kBackendFailed).
-  ImageModel(const ImageModelConfig& config, KeepImage keep);
+  explicit ImageModel(const ImageModelConfig& config);
 
   [[nodiscard]] int capacity() const noexcept override { return slots_; }
   void admit(const LaneCallRef& call) override;
   // One denoising step for the images that may share a batch with the first certain one.
   void step(LaneEvents& events) override;
-  bool cancel(const Key& call) override;
+  bool cancel(const LaneCall& call) override;
   void prepare(const EncodedText& text) override;
   void prepare(const ImageRef& source) override;
   void terminate() noexcept override;
@@ -49,7 +49,6 @@ class ImageModel final : public RoleModel {
 
   int slots_;
   std::unique_ptr<Generator> generator_;
-  KeepImage keep_;
   Lru<Key, ConditioningRef> texts_;
   Lru<Key, ReferenceRef> references_;
   std::vector<std::unique_ptr<Running>> running_;  // in the order of their admission

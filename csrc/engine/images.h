@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 
 #include "core/key.h"
@@ -21,44 +20,40 @@ struct StoredImage {
 // The buffer outlives the store for as long as anybody looks at it.
 using ImageRef = std::shared_ptr<const StoredImage>;
 
+// A picture that is ready to be stored: this reads every pixel, so it is done under no lock.
+// Throws Error(kBadRequest) for anything but height x width x 3 bytes.
+[[nodiscard]] std::shared_ptr<StoredImage> hashed(PixelBuffer pixels);
+
 // Who keeps an image in the store: calls that read it, trajectories until ReleaseImage, notices
 // that carry it until they are read, clients until they take their put back.
 enum class ImageOwner { kCall, kTrajectory, kNotice, kClient };
 inline constexpr std::size_t kImageOwners = 4;
 
-// Thread-safe.
+// Not thread-safe: the driver's lock guards it.
 class ImageStore {
  public:
   explicit ImageStore(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  // Stored without an owner: somebody must `hold` it, or `drop_unowned` it. Storing the same key
-  // again keeps the first image. Throws Error(kLimitExceeded) over the limit.
-  ImageRef put(const Key& key, PixelBuffer pixels);
+  // Stores it with one owner; a key that is known keeps its first image, and has an owner more.
+  // Throws Error(kLimitExceeded) over the limit.
+  ImageRef put(const Key& key, std::shared_ptr<StoredImage> image, ImageOwner owner);
   // Null when the key is unknown.
   [[nodiscard]] ImageRef get(const Key& key) const;
-
   // One more owner of that kind; null when the key is unknown.
   ImageRef hold(const Key& key, ImageOwner owner);
   // One owner less; the image goes with the last of all kinds. False: no such owner held it.
   bool drop(const Key& key, ImageOwner owner) noexcept;
-  // For an image that was stored and then found to belong to nobody.
-  void drop_unowned(const Key& key) noexcept;
 
-  [[nodiscard]] std::size_t size() const noexcept;
-  [[nodiscard]] std::size_t bytes() const noexcept;
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 
  private:
   struct Entry {
     ImageRef image;
     std::array<std::size_t, kImageOwners> owners{};
   };
-  using Entries = std::unordered_map<Key, Entry>;
 
-  // Returns the buffer, so that the caller frees it after the lock.
-  [[nodiscard]] ImageRef erase_if_unowned(Entries::iterator entry) noexcept;
-
-  mutable std::mutex mutex_;
-  Entries entries_;
+  std::unordered_map<Key, Entry> entries_;
   std::size_t bytes_ = 0;
   const std::size_t limit_bytes_;
 };

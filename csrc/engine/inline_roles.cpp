@@ -9,18 +9,37 @@ namespace irt {
 
 namespace {
 
-// Counts the calls under way; what fails is thrown.
+// The calls under way, and the last result; what fails is thrown.
 class Inline final : public LaneEvents {
  public:
-  std::size_t running = 0;
+  std::vector<LaneCallRef> running;
+  LaneResult last;
 
-  void step_closed(const Key&, int, PlanStep) override {}
-  void verdict_known(const Key&, bool, double) override {}
-  void done(const Key&, CallResult) override { --running; }
-  void failed(const Key&, Failure failure) override { throw Error(failure.code, failure.message); }
-  void cancelled(const Key&) override { --running; }
+  void step_closed(const LaneCall&, int, PlanStep) override {}
+  void verdict_known(const LaneCall&, bool, double) override {}
+  void done(const LaneCall& call, LaneResult result) override {
+    last = std::move(result);
+    cancelled(call);
+  }
+  void failed(const LaneCall&, Failure failure) override {
+    throw Error(failure.code, failure.message);
+  }
+  void cancelled(const LaneCall& call) override {
+    std::erase_if(running, [&call](const LaneCallRef& known) { return known.get() == &call; });
+  }
   void down(LaneId, Failure) override {}
 };
+
+// Steps the model until `enough`; what it throws ends all calls.
+template <class Enough>
+void run(RoleModel& model, Inline& events, Enough enough) {
+  try {
+    while (!enough()) model.step(events);
+  } catch (...) {
+    for (const LaneCallRef& call : events.running) static_cast<void>(model.cancel(*call));
+    throw;
+  }
+}
 
 // Keeps an answer as it came.
 class WholeAnswer final : public AnswerReader {
@@ -33,7 +52,7 @@ class WholeAnswer final : public AnswerReader {
     answer_.text += token.bytes;
     return false;
   }
-  CallResult finish(StopReason stop) override {
+  LaneResult finish(StopReason stop) override {
     answer_.stop = stop;
     return Verdict{};
   }
@@ -42,10 +61,10 @@ class WholeAnswer final : public AnswerReader {
   Answer& answer_;
 };
 
-std::shared_ptr<LaneCall> make_call(std::size_t number, std::span<const std::int64_t> ids,
-                                    std::span<const std::int64_t> mask, std::uint64_t seed) {
+LaneCallRef make_call(Role role, std::span<const std::int64_t> ids,
+                      std::span<const std::int64_t> mask, std::uint64_t seed) {
   auto made = std::make_shared<LaneCall>();
-  made->call.key = {0, number};
+  made->call.role = role;
   made->call.seed = seed;
   made->call.optimizations.encode_text_ahead = made->call.optimizations.cache_vision = false;
   made->text = std::make_shared<const EncodedText>(
@@ -74,23 +93,18 @@ std::vector<Answer> InlineVlm::answers(std::span<const Question> questions) {
   const auto slots = static_cast<std::size_t>(model_.capacity());
   Inline events;
   std::size_t next = 0;
-  try {
-    while (next < questions.size() || events.running > 0) {
-      for (; next < questions.size() && events.running < slots; ++next) {
-        const Question& question = questions[next];
-        const auto call = make_call(next + 1, question.ids, {}, question.seed);
-        call->call.role = Role::kCritic;  // p(success) is told at every token
-        call->call.retry = question.retry;
-        for (const ImageView& image : question.images) call->images.push_back(copy_of(image));
-        model_.admit(call, std::make_unique<WholeAnswer>(made[next]));
-        ++events.running;
-      }
-      model_.step(events);
+  run(model_, events, [&] {
+    for (; next < questions.size() && events.running.size() < slots; ++next) {
+      const Question& question = questions[next];
+      // A critic: p(success) is told at every token.
+      const LaneCallRef call = make_call(Role::kCritic, question.ids, {}, question.seed);
+      call->call.retry = question.retry;
+      for (const ImageView& image : question.images) call->images.push_back(copy_of(image));
+      model_.admit(call, std::make_unique<WholeAnswer>(made[next]));
+      events.running.push_back(call);
     }
-  } catch (...) {
-    for (std::size_t i = 0; i < next; ++i) static_cast<void>(model_.cancel({0, i + 1}));
-    throw;
-  }
+    return events.running.empty();
+  });
   return made;
 }
 
@@ -98,31 +112,19 @@ Answer InlineVlm::answer(const Question& question) {
   return std::move(answers({&question, 1}).front());
 }
 
-InlineGenerator::InlineGenerator(const ImageModelConfig& config)
-    : model_(config, [this](const Key& call, PixelBuffer pixels) {
-        made_ = std::move(pixels);
-        return Image{call, 0};
-      }) {}
-
 PixelBuffer InlineGenerator::generate(std::span<const std::int64_t> ids,
                                       std::span<const std::int64_t> mask, const ImageView& source,
                                       std::uint64_t seed, int width, int height, int steps) {
-  const auto made = make_call(1, ids, mask, seed);
-  made->call.role = Role::kGenerator;
+  const LaneCallRef made = make_call(Role::kGenerator, ids, mask, seed);
   made->call.width = width;
   made->call.height = height;
   made->call.denoising_steps = steps;
   made->images.push_back(copy_of(source));
   model_.admit(made);
   Inline events;
-  events.running = 1;
-  try {
-    while (events.running > 0) model_.step(events);
-  } catch (...) {
-    static_cast<void>(model_.cancel(made->call.key));
-    throw;
-  }
-  return std::move(made_);
+  events.running.push_back(made);
+  run(model_, events, [&events] { return events.running.empty(); });
+  return std::get<PixelBuffer>(std::move(events.last));
 }
 
 }  // namespace irt

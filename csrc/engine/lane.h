@@ -3,9 +3,9 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "core/call.h"
@@ -14,46 +14,16 @@
 #include "core/result.h"
 #include "engine/images.h"
 #include "engine/text_broker.h"
+#include "models/pixels.h"
 
 namespace irt {
 
-// Where a lane reports to. Thread-safe; never blocks for long; may call back into the same lane's
-// `start` or `cancel` before it returns, so a lane must not hold a lock of its own while reporting.
-// Every started call gets exactly one of done / failed / cancelled.
-class LaneEvents {
- public:
-  virtual ~LaneEvents() = default;
-  virtual void step_closed(const Key& call, int index, PlanStep step) = 0;
-  virtual void verdict_known(const Key& call, bool accepted, double p_success) = 0;
-  virtual void done(const Key& call, CallResult result) = 0;
-  virtual void failed(const Key& call, Failure failure) = 0;
-  virtual void cancelled(const Key& call) = 0;
-  // The lane cannot go on: all of its calls end with it.
-  virtual void down(LaneId lane, Failure why) = 0;
-  // A lane that was down can go on: `revive` is called, then it gets calls again.
-  virtual void up(LaneId /*lane*/) {}
-};
-
-// `start`, `promote`, `cancel` and `prefetch` only enqueue and return at once; they may be called
-// by any thread. The destructor ends every call as cancelled and joins the lane's threads. The
-// scheduler keeps at most `info().capacity` calls under way.
-class Lane {
- public:
-  virtual ~Lane() = default;
-  [[nodiscard]] virtual const LaneInfo& info() const noexcept = 0;
-  virtual void start(const Call& call, bool speculative) = 0;
-  virtual void promote(const Key& /*call*/) {}
-  virtual void cancel(const Key& call) = 0;
-  virtual void prefetch(const Prefetch& /*prefetch*/) {}
-  // After `LaneEvents::up`, in order with the commands: those before it are about calls that ended
-  // with the lane.
-  virtual void revive() {}
-};
-
-// A call with everything that its role reads: held here, so that nobody else's release matters.
+// One run of a call on a lane, with everything that its role reads. A call that was lost and is
+// started again has another one: what is said of a run can never be taken for the other.
 struct LaneCall {
   Call call;
-  // plan: the input images; generate: source or null; judge: before (null = white), after.
+  // plan: the input images; generate: source or null; judge: before (null = white), after. Held
+  // here, so that nobody else's release matters.
   std::vector<ImageRef> images;
   EncodedRef text;                 // null where the model reads no texts
   std::optional<Failure> failure;  // why it cannot be admitted
@@ -64,11 +34,45 @@ struct LaneCall {
 };
 using LaneCallRef = std::shared_ptr<LaneCall>;
 
-// Takes the pixels that a generator made for a call, and says how they are known from then on.
-using KeepImage = std::function<Image(const Key& call, PixelBuffer pixels)>;
+using LaneResult = std::variant<Plan, PixelBuffer, Verdict>;
+
+// Where a lane reports to. Thread-safe; never blocks for long; may call back into the same lane's
+// `start` or `cancel` before it returns, so a lane must not hold a lock of its own while reporting.
+// Every started call gets exactly one of done / failed / cancelled.
+class LaneEvents {
+ public:
+  virtual ~LaneEvents() = default;
+  virtual void step_closed(const LaneCall& call, int index, PlanStep step) = 0;
+  virtual void verdict_known(const LaneCall& call, bool accepted, double p_success) = 0;
+  virtual void done(const LaneCall& call, LaneResult result) = 0;
+  virtual void failed(const LaneCall& call, Failure failure) = 0;
+  virtual void cancelled(const LaneCall& call) = 0;
+  // The lane cannot go on: all of its calls end with it.
+  virtual void down(LaneId lane, Failure why) = 0;
+  // A lane that was down can go on: `revive` is called, then it gets calls again.
+  virtual void up(LaneId /*lane*/) {}
+};
+
+// The commands only enqueue and return at once; they may be called by any thread. The scheduler
+// keeps at most `info().capacity` calls under way.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  [[nodiscard]] virtual const LaneInfo& info() const noexcept = 0;
+  virtual void start(const LaneCallRef& call) = 0;
+  virtual void promote(const LaneCallRef& call) { call->speculative = false; }
+  virtual void cancel(const LaneCallRef& call) = 0;
+  // `image`: of a prefetch of features; null = the white picture.
+  virtual void prefetch(const Prefetch& /*prefetch*/, const ImageRef& /*image*/) {}
+  // After `LaneEvents::up`, in order with the commands: those before it are about calls that ended
+  // with the lane.
+  virtual void revive() {}
+  // Drops every call and joins the threads: nothing is reported afterwards.
+  virtual void close() = 0;
+};
 
 // The model of one role. One thread runs it (but for `terminate`): that of a ModelLane, or the
-// caller's (inline_roles.h). It knows nothing of queues, and calls only by their keys.
+// caller's (inline_roles.h). It knows nothing of queues.
 class RoleModel {
  public:
   using Clock = std::chrono::steady_clock;
@@ -86,7 +90,7 @@ class RoleModel {
   virtual void step(LaneEvents& events) = 0;
   // Lets an admitted call go; its owner reports it. False: the model ends it at its next cancel
   // point, and `step` reports it.
-  virtual bool cancel(const Key& call) = 0;
+  virtual bool cancel(const LaneCall& call) = 0;
   // When `step` has something to do. A model that computes always has.
   [[nodiscard]] virtual Clock::time_point next_step_at() const { return Clock::time_point::min(); }
   // Work ahead of a call that will probably come. What it throws is dropped.

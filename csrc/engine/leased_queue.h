@@ -104,14 +104,22 @@ class LeasedQueue {
   }
   void wake_all() { arrived_.notify_all(); }
 
-  // Runs `report` without the lock; `wait_for_reports` waits for it.
+  // Runs `report` without the lock, which is held again whatever it throws; `wait_for_reports`
+  // waits for it.
   template <class Report>
   void unlocked(Lock& lock, Report report) {
+    struct Reporting {
+      LeasedQueue& queue;
+      Lock& lock;
+      ~Reporting() {
+        lock.lock();
+        if (--queue.reporting_ == 0) queue.reported_.notify_all();
+      }
+    };
     ++reporting_;
     lock.unlock();
+    const Reporting until_the_end{*this, lock};
     report();
-    lock.lock();
-    if (--reporting_ == 0) reported_.notify_all();
   }
   [[nodiscard]] bool reporting() const noexcept { return reporting_ > 0; }
   void wait_for_reports(Lock& lock) {

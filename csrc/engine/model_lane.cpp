@@ -5,7 +5,6 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <unordered_map>
 #include <utility>
 
 namespace irt {
@@ -21,28 +20,27 @@ bool has_ended(const LaneCallRef& call) { return call->cancelled || call->failur
 
 }  // namespace
 
-KeepImage keep_in(ImageStore& images) {
-  return [&images](const Key& call, PixelBuffer pixels) {
-    return Image{call, images.put(call, std::move(pixels))->hash};
-  };
-}
-
 // All that the lane's thread shares with others.
 struct ModelLane::Queue {
   std::mutex mutex;
   std::condition_variable_any changed;
-  std::unordered_map<Key, LaneCallRef> live;  // started, not yet reported as ended
-  std::vector<LaneCallRef> waiting;           // of these, those that are not admitted
-  std::deque<Task> ahead;                     // for when there is nothing else to do
-  bool cancelled = false;                     // an admitted call was, since the last turn
+  std::vector<LaneCallRef> waiting;  // started, not yet admitted
+  std::deque<Task> ahead;            // for when there is nothing else to do
+  bool cancelled = false;            // an admitted call was, since the last turn
 
-  void add_task(Task task) {
+  template <class Change>
+  void change(Change change) {
     {
       const std::scoped_lock lock(mutex);
-      if (ahead.size() >= kMaxTasks) ahead.pop_front();
-      ahead.push_back(std::move(task));
+      change();
     }
     changed.notify_one();
+  }
+  void add_task(Task task) {
+    change([&] {
+      if (ahead.size() >= kMaxTasks) ahead.pop_front();
+      ahead.push_back(std::move(task));
+    });
   }
 };
 
@@ -54,93 +52,46 @@ struct ModelLane::Turn {
 };
 
 ModelLane::ModelLane(LaneInfo info, std::unique_ptr<RoleModel> model, LaneEvents& events,
-                     const ImageStore& images, TextBroker& texts)
+                     TextBroker& texts)
     : info_(std::move(info)),
       model_(std::move(model)),
       events_(events),
-      images_(images),
       texts_(texts),
       queue_(std::make_shared<Queue>()) {
   info_.capacity = model_->capacity();
   thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
 }
 
-// The thread reports through this object: it ends before anything else goes.
-ModelLane::~ModelLane() {
+void ModelLane::close() {
   thread_.request_stop();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 // ---- other threads ----------------------------------------------------------------------------
 
-void ModelLane::start(const Call& call, bool speculative) {
-  auto made = std::make_shared<LaneCall>();
-  made->call = call;
-  made->started = RoleModel::Clock::now();
-  made->speculative = speculative;
-  const auto need = [&](const Key& key, bool optional) {
-    ImageRef image = key ? images_.get(key) : nullptr;
-    if (!image && !(optional && !key)) {
-      made->failure = Failure{ErrorCode::kInternal,
-                              "[ModelLane.start] image " + to_hex(key) + " is not in the store"};
-    }
-    made->images.push_back(std::move(image));
-  };
-  switch (call.role) {
-    case Role::kPlanner:
-      for (const Key& key : call.images) need(key, false);
-      break;
-    case Role::kGenerator: need(call.source, true); break;
-    case Role::kCritic:
-      need(call.source, true);
-      need(call.image, false);
-      break;
-  }
-  const bool complete = made->failure || !model_->reads_texts();
-  {
-    const std::scoped_lock lock(queue_->mutex);
-    queue_->live.emplace(call.key, made);
-    queue_->waiting.push_back(made);
-  }
-  if (complete) {
-    queue_->changed.notify_one();
-    return;
-  }
-  texts_.request(text_job_of(call),
-                 [queue = queue_, made](EncodedRef text, std::optional<Failure> failure) {
-                   {
-                     const std::scoped_lock lock(queue->mutex);
-                     made->text = std::move(text);
-                     made->failure = std::move(failure);
-                   }
-                   queue->changed.notify_one();
+void ModelLane::start(const LaneCallRef& call) {
+  call->started = RoleModel::Clock::now();
+  queue_->change([&] { queue_->waiting.push_back(call); });
+  if (!model_->reads_texts()) return;
+  texts_.request(text_job_of(call->call),
+                 [queue = queue_, call](EncodedRef text, std::optional<Failure> failure) {
+                   queue->change([&] {
+                     call->text = std::move(text);
+                     call->failure = std::move(failure);
+                   });
                  });
 }
 
-void ModelLane::promote(const Key& call) {
-  const std::scoped_lock lock(queue_->mutex);
-  if (const auto it = queue_->live.find(call); it != queue_->live.end()) {
-    it->second->speculative = false;
-  }
+void ModelLane::cancel(const LaneCallRef& call) {
+  queue_->change([&] { call->cancelled = queue_->cancelled = true; });
 }
 
-void ModelLane::cancel(const Key& call) {
-  {
-    const std::scoped_lock lock(queue_->mutex);
-    const auto it = queue_->live.find(call);
-    if (it == queue_->live.end()) return;  // its terminal event is on the way
-    it->second->cancelled = true;
-    queue_->cancelled = true;
-  }
-  queue_->changed.notify_one();
-}
-
-void ModelLane::prefetch(const Prefetch& prefetch) {
+void ModelLane::prefetch(const Prefetch& prefetch, const ImageRef& image) {
   if (!model_->reads_texts()) return;
   if (prefetch.what == Prefetch::What::kImageFeatures) {
-    if (!prefetch.image) return;
-    queue_->add_task([this, key = prefetch.image](RoleModel& model) {
-      if (const ImageRef image = images_.get(key)) model.prepare(image);
+    if (!image) return;
+    queue_->add_task([image = std::weak_ptr(image)](RoleModel& model) {
+      if (const ImageRef still = image.lock()) model.prepare(still);
     });
     return;
   }
@@ -157,7 +108,7 @@ void ModelLane::prefetch(const Prefetch& prefetch) {
 void ModelLane::loop(const std::stop_token& stop) {
   const std::stop_callback interrupt(stop, [this] { model_->terminate(); });
   Turn turn;
-  while (take(stop, turn)) {
+  while (failed_runs_ < kFailedRunsUntilDown && take(stop, turn)) {
     for (const LaneCallRef& call : turn.ended) end_early(*call);
     drop_cancelled();  // before the encoders run for what is new
     for (const LaneCallRef& call : turn.ready) admit(call, stop);
@@ -171,14 +122,6 @@ void ModelLane::loop(const std::stop_token& stop) {
     drop_cancelled();
     if (!active_.empty()) step(stop);
   }
-  std::unordered_map<Key, LaneCallRef> left;
-  {
-    const std::scoped_lock lock(queue_->mutex);
-    left.swap(queue_->live);
-    queue_->waiting.clear();
-    queue_->ahead.clear();
-  }
-  for (const auto& [key, call] : left) events_.cancelled(key);
 }
 
 // Waits until there is something to do. False: the lane is to stop.
@@ -224,16 +167,15 @@ bool ModelLane::take(const std::stop_token& stop, Turn& turn) {
 }
 
 void ModelLane::end_early(const LaneCall& call) {
-  forget(call.call.key);
   if (call.cancelled) {
-    events_.cancelled(call.call.key);
+    events_.cancelled(call);
   } else {
-    events_.failed(call.call.key, *call.failure);
+    events_.failed(call, *call.failure);
   }
 }
 
 void ModelLane::admit(const LaneCallRef& call, const std::stop_token& stop) {
-  if (stop.stop_requested()) return;  // ends as cancelled, with the others
+  if (stop.stop_requested()) return;
   if (call->cancelled) return end_early(*call);
   std::optional<Failure> failure;
   try {
@@ -246,15 +188,14 @@ void ModelLane::admit(const LaneCallRef& call, const std::stop_token& stop) {
     failure = Failure{ErrorCode::kBackendFailed, error.what()};
   }
   if (stop.stop_requested()) return;  // interrupted
-  forget(call->call.key);
-  events_.failed(call->call.key, std::move(*failure));
+  events_.failed(*call, std::move(*failure));
 }
 
 void ModelLane::drop_cancelled() {
   for (std::size_t i = 0; i < active_.size();) {
     const LaneCallRef call = active_[i];
-    if (call->cancelled && model_->cancel(call->call.key)) {
-      cancelled(call->call.key);  // takes it out of `active_`
+    if (call->cancelled && model_->cancel(*call)) {
+      cancelled(*call);  // takes it out of `active_`
     } else {
       ++i;
     }
@@ -272,43 +213,46 @@ void ModelLane::step(const std::stop_token& stop) {
 
 void ModelLane::fail_all(const std::string& why) {
   while (!active_.empty()) {
-    const Key key = active_.back()->call.key;
-    static_cast<void>(model_->cancel(key));
-    failed(key, {ErrorCode::kBackendFailed, why});
+    const LaneCallRef call = active_.back();
+    static_cast<void>(model_->cancel(*call));
+    failed(*call, {ErrorCode::kBackendFailed, why});
   }
   if (++failed_runs_ < kFailedRunsUntilDown) return;
-  events_.down(info_.id, {ErrorCode::kBackendFailed, "[" + info_.name + "] " + why});
+  down(info_.id, {ErrorCode::kBackendFailed, "[" + info_.name + "] " + why});
 }
 
-bool ModelLane::forget(const Key& call) {
-  std::erase_if(active_, [&call](const LaneCallRef& known) { return known->call.key == call; });
-  const std::scoped_lock lock(queue_->mutex);
-  return queue_->live.erase(call) > 0;
+LaneCallRef ModelLane::take_active(const LaneCall& call) {
+  const auto found = std::ranges::find_if(
+      active_, [&call](const LaneCallRef& known) { return known.get() == &call; });
+  if (found == active_.end()) return nullptr;
+  LaneCallRef taken = std::move(*found);
+  active_.erase(found);
+  return taken;
 }
 
 // ---- what the model reports -------------------------------------------------------------------
 
-void ModelLane::step_closed(const Key& call, int index, PlanStep step) {
+void ModelLane::step_closed(const LaneCall& call, int index, PlanStep step) {
   events_.step_closed(call, index, std::move(step));
 }
 
-void ModelLane::verdict_known(const Key& call, bool accepted, double p_success) {
+void ModelLane::verdict_known(const LaneCall& call, bool accepted, double p_success) {
   events_.verdict_known(call, accepted, p_success);
 }
 
-void ModelLane::done(const Key& call, CallResult result) {
-  if (forget(call)) events_.done(call, std::move(result));
+void ModelLane::done(const LaneCall& call, LaneResult result) {
+  if (const LaneCallRef taken = take_active(call)) events_.done(*taken, std::move(result));
 }
 
-void ModelLane::failed(const Key& call, Failure failure) {
+void ModelLane::failed(const LaneCall& call, Failure failure) {
   failure.message = "[" + info_.name + "] " + failure.message;
-  if (forget(call)) events_.failed(call, std::move(failure));
+  if (const LaneCallRef taken = take_active(call)) events_.failed(*taken, std::move(failure));
 }
 
-void ModelLane::cancelled(const Key& call) {
-  if (forget(call)) events_.cancelled(call);
+void ModelLane::cancelled(const LaneCall& call) {
+  if (const LaneCallRef taken = take_active(call)) events_.cancelled(*taken);
 }
 
-void ModelLane::down(LaneId /*lane*/, Failure why) { events_.down(info_.id, std::move(why)); }
+void ModelLane::down(LaneId lane, Failure why) { events_.down(lane, std::move(why)); }
 
 }  // namespace irt

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -12,26 +11,23 @@
 
 namespace irt {
 
-// Keeps generated images in the engine's store, which must outlive it.
-[[nodiscard]] KeepImage keep_in(ImageStore& images);
-
 // Calls wait here for their text; then the thread admits them, certain ones first, and steps the
 // model while any is under way, each step over whatever has been admitted until then (continuous
-// batching). A cancelled call ends at the next step.
+// batching). A cancelled call ends at the next step. A model that fails twice in a row takes its
+// lane down for good.
 class ModelLane final : public Lane, private LaneEvents {
  public:
-  // `info.capacity` is the model's. `events`, `images` and `texts` must outlive the lane.
-  ModelLane(LaneInfo info, std::unique_ptr<RoleModel> model, LaneEvents& events,
-            const ImageStore& images, TextBroker& texts);
-  ~ModelLane() override;
+  // `info.capacity` is the model's. `events` and `texts` must outlive the lane.
+  ModelLane(LaneInfo info, std::unique_ptr<RoleModel> model, LaneEvents& events, TextBroker& texts);
+  ~ModelLane() override { close(); }
   ModelLane(const ModelLane&) = delete;
   ModelLane& operator=(const ModelLane&) = delete;
 
   [[nodiscard]] const LaneInfo& info() const noexcept override { return info_; }
-  void start(const Call& call, bool speculative) override;
-  void promote(const Key& call) override;
-  void cancel(const Key& call) override;
-  void prefetch(const Prefetch& prefetch) override;
+  void start(const LaneCallRef& call) override;
+  void cancel(const LaneCallRef& call) override;
+  void prefetch(const Prefetch& prefetch, const ImageRef& image) override;
+  void close() override;
 
  private:
   struct Queue;
@@ -45,26 +41,25 @@ class ModelLane final : public Lane, private LaneEvents {
   void drop_cancelled();
   void step(const std::stop_token& stop);
   void fail_all(const std::string& why);
-  // Its terminal event is about to be reported; false when it was.
-  bool forget(const Key& call);
+  // Its terminal event is about to be reported; null when it was.
+  LaneCallRef take_active(const LaneCall& call);
 
   // ---- what the model reports
-  void step_closed(const Key& call, int index, PlanStep step) override;
-  void verdict_known(const Key& call, bool accepted, double p_success) override;
-  void done(const Key& call, CallResult result) override;
-  void failed(const Key& call, Failure failure) override;
-  void cancelled(const Key& call) override;
+  void step_closed(const LaneCall& call, int index, PlanStep step) override;
+  void verdict_known(const LaneCall& call, bool accepted, double p_success) override;
+  void done(const LaneCall& call, LaneResult result) override;
+  void failed(const LaneCall& call, Failure failure) override;
+  void cancelled(const LaneCall& call) override;
   void down(LaneId lane, Failure why) override;
 
   LaneInfo info_;
   std::unique_ptr<RoleModel> model_;
   LaneEvents& events_;
-  const ImageStore& images_;
   TextBroker& texts_;
   std::shared_ptr<Queue> queue_;     // shared with text callbacks, which may outlive the lane
   std::vector<LaneCallRef> active_;  // admitted, in that order; the thread's alone
   int failed_runs_ = 0;              // in a row
-  std::jthread thread_;
+  std::jthread thread_;              // it reports through this object: close() is called first
 };
 
 }  // namespace irt

@@ -8,11 +8,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/call.h"
 #include "core/error.h"
 #include "core/key.h"
+#include "engine/leased_queue.h"
+#include "engine/lru.h"
+#include "engine/timer.h"
 
 namespace irt {
 
@@ -44,11 +48,14 @@ class TextBroker {
 
   // `lease`: when no worker has polled or answered for that long, whatever waits fails.
   explicit TextBroker(std::size_t cache_entries, TimePoint lease = kLease);
-  ~TextBroker();  // close()
+  ~TextBroker() { close(); }
+  TextBroker(const TextBroker&) = delete;
+  TextBroker& operator=(const TextBroker&) = delete;
   void request(TextJob job, Callback callback);
   // The same without urgency; dropped, and `callback` with it, where too many wait.
   void prefetch(TextJob job, Callback callback = {});
-  // For the worker: waits up to `timeout`, returns at most `most` jobs, urgent ones first.
+  // For the worker: waits up to `timeout`, returns at most `most` jobs, urgent ones first; at once
+  // none when the broker is closed.
   [[nodiscard]] std::vector<TextJob> poll(std::chrono::milliseconds timeout, std::size_t most);
   // A job is finished or failed once; an unknown id is ignored and counted.
   void finish(std::uint64_t job, EncodedText encoded);
@@ -59,6 +66,7 @@ class TextBroker {
   // Ends all waiting jobs with kCancelled and waits until no callback runs on another thread;
   // later requests fail at once. Not from a callback.
   void close();
+  [[nodiscard]] bool closed() const;
 
   struct Counters {
     std::uint64_t requests = 0;
@@ -70,8 +78,26 @@ class TextBroker {
   [[nodiscard]] Counters counters() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct Pending {
+    TextJob job;
+    Key key;
+    std::vector<Callback> waiting;
+    void end(const EncodedRef& encoded, const std::optional<Failure>& failure) const;
+  };
+  using Queue = LeasedQueue<Pending>;
+
+  // True: the job waits, and `callback` with it. Else it is not to be made: `encoded` is set where
+  // the encoding is known.
+  bool ask(TextJob&& job, bool urgent, Callback& callback, EncodedRef& encoded);
+  void end(std::uint64_t id, const EncodedRef& encoded, const std::optional<Failure>& failure);
+  std::size_t end_all(Queue::Lock& lock, const Failure& failure);
+
+  const Clock clock_;
+  Queue queue_;
+  std::unordered_map<Key, std::uint64_t> ids_;  // of the jobs in the queue
+  Lru<Key, EncodedRef> cache_;
+  Counters counters_;
+  Timer timer_;  // last: its thread uses everything above
 };
 
 }  // namespace irt

@@ -37,7 +37,7 @@ VlmModel::VlmModel(const VlmConfig& config)
   vision_ = std::make_unique<VisionEncoder>(config_.vision, config_.vision_config, config_.session);
 }
 
-void VlmModel::admit(const LaneCallRef& call) { admit(call, make_reader(call->call)); }
+void VlmModel::admit(const LaneCallRef& call) { admit(call, make_reader(*call)); }
 
 void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> reader) {
   const std::size_t images = call->images.size();
@@ -54,8 +54,7 @@ void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> read
                                      call->call.optimizations.cache_vision,
                                      many ? config_.max_pixels_many : 0));
   }
-  running_.push_back({call->call.key, call->call.role == Role::kCritic, decoder_.admit(prompt),
-                      std::move(reader)});
+  running_.push_back({call, decoder_.admit(prompt), std::move(reader)});
 }
 
 // Of `image`, or of a white picture. `cached`: from the cache, and into it.
@@ -120,32 +119,33 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
                           ? std::string(out.problem)
                           : "the logits of the answer are not finite: check the precision of the "
                             "decoder graph";
-    events.failed(release(running), {ErrorCode::kBackendFailed, std::move(why)});
+    events.failed(*release(running), {ErrorCode::kBackendFailed, std::move(why)});
     return;
   }
   bool done = out.stop != StopReason::kNone;
   if (out.stop != StopReason::kEndOfText) {
     AnswerToken token{out.token, config_.tokens->bytes(out.token), 0.0};
-    if (running->judged) {
+    if (running->call->call.role == Role::kCritic) {
       token.p_success = p_success(out.logits, config_.true_tokens, config_.false_tokens);
     }
     done = running->reader->take(token, events) || done;
   }
   if (!done) return;
-  CallResult result = running->reader->finish(out.stop);
-  events.done(release(running), std::move(result));
+  LaneResult result = running->reader->finish(out.stop);
+  events.done(*release(running), std::move(result));
 }
 
 // Frees its slot; the caller reports.
-Key VlmModel::release(std::vector<Running>::iterator running) {
-  const Key call = running->call;
+LaneCallRef VlmModel::release(std::vector<Running>::iterator running) {
+  LaneCallRef call = std::move(running->call);
   decoder_.release(running->sequence);
   running_.erase(running);
   return call;
 }
 
-bool VlmModel::cancel(const Key& call) {
-  const auto running = std::ranges::find(running_, call, &Running::call);
+bool VlmModel::cancel(const LaneCall& call) {
+  const auto running = std::ranges::find_if(
+      running_, [&call](const Running& known) { return known.call.get() == &call; });
   if (running != running_.end()) release(running);
   return true;
 }

@@ -53,7 +53,7 @@ class VlmModel final : public RoleModel {
   // The same with a reader of the caller's.
   void admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> reader);
   void step(LaneEvents& events) override;
-  bool cancel(const Key& call) override;
+  bool cancel(const LaneCall& call) override;
   using RoleModel::prepare;
   void prepare(const ImageRef& image) override;
   void terminate() noexcept override;
@@ -65,8 +65,7 @@ class VlmModel final : public RoleModel {
  private:
   using FeaturesRef = std::shared_ptr<const VisionFeatures>;
   struct Running {
-    Key call;
-    bool judged = false;
+    LaneCallRef call;
     SequenceId sequence = 0;
     std::unique_ptr<AnswerReader> reader;
   };
@@ -75,7 +74,7 @@ class VlmModel final : public RoleModel {
                                      std::int64_t max_pixels);
   [[nodiscard]] SamplingParams sampling(std::uint64_t seed, int retry) const noexcept;
   void take(const TokenOut& out, LaneEvents& events);
-  Key release(std::vector<Running>::iterator running);
+  LaneCallRef release(std::vector<Running>::iterator running);
 
   VlmConfig config_;
   BatchedDecoder decoder_;

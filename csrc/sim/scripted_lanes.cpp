@@ -39,9 +39,8 @@ struct Part {
 
 class ScriptedModel final : public RoleModel {
  public:
-  ScriptedModel(Role role, const ScriptedConfig& config, KeepImage keep,
-                std::shared_ptr<ScriptedDevice> device)
-      : role_(role), config_(config), keep_(std::move(keep)), device_(std::move(device)) {}
+  ScriptedModel(Role role, const ScriptedConfig& config, std::shared_ptr<ScriptedDevice> device)
+      : role_(role), config_(config), device_(std::move(device)) {}
   ~ScriptedModel() override {
     while (!jobs_.empty()) end(jobs_.begin());
   }
@@ -90,10 +89,9 @@ class ScriptedModel final : public RoleModel {
     }
   }
 
-  bool cancel(const Key& call) override {
+  bool cancel(const LaneCall& call) override {
     if (role_ == Role::kGenerator) return false;
-    end(std::ranges::find_if(jobs_,
-                             [&call](const Job& job) { return job.call->call.key == call; }));
+    end(std::ranges::find_if(jobs_, [&call](const Job& job) { return job.call.get() == &call; }));
     return true;
   }
 
@@ -102,7 +100,7 @@ class ScriptedModel final : public RoleModel {
     LaneCallRef call;
     std::uint64_t before = 0;  // hashes of the images that the call reads
     std::uint64_t after = 0;
-    CallResult answer;  // of planner and critic
+    LaneResult answer;  // of planner and critic
     std::vector<Part> parts;
     std::size_t next = 0;
     Clock::time_point due;
@@ -190,28 +188,28 @@ class ScriptedModel final : public RoleModel {
   // The end of a part; true when it was the last one.
   bool reach(Jobs::iterator at, LaneEvents& events) {
     Job& job = *at;
-    const Key key = job.call->call.key;
-    if (job.call->cancelled) {
+    const LaneCallRef call = job.call;
+    if (call->cancelled) {
       end(at);
-      events.cancelled(key);
+      events.cancelled(*call);
       return true;
     }
     const Part& part = job.parts[job.next];
     switch (part.end) {
       case Part::End::kStep: {
         const auto& plan = std::get<Plan>(job.answer);
-        events.step_closed(key, part.index, plan.steps[static_cast<std::size_t>(part.index)]);
+        events.step_closed(*call, part.index, plan.steps[static_cast<std::size_t>(part.index)]);
         break;
       }
       case Part::End::kVerdict: {
         const auto& verdict = std::get<Verdict>(job.answer);
-        events.verdict_known(key, verdict.accepted, verdict.p_success);
+        events.verdict_known(*call, verdict.accepted, verdict.p_success);
         break;
       }
       case Part::End::kCancelPoint: break;
       case Part::End::kFail:
         end(at);
-        events.failed(key, {ErrorCode::kBackendFailed, "fails as its script says"});
+        events.failed(*call, {ErrorCode::kBackendFailed, "fails as its script says"});
         return true;
       case Part::End::kFinish: {
         const Job done = std::move(job);
@@ -227,20 +225,13 @@ class ScriptedModel final : public RoleModel {
 
   void finish(const Job& job, LaneEvents& events) {
     const Call& call = job.call->call;
-    if (role_ != Role::kGenerator) return events.done(call.key, job.answer);
-    Image image;
-    try {
-      image = keep_(call.key, scripted_image(config_.script, call.prompt, job.before, call.seed,
-                                             call.width, call.height, call.denoising_steps));
-    } catch (const Error& error) {
-      return events.failed(call.key, {error.code(), error.what()});
-    }
-    events.done(call.key, image);
+    if (role_ != Role::kGenerator) return events.done(*job.call, job.answer);
+    events.done(*job.call, scripted_image(config_.script, call.prompt, job.before, call.seed,
+                                          call.width, call.height, call.denoising_steps));
   }
 
   const Role role_;
   const ScriptedConfig config_;
-  const KeepImage keep_;
   const std::shared_ptr<ScriptedDevice> device_;
   std::uint64_t runs_ = 0;
   Jobs jobs_;
@@ -266,10 +257,8 @@ void validate(const ScriptedConfig& config) {
 
 std::unique_ptr<Lane> make_scripted_lane(LaneInfo info, const ScriptedConfig& config,
                                          Driver& driver, std::shared_ptr<ScriptedDevice> device) {
-  auto model = std::make_unique<ScriptedModel>(info.role, config, keep_in(driver.images()),
-                                               std::move(device));
-  return std::make_unique<ModelLane>(std::move(info), std::move(model), driver, driver.images(),
-                                     driver.text());
+  auto model = std::make_unique<ScriptedModel>(info.role, config, std::move(device));
+  return std::make_unique<ModelLane>(std::move(info), std::move(model), driver, driver.text());
 }
 
 ScriptedIds add_scripted_lanes(Driver& driver, const ScriptedConfig& config) {

@@ -171,7 +171,7 @@ class _Crew:
                 if not cancelled():
                     self._finish(call, answer)
                     return
-        except Exception as error:  # noqa: BLE001 - whatever a role raises is the end of its call
+        except BaseException as error:  # noqa: BLE001 - whatever a role raises is the end of its call, not of the thread
             if not cancelled():
                 _log.debug("a call failed outside", exc_info=True)
                 code, said = "backend_failed", f"{type(error).__name__}: {error}"

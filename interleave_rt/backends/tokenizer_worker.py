@@ -86,13 +86,16 @@ class TokenizerWorker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for job in self._core.poll_text(_POLL_MS, _MOST_JOBS):
+            jobs = self._core.poll_text(_POLL_MS, _MOST_JOBS)
+            if jobs is None:  # the engine is closed
+                return
+            for job in jobs:
                 self._encode(job)
 
     def _encode(self, job: _core.TextJob) -> None:
         try:
             self._backend.encode(self._core, job)
-        except Exception as error:  # noqa: BLE001 - the thread must go on: every request waits for it
+        except BaseException as error:  # noqa: BLE001 - the thread must go on: every request waits for it
             _log.debug("a text job failed", exc_info=True)
             said = f"[TokenizerWorker] {type(error).__name__}: {error}"
             self._core.fail_text(job.id, "backend_failed", said.encode("utf-8", "replace").decode())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,9 +25,12 @@ from interleave_rt import (
     Options,
     OverloadedError,
     Request,
+    _core,
 )
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
+from interleave_rt.engine import _shut
+from interleave_rt.pump import Pump
 from interleave_rt.result import FinishedEvent
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
@@ -431,13 +438,89 @@ def test_closing_ends_coroutines_that_wait():
     assert asyncio.run(scenario(Engine(ScriptedBackend(SLOW)))) == "cancelled"
 
 
+def test_closing_waits_for_pictures_that_are_read_and_refuses_later_ones(monkeypatch):
+    reading, go_on = threading.Event(), threading.Event()
+    picture = np.zeros((4, 4, 3), dtype=np.uint8)
+
+    def slowly(image: Any, **limits: Any) -> Any:
+        reading.set()
+        assert go_on.wait(20)
+        return image
+
+    monkeypatch.setattr("interleave_rt.engine.load_image", slowly)
+
+    async def scenario(engine: Engine) -> None:
+        asked = asyncio.create_task(engine.arun("x", [picture]))
+        await asyncio.to_thread(reading.wait, 20)
+        closing = asyncio.create_task(asyncio.to_thread(engine.close))
+        await asyncio.sleep(0.1)
+        assert not closing.done()
+        go_on.set()
+        await closing
+        assert not [t for t in threading.enumerate() if t.name.startswith("interleave-rt-input")]
+        for late in (asked, engine.arun("later", [picture])):
+            with pytest.raises(CancelledError, match="closed"):
+                await late
+
+    asyncio.run(scenario(Engine(ScriptedBackend(SLOW))))
+
+
+def test_a_pump_may_be_stopped_on_its_own_thread():
+    said: list[str] = []
+
+    class Core:
+        def watch(self, request: int) -> None: ...
+
+        def next_news(self, timeout_ms: int) -> list[int]:
+            pump.stop(lambda: said.append("closed"))
+            said.append("stopped")
+            return []
+
+    async def scenario() -> None:
+        pump.watch(1)
+
+    pump = Pump(cast("_core.Engine", Core()))
+    asyncio.run(scenario())
+    assert wait_until(lambda: "stopped" in said)
+    assert said == ["closed", "stopped"]
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, RuntimeError])
+def test_an_engine_is_shut_to_its_end(trouble):
+    done: list[str] = []
+
+    def close() -> None:
+        if trouble is RuntimeError:
+            raise trouble
+        signal.raise_signal(signal.SIGINT)
+
+    class Part:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def stop(self, close: Callable[[], None] = lambda: None) -> None:
+            close()
+            done.append(self.name)
+
+        detach = stop
+
+    core: Any = SimpleNamespace(close=close)
+    pump, worker, backend = cast("tuple[Any, ...]", tuple(map(Part, ("pump", "worker", "backend"))))
+    with pytest.raises(trouble):
+        _shut(os.getpid(), core, pump, worker, backend)
+    assert done == ["pump", "worker", "backend"][trouble is RuntimeError :]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 FORKED = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-from interleave_rt import BadRequestError, Engine
+from interleave_rt import BadRequestError, Engine, _core
 from interleave_rt.backends.scripted import ScriptedBackend
 engine = Engine(ScriptedBackend())
 handle = engine.submit("x")
+lane = _core.add_external_lane(engine._core, "planner", 1, "here", "raw", 60.0)
+handle._lock.acquire()  # as if another thread read its events
 child = os.fork()
 if child == 0:
     calls = (lambda: engine.run("y"), lambda: engine.run("y", deadline_s=1.0), lambda: engine.submit("y"), engine.counters,
@@ -449,7 +532,15 @@ if child == 0:
             assert "forked" in str(error), error
         else:
             os._exit(3)
+    for call in (lambda: lane.poll(0, 1), lambda: lane.progress(1), lambda: lane.closed, lane.counters):
+        try:
+            call()
+        except _core.CoreError as error:
+            assert "forked" in str(error), error
+        else:
+            os._exit(4)
     sys.exit(0)
+handle._lock.release()
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert handle.result().outcome == "finished"
 engine.close()

@@ -20,6 +20,7 @@ from interleave_rt import (
     Request,
     _core,
 )
+from interleave_rt.backends import outside
 from interleave_rt.backends.mixed import MixedBackend
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.scripted import Script, ScriptedBackend
@@ -161,14 +162,36 @@ def test_a_hung_call_costs_its_lease_and_is_run_again():
         assert again.canonical() == reference("y", Options(seed=2))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_dies_costs_its_lease():
-    died = threading.Event()
+@pytest.mark.parametrize("error", [SystemExit("it gives up"), OSError("no file \udcff")])
+def test_whatever_a_role_raises_fails_its_call_and_no_other(error):
+    struck = threading.Event()
 
     def trouble(role: str, cancelled: Any) -> None:
-        if role == "planner" and not died.is_set():
+        if not struck.is_set():
+            struck.set()
+            raise error
+
+    with Engine(OutsideBackend(Troubled(trouble))) as engine:
+        with pytest.raises(BackendFailedError, match=type(error).__name__):
+            engine.run("x", seed=1)
+        assert engine.run("y", seed=2).canonical() == reference("y", Options(seed=2))
+        assert engine.counters()["lanes_lost"] == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_costs_its_lease(monkeypatch):
+    died = threading.Event()
+    usual = outside._Crew._run
+
+    def run(self: Any, call: Any) -> None:
+        if call["role"] == "planner" and not died.is_set():
             died.set()
             raise SystemExit
+        usual(self, call)
+
+    monkeypatch.setattr(outside._Crew, "_run", run)
+
+    def trouble(role: str, cancelled: Any) -> None: ...
 
     with Engine(OutsideBackend(Troubled(trouble), capacity=2, lease_s=0.3)) as engine:
         assert engine.run("x", seed=1).canonical() == reference("x", Options(seed=1))
@@ -197,9 +220,8 @@ def test_a_cancelled_call_is_given_up():
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_storms(seed):
-    """Everything at once: late, hung, dying and raising calls, cancels. Each request ends once, on a prefix."""
+    """Everything at once: late, hung and raising calls, cancels. Each request ends once, on a prefix."""
     draw = random.Random(seed)  # noqa: S311
     lock = threading.Lock()
 

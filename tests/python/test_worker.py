@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from interleave_rt import BadRequestError, Engine
+from interleave_rt import BadRequestError, Engine, _core
 from interleave_rt.backends.scripted import Script, ScriptedBackend
-from interleave_rt.backends.tokenizer_worker import SwitchInterval
+from interleave_rt.backends.tokenizer_worker import SwitchInterval, TokenizerWorker
 from interleave_rt.config import EngineConfig
 
 MS = 1000
@@ -102,3 +102,31 @@ def test_many_engines_come_and_go_in_threads():
     for thread in threads:
         thread.join()
     assert now_ms() == 5.0
+
+
+class Failing(ScriptedBackend):
+    """Its texts cannot be encoded."""
+
+    error: BaseException
+
+    def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit("it gives up"), OSError("no file \udcff"), KeyError("x")])
+def test_whatever_an_encoder_raises_fails_its_text_and_no_other(error):
+    backend = Failing(Script())
+    backend.error = error
+    with Engine(backend) as engine:
+        for text in ("one", "two"):
+            with pytest.raises(_core.CoreError, match=type(error).__name__):
+                engine._core.encode_latencies_us([text])
+
+
+def test_the_thread_ends_with_the_core():
+    with engine(None) as whole:
+        other = _core.Engine(whole.config.for_core())
+        worker = TokenizerWorker(other, whole.backend)
+        other.close()
+        worker._thread.join(10)
+        assert not worker._thread.is_alive()

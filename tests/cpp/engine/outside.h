@@ -34,10 +34,10 @@ struct OutsideConfig {
 class OutsideLane {
  public:
   OutsideLane(Driver& driver, Role role, const OutsideConfig& config, std::uint64_t seed);
-  [[nodiscard]] ExternalWork& work() noexcept { return *work_; }
+  [[nodiscard]] ExternalCounters counters() const { return lane_->counters(); }
 
  private:
-  std::shared_ptr<ExternalWork> work_;
+  std::shared_ptr<ExternalLane> lane_;
   std::vector<std::jthread> threads_;
 };
 

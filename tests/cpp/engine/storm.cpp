@@ -116,12 +116,14 @@ class Storm {
     if (random_.chance(0.3)) {
       client.spec.mode = PlanMode::kGuidance;
       for (int n = random_.between(1, 3); n > 0; --n) {
-        put.push_back(driver_.put_image(random_image(random_)));
+        PixelBuffer image = random_image(random_);
+        client.inputs.push_back(hash_pixels(image.view()));
+        put.push_back(driver_.put_image(std::move(image)));
       }
       client.spec.images = put;
-      if (random_.chance(0.3)) client.spec.images.push_back(put.front());  // the same picture twice
-      for (const Key& key : client.spec.images) {
-        client.inputs.push_back(driver_.images().get(key)->hash);
+      if (random_.chance(0.3)) {  // the same picture twice
+        client.spec.images.push_back(put.front());
+        client.inputs.push_back(client.inputs.front());
       }
     }
     client.request = driver_.submit(client.spec);
@@ -199,7 +201,7 @@ class Storm {
     // Which lane has a failing call is a matter of chance: only the scripted ones fail it.
     // A busy machine may keep a worker from its lease.
     const bool lost = std::ranges::any_of(
-        outside_, [](const auto& lane) { return lane->work().counters().lease_ended > 0; });
+        outside_, [](const auto& lane) { return lane->counters().lease_ended > 0; });
     const bool chance = misdeeds_ || lost || (!outside_.empty() && script.failing > 0.0);
     if (!client.cancelled && !closed_ && !late && !lane_lost_ && !chance) {
       const Expected cut = run_reference(script, client.spec, client.inputs, true);
@@ -231,7 +233,7 @@ class Storm {
     expect(std::accumulate(ended.begin(), ended.end(), std::uint64_t{0}) == clients_.size(),
            "a request did not end, or ended twice");
     for (const auto& lane : outside_) {
-      const ExternalCounters counters = lane->work().counters();
+      const ExternalCounters counters = lane->counters();
       totals_.handed_out += counters.handed_out;
       totals_.leases += counters.lease_ended;
       totals_.strays += counters.strays;
@@ -309,10 +311,8 @@ std::uint64_t setting(const char* name, std::uint64_t usual) {
 
 TextWorker::TextWorker(Driver& driver, std::function<EncodedText(const TextJob&)> encode)
     : thread_([&driver, encode = std::move(encode)](const std::stop_token& stop) {
-        while (!stop.stop_requested()) {
-          const auto jobs = driver.text().poll(milliseconds(5), 4);
-          if (jobs.empty()) std::this_thread::sleep_for(microseconds(50));  // closed: no waiting
-          for (const TextJob& job : jobs) {
+        while (!stop.stop_requested() && !driver.text().closed()) {
+          for (const TextJob& job : driver.text().poll(milliseconds(5), 4)) {
             driver.text().finish(job.id, encode ? encode(job) : EncodedText{{1, 2, 3}, {1, 1, 1}});
           }
         }

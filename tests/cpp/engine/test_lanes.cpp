@@ -10,7 +10,6 @@
 #include <semaphore>
 #include <stdexcept>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
 #include "engine/harness.h"
@@ -27,12 +26,16 @@ class TestLane final : public Lane {
  public:
   explicit TestLane(LaneInfo lane) : info_(std::move(lane)) {}
   const LaneInfo& info() const noexcept override { return info_; }
-  void start(const Call& call, bool speculative) override { on_start(call, speculative); }
-  void cancel(const Key& call) override { on_cancel(call); }
-  void prefetch(const Prefetch& prefetch) override { on_prefetch(prefetch); }
-  std::function<void(const Call&, bool)> on_start;
-  std::function<void(const Key&)> on_cancel = [](const Key&) {};
-  std::function<void(const Prefetch&)> on_prefetch = [](const Prefetch&) {};
+  void start(const LaneCallRef& call) override { on_start(call); }
+  void cancel(const LaneCallRef& call) override { on_cancel(call); }
+  void prefetch(const Prefetch& prefetch, const ImageRef& image) override {
+    on_prefetch(prefetch, image);
+  }
+  void close() override {}
+  std::function<void(const LaneCallRef&)> on_start;
+  std::function<void(const LaneCallRef&)> on_cancel = [](const LaneCallRef&) {};
+  std::function<void(const Prefetch&, const ImageRef&)> on_prefetch = [](const Prefetch&,
+                                                                         const ImageRef&) {};
 
  private:
   LaneInfo info_;
@@ -44,24 +47,22 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
   struct Case {
     const char* text;
     bool stray;
-    void (*start)(LaneEvents& events, ImageStore& images, const Key& call);
+    void (*start)(LaneEvents& events, const LaneCall& call);
   };
   const Case cases[] = {
       {"out of luck", false,
-       [](LaneEvents&, ImageStore&, const Key&) { throw std::runtime_error("out of luck"); }},
+       [](LaneEvents&, const LaneCall&) { throw std::runtime_error("out of luck"); }},
+      {"no std::exception", false, [](LaneEvents&, const LaneCall&) { throw 42; }},
       {"first", true,
-       [](LaneEvents& events, ImageStore&, const Key& call) {
+       [](LaneEvents& events, const LaneCall& call) {
          events.failed(call, {ErrorCode::kBackendFailed, "first"});
          events.failed(call, {ErrorCode::kBackendFailed, "second"});
-         events.done(call, Image{call, 1});
+         events.done(call, PixelBuffer{1, 1, {1, 2, 3}});
        }},
-      {"not stored", false,
-       [](LaneEvents& events, ImageStore&, const Key& call) { events.done(call, Image{call, 1}); }},
-      {"stored", false,
-       [](LaneEvents& events, ImageStore& images, const Key& call) {
-         images.put(call, {1, 1, {1, 2, 3}});
-         events.failed(call, {ErrorCode::kBackendFailed, "stored"});
-       }},
+      {"not answered with an image", false,
+       [](LaneEvents& events, const LaneCall& call) { events.done(call, Plan{}); }},
+      {"height x width x 3", false,
+       [](LaneEvents& events, const LaneCall& call) { events.done(call, PixelBuffer{2, 2, {1}}); }},
   };
   for (const Case& bad : cases) {
     Driver driver({});
@@ -74,7 +75,7 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
     add(Role::kCritic, "critic");
     auto lane = std::make_unique<TestLane>(
         LaneInfo{driver.next_lane_id(), Role::kGenerator, 1, "bad", "bad"});
-    lane->on_start = [&](const Call& call, bool) { bad.start(driver, driver.images(), call.key); };
+    lane->on_start = [&](const LaneCallRef& call) { bad.start(driver, *call); };
     driver.add_lane(std::move(lane));
     const RequestId request = driver.submit(spec_of("bad luck"));
     const Seen seen = read_all(driver, request);
@@ -87,6 +88,47 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
     driver.forget(request);
     CHECK(driver.counters().images == 0);
   }
+}
+
+TEST_CASE("what a lane says of a run that was lost is not taken for the run on another lane") {
+  Driver driver({});
+  LaneEvents& events = driver;
+  for (const Role role : {Role::kPlanner, Role::kCritic}) {
+    driver.add_lane(
+        make_scripted_lane({driver.next_lane_id(), role, 0, "", "lane"}, quick_config(), driver));
+  }
+  std::counting_semaphore<> started{0};
+  std::vector<LaneCallRef> runs;  // read when one more has been started
+  std::vector<LaneId> lanes;
+  for (int i = 0; i < 2; ++i) {
+    lanes.push_back(driver.next_lane_id());
+    auto lane = std::make_unique<TestLane>(LaneInfo{lanes.back(), Role::kGenerator, 1, "", "lane"});
+    lane->on_start = [&](const LaneCallRef& call) {
+      runs.push_back(call);
+      started.release();
+    };
+    driver.add_lane(std::move(lane));
+  }
+  RequestSpec spec = spec_of("twice");
+  spec.speculation.mode = SpeculationMode::kOff;
+  const RequestId request = driver.submit(spec);
+  REQUIRE(started.try_acquire_for(20s));
+  const LaneCallRef lost = runs.back();
+  driver.down(lanes.front(), {ErrorCode::kBackendFailed, "it is gone"});
+  REQUIRE(started.try_acquire_for(20s));
+  const LaneCallRef again = runs.back();
+  REQUIRE(again->call.key == lost->call.key);
+  const auto calls = driver.counters().running;
+  events.cancelled(*lost);
+  events.failed(*lost, {ErrorCode::kBackendFailed, "too late"});
+  events.done(*lost, PixelBuffer{1, 1, {9, 9, 9}});
+  CHECK(driver.counters().stray_reports == 3);
+  CHECK(driver.counters().running == calls);
+  CHECK(driver.counters().images == 0);
+  events.done(*again, PixelBuffer{1, 1, {1, 2, 3}});
+  std::optional<ReaderEvent> event;
+  while (!event || !event->image) event = driver.next_event(request, std::chrono::seconds(20));
+  CHECK(event->image->pixels.data.front() == 1);
 }
 
 namespace {
@@ -105,11 +147,10 @@ class GatedModel final : public RoleModel {
     entered.release();
     gate.acquire();
     if (failures.exchange(std::max(failures - 1, 0)) > 0) throw std::runtime_error("no step");
-    for (const LaneCallRef& call : std::exchange(calls_, {}))
-      events.done(call->call.key, Verdict{});
+    for (const LaneCallRef& call : std::exchange(calls_, {})) events.done(*call, Verdict{});
   }
-  bool cancel(const Key& call) override {
-    std::erase_if(calls_, [&](const LaneCallRef& known) { return known->call.key == call; });
+  bool cancel(const LaneCall& call) override {
+    std::erase_if(calls_, [&](const LaneCallRef& known) { return known.get() == &call; });
     return true;
   }
   void prepare(const EncodedText& text) override {
@@ -139,20 +180,18 @@ class GatedModel final : public RoleModel {
 class Alone final : public LaneEvents {
  public:
   Alone() {
-    images.put(Key{9, 9}, {1, 1, {1, 2, 3}});
     auto made = std::make_unique<GatedModel>();
     model = made.get();
     lane = std::make_unique<ModelLane>(LaneInfo{1, Role::kCritic, 0, "", "lane"}, std::move(made),
-                                       *this, images, texts);
+                                       *this, texts);
   }
-  Key start(const std::string& prompt, bool speculative = false) {
-    Call call;
-    call.role = Role::kCritic;
-    call.prompt = prompt;
-    call.image = Key{9, 9};
-    call.key = Key{1, ++started_};
-    lane->start(call, speculative);
-    return call.key;
+  LaneCallRef start(const std::string& prompt, bool speculative = false) {
+    auto call = std::make_shared<LaneCall>();
+    call->call.role = Role::kCritic;
+    call->call.prompt = prompt;
+    call->speculative = speculative;
+    lane->start(call);
+    return call;
   }
   // Encodes everything that is asked for: the length of a text is its only token.
   std::vector<std::string> encode(std::size_t most = 10) {
@@ -169,27 +208,25 @@ class Alone final : public LaneEvents {
     return std::exchange(reports_, {});
   }
 
-  void step_closed(const Key&, int, PlanStep) override {}
-  void verdict_known(const Key&, bool, double) override {}
-  void done(const Key& call, CallResult) override { note("done", call.lo); }
-  void failed(const Key& call, Failure failure) override { note(failure.message, call.lo); }
-  void cancelled(const Key& call) override { note("cancelled", call.lo); }
-  void down(LaneId lane_id, Failure) override { note("down", lane_id); }
+  void step_closed(const LaneCall&, int, PlanStep) override {}
+  void verdict_known(const LaneCall&, bool, double) override {}
+  void done(const LaneCall& call, LaneResult) override { note("done", call); }
+  void failed(const LaneCall& call, Failure failure) override { note(failure.message, call); }
+  void cancelled(const LaneCall& call) override { note("cancelled", call); }
+  void down(LaneId, Failure) override { note("down", {}); }
 
-  ImageStore images{1024};
   TextBroker texts{16};
   GatedModel* model = nullptr;
   std::unique_ptr<ModelLane> lane;
 
  private:
-  void note(const std::string& what, std::uint64_t who) {
+  void note(const std::string& what, const LaneCall& call) {
     {
       const std::lock_guard lock(mutex_);
-      reports_.push_back(what + " " + std::to_string(who));
+      reports_.push_back(what + " " + call.call.prompt);
     }
     reported_.release();
   }
-  std::uint64_t started_ = 0;
   std::mutex mutex_;
   std::vector<std::string> reports_;
   std::counting_semaphore<> reported_{0};
@@ -204,55 +241,60 @@ TEST_CASE("a model's lane: certain calls first, cancelled ones never, one end fo
   alone.start("first");
   alone.encode();
   alone.model->entered.acquire();  // the lane is in its step
-  const Key guess = alone.start("guess", true);
-  const Key doomed = alone.start("doomed");
+  const LaneCallRef guess = alone.start("guess", true);
+  const LaneCallRef doomed = alone.start("doomed");
   alone.start("unfit");
   alone.start("sure");
   alone.start("late", true);
   alone.encode();
   alone.lane->cancel(doomed);
   alone.model->gate.release(3);
-  CHECK(alone.reports(6) ==
-        Words{"done 1", "cancelled 3", "it does not fit 4", "done 5", "done 2", "done 6"});
+  CHECK(alone.reports(6) == Words{"done first", "cancelled doomed", "it does not fit unfit",
+                                  "done sure", "done guess", "done late"});
   CHECK(alone.model->told() == Words{"admit first", "step", "admit unfit", "admit sure", "step",
                                      "admit guess", "admit late", "step"});
   alone.lane->cancel(guess);  // too late: nothing more is said
-  alone.lane.reset();
+  alone.lane->close();
   CHECK(alone.reports(0).empty());
 }
 
-TEST_CASE(
-    "a model's lane: a failed run ends what it ran, two in a row the lane; its end, the rest") {
+TEST_CASE("a model's lane: a failed run ends what it ran, two in a row the lane and its queue") {
   Alone alone;
   alone.model->failures = 1;
-  alone.model->gate.release(4);
-  for (const char* end : {"[lane] no step 1", "done 2"}) {
-    alone.start(end);
+  alone.model->gate.release(5);
+  for (const char* end : {"[lane] no step a", "done b"}) {
+    alone.start(std::string(1, std::string(end).back()));
     alone.encode();
     CHECK(alone.reports(1) == Words{end});
   }
   alone.model->failures = 2;
-  for (const Words& ends : {Words{"[lane] no step 3"}, Words{"[lane] no step 4", "down 1"}}) {
-    alone.start(ends.front());
-    alone.encode();
-    CHECK(alone.reports(ends.size()) == ends);
-  }
-  alone.start("three");  // its text never comes
-  alone.lane.reset();
-  CHECK(alone.reports(1) == Words{"cancelled 5"});
+  alone.start("c");
+  alone.encode();
+  CHECK(alone.reports(1) == Words{"[lane] no step c"});
+  alone.start("d");
+  alone.encode();
+  alone.start("e");
+  CHECK(alone.reports(2) == Words{"[lane] no step d", "down "});
+  alone.model->told();
+  alone.encode();  // of "e": it has ended with the lane
+  alone.start("f");
+  alone.encode();
+  alone.lane->close();
+  CHECK(alone.reports(0).empty());
+  CHECK(alone.model->told().empty());
 }
 
 TEST_CASE("a model's lane: a prompt told ahead waits behind those that are needed") {
   Alone alone;
   Prefetch prefetch;
   prefetch.text = "perhaps";
-  alone.lane->prefetch(prefetch);
+  alone.lane->prefetch(prefetch, nullptr);
   alone.start("now");
   CHECK(alone.encode(1) == Words{"now"});
   alone.model->entered.acquire();
   CHECK(alone.encode(1) == Words{"perhaps"});  // ready, but the lane has better things to do
   alone.model->gate.release();
-  CHECK(alone.reports(1) == Words{"done 1"});
+  CHECK(alone.reports(1) == Words{"done now"});
   REQUIRE(alone.model->prepared.try_acquire_for(20s));
   CHECK(alone.model->told() == Words{"admit now", "step", "prepare 7"});
 }
@@ -265,12 +307,12 @@ TEST_CASE("prompts are told ahead where the request asks for it; who reads no te
       const std::shared_ptr<Lane> inner =
           make_scripted_lane({driver.next_lane_id(), role, 0, "", "lane"}, quick_config(), driver);
       auto lane = std::make_unique<TestLane>(inner->info());
-      lane->on_start = [inner](const Call& call, bool ahead_of) { inner->start(call, ahead_of); };
-      lane->on_cancel = [inner](const Key& call) { inner->cancel(call); };
-      lane->on_prefetch = [inner, role, &prompts](const Prefetch& told) {
+      lane->on_start = [inner](const LaneCallRef& call) { inner->start(call); };
+      lane->on_cancel = [inner](const LaneCallRef& call) { inner->cancel(call); };
+      lane->on_prefetch = [inner, role, &prompts](const Prefetch& told, const ImageRef& image) {
         const bool counts = role == Role::kGenerator && told.what == Prefetch::What::kPromptText;
         prompts += counts ? 1 : 0;
-        inner->prefetch(told);
+        inner->prefetch(told, image);
       };
       driver.add_lane(std::move(lane));
     }
@@ -287,7 +329,6 @@ TEST_CASE("while a lane is busy with a command, nobody else waits and the order 
   std::binary_semaphore gate{0};
   std::mutex mutex;
   std::vector<std::string> told;
-  std::unordered_map<Key, std::string> names;
   const auto so_far = [&] {
     const std::lock_guard lock(mutex);
     return told;
@@ -296,22 +337,21 @@ TEST_CASE("while a lane is busy with a command, nobody else waits and the order 
   LaneEvents& events = driver;
   auto lane =
       std::make_unique<TestLane>(LaneInfo{driver.next_lane_id(), Role::kPlanner, 4, "", "gate"});
-  lane->on_start = [&](const Call& call, bool) {  // the first one blocks until it is let go
+  lane->on_start = [&](const LaneCallRef& call) {  // the first one blocks until it is let go
     {
       const std::lock_guard lock(mutex);
-      told.push_back("start " + call.prompt);
-      names[call.key] = call.prompt;
+      told.push_back("start " + call->call.prompt);
     }
     if (so_far().size() > 1) return;
     entered.release();
     gate.acquire();
   };
-  lane->on_cancel = [&](const Key& call) {
+  lane->on_cancel = [&](const LaneCallRef& call) {
     {
       const std::lock_guard lock(mutex);
-      told.push_back("cancel " + names[call]);
+      told.push_back("cancel " + call->call.prompt);
     }
-    events.cancelled(call);
+    events.cancelled(*call);
   };
   driver.add_lane(std::move(lane));
   std::jthread first([&driver] { static_cast<void>(driver.submit(spec_of("one"))); });

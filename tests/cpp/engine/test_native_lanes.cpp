@@ -119,16 +119,15 @@ class Engine {
       : driver_(limits(max_live)), texts_(driver_, encode) {
     const auto add = [this](Role role, const char* name, std::unique_ptr<RoleModel> model) {
       const LaneInfo info{driver_.next_lane_id(), role, model->capacity(), name, name};
-      driver_.add_lane(std::make_unique<ModelLane>(info, std::move(model), driver_,
-                                                   driver_.images(), driver_.text()));
+      driver_.add_lane(
+          std::make_unique<ModelLane>(info, std::move(model), driver_, driver_.text()));
     };
     const SessionOptions& session = runtime.session;
     ImageModelConfig images = generator_config(session);
     if (runtime.family) images.generator = *runtime.family;
     add(Role::kPlanner, "planner", std::make_unique<VlmModel>(vlm_config(Role::kPlanner, session)));
     add(Role::kCritic, "critic", std::make_unique<VlmModel>(vlm_config(Role::kCritic, session)));
-    add(Role::kGenerator, "generator",
-        std::make_unique<ImageModel>(images, keep_in(driver_.images())));
+    add(Role::kGenerator, "generator", std::make_unique<ImageModel>(images));
   }
 
   Driver& driver() { return driver_; }
@@ -365,8 +364,8 @@ TEST_CASE("native lanes: closing an engine interrupts a vision encode") {
   config.vision = graph_path("vision_endless.onnx");
   Driver driver({});
   const LaneInfo info{driver.next_lane_id(), Role::kPlanner, 0, "", "planner"};
-  driver.add_lane(std::make_unique<ModelLane>(info, std::make_unique<VlmModel>(config), driver,
-                                              driver.images(), driver.text()));
+  driver.add_lane(
+      std::make_unique<ModelLane>(info, std::make_unique<VlmModel>(config), driver, driver.text()));
   RequestSpec spec = spec_of("what is in these two?");
   spec.mode = PlanMode::kGuidance;
   Random random(74);
