@@ -370,6 +370,7 @@ Key Driver::put_image(PixelBuffer pixels) {
 }
 
 void Driver::release_image(const Key& image) {
+  const std::lock_guard lock(mutex_);
   if (images_.drop(image, ImageOwner::kClient)) return;
   throw Error(ErrorCode::kBadRequest, "[Driver.release_image] image " + to_hex(image) +
                                           " was not put, or was released as often as put");
