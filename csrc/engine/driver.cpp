@@ -49,12 +49,17 @@ Driver::~Driver() { close(); }
 
 // ---- events in ------------------------------------------------------------------------------
 
-void Driver::post(Event event) {
+template <class Act>
+void Driver::change(Act act) {
   {
     const std::lock_guard lock(mutex_);
-    apply(std::move(event));
+    act();
   }
   empty_outbox();
+}
+
+void Driver::post(Event event) {
+  change([&] { apply(std::move(event)); });
 }
 
 void Driver::apply(Event event) {
@@ -83,11 +88,9 @@ void Driver::verdict_known(const LaneCall& call, bool accepted, double p_success
 }
 
 void Driver::report(const LaneCall& call, Event event) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     if (find_run(call) != runs_.end()) apply(std::move(event));
-  }
-  empty_outbox();
+  });
 }
 
 void Driver::done(const LaneCall& call, LaneResult result) {
@@ -118,47 +121,39 @@ void Driver::cancelled(const LaneCall& call) {
 // `image`: what the call has made.
 void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
                       std::shared_ptr<StoredImage> image) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     const auto run = find_run(call);
-    if (run != runs_.end()) {
-      const Key key = call.call.key;
-      try {
-        if (image) {
-          const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
-          event = CallDone{key, Image{key, kept->hash}};
-        }
-      } catch (const Error& error) {
-        outcome = SpanOutcome::kFailed;
-        event = CallFailed{key, {error.code(), error.what()}};
+    if (run == runs_.end()) return;
+    const Key key = call.call.key;
+    try {
+      if (image) {
+        const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
+        event = CallDone{key, Image{key, kept->hash}};
       }
-      end_run(run, outcome);
-      apply(std::move(event));
+    } catch (const Error& error) {
+      outcome = SpanOutcome::kFailed;
+      event = CallFailed{key, {error.code(), error.what()}};
     }
-  }
-  empty_outbox();
+    end_run(run, outcome);
+    apply(std::move(event));
+  });
 }
 
 void Driver::down(LaneId lane, Failure why) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     if (closing_) return;
-    for (auto run = runs_.begin(); run != runs_.end();) {
-      const auto next = std::next(run);
+    for (auto next = runs_.begin(); next != runs_.end();) {
+      const auto run = next++;
       if (run->second.lane == lane) end_run(run, SpanOutcome::kFailed);
-      run = next;
     }
     apply(LaneDown{lane, std::move(why)});
-  }
-  empty_outbox();
+  });
 }
 
 void Driver::up(LaneId lane) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     if (!closing_) outbox_.push_back({Order::What::kRevive, lane, nullptr, {}, nullptr});
-  }
-  empty_outbox();
+  });
 }
 
 // ---- books of running calls -----------------------------------------------------------------
@@ -341,8 +336,7 @@ LaneId Driver::next_lane_id() {
 
 void Driver::add_lane(std::shared_ptr<Lane> lane) {
   const LaneInfo info = lane->info();
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.add_lane] the engine was closed");
     if (!lanes_.emplace(info.id, lane).second) {
       throw Error(ErrorCode::kInternal, "[Driver.add_lane] lane id " + std::to_string(info.id) +
@@ -354,8 +348,7 @@ void Driver::add_lane(std::shared_ptr<Lane> lane) {
       lanes_.erase(info.id);
       throw;
     }
-  }
-  empty_outbox();
+  });
 }
 
 // ---- images ---------------------------------------------------------------------------------
@@ -488,18 +481,15 @@ void Driver::drop_unread(Record& record) {
 }
 
 void Driver::cancel(RequestId request) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     const auto found = records_.find(request);
     if (found == records_.end() || found->second->reading != Reading::kOpen) return;
     apply(CancelRequest{request});
-  }
-  empty_outbox();
+  });
 }
 
 void Driver::forget(RequestId request) {
-  {
-    const std::lock_guard lock(mutex_);
+  change([&] {
     const auto found = records_.find(request);
     if (found == records_.end()) return;
     const std::shared_ptr<Record> record = found->second;
@@ -512,8 +502,7 @@ void Driver::forget(RequestId request) {
       if (record->reading == Reading::kEnded) consume(request, *record);
       records_.erase(request);
     }
-  }
-  empty_outbox();
+  });
 }
 
 Trace Driver::trace(RequestId request) const {
@@ -547,8 +536,6 @@ std::vector<LaneInfo> Driver::lanes() const {
   std::vector<LaneInfo> found;
   const std::lock_guard lock(mutex_);
   for (const auto& [id, lane] : lanes_) found.push_back(lane->info());
-  std::sort(found.begin(), found.end(),
-            [](const LaneInfo& a, const LaneInfo& b) { return a.id < b.id; });
   return found;
 }
 
@@ -568,17 +555,15 @@ DriverCounters Driver::counters() const {
 
 void Driver::close() {
   const std::lock_guard once(close_mutex_);
-  std::unordered_map<LaneId, std::shared_ptr<Lane>> lanes;
+  std::map<LaneId, std::shared_ptr<Lane>> lanes;
   {
     std::unique_lock lock(mutex_);
     if (closed_) return;
     closing_ = true;
-    std::vector<RequestId> open;
-    for (const auto& [request, record] : records_) {
-      if (record->reading == Reading::kOpen) open.push_back(request);
+    for (auto next = records_.begin(); next != records_.end();) {
+      const auto [request, record] = *next++;  // one that was abandoned is erased at its end
+      if (record->reading == Reading::kOpen) apply(CancelRequest{request});
     }
-    std::sort(open.begin(), open.end());
-    for (const RequestId request : open) apply(CancelRequest{request});
     // Whatever a lane says from here on is about calls that have ended.
     while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
     for (const auto& [id, lane] : lanes_) {

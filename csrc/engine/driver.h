@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -142,6 +143,9 @@ class Driver final : public LaneEvents {
   };
   using Runs = std::unordered_map<Key, Run>;
 
+  // Acts under the lock, then tells the lanes and readers what follows from it.
+  template <class Act>
+  void change(Act act);
   void post(Event event);
   void apply(Event event);  // everything from here on but empty_outbox and execute: under the lock
   void carry_out(Command&& command);
@@ -171,8 +175,8 @@ class Driver final : public LaneEvents {
 
   mutable std::mutex mutex_;
   Scheduler scheduler_;
-  std::unordered_map<LaneId, std::shared_ptr<Lane>> lanes_;
-  std::unordered_map<RequestId, std::shared_ptr<Record>> records_;
+  std::map<LaneId, std::shared_ptr<Lane>> lanes_;
+  std::map<RequestId, std::shared_ptr<Record>> records_;  // in the order of submission
   Runs runs_;
   std::deque<Event> events_;       // to be applied, oldest first
   std::vector<Command> commands_;  // of one event

@@ -6,21 +6,11 @@
 #include "engine/driver.h"
 
 namespace irt {
-namespace {
-
-constexpr TimePoint kReportsPause = 1'000;  // microseconds until a report under way is over
-
-}  // namespace
 
 ExternalLane::ExternalLane(LaneInfo info, TimePoint lease, LaneEvents& events, const Clock& clock)
     : info_(std::move(info)),
-      lease_(lease),
       events_(events),
-      clock_(clock),
-      queue_(clock_, lease),
-      timer_(clock_, [this] { timer_.set(expire(clock_.now())); }) {
-  timer_.set(clock_.now() + lease);
-}
+      queue_(clock, lease, Queue::Idle::kCounts, [this](Queue::Lock& lock) { lose(lock); }) {}
 
 // ---- for the worker ---------------------------------------------------------------------------
 
@@ -124,12 +114,9 @@ ExternalCounters ExternalLane::counters() const {
   return counters_;
 }
 
-TimePoint ExternalLane::expire(TimePoint now) {
-  auto lock = queue_.lock();
-  if (!up_ || queue_.closed()) return now + lease_;
-  if (queue_.deadline(true) > now) return queue_.next_look(now, true);
+void ExternalLane::lose(Queue::Lock& lock) {
   // An answer that is being reported came in time.
-  if (queue_.reporting()) return now + kReportsPause;
+  if (!up_ || queue_.reporting()) return;
   up_ = false;
   ++counters_.lease_ended;
   (void)queue_.drain();
@@ -138,10 +125,9 @@ TimePoint ExternalLane::expire(TimePoint now) {
   queue_.unlocked(lock, [this] {
     events_.down(info_.id, {ErrorCode::kBackendFailed,
                             "[ExternalLane] the worker of " + info_.name + " gave no sign for " +
-                                std::to_string(static_cast<double>(lease_) / 1e6) +
+                                std::to_string(static_cast<double>(queue_.lease()) / 1e6) +
                                 " s: it has died or hangs"});
   });
-  return now + lease_;
 }
 
 // ---- for the driver ---------------------------------------------------------------------------
@@ -184,9 +170,7 @@ void ExternalLane::revive() {
 }
 
 void ExternalLane::close() {
-  timer_.stop();
-  auto lock = queue_.lock();
-  queue_.close();
+  auto lock = queue_.close();
   queue_.wait_for_reports(lock);
   (void)queue_.drain();
   ids_.clear();

@@ -11,13 +11,11 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/lane.h"
 #include "engine/leased_queue.h"
-#include "engine/timer.h"
 
 namespace irt {
 
@@ -61,14 +59,13 @@ class ExternalLane final : public Lane {
   bool finish(std::uint64_t id, LaneResult result);
   bool fail(std::uint64_t id, Failure failure);
   bool cancelled(std::uint64_t id);
-  [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }  // the driver's clock
+  [[nodiscard]] TimePoint now() const noexcept { return queue_.now(); }  // the driver's clock
   // True once the lane is gone: nothing will come any more.
   [[nodiscard]] bool closed() const;
   [[nodiscard]] ExternalCounters counters() const;
 
-  // Takes the lane down if the lease has run out at `now`; returns when to look again. Called by
-  // a timer of its own.
-  TimePoint expire(TimePoint now);
+  // Takes the lane down if the lease has run out at `now`; returns when to look again.
+  TimePoint expire(TimePoint now) { return queue_.expire(now); }
 
   // ---- for the driver
   [[nodiscard]] const LaneInfo& info() const noexcept override { return info_; }
@@ -85,22 +82,20 @@ class ExternalLane final : public Lane {
   };
   using Queue = LeasedQueue<Held>;
 
+  void lose(Queue::Lock& lock);
   LaneCallRef take(std::uint64_t id);
   template <class Report>
   bool end(std::uint64_t id, Report report);
   Held* partial(std::uint64_t id);
 
   const LaneInfo info_;
-  const TimePoint lease_;
   LaneEvents& events_;
-  const Clock clock_;
-  Queue queue_;
   std::unordered_map<const LaneCall*, std::uint64_t> ids_;  // of the calls in the queue
   std::vector<std::uint64_t> cancels_;                      // to be told
   ExternalCounters counters_;
   bool up_ = true;
   bool coming_up_ = false;  // the driver was asked
-  Timer timer_;             // last: its thread uses everything above
+  Queue queue_;             // last: its timer's thread uses everything above
 };
 
 class Driver;

@@ -25,44 +25,35 @@ ImageModel::ImageModel(const ImageModelConfig& config)
       texts_(config.text_cache),
       references_(config.latent_cache) {}
 
-ConditioningRef ImageModel::embed(const EncodedText& text, bool cached) {
-  const Key key = key_of(text);
-  if (const ConditioningRef* hit = cached ? texts_.get(key) : nullptr) return *hit;
-  ConditioningRef made = generator_->encode_text(text.ids, text.mask, {});
-  if (cached) texts_.put(key, made);
-  return made;
-}
-
-ConditioningRef ImageModel::embed(const EncodedText& text, const LaneCall& call) {
-  if (!generator_->text_reads_images())
-    return embed(text, call.call.optimizations.encode_text_ahead);
+ConditioningRef ImageModel::embed(const EncodedText& text, const std::vector<ImageRef>& images,
+                                  bool cached) {
   std::vector<ImageView> sources;
-  for (const ImageRef& image : call.images) {
-    if (image) sources.push_back(image->pixels.view());
+  if (generator_->text_reads_images()) {
+    for (const ImageRef& image : images) {
+      if (image) sources.push_back(image->pixels.view());
+    }
+    cached = false;
   }
-  return generator_->encode_text(text.ids, text.mask, sources);
+  return texts_.get_or(key_of(text), cached,
+                       [&] { return generator_->encode_text(text.ids, text.mask, sources); });
 }
 
 ReferenceRef ImageModel::encode(const ImageRef& source, bool cached) {
   if (stopping_) throw Error(ErrorCode::kCancelled, "[ImageModel] terminated");
-  if (const ReferenceRef* hit = cached ? references_.get(source->key) : nullptr) return *hit;
-  ReferenceRef made = generator_->encode_image(source->pixels.view());
-  if (cached) references_.put(source->key, made);
-  return made;
+  return references_.get_or(source->key, cached,
+                            [&] { return generator_->encode_image(source->pixels.view()); });
 }
 
 void ImageModel::prepare(const EncodedText& text) {
-  if (!generator_->text_reads_images()) static_cast<void>(embed(text, true));
+  if (!generator_->text_reads_images()) static_cast<void>(embed(text, {}, true));
 }
 
-void ImageModel::prepare(const ImageRef& source) {
-  if (source) static_cast<void>(encode(source, true));
-}
+void ImageModel::prepare(const ImageRef& source) { static_cast<void>(encode(source, true)); }
 
 void ImageModel::admit(const LaneCallRef& made) {
   const Call& call = made->call;
   ImageTask task;
-  task.text = embed(*made->text, *made);
+  task.text = embed(*made->text, made->images, call.optimizations.encode_text_ahead);
   for (const ImageRef& image : made->images) {
     if (image) task.references.push_back(encode(image, call.optimizations.cache_vision));
   }

@@ -42,8 +42,8 @@ class ImageModel final : public RoleModel {
     std::unique_ptr<GeneratorJob> job;
   };
 
-  [[nodiscard]] ConditioningRef embed(const EncodedText& text, bool cached);
-  [[nodiscard]] ConditioningRef embed(const EncodedText& text, const LaneCall& call);
+  [[nodiscard]] ConditioningRef embed(const EncodedText& text, const std::vector<ImageRef>& images,
+                                      bool cached);
   [[nodiscard]] ReferenceRef encode(const ImageRef& source, bool cached);
   void finish(const Running& running, LaneEvents& events);
 

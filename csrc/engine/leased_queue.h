@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
@@ -23,16 +24,26 @@ namespace irt {
 // `take` (its answer) or `drain` (nobody will answer), once.
 //
 // The lease: a worker shows that it is alive by polling and by touching the jobs that it has. The
-// queue is overdue when nobody has done either for the lease, or when one job was not touched for
-// that long.
+// queue is overdue when nobody has done either for the lease (of a queue without jobs: only with
+// `Idle::kCounts`), or when one job was not touched for that long. A timer of its own sees to it.
 template <class Job>
 class LeasedQueue {
  public:
   using Id = std::uint64_t;
   using Lock = std::unique_lock<std::mutex>;
 
-  LeasedQueue(const Clock& clock, TimePoint lease)
-      : clock_(clock), lease_(lease), heard_(clock.now()) {}
+  enum class Idle { kCounts, kIsFine };
+
+  // `overdue` is called with the lock held, again after each lease for as long as it is so.
+  LeasedQueue(const Clock& clock, TimePoint lease, Idle idle, std::function<void(Lock&)> overdue)
+      : clock_(clock),
+        lease_(lease),
+        idle_(idle),
+        overdue_(std::move(overdue)),
+        heard_(clock.now()),
+        timer_(clock_, [this] { timer_.set(expire(clock_.now())); }) {
+    timer_.set(clock_.now() + lease_);
+  }
 
   [[nodiscard]] Lock lock() const { return Lock(mutex_); }
 
@@ -126,26 +137,29 @@ class LeasedQueue {
     reported_.wait(lock, [this] { return reporting_ == 0; });
   }
 
-  // From now on every poll returns at once.
-  void close() {
+  // From now on every poll returns at once, and nothing is overdue. Without the lock, which it
+  // returns.
+  [[nodiscard]] Lock close() {
+    timer_.stop();
+    Lock lock(mutex_);
     closed_ = true;
     arrived_.notify_all();
+    return lock;
   }
   [[nodiscard]] bool closed() const noexcept { return closed_; }
 
   // The lease starts anew.
   void renew() { heard_ = clock_.now(); }
-  // When the lease runs out if nothing more is heard. `idle`: also of a queue without jobs.
-  [[nodiscard]] TimePoint deadline(bool idle) const {
-    TimePoint first = polling_ > 0 || (jobs_.empty() && !idle) ? kNever : heard_ + lease_;
-    for (const auto& [id, entry] : jobs_) {
-      if (entry.handed_out) first = std::min(first, entry.touched + lease_);
-    }
-    return first;
-  }
-  // When to look again: nothing can become overdue before.
-  [[nodiscard]] TimePoint next_look(TimePoint now, bool idle) const {
-    return std::min(now + lease_, deadline(idle));
+  [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
+  [[nodiscard]] TimePoint lease() const noexcept { return lease_; }
+
+  // Without the lock: what the timer does at `now`. Returns when to look again; nothing can become
+  // overdue before.
+  TimePoint expire(TimePoint now) {
+    Lock lock(mutex_);
+    if (!closed_ && deadline() <= now) overdue_(lock);
+    const TimePoint next = deadline();
+    return now + (next <= now ? lease_ : std::min(next - now, lease_));
   }
 
  private:
@@ -155,8 +169,20 @@ class LeasedQueue {
     TimePoint touched = 0;
   };
 
+  // When the lease runs out if nothing more is heard.
+  [[nodiscard]] TimePoint deadline() const {
+    const bool silent = polling_ == 0 && (!jobs_.empty() || idle_ == Idle::kCounts);
+    TimePoint first = silent ? heard_ + lease_ : kNever;
+    for (const auto& [id, entry] : jobs_) {
+      if (entry.handed_out) first = std::min(first, entry.touched + lease_);
+    }
+    return first;
+  }
+
   const Clock clock_;
   const TimePoint lease_;
+  const Idle idle_;
+  const std::function<void(Lock&)> overdue_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::condition_variable reported_;
@@ -168,6 +194,7 @@ class LeasedQueue {
   int polling_ = 0;
   int reporting_ = 0;
   bool closed_ = false;
+  Timer timer_;  // last: its thread uses everything above
 };
 
 }  // namespace irt

@@ -22,6 +22,15 @@ class Lru {
     return &it->second->second;
   }
 
+  // The value of the key, made where it is not known; `cached` false: always, and not kept.
+  template <class Make>
+  [[nodiscard]] V get_or(const K& key, bool cached, Make make) {
+    if (const V* hit = cached ? get(key) : nullptr) return *hit;
+    V made = make();
+    if (cached) put(key, made);
+    return made;
+  }
+
   void put(const K& key, V value) {
     if (limit_ == 0) return;
     if (const auto it = index_.find(key); it != index_.end()) {

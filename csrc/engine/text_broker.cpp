@@ -34,11 +34,12 @@ TextJob text_job_of(const Call& call) {
 }
 
 TextBroker::TextBroker(std::size_t cache_entries, TimePoint lease)
-    : queue_(clock_, lease),
-      cache_(cache_entries),
-      timer_(clock_, [this] { timer_.set(expire(clock_.now())); }) {
-  timer_.set(clock_.now() + lease);
-}
+    : cache_(cache_entries), queue_({}, lease, Queue::Idle::kIsFine, [this](Queue::Lock& lock) {
+        counters_.lost += end_all(
+            lock, {ErrorCode::kBackendFailed,
+                   "[TextBroker] the tokenizer worker has not answered within its lease: it has "
+                   "died or hangs, or another thread keeps Python's lock"});
+      }) {}
 
 void TextBroker::Pending::end(const EncodedRef& encoded,
                               const std::optional<Failure>& failure) const {
@@ -125,21 +126,8 @@ void TextBroker::finish(std::uint64_t job, EncodedText encoded) {
 
 void TextBroker::fail(std::uint64_t job, Failure failure) { end(job, nullptr, std::move(failure)); }
 
-TimePoint TextBroker::expire(TimePoint now) {
-  auto lock = queue_.lock();
-  if (queue_.deadline(false) <= now) {
-    counters_.lost += end_all(
-        lock, {ErrorCode::kBackendFailed,
-               "[TextBroker] the tokenizer worker has not answered within its lease: it has died "
-               "or hangs, or another thread keeps Python's lock"});
-  }
-  return queue_.next_look(now, false);
-}
-
 void TextBroker::close() {
-  timer_.stop();
-  auto lock = queue_.lock();
-  queue_.close();
+  auto lock = queue_.close();
   end_all(lock, closed_failure());
   queue_.wait_for_reports(lock);
 }

@@ -16,7 +16,6 @@
 #include "core/key.h"
 #include "engine/leased_queue.h"
 #include "engine/lru.h"
-#include "engine/timer.h"
 
 namespace irt {
 
@@ -60,9 +59,8 @@ class TextBroker {
   // A job is finished or failed once; an unknown id is ignored and counted.
   void finish(std::uint64_t job, EncodedText encoded);
   void fail(std::uint64_t job, Failure failure);
-  // Fails what waits if the lease has run out at `now`; returns when to look again. Called by the
-  // broker's own timer.
-  TimePoint expire(TimePoint now);
+  // Fails what waits if the lease has run out at `now`; returns when to look again.
+  TimePoint expire(TimePoint now) { return queue_.expire(now); }
   // Ends all waiting jobs with kCancelled and waits until no callback runs on another thread;
   // later requests fail at once. Not from a callback.
   void close();
@@ -92,12 +90,10 @@ class TextBroker {
   void end(std::uint64_t id, const EncodedRef& encoded, const std::optional<Failure>& failure);
   std::size_t end_all(Queue::Lock& lock, const Failure& failure);
 
-  const Clock clock_;
-  Queue queue_;
   std::unordered_map<Key, std::uint64_t> ids_;  // of the jobs in the queue
   Lru<Key, EncodedRef> cache_;
   Counters counters_;
-  Timer timer_;  // last: its thread uses everything above
+  Queue queue_;  // last: its timer's thread uses everything above
 };
 
 }  // namespace irt

@@ -43,17 +43,19 @@ void Trace::end(std::size_t span, SpanOutcome outcome, TimePoint now) {
 
 void Trace::note(const Notice& notice) {
   if (const auto* made = std::get_if<AttemptReady>(&notice)) {
-    use_image(made->attempt.image.key);
+    use(Role::kGenerator, &Span::key, made->attempt.image.key);
   } else if (const auto* judged = std::get_if<VerdictReady>(&notice)) {
     Key image;
     for (const Span& span : spans_) {
       const bool same = span.step == judged->step && span.attempt == judged->attempt;
       if (span.role == Role::kGenerator && span.used && same) image = span.key;
     }
-    use_verdicts(image);
+    use(Role::kCritic, &Span::image, image);
   } else if (const auto* step = std::get_if<StepCommitted>(&notice)) {
     // Unreadable verdicts are never delivered, but the program waited for them.
-    for (const Attempt& attempt : step->result.attempts) use_verdicts(attempt.image.key);
+    for (const Attempt& attempt : step->result.attempts) {
+      use(Role::kCritic, &Span::image, attempt.image.key);
+    }
   }
 }
 
@@ -73,19 +75,10 @@ void Trace::decide(const SpeculationDecision& decision, TimePoint now) {
   decisions_.push_back({now, decision});
 }
 
-void Trace::use_image(const Key& image) {
+void Trace::use(Role role, Key Span::* what, const Key& image) {
   for (Span& span : spans_) {
-    if (span.role == Role::kGenerator && span.key == image) {
-      span.used = span.used || span.outcome == SpanOutcome::kDone;
-    }
-  }
-}
-
-void Trace::use_verdicts(const Key& image) {
-  for (Span& span : spans_) {
-    if (span.role == Role::kCritic && span.image == image) {
-      span.used = span.used || span.outcome == SpanOutcome::kDone;
-    }
+    if (span.role != role || span.*what != image) continue;
+    span.used = span.used || span.outcome == SpanOutcome::kDone;
   }
 }
 

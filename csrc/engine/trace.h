@@ -61,8 +61,8 @@ class Trace {
   [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_; }
 
  private:
-  void use_image(const Key& image);
-  void use_verdicts(const Key& image);
+  // The calls whose `what` is the image.
+  void use(Role role, Key Span::* what, const Key& image);
 
   std::vector<Span> spans_;
   std::vector<DecisionRecord> decisions_;

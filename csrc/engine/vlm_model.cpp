@@ -66,14 +66,6 @@ VlmModel::FeaturesRef VlmModel::features(const ImageRef& image, Size white, bool
                 "encoder: use a pack whose role names one");
   }
   if (stopping_) throw Error(ErrorCode::kCancelled, "[VlmModel] terminated");
-  const auto encode = [&](const ImageView& pixels) {
-    return std::make_shared<const VisionFeatures>(vision_->encode(pixels, max_pixels));
-  };
-  const auto make = [&] {
-    return image ? encode(image->pixels.view())
-                 : encode(white_image(white.width, white.height).view());
-  };
-  if (!cached) return make();
   KeyBuilder builder("irt.vision.1");
   if (image) {
     builder.add(image->key);
@@ -82,10 +74,11 @@ VlmModel::FeaturesRef VlmModel::features(const ImageRef& image, Size white, bool
         .add(static_cast<std::uint64_t>(white.height));
   }
   const Key key = builder.add(static_cast<std::uint64_t>(max_pixels)).finish();
-  if (const FeaturesRef* hit = features_.get(key)) return *hit;
-  FeaturesRef made = make();
-  features_.put(key, made);
-  return made;
+  return features_.get_or(key, cached, [&] {
+    const PixelBuffer blank = image ? PixelBuffer{} : white_image(white.width, white.height);
+    const ImageView pixels = image ? image->pixels.view() : blank.view();
+    return std::make_shared<const VisionFeatures>(vision_->encode(pixels, max_pixels));
+  });
 }
 
 SamplingParams VlmModel::sampling(std::uint64_t seed, int retry) const noexcept {

@@ -2,9 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <new>
-#include <thread>
 
-#include "engine/outside.h"
+#include "engine/external_lane.h"
+#include "engine/harness.h"
 
 using namespace irt;
 using namespace irt::test;
@@ -153,28 +153,6 @@ TEST_CASE("closing drops every call, also after a report that threw; a worker is
   CHECK(rig.lane.poll(std::chrono::seconds(30), 1).calls.empty());
   CHECK(rig.told.take().empty());
   CHECK(rig.lane.counters().strays == 0);
-}
-
-TEST_CASE("a worker that hangs costs its lease: the call is run again by those that answer") {
-  Driver driver({});
-  OutsideConfig config;
-  config.script.accept = 1.0;
-  OutsideLane planner(driver, Role::kPlanner, config, 1);
-  OutsideLane critic(driver, Role::kCritic, config, 2);
-  const auto lane = add_external_lane(driver, {0, Role::kGenerator, 1, "", "hung"}, 30'000);
-  const RequestId request = driver.submit(spec_of("hang"));
-  const auto begin = std::chrono::steady_clock::now();
-  while (lane->poll(milliseconds(5), 1).calls.empty()) {
-  }
-  while (lane->counters().lease_ended == 0) std::this_thread::sleep_for(milliseconds(1));
-  CHECK(std::chrono::steady_clock::now() - begin >= milliseconds(30));
-  // the lease ends on the timer's thread, which reports the lane only after it
-  while (driver.counters().scheduler.lanes_lost == 0) std::this_thread::sleep_for(milliseconds(1));
-  OutsideLane generator(driver, Role::kGenerator, config, 3);
-  const Seen seen = read_all(driver, request);
-  CHECK(seen.outcome == Outcome::kFinished);
-  CHECK(seen.steps == run_reference(config.script, spec_of("hang"), {}, false).steps);
-  driver.close();
 }
 
 TEST_CASE("without a worker a request fails with the reason, once the lane's grace is over") {

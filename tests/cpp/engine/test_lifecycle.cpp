@@ -99,17 +99,6 @@ TEST_CASE("a full image store refuses requests and fails calls, with the reason"
   CHECK(read_all(driver, driver.submit(spec)).outcome == Outcome::kFinished);
 }
 
-TEST_CASE("draining refuses what is new and finishes what is under way") {
-  Driver driver({});
-  add_scripted_lanes(driver, quick_config());
-  const RequestId request = driver.submit(spec_of("the last one"));
-  driver.set_draining(true);
-  refused(ErrorCode::kOverloaded, driver, spec_of("too late"));
-  CHECK(read_all(driver, request).outcome == Outcome::kFinished);
-  driver.set_draining(false);
-  CHECK(read_all(driver, driver.submit(spec_of("again"))).outcome == Outcome::kFinished);
-}
-
 TEST_CASE("closing a busy engine ends every request at once and keeps what readers hold") {
   Driver driver({});
   ScriptedConfig lanes = slow_config();

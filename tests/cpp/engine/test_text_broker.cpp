@@ -161,20 +161,6 @@ TEST_CASE(
   CHECK(broker.counters().lost == 2);
 }
 
-TEST_CASE("a dead worker costs what waits its lease and no more") {
-  TextBroker broker(4, 20'000);
-  std::atomic<int> failed = 0;
-  const auto begin = std::chrono::steady_clock::now();
-  broker.request(prompt("x"), [&failed](const EncodedRef& made, const std::optional<Failure>& why) {
-    failed += !made && why ? 1 : 0;
-  });
-  while (failed == 0 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(20)) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  CHECK(failed == 1);
-  CHECK(std::chrono::steady_clock::now() - begin >= milliseconds(20));
-}
-
 TEST_CASE("many askers and workers at once: every request is answered once") {
   TextBroker broker(8);
   std::atomic<int> answered = 0;
