@@ -121,15 +121,12 @@ def test_steps_leave_as_they_close_and_verdicts_at_their_boolean(made_up):
     with made_up.MadeUp(script) as server:
         vlm = OpenAiVlm(server.url, "m")
         vlm.check()
-        begin, times = time.monotonic(), []
-        vlm.plan(Request("a cat"), 25, 7, 0, on_step=lambda _: times.append(time.monotonic() - begin))
+        times, heard = [], []
+        vlm.plan(Request("a cat"), 25, 7, 0, on_step=lambda _: times.append(time.monotonic()))
         assert len(times) == 4
-        assert times[0] < 0.4
-        assert times[3] > 0.8
-        begin, heard = time.monotonic(), []
-        verdict = judged(vlm, on_verdict=lambda *said: heard.append((time.monotonic() - begin, *said)))
-        assert time.monotonic() - begin > 0.8
-        assert heard[0][0] < 0.4
+        assert times[3] - times[0] > 0.5
+        verdict = judged(vlm, on_verdict=lambda *said: heard.append((time.monotonic(), *said)))
+        assert time.monotonic() - heard[0][0] > 0.5
         assert heard[0][1:] == (False, verdict.p_success)
         assert verdict.refined == expected(script=script).refined
         server.script = Script(critic_ms=60_000, verdict_ms=50, accept_prob=1)
