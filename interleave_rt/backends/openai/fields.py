@@ -37,11 +37,17 @@ class Fields:
         self._sent.add(name)
         return True
 
-    def adapt(self, said: str) -> bool:
-        """Leaves out what a refusal names, or all that can be missed where it names nothing; false: there is none."""
+    def adapt(self, said: str, *, sure: bool = True) -> bool:
+        """Leaves out what a refusal names, or all that can be missed where it names nothing; false: there is none.
+
+        Args:
+            said: The server's words.
+            sure: The server says that the call is wrong; else only a field that it names is at fault.
+        """
         lowered = said.lower()
-        named = {name for name in self._sent if any(word in lowered for word in self._words[name])}
-        drop = named or self._sent - self._fixed
+        drop = {name for name in self._sent if any(word in lowered for word in self._words[name])}
+        if not drop and sure:
+            drop = self._sent - self._fixed
         self._left_out |= drop
         self._sent -= drop
         return bool(drop)

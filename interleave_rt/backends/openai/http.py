@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from interleave_rt.errors import (
@@ -45,6 +45,13 @@ __all__ = ["Answer", "Cancelled", "GarbledError", "HttpClient", "api_key", "api_
 
 Cancelled = Callable[[], bool]
 T = TypeVar("T")
+
+
+class Adapt(Protocol):
+    """See `HttpClient.call`."""
+
+    def __call__(self, said: str, /, *, sure: bool = ...) -> bool: ...
+
 
 POLL_S = 0.01  # how often a waiting call asks whether it is still wanted
 MAX_ANSWER_BYTES = 64 << 20
@@ -268,7 +275,7 @@ class HttpClient:
         read: Callable[[Answer], T],
         *,
         content: Callable[[], Mapping[str, Any]] = dict,
-        adapt: Callable[[str], bool] = lambda _: False,
+        adapt: Adapt = lambda _said, **_sure: False,
         cancelled: Cancelled | None = None,
     ) -> T:
         """What `read` makes of the answer; it is called once a try, and a `GarbledError` from it brings another.
@@ -278,8 +285,8 @@ class HttpClient:
             path: Below the URL, with a slash in front.
             read: Called in this thread, as soon as the answer's head is there.
             content: Makes `json`, `data` and `files` of a try, as httpx takes them.
-            adapt: Told why the server finds the call wrong (400, 422, 501); true: `content` now makes another one, which
-                is worth a try. Must say no in the end.
+            adapt: Told the server's words where it finds the call wrong (400, 422, 501), or may do so (500: `sure=False`);
+                true: `content` now makes another one, which is worth a try. Must say no in the end.
             cancelled: Asked every 10 ms; once it says yes, the connection is closed.
 
         Raises:
@@ -315,7 +322,7 @@ class HttpClient:
         path: str,
         read: Callable[[Answer], T],
         content: Callable[[], Mapping[str, Any]],
-        adapt: Callable[[str], bool],
+        adapt: Adapt,
         cancelled: Cancelled,
     ) -> T:
         failed = 0
@@ -327,6 +334,9 @@ class HttpClient:
                     raise refusal.error from None
                 self.count("adapted")
             except _TryAgainError as trouble:
+                if trouble.kind == "500" and adapt(trouble.error.message, sure=False):
+                    self.count("adapted")
+                    continue
                 wait_s = trouble.wait_s
                 if wait_s is None:
                     wait_s = min(8.0, self._backoff_s * 2**failed) * random.uniform(0.5, 1)

@@ -30,7 +30,7 @@ def expected(seed: int = 1, before=BEFORE, script: Script = SCRIPT):
 
 
 @pytest.mark.parametrize("form", ["tags", "python", "reasoning", "whole"])
-@pytest.mark.parametrize("structured", ["off", "json_schema", "guided_json"])
+@pytest.mark.parametrize("structured", ["off", "json_schema", "json_object", "guided_json"])
 def test_every_form_of_an_answer_is_read_alike(made_up, form, structured):
     with made_up.MadeUp(SCRIPT, form=form) as server:
         vlm = OpenAiVlm(server.url, "m", structured=structured)
@@ -47,7 +47,7 @@ def test_every_form_of_an_answer_is_read_alike(made_up, form, structured):
         assert expected(0, None) != expected(0)
         assert judged(vlm, 0, None).accepted == expected(0, None).accepted  # white was sent
         for field in ("response_format", "guided_json"):
-            sent = {"json_schema": "response_format", "guided_json": "guided_json"}.get(structured)
+            sent = {"off": None, "guided_json": "guided_json"}.get(structured, "response_format")
             assert all((field in body) == (field == sent) for _, body in server.calls)
 
 
@@ -78,14 +78,16 @@ def test_only_our_own_prompts_are_joined_with_a_schema_unasked(made_up, tmp_path
         assert "response_format" not in server.calls[0][1]
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_what_a_server_refuses_is_left_out_from_then_on(made_up, named):
+@pytest.mark.parametrize(("named", "status"), [(True, 400), (False, 422), (True, 500)])
+def test_what_a_server_refuses_is_left_out_from_then_on(made_up, named, status):
     refuses = frozenset({"response_format", "logprobs", "seed"})
-    with made_up.MadeUp(SCRIPT, refuses=refuses, names_refused=named) as server:
+    with made_up.MadeUp(SCRIPT, refuses=refuses, names_refused=named, refusal=status) as server:
         vlm = OpenAiVlm(server.url, "m")
         verdict = judged(vlm, 0)
         assert verdict.p_success == float(verdict.accepted)
-        assert vlm.counters()["adapted"] == (3 if named else 1)
+        # Of a schema two forms are tried.
+        assert vlm.counters()["adapted"] == (4 if named else 2)
+        assert not any(name.startswith("retry") for name in vlm.counters())
         tries = vlm.counters()["tries"]
         judged(vlm, 1)
         assert vlm.counters()["tries"] == tries + 1
