@@ -36,6 +36,7 @@ FAULTS = (
     "no answer",  # JSON of another shape
     "cut",  # the connection ends in the middle of the answer
     "reset",  # the server dies before it answers
+    "nothing",  # an answer of no bytes where there should be a stream
     "slow",  # ten times slower
 )
 
@@ -225,6 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         begin = time.monotonic()
+        if self._fault == "nothing":
+            self.wfile.write(b"0\r\n\r\n")
+            return
         if self.server_of.form == "reasoning":
             self._event({"choices": [{"delta": {"reasoning_content": "thought "}}]})
             self._event({"choices": [{"delta": {"reasoning_content": "apart"}}]})

@@ -325,13 +325,19 @@ class _Reading:
 
     def __iter__(self) -> Iterator[None]:
         finished: str | None = None
+        empty = True
         try:
             for event in self._answer.events() if self._answer.is_stream else (self._answer.json(),):
                 finished = self._take(event) or finished
+                empty = False
                 yield
         except GarbledError:
             if finished is None:  # after its end nothing of it can be lost
                 raise
+        if empty:  # what a server's own exception looks like
+            raise GarbledError(
+                "the answer is empty (does the model take what it was sent, such as pictures?)"
+            )
         if finished is None:
             raise GarbledError("the stream broke off")
         if finished == "content_filter":
