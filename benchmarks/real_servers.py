@@ -66,7 +66,7 @@ Serve(host="127.0.0.1", port=int(sys.argv[1]), device="cpu")
 
 def checkpoints(pack: Pack, folder: Path) -> tuple[Path, Path, Path]:
     """Planner and critic in Hugging Face layout, and a folder of their prompts."""
-    from torch_pack import load_torch_pack
+    from interleave_rt.train.shapes.from_pack import load_torch_pack
     from transformers import Qwen2VLImageProcessorPil
 
     models = load_torch_pack(pack)
