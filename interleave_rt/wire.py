@@ -80,14 +80,23 @@ def part(raw: Mapping[str, Any], key: str, hint: Any, of: str) -> Any:
 
 def _read(raw: Mapping[str, Any], key: str, hint: Any, of: str, pictures: Pictures) -> Any:
     """`part`, where values and tuples of values are dicts and lists of dicts."""
-    kinds = (one for one in (hint, *get_args(hint)) if isinstance(one, type))
-    value = next((one for one in kinds if issubclass(one, Value)), None)
-    if value is None:
-        return part(raw, key, hint, of)
-    if get_origin(hint) is tuple:
-        return tuple(value.from_dict(one, pictures) for one in part(raw, key, Sequence, of))
-    found = part(raw, key, Mapping if hint is value else Mapping | None, of)
-    return None if found is None else value.from_dict(found, pictures)
+    value, told = _told(hint)
+    found = part(raw, key, told, of)
+    if value is None or found is None:
+        return found
+    if told is Sequence:
+        return tuple(value.from_dict(one, pictures) for one in found)
+    return value.from_dict(found, pictures)
+
+
+@cache
+def _told(hint: Any) -> tuple[type[Value] | None, Any]:
+    """The value of which a field holds one or a tuple, and the type of what its dict holds instead."""
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and issubclass(kind, Value):
+            one = Mapping if hint is kind else Mapping | None
+            return kind, Sequence if get_origin(hint) is tuple else one
+    return None, hint
 
 
 def _plain(value: Any, name_of: NameOf | None) -> Any:
@@ -106,16 +115,22 @@ def _fields(cls: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if hint is None or hint is NoneType:
-        return value is None
+    kinds, said = _kinds(hint)
     if isinstance(value, bool):
-        return hint is bool
-    kind = get_origin(hint) or hint
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        return bool in kinds
+    return isinstance(value, kinds) or value in said
+
+
+@cache
+def _kinds(hint: Any) -> tuple[tuple[type, ...], tuple[Any, ...]]:
+    """The types that a field may have, and the values of a literal."""
+    if get_origin(hint) is Literal:
+        return (), get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        found = [_kinds(one) for one in get_args(hint)]
+        return tuple(kind for kinds, _ in found for kind in kinds), sum((said for _, said in found), ())
+    kind = NoneType if hint is None else get_origin(hint) or hint
+    return (int, float) if kind is float else (kind,), ()
 
 
 @dataclass(frozen=True, slots=True)
