@@ -63,16 +63,24 @@ struct Candidate {
   return kept;
 }
 
-// Uniform in [0, 1) from a counter (splitmix64 of seed and index): no state, no order.
-[[nodiscard]] double uniform(std::uint64_t seed, std::uint64_t index) noexcept {
+}  // namespace
+
+double uniform(std::uint64_t seed, std::uint64_t index) noexcept {
   return static_cast<double>(mix64(mix64(seed) + index) >> 11) * 0x1.0p-53;
 }
+
+std::int64_t argmax(std::span<const float> logits) noexcept {
+  const float highest = maximum(logits);
+  const auto found = std::find(logits.begin(), logits.end(), highest);
+  return found == logits.end() ? 0 : found - logits.begin();
+}
+
+namespace {
 
 // The first of the greatest, where the favoured ids have their bonus.
 [[nodiscard]] std::int64_t favoured_argmax(std::span<const float> logits,
                                            const SamplingParams& params) noexcept {
-  const auto greatest = std::ranges::find(logits, maximum(logits));
-  std::int64_t best = greatest == logits.end() ? 0 : greatest - logits.begin();
+  std::int64_t best = argmax(logits);
   if (params.bonus <= 0.0F || logits.empty()) return best;
   float value = logits[static_cast<std::size_t>(best)];
   for (const std::int64_t id : params.favoured) {

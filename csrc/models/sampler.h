@@ -17,6 +17,12 @@ struct SamplingParams {
   float bonus = 0.0F;
 };
 
+// Uniform in [0, 1) from a counter (splitmix64 of seed and index): no state, no order.
+[[nodiscard]] double uniform(std::uint64_t seed, std::uint64_t index) noexcept;
+
+// The id of the greatest logit; ties: the lowest id. 0 for an empty span.
+[[nodiscard]] std::int64_t argmax(std::span<const float> logits) noexcept;
+
 // Temperature, then top_k, then top_p, as Hugging Face orders them. Logits must be finite.
 [[nodiscard]] std::int64_t sample(std::span<const float> logits, const SamplingParams& params,
                                   std::uint64_t index);
