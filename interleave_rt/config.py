@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .cgroups import cpu_quota
 from .checks import one_of, whole, within
 from .errors import BadRequestError
 
@@ -132,7 +134,7 @@ class ThreadBudget:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use (its affinity where the system tells, else all)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: its affinity where the system tells, else all, within the container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))

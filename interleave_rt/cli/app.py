@@ -11,6 +11,7 @@ import typer
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 
 from .bench import bench
+from .doctor import doctor
 from .eval import evaluation
 from .examples import examples
 from .options import print_error, print_json
@@ -35,6 +36,7 @@ app.command()(bench)
 app.command()(simulate)
 app.add_typer(evaluation)
 app.command()(examples)
+app.command()(doctor)
 app.add_typer(pack)
 app.add_typer(train)
 

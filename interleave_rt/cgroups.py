@@ -1,0 +1,60 @@
+"""What a container may use: CPU time and memory by its cgroups, versions 1 and 2, from the process's own up to the root."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["cpu_quota", "memory_limit"]
+
+_ROOT = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is none
+
+
+def cpu_quota(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> float | None:
+    """CPUs' worth of time that the process may use; None: as many as there are."""
+    found: list[float] = []
+    for folder in _folders(own, root, "cpu"):
+        words = _read(folder / "cpu.max").split()
+        if len(words) == 2 and words[0].isdecimal():
+            found.append(int(words[0]) / int(words[1]))
+        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):  # -1: no limit
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
+
+
+def memory_limit(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int | None:
+    """Bytes that the process and its neighbours in the group may use; None: what the machine has."""
+    found = []
+    for folder in _folders(own, root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _read(folder / name)
+            if text.isdecimal() and int(text) < _NO_LIMIT:
+                found.append(int(text))
+    return min(found, default=None)
+
+
+def _folders(own: Path, root: Path, controller: str) -> Iterator[Path]:
+    """The process's own group and all above it: each of them limits."""
+    if not sys.platform.startswith("linux"):
+        return
+    for line in _read(own).splitlines():
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        top = root / controller if names else root
+        # Inside a container the group is often mounted as the root, under another name than the kernel's.
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            yield folder
+            if folder == top:
+                break
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
