@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 from .backends import Backend
@@ -16,6 +15,7 @@ from .errors import BadPackError, BadRequestError
 from .pack import Pack, load_pack
 from .pack.manifest import ROLES
 from .pack.spec import RoleSpec
+from .roles.prompts import Prompts
 
 __all__ = ["OpenedRole", "exact_roles", "open_backend", "open_role"]
 
@@ -39,13 +39,13 @@ _OPENERS = {
 _LANE_OPTIONS = ("capacity", "device")
 
 
-def open_role(role: Role, spec: RoleSpec, prompts: Path | None = None) -> Any:
+def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any:
     """Opens what runs a role outside the graphs of a pack; its models are loaded.
 
     Args:
         role: Which of the three.
         spec: Where it runs; an option is a keyword of the class that is opened.
-        prompts: Folder of the templates that a planner or critic is asked with; None: the built-in ones.
+        prompts: What a planner or critic is asked with; None: the built-in ones.
 
     Raises:
         BadRequestError: There is no such option.
@@ -86,6 +86,7 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
     # Here: where everything runs elsewhere, nothing of the native runtime is needed.
     from .backends.native import NativeBackend
 
+    prompts = None if pack.prompts is None else Prompts.from_folder(pack.prompts)
     backends: list[Backend] = []
     here = [role for role in ROLES if not isinstance(getattr(pack.manifest.roles, role), RoleSpec)]
     if here:
@@ -94,7 +95,7 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
         if spec.runtime == "native":
             backends.append(NativeBackend(_other(pack, role, spec), [role]))
         else:
-            backends.append(_outside(role, spec, _prompts(pack), store))
+            backends.append(_outside(role, spec, prompts, store))
     if len(backends) == 1 and here:
         return backends[0]
     runs_on = {f"{role} runs on": str(spec) for role, spec in _elsewhere(pack).items()}
@@ -133,11 +134,7 @@ def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
     )
 
 
-def _prompts(pack: Pack) -> Path | None:
-    return None if pack.manifest.prompts is None else pack.path / pack.manifest.prompts
-
-
-def _outside(role: Role, spec: RoleSpec, prompts: Path | None, store: CallStore | None) -> OutsideBackend:
+def _outside(role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None) -> OutsideBackend:
     opened = open_role(role, spec, prompts)
     if hasattr(opened, "check"):  # a server: is it there?
         opened.check()

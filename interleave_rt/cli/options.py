@@ -43,6 +43,13 @@ Planner = Annotated[
     ),
 ]
 Generator = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the generator.")]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of narrative.txt, guidance.txt and critic.txt, which planner and critic are asked with where they "
+        "run elsewhere. Default: prompts for models that were not trained for this."
+    ),
+]
 Critic = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the critic.")]
 Pack = Annotated[
     Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import AsJson, Critic, Generator, Planner, print_json
+from .options import AsJson, Critic, Generator, Planner, Prompts, print_json
 
 if TYPE_CHECKING:
     from interleave_rt.pack import Pack
@@ -29,13 +29,7 @@ def new(
     planner: Planner = None,
     generator: Generator = None,
     critic: Critic = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of narrative.txt, guidance.txt and critic.txt, which planner and critic are asked with. "
-            "Default: prompts for models that were not trained for this."
-        ),
-    ] = None,
+    prompts: Prompts = None,
     name: Annotated[str, typer.Option(help="Of the pack. Default: the folder's.")] = "",
     json_: AsJson = False,
 ) -> int:
@@ -47,10 +41,10 @@ def new(
     Exit codes: 0 written, 2 bad request, 3 a folder or prompt cannot be used.
     """
     from interleave_rt.pack.compose import write_pack
-    from interleave_rt.roles.prompts import Prompts
+    from interleave_rt.roles.prompts import Prompts as Texts
 
     if prompts is not None:
-        Prompts.from_folder(prompts)  # refuses what cannot be used
+        Texts.from_folder(prompts)  # refuses what cannot be used
     specs = {"planner": planner, "generator": generator, "critic": critic}
     made = write_pack(out, specs, name=name or out.resolve().name, prompts=prompts)
     _show(made, json_)

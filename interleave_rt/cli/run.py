@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interleave_rt.checks import one_of
-from interleave_rt.errors import CancelledError
+from interleave_rt.errors import CancelledError, InterleaveError
 from interleave_rt.request import Options, Request
-from interleave_rt.result import FinishedEvent
+from interleave_rt.result import FinishedEvent, Result
 
 from . import options as shared
 from .display import Display, make_display
 
 if TYPE_CHECKING:
     from interleave_rt.engine import Engine
+    from interleave_rt.pack import Pack
 
 
 def run(
@@ -26,6 +27,10 @@ def run(
         list[Path] | None, typer.Option(help="A picture to go on from; may be repeated.")
     ] = None,
     pack: shared.Pack = None,
+    planner: shared.Planner = None,
+    generator: shared.Generator = None,
+    critic: shared.Critic = None,
+    prompts: shared.Prompts = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures, result.json and report.html.")] = Path(
         "out"
     ),
@@ -42,6 +47,18 @@ def run(
         float | None, typer.Option(help="Seconds; what was committed by then is kept.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a trace for Perfetto to this file.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the answers of models that run elsewhere here; what it holds is not asked again."
+        ),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="replay", help="Hold the result to the sequential loop over its models' answers."
+        ),
+    ] = None,
     json_: shared.AsJson = False,
 ) -> int:
     """Make a text-image sequence.
@@ -55,17 +72,20 @@ def run(
 
     wanted = Request(request, tuple(image or ()))
     one_of("--keep", keep, ("last", "best"))
+    if check is not None:
+        one_of("--check", check, ("replay",))
     options = Options.of(seed=seed, t_max=t_max, speculation=speculation, keep=keep, deadline_s=deadline)
     for source in wanted.images:
         load_image(source)
     check_folder(out)
     if trace is not None:
         check_folder(trace.parent)
-
     from interleave_rt.engine import Engine
+    from interleave_rt.pack import choose_pack
 
+    chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
     display = make_display(quiet=json_)
-    with Engine.load(pack) as engine, display:
+    with Engine.load(chosen, record=record) as engine, display:
         end = _follow(engine, wanted, options, display)
     result = end.result
     result.save(out)
@@ -76,7 +96,8 @@ def run(
     display.close(result, out)
     if json_:
         shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out)})
-    return _report(end, out)
+    code = _report(end, out)
+    return code if code or check is None else _replayed(result, chosen, quiet=json_)
 
 
 def _follow(engine: Engine, request: Request, options: Options, display: Display) -> FinishedEvent:
@@ -89,6 +110,24 @@ def _follow(engine: Engine, request: Request, options: Options, display: Display
         display.interrupted()
         return handle.finished()  # a second Ctrl-C ends this wait, too
     return handle.finished()
+
+
+def _replayed(result: Result, pack: Pack, *, quiet: bool) -> int:
+    from interleave_rt.prove import difference
+    from interleave_rt.roles.replay import replay
+    from interleave_rt.runtimes import exact_roles
+
+    gap = difference(result.canonical(), replay(result, exact_roles(pack)))
+    if gap is not None:
+        raise InterleaveError(
+            f"[replay] the result is not the sequential loop's: {gap}",
+            hint="please report it, with result.json and a --trace of the run",
+        )
+    if not quiet:
+        print(
+            f"replay: the sequential loop over the answers of {len(result.calls)} recorded calls gives the same result"
+        )
+    return 0
 
 
 def _report(end: FinishedEvent, out: Path) -> int:

@@ -57,7 +57,7 @@ def write_pack(
         raise BadRequestError(
             f"[pack new] {out} cannot be written: {error.strerror or error}", hint="choose another folder"
         ) from None
-    return Pack(out.resolve(), manifest)
+    return Pack(out.resolve(), manifest, out.resolve() / "prompts" if files else None)
 
 
 def check_places(pack: Pack) -> None:

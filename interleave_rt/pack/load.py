@@ -20,6 +20,7 @@ class Pack:
 
     path: Path
     manifest: Manifest
+    prompts: Path | None = None  # what roles elsewhere are asked with; None: the built-in prompts
 
     @property
     def name(self) -> str:
@@ -39,10 +40,11 @@ class Pack:
             (generator.image.width, generator.image.height) if isinstance(generator, GeneratorRole) else None
         )
 
-    def with_roles(self, **specs: str | RoleSpec | None) -> Pack:
+    def with_roles(self, prompts: str | PathLike[str] | None = None, **specs: str | RoleSpec | None) -> Pack:
         """The same pack with some of its roles run elsewhere.
 
         Args:
+            prompts: Folder of the templates that roles elsewhere are asked with; None: those of the pack.
             **specs: `planner`, `generator` and `critic`, as `RoleSpec.parse` reads them; folders are taken from the
                 working directory. None leaves a role as it is.
 
@@ -50,10 +52,9 @@ class Pack:
             >>> pack = load_pack().with_roles(planner="openai:http://127.0.0.1:8000/v1#m")  # doctest: +SKIP
         """
         given = _given(specs)
-        if not given:
-            return self
         roles = self.manifest.roles.model_copy(update=given)
-        return Pack(self.path, self.manifest.model_copy(update={"roles": roles}))
+        folder = self.prompts if prompts is None else Path(prompts).expanduser().resolve()
+        return Pack(self.path, self.manifest.model_copy(update={"roles": roles}), folder)
 
     @classmethod
     def of_roles(cls, name: str = "your models", **specs: str | RoleSpec | None) -> Pack:
@@ -146,20 +147,26 @@ def load_pack(path: str | PathLike[str] | None = None, *, verify: bool = True) -
         if isinstance(role := getattr(manifest.roles, name), RoleSpec)
     }
     roles = manifest.roles.model_copy(update=elsewhere)
-    return Pack(folder, manifest.model_copy(update={"roles": roles}))
+    prompts = None if manifest.prompts is None else folder / manifest.prompts
+    return Pack(folder, manifest.model_copy(update={"roles": roles}), prompts)
 
 
 def choose_pack(
-    pack: str | PathLike[str] | Pack | None = None, *, verify: bool = True, **specs: str | None
+    pack: str | PathLike[str] | Pack | None = None,
+    *,
+    verify: bool = True,
+    prompts: str | PathLike[str] | None = None,
+    **specs: str | None,
 ) -> Pack:
     """The pack that is meant: one that is loaded or named, with roles of your own in place of its own.
 
     Args:
         pack: A `Pack`, a directory, or None: the embedded one, or none at all where `specs` name all three roles.
         verify: As of `load_pack`.
+        prompts: As of `Pack.with_roles`.
         **specs: As of `Pack.with_roles`.
     """
     if pack is None and all(specs.get(role) is not None for role in ROLES):
-        return Pack.of_roles("your models", **specs)
+        return Pack.of_roles("your models", **specs).with_roles(prompts)
     chosen = pack if isinstance(pack, Pack) else load_pack(pack, verify=verify)
-    return chosen.with_roles(**specs)
+    return chosen.with_roles(prompts, **specs)

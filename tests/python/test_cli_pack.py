@@ -95,3 +95,37 @@ def test_models_that_have_changed_are_found(tmp_path, capsys):
     (models / "config.json").write_text("{ }", encoding="utf-8")
     assert main(["pack", "verify", str(tmp_path / "mine")]) == 3
     assert "critic's folder" in capsys.readouterr().err
+
+
+def test_a_run_with_roles_elsewhere_is_recorded_and_checked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    roles = ["--planner", SCRIPTED, "--generator", f"{SCRIPTED},generator_ms=30", "--critic", SCRIPTED]
+    asked = ["run", "a house", *roles, "--record", "calls", "--check", "replay", "--speculation", "depth=2"]
+    assert main([*asked, "--out", "first"]) == 0
+    assert "gives the same result" in capsys.readouterr().out
+    recorded = sorted(file.name for file in Path("calls").iterdir())
+    assert any(name.endswith(".png") for name in recorded)
+    assert main([*asked, "--out", "second", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["pack"]["generator runs on"].startswith("scripted")
+    first = json.loads(Path("first/result.json").read_text(encoding="utf-8"))
+    assert [step["attempts"] for step in said["steps"]] != []
+    hashes = [[one["image_hash"] for one in step["attempts"]] for step in first["steps"]]
+    assert [[one["image_hash"] for one in step["attempts"]] for step in said["steps"]] == hashes
+    assert sorted(file.name for file in Path("calls").iterdir()) == recorded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--check", "twice"], 2, "it is replay"),
+        (["--planner", "vllm:x"], 2, "names no runtime"),
+        (["--record", "file/calls"], 2, "cannot be used"),
+        (["--prompts", "nowhere"], 3, "no prompts in"),
+    ],
+)
+def test_wrong_flags_of_a_run_are_refused_with_one_line(tmp_path, capsys, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"")
+    assert main(["run", "a house", "--critic", SCRIPTED, *arguments]) == code
+    assert said in "".join(capsys.readouterr())
