@@ -15,11 +15,22 @@ from typing import Any
 
 from interleave_rt.errors import BadPackError, LimitExceededError
 
-__all__ = ["Lora", "Placement", "content_hash", "need", "place", "read_json", "weights_of"]
+__all__ = [
+    "PIPELINE_INDEX",
+    "Lora",
+    "Placement",
+    "content_hash",
+    "need",
+    "place",
+    "read_json",
+    "weight_files",
+    "weights_of",
+]
 
+PIPELINE_INDEX = "model_index.json"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}  # others, of quantised models: 1
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_HASHED = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
+_HASHED = (".json", ".jinja", ".txt", ".model")
 _WORKSPACE = 1.1  # over the weights: what a call needs beside them, at the least
 _TYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -119,21 +130,44 @@ def read_json(directory: Path, name: str, what: str) -> dict[str, Any]:
 
 
 def weights_of(directory: Path, dtype: str) -> int:
-    """Bytes of a directory's weights once they are loaded as `dtype`; read from the heads of its files.
+    """Bytes of a model's weights once they are loaded as `dtype`; read from the heads of its files.
 
     Raises:
-        BadPackError: There are none, or a file is cut off.
+        BadPackError: There are none, one is missing or cut off.
     """
-    total, found = 0, False
-    for file in sorted(directory.rglob("*.safetensors")):
-        found = True
-        total += sum(_tensor_bytes(file, _TYPES[dtype]))
-    for file in () if found else sorted(directory.rglob("*.bin")):
-        found = True
-        total += file.stat().st_size
-    if not found:
+    files = weight_files(directory)
+    if not files:
         raise BadPackError(f"[torch] {directory} has no weights (*.safetensors)", hint="copy the whole model")
-    return total
+    return sum(
+        sum(_tensor_bytes(file, _TYPES[dtype])) if file.suffix == ".safetensors" else file.stat().st_size
+        for file in files
+    )
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files with the weights of a model, or of every part of a pipeline; copies in other precisions are left out.
+
+    Raises:
+        BadPackError: A file that an index names is missing.
+    """
+    if (directory / PIPELINE_INDEX).is_file():
+        parts = read_json(directory, PIPELINE_INDEX, "a pipeline")
+        folders = [directory / name for name in sorted(parts) if (directory / name).is_dir()]
+        return [file for folder in folders for file in weight_files(folder)]
+    for stem in ("model", "diffusion_pytorch_model"):
+        index = directory / f"{stem}.safetensors.index.json"
+        if index.is_file():
+            named = read_json(directory, index.name, "a model").get("weight_map", {})
+            shards = [directory / str(name) for name in sorted(set(named.values()))]
+            for shard in shards:
+                if not shard.is_file():
+                    raise BadPackError(
+                        f"[torch] {shard} is missing: {index.name} names it", hint="copy it too"
+                    )
+            return shards
+        if (directory / f"{stem}.safetensors").is_file():
+            return [directory / f"{stem}.safetensors"]
+    return sorted(directory.glob("*.safetensors")) or sorted(directory.glob("*.bin"))
 
 
 def _tensor_bytes(file: Path, width: int) -> Iterator[int]:
@@ -214,7 +248,8 @@ def content_hash(path: Path) -> str:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in _HASHED and file.is_file())
+        small = (file for file in path.rglob("*") if file.suffix in _HASHED and file.is_file())
+        files = sorted({*small, *weight_files(path)})
     with ThreadPoolExecutor(8) as pool:  # hashing gives the GIL away
         digests = list(pool.map(_digest, files))
     whole = hashlib.sha256()

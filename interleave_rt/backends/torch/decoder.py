@@ -9,41 +9,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections import OrderedDict
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from interleave_rt.errors import CancelledError, LimitExceededError
 
+from .recent import Recent
 from .turns import Cancelled, Turns
 
-__all__ = ["Decoder", "Lru", "Prompt"]
+__all__ = ["Decoder", "Prompt"]
 
 _BUCKET = 512  # lengths of static caches: few, as each is compiled for
-T = TypeVar("T")
-
-
-class Lru(Generic[T]):
-    """The last `size` values by key."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-
-    def get(self, key: Hashable) -> T | None:
-        """A value, which is now the newest."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def put(self, key: Hashable, value: T) -> None:
-        """Keeps a value; the oldest one goes."""
-        if self._size:
-            self._kept[key] = value
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True)
@@ -97,10 +74,11 @@ class Decoder:
         # Families with positions in three dimensions: these are computed here, so that a prompt can be cut.
         self._core = core if hasattr(core, "get_rope_index") else None
         self._gives_features = self._core is not None and "mm_encoder_outputs" in accepted
-        self._prefixes: Lru[Any] = Lru(prefixes)
-        self._features: Lru[Any] = Lru(features)
+        self._prefixes: Recent[Any] = Recent(prefixes)
+        self._features: Recent[Any] = Recent(features)
         self._compiled = self._compile() if compile else None
-        self._static: dict[int, Any] = {}
+        self._static: Any = None
+        self._static_length = 0
         text = model.config.get_text_config(decoder=True)
         self.context = int(getattr(text, "max_position_embeddings", 0) or 1 << 30)
 
@@ -140,9 +118,9 @@ class Decoder:
     ) -> Generator[Any, int, None]:
         cache, logits, shift = self._read(prompt, cancelled, locked=True)
         wanted = -(-(length + most) // _BUCKET) * _BUCKET
-        if wanted not in self._static:
-            self._static[wanted] = self._new_cache(wanted)
-        static = self._static[wanted]
+        if wanted > self._static_length:  # never smaller again: each length is compiled for
+            self._static, self._static_length = self._new_cache(wanted), wanted
+        static = self._static
         static.reset()
         for index, layer in enumerate(cache.layers):
             static.update(layer.keys, layer.values, index)

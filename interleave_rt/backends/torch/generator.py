@@ -12,7 +12,7 @@ from PIL import Image
 
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError, CancelledError
 
-from .checkpoint import Lora, content_hash, need, place, read_json
+from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, place, read_json
 from .families import FamilySettings, settings_for
 from .processors import load_processor
 from .turns import Cancelled, Turns, never
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from interleave_rt.request import Options, Pixels
 
 __all__ = ["TorchGenerator"]
-
-_INDEX = "model_index.json"
 
 
 class TorchGenerator:
@@ -61,7 +59,7 @@ class TorchGenerator:
         noise: Callable[[int, int, int], Any] | None = None,
     ) -> None:
         self.directory = Path(directory)
-        self._kind = str(read_json(self.directory, _INDEX, "a diffusers pipeline").get("_class_name"))
+        self._kind = str(read_json(self.directory, PIPELINE_INDEX, "a diffusers pipeline").get("_class_name"))
         self._lora = Lora.several(lora)
         torch, diffusers, _ = need("torch", "diffusers", "transformers")
         pipeline = getattr(diffusers, self._kind, None)

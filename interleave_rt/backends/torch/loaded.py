@@ -16,7 +16,7 @@ from interleave_rt.roles.prompts import Message
 
 from .checkpoint import Lora, Placement, content_hash, need, place, read_json
 from .decoder import Decoder, Prompt
-from .processors import load_processor
+from .processors import PatchesOnce, load_processor
 from .turns import Turns
 from .vocabulary import control_tokens, spelled
 
@@ -78,6 +78,8 @@ class LoadedVlm:
         self.directory, self.placement, self._lora = directory, placement, lora
         (self.torch,) = need("torch")
         self.processor = load_processor(directory)
+        if PatchesOnce.fits(self.processor.image_processor):
+            self.processor.image_processor = PatchesOnce(self.processor.image_processor)
         self.model = self._load(transformers)
         self.tokenizer = self.processor.tokenizer
         rows = self.model.get_output_embeddings().weight.shape[0]

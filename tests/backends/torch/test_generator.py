@@ -159,6 +159,10 @@ def test_what_cannot_work_is_refused_before_weights_are_read(
     weights = next(cut.rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
     assert "is cut off" in message(cut)
+    (cut / "extra.safetensors").write_bytes(b"a copy in one file, which diffusers does not read")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (cut / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00001-of-00002.safetensors is missing" in message(cut)
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     assert "diffusers is not installed" in message(klein) or "cannot be used" in message(klein)
 

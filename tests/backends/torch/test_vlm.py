@@ -112,6 +112,20 @@ def test_a_known_beginning_is_not_read_again_and_no_bit_changes(vlm: Path) -> No
     assert all(torch.equal(one, two) for (_, one), (_, two) in zip(kept, made, strict=True))
 
 
+def test_a_picture_is_cut_into_patches_and_encoded_once(vlm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = critic(vlm)
+    kind = type(one._loaded.processor.image_processor._processor)
+    cut: list[int] = []
+    whole = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda *given, **told: cut.append(1) or whole(*given, **told))
+    encoded: list[int] = []
+    hook = one._loaded.model.model.visual.register_forward_pre_hook(lambda *_: encoded.append(1))
+    one.judge(picture(71), picture(72), "a", "b", 0, 0)
+    one.judge(picture(72), picture(73), "a", "b", 0, 0)  # "after" is now "before"
+    hook.remove()
+    assert len(cut) == len(encoded) == 3
+
+
 def test_a_second_try_is_sampled_by_its_seed(vlm: Path) -> None:
     one = critic(vlm)
     assert asked(one, retry=1, seed=3)[0] == asked(one, retry=1, seed=3)[0]

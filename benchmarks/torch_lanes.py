@@ -1,0 +1,173 @@
+"""Roles in PyTorch behind the engine: law 1 against the sequential loop, every call against the native one, the lane's cost.
+
+    python benchmarks/torch_lanes.py --requests 50 --parity 30
+
+The models are the embedded pack's, taken back out of it. Arms off, auto and depth=3, with 1 and 8 requests at once, must
+give the results of the sequential loop over the same models at batch 1. The overhead is the engine with one request at a
+time and nothing overlapped, over that loop, in turns; so is what streaming and speculation gain. Exits with 1 where a
+result differs, or where native and PyTorch calls are further apart than 1/255 a pixel, 1e-3 of p(success) or a word.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from frame import finish, parser_of, say
+from interleave_rt.train.shapes.from_pack import roles_from_pack
+from lossless import draw_cases
+from paired import paired_ratio
+
+from interleave_rt import Engine, load_pack
+from interleave_rt.backends.outside import OutsideBackend
+from interleave_rt.config import EngineConfig, usable_cores
+from interleave_rt.measure import SampleRequest, describe_environment
+from interleave_rt.measure.arms import NOTHING
+from interleave_rt.roles.base import SharedRules
+from interleave_rt.roles.native import NativeRoles
+from interleave_rt.roles.reference import run_reference
+
+ALONE = replace(NOTHING, skip_last_judge=True)
+
+
+class Compared(SharedRules):
+    """The answers of `ours`; what `theirs` answers to the same calls is measured against them."""
+
+    def __init__(self, ours: Any, theirs: Any) -> None:
+        self._ours, self._theirs = ours, theirs
+        self.calls = {"plan": 0, "generate": 0, "judge": 0}
+        self.other_words = self.pixel = 0
+        self.p = 0.0
+
+    def plan(self, *call: Any) -> Any:
+        made, theirs = self._ours.plan(*call), self._theirs.plan(*call)
+        self.calls["plan"] += 1
+        self.other_words += (list(made[0]), made[1]) != (list(theirs[0]), theirs[1])
+        return made
+
+    def generate(self, *call: Any) -> Any:
+        made, theirs = self._ours.generate(*call), self._theirs.generate(*call)
+        self.calls["generate"] += 1
+        self.pixel = max(self.pixel, int(np.abs(made.astype(int) - theirs.astype(int)).max()))
+        return made
+
+    def judge(self, *call: Any) -> Any:
+        made, theirs = self._ours.judge(*call), self._theirs.judge(*call)
+        self.calls["judge"] += 1
+        if made is None or theirs is None:
+            self.other_words += made is not theirs
+        else:
+            self.other_words += (made.accepted, made.refined) != (theirs.accepted, theirs.refined)
+            self.p = max(self.p, abs(made.p_success - theirs.p_success))
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        far = self.other_words > 0 or self.pixel > 1 or self.p > 1e-3
+        return {
+            "calls": self.calls,
+            "answers_in_other_words": self.other_words,
+            "furthest_pixel_of_255": self.pixel,
+            "furthest_p_success": self.p,
+            "holds": not far and all(self.calls.values()),
+        }
+
+
+def law1(roles: Any, cases: Sequence[SampleRequest], expected: Sequence[Any]) -> list[dict[str, Any]]:
+    """Every arm at both concurrencies."""
+    rows = []
+    for speculation in ("off", "auto", "depth=3"):
+        for at_once in (1, 8):
+            backend = OutsideBackend(roles, capacity=2, device="cpu")
+            with Engine(backend, EngineConfig(max_live=at_once, max_queued=len(cases))) as engine:
+                handles, results = [], []
+                for case in cases:
+                    options = replace(case.options, speculation=speculation)
+                    handle = engine.submit(case.request.text, case.request.images, options=options)
+                    handles.append(handle)
+                    if at_once == 1:
+                        handle.finished(600)
+                results = [handle.finished(600).result.canonical() for handle in handles]
+                started = engine.counters()["generator"]["started"]
+            equal = sum(one == other for one, other in zip(results, expected, strict=True))
+            used = sum(len(step["attempts"]) for one in expected for step in one["steps"])
+            rows.append(
+                {
+                    "arm": speculation,
+                    "at_once": at_once,
+                    "equal": equal,
+                    "requests": len(cases),
+                    "images_ahead_in_vain": started - used,
+                    "holds": equal == len(cases),
+                }
+            )
+            say(rows[-1])
+    return rows
+
+
+def costs(roles: Any, cases: Sequence[SampleRequest]) -> dict[str, Any]:
+    """Seconds of the bare loop and of engine arms, in turns."""
+    arms = {
+        "engine, nothing overlapped": {"speculation": "off", "optimizations": ALONE},
+        "engine, plan streamed": {"speculation": "off"},
+        "engine, speculation": {"speculation": "auto"},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ("bare loop", *arms)}
+    with Engine(OutsideBackend(roles, device="cpu")) as engine:
+        for number, case in enumerate(cases):
+            names = list(seconds)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                begun = time.perf_counter()
+                if name == "bare loop":
+                    run_reference(case.request, case.options, roles)
+                else:
+                    options = replace(case.options, **arms[name])
+                    engine.run(case.request.text, case.request.images, options=options)
+                seconds[name].append(time.perf_counter() - begun)
+    bare = seconds["bare loop"]
+    return {
+        "overhead_of_the_lane": paired_ratio(seconds["engine, nothing overlapped"], bare).as_dict(),
+        "gain_of_streaming": paired_ratio(bare, seconds["engine, plan streamed"]).as_dict(),
+        "gain_of_speculation": paired_ratio(
+            seconds["engine, plan streamed"], seconds["engine, speculation"]
+        ).as_dict(),
+        "mean_s": {name: round(float(np.mean(times)), 4) for name, times in seconds.items()},
+    }
+
+
+def main() -> int:
+    parser = parser_of(__doc__, requests=50, output=True)
+    parser.add_argument("--parity", type=int, default=30, help="requests whose calls native roles answer too")
+    parser.add_argument("--timed", type=int, default=20, help="requests that are timed")
+    parser.add_argument("--threads", type=int, default=max(1, usable_cores() // 2), help="of PyTorch")
+    parser.add_argument("--device", help="of all three roles; default: the first card, else the CPU")
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    pack = load_pack(arguments.pack)
+    cases = draw_cases(max(arguments.requests, arguments.parity, arguments.timed), arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        roles = roles_from_pack(pack, Path(folder), device=arguments.device)
+        chosen = cases[: arguments.requests]
+        expected = [run_reference(case.request, case.options, roles) for case in chosen]
+        document: dict[str, Any] = {"seed": arguments.seed, "threads": arguments.threads}
+        document["law1"] = law1(roles, chosen, expected)
+        both = Compared(NativeRoles(pack, constrained="off"), roles)
+        for case in cases[: arguments.parity]:
+            run_reference(case.request, case.options, both)
+        document["against_native"] = both.as_dict()
+        say(document["against_native"])
+        document["costs"] = costs(roles, cases[: arguments.timed])
+    document["environment"] = describe_environment(gpu=False)
+    holds = all(row["holds"] for row in document["law1"]) and document["against_native"]["holds"]
+    return finish(document, holds=holds, output=arguments.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
