@@ -121,7 +121,13 @@ def read_json(directory: Path, name: str, what: str) -> dict[str, Any]:
     try:
         raw = json.loads((directory / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadPackError(f"[torch] {directory} is not {what}: it has no {name}") from None
+        pipeline = name != PIPELINE_INDEX and (directory / PIPELINE_INDEX).is_file()
+        raise BadPackError(
+            f"[torch] {directory} is not {what}: it has no {name}",
+            hint="it is a diffusers pipeline: give it as the generator"
+            if pipeline
+            else f"give the path of {what}",
+        ) from None
     except (OSError, ValueError) as error:
         raise BadPackError(f"[torch] {directory / name} cannot be read: {error}") from None
     if not isinstance(raw, dict):

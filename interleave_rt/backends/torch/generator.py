@@ -120,16 +120,16 @@ class TorchGenerator:
         """
         sources = self._sources(source)
         width, height = self._size(sources, options)
-        asked = self._arguments(prompt, sources, seed, width, height, options.denoising_steps)
 
         def between_steps(_pipeline: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if cancelled():
                 raise CancelledError("[torch generator] the call was given up")
             return tensors
 
-        if "callback_on_step_end" in self._parameters:
-            asked["callback_on_step_end"] = between_steps
-        with self._turns.take(cancelled), self._torch.no_grad():
+        with self._turns.take(cancelled), self._turns.stream(), self._torch.no_grad():
+            asked = self._arguments(prompt, sources, seed, width, height, options.denoising_steps)
+            if "callback_on_step_end" in self._parameters:
+                asked["callback_on_step_end"] = between_steps
             try:
                 (made,) = self.pipeline(**asked, output_type="np").images
             except self._torch.OutOfMemoryError as error:

@@ -29,24 +29,26 @@ class Grammars:
         tokenizer: Of transformers.
         table: What its tokens spell.
         eos: Ids that end an answer.
-        names: Kinds of answers: `narrative`, `guidance`, `critic`.
-        reasoning: As in `answer_grammar`.
         max_new_tokens: Of an answer.
     """
 
-    def __init__(
-        self, tokenizer: Any, table: list[bytes], eos: list[int], names: tuple[str, ...], max_new_tokens: int
-    ) -> None:
+    def __init__(self, tokenizer: Any, table: list[bytes], eos: list[int], max_new_tokens: int) -> None:
         self._library: Any = importlib.import_module("llguidance")
         self._torch: Any = importlib.import_module("torch")
         self._masks: Any = importlib.import_module("llguidance.torch")
         adapter = importlib.import_module("llguidance.hf")
         self.tokens: Any = adapter.from_tokenizer(tokenizer, n_vocab=len(table), eos_token=eos)
-        self.table, self._names, self._most = table, names, max_new_tokens
+        self.table, self._most = table, max_new_tokens
         self._made: dict[tuple[str, str], tuple[Any, Any]] = {}
 
     def begin(self, name: str, reasoning: Reasoning, budget: int) -> GrammarState:
-        """For one answer of at most `budget` tokens."""
+        """For one answer of at most `budget` tokens.
+
+        Args:
+            name: Its kind: `narrative`, `guidance` or `critic`.
+            reasoning: As in `answer_grammar`.
+            budget: Tokens.
+        """
         key = (name, reasoning)
         if key not in self._made:
             text = answer_grammar(name, reasoning=reasoning, max_new_tokens=self._most)

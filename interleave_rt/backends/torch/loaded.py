@@ -132,9 +132,8 @@ class LoadedVlm:
             inputs = self.processor(text=[text], return_tensors="pt", **told)
         except (ValueError, UnicodeError, TypeError) as error:
             raise BadRequestError(f"[torch] the text or a picture cannot be encoded: {error}") from None
-        return Prompt(
-            dict(inputs.to(self.placement.device)), [_core.hash_pixels(picture) for picture in pictures]
-        ), text
+        inputs = inputs.to(self.placement.device, dtype=self.model.dtype)  # floats alone are cast
+        return Prompt(dict(inputs), [_core.hash_pixels(picture) for picture in pictures]), text
 
     def _harmless(self, text: str) -> str:
         return self._control.sub(lambda found: f"{found[0][0]}\u2060{found[0][1:]}", text)

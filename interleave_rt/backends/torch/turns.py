@@ -22,7 +22,7 @@ def never() -> bool:
 
 
 class Turns:
-    """A lock that is given in the order of asking, and on a card a stream: roles that share one run side by side."""
+    """A lock that is given in the order of asking; and on a card a stream, so that models that share it run side by side."""
 
     def __init__(self, torch: Any, device: str) -> None:
         self._lock = threading.Lock()
@@ -38,14 +38,18 @@ class Turns:
         try:
             if cancelled():
                 raise CancelledError("[torch] the call was given up")
-            if self._stream is None:
-                yield
-            else:
-                with self._torch.cuda.stream(self._stream):
-                    yield
-                    self._stream.synchronize()
+            yield
         finally:
             self._leave()
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """What a thread does for the model's calls, from the first tensor on its device to the last, belongs in here."""
+        if self._stream is None:
+            yield
+        else:
+            with self._torch.cuda.stream(self._stream):
+                yield
 
     def _enter(self, cancelled: Cancelled) -> None:
         with self._lock:

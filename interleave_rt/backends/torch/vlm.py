@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,9 +90,8 @@ class TorchVlm:
         loaded = self._loaded
         self._torch = loaded.torch
         self._constrained = str(constraint)
-        names = ("narrative", "guidance") if role == "planner" else ("critic",)
         self._grammars = (
-            Grammars(loaded.tokenizer, loaded.table, loaded.eos, names, max_new_tokens)
+            Grammars(loaded.tokenizer, loaded.table, loaded.eos, max_new_tokens)
             if constraint.version
             else None
         )
@@ -128,17 +128,16 @@ class TorchVlm:
         """
         scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
         told = 0
-        answer = self._answer(
-            self._prompts.plan(request), planner_pictures(request), request.mode, seed, retry, cancelled
-        )
-        for spelling, _ in answer:
-            scanner.feed(spelling)
-            if on_step is not None:
-                for step in scanner.closed()[told:]:
-                    told += 1
-                    on_step(PlanStep.from_dict(step))
-            if scanner.done():
-                break
+        asked = self._prompts.plan(request), planner_pictures(request), request.mode
+        with self._loaded.turns.stream(), closing(self._answer(*asked, seed, retry, cancelled)) as answer:
+            for spelling, _ in answer:
+                scanner.feed(spelling)
+                if on_step is not None:
+                    for step in scanner.closed()[told:]:
+                        told += 1
+                        on_step(PlanStep.from_dict(step))
+                if scanner.done():
+                    break
         steps, truncated, _ = scanner.finish()
         return [PlanStep.from_dict(step) for step in steps], truncated
 
@@ -169,21 +168,21 @@ class TorchVlm:
         scanner = _core.VerdictScanner()
         begun: list[tuple[int, Any]] = []  # where each token begins, and its logits of the two words
         length, accepted, p = 0, None, 0.0
-        chat = self._prompts.judge(original_prompt, prompt)
-        answer = self._answer(chat, critic_pictures(before, after), "critic", seed, retry, cancelled)
-        for spelling, logits in answer:
-            scanner.feed(spelling)
-            if accepted is None:
-                if logits is not None:
-                    begun.append((length, logits[self._boolean]))
-                length += len(spelling)
-                accepted = scanner.accepted()
-                if accepted is not None:
-                    p = self._p_success(begun, scanner.boolean_started_at() or 0)
-                    if on_verdict is not None:
-                        on_verdict(accepted, p)
-            if accepted or scanner.done():
-                break
+        asked = self._prompts.judge(original_prompt, prompt), critic_pictures(before, after), "critic"
+        with self._loaded.turns.stream(), closing(self._answer(*asked, seed, retry, cancelled)) as answer:
+            for spelling, logits in answer:
+                scanner.feed(spelling)
+                if accepted is None:
+                    if logits is not None:
+                        begun.append((length, logits[self._boolean]))
+                    length += len(spelling)
+                    accepted = scanner.accepted()
+                    if accepted is not None:
+                        p = self._p_success(begun, scanner.boolean_started_at() or 0)
+                        if on_verdict is not None:
+                            on_verdict(accepted, p)
+                if accepted or scanner.done():
+                    break
         read = scanner.finish()
         if read is None:
             return None
@@ -209,7 +208,7 @@ class TorchVlm:
         seed: int,
         retry: int,
         cancelled: Cancelled,
-    ) -> Iterator[tuple[bytes, Any]]:
+    ) -> Generator[tuple[bytes, Any], None, None]:
         """The bytes of each token, and the logits that it was chosen from (None: the template has written it)."""
         loaded = self._loaded
         with self._torch.inference_mode():
@@ -220,21 +219,21 @@ class TorchVlm:
         reasoning: Reasoning = "opened" if opened else "written"
         grammar = self._grammars.begin(kind, reasoning, self._most) if self._grammars else None
         generator = self._torch.Generator("cpu").manual_seed(seed & (2**64 - 1)) if retry else None
-        writing = loaded.decoder.write(prompt, self._most, cancelled)
-        token: int | None = None
-        for index in range(self._most):
-            try:
-                with self._torch.inference_mode():
-                    logits = next(writing) if token is None else writing.send(token)
-            except StopIteration:
-                return
-            draw = self._draw(logits, generator)
-            token = grammar.pick(index, draw) if grammar else draw(None)
-            if token in loaded.eos:
-                return
-            yield loaded.table[token], logits
-            if grammar is not None and grammar.complete:
-                return
+        with closing(loaded.decoder.write(prompt, self._most, cancelled)) as writing:
+            token: int | None = None
+            for index in range(self._most):
+                try:
+                    with self._torch.inference_mode():
+                        logits = next(writing) if token is None else writing.send(token)
+                except StopIteration:
+                    return
+                draw = self._draw(logits, generator)
+                token = grammar.pick(index, draw) if grammar else draw(None)
+                if token in loaded.eos:
+                    return
+                yield loaded.table[token], logits
+                if grammar is not None and grammar.complete:
+                    return
 
     def _draw(self, logits: Any, generator: Any) -> Draw:
         torch, loaded = self._torch, self._loaded

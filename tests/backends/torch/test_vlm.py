@@ -137,7 +137,7 @@ def test_a_second_try_is_sampled_by_its_seed(vlm: Path) -> None:
 def test_verdicts_are_read_as_they_are_written(vlm: Path) -> None:
     one = critic(vlm, constrained="on", max_new_tokens=120)
     seen = set()
-    for number in range(8):
+    for number in range(5):
         told: list[tuple[bool, float]] = []
 
         def on_verdict(accepted: bool, p: float, told: list[Any] = told) -> None:
@@ -276,7 +276,7 @@ def test_what_cannot_work_is_refused_before_weights_are_read(
     def message(directory: Path, **told: Any) -> str:
         with pytest.raises((BadPackError, LimitExceededError)) as caught:
             TorchVlm(directory, **{"role": "critic", "constrained": "off", **told})
-        assert caught.value.hint or "is not a transformers model" in caught.value.message
+        assert caught.value.hint
         return caught.value.message
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", None)
