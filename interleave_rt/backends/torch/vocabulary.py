@@ -21,8 +21,16 @@ def spelled(tokenizer: Any, size: int) -> list[bytes]:
     Args:
         tokenizer: Of transformers, with a `tokenizer.json`; byte-level BPE and SentencePiece are known.
         size: Rows of the model's output.
+
+    Raises:
+        BadPackError: It has no `tokenizer.json`.
     """
-    backend = tokenizer.backend_tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise BadPackError(
+            f"[torch] {type(tokenizer).__name__} has no tokenizer.json, which tells what its tokens spell",
+            hint="save it once with transformers' fast tokenizer of the model",
+        )
     try:
         return token_bytes(backend, size)
     except BadPackError:  # not byte-level
