@@ -10,10 +10,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import ablation
+import gpu_check
+import load
+import lossless
 import numpy as np
+import plot_headline
 import pytest
+from ablation import SWITCHES, arms_of, rows, table
+from closed_form import Times
+from closed_form import run as run_closed_form
+from paired import gain_split, paired_ratio, rotated
+from plain_loop import PngDetour, difference, run_plain
+from plot_headline import BEGIN, END, draw
 
-from interleave_rt import Engine, Request
+from interleave_rt import BadPackError, Engine, Request, load_pack
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.measure.arms import scripted_target
@@ -25,23 +36,12 @@ SCRIPT = Script(planner_ms=8, first_step_ms=2, generator_ms=4, critic_ms=4, verd
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield
-    for name, module in list(sys.modules.items()):
-        if Path(getattr(module, "__file__", None) or "/").parent == BENCHMARKS:
-            del sys.modules[name]
-
-
 def settings(arm):
     switches = {field.name: getattr(arm.optimizations, field.name) for field in fields(Optimizations)}
     return {**switches, "speculation": arm.speculation != "off", "batching": arm.batching}
 
 
-def test_every_optimization_has_an_arm_without_it_and_one_of_its_own(benchmarks):
-    from ablation import SWITCHES, arms_of
-
+def test_every_optimization_has_an_arm_without_it_and_one_of_its_own():
     arms = arms_of(list(SWITCHES), "depth=2", batching=True)
     assert len(arms) == 2 + 2 * len(SWITCHES)
     assert all(settings(arms["all"]).values())
@@ -56,9 +56,7 @@ def test_every_optimization_has_an_arm_without_it_and_one_of_its_own(benchmarks)
     assert switched == set(settings(arms["all"]))
 
 
-def test_rows_say_what_an_optimization_saves(benchmarks):
-    from ablation import rows, table
-
+def test_rows_say_what_an_optimization_saves():
     pairs = {"all": [1.0, 2.0], "none": [4.0, 8.0], "all - batching": [1.5, 3.0]}
     pairs["batching alone"] = [2.0, 4.0]
     times = {name: 10 * took for name, took in pairs.items()}  # few pairs have no interval
@@ -75,9 +73,7 @@ def run(monkeypatch, capsys, module, *arguments):
     return code, capsys.readouterr()
 
 
-def test_ablation_of_made_up_roles(benchmarks, monkeypatch, capsys, tmp_path):
-    import ablation
-
+def test_ablation_of_made_up_roles(monkeypatch, capsys, tmp_path):
     output = tmp_path / "ablation.json"
     arguments = ["--runtime", "scripted", "--requests", 3, "--scale", 0.1, "--accept-prob", 1]
     code, said = run(monkeypatch, capsys, ablation, *arguments, "--output", output)
@@ -91,9 +87,7 @@ def test_ablation_of_made_up_roles(benchmarks, monkeypatch, capsys, tmp_path):
     assert "different results: 0" in said.err
 
 
-def test_ablation_sees_arms_that_differ(benchmarks, monkeypatch, capsys):
-    import ablation
-
+def test_ablation_sees_arms_that_differ(monkeypatch, capsys):
     true_run = ablation.run_request
 
     def broken(engine, arm, index, case, due=None):
@@ -109,18 +103,14 @@ def test_ablation_sees_arms_that_differ(benchmarks, monkeypatch, capsys):
     assert "different results: 1" in said.err
 
 
-def test_ablation_refuses_what_does_not_act(benchmarks, monkeypatch, capsys):
-    import ablation
-
+def test_ablation_refuses_what_does_not_act(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, capsys, ablation, "--runtime", "scripted", "--only", "cache_vision")
     assert "scripted has stream_plan, speculation, early_verdict, skip_last_judge" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("in_files", [True, False])
-def test_a_detour_through_png_changes_no_result(in_files, benchmarks, tmp_path):
-    from plain_loop import PngDetour, difference, run_plain
-
+def test_a_detour_through_png_changes_no_result(in_files, tmp_path):
     roles = ScriptedRoles(SCRIPT)
     request, options = Request("a", (np.full((8, 8, 3), 7, np.uint8),)), Options(seed=3, t_max=4)
     plain = run_plain(request, options, roles)
@@ -139,9 +129,7 @@ def test_a_detour_through_png_changes_no_result(in_files, benchmarks, tmp_path):
             assert difference(ours, run_plain(request, spoiled, roles)) is not None
 
 
-def test_the_row_of_raw_buffers(benchmarks, monkeypatch):
-    import ablation
-
+def test_the_row_of_raw_buffers(monkeypatch):
     cases = numbered_requests(2, 1, Options(t_max=2))
     row, apart = ablation.raw_images(ScriptedRoles(SCRIPT), cases)
     assert row["optimization"] == "raw_images"
@@ -151,9 +139,7 @@ def test_the_row_of_raw_buffers(benchmarks, monkeypatch):
     assert ablation.raw_images(ScriptedRoles(SCRIPT), cases)[1] == {0, 1}
 
 
-def test_headline_table_replaces_what_stands_between_the_marks(benchmarks, monkeypatch, capsys, tmp_path):
-    import plot_headline
-
+def test_headline_table_replaces_what_stands_between_the_marks(monkeypatch, capsys, tmp_path):
     ratio = {"ratio": 1.25, "low": 1.2, "high": 1.3, "pairs": 9}
     bench = {
         "speedup": {"speculative_vs_sequential_es": ratio},
@@ -168,7 +154,7 @@ def test_headline_table_replaces_what_stands_between_the_marks(benchmarks, monke
     for name, content in (("bench", bench), ("pytorch", pytorch)):
         (tmp_path / name).write_text(json.dumps(content))
     readme = tmp_path / "README.md"
-    readme.write_text(f"# A\n{plot_headline.BEGIN}\nold\n{plot_headline.END}\ntail\n")
+    readme.write_text(f"# A\n{BEGIN}\nold\n{END}\ntail\n")
     paths = ["--bench", tmp_path / "bench", "--pytorch", tmp_path / "pytorch", "--readme", readme]
     code, _ = run(monkeypatch, capsys, plot_headline, *paths)
     text = readme.read_text()
@@ -184,19 +170,14 @@ def test_headline_table_replaces_what_stands_between_the_marks(benchmarks, monke
         run(monkeypatch, capsys, plot_headline, *paths)
 
 
-def test_headline_marks_stand_in_the_readme(benchmarks):
-    from plot_headline import BEGIN, END
-
+def test_headline_marks_stand_in_the_readme():
     text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
     assert text.index(BEGIN) < text.index(END)
 
 
-def test_plot_is_small(benchmarks, tmp_path):
+def test_plot_is_small(tmp_path):
     pytest.importorskip("matplotlib")
-    from ablation import rows
-    from plot_headline import draw
-
     times = {"all": [1.0, 2.0], "none": [4.0, 9.0], "all - batching": [1.5, 3.5]}
     times["batching alone"] = [2.0, 4.0]
     pytorch = {"e2e_ms": {"PyTorch, as the demo": {"p50": 1000.0}, "sequential": {"p50": 90.0}}}
@@ -204,10 +185,8 @@ def test_plot_is_small(benchmarks, tmp_path):
     assert (tmp_path / "a.svg").read_text(encoding="utf-8").count("<svg") == 1
 
 
-def test_card_check_says_what_is_missing(benchmarks, monkeypatch, capsys):
+def test_card_check_says_what_is_missing(monkeypatch, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
-    import gpu_check
-
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     code, said = run(monkeypatch, capsys, gpu_check)
     assert code == 2
@@ -217,10 +196,8 @@ def test_card_check_says_what_is_missing(benchmarks, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("stage", "code"), [("law", 1), ("bench", 1), ("neither", 0)])
-def test_card_check_counts_every_comparison(stage, code, benchmarks, monkeypatch, capsys):
+def test_card_check_counts_every_comparison(stage, code, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")
-    import gpu_check
-
     row = {"requests": 2, "equal": 1 if stage == "law" else 2}
     stream = {"lossless": {"requests": 2, "equal": 1 if stage == "bench" else 2}}
     for name, found in (
@@ -242,27 +219,21 @@ def test_card_check_counts_every_comparison(stage, code, benchmarks, monkeypatch
     assert "the card is gone" in said.err
 
 
-def test_lossless_refuses_arms_that_are_none(benchmarks, monkeypatch, capsys):
-    import lossless
-
+def test_lossless_refuses_arms_that_are_none(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, capsys, lossless, "--arms", "off,fast")
     assert caught.value.code == 2
     assert "no arm 'fast'" in capsys.readouterr().err
 
 
-def test_lossless_without_a_run_proves_nothing(benchmarks, monkeypatch, capsys):
-    import lossless
-
+def test_lossless_without_a_run_proves_nothing(monkeypatch, capsys):
     code, said = run(monkeypatch, capsys, lossless, "--requests", 0, "--arms", "stream_plan alone")
     assert code == 1
     assert json.loads(said.out)["runs"] == 0
 
 
 @pytest.mark.parametrize("spoil", ["", "slow", "left"])
-def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monkeypatch):
-    import load
-
+def test_overload_looks_at_refusals_and_at_what_is_left(spoil, monkeypatch):
     arguments = SimpleNamespace(
         overload=10.0, overload_s=0.1, requests=60, max_queued=4, concurrency=8, seed=1, memory_mb=1e6
     )
@@ -275,12 +246,18 @@ def test_overload_looks_at_refusals_and_at_what_is_left(spoil, benchmarks, monke
     assert found["holds"] is (not spoil), found
 
 
+def test_real_threads_stay_near_the_closed_form():
+    """A short run of the command, with room for a busy machine: half of what speculation gains is asked for."""
+    row = run_closed_form(0.8, 3, 1, Times(), warmup=1)
+    assert row["lossless"]["equal"] == row["requests"] == 3
+    assert 0.99 <= row["of_closed_form"] < 1.15
+    assert row["over_sequential"]["ratio"] > row["over_sequential_es"]["ratio"] > 1.1
+
+
 # ---- the PyTorch baseline: the same results as the native engine, and the arithmetic of the gain split
 
 
-def test_paired_ratio_is_the_geometric_mean_with_an_interval_around_it(benchmarks):
-    from paired import paired_ratio
-
+def test_paired_ratio_is_the_geometric_mean_with_an_interval_around_it():
     rng = np.random.default_rng(3)
     base = rng.uniform(1, 9, 400)
     found = paired_ratio(base * 2.0 * np.exp(rng.normal(0, 0.1, 400)), base)
@@ -295,16 +272,12 @@ def test_paired_ratio_is_the_geometric_mean_with_an_interval_around_it(benchmark
 
 
 @pytest.mark.parametrize(("one", "two"), [([1.0], []), ([], []), ([1.0, 0.0], [1.0, 1.0]), ([1.0], [-1.0])])
-def test_paired_ratio_refuses_what_is_not_paired(benchmarks, one, two):
-    from paired import paired_ratio
-
+def test_paired_ratio_refuses_what_is_not_paired(one, two):
     with pytest.raises(ValueError, match="paired_ratio"):
         paired_ratio(one, two)
 
 
-def test_gain_split_multiplies_to_the_whole(benchmarks):
-    from paired import gain_split, paired_ratio
-
+def test_gain_split_multiplies_to_the_whole():
     times = np.random.default_rng(5).uniform(0.1, 3, (4, 17))
     arms = [(str(i), row.tolist()) for i, row in enumerate(times)]
     split = gain_split(arms)
@@ -315,14 +288,12 @@ def test_gain_split_multiplies_to_the_whole(benchmarks):
         gain_split(arms[:1])
 
 
-def test_rotation_gives_every_arm_every_place(benchmarks):
-    from paired import rotated
-
+def test_rotation_gives_every_arm_every_place():
     names = ["a", "b", "c"]
     assert [rotated(names, turn) for turn in range(3)] == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"]]
 
 
-def test_same_success_means_each_share_in_the_others_interval(benchmarks):
+def test_same_success_means_each_share_in_the_others_interval():
     pytest.importorskip("torch")
     from pytorch_loop import same_success
 
@@ -341,15 +312,13 @@ def test_same_success_means_each_share_in_the_others_interval(benchmarks):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
+def test_pytorch_loop_gives_the_native_results(tmp_path):
     torch = pytest.importorskip("torch")
     for needed in ("transformers", "diffusers", "onnx"):
         pytest.importorskip(needed)
     from interleave_rt.train.shapes.from_pack import load_torch_pack
-    from plain_loop import PngDetour, difference, run_plain
     from torch_roles import TorchRoles
 
-    from interleave_rt import load_pack
     from interleave_rt.worlds.shapes.requests import sample
     from interleave_rt.worlds.shapes.scene import drawn_story
 
@@ -376,13 +345,11 @@ def test_pytorch_loop_gives_the_native_results(benchmarks, tmp_path):
     assert len(list(tmp_path.glob("*.png"))) >= 2
 
 
-def test_a_pack_of_another_architecture_is_refused(benchmarks, tmp_path):
+def test_a_pack_of_another_architecture_is_refused(tmp_path):
     pytest.importorskip("torch")
     onnx = pytest.importorskip("onnx")
     from interleave_rt.train.shapes.from_pack import _fill
     from torch import nn
-
-    from interleave_rt import BadPackError
 
     weight = onnx.numpy_helper.from_array(np.ones((3, 2), np.float32), "val_1")
     node = onnx.helper.make_node("MatMul", ["x", "val_1"], ["linear"])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import picture, refused
 from PIL import Image
 
 from interleave_rt import BadRequestError
@@ -16,10 +18,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)
     return buffer.getvalue()
-
-
-def noise(width: int = 7, height: int = 5) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -35,7 +33,7 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
 def test_lossless_formats_keep_every_pixel(kind, tmp_path):
-    pixels = noise()
+    pixels = picture()
     path = tmp_path / f"x.{kind.lower()}"
     Image.fromarray(pixels).save(path)
     for source in (path, str(path), path.read_bytes(), Image.open(path), pixels):
@@ -82,71 +80,50 @@ def test_a_bomb_is_refused_by_its_header(width, height):
 
 
 def test_the_limit_is_inclusive_and_can_be_set():
-    pixels = noise(10, 10)
+    pixels = picture(0, 10, 10)
     assert load_image(encode_png(pixels), max_pixels=100).shape == (10, 10, 3)
     for source in (encode_png(pixels), pixels, Image.fromarray(pixels)):
-        with pytest.raises(BadRequestError, match="99 pixels"):
+        with refused(BadRequestError, "99 pixels"):
             load_image(source, max_pixels=99)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
 def test_a_truncated_file_is_refused_and_named(kind, share, tmp_path):
-    data = encoded(Image.fromarray(noise(40, 40)), kind)
+    data = encoded(Image.fromarray(picture(0, 40, 40)), kind)
     path = tmp_path / "cut.bin"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(BadRequestError, match=r"cut\.bin"):
+    with refused(BadRequestError, "cut.bin"):
         load_image(path)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", bytes(100), b"%!PS-Adobe-3.0 EPSF"]
-)
-def test_what_is_no_picture_is_refused(data):
-    with pytest.raises(BadRequestError, match="image bytes"):
-        load_image(data)
-
-
-def test_a_format_that_pillow_knows_but_we_do_not_is_refused():
-    with pytest.raises(BadRequestError, match="not an image that can be read") as caught:
-        load_image(encoded(Image.new("RGB", (4, 4)), "TIFF"))
-    assert "PNG" in caught.value.hint
-
-
-def test_animations_are_refused():
-    frames = [Image.new("RGB", (4, 4), (i * 90, 0, 0)) for i in range(3)]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    with pytest.raises(BadRequestError, match="animated"):
-        load_image(data)
-
-
-def test_deep_pixels_are_refused():
-    with pytest.raises(BadRequestError, match="I;16 pixels"):
-        load_image(encoded(Image.fromarray(np.zeros((2, 2), np.uint16))))
+ANIMATED = [Image.new("RGB", (4, 4), (i * 90, 0, 0)) for i in range(3)]
 
 
 @pytest.mark.parametrize(
-    "array",
+    ("source", "says"),
     [
-        np.zeros((2, 2), np.uint8),
-        np.zeros((2, 2, 4), np.uint8),
-        np.zeros((2, 2, 3)),
-        np.zeros((0, 2, 3), np.uint8),
+        *(
+            (b, "image bytes")
+            for b in (b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", bytes(100), b"%!PS-Adobe-3.0")
+        ),
+        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not an image that can be read"),
+        (encoded(ANIMATED[0], "GIF", save_all=True, append_images=ANIMATED[1:]), "animated"),
+        (encoded(Image.fromarray(np.zeros((2, 2), np.uint16))), "I;16 pixels"),
+        (np.zeros((2, 2), np.uint8), "uint8"),
+        (np.zeros((2, 2, 4), np.uint8), "uint8"),
+        (np.zeros((2, 2, 3)), "uint8"),
+        (np.zeros((0, 2, 3), np.uint8), "uint8"),
+        (Path("nothing.png"), "nothing.png cannot be read: No such file"),
+        (Path("."), "cannot be read"),
+        (3, "int is not an image"),
     ],
 )
-def test_arrays_of_the_wrong_shape_are_refused(array):
-    with pytest.raises(BadRequestError, match="uint8"):
-        load_image(array)
-
-
-def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(BadRequestError, match=r"nothing\.png cannot be read: No such file"):
-        load_image(tmp_path / "nothing.png")
-    with pytest.raises(BadRequestError, match="cannot be read"):
-        load_image(tmp_path)
-    with pytest.raises(BadRequestError, match="int is not an image"):
-        load_image(3)
+def test_what_is_no_picture_is_refused(source, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refused(BadRequestError, says, hint="PNG" if "can be read" in says else ""):
+        load_image(source)
 
 
 def test_png_round_trip_is_exact():
-    assert np.array_equal(load_image(encode_png(noise())), noise())
+    assert np.array_equal(load_image(encode_png(picture())), picture())

@@ -5,29 +5,14 @@ The same harness as `benchmarks/lossless.py`, with fewer requests.
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
+import lossless
 import pytest
 
-from interleave_rt import Engine, load_pack
+from interleave_rt import Engine
 
 REQUESTS, MORE, SEED = 32, 190, 20261121  # more where speculation has much to try
-
-
-def _harness() -> ModuleType:
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)  # benchmarks import each other
-    try:
-        return importlib.import_module("lossless")
-    finally:
-        sys.path.remove(folder)
-
-
-lossless = _harness()
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +24,8 @@ def cases():
 
 
 @pytest.fixture(scope="module")
-def wanted(cases):
-    return lossless.references(load_pack(), cases)
+def wanted(cases, pack):
+    return lossless.references(pack, cases)
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,32 @@
-"""What bench and simulate share: load, arms, statistics, figures; the scheduler against the closed form."""
+"""What bench and simulate share: loads, arms, statistics, documents, baselines, traces, and what both refuse."""
 
 from __future__ import annotations
 
+import json
 import math
-import random
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import complains, refused
 
 from interleave_rt.backends.scripted import Script
-from interleave_rt.cli import main
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.measure import runner
 from interleave_rt.measure.arms import ARMS, Engines, Threads, parse_arms, scripted_target, thread_splits
+from interleave_rt.measure.compare import check_comparison, compare, read_baseline
 from interleave_rt.measure.document import busy_s, overlap_ratio, speedups
-from interleave_rt.measure.load import Load, arrivals_us, numbered_requests
+from interleave_rt.measure.environment import _revision, describe_environment
+from interleave_rt.measure.load import Load, arrivals_us, numbered_requests, read_trace
 from interleave_rt.measure.machine import Lane, Machine
 from interleave_rt.measure.record import ROLES, CallRecord, RequestRecord, Turn
 from interleave_rt.measure.runner import BenchConfig, measure
-from interleave_rt.measure.simulation import run_virtual
+from interleave_rt.measure.simulation import SimulationConfig, run_virtual
 from interleave_rt.measure.statistics import (
     describe,
     flatten,
@@ -30,12 +34,10 @@ from interleave_rt.measure.statistics import (
     median_ratio,
     ratio_of_means,
 )
-from interleave_rt.measure.tasks import Tasks, draw_tasks
-from interleave_rt.measure.tasks import Times as TaskTimes
+from interleave_rt.measure.tasks import Times, draw_tasks
 from interleave_rt.request import Options
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from closed_form import Times, closed_form, run  # noqa: E402
+# ---- statistics and documents
 
 
 def test_percentiles_are_numpys():
@@ -46,18 +48,16 @@ def test_percentiles_are_numpys():
     for name, cut in (("p50", 50), ("p90", 90), ("p99.5", 99.5)):
         assert found[name] == pytest.approx(np.percentile(values, cut), abs=1e-4)
     assert describe([], (50,)) == {"mean": None, "p50": None}
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
 
 
 def test_ratios_of_pairs():
     base, other = [2.0, 4.0, 6.0], [1.0, 2.0, 6.0]
     mean = ratio_of_means(base, other)
-    assert mean.ratio == pytest.approx(12 / 9)
-    assert mean.pairs == 3
-    assert mean.low is None  # too few
-    five = ratio_of_means(base + [8.0, 10.0], other + [4.0, 5.0])
+    assert (mean.ratio, mean.pairs, mean.low) == (pytest.approx(12 / 9), 3, None)  # too few for an interval
+    five = ratio_of_means([*base, 8.0, 10.0], [*other, 4.0, 5.0])
     assert five.low <= five.ratio <= five.high
-    median = median_ratio(base, other)
-    assert median.ratio == 2.0  # of 2, 2, 1
+    assert median_ratio(base, other).ratio == 2.0  # of 2, 2, 1
     assert ratio_of_means([2.0], [1.0]).as_dict() == {"ratio": 2.0, "low": None, "high": None, "pairs": 1}
     assert ratio_of_means([], []) is None
     assert ratio_of_means([0.0, 3.0], [1.0, 1.0]).pairs == 1  # a turn that finished nothing has no time
@@ -85,52 +85,6 @@ def test_lower_bound_of_a_median():
     assert lower_bound_of_median([1.02] * 20) == pytest.approx(1.02)
 
 
-def test_flat_keys():
-    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
-
-
-def test_an_engine_and_virtual_time_meet_the_same_arrivals(monkeypatch):
-    """Exactly, for every stretch of the benchmark that one arm runs at a time."""
-    met: dict[str, list[int]] = {"engine": [], "virtual": []}
-    turns = []
-
-    def open_loop(_engine, _arm, part, at_us, _step):
-        turns.append(at_us)
-        return []
-
-    monkeypatch.setattr(runner, "open_loop", open_loop)
-    load = Load("server", request_rate=7.0, burstiness=0.4, seed=11)
-    samples = numbered_requests(30, 0, Options())
-    for number in (1, 4):
-        turns.clear()
-        config = BenchConfig(load, [ARMS["sequential"]], turns=number, warmup=0)
-        measure(config, scripted_target(Script()), samples)
-        met[f"in {number}"] = [*turns]
-    tasks = draw_tasks(TaskTimes(), 30, 11, steps=(2, 2), t_max=2, accept=(0.8,))
-    machine = Machine({role: Lane(30) for role in ROLES})
-    report = run_virtual(machine, tasks, replace(load, max_live=30), ARMS["sequential"])
-    virtual = [request["submitted_us"] for request in report["requests"]]
-    assert virtual == arrivals_us(30, 7.0, 0.4, 11)
-    assert met["in 1"] == [virtual]
-    gaps = np.diff(virtual).tolist()
-    assert [np.diff(turn).tolist() for turn in met["in 4"]] == [
-        gaps[a : b - 1] for a, b in ((0, 8), (8, 15), (15, 22), (22, 30))
-    ]
-
-
-@pytest.mark.parametrize(("burstiness", "spread"), [(1.0, 1.0), (0.25, 2.0), (4.0, 0.5)])
-def test_arrivals_are_seeded_and_have_the_rate_and_the_spread(burstiness, spread):
-    at = arrivals_us(20_001, 50.0, burstiness, 1)
-    assert at == arrivals_us(20_001, 50.0, burstiness, 1) != arrivals_us(20_001, 50.0, burstiness, 2)
-    assert at[:100] == arrivals_us(100, 50.0, burstiness, 1)
-    assert at[0] == 0
-    gaps = np.diff(at)
-    assert gaps.min() >= 0
-    assert gaps.mean() == pytest.approx(20_000, rel=0.05)
-    assert gaps.std() / gaps.mean() == pytest.approx(spread, rel=0.05)
-    assert arrivals_us(3, math.inf, burstiness, 0) == [0, 0, 0]
-
-
 def record(index: int, e2e: float, calls: list[tuple[str, float, float]] = ()) -> RequestRecord:
     made = RequestRecord(index, "finished", e2e_s=e2e)
     made.calls = [
@@ -155,46 +109,55 @@ def test_speedups_of_requests_and_of_turns():
     exact = speedups({"a": slow[:1], "b-c": fast[:1]}, by_request=True, intervals=False)
     assert exact == {"b_c_vs_a": {"ratio": 3.0, "median": 3.0, "throughput": 3.0, "pairs": 2}}
     assert speedups(turns, by_request=True)["b_c_vs_a"]["pairs"] == 4
-    assert speedups(turns, by_request=False)["b_c_vs_a"]["median"] == {
-        "ratio": 3.0,
-        "low": None,
-        "high": None,
-        "pairs": 2,
-    }
+    median = speedups(turns, by_request=False)["b_c_vs_a"]["median"]
+    assert median == {"ratio": 3.0, "low": None, "high": None, "pairs": 2}
 
 
-@pytest.mark.parametrize("verb", ["bench --runtime scripted", "simulate"])
+# ---- loads and arms
+
+
+def test_an_engine_and_virtual_time_meet_the_same_arrivals(monkeypatch):
+    """Exactly, for every stretch of the benchmark that one arm runs at a time."""
+    turns = []
+    monkeypatch.setattr(runner, "open_loop", lambda _engine, _arm, _part, at, _step: turns.append(at) or [])
+    load = Load("server", request_rate=7.0, burstiness=0.4, seed=11)
+    samples = numbered_requests(30, 0, Options())
+    for number in (1, 4):
+        config = BenchConfig(load, [ARMS["sequential"]], turns=number, warmup=0)
+        measure(config, scripted_target(Script()), samples)
+    tasks = draw_tasks(Times(), 30, 11, steps=(2, 2), t_max=2, accept=(0.8,))
+    machine = Machine({role: Lane(30) for role in ROLES})
+    report = run_virtual(machine, tasks, replace(load, max_live=30), ARMS["sequential"])
+    virtual = [request["submitted_us"] for request in report["requests"]]
+    assert virtual == arrivals_us(30, 7.0, 0.4, 11) == turns[0]
+    gaps, cuts = np.diff(virtual).tolist(), [(0, 8), (8, 15), (15, 22), (22, 30)]
+    assert [np.diff(turn).tolist() for turn in turns[1:]] == [gaps[a : b - 1] for a, b in cuts]
+
+
+@pytest.mark.parametrize(("burstiness", "spread"), [(1.0, 1.0), (0.25, 2.0), (4.0, 0.5)])
+def test_arrivals_are_seeded_and_have_the_rate_and_the_spread(burstiness, spread):
+    at = arrivals_us(20_001, 50.0, burstiness, 1)
+    assert at == arrivals_us(20_001, 50.0, burstiness, 1) != arrivals_us(20_001, 50.0, burstiness, 2)
+    assert at[:100] == arrivals_us(100, 50.0, burstiness, 1)
+    assert at[0] == 0
+    gaps = np.diff(at)
+    assert gaps.min() >= 0
+    assert gaps.mean() == pytest.approx(20_000, rel=0.05)
+    assert gaps.std() / gaps.mean() == pytest.approx(spread, rel=0.05)
+    assert arrivals_us(3, math.inf, burstiness, 0) == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("load", "queued"),
     [
-        ("--scenario burst", "--scenario is 'burst'"),
-        ("--arms sequential,fast", "no arm 'fast'"),
-        ("--arms sequential,sequential", "named twice"),
-        ("--arms depth=0", "speculation is 'depth=0'"),
-        ("--arms ,", "no arm is left"),
-        ("--percentiles 50,101", "--percentiles is '50,101'"),
-        *((f"--slo {text}", f"--slo is '{text}'") for text in ("e2e", "e2e:nan", "e2e:inf", "e2e:-1")),
-        ("--slo tpot:5", "--slo has no limit 'tpot'"),
-        ("--scenario closed-loop --concurrency 0", "--concurrency is 0"),
-        ("--scenario server --request-rate 0", "--request-rate is 0"),
-        ("--scenario server --request-rate 1 --burstiness -1", "--burstiness is -1"),
-        ("--max-queued -1", "--max-queued is -1"),
-        ("--max-live 0", "--max-live is 0"),
-        ("--num-requests 0", "--num-requests is 0"),
-        *((f"--seed {seed}", f"--seed is {seed}") for seed in (-1, 2**63)),
-        ("--t-max 0", "is 0"),
-        ("--lanes two", "--lanes is 'two'"),
-        ("--output o.txt", "--output is o.txt"),
-        ("--output nowhere/o.json", "cannot be written"),
+        (Load("server", max_queued=1), 1),
+        (Load("server"), 64),
+        (Load("offline", max_queued=1), 8),
+        (Load("closed-loop", concurrency=9, max_queued=1), 9),
     ],
 )
-def test_both_verbs_refuse_the_same(verb, arguments, says, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main([*verb.split(), *arguments.split()]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert says in said.err
-    assert not list(tmp_path.iterdir())
+def test_room_is_made_for_loops_only(load, queued):
+    assert BenchConfig(load, [ARMS["sequential"]]).engine_config().max_queued == queued
 
 
 def test_arms_by_name():
@@ -224,88 +187,313 @@ def test_thread_splits():
     assert {"8+8", "8+4", "6+2", "4+4"} == {str(split) for split in thread_splits(8)}
     assert Threads.parse("3+1") == Threads(3, 1)
     for text in ("3", "0+1", "a+b", "1+1+1"):
-        with pytest.raises(BadRequestError, match="--threads"):
+        with refused(BadRequestError, "--threads"):
             Threads.parse(text)
 
 
+# ---- what the verbs refuse before they measure anything
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Fails where something is measured or simulated."""
+
+    def fails(*_arguments):
+        pytest.fail("it ran")
+
+    monkeypatch.setattr("interleave_rt.measure.runner.measure", fails)
+    monkeypatch.setattr(SimulationConfig, "document", fails)
+
+
+BENCH = "bench --runtime scripted "
+BOTH_REFUSE = [
+    ("--scenario burst", "--scenario is 'burst'"),
+    ("--arms sequential,fast", "no arm 'fast'"),
+    ("--arms sequential,sequential", "named twice"),
+    ("--arms depth=0", "speculation is 'depth=0'"),
+    ("--arms ,", "no arm is left"),
+    ("--percentiles 50,101", "--percentiles is '50,101'"),
+    *((f"--slo {text}", f"--slo is '{text}'") for text in ("e2e", "e2e:nan", "e2e:inf", "e2e:-1")),
+    ("--slo tpot:5", "--slo has no limit 'tpot'"),
+    ("--scenario closed-loop --concurrency 0", "--concurrency is 0"),
+    ("--scenario server --request-rate 0", "--request-rate is 0"),
+    ("--scenario server --request-rate 1 --burstiness -1", "--burstiness is -1"),
+    ("--max-queued -1", "--max-queued is -1"),
+    ("--max-live 0", "--max-live is 0"),
+    ("--num-requests 0", "--num-requests is 0"),
+    *((f"--seed {seed}", f"--seed is {seed}") for seed in (-1, 2**63)),
+    ("--t-max 0", "is 0"),
+    ("--lanes two", "--lanes is 'two'"),
+    ("--output o.txt", "--output is o.txt"),
+    ("--output nowhere/o.json", "a folder that exists"),
+    ("--output folder.json", "cannot be written"),
+]
+BENCH_REFUSES = [
+    ("--blocks -1", "--blocks is -1"),
+    ("--runtime torch", "--runtime is 'torch'"),
+    *((f"--fail-over {value}", f"--fail-over is {value}") for value in ("-1.0", "nan", "inf")),
+    ("--save-calibration nowhere/c.json", "cannot be written"),
+    ("--output " + "a" * 300 + ".json", "cannot be written"),
+    ("--threads many", "--threads is 'many'"),
+    ("--speculation depth=0", "speculation is 'depth=0'"),
+    ("--plot r.gif", "--plot is r.gif"),
+    ("--baseline no.json", "no.json cannot be read"),
+    ("--trace no.jsonl", "no.jsonl cannot be read"),
+    ("--accept-prob 1.5", "accept is 1.5"),
+    ("--verdict-ms 90", "verdict_ms <= critic_ms"),
+    ("--pack .", "exclude each other"),
+]
+SIMULATE_REFUSES = [
+    ("--preset b200", "no preset"),
+    ("--preset h200-fp8 --cards 3", "--cards"),
+    ("--preset h200-fp8 --calibration f", "together"),
+    ("--accept-prob 2", "--accept-prob"),
+    ("--steps 5-3", "--steps"),
+    ("--steps 1" + "0" * 400, "--steps"),
+    ("--scenario server", "--request-rate"),
+    ("--verdict-ms 99", "--verdict-ms"),
+    ("--first-step-ms 999", "first step"),
+    ("--generator-ms 1e300", "generate_first, ms,"),
+    ("--jitter -1", "--jitter"),
+    ("--denoising-steps 0", "--denoising-steps"),
+    ("--concurrency 2 --request-rate 1", "together"),
+    ("--scenario offline --concurrency 2", "--scenario offline"),
+    ("--scenario offline --request-rate 1", "--scenario offline"),
+    *((f"--request-rate {rate}", "--request-rate") for rate in ("inf", "nan", "1e-300")),
+    ("--request-rate 1 --burstiness inf", "--burstiness"),
+    ("--request-rate 1e-200 --burstiness 1e-200", "--burstiness"),
+    (f"--slots {10**30}", "capacity"),
+    (f"--max-queued {10**30}", "--max-queued"),
+    (f"--max-live {10**30}", "--max-live"),
+    (f"--concurrency {10**30}", "concurrency"),
+    ("--arms sequential --depth 2", "--depth changes nothing"),
+    *(
+        (f"--{name} 0", f"--{name} changes nothing")
+        for name in ("cards", "decode-sms", "critic-slowdown", "generator-rate", "burstiness")
+    ),
+    *(
+        (f"--preset h200-fp8 --{name} 1", f"--{name} changes nothing")
+        for name in (
+            "planner-ms",
+            "first-step-ms",
+            "generator-ms",
+            "first-image-ms",
+            "critic-ms",
+            "verdict-ms",
+        )
+    ),
+    ("--preset h200-fp8 --slots 1", "--slots changes nothing"),
+    ("--preset h200-fp8 --decode-sms 1", "--decode-sms changes nothing"),
+    ("--preset h200-fp8 --lanes shared", "--lanes changes nothing"),
+    ("--plot o.svg", "--sweep"),
+    ("--sweep p=1 --plot o.txt", ".png"),
+    # Sweeps that are none, and axes that change nothing.
+    *(
+        (f"--sweep {text}", "--sweep")
+        for text in (
+            *("q=1", "p=1:0:1", "p=0:1:0", "p=0.1,p=0.2", "p=0:1:0.0001", "p=0:1", "p=0:1:0.1:1", ","),
+            *("p=0:1:1e-9", "p=0:1e308:1e-308", "rate=-1e308:1e308:1"),
+            *("concurrency=nan", "depth=inf", "p=0:inf:1", "p=nan:1:1", "p=0:1:nan"),
+            *("concurrency=1.5", "depth=1:2:0.5", "cards=1.2", "steps=2.5", "t_max=0.5"),
+        )
+    ),
+    *(
+        (f"--preset h200-fp8 --sweep {axis}=0.1|0.2", f"--sweep {axis}")
+        for axis in ("generator", "critic", "verdict", "decode_sms")
+    ),
+    ("--sweep cards=1|2", "--sweep cards"),
+    ("--sweep decode_sms=0.1|0.2", "--sweep decode_sms"),
+    ("--arms sequential --sweep depth=1|2", "--sweep depth"),
+    ("--scenario offline --sweep concurrency=1|2", "--concurrency"),
+    ("--concurrency 4 --sweep concurrency=1|2", "--concurrency and --sweep concurrency"),
+    ("--accept-prob 0.7 --sweep p=0.5|1", "--accept-prob and --sweep p"),
+    ("--sweep rate=1|2,load=0.5", "rate and load"),
+    ("--sweep concurrency=1e300", "concurrency"),
+]
+
+
 @pytest.mark.parametrize(
-    ("pattern", "wanted"),
+    ("verb", "arguments", "says"),
     [
-        # First image at 100, each later step 60 on, the last verdict 40 after its image.
-        ([[True]] * 5, 40 + 5 * 60 + 40),
-        # Only the plan: one step, and the planner writes until 160.
-        ([[True]], 160.0),
-        # Refused once: known at 140, the rest of the answer at 160, image at 220, verdict at 260.
-        ([[False, True]], 260.0),
-        # The discarded generation began at 160 (line 2 of the plan), after the verdict: nothing to stop.
-        ([[False, True], [True]], 220 + 60 + 40),
-        # The last try is not judged: its image ends the step.
-        ([[False, False, None]], 100 + 120 + 120),
-        ([[False, None], [True]], 220 + 60 + 40),
+        *((verb, *row) for verb in (BENCH, "simulate ") for row in BOTH_REFUSE),
+        *((BENCH, *row) for row in BENCH_REFUSES),
+        *(("simulate --num-requests 5 ", *row) for row in SIMULATE_REFUSES),
     ],
 )
-def test_closed_form_by_hand(pattern, wanted):
-    assert closed_form(pattern, Times()) == pytest.approx(wanted)
+def test_arguments_that_are_wrong(verb, arguments, says, command, tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    complains(command(*verb.split(), *arguments.split()), 2, says)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.json"]
 
 
-def test_closed_form_waits_for_the_cancel_point():
-    # Steps of 30 ms: refused at 140 while step 2 has been drawn since 100; the answer's rest is short (142), so the
-    # generator, free at 160, decides.
-    times = Times(generate=60.0, quantum=30.0, judge=42.0, plan=60.0)
-    assert closed_form([[False, True], [True]], times) == pytest.approx(160 + 60 + 60 + 40)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(BENCH + "--output r.json", BENCH + "--save-calibration r.json", "simulate --output r.json"),
+        *("simulate --sweep p=0.5|1 --output r.csv", "simulate --sweep p=0.5|1 --plot r.svg"),
+    ],
+)
+def test_folders_that_may_not_be_written_to_are_found_first(arguments, command, monkeypatch, unmeasured):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    complains(command(*arguments.split()), 2, "cannot be written: permission denied")
 
 
-def test_sequential_pattern_sums():
-    times = Times()
-    sequential = times.plan + 5 * (times.generate + times.judge)
-    assert sequential / closed_form([[True]] * 5, times) == 2.0
+@pytest.mark.parametrize("name", ["r.json", "r.csv"])
+@pytest.mark.parametrize(
+    "verb", [BENCH + "--planner-ms 40 --warmup 0", "simulate", "simulate --sweep p=0.5|1"]
+)
+def test_an_output_that_fails_is_said_and_a_measurement_is_not_lost(verb, name, command, tmp_path):
+    (tmp_path / name).symlink_to("/dev/full")
+    said = command(*verb.split(), "--num-requests", 2, "--arms", "sequential", "--output", name, "--json")
+    assert said.code == 2
+    assert f"{name} cannot be written: No space left on device" in said.err
+    if verb.startswith("bench"):
+        assert json.loads(said.out)["arms"]["sequential"]["completed"] == 2
 
 
-def simulated(odds: list[float], arm: str) -> tuple[list[float], list[float]]:
-    """Latencies of 300 requests in virtual time, and what the recurrence says of their verdicts."""
-    times, t_max = Times(), 5
-    rng = random.Random(20)
-    tasks, ideal = [], []
-    for _ in range(300):
-        count, p = rng.randint(1, 6), rng.choice(odds)
-        says = [[int(rng.random() < p) for _ in range(t_max)] for _ in range(count)]
-        closes = [times.plan_step(index, count) for index in range(count)]
-        steps = [[(times.generate, times.verdict, times.judge, one) for one in step] for step in says]
-        tasks.append((times.plan, closes, steps, t_max))
-        ideal.append(closed_form([pattern_of(step) for step in says], times))
-    machine = Machine({"planner": Lane(1, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
-    given = Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], denoising_steps=4)
-    report = run_virtual(machine, given, Load(), parse_arms(arm)[0])
-    return [(one["ended_us"] - one["submitted_us"]) / 1000 for one in report["requests"]], ideal
+# ---- what a benchmark is compared with
 
 
-def test_scheduler_meets_the_closed_form_in_virtual_time():
-    """The core, without threads, needs exactly what the recurrence says."""
-    took, ideal = simulated([0.2, 0.6, 0.8, 1.0], "depth=1")
-    assert took == pytest.approx(ideal, abs=0.01)
+def result(mean: float | None = 100.0, throughput: float = 10.0) -> dict:
+    return {
+        "format_version": 1,
+        "scenario": {"name": "server", "target": "scripted", "concurrency": 1, "request_rate": 2.0},
+        "arms": {"sequential": {"e2e_latency_ms": {"mean": mean}, "request_throughput": throughput}},
+        "speedup": {"speculative_vs_sequential": {"ratio": 1.5, "median": {"ratio": 0.1}}},
+        "lossless": {"requests": 4, "equal": 4, "arms": ["sequential", "speculative"]},
+        "environment": {},
+    }
 
 
-@pytest.mark.parametrize("p", [1.0, 0.8, 0.6])
-def test_auto_stays_by_the_closed_form_in_virtual_time(p: float):
-    took, ideal = simulated([p], "speculative")
-    assert sum(took) / sum(ideal) <= 1.02
-    off, _ = simulated([p], "sequential-es")
-    assert sum(off) / sum(took) > 1.1
+def test_what_falls():
+    assert compare(result(), result(), 0.0) == []
+    assert compare(result(), result(mean=109.0), 10.0) == []
+    (fall,) = compare(result(), result(mean=120.0), 10.0)
+    assert str(fall) == "arms.sequential.e2e_latency_ms.mean: 100 -> 120 (20.0 % worse)"
+    (fall,) = compare(result(), result(throughput=8.0), 10.0)
+    assert (fall.key, fall.percent) == ("arms.sequential.request_throughput", pytest.approx(25.0))
+    with refused(BadRequestError, "no figure in common"):
+        compare({**result(), "arms": {}, "speedup": {}}, result(), 10.0)
 
 
-def test_real_threads_stay_near_the_closed_form():
-    """A short run of the command, with room for a busy machine: half of what speculation gains is asked for."""
-    row = run(0.8, 3, 1, Times(), warmup=1)
-    assert row["lossless"]["equal"] == row["requests"] == 3
-    assert 0.99 <= row["of_closed_form"] < 1.15
-    assert row["over_sequential"]["ratio"] > row["over_sequential_es"]["ratio"] > 1.1
+def test_figures_that_are_gone_fall():
+    (fall,) = compare(result(), result(mean=None), 10.0)
+    assert str(fall) == "arms.sequential.e2e_latency_ms.mean: 100 -> none (nothing was measured)"
+    (fall,) = compare(result(), result(throughput=0.0), 1e6)
+    assert (fall.key, fall.now) == ("arms.sequential.request_throughput", 0.0)
+    falls = compare(result(), {**result(), "arms": {}, "speedup": {}}, 10.0)
+    assert {fall.key for fall in falls} == {
+        "arms.sequential.e2e_latency_ms.mean",
+        "arms.sequential.request_throughput",
+        "speedup.speculative_vs_sequential.ratio",
+    }
+    # Only what this run was asked for.
+    now = {**result(), "speedup": {}, "lossless": {"arms": ["sequential"]}}
+    assert compare(result(), now, 10.0) == []
 
 
-def pattern_of(says: list[int]) -> list[bool | None]:
-    """What a step's committed attempts look like: up to the first acceptance, the last try is not judged."""
-    found: list[bool | None] = []
-    for number, one in enumerate(says, start=1):
-        found.append(None if number == len(says) else bool(one))
-        if one:
-            break
-    return found
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("name", "offline", "--scenario is offline, this run's is server"),
+        ("target", "shapes", "target is shapes"),
+        ("concurrency", 8, "--concurrency is 8"),
+        ("request_rate", 4.0, "--request-rate is 4.0"),
+    ],
+)
+def test_baselines_of_another_kind(key: str, value: object, says: str):
+    before = result()
+    before["scenario"][key] = value
+    config = BenchConfig(Load("server", request_rate=2.0), [ARMS["sequential"]])
+    with refused(BadRequestError, says):
+        check_comparison(before, config, "scripted")
+    with refused(BadRequestError, says):
+        compare(before, result(), 10.0)
+    check_comparison(result(), config, "scripted")
+    with refused(BadRequestError, "no figure in common"):
+        check_comparison(result(), replace(config, arms=[ARMS["sequential-es"]]), "scripted")
+
+
+DEEP = pytest.param("[" * 100_000, id="deep")
+SIMULATED = {
+    "format_version": 1,
+    "scenario": {},
+    "arms": {},
+    "speedup": {},
+    "speculation": None,
+    "source": {},
+}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", json.dumps({**result(), "format_version": 99}), json.dumps(SIMULATED), DEEP]
+)
+def test_baselines_that_are_none(tmp_path: Path, text: str):
+    path = tmp_path / "b.json"
+    path.write_text(text)
+    with refused(BadRequestError, "b.json"):
+        read_baseline(path)
+
+
+# ---- what it replays, and says of where it ran
+
+
+def test_replayed_requests(tmp_path: Path):
+    path = tmp_path / "t.jsonl"
+    text = "b\u2028b\u2029c\u0085d"  # no ends of lines in JSON
+    lines = [
+        '{"text": "a", "seed": 3, "options": {"t_max": 2}}\r\n',
+        "",
+        f'{{"text": "{text}"}}',
+        '{"text": "c"}\n',
+    ]
+    path.write_bytes("\n".join(lines).encode())
+    cases = read_trace(path, 2, Options(seed=9, max_steps=4))
+    assert [case.request.text for case in cases] == ["a", text]
+    settings = [(case.options.seed, case.options.t_max, case.options.max_steps) for case in cases]
+    assert settings == [(3, 2, 4), (9, 5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2"),
+        ('"text"', "an object"),
+        ('{"seed": 1}', "field 'text' is missing"),
+        ('{"text": 5}', "'text' is not a string"),
+        ('{"text": "a", "images": "a.png"}', "'images' is not a list of strings"),
+        ('{"text": "a", "images": [1]}', "'images' is not a list of strings"),
+        ('{"text": "a", "images": ["no.png"]}', "no.png cannot be read"),
+        ('{"text": "a", "images": ["no.png"]}', "named from "),
+        ('{"text": "a", "options": [["t_max", 2]]}', "'options' is not an object"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        ('{"text": ""}', "the text is empty"),
+        ('{"text": "a", "sead": 1}', "unknown field 'sead'"),
+        ('{"text": "a", "options": {"t_max": 0}}', "t_max is 0"),
+        ('{"text": "a", "options": {"speculation": "off"}}', "'speculation' is the arm's"),
+        ('{"text": "a", "options": {"keep": "best"}}', "request 2 cannot be replayed"),
+        ('{"text": "a", "options": {"judge_last": true}}', "request 2 cannot be replayed"),
+    ],
+)
+def test_replayed_requests_that_are_wrong_are_found_first(line, says, tmp_path, command, unmeasured):
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n' + line + "\n")
+    said = command(*BENCH.split(), "--trace", "t.jsonl", "--save-calibration", "c.json")
+    complains(said, 2, says)
+    assert "line 2 of t.jsonl" in said.err or "request 2" in said.err
+
+
+def test_revision_is_this_repositorys(tmp_path: Path):
+    """From an environment inside another project's checkout the commit would be that project's."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "a"], check=True)
+    file = tmp_path / ".venv" / "interleave_rt" / "measure" / "environment.py"
+    assert _revision(file) is None
+    (tmp_path / "interleave_rt").mkdir()
+    (tmp_path / "interleave_rt" / "_core.pyi").touch()
+    assert _revision(file)
+
+
+def test_command_line_that_is_no_text(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench", "a\udcff"])
+    assert describe_environment(gpu=False)["command"].encode()

@@ -1,84 +1,128 @@
-"""The simulator: closed forms, an independent simulation's figures, equal draws, sweeps, the command line."""
+"""The simulator: closed forms, an independent simulation's figures, equal draws, sweeps; calibrations and their fit."""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
+import random
 import statistics
 from dataclasses import replace
 
 import pytest
+from closed_form import Times as Fixed
+from closed_form import closed_form
+from helpers import complains, refused
 
-from interleave_rt.cli import main
-from interleave_rt.cli.simulate import simulate as verb
+from interleave_rt import Options
+from interleave_rt.backends.scripted import Script
+from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError
-from interleave_rt.measure.arms import ARMS, parse_arms
-from interleave_rt.measure.load import Load
+from interleave_rt.measure.arms import ARMS, parse_arms, scripted_target
+from interleave_rt.measure.calibrate import measure_calibration
+from interleave_rt.measure.calibration import Calibration, load_calibration
+from interleave_rt.measure.fit import fit_rates
+from interleave_rt.measure.load import Load, numbered_requests
 from interleave_rt.measure.machine import Lane, Machine, pair_rates, preset, rate_table
 from interleave_rt.measure.output import write_csv
-from interleave_rt.measure.simulation import SimulationConfig, run_virtual, simulate
+from interleave_rt.measure.record import closed_loop
+from interleave_rt.measure.simulation import SimulationConfig, run_virtual, simulate, turn_of
 from interleave_rt.measure.sweep import parse_sweep, run_sweep
-from interleave_rt.measure.tasks import Times, draw_tasks
+from interleave_rt.measure.tasks import Tasks, Times, draw_tasks
 
 SEPARATE = Machine({"planner": Lane(4, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
-
-
-def seconds(document, arm):
-    return document["arms"][arm]["e2e_latency_ms"]["mean"] / 1000
 
 
 # ---- against arithmetic
 
 
-def realised(tasks):
-    """(retries that were refused, last tries, steps) of every request: what the closed forms are about."""
-    found = []
-    for _, _, steps, t_max in tasks.of("speculative"):
-        refused, last = 0, []
-        for step in steps:
-            says = [one[3] for one in step[:t_max]]
-            tries = says.index(1) + 1 if 1 in says[: t_max - 1] else t_max
-            refused += tries - 1
-            last.append(tries == t_max)
-        found.append((refused, last))
-    return found
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        # First image at 100, each later step 60 on, the last verdict 40 after its image.
+        ([[True]] * 5, 40 + 5 * 60 + 40),
+        # Only the plan: one step, and the planner writes until 160.
+        ([[True]], 160.0),
+        # Refused once: known at 140, the rest of the answer at 160, image at 220, verdict at 260.
+        ([[False, True]], 260.0),
+        # The discarded generation began at 160 (line 2 of the plan), after the verdict: nothing to stop.
+        ([[False, True], [True]], 220 + 60 + 40),
+        # The last try is not judged: its image ends the step.
+        ([[False, False, None]], 100 + 120 + 120),
+        ([[False, None], [True]], 220 + 60 + 40),
+    ],
+)
+def test_closed_form_by_hand(pattern, wanted):
+    assert closed_form(pattern, Fixed()) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("name", ["h200-bf16", "h200-fp8"])
+def test_closed_form_waits_for_the_cancel_point():
+    # Steps of 30 ms: refused at 140 while step 2 has been drawn since 100; the answer's rest is short (142), so the
+    # generator, free at 160, decides.
+    times = Fixed(generate=60.0, quantum=30.0, judge=42.0, plan=60.0)
+    assert closed_form([[False, True], [True]], times) == pytest.approx(160 + 60 + 60 + 40)
+
+
+def pattern_of(says: list[int]) -> list[bool | None]:
+    """What a step's committed attempts look like: up to the first acceptance, the last try is not judged."""
+    tries = says.index(1) + 1 if 1 in says[:-1] else len(says)
+    return [None if number == len(says) else bool(says[number - 1]) for number in range(1, tries + 1)]
+
+
+def simulated(odds: list[float], arm: str) -> tuple[list[float], list[list[list[bool | None]]]]:
+    """Latencies of 300 requests in virtual time, and the patterns of their verdicts."""
+    times, t_max = Fixed(), 5
+    rng = random.Random(20)
+    tasks, patterns = [], []
+    for _ in range(300):
+        count, p = rng.randint(1, 6), rng.choice(odds)
+        says = [[int(rng.random() < p) for _ in range(t_max)] for _ in range(count)]
+        closes = [times.plan_step(index, count) for index in range(count)]
+        steps = [[(times.generate, times.verdict, times.judge, one) for one in step] for step in says]
+        tasks.append((times.plan, closes, steps, t_max))
+        patterns.append([pattern_of(step) for step in says])
+    machine = Machine({"planner": Lane(1, "a"), "generator": Lane(1, "b"), "critic": Lane(4, "c")})
+    given = Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], denoising_steps=4)
+    report = run_virtual(machine, given, Load(), parse_arms(arm)[0])
+    return [(one["ended_us"] - one["submitted_us"]) / 1000 for one in report["requests"]], patterns
+
+
+def one_after_the_other(pattern: list[list[bool | None]], streamed: bool) -> float:
+    """Milliseconds without speculation; streamed: a step's plan, an early verdict, no verdict on the last try."""
+    times = Fixed()
+    if not streamed:
+        return times.plan + sum(map(len, pattern)) * (times.generate + times.judge)
+    judged = {False: times.judge, True: times.verdict, None: 0.0}
+    at = 0.0
+    for index, step in enumerate(pattern):
+        at = max(at, times.plan_step(index, len(pattern)))
+        at += sum(times.generate + judged[verdict] for verdict in step)
+    return max(at, times.plan)
+
+
+@pytest.mark.parametrize(
+    ("arm", "wanted"),
+    [
+        ("sequential", lambda pattern: one_after_the_other(pattern, streamed=False)),
+        ("sequential-es", lambda pattern: one_after_the_other(pattern, streamed=True)),
+        ("depth=1", lambda pattern: closed_form(pattern, Fixed())),
+    ],
+)
+def test_the_scheduler_meets_the_closed_forms_in_virtual_time(arm, wanted):
+    """The core, without threads, needs exactly what the arithmetic says."""
+    took, patterns = simulated([0.2, 0.6, 0.8, 1.0], arm)
+    assert took == pytest.approx([wanted(pattern) for pattern in patterns], abs=0.01)
+
+
 @pytest.mark.parametrize("p", [1.0, 0.8, 0.6])
-def test_two_cards_meet_the_closed_forms(name, p):
-    # T = plan + A (G1 + (N-1) G) + critics, on the realised pattern; planner and critic on cards of their own, since
-    # the closed forms leave their contention out.
-    times, machine, _ = preset(name, cards=2)
-    lanes = {**machine.lanes, "planner": Lane(4, "card 2")}
-    tasks = draw_tasks(times, 120, seed=3, steps=(5, 5), t_max=5, accept=(p,))
-    arms = parse_arms("sequential,sequential-es,depth=1")
-    document = simulate(Machine(lanes), tasks, Load(), arms)
-    first, each = times.plan_first, times.plan_step
-    g1, g, cv = times.generate_first, times.generate, times.verdict
-    c = cv + times.verdict_tail
-    plain, streamed, ahead = [], [], []
-    for (refused, last), (_, _, steps, _) in zip(realised(tasks), tasks.of(""), strict=True):
-        images = sum((g1 if i == 0 else g) * (step_tries(s)) for i, s in enumerate(steps))
-        plain.append(first + 4 * each + images + c * (refused + 5))
-        streamed.append(first + images + c * refused + cv * (5 - sum(last)))
-        # Speculation hides every verdict but the last step's; G > Cv here, so depth 1 is enough. The plan's second
-        # step may close after the first image.
-        wait = max(0.0, each - g1) if step_tries(steps[0]) == 1 else 0.0
-        ahead.append(first + wait + images + c * refused + (0 if last[-1] else cv))
-    assert g > cv
-    assert seconds(document, "sequential") == pytest.approx(statistics.fmean(plain) / 1000, rel=1e-3)
-    assert seconds(document, "sequential-es") == pytest.approx(statistics.fmean(streamed) / 1000, rel=1e-3)
-    # Not less than the closed form; a cancel quantum (a quarter of G) a refusal on top at the most.
-    quantum = statistics.fmean(r for r, _ in realised(tasks)) * g / 4
-    bound = statistics.fmean(ahead)
-    assert bound / 1000 - 1e-3 <= seconds(document, "depth=1") <= (bound + quantum) / 1000 + 1e-3
+def test_auto_stays_by_the_closed_form_in_virtual_time(p: float):
+    took, patterns = simulated([p], "speculative")
+    assert sum(took) <= 1.02 * sum(closed_form(pattern, Fixed()) for pattern in patterns)
+    off, _ = simulated([p], "sequential-es")
+    assert sum(off) / sum(took) > 1.1
 
 
-def step_tries(step):
-    says = [one[3] for one in step]
-    return says.index(1) + 1 if 1 in says[:4] else 5
+def seconds(document, arm):
+    return document["arms"][arm]["e2e_latency_ms"]["mean"] / 1000
 
 
 @pytest.mark.parametrize(
@@ -146,7 +190,7 @@ def test_rates_of_all_combinations():
     assert table[0b101] == [0.5, 1.0, 0.6]
     assert table[0b111] == [0.5, 1.0, pytest.approx(0.48)]  # not named: the product of the pairs
     assert table[0b001] == [1.0, 1.0, 1.0]
-    with pytest.raises(BadRequestError, match="s_c"):
+    with refused(BadRequestError, "s_c"):
         pair_rates(0.5, 1.0)
 
 
@@ -187,7 +231,7 @@ def test_arms_are_compared_on_the_requests_that_both_finished():
     assert found["ratio"] == pytest.approx(means[0] / means[1], abs=1e-3)
 
 
-# ---- sweeps and the command line
+# ---- sweeps and the command
 
 
 def test_a_sweep_is_a_grid():
@@ -196,44 +240,6 @@ def test_a_sweep_is_a_grid():
     means = [document["arms"]["speculative"]["e2e_latency_ms"]["mean"] for _, document in points]
     assert [at["p"] for at, _ in points] == [0.4, 0.7, 1.0]
     assert means == sorted(means, reverse=True)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("q=1", "p=1:0:1", "p=0:1:0", "p=0.1,p=0.2", "", "p=0:1:0.0001", "p=0:1", "p=0:1:0.1:1"),
-        *("p=0:1:1e-9", "p=0:1e308:1e-308", "rate=-1e308:1e308:1"),
-        *("concurrency=nan", "depth=inf", "p=0:inf:1", "p=nan:1:1", "p=0:1:nan"),
-        *("concurrency=1.5", "depth=1:2:0.5", "cards=1.2", "steps=2.5", "t_max=0.5"),
-    ],
-)
-def test_sweeps_that_cannot_be(text):
-    with pytest.raises(BadRequestError, match="--sweep"):
-        parse_sweep(text)
-
-
-@pytest.mark.parametrize(
-    ("given", "sweep", "said"),
-    [
-        *(
-            ({"preset": "h200-fp8"}, f"{axis}=1|2", f"--sweep {axis}")
-            for axis in ("generator", "critic", "verdict")
-        ),
-        ({"preset": "h200-fp8"}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
-        ({}, "cards=1|2", "--sweep cards"),
-        ({}, "decode_sms=0.1|0.2", "--sweep decode_sms"),
-        ({"arms": "sequential"}, "depth=1|2", "--sweep depth"),
-        ({"scenario": "offline"}, "concurrency=1|2", "--concurrency"),
-        ({"concurrency": 4}, "concurrency=1|2", "--concurrency and --sweep concurrency"),
-        ({"accept_prob": "0.7"}, "p=0.5|1", "--accept-prob and --sweep p"),
-        ({}, "rate=1|2,load=0.5", "rate and load"),
-        ({}, "concurrency=1e300", "concurrency"),
-        ({"preset": "h200-fp8", "calibration": "f"}, "p=0.5", "together"),
-    ],
-)
-def test_an_axis_that_changes_nothing_is_refused(given, sweep, said):
-    with pytest.raises(BadRequestError, match=said):
-        run_sweep(SimulationConfig(num_requests=5, **given), parse_sweep(sweep))
 
 
 def test_an_option_that_some_point_reads_is_not_refused():
@@ -248,123 +254,24 @@ def test_load_is_a_share_of_what_the_generator_can_do():
     assert points[0][1]["arms"]["speculative"]["stages"]["generator"]["busy"] == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"preset": "b200"}, "no preset"),
-        ({"preset": "h200-fp8", "cards": 3}, "--cards"),
-        ({"accept_prob": "2"}, "--accept-prob"),
-        ({"steps": "5-3"}, "--steps"),
-        ({"scenario": "server"}, "--request-rate"),
-        ({"verdict_ms": 99.0}, "--verdict-ms"),
-        ({"first_step_ms": 999.0}, "first step"),
-        ({"jitter": -1.0}, "--jitter"),
-        ({"concurrency": 2, "request_rate": 1.0}, "together"),
-        ({"scenario": "offline", "concurrency": 2}, "--scenario offline"),
-        ({"scenario": "offline", "request_rate": 1.0}, "--scenario offline"),
-        ({"request_rate": math.inf}, "--request-rate"),
-        ({"request_rate": math.nan}, "--request-rate"),
-        ({"request_rate": 1e-300}, "--request-rate"),
-        ({"request_rate": 1.0, "burstiness": math.inf}, "--burstiness"),
-        ({"request_rate": 1e-200, "burstiness": 1e-200}, "--burstiness"),
-        ({"denoising_steps": 0}, "--denoising-steps"),
-        ({"slots": 10**30}, "capacity"),
-        ({"max_queued": 10**30}, "--max-queued"),
-        ({"max_live": 10**30}, "--max-live"),
-        ({"concurrency": 10**30}, "concurrency"),
-        ({"generator_ms": 1e300}, "generate_first, ms,"),
-        ({"steps": "1" + "0" * 400}, "--steps"),
-        ({"arms": "sequential", "depth": 2}, "--depth"),
-    ],
-)
-def test_settings_that_cannot_be(change, said):
-    with pytest.raises(BadRequestError, match=said):
-        replace(SimulationConfig(num_requests=5), **change).run()
-
-
-@pytest.mark.parametrize(
-    ("preset", "names"),
-    [
-        (None, "cards decode_sms critic_slowdown generator_rate burstiness"),
-        (
-            "h200-fp8",
-            "planner_ms first_step_ms generator_ms first_image_ms critic_ms verdict_ms slots decode_sms",
-        ),
-    ],
-)
-def test_options_that_nothing_reads(preset, names):
-    for name in names.split():
-        with pytest.raises(BadRequestError, match="--" + name.replace("_", "-") + " changes nothing"):
-            SimulationConfig(preset=preset, **{name: 0.5}).run()
-    with pytest.raises(BadRequestError, match="--lanes changes nothing"):
-        SimulationConfig(preset="h200-fp8", lanes="shared").run()
-
-
-@pytest.fixture
-def command(capsys):
-    def run(*arguments):
-        code = main(["simulate", *map(str, arguments)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def test_the_command_prints_a_table_and_json(tmp_path, command):
-    code, said, _ = command("--preset", "h200-bf16", "--num-requests", 20, "--output", tmp_path / "o.csv")
+    code, said, _ = command("simulate", "--preset", "h200-bf16", "--num-requests", 20, "--output", "o.csv")
     assert code == 0
     assert "not measured" in said
     assert "speculative vs sequential:" in said
     row = next(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
     assert float(row["arms.speculative.e2e_latency_ms.p50"]) > 0
-    document = json.loads(command("--json", "--num-requests", 20, "--depth", 2, "--lanes", "shared")[1])
-    assert document["speculation"]["setting"] == "depth=2"
-    assert set(document["arms"]) == set(ARMS)
+    said = command("simulate", "--json", "--num-requests", 20, "--depth", 2, "--lanes", "shared").out
+    assert json.loads(said)["speculation"]["setting"] == "depth=2"
+    assert set(json.loads(said)["arms"]) == set(ARMS)
 
 
 def test_the_command_sweeps(tmp_path, command):
     pytest.importorskip("matplotlib")
-    table, picture = tmp_path / "s.csv", tmp_path / "s.svg"
     sweep = ["--num-requests", 10, "--sweep", "p=0.5|1", "--sweep", "depth=1|2"]
-    assert command(*sweep, "--output", table, "--plot", picture)[0] == 0
-    assert len(list(csv.DictReader(table.read_text().splitlines()))) == 4
-    assert "<svg" in picture.read_text()
-
-
-@pytest.mark.parametrize("name", ["o.json", "o.csv"])
-@pytest.mark.parametrize("sweep", [None, ["p=0.5|1"]])
-def test_an_output_that_fails_is_said(tmp_path, name, sweep):
-    path = tmp_path / name
-    path.symlink_to("/dev/full")
-    with pytest.raises(BadRequestError, match="cannot be written"):
-        verb(num_requests=2, output=path, sweep=sweep)
-
-
-@pytest.mark.parametrize("option", ["output", "plot"])
-def test_an_output_is_looked_at_before_the_run(tmp_path, monkeypatch, option):
-    monkeypatch.setattr(SimulationConfig, "document", lambda self: pytest.fail("it ran"))
-    monkeypatch.setattr("os.access", lambda *_: False)
-    name = "o.csv" if option == "output" else "o.svg"
-    with pytest.raises(BadRequestError, match="cannot be written"):
-        verb(sweep=["p=0.5|1"], **{option: tmp_path / name})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--plot", "o.svg"], "--sweep"),
-        (["--sweep", "p=1", "--plot", "o.txt"], ".png"),
-        (["--output", "folder.json"], "cannot be written"),
-        (["--output", "/dev/full/o.json"], "a folder that exists"),
-        (["--sweep", "p=0:1:1e-9"], "points"),
-    ],
-)
-def test_the_command_says_what_is_wrong(arguments, says, tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.json").mkdir()
-    code, _, heard = command("--num-requests", 1, *arguments)
-    assert code == 2
-    assert says in heard
+    assert command("simulate", *sweep, "--output", "s.csv", "--plot", "s.svg").code == 0
+    assert len(list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))) == 4
+    assert "<svg" in (tmp_path / "s.svg").read_text()
 
 
 def test_csv_has_all_columns(tmp_path):
@@ -372,4 +279,198 @@ def test_csv_has_all_columns(tmp_path):
     assert list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines())) == [
         {"a": "1", "b": ""},
         {"a": "", "b": "2"},
+    ]
+
+
+# ---- calibrations
+
+SCRIPT = Script(
+    planner_ms=60, first_step_ms=20, generator_ms=24, critic_ms=24, verdict_ms=16, accept_prob=0.7
+)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return measure_calibration(
+        scripted_target(SCRIPT), numbered_requests(8, 1, Options()), repeats=1, loads=(2, 4)
+    )
+
+
+def test_a_calibration_finds_what_the_script_does(calibration):
+    file = calibration
+    tries = [one for request in file.requests for step in request.arms["speculative"].steps for one in step]
+    assert statistics.median(one.generate_ms for one in tries) == pytest.approx(24, rel=0.15)
+    assert statistics.median(o.verdict_ms for o in tries if o.accepted) == pytest.approx(16, rel=0.2)
+    assert statistics.median(o.judge_ms for o in tries if o.accepted is False) == pytest.approx(24, rel=0.15)
+    assert statistics.median(r.arms["sequential"].plan_ms for r in file.requests) == pytest.approx(
+        60, rel=0.1
+    )
+    assert file.critic_slowdown < 1.3
+    assert file.generator_rate > 0.75
+    assert file.arms["sequential"].lanes["critic"].capacity == 1
+    assert file.arms["speculative"].lanes["critic"].capacity == 4
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
+@pytest.mark.parametrize("arm", ["sequential-es", "speculative"])
+def test_the_simulator_says_what_the_engine_does(calibration, arm, concurrency):
+    # Exact latencies; the tolerance is that of a busy machine with 8 requests. benchmarks/simulator.py has the limits.
+    cases = numbered_requests(8, 1, Options())
+    with scripted_target(SCRIPT).open(EngineConfig(batching=ARMS[arm].batching)) as engine:
+        records = closed_loop(engine, ARMS[arm], list(enumerate(cases)), concurrency)
+    wall = max(record.ended for record in records) - min(record.submitted for record in records)
+    load = Load(scenario="closed-loop", concurrency=concurrency)
+    found = simulate(calibration.machine, calibration.tasks(), load, [ARMS[arm]])["arms"][arm]
+    mean = statistics.fmean(1000 * record.e2e_s for record in records)
+    assert found["e2e_latency_ms"]["mean"] == pytest.approx(mean, rel=0.2)
+    assert found["wall_s"] == pytest.approx(wall, rel=0.2)
+
+
+@pytest.fixture
+def file(calibration, tmp_path):
+    return calibration.save(tmp_path / "c.json")
+
+
+def test_a_calibration_is_written_and_read_again(calibration, file):
+    assert load_calibration(file) == calibration
+    document = SimulationConfig(calibration=file, num_requests=20, concurrency=2).run()
+    assert document["scenario"]["requests"] == 20
+    assert "calibrated on 8 requests" in document["source"]["note"]
+    broken = json.loads(file.read_text())
+    for place in (broken, *broken["requests"]):
+        del place["arms"]["speculative"]
+    with refused(BadRequestError, "not measured"):
+        Calibration.of(broken).machine("depth=2")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(format_version=2), "format_version 2"),
+        (lambda d: d.update(format="other"), "format"),
+        (lambda d: d.update(extra=1), "extra"),
+        (lambda d: d["arms"]["sequential"]["lanes"].pop("critic"), "one for each"),
+        (lambda d: d["requests"][0]["arms"].pop("sequential"), "requests.0"),
+        (lambda d: d["requests"][0]["arms"]["sequential"].update(plan_ms=-1), "plan_ms"),
+        (lambda d: d.update(requests=[]), "requests"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(batching=[0]), "batching"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(capacity=10**30), "capacity"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(capacity=4097), "capacity"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(cancel_ms=1e17), "cancel_ms"),
+        (lambda d: d["arms"]["sequential"]["lanes"]["critic"].update(device="\ud800"), "device"),
+        (lambda d: d["arms"]["sequential"].update(submit_ms=1e10), "submit_ms"),
+        (lambda d: d["requests"][0]["arms"]["sequential"].update(plan_ms=1e10), "plan_ms"),
+        (lambda d: d.update(arms={}, requests=[{"t_max": 5, "arms": {}}]), "arms"),
+    ],
+)
+def test_a_broken_calibration_names_the_field(calibration, change, said):
+    document = calibration.model_dump(mode="json")
+    Calibration.of(document)
+    change(document)
+    with refused(BadRequestError, "F.json", said):
+        Calibration.of(document, "F.json")
+
+
+def test_an_unreadable_calibration(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("bad.json", "deep.json", "none.json"):
+        with refused(BadRequestError, name, "cannot be read"):
+            load_calibration(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--planner-ms 1", "--generator-ms 1", "--critic-ms 1", "--verdict-ms 1", "--accept-prob 0.5"),
+        *("--t-max 3", "--steps 3", "--jitter 0.1", "--denoising-steps 1001", "--lanes shared", "--slots 2"),
+        *("--cards 1", "--decode-sms 0.1", "--sweep p=0.5|1", "--sweep t_max=1|2", "--sweep steps=1|2"),
+        *("--sweep generator=1|2", "--sweep critic=1|2", "--sweep verdict=1|2"),
+        *("--sweep cards=1|2", "--sweep decode_sms=0.1|0.2"),
+    ],
+)
+def test_what_a_calibration_says_cannot_be_given_or_swept(file, option, command):
+    complains(
+        command("simulate", "--calibration", file, *option.split()), 2, option.split("=")[0].rsplit(" ", 1)[0]
+    )
+
+
+def test_a_calibration_takes_the_denoising_steps_that_are_given(file):
+    def cancel_latency(**given):
+        document = SimulationConfig(calibration=file, num_requests=40, depth=1, **given).run()
+        return document["speculation"]["cancel_latency_ms"]
+
+    few, own, many = cancel_latency(denoising_steps=1), cancel_latency(), cancel_latency(denoising_steps=100)
+    assert min(few["count"], own["count"], many["count"]) > 0
+    assert few["mean"] > own["mean"] > many["mean"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["c.json", "--requests", "9"], "has 8 requests, --requests is 9"),
+        (["c.json", "--requests", "8", "--arms", "depth=1"], "has no arm depth=1"),
+        (["none.json"], "cannot be read"),
+    ],
+)
+def test_the_benchmark_checks_a_given_calibration_before_it_measures(
+    arguments, said, file, monkeypatch, capsys
+):
+    import simulator
+
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setattr(simulator, "Measurement", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr("sys.argv", ["simulator.py", "--runtime", "scripted", "--calibration", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        simulator.main()
+    assert said in capsys.readouterr().err
+
+
+# ---- the fit
+
+
+def test_the_fit_finds_the_rates_that_made_the_calls():
+    # Calls are made by the simulator on a known machine; the fit sees starts and ends only.
+    times = Times(plan_first=48, plan_step=32, generate=70, verdict=45, verdict_tail=20, jitter=0.25)
+    tasks = draw_tasks(times, 60, seed=4, steps=(3, 4), t_max=3, accept=(0.7,))
+    known = {
+        "planner+generator": {"planner": 0.8, "generator": 0.9},
+        "planner+critic": {"planner": 0.6, "critic": 0.55},
+        "generator+critic": {"generator": 0.85, "critic": 0.7},
+        "planner+generator+critic": {"planner": 0.45, "generator": 0.75, "critic": 0.4},
+    }
+    curve = (1.0, 1.3, 1.6, 1.9)
+    lanes = {
+        "planner": Lane(4, "a", "m", curve),
+        "generator": Lane(2, "b", "m", (1.0, 1.8), warm_ms=6.0),
+        "critic": Lane(4, "a", "m", curve),
+    }
+    machine = Machine(lanes, {"m": known})
+    base = observed(machine, tasks, 1, 0, stream=False)
+    loads = [observed(machine, tasks, at, depth) for at, depth in ((1, 0), (1, 1), (2, 0), (4, 0), (8, 0))]
+    rates, work = fit_rates([base], loads, capacity=4)
+    found = rates.named()
+    for names, values in known.items():
+        for role, rate in values.items():
+            assert found[names][role] == pytest.approx(rate, rel=0.1), (names, role)
+    assert rates.curve["critic"][:3].tolist() == pytest.approx(curve[:3], rel=0.1)
+    assert rates.curve["generator"][1] == pytest.approx(1.8, rel=0.1)
+    assert rates.warm["generator"] == pytest.approx(6e-3, abs=2e-3)
+    assert rates.warm["critic"] == pytest.approx(0.0, abs=2e-3)
+    errors = [
+        abs(1000 * work[index, "generator", number, 1, 0] / step[0][0] - 1)
+        for index, (_, _, steps, _) in enumerate(tasks.of(""))
+        for number, step in enumerate(steps)
+    ]
+    assert statistics.median(errors) < 0.03
+
+
+def observed(machine, tasks, concurrency, depth, stream=True):
+    (arm,) = parse_arms(f"depth={depth}" if depth else "sequential-es")
+    arm = replace(arm, batching=True, optimizations=replace(arm.optimizations, stream_plan=stream))
+    load = Load("closed-loop", concurrency=concurrency)
+    return [
+        call
+        for record in turn_of("", run_virtual(machine, tasks, load, arm)).records
+        for call in record.calls
     ]

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
+from helpers import refused
 
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack.templates import ImagePart, Templates, TextPart, mode_for
-from interleave_rt.wire import PlanStep
 
 SEED = 20260613
 IMAGE = ImagePart()
@@ -35,38 +35,29 @@ def test_values_are_never_looked_at_again():
     ]
 
 
-def test_a_narrative_request_is_one_text_marks_included():
-    for text in ("a cat", "the tag <image>"):
-        assert TEMPLATES.render_plan("narrative", text, 0) == [TextPart(f"Plan {{this}}:\n{text}\nNow.")]
-
-
-def test_pictures_stand_where_the_user_marked_them():
-    assert TEMPLATES.render_plan("guidance", "first <image><image> and more", 2) == [
-        TextPart("Go on:\nfirst "),
-        IMAGE,
-        IMAGE,
-        TextPart(" and more\nNow."),
-    ]
-
-
-def test_unmarked_pictures_come_first_as_in_a_marked_request():
-    parts = TEMPLATES.render_plan("guidance", "and more", 2)
-    assert spell(parts) == "Go on:\n<image> <image> and more\nNow."
-    assert parts == TEMPLATES.render_plan("guidance", "<image> <image> and more", 2)
-
-
-def test_marks_of_the_template_take_pictures_too():
-    templates = Templates(guidance="<image>{text_input}")
-    assert templates.render_plan("guidance", "x", 1) == [IMAGE, TextPart("x")]
-    assert templates.render_plan("guidance", "x <image>", 2) == [IMAGE, TextPart("x "), IMAGE]
+@pytest.mark.parametrize(
+    ("template", "text", "count", "parts"),
+    [
+        ("On:\n{text_input}.", "a <image><image> b", 2, [TextPart("On:\na "), IMAGE, IMAGE, TextPart(" b.")]),
+        # Unmarked pictures come first, as in a marked request.
+        ("{text_input}", "more", 2, [IMAGE, TextPart(" "), IMAGE, TextPart(" more")]),
+        ("{text_input}", "<image> <image> more", 2, [IMAGE, TextPart(" "), IMAGE, TextPart(" more")]),
+        # Marks of the template take pictures too.
+        ("<image>{text_input}", "x", 1, [IMAGE, TextPart("x")]),
+        ("<image>{text_input}", "x <image>", 2, [IMAGE, TextPart("x "), IMAGE]),
+    ],
+)
+def test_pictures_stand_where_the_marks_are(template, text, count, parts):
+    assert Templates(guidance=template).render_plan("guidance", text, count) == parts
 
 
 @pytest.mark.parametrize(("text", "count"), [("<image>", 2), ("<image> <image>", 1), ("a <image>", 0)])
 def test_a_mismatch_says_both_counts(text, count):
     marks = text.count("<image>")
-    with pytest.raises(BadRequestError, match=rf"{marks} <image> marks .* {count} images") as caught:
+    with refused(
+        BadRequestError, f"{marks} <image> marks", f" {count} images", hint="one <image> for each image"
+    ):
         TEMPLATES.render_plan("guidance", text, count)
-    assert "one <image> for each image" in caught.value.hint
 
 
 def test_a_template_with_more_marks_than_pictures_is_a_mismatch():
@@ -75,7 +66,7 @@ def test_a_template_with_more_marks_than_pictures_is_a_mismatch():
 
 
 def test_narrative_mode_refuses_pictures():
-    with pytest.raises(BadRequestError, match="2 are given"):
+    with refused(BadRequestError, "2 are given"):
         TEMPLATES.render_plan("narrative", "a cat", 2)
 
 
@@ -103,7 +94,7 @@ def test_random_values_come_out_as_they_went_in():
     print("seed", SEED)
     rng = random.Random(SEED)
     marks = ["{text_input}", "{rewritten_prompt}", "{original_instruction}", "<imag", "e>"]
-    pool = [*marks, "{", "}", "\n", "é", ""]
+    pool = [*marks, "<image>", "{", "}", "\n", "é", ""]
     for _ in range(500):
         original, used = ("".join(rng.choices(pool, k=rng.randrange(6))) for _ in range(2))
         expected = f"<image><image>Wanted: {original}\nUsed: {used}"
@@ -124,9 +115,8 @@ def test_random_values_come_out_as_they_went_in():
     ],
 )
 def test_a_template_that_cannot_work_is_refused_when_it_is_loaded(fields, said):
-    with pytest.raises(BadPackError) as caught:
+    with refused(BadPackError, said) as caught:
         Templates(**fields)
-    assert said in str(caught.value)
     assert caught.value.hint
 
 
@@ -137,13 +127,14 @@ def test_templates_are_read_byte_for_byte(tmp_path: Path):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
-    with pytest.raises(BadPackError, match=r"critic\.txt cannot be read"):
-        Templates.load({"critic": tmp_path / "critic.txt"})
-    (tmp_path / "critic.txt").write_bytes(b"\xff")
-    with pytest.raises(BadPackError, match=r"critic\.txt cannot be read"):
-        Templates.load({"critic": tmp_path / "critic.txt"})
-    with pytest.raises(BadPackError, match="no template 'judge'"):
-        Templates.load({"judge": tmp_path / "critic.txt"})
+    path = tmp_path / "critic.txt"
+    with refused(BadPackError, "critic.txt cannot be read"):
+        Templates.load({"critic": path})
+    path.write_bytes(b"\xff")
+    with refused(BadPackError, "critic.txt cannot be read"):
+        Templates.load({"critic": path})
+    with refused(BadPackError, "no template 'judge'"):
+        Templates.load({"judge": path})
 
 
 def test_a_template_that_is_absent_is_missed_only_when_it_is_needed():
@@ -157,20 +148,3 @@ def test_a_template_that_is_absent_is_missed_only_when_it_is_needed():
 
 def test_pictures_decide_the_mode():
     assert [mode_for(count) for count in (0, 1, 5)] == ["narrative", "guidance", "guidance"]
-
-
-@pytest.mark.parametrize(
-    ("auxiliary", "instruction", "text"),
-    [
-        ("aux", "ins", "aux"),
-        ("None", "ins", "ins"),
-        ("", "ins", "ins"),
-        (" \n", "ins", "ins"),
-        (None, "ins", "ins"),
-        (None, None, ""),
-        ("None", None, ""),
-    ],
-)
-def test_the_text_of_a_step(auxiliary, instruction, text):
-    step = PlanStep(1, "name", instruction=instruction, prompt="p", auxiliary_text=auxiliary)
-    assert step.text == text

@@ -1,33 +1,42 @@
+"""Requests, options, results, settings and errors: what they hold, and how a wrong one names itself."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
+from helpers import refused
 
-from interleave_rt import BadRequestError, Options, Request
+from interleave_rt import BadRequestError, Options, Request, errors
 from interleave_rt.config import EngineConfig
 from interleave_rt.result import Result
-from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
+from interleave_rt.wire import Attempt, PlanStep, Step, Timings, Verdict
 
 
-@pytest.mark.parametrize("text", ["", "  \n", None])
-def test_an_empty_request_is_refused(text):
-    with pytest.raises(BadRequestError, match="empty"):
-        Request(text)
+@pytest.mark.parametrize(
+    ("text", "images", "says"),
+    [
+        ("", 0, "empty"),
+        ("  \n", 0, "empty"),
+        (None, 0, "empty"),
+        ("<image> <image>", 1, "2 <image> marks, but 1 images"),
+        ("<image>", 0, "1 <image> marks, but 0"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused(text, images, says):
+    with refused(BadRequestError, says):
+        Request(text, (np.zeros((2, 2, 3), np.uint8),) * images)
 
 
-def test_marks_and_images_must_match():
+def test_images_decide_about_the_mode_and_stand_at_their_marks():
     picture = np.zeros((2, 2, 3), np.uint8)
     assert Request("Go on", (picture,)).marked_text == "<image> Go on"
     assert Request("A <image> b <image>", (picture, picture)).marked_text == "A <image> b <image>"
     assert Request("x").mode == "narrative"
     assert Request("x", (picture,)).mode == "guidance"
-    with pytest.raises(BadRequestError, match="2 <image> marks, but 1 images"):
-        Request("<image> <image>", (picture,))
-    with pytest.raises(BadRequestError, match="1 <image> marks, but 0"):
-        Request("<image>")
 
 
 @pytest.mark.parametrize(
@@ -39,36 +48,31 @@ def test_speculation_settings(text, meaning):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("kind", "name", "value"),
     [
         *(
-            {"speculation": text}
-            for text in ("", "on", "depth", "depth=", "depth=0", "depth=26", "depth=-1", "Off")
+            (Options, "speculation", text)
+            for text in ("", "on", "depth", "depth=", "depth=0", "depth=26", "Off")
         ),
-        {"t_max": 0},
-        {"t_max": 11},
-        {"t_max": True},
-        {"t_max": 2.0},
-        {"seed": -1},
-        {"seed": 2**63},
-        {"max_steps": 26},
-        {"keep": "first"},
-        {"seeds": "random"},
-        {"deadline_s": 0},
-        {"deadline_s": float("nan")},
-        {"width": -16},
-        {"denoising_steps": 101},
+        *((Options, "t_max", value) for value in (0, 11, True, 2.0)),
+        *((Options, "seed", value) for value in (-1, 2**63)),
+        *((Options, "deadline_s", value) for value in (0, float("nan"))),
+        *((Options, "max_steps", 26), (Options, "keep", "first"), (Options, "seeds", "random")),
+        *((Options, "width", -16), (Options, "denoising_steps", 101)),
+        *((EngineConfig, "max_live", 0), (EngineConfig, "critic_slowdown", 0.5)),
+        *((EngineConfig, "generator_rate", value) for value in (0.0, 1.5)),
+        *((EngineConfig, "switch_interval_ms", value) for value in (0, -1, 1e9, float("nan"), "1")),
+        (EngineConfig, "constrained", "maybe"),
     ],
 )
-def test_a_wrong_option_names_itself(changes):
-    with pytest.raises(BadRequestError, match=next(iter(changes))):
-        Options(**changes)
+def test_a_wrong_setting_names_itself(kind, name, value):
+    with refused(BadRequestError, name):
+        kind(**{name: value})
 
 
 def test_an_unknown_option_names_the_known_ones():
-    with pytest.raises(BadRequestError, match="no option 'sead'") as caught:
+    with refused(BadRequestError, "no option 'sead'", hint="seed"):
         Options.of(sead=1)
-    assert "seed" in caught.value.hint
 
 
 def test_options_of_keeps_what_is_not_changed():
@@ -76,19 +80,17 @@ def test_options_of_keeps_what_is_not_changed():
     assert Options.of(base, seed=4) == dataclasses.replace(base, seed=4)
 
 
-def test_which_attempts_are_judged():
-    assert [Options(t_max=3).judges_attempt(t) for t in (1, 2, 3)] == [True, True, False]
-    assert Options(t_max=3, judge_last=True).judges_attempt(3)
-    assert Options(t_max=3, keep="best").judges_attempt(3)
-    assert not Options(t_max=1).judges_attempt(1)
-
-
 @pytest.mark.parametrize(
-    ("auxiliary", "text"),
-    [("aux", "aux"), (None, "do"), ("", "do"), ("None", "do"), (" ", "do"), ("None of it", "None of it")],
+    ("auxiliary", "instruction", "text"),
+    [
+        ("aux", "do", "aux"),
+        *((nothing, "do", "do") for nothing in (None, "", "None", " \n")),
+        ("None of it", "do", "None of it"),
+        *((nothing, None, "") for nothing in (None, "None")),
+    ],
 )
-def test_the_text_of_a_step(auxiliary, text):
-    assert PlanStep(1, "n", "do", "p", auxiliary).text == text
+def test_the_text_of_a_step(auxiliary, instruction, text):
+    assert PlanStep(1, "n", instruction, "p", auxiliary).text == text
 
 
 def _result(reasoning: str, timings: float) -> Result:
@@ -97,8 +99,6 @@ def _result(reasoning: str, timings: float) -> Result:
     kept = Attempt(2, "better", 6, 7, pixels, Verdict(True, 0.75, "ignored " + reasoning, reasoning))
     image_step = Step(PlanStep(1, "n", "do", "p"), (refused, kept), pixels, True)
     words = Step(PlanStep(2, "n", "Read this."))
-    from interleave_rt.wire import Timings
-
     return Result("q", Options(), (image_step, words), "finished", timings=Timings(timings))
 
 
@@ -110,17 +110,14 @@ def test_the_canonical_result_is_plain_and_holds_nothing_that_timing_changes():
     assert first["verdict"] == {"accepted": False, "p_success": 0.25, "refined": "better"}
     assert second["verdict"] == {"accepted": True, "p_success": 0.75}
     assert first["image"] == "8000000000000001"
-    assert canonical["steps"][1] == {
-        "step": {
-            "step_number": 2,
-            "step_name": "n",
-            "instruction": "Read this.",
-            "prompt": None,
-            "auxiliary_text": None,
-        },
-        "attempts": [],
-        "accepted": None,
+    words = {
+        "step_number": 2,
+        "step_name": "n",
+        "instruction": "Read this.",
+        "prompt": None,
+        "auxiliary_text": None,
     }
+    assert canonical["steps"][1] == {"step": words, "attempts": [], "accepted": None}
 
 
 def test_text_and_images_of_a_result():
@@ -148,10 +145,31 @@ def test_lanes_are_separate_devices_only_while_their_threads_fit(config, budget)
     assert (found.generator_device == found.vlm_device) is not found.separate
 
 
-def test_a_wrong_engine_setting_names_itself():
-    with pytest.raises(BadRequestError, match="max_live"):
-        EngineConfig(max_live=0)
-    for wrong in ({"critic_slowdown": 0.5}, {"generator_rate": 0.0}, {"generator_rate": 1.5}):
-        with pytest.raises(BadRequestError, match=next(iter(wrong))):
-            EngineConfig(**wrong)
-    EngineConfig(critic_slowdown=1.1, generator_rate=0.9)
+# ---- errors
+
+CLASSES = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
+
+
+def test_exit_codes_and_statuses_are_the_documented_ones():
+    assert {cls.code: (cls.http_status, cls.exit_code) for cls in CLASSES} == {
+        "internal": (500, 1),
+        "bad_request": (400, 2),
+        "bad_pack": (500, 3),
+        "limit_exceeded": (413, 4),
+        "backend_failed": (502, 5),
+        "deadline": (504, 6),
+        "overloaded": (429, 7),
+        "cancelled": (499, 130),
+    }
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_errors_are_found_by_their_code_and_travel_between_processes(cls):
+    error = pickle.loads(pickle.dumps(errors.from_code(cls.code, "what", hint="next")))
+    assert type(error) is cls
+    assert (str(error), error.partial) == ("what", None)
+    assert error.as_dict() == {"code": cls.code, "message": "what", "hint": "next"}
+
+
+def test_an_unknown_code_is_the_root_class():
+    assert type(errors.from_code("nonsense", "x")) is errors.InterleaveError
