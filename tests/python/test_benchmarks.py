@@ -248,7 +248,7 @@ def test_overload_looks_at_refusals_and_at_what_is_left(spoil, monkeypatch):
 
 def test_real_threads_stay_near_the_closed_form():
     """A short run of the command, with room for a busy machine: half of what speculation gains is asked for."""
-    row = run_closed_form(0.8, 3, 1, Times(), warmup=1)
+    row = run_closed_form(0.8, 3, 1, Times())
     assert row["lossless"]["equal"] == row["requests"] == 3
     assert 0.99 <= row["of_closed_form"] < 1.15
     assert row["over_sequential"]["ratio"] > row["over_sequential_es"]["ratio"] > 1.1
