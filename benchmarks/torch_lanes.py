@@ -27,8 +27,9 @@ from paired import paired_ratio
 from interleave_rt import Engine, load_pack
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.config import EngineConfig, usable_cores
-from interleave_rt.measure import SampleRequest, describe_environment
 from interleave_rt.measure.arms import NOTHING
+from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.load import SampleRequest
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
