@@ -47,8 +47,6 @@ from interleave_rt.backends.openai import OpenAiVlm
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.errors import CancelledError, InterleaveError
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.roles.replay import replay
-from interleave_rt.runtimes import exact_roles
 
 REQUESTS = (
     "Draw a red circle, then put a small blue star left of it",
@@ -159,13 +157,11 @@ def transformers_serve(count: int, seed: int, folder: Path) -> dict[str, Any]:
                 ),
             ]
         )
-        exact = exact_roles(pack)
-        exact = {name: method for name, method in exact.items() if name == "generate"}
         with Engine(backend) as engine, Engine.load(pack) as native:
             for number in range(count):
                 options = Options(seed=seed + number, t_max=3, speculation=("off", "depth=2")[number % 2])
                 result = engine.run(REQUESTS[number % len(REQUESTS)], options=options)
-                same = result.canonical() == replay(result, exact)
+                same = result.canonical() == engine.replay(result)
                 beside = native.run(REQUESTS[number % len(REQUESTS)], options=options)
                 as_native = decisions(result.canonical()) == decisions(beside.canonical())
                 equal, native_equal = equal + same, native_equal + as_native

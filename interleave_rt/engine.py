@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,8 @@ from .reader import EventReader
 from .reports import save_result as _  # noqa: F401 - what Result.save writes
 from .request import OptionChanges, Options, Request
 from .result import Event, FinishedEvent, Result
-from .runtimes import open_backend
+from .roles.replay import replay
+from .runtimes import exact_roles, open_backend
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,6 +54,7 @@ class Engine:
     def __init__(self, backend: Backend, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.backend = backend
+        self._exact: dict[str, Callable[..., Any]] | None = None  # loaded by the first replay
         self._core = _core.Engine(self.config.for_core())
         try:
             backend.attach(self._core, self.config)
@@ -227,6 +229,23 @@ class Engine:
                 index += 1
         finally:
             handle.close()
+
+    def replay(self, result: Result) -> dict[str, Any]:
+        """The canonical result of the sequential loop over the answers that the calls of a run got.
+
+        It equals `result.canonical()`: whatever was done ahead, the run came to what the loop comes to. It does not say
+        that the models would answer the same again. Roles on graphs are loaded once more and called again.
+
+        Args:
+            result: Of a run of this engine that finished.
+
+        Raises:
+            BadRequestError: The run did not finish.
+            InterleaveError: The loop asks for a call that the run did not make.
+        """
+        if self._exact is None:
+            self._exact = exact_roles(self.backend, self.config)
+        return replay(result, self._exact)
 
     def cancel(self, handle: Handle) -> None:
         """The same as `handle.cancel()`."""

@@ -11,6 +11,7 @@ from .backends import Backend
 from .backends.mixed import MixedBackend
 from .backends.outside import OutsideBackend, Role
 from .backends.record import CallStore
+from .config import EngineConfig
 from .errors import BadPackError, BadRequestError
 from .pack import Pack, load_pack
 from .pack.manifest import ROLES
@@ -102,20 +103,23 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
     return MixedBackend(backends, {**pack.info(), **runs_on})
 
 
-def exact_roles(pack: Pack) -> dict[str, Callable[..., Any]]:
+def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[str, Callable[..., Any]]:
     """Methods of `Roles` whose calls give equal bits whenever they are made: those of roles on graphs, loaded here.
 
-    For `roles.replay.replay`, as such calls are not recorded.
+    For `roles.replay.replay`, as such calls are not recorded. `config`: of the engine that ran them.
     """
+    from .backends.native import NativeBackend
     from .roles.native import NativeRoles
 
+    chosen = config or EngineConfig()
+    methods = {"planner": "plan", "generator": "generate", "critic": "judge"}
     found: dict[str, Callable[..., Any]] = {}
-    for role, method in (("planner", "plan"), ("generator", "generate"), ("critic", "judge")):
-        spec = getattr(pack.manifest.roles, role)
-        if isinstance(spec, RoleSpec) and spec.runtime != "native":
-            continue
-        whose = _other(pack, role, spec) if isinstance(spec, RoleSpec) else pack
-        found[method] = getattr(NativeRoles(whose, [role]), method)
+    for one in backend.backends if isinstance(backend, MixedBackend) else (backend,):
+        if isinstance(one, NativeBackend):
+            roles = NativeRoles(
+                one.pack, one.encodes, constrained=chosen.constrained, providers=chosen.providers
+            )
+            found |= {methods[role]: getattr(roles, methods[role]) for role in one.encodes}
     return found
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interleave_rt.measure.arms import Target
     from interleave_rt.measure.load import SampleRequest
     from interleave_rt.measure.runner import Measurement
+    from interleave_rt.pack import Pack
 
 CALIBRATED = 40  # requests at most; each is run some 22 times
 FELL = 8  # exit code: a figure is worse than the baseline's
@@ -36,6 +37,10 @@ def bench(
     ] = "auto",
     runtime: Annotated[str, typer.Option(metavar="pack|scripted", help="What runs the roles.")] = "pack",
     pack: shared.Pack = None,
+    planner: shared.Planner = None,
+    generator: shared.Generator = None,
+    critic: shared.Critic = None,
+    prompts: shared.Prompts = None,
     threads: Annotated[
         str,
         typer.Option(
@@ -99,6 +104,7 @@ def bench(
     from interleave_rt.measure.load import Load, parse_percentiles, parse_slo
     from interleave_rt.measure.output import check_output, check_plot, save_document, save_plot
     from interleave_rt.measure.runner import BenchConfig, measure
+    from interleave_rt.pack import choose_pack
 
     load = Load(
         scenario,  # type: ignore[arg-type]  # looked at by Load
@@ -128,6 +134,7 @@ def bench(
     if not 0 <= fail_over < math.inf:
         raise BadRequestError(f"--fail-over is {fail_over}", hint="percent from 0 on, e.g. 10")
     before = None if baseline is None else read_baseline(baseline)
+    one_of("--runtime", runtime, ("pack", "scripted"))
     one_of("--lanes", lanes, ("separate", "shared"))
     script = {
         "planner_ms": planner_ms,
@@ -142,9 +149,12 @@ def bench(
         "slowdown": slowdown if lanes == "shared" else 1.0,
         "seed": seed,
     }
-    target, samples = _target_and_samples(
-        runtime, pack, trace, num_requests, seed, Options(t_max=t_max), script
-    )
+    roles = {"planner": planner, "generator": generator, "critic": critic, "prompts": prompts}
+    given = pack is not None or any(one is not None for one in roles.values())
+    if given and runtime == "scripted":
+        raise BadRequestError("--runtime scripted excludes --pack and roles of your own")
+    chosen = None if runtime == "scripted" else choose_pack(pack, **roles)  # type: ignore[arg-type]  # a path or texts
+    target, samples = _target_and_samples(chosen, trace, num_requests, seed, Options(t_max=t_max), script)
     if before is not None:
         check_comparison(before, config, target.name)
     if save_calibration is not None:
@@ -223,8 +233,7 @@ def _verdict(result: dict[str, Any], found: Measurement) -> int:
 
 
 def _target_and_samples(
-    runtime: str,
-    pack: Path | None,
+    pack: Pack | None,
     trace: Path | None,
     count: int,
     seed: int,
@@ -234,14 +243,9 @@ def _target_and_samples(
     from interleave_rt.backends.scripted import Script
     from interleave_rt.measure.arms import pack_target, scripted_target
     from interleave_rt.measure.load import numbered_requests, read_trace, world_requests
-    from interleave_rt.pack import load_pack
 
-    one_of("--runtime", runtime, ("pack", "scripted"))
-    scripted = runtime == "scripted"
-    if scripted and pack is not None:
-        raise BadRequestError("--pack and --runtime scripted exclude each other")
-    target = scripted_target(Script(**script)) if scripted else pack_target(load_pack(pack))
+    target = scripted_target(Script(**script)) if pack is None else pack_target(pack)
     within("--num-requests", count, 1)
     if trace is not None:
         return target, read_trace(trace, count, base)
-    return target, (numbered_requests if scripted else world_requests)(count, seed, base)
+    return target, (numbered_requests if pack is None else world_requests)(count, seed, base)

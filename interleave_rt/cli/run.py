@@ -18,7 +18,6 @@ from .display import Display, make_display
 
 if TYPE_CHECKING:
     from interleave_rt.engine import Engine
-    from interleave_rt.pack import Pack
 
 
 def run(
@@ -87,7 +86,8 @@ def run(
     display = make_display(quiet=json_)
     with Engine.load(chosen, record=record) as engine, display:
         end = _follow(engine, wanted, options, display)
-    result = end.result
+        result = end.result
+        gap = _difference(engine, result) if check and end.error is None else None
     result.save(out)
     if trace is not None:
         from interleave_rt.reports import save_trace
@@ -96,8 +96,14 @@ def run(
     display.close(result, out)
     if json_:
         shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out)})
-    code = _report(end, out)
-    return code if code or check is None else _replayed(result, chosen, quiet=json_)
+    if gap is not None:
+        raise InterleaveError(
+            f"[replay] the result is not the sequential loop's: {gap}",
+            hint="please report it, with result.json and a --trace of the run",
+        )
+    if check and end.error is None and not json_:
+        print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
+    return _report(end, out)
 
 
 def _follow(engine: Engine, request: Request, options: Options, display: Display) -> FinishedEvent:
@@ -112,22 +118,10 @@ def _follow(engine: Engine, request: Request, options: Options, display: Display
     return handle.finished()
 
 
-def _replayed(result: Result, pack: Pack, *, quiet: bool) -> int:
+def _difference(engine: Engine, result: Result) -> str | None:
     from interleave_rt.prove import difference
-    from interleave_rt.roles.replay import replay
-    from interleave_rt.runtimes import exact_roles
 
-    gap = difference(result.canonical(), replay(result, exact_roles(pack)))
-    if gap is not None:
-        raise InterleaveError(
-            f"[replay] the result is not the sequential loop's: {gap}",
-            hint="please report it, with result.json and a --trace of the run",
-        )
-    if not quiet:
-        print(
-            f"replay: the sequential loop over the answers of {len(result.calls)} recorded calls gives the same result"
-        )
-    return 0
+    return difference(result.canonical(), engine.replay(result))
 
 
 def _report(end: FinishedEvent, out: Path) -> int:

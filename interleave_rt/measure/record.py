@@ -124,6 +124,8 @@ def run_request(
             elif isinstance(event, FinishedEvent):
                 record.ended, record.e2e_s = now, now - start
                 _read(record, event.result, event.error)
+                if event.error is None and event.result.pack.get("lossless") == "replay":
+                    record.digest = _replayed(engine, arm, event.result)
     finally:
         handle.close()
     return record
@@ -213,6 +215,12 @@ def _sorted(done: list[RequestRecord], failures: list[BaseException]) -> list[Re
     if failures:
         raise failures[0]
     return sorted(done, key=lambda record: record.index)
+
+
+def _replayed(engine: Engine, arm: Arm, result: Result) -> str:
+    """Equal for all runs that equal the sequential loop over their own answers, which need not be each other's."""
+    equal = engine.replay(result) == result.canonical()
+    return "replayed" if equal else f"{arm.name} differs from its own answers"
 
 
 def _read(record: RequestRecord, result: Result, error: InterleaveError | None) -> None:

@@ -115,6 +115,30 @@ def test_a_run_with_roles_elsewhere_is_recorded_and_checked(tmp_path, capsys, mo
     assert sorted(file.name for file in Path("calls").iterdir()) == recorded
 
 
+def test_a_measurement_of_models_that_do_not_repeat_themselves_holds_each_run_to_its_own_answers(
+    capsys, monkeypatch
+):
+    from interleave_rt.roles.scripted import ScriptedRole
+
+    asked = iter(range(10**6))
+
+    def info(self):
+        return {"name": "fickle", "lossless": "replay", "capacity": "2"}
+
+    def judge(self, *arguments, cancelled):
+        return self._roles.judge(*arguments[:4], next(asked), arguments[5])
+
+    monkeypatch.setattr(ScriptedRole, "info", info)
+    monkeypatch.setattr(ScriptedRole, "judge", judge)
+    roles = ["--planner", SCRIPTED, "--generator", SCRIPTED, "--critic", SCRIPTED]
+    load = ["--num-requests", "4", "--warmup", "0", "--threads", "1+1", "--arms", "sequential,speculative"]
+    assert main(["bench", *roles, *load, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["lossless"]["requests"], said["lossless"]["equal"]) == (4, 4)
+    monkeypatch.setattr("interleave_rt.engine.replay", lambda *_: {})
+    assert main(["bench", *roles, *load, "--json"]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -241,7 +241,7 @@ BENCH_REFUSES = [
     ("--trace no.jsonl", "no.jsonl cannot be read"),
     ("--accept-prob 1.5", "accept is 1.5"),
     ("--verdict-ms 90", "verdict_ms <= critic_ms"),
-    ("--pack .", "exclude each other"),
+    ("--pack .", "excludes --pack"),
 ]
 SIMULATE_REFUSES = [
     ("--preset b200", "no preset"),
