@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -219,13 +220,22 @@ class _Crew:
             self._calls.drop(request, key)
 
     def _planner(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> WrittenPlan:
+        told = self._calls.told(
+            call["request"], key_of(call)
+        )  # steps of a run that was lost stand: work goes on there
+        closed = 0
+
         def on_step(step: PlanStep) -> None:
-            self._lane.step_closed(call["id"], step.as_dict())
+            nonlocal closed
+            closed += 1
+            if closed > len(told):
+                told.append(step)
+            self._lane.step_closed(call["id"], told[closed - 1].as_dict())
 
         request = Request(call["prompt"], tuple(call["images"]))
         more = _accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
         steps, truncated = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
-        return WrittenPlan(tuple(steps), truncated)
+        return WrittenPlan((*told, *steps[len(told) :]), truncated)
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
@@ -234,15 +244,26 @@ class _Crew:
         return self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
 
     def _critic(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Verdict | None:
+        told = self._calls.told(call["request"], key_of(call))
+
         def on_verdict(accepted: bool, p_success: float) -> None:
-            if accepted:  # the call may end here: the engine needs no more of it
-                self._calls.keep(call["request"], key_of(call), Verdict(accepted, p_success))
-            self._lane.verdict_known(call["id"], accepted, p_success)
+            if not told:
+                told.append(Verdict(accepted, p_success))
+            said = told[0]
+            if said.accepted:  # the call may end here: the engine needs no more of it
+                self._calls.keep(call["request"], key_of(call), said)
+            self._lane.verdict_known(call["id"], said.accepted, said.p_success)
 
         before, after = call["images"]
         texts = call["original_prompt"], call["prompt"]
         more = _accepted(self._roles.judge, cancelled=cancelled, on_verdict=on_verdict)
-        return self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
+        verdict = self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
+        if not told:
+            return verdict
+        said: Verdict = told[0]
+        if verdict is None or verdict.accepted != said.accepted:
+            return said
+        return replace(verdict, p_success=said.p_success)
 
 
 def _identity(roles: Any) -> str:

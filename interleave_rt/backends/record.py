@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CallStore", "Calls", "WrittenPlan", "call_key", "key_of"]
 
 MAX_BYTES = 2 << 30
+_MOST_REQUESTS = 4096  # more than an engine has under way and unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,21 @@ class Calls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, dict[str, list[Any]]] = {}
+
+    def told(self, request: int, key: str) -> list[Any]:
+        """What the engine has heard of a call before its end: its run may be lost, and the next must not contradict it.
+
+        The steps of a plan, or a verdict; the caller adds to it.
+        """
+        with self._lock:
+            heard: list[Any] = _of_request(self._told, request).setdefault(key, [])
+            return heard
 
     def keep(self, request: int, key: str, answer: Any) -> None:
         """Before the engine hears of the answer, so that no result can come earlier."""
         with self._lock:
-            self._of.setdefault(request, {})[key] = answer
+            _of_request(self._of, request)[key] = answer
 
     def drop(self, request: int, key: str) -> None:
         """The engine did not want the answer."""
@@ -201,4 +212,12 @@ class Calls:
     def take(self, request: int) -> Mapping[str, Any]:
         """The answers of a request that has ended; it keeps none."""
         with self._lock:
+            self._told.pop(request, None)
             return self._of.pop(request, {})
+
+
+def _of_request(kept: dict[int, dict[str, Any]], request: int) -> dict[str, Any]:
+    # A call that outlives its request would leave something behind for ever: the oldest go.
+    while len(kept) >= _MOST_REQUESTS and request not in kept:
+        del kept[next(iter(kept))]
+    return kept.setdefault(request, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -139,6 +140,38 @@ def test_a_backend_that_does_not_repeat_itself_still_does_what_the_loop_does(spe
         results = [handle.result() for handle in handles]
     assert all(replay(result) == result.canonical() for result in results)
     assert len({json.dumps(result.canonical()["steps"][0]["attempts"]) for result in results}) > 1
+
+
+def test_a_call_that_is_run_again_does_not_contradict_what_was_heard_of_it():
+    """Each planner and critic tells something, loses its lane, and would say something else the second time."""
+    lost = {"planner": threading.Event(), "critic": threading.Event()}
+
+    class Losing(Fickle):
+        def _lose(self, role: str, cancelled: Any) -> None:
+            if not lost[role].is_set():
+                lost[role].set()
+                while not cancelled():
+                    time.sleep(0.005)
+
+        def plan(self, *arguments: Any, cancelled: Any, on_step: Any) -> Any:
+            steps, truncated = super().plan(*arguments[:2], self._next(), arguments[3])
+            on_step(steps[0])
+            self._lose("planner", cancelled)
+            return steps, truncated
+
+        def judge(self, *arguments: Any, cancelled: Any, on_verdict: Any) -> Any:
+            verdict = super().judge(*arguments)
+            on_verdict(False, 0.25)
+            self._lose("critic", cancelled)
+            return verdict
+
+    backend = OutsideBackend(Losing(), capacity=2, lossless="replay", lease_s=0.4, longest_call_s=0.05)
+    with Engine(backend) as engine:
+        result = engine.run("x", seed=1, t_max=2, speculation="depth=2")
+        assert engine.counters()["lanes_lost"] >= 2
+        assert replay(result) == result.canonical()
+        first = result.steps[0].attempts[0].verdict
+        assert (first.accepted, first.p_success) == (False, 0.25)
 
 
 def test_a_record_that_lacks_a_call_is_said_so():
