@@ -10,11 +10,13 @@ result differs, or where native and PyTorch calls are further apart than 1/255 a
 
 from __future__ import annotations
 
+import copy
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,40 @@ def costs(roles: Any, cases: Sequence[SampleRequest]) -> dict[str, Any]:
     }
 
 
+def outside_the_roles(roles: Any, cases: Sequence[SampleRequest]) -> dict[str, Any]:
+    """What a request takes over its calls' own time, one call after the other: hand-off, scheduler, threads, delivery."""
+    inside: list[float] = []
+
+    def clocked(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def run(*call: Any, **more: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return method(*call, **more)
+            finally:
+                inside.append(time.perf_counter() - begun)
+
+        return run
+
+    timed = copy.copy(roles)
+    for name in ("plan", "generate", "judge"):
+        setattr(timed, name, clocked(getattr(roles, name)))
+    whole, own, calls = [], [], 0
+    with Engine(OutsideBackend(timed, device="cpu")) as engine:
+        for case in cases:
+            inside.clear()
+            begun = time.perf_counter()
+            options = replace(case.options, speculation="off", optimizations=ALONE)
+            engine.run(case.request.text, case.request.images, options=options)
+            whole.append(time.perf_counter() - begun)
+            own.append(sum(inside))
+            calls += len(inside)
+    return {
+        "whole_over_the_calls": paired_ratio(whole, own).as_dict(),
+        "ms_a_call": round((sum(whole) - sum(own)) / calls * 1e3, 3),
+    }
+
+
 def main() -> int:
     parser = parser_of(__doc__, requests=50, output=True)
     parser.add_argument("--parity", type=int, default=30, help="requests whose calls native roles answer too")
@@ -170,6 +206,7 @@ def main() -> int:
         document["against_native"] = both.as_dict()
         say(document["against_native"])
         document["costs"] = costs(roles, cases[: arguments.timed])
+        document["outside_the_roles"] = outside_the_roles(roles, cases[: arguments.timed])
     document["environment"] = describe_environment(gpu=False)
     holds = all(row["holds"] for row in document["law1"]) and document["against_native"]["holds"]
     return finish(document, holds=holds, output=arguments.output)
