@@ -177,7 +177,7 @@ class _Crew:
                 _log.debug("a call failed outside", exc_info=True)
                 code, said = "backend_failed", f"{type(error).__name__}: {error}"
                 if isinstance(error, InterleaveError):
-                    code, said = error.code, error.message
+                    code, said = error.code, error.message + (f" ({error.hint})" if error.hint else "")
                 said = said.encode(
                     "utf-8", "replace"
                 ).decode()  # a path in it may hold bytes that are no text
