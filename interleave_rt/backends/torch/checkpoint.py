@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,6 +93,20 @@ class Lora:
     def __str__(self) -> str:
         """Name, scale and content, as results say it."""
         return f"{self.file.name}:{self.scale:g}:{content_hash(self.file)[:16]}"
+
+
+@contextmanager
+def no_bars(*libraries: Any) -> Iterator[None]:
+    """Without the libraries' bars of loading, which would run into whatever the program prints."""
+    logs = [library.utils.logging for library in libraries]
+    shown = [log for log in logs if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()
 
 
 def need(*names: str) -> list[Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError, CancelledError
 
-from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, place, read_json
+from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json
 from .families import FamilySettings, settings_for
 from .processors import load_processor
 from .turns import Cancelled, Turns, never
@@ -216,9 +216,10 @@ class TorchGenerator:
         if (self.directory / "processor").is_dir():
             told["processor"] = load_processor(self.directory / "processor")
         try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                str(self.directory), local_files_only=True, **told
-            )
+            with no_bars(diffusers, *need("transformers")):
+                pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                    str(self.directory), local_files_only=True, **told
+                )
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
             raise BadPackError(
                 f"[torch generator] {self.directory} cannot be loaded: {type(error).__name__}: {error}",

@@ -14,7 +14,7 @@ from interleave_rt import _core
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.roles.prompts import Message
 
-from .checkpoint import Lora, Placement, content_hash, need, place, read_json
+from .checkpoint import Lora, Placement, content_hash, need, no_bars, place, read_json
 from .decoder import Decoder, Prompt
 from .processors import PatchesOnce, load_processor
 from .turns import Turns
@@ -140,9 +140,10 @@ class LoadedVlm:
 
     def _load(self, transformers: Any) -> Any:
         try:
-            model = transformers.AutoModelForImageTextToText.from_pretrained(
-                self.directory, local_files_only=True, dtype=getattr(self.torch, self.placement.dtype)
-            )
+            with no_bars(transformers):
+                model = transformers.AutoModelForImageTextToText.from_pretrained(
+                    self.directory, local_files_only=True, dtype=getattr(self.torch, self.placement.dtype)
+                )
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
             raise BadPackError(
                 f"[torch] {self.directory} cannot be loaded: {type(error).__name__}: {error}",
