@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -55,11 +56,13 @@ class Engine:
         self.config = config or EngineConfig()
         self.backend = backend
         self._exact: dict[str, Callable[..., Any]] | None = None  # loaded by the first replay
+        self._replaying = threading.Lock()  # they answer one call at a time
         self._core = _core.Engine(self.config.for_core())
         try:
             backend.attach(self._core, self.config)
         except BaseException:
             self._core.close()
+            backend.detach()  # its threads end once the lanes are closed
             raise
         # Also at the end of the process: its threads must not outlive the interpreter.
         worker = TokenizerWorker(self._core, backend, self.config.switch_interval_ms)
@@ -75,6 +78,7 @@ class Engine:
         planner: str | None = None,
         generator: str | None = None,
         critic: str | None = None,
+        prompts: str | PathLike[str] | None = None,
         record: str | PathLike[str] | None = None,
         verify: bool = True,
         **changes: Any,
@@ -88,6 +92,7 @@ class Engine:
                 `openai:URL#MODEL`. Where all three are given and no pack, there is none.
             generator: As `planner`.
             critic: As `planner`.
+            prompts: Folder of what planner and critic are asked with where they run elsewhere; None: the pack's, or ours.
             record: Folder in which the answers of calls that do not run on graphs are kept; what it holds already is
                 not asked again, so a run that was killed goes on where it was.
             verify: Compare every file of the pack with its manifest.
@@ -99,7 +104,9 @@ class Engine:
         unknown = sorted(set(changes) - set(EngineConfig.__dataclass_fields__))
         if unknown:
             raise BadRequestError(f"[Engine.load] EngineConfig has no field {unknown[0]!r}")
-        chosen = choose_pack(pack, verify=verify, planner=planner, generator=generator, critic=critic)
+        chosen = choose_pack(
+            pack, verify=verify, prompts=prompts, planner=planner, generator=generator, critic=critic
+        )
         store = None if record is None else CallStore(record)
         return cls(open_backend(chosen, store), replace(config or EngineConfig(), **changes))
 
@@ -240,12 +247,13 @@ class Engine:
             result: Of a run of this engine that finished.
 
         Raises:
-            BadRequestError: The run did not finish.
+            BadRequestError: The run did not finish, or its roles neither repeat themselves nor were recorded.
             InterleaveError: The loop asks for a call that the run did not make.
         """
-        if self._exact is None:
-            self._exact = exact_roles(self.backend, self.config)
-        return replay(result, self._exact)
+        with self._replaying:
+            if self._exact is None:
+                self._exact = exact_roles(self.backend, self.config)
+            return replay(result, self._exact)
 
     def cancel(self, handle: Handle) -> None:
         """The same as `handle.cancel()`."""

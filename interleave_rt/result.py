@@ -74,8 +74,8 @@ class Result:
         inputs: The input pictures, uint8 [height, width, 3].
         pack: Name, version and promise of what ran it; see `Pack.info`.
         error: None where it finished.
-        calls: What its calls have answered, by the name of the call (`interleave_rt.backends.record.call_key`); of
-            roles that would answer the same again, none.
+        calls: What calls of roles outside the graphs have answered, by the name of the call
+            (`interleave_rt.backends.record.call_key`).
 
     Example:
         >>> result = engine.run("Draw a snowman step by step")  # doctest: +SKIP

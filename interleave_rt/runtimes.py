@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
+from interleave_rt import _core
+
 from .backends import Backend
 from .backends.mixed import MixedBackend
 from .backends.outside import OutsideBackend, Role
 from .backends.record import CallStore
+from .backends.scripted import ScriptedBackend
+from .checks import whole, within
 from .config import EngineConfig
-from .errors import BadPackError, BadRequestError
+from .errors import BadPackError, BadRequestError, from_code
 from .pack import Pack, load_pack
 from .pack.manifest import ROLES
 from .pack.spec import RoleSpec
@@ -37,7 +41,8 @@ _OPENERS = {
     "openai": ("interleave_rt.backends.openai", {"generator": "OpenAiGenerator", "": "OpenAiVlm"}),
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
-_LANE_OPTIONS = ("capacity", "device")
+_LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s")
+_GIVEN = ("role", "prompts", "directory", "url", "model")  # not by options
 
 
 def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any:
@@ -56,22 +61,31 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any
     opener = getattr(import_module(module), classes.get(role, classes[""]))
     known = inspect.signature(opener).parameters
     anything = any(one.kind is one.VAR_KEYWORD for one in known.values())  # it checks them itself
-    arguments: dict[str, Any] = dict(spec.options)
-    for name in arguments:
-        if not anything and name not in known and name not in _LANE_OPTIONS:
-            names = [one for one in known if one not in ("role", "prompts", "directory", "url", "model")]
+    for name in spec.options:
+        if name in _GIVEN or not (anything or name in known or name in _LANE_OPTIONS):
+            names = [one for one in known if one not in _GIVEN] + [*_LANE_OPTIONS]
             raise BadRequestError(
                 f"[{role}] {spec.runtime} has no option {name!r}", hint=f"options are {', '.join(names)}"
             )
-    arguments = {name: value for name, value in arguments.items() if anything or name in known}
+    arguments: dict[str, Any] = {
+        name: value
+        for name, value in spec.options.items()
+        if name in known or (anything and name not in _LANE_OPTIONS)
+    }
     if "role" in known:
         arguments["role"] = role
     if "prompts" in known and prompts is not None:
         arguments["prompts"] = prompts
-    if spec.runtime == "openai":
-        url, _, model = spec.place.rpartition("#")
-        return opener(url, model, **arguments)
-    return opener(spec.place, **arguments) if spec.runtime == "torch" else opener(**arguments)
+    places = {"torch": [spec.place], "openai": [*spec.place.rpartition("#")[::2]]}
+    try:
+        return opener(*places.get(spec.runtime, []), **arguments)
+    except _core.CoreError as error:
+        code, message = error.args
+        raise from_code(code, f"[{role}] {message}") from None
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(
+            f"[{role}] {spec} cannot be opened: {error}", hint="look at the values of its options"
+        ) from error
 
 
 def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
@@ -90,32 +104,53 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
     prompts = None if pack.prompts is None else Prompts.from_folder(pack.prompts)
     backends: list[Backend] = []
     here = [role for role in ROLES if not isinstance(getattr(pack.manifest.roles, role), RoleSpec)]
-    if here:
-        backends.append(NativeBackend(pack, here))
-    for role, spec in _elsewhere(pack).items():
-        if spec.runtime == "native":
-            backends.append(NativeBackend(_other(pack, role, spec), [role]))
-        else:
-            backends.append(_outside(role, spec, prompts, store))
+    try:
+        for role, spec in _elsewhere(pack).items():
+            if spec.runtime == "native":
+                backends.append(NativeBackend(_other(pack, role, spec), [role]))
+            else:
+                backends.append(_outside(role, spec, prompts, store))
+        if here:
+            backends.append(NativeBackend(pack, here))
+    except BaseException:
+        for backend in backends:
+            backend.detach()
+        raise
     if len(backends) == 1 and here:
         return backends[0]
+    shares_cpu = any(isinstance(one, OutsideBackend) and one.device == "cpu" for one in backends)
+    for backend in backends:
+        if isinstance(backend, NativeBackend):
+            backend.shares_cpu = shares_cpu
     runs_on = {f"{role} runs on": str(spec) for role, spec in _elsewhere(pack).items()}
-    return MixedBackend(backends, {**pack.info(), **runs_on})
+    return MixedBackend(backends[::-1], {**pack.info(), **runs_on})
 
 
 def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[str, Callable[..., Any]]:
     """Methods of `Roles` whose calls give equal bits whenever they are made: those of roles on graphs, loaded here.
 
     For `roles.replay.replay`, as such calls are not recorded. `config`: of the engine that ran them.
+
+    Raises:
+        BadRequestError: The graphs of a pack do not promise that.
     """
     from .backends.native import NativeBackend
     from .roles.native import NativeRoles
+    from .roles.scripted import ScriptedRoles
 
     chosen = config or EngineConfig()
     methods = {"planner": "plan", "generator": "generate", "critic": "judge"}
     found: dict[str, Callable[..., Any]] = {}
     for one in backend.backends if isinstance(backend, MixedBackend) else (backend,):
+        if isinstance(one, ScriptedBackend):
+            scripted = ScriptedRoles(one.script)
+            found |= {method: getattr(scripted, method) for method in methods.values()}
         if isinstance(one, NativeBackend):
+            if one.pack.manifest.lossless != "bitwise":
+                raise BadRequestError(
+                    f"[replay] the graphs of {one.pack.name} need not give equal bits twice, and their calls are not recorded",
+                    hint="compare runs of an engine with batching=False",
+                )
             roles = NativeRoles(
                 one.pack, one.encodes, constrained=chosen.constrained, providers=chosen.providers
             )
@@ -139,19 +174,38 @@ def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
 
 
 def _outside(role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None) -> OutsideBackend:
+    options = spec.options
+    if "capacity" in options:
+        whole(f"[{role}] capacity", options["capacity"], 1)
+    for name in ("lease_s", "longest_call_s"):
+        within(f"[{role}] {name}", options.get(name, 1.0), 0.05, 1e6)  # type: ignore[arg-type]  # looked at there
     opened = open_role(role, spec, prompts)
-    if hasattr(opened, "check"):  # a server: is it there?
-        opened.check()
-    said = {
-        **opened.info(),
-        **{name: str(spec.options[name]) for name in _LANE_OPTIONS if name in spec.options},
-    }
-    return OutsideBackend(
-        opened,
-        serves=(role,),
-        capacity=int(said.get("capacity", "1")),
-        device=said.get("device", spec.runtime),
-        lossless="bitwise" if said.get("lossless") == "bitwise" else "replay",
-        name=said.get("name", str(spec)),
-        store=store,
-    )
+    try:
+        if hasattr(opened, "check"):
+            opened.check()  # a server that is not there is found now, not by the first request
+        said = dict(opened.info())
+        device = str(options.get("device", said.get("device", spec.runtime)))
+        return OutsideBackend(
+            opened,
+            serves=(role,),
+            capacity=int(options["capacity"] if "capacity" in options else said.get("capacity", 1)),
+            device="cuda:0" if device == "cuda" else device,
+            lease_s=float(options.get("lease_s", 10.0)),
+            longest_call_s=float(options.get("longest_call_s", _longest(opened, spec))),
+            name=said.get("name", str(spec)),
+            store=store,
+        )
+    except BaseException:
+        if hasattr(opened, "close"):
+            opened.close()
+        raise
+
+
+def _longest(opened: Any, spec: RoleSpec) -> float:
+    """Seconds after which a call counts as hung: what a client may wait in all; an hour where nobody says."""
+    if spec.runtime != "openai":
+        return 3600.0
+    told = {
+        name: one.default for name, one in inspect.signature(type(opened)).parameters.items()
+    } | spec.options
+    return 60.0 + float(told["timeout_s"]) * (1 + int(told["retries"]))

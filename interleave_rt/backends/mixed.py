@@ -45,16 +45,9 @@ class MixedBackend:
             backend.check(options)
 
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
-        """Attaches each; if one fails, the others are detached."""
-        attached: list[Backend] = []
-        try:
-            for backend in self.backends:
-                attached.append(backend)
-                backend.attach(core, config)
-        except BaseException:
-            for backend in attached:
-                backend.detach()
-            raise
+        """Attaches each; if one fails, the engine closes the lanes and detaches all."""
+        for backend in self.backends:
+            backend.attach(core, config)
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Texts are encoded for graphs alone: the backend that has the role's graphs is asked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,9 @@ class NativeBackend:
         }
         self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
         self.encodes = tuple(name for name in ROLES if name in roles)
+        self.shares_cpu = (
+            False  # with roles that compute on all cores: the lanes are then one device with them
+        )
         self._constraint = Constraint(None)
 
     def info(self) -> Mapping[str, str]:
@@ -67,6 +71,8 @@ class NativeBackend:
         """Loads the graphs; raises `BadPackError` naming the one that does not fit."""
         load_runtime()
         pack, budget = self.pack, config.budget()
+        if self.shares_cpu:
+            budget = replace(budget, separate=False)
         self._constraint = find_constraint(config.constrained)
         try:
             for name, role in self._vlms.items():
@@ -90,7 +96,7 @@ class NativeBackend:
             core.finish_text(job.id, ids, mask)
 
     def take_calls(self, request: int) -> Mapping[str, Any]:  # noqa: ARG002
-        """None: equal calls give equal bits, so they can be made again."""
+        """None: calls of graphs are not recorded, as those that give equal bits can be made again."""
         return {}
 
     def detach(self) -> None:
@@ -221,7 +227,9 @@ def _session(pack: Pack, role: VlmRole | GeneratorRole, config: EngineConfig, th
 def _device(told: Mapping[str, Any], cpu: str) -> str:
     """The device that a lane occupies: its first provider's, on the CPU the one of the thread budget."""
     first: str = told["session"]["providers"][0]
-    return cpu if first == "CPUExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
+    if first == "CPUExecutionProvider":
+        return cpu
+    return "cuda:0" if first == "CUDAExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
 
 
 def _token_table(path: Path) -> tuple[list[bytes], list[int]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
-from interleave_rt.errors import BadRequestError, InterleaveError, from_code
+from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError, from_code
 from interleave_rt.request import Options, Request
 from interleave_rt.wire import PlanStep, Verdict
 
@@ -46,11 +46,13 @@ class OutsideBackend:
         capacity: Calls of one role at once.
         device: Lanes with equal names slow each other.
         serves: The roles that get a lane here.
-        lossless: `bitwise` where equal calls give equal bits, else `replay`.
+        lossless: `bitwise` where equal calls give equal bits, else `replay`. None: what `roles.info()` says under that
+            name, and `replay` where it says nothing.
         lease_s: When the worker's threads are silent for that long, their calls are lost and run again elsewhere.
         longest_call_s: A call that takes longer counts as hung: its lease is no longer kept.
         name: For results and messages.
-        store: Answers of earlier runs: a call that it holds is not made.
+        store: Answers of earlier runs: a call that it holds is not made. The roles must say by `info()["identity"]`
+            what their answers depend on.
 
     Example:
         >>> from interleave_rt import Engine
@@ -70,7 +72,7 @@ class OutsideBackend:
         capacity: int = 1,
         device: str = "outside",
         serves: Sequence[Role] = ROLES,
-        lossless: Literal["bitwise", "replay"] = "bitwise",
+        lossless: Literal["bitwise", "replay"] | None = None,
         lease_s: float = 10.0,
         longest_call_s: float = 600.0,
         name: str = "outside",
@@ -81,7 +83,15 @@ class OutsideBackend:
         if unknown := sorted(set(serves) - set(ROLES)):
             raise BadRequestError(f"[OutsideBackend] {unknown[0]!r} is no role: {', '.join(ROLES)}")
         self.roles, self.capacity, self.device, self.serves = roles, capacity, device, tuple(serves)
-        self.lossless, self.name, self.store = lossless, name, store
+        said = dict(roles.info()) if hasattr(roles, "info") else {}
+        self.identity = said.get("identity", "")
+        if store is not None and not self.identity:
+            raise BadRequestError(
+                f"[OutsideBackend] {name} does not say what its answers depend on, so they cannot be kept in a folder",
+                hint='give the roles a method info() with "identity", or leave the folder out',
+            )
+        self.lossless = lossless or ("bitwise" if said.get("lossless") == "bitwise" else "replay")
+        self.name, self.store = name, store
         self.lease_s, self.longest_call_s = lease_s, longest_call_s
         self._calls = Calls()
         self._crews: list[_Crew] = []
@@ -95,6 +105,7 @@ class OutsideBackend:
 
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:  # noqa: ARG002
         """Adds a lane for each role that is served, and starts its threads; they end with the engine."""
+        self._calls = Calls()
         try:
             for role in self.serves:
                 lane = _core.add_external_lane(
@@ -118,6 +129,8 @@ class OutsideBackend:
         for crew in self._crews:
             crew.join()
         self._crews.clear()
+        if hasattr(self.roles, "close"):
+            self.roles.close()
 
 
 class _Crew:
@@ -126,7 +139,7 @@ class _Crew:
     def __init__(self, lane: _core.ExternalLane, backend: OutsideBackend) -> None:
         self._lane, self._roles = lane, backend.roles
         self._calls, self._store = backend._calls, backend.store  # noqa: SLF001 - a part of the backend
-        self._identity = f"{backend.name}/{_identity(backend.roles)}"
+        self._identity = f"{backend.name}/{backend.identity}"
         self._pause_s, self._longest_call_s = backend.lease_s / 4, backend.longest_call_s
         self._begun: dict[int, float] = {}  # calls under way
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(backend.capacity)]
@@ -176,7 +189,9 @@ class _Crew:
             if not cancelled():
                 _log.debug("a call failed outside", exc_info=True)
                 code, said = "backend_failed", f"{type(error).__name__}: {error}"
-                if isinstance(error, InterleaveError):
+                if isinstance(error, _core.CoreError):
+                    code, said = error.args
+                elif isinstance(error, InterleaveError):
                     code, said = error.code, error.message + (f" ({error.hint})" if error.hint else "")
                 said = said.encode(
                     "utf-8", "replace"
@@ -189,35 +204,36 @@ class _Crew:
         self._lane.cancelled(number)
 
     def _answer(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
-        make = getattr(self, f"_{call['role']}")
-        if self._store is None:
-            return make(call, cancelled)
-        key = hashlib.blake2b(f"{self._identity}/{key_of(call)}".encode(), digest_size=16).hexdigest()
-        known = self._store.begin(key, cancelled)
-        if known is not None:
+        key = key_of(call)
+        if (known := self._calls.find(call["request"], key)) is not None:
             return known[0]
-        made = None
+        make = getattr(self, f"_{call['role']}")
+        # What was heard of a lost run must not be contradicted by an answer of somebody else's.
+        if self._store is None or self._calls.told(call["request"], key):
+            return make(call, cancelled)
+        stored = hashlib.blake2b(f"{self._identity}/{key}".encode(), digest_size=16).hexdigest()
+        if (known := self._store.begin(stored, cancelled)) is not None:
+            return known[0]
+        kept = None
         try:
             answer = make(call, cancelled)
-            made = None if cancelled() else (answer,)  # what a role returns then is anything
+            # What a role returns once it is cancelled is anything; what cannot be read may be readable next time.
+            unreadable = answer is None or (isinstance(answer, WrittenPlan) and not answer.steps)
+            if not unreadable and not cancelled():
+                kept = (answer,)
         finally:
-            self._store.end(key, made)
+            self._store.end(stored, cancelled, kept)
         return answer
 
     def _finish(self, call: Mapping[str, Any], answer: Any) -> None:
-        number, request, key = call["id"], call["request"], key_of(call)
-        if call["role"] == "generator":
-            answer = np.ascontiguousarray(answer, dtype=np.uint8)
-        self._calls.keep(request, key, answer)
+        number = call["id"]
+        answer = self._calls.first(call["request"], key_of(call), answer)
         if isinstance(answer, WrittenPlan):
-            steps = [step.as_dict() for step in answer.steps]
-            wanted = self._lane.finish_plan(number, steps, answer.truncated)
+            self._lane.finish_plan(number, [step.as_dict() for step in answer.steps], answer.truncated)
         elif call["role"] == "generator":
-            wanted = self._lane.finish_image(number, answer)
+            self._lane.finish_image(number, answer)
         else:
-            wanted = self._lane.finish_verdict(number, None if answer is None else answer.as_dict())
-        if not wanted:
-            self._calls.drop(request, key)
+            self._lane.finish_verdict(number, None if answer is None else answer.as_dict())
 
     def _planner(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> WrittenPlan:
         told = self._calls.told(
@@ -235,23 +251,28 @@ class _Crew:
         request = Request(call["prompt"], tuple(call["images"]))
         more = _accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
         steps, truncated = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
-        return WrittenPlan((*told, *steps[len(told) :]), truncated)
+        whole, most = (*told, *steps[len(told) :]), call["max_steps"]
+        return WrittenPlan(whole[:most], bool(truncated) or len(whole) > most)
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
         more = _accepted(self._roles.generate, cancelled=cancelled)
         (source,) = call["images"]
-        return self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
+        made = self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
+        picture = np.array(made, dtype=np.uint8)  # a copy: the roles may use their buffer again
+        if picture.ndim != 3 or picture.shape[2] != 3:
+            raise BackendFailedError(
+                f"a picture has the shape {list(picture.shape)}: height x width x 3 is wanted"
+            )
+        return picture
 
     def _critic(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Verdict | None:
         told = self._calls.told(call["request"], key_of(call))
 
         def on_verdict(accepted: bool, p_success: float) -> None:
             if not told:
-                told.append(Verdict(accepted, p_success))
+                told.append(Verdict(bool(accepted), float(p_success)))
             said = told[0]
-            if said.accepted:  # the call may end here: the engine needs no more of it
-                self._calls.keep(call["request"], key_of(call), said)
             self._lane.verdict_known(call["id"], said.accepted, said.p_success)
 
         before, after = call["images"]
@@ -264,11 +285,6 @@ class _Crew:
         if verdict is None or verdict.accepted != said.accepted:
             return said
         return replace(verdict, p_success=said.p_success)
-
-
-def _identity(roles: Any) -> str:
-    """What the roles say of their weights, where they do."""
-    return str(roles.info().get("identity", "")) if hasattr(roles, "info") else ""
 
 
 def _accepted(method: Callable[..., Any], **offered: Any) -> dict[str, Any]:

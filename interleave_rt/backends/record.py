@@ -7,12 +7,13 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interleave_rt import _core
-from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.pack.images import encode_png, load_image
 from interleave_rt.wire import PlanStep, Verdict
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CallStore", "Calls", "WrittenPlan", "call_key", "key_of"]
 
 MAX_BYTES = 2 << 30
-_MOST_REQUESTS = 4096  # more than an engine has under way and unread
+_MOST_TAKEN = 4096  # requests of which a call may still be under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +86,47 @@ class CallStore:
                 hint="give a folder that can be written",
             ) from None
         self._lock = threading.Condition()
-        self._under_way: set[str] = set()
+        self._makers: dict[str, Callable[[], bool]] = {}  # who makes the call of a key
         self.reused, self.kept = 0, 0
 
     def begin(self, key: str, cancelled: Callable[[], bool]) -> tuple[Any] | None:
-        """The answer of the call, in a tuple; None: there is none, the caller makes the call and says `end`.
+        """The answer of a call, in a tuple; None: there is none, the caller makes the call and says `end`.
 
-        Waits while another thread makes the same call, unless `cancelled`: the caller then owes an `end` as well.
+        Waits while another caller that is still wanted makes the same call.
+
+        Args:
+            key: Of the call and of the roles that answer it.
+            cancelled: Whether the caller is not wanted any more; also who the caller is.
+
+        Raises:
+            CancelledError: The caller was not wanted any more while it waited.
         """
         with self._lock:
-            while key in self._under_way and not cancelled():
+            while (maker := self._makers.get(key)) is not None and not maker():
+                if cancelled():
+                    raise CancelledError("[record] given up while another call was waited for")
                 self._lock.wait(0.02)
-            self._under_way.add(key)
+            self._makers[key] = cancelled
         found = self._read(key)
         if found is not None:
+            self._leave(key, cancelled)
             with self._lock:
-                self._under_way.discard(key)
-                self._lock.notify_all()
                 self.reused += 1
         return found
 
-    def end(self, key: str, answer: tuple[Any] | None) -> None:
-        """The call has been made; None: it has no answer (it failed, or was given up)."""
+    def end(self, key: str, cancelled: Callable[[], bool], answer: tuple[Any] | None) -> None:
+        """The call has been made by this caller; None: it has no answer worth keeping."""
         try:
             if answer is not None:
                 self._write(key, answer[0])
         finally:
-            with self._lock:
-                self._under_way.discard(key)
-                self._lock.notify_all()
+            self._leave(key, cancelled)
+
+    def _leave(self, key: str, cancelled: Callable[[], bool]) -> None:
+        with self._lock:
+            if self._makers.get(key) is cancelled:
+                del self._makers[key]
+            self._lock.notify_all()
 
     def _read(self, key: str) -> tuple[Any] | None:
         path = self.folder / f"{key}.json"
@@ -166,12 +179,16 @@ class CallStore:
             self._bytes += len(data)
 
     def _make_room(self) -> None:
-        files = sorted(((file.stat().st_mtime, file) for file in self._files()), key=lambda one: one[0])
-        total = sum(file.stat().st_size for _, file in files)
-        for _, file in files:
+        files = []
+        for file in self._files():
+            with suppress(OSError):  # another process may have removed it
+                status = file.stat()
+                files.append((status.st_mtime, status.st_size, file))
+        total = sum(size for _, size, _ in files)
+        for _, size, file in sorted(files, key=lambda one: one[0]):
             if total <= self.max_bytes * 3 // 4:
                 break
-            total -= file.stat().st_size
+            total -= size
             file.unlink(missing_ok=True)
         self._bytes = total
 
@@ -186,6 +203,7 @@ class Calls:
         self._lock = threading.Lock()
         self._of: dict[int, dict[str, Any]] = {}
         self._told: dict[int, dict[str, list[Any]]] = {}
+        self._taken: dict[int, None] = {}  # a call may outlive its request: nothing is kept of it
 
     def told(self, request: int, key: str) -> list[Any]:
         """What the engine has heard of a call before its end: its run may be lost, and the next must not contradict it.
@@ -193,31 +211,31 @@ class Calls:
         The steps of a plan, or a verdict; the caller adds to it.
         """
         with self._lock:
-            heard: list[Any] = _of_request(self._told, request).setdefault(key, [])
-            return heard
+            if request in self._taken:
+                return []
+            return self._told.setdefault(request, {}).setdefault(key, [])
 
-    def keep(self, request: int, key: str, answer: Any) -> None:
-        """Before the engine hears of the answer, so that no result can come earlier."""
-        with self._lock:
-            _of_request(self._of, request)[key] = answer
-
-    def drop(self, request: int, key: str) -> None:
-        """The engine did not want the answer."""
+    def find(self, request: int, key: str) -> tuple[Any] | None:
+        """The answer that a call of the request has had, in a tuple."""
         with self._lock:
             kept = self._of.get(request, {})
-            kept.pop(key, None)
-            if not kept:
-                self._of.pop(request, None)
+            return (kept[key],) if key in kept else None
+
+    def first(self, request: int, key: str, answer: Any) -> Any:
+        """Keeps the answer if it is the call's first, and returns the first: calls that are equal get it again.
+
+        To be called before the engine hears of the answer, so that no result can come earlier.
+        """
+        with self._lock:
+            if request in self._taken:
+                return answer
+            return self._of.setdefault(request, {}).setdefault(key, answer)
 
     def take(self, request: int) -> Mapping[str, Any]:
         """The answers of a request that has ended; it keeps none."""
         with self._lock:
+            self._taken[request] = None
+            while len(self._taken) > _MOST_TAKEN:
+                del self._taken[next(iter(self._taken))]
             self._told.pop(request, None)
             return self._of.pop(request, {})
-
-
-def _of_request(kept: dict[int, dict[str, Any]], request: int) -> dict[str, Any]:
-    # A call that outlives its request would leave something behind for ever: the oldest go.
-    while len(kept) >= _MOST_REQUESTS and request not in kept:
-        del kept[next(iter(kept))]
-    return kept.setdefault(request, {})

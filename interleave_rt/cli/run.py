@@ -62,7 +62,7 @@ def run(
 ) -> int:
     """Make a text-image sequence.
 
-    Exit codes: 0 finished, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
+    Exit codes: 0 finished, 1 --check found a difference, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
     7 overloaded, 130 interrupted. Whatever was committed by then is saved.
     """
     # Everything that can be wrong is looked at before a model is loaded.
@@ -95,10 +95,11 @@ def run(
         save_trace(result, trace)
     display.close(result, out)
     if json_:
-        shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out)})
+        checked = {"replayed": gap is None} if check and end.error is None else {}
+        shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out), **checked})
     if gap is not None:
         raise InterleaveError(
-            f"[replay] the result is not the sequential loop's: {gap}",
+            f"[replay] the result is not the sequential loop's: {gap} (saved in {out})",
             hint="please report it, with result.json and a --trace of the run",
         )
     if check and end.error is None and not json_:
@@ -121,7 +122,10 @@ def _follow(engine: Engine, request: Request, options: Options, display: Display
 def _difference(engine: Engine, result: Result) -> str | None:
     from interleave_rt.prove import difference
 
-    return difference(result.canonical(), engine.replay(result))
+    try:
+        return difference(result.canonical(), engine.replay(result))
+    except InterleaveError as error:  # the result is saved all the same
+        return error.message
 
 
 def _report(end: FinishedEvent, out: Path) -> int:

@@ -19,7 +19,7 @@ from .arms import ARMS, Arm, Engines, Target, Threads
 from .document import document, lossless, records_of, speedups
 from .environment import peak_rss_mb, reset_peak_rss
 from .load import Load, SampleRequest
-from .record import RequestRecord, Turn, closed_loop, open_loop
+from .record import RequestRecord, Turn, check_answers, closed_loop, open_loop
 
 PROBES = 4  # requests that compare thread splits
 ROUNDS = 3
@@ -193,8 +193,9 @@ class _Bench:
             records = closed_loop(engine, arm, part, wide, step, due=time.perf_counter())
         else:
             records = closed_loop(engine, arm, part, load.under_way or 1, step)
-        ended = max((record.ended for record in records), default=began)
-        return Turn(arm.name, number, records, ended - began, peak_rss_mb())
+        ended, peak = max((record.ended for record in records), default=began), peak_rss_mb()
+        check_answers(engine, arm, records)
+        return Turn(arm.name, number, records, ended - began, peak)
 
     def _warm(self, engine: Engine, arm: Arm, count: int) -> None:
         for index in range(count):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interleave_rt.errors import BadRequestError
 
@@ -60,11 +60,19 @@ class RoleSpec(BaseModel):
                 f"[role] {text!r} names no runtime",
                 hint=f"write RUNTIME:PLACE with one of {', '.join(RUNTIMES)}",
             )
-        if not place and runtime != "scripted":
-            raise BadRequestError(f"[role] {text!r} says no place", hint=_PLACES[runtime])
-        if runtime == "openai" and "#" not in place:
-            raise BadRequestError(f"[role] {text!r} names no model", hint=_PLACES[runtime])
-        return cls(runtime=runtime, place=place, options=options)
+        try:
+            return cls(runtime=runtime, place=place, options=options)
+        except ValidationError as error:
+            said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise BadRequestError(f"[role] {text!r} {said}", hint=_PLACES[runtime]) from None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> RoleSpec:
+        if not self.place and self.runtime != "scripted":
+            raise ValueError("says no place")
+        if self.runtime == "openai" and not all(self.place.rpartition("#")[::2]):
+            raise ValueError("names no model")
+        return self
 
     @property
     def is_folder(self) -> bool:
@@ -85,6 +93,7 @@ class RoleSpec(BaseModel):
 _PLACES = {
     "native": "native:FOLDER, the folder of a pack that has the role",
     "torch": "torch:FOLDER, a checkpoint in Hugging Face layout",
+    "scripted": "scripted,option=value: it has no place",
     "openai": "openai:URL#MODEL, e.g. openai:http://127.0.0.1:8000/v1#qwen3-vl-8b",
 }
 

@@ -93,5 +93,10 @@ def replay(result: Result, exact: Exact = MappingProxyType({})) -> dict[str, Any
         raise BadRequestError(
             f"[replay] the run is {result.outcome}: only one that finished can be gone through"
         )
+    if not result.calls and not exact:
+        raise BadRequestError(
+            "[replay] the result carries no answers of its calls",
+            hint="replay the result that the engine gave, not one that was saved",
+        )
     roles = ReplayedRoles(result.calls, exact)
     return run_reference(Request(result.request, result.inputs), result.options, roles)

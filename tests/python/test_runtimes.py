@@ -6,18 +6,29 @@ import itertools
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 
-from interleave_rt import BadPackError, BadRequestError, Engine, InterleaveError, Options, load_pack
+from interleave_rt import (
+    BackendFailedError,
+    BadPackError,
+    BadRequestError,
+    CancelledError,
+    Engine,
+    InterleaveError,
+    Options,
+    load_pack,
+)
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.record import CallStore, WrittenPlan, call_key
-from interleave_rt.backends.scripted import Script
+from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.pack import Pack, choose_pack
 from interleave_rt.pack.spec import RoleSpec
+from interleave_rt.result import Result
 from interleave_rt.roles.replay import replay
 from interleave_rt.roles.scripted import ScriptedRoles
 from interleave_rt.runtimes import open_backend
@@ -117,6 +128,9 @@ def test_every_mixture_runs_reports_and_equals_the_loop_over_its_answers(roles, 
 class Fickle(ScriptedRoles):
     """Never answers twice alike."""
 
+    def info(self) -> dict[str, str]:
+        return {"identity": "fickle"}
+
     def __init__(self) -> None:
         super().__init__(Script(min_steps=1, max_steps=4, accept_prob=0.5, seed=1))
         self._asked = itertools.count()
@@ -174,6 +188,102 @@ def test_a_call_that_is_run_again_does_not_contradict_what_was_heard_of_it():
         assert (first.accepted, first.p_success) == (False, 0.25)
 
 
+def test_attempts_whose_calls_are_equal_get_one_answer():
+    """The seeds of the official demo repeat within a step: without a new prompt the next attempt is the same call."""
+
+    class Refusing(Fickle):
+        def judge(self, *arguments: Any) -> Verdict:
+            self._next()
+            return Verdict(accepted=False, p_success=0.25)
+
+    with Engine(OutsideBackend(Refusing(), lossless="replay")) as engine:
+        for speculation in ("off", "depth=2"):
+            result = engine.run("x", seed=1, t_max=3, seeds="reference", speculation=speculation)
+            assert replay(result) == result.canonical()
+            assert len({attempt.image_hash for attempt in result.steps[0].attempts}) == 1
+
+
+def test_what_a_role_gives_too_much_of_or_uses_again_is_cut_and_copied():
+    class Loose(ScriptedRoles):
+        buffer = np.zeros((8, 8, 3), np.uint8)
+
+        def plan(self, request: Any, max_steps: int, seed: int, retry: int) -> Any:
+            return super().plan(request, 25, seed, retry)
+
+        def generate(self, *arguments: Any) -> Any:
+            self.buffer += 1
+            return self.buffer
+
+    script = Script(min_steps=4, max_steps=4, accept_prob=0.5)
+    with Engine(OutsideBackend(Loose(script))) as engine:
+        result = engine.run("x", seed=1, max_steps=2)
+        assert (len(result.steps), result.plan_truncated) == (2, True)
+        assert result.pack["lossless"] == "replay"
+        assert engine.replay(result) == result.canonical()
+    Loose.buffer = np.zeros((1, 8, 8, 3), np.uint8)
+    with (
+        Engine(OutsideBackend(Loose(script))) as engine,
+        pytest.raises(BackendFailedError, match="height x width x 3"),
+    ):
+        engine.run("x", seed=1)
+
+
+def test_replays_at_once_and_replays_of_nothing(tmp_path):
+    pack = choose_pack(None, critic=SCRIPTED)
+    with Engine(open_backend(pack)) as engine:
+        result = engine.run("Draw a red circle.", seed=1, t_max=2)
+        with ThreadPoolExecutor(4) as pool:
+            again = list(pool.map(lambda _: engine.replay(result), range(4)))
+    assert all(one == result.canonical() for one in again)
+    saved = json.loads(result.save(tmp_path).joinpath("result.json").read_text(encoding="utf-8"))
+    with pytest.raises(BadRequestError, match="carries no answers"):
+        replay(Result.from_dict(saved))
+    with Engine(ScriptedBackend(Script())) as engine:
+        result = engine.run("x")
+        assert engine.replay(result) == result.canonical()
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        "scripted,critic_ms=fast",
+        "scripted,accept_prob=7",
+        "scripted,capacity=two",
+        "scripted,lease_s=0",
+        "scripted,role=critic",
+        "openai:http://127.0.0.1:9/v1#m,model=x",
+        "openai:http://127.0.0.1:9/v1#m,timeout_s=soon",
+        "torch:.,directory=x",
+    ],
+)
+def test_wrong_options_are_one_clear_error(critic):
+    pytest.importorskip("httpx")
+    with pytest.raises((BadRequestError, BadPackError)) as caught:
+        open_backend(Pack.of_roles(planner=SCRIPTED, generator=SCRIPTED, critic=critic))
+    assert "critic" in str(caught.value) or "openai" in str(caught.value)
+
+
+def test_a_role_in_a_manifest_is_looked_at_as_one_in_a_line(tmp_path):
+    raw = json.loads(
+        Pack.of_roles(planner=SCRIPTED, generator=SCRIPTED, critic=SCRIPTED).manifest.model_dump_json(
+            exclude_none=True
+        )
+    )
+    for role, said in (
+        ({"runtime": "openai", "place": "http://h/v1"}, "names no model"),
+        ({"runtime": "torch"}, "says no place"),
+    ):
+        (tmp_path / "pack.json").write_text(json.dumps(raw | {"roles": raw["roles"] | {"critic": role}}))
+        with pytest.raises(BadPackError, match=said):
+            load_pack(tmp_path)
+
+
+def test_a_folder_of_answers_asks_whose_they_are(tmp_path):
+    store = CallStore(tmp_path)
+    with pytest.raises(BadRequestError, match="does not say what its answers depend on"):
+        OutsideBackend(ScriptedRoles(Script()), store=store)
+
+
 def test_a_record_that_lacks_a_call_is_said_so():
     with Engine(OutsideBackend(Fickle(), lossless="replay")) as engine:
         result = engine.run("x", seed=1)
@@ -211,26 +321,38 @@ def test_what_is_recorded_in_a_folder_is_not_asked_again(tmp_path):
     assert len(asked) > made
 
 
+def wanted() -> bool:
+    return False
+
+
 def test_the_folder_is_read_with_care_and_bounded(tmp_path):
     store = CallStore(tmp_path, max_bytes=4000)
     plan = WrittenPlan((PlanStep(1, "a", prompt="ü \ud800"),), truncated=True)
     picture = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     answers = {"a" * 32: plan, "b" * 32: picture, "c" * 32: Verdict(False, 0.25, "more"), "d" * 32: None}
     for key, answer in answers.items():
-        assert store.begin(key, lambda: False) is None
-        store.end(key, (answer,))
+        assert store.begin(key, wanted) is None
+        store.end(key, wanted, (answer,))
     again = CallStore(tmp_path)
-    assert again.begin("a" * 32, lambda: False)[0].steps[0].prompt == "ü ?"
-    assert np.array_equal(again.begin("b" * 32, lambda: False)[0], picture)
-    assert again.begin("c" * 32, lambda: False) == (Verdict(False, 0.25, "more"),)
-    assert again.begin("d" * 32, lambda: False) == (None,)
+    assert again.begin("a" * 32, wanted)[0].steps[0].prompt == "ü ?"
+    assert np.array_equal(again.begin("b" * 32, wanted)[0], picture)
+    assert again.begin("c" * 32, wanted) == (Verdict(False, 0.25, "more"),)
+    assert again.begin("d" * 32, wanted) == (None,)
     (tmp_path / f"{'b' * 32}.png").write_bytes(b"half")
     (tmp_path / f"{'c' * 32}.json").write_text("{}", encoding="utf-8")
-    assert again.begin("b" * 32, lambda: False) is None
-    assert again.begin("c" * 32, lambda: False) is None
-    assert again.begin("c" * 32, lambda: True) is None  # given up while another thread is at it
+    assert again.begin("b" * 32, wanted) is None
+    assert again.begin("c" * 32, wanted) is None
+    with pytest.raises(CancelledError):  # given up while another is at it
+        again.begin("c" * 32, lambda: True)
+    hung = threading.Event()
+    assert again.begin("e" * 32, hung.is_set) is None
+    hung.set()  # the maker has lost its lease: nobody waits for it, and its end frees nothing of the next maker's
+    assert again.begin("e" * 32, wanted) is None
+    again.end("e" * 32, hung.is_set, None)
+    with pytest.raises(CancelledError):
+        again.begin("e" * 32, lambda: True)
     for index in range(60):
-        store.end(f"{index:032x}", (plan,))
+        store.end(f"{index:032x}", wanted, (plan,))
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4000
     file = tmp_path / "file"
     file.write_bytes(b"")

@@ -92,7 +92,7 @@ class TorchGenerator:
         told = {
             "name": f"{self._kind} {self.directory.name}",
             "version": version,
-            "identity": " ".join([version, *map(str, self._lora)]),
+            "identity": " ".join([version, *map(str, self._lora), self.placement.dtype, repr(self.settings)]),
             "lossless": self.placement.lossless,
             "device": self.placement.device,
             "dtype": self.placement.dtype,

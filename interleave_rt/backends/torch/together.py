@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from interleave_rt.roles.base import SharedRules
 
 from .generator import TorchGenerator
@@ -26,3 +28,10 @@ class TorchRoles(SharedRules):
     def __init__(self, planner: TorchVlm, generator: TorchGenerator, critic: TorchVlm) -> None:
         self.planner, self.generator, self.critic = planner, generator, critic
         self.plan, self.generate, self.judge = planner.plan, generator.generate, critic.judge
+
+    def info(self) -> Mapping[str, str]:
+        """The weakest promise of the three, and what the answers of all depend on."""
+        said = [one.info() for one in (self.planner, self.generator, self.critic)]
+        bitwise = all(one["lossless"] == "bitwise" for one in said)
+        identity = " / ".join(one["identity"] for one in said)
+        return {"name": "torch", "lossless": "bitwise" if bitwise else "replay", "identity": identity}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -103,8 +104,10 @@ class TorchVlm:
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version, promise, place, LoRA files, and whether answers are constrained."""
         kind = type(self._loaded.model).__name__.removesuffix("ForConditionalGeneration")
-        name = f"{kind} {self._loaded.directory.name}"
-        return {"name": name, **self._loaded.info(), "constrained": self._constrained}
+        told = {"name": f"{kind} {self._loaded.directory.name}", **self._loaded.info()}
+        asked = f"{self._prompts!r} {self._most} {self._constrained}".encode("utf-8", "surrogatepass")
+        identity = f"{told['identity']} {told['dtype']} {hashlib.sha256(asked).hexdigest()[:16]}"
+        return {**told, "identity": identity, "constrained": self._constrained}
 
     def plan(
         self,
