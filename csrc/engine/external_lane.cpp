@@ -1,5 +1,6 @@
 #include "engine/external_lane.h"
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -17,7 +18,7 @@ ExternalLane::ExternalLane(LaneInfo info, TimePoint lease, LaneEvents& events, c
 ExternalPoll ExternalLane::poll(std::chrono::milliseconds timeout, std::size_t most) {
   ExternalPoll out;
   auto lock = queue_.lock();
-  if (!up_ && !coming_up_ && !queue_.closed()) {
+  if (!up_ && !coming_up_ && !going_down_ && !queue_.closed()) {
     coming_up_ = true;
     queue_.unlocked(lock, [this] { events_.up(info_.id); });
   }
@@ -118,6 +119,9 @@ void ExternalLane::lose(Queue::Lock& lock) {
   // An answer that is being reported came in time.
   if (!up_ || queue_.reporting()) return;
   up_ = false;
+  going_down_ = true;
+  const std::unique_ptr<bool, void (*)(bool*)> told(&going_down_,
+                                                    [](bool* going) { *going = false; });
   ++counters_.lease_ended;
   (void)queue_.drain();
   ids_.clear();

@@ -95,7 +95,9 @@ class ExternalLane final : public Lane {
   ExternalCounters counters_;
   bool up_ = true;
   bool coming_up_ = false;  // the driver was asked
-  Queue queue_;             // last: its timer's thread uses everything above
+  // The driver is being told: to come up before it knows would start calls that its knowledge ends.
+  bool going_down_ = false;
+  Queue queue_;  // last: its timer's thread uses everything above
 };
 
 class Driver;

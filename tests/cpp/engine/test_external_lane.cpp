@@ -1,6 +1,7 @@
 // Calls that leave C++: what a worker sees and may say, and what its silence costs.
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <new>
 
 #include "engine/external_lane.h"
@@ -31,11 +32,15 @@ class Told final : public LaneEvents {
     said.push_back("failed: " + failure.message);
   }
   void cancelled(const LaneCall&) override { said.emplace_back("cancelled"); }
-  void down(LaneId, Failure) override { said.emplace_back("down"); }
+  void down(LaneId, Failure) override {
+    if (at_down) at_down();
+    said.emplace_back("down");
+  }
   void up(LaneId) override { said.emplace_back("up"); }
 
   std::vector<std::string> take() { return std::exchange(said, {}); }
   std::vector<std::string> said;
+  std::function<void()> at_down;
 };
 
 using Said = std::vector<std::string>;
@@ -120,6 +125,8 @@ TEST_CASE("silence ends with the lease, and the first poll brings the lane up, e
   rig.start("1");
   const std::uint64_t id = rig.poll().calls.at(0).id;
   const LaneCallRef second = rig.start("2");
+  // A worker that polls just now does not bring the lane up before its end is known.
+  rig.told.at_down = [&] { CHECK(rig.poll().calls.empty()); };
   rig.lane.expire(2 * kHour);
   CHECK(rig.told.take() == Said{"down"});
   rig.lane.expire(4 * kHour);
