@@ -286,7 +286,7 @@ class ExternalLane:
 
     def counters(self) -> dict[str, Any]: ...
 
-def add_external_lane(engine: Engine, role: str, capacity: int, device: str, name: str, lease_s: float, bitwise: bool = True) -> ExternalLane:
+def add_external_lane(engine: Engine, role: str, capacity: int, device: str, name: str, lease_s: float) -> ExternalLane:
     """
-    A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses its calls; `bitwise`: equal calls give equal bits.
+    A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses its calls.
     """

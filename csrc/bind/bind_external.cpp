@@ -99,13 +99,12 @@ bool finish(BoundLane& self, std::uint64_t call, LaneResult result) {
 }
 
 BoundLane add_lane(BoundEngine& engine, const std::string& role, int capacity,
-                   const std::string& device, const std::string& name, double lease_s,
-                   bool bitwise) {
+                   const std::string& device, const std::string& name, double lease_s) {
   if (!(lease_s > 0.0 && lease_s < 1e6)) {
     throw Error(ErrorCode::kBadRequest, "[add_external_lane] lease_s is " +
                                             std::to_string(lease_s) + ": give seconds over 0");
   }
-  const LaneInfo info{0, named<Role>(role), capacity, device, name, bitwise};
+  const LaneInfo info{0, named<Role>(role), capacity, device, name};
   return BoundLane(irt::add_external_lane(engine.driver(), info, std::llround(lease_s * 1e6)));
 }
 
@@ -165,9 +164,9 @@ void bind_external(nb::module_& m) {
           "The engine is closed.")
       .def("counters", [](const B& self) { return dict_of(self.lane().counters()); });
   m.def("add_external_lane", &add_lane, "engine"_a, "role"_a, "capacity"_a, "device"_a, "name"_a,
-        "lease_s"_a, "bitwise"_a = true, Unlocked(),
+        "lease_s"_a, Unlocked(),
         "A worker that is silent, or keeps a call without a sign, for longer than `lease_s` loses "
-        "its calls; `bitwise`: equal calls give equal bits.");
+        "its calls.");
 }
 
 }  // namespace irt

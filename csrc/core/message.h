@@ -23,9 +23,6 @@ struct LaneInfo {
   int capacity = 1;    // calls that may be under way at once
   std::string device;  // lanes of one device slow each other; equal strings = shared
   std::string name;
-  // False: equal calls may answer differently; a run then equals the sequential loop over the
-  // answers that it got.
-  bool bitwise = true;
 };
 
 // ---- events -------------------------------------------------------------------------------

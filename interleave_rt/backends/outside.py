@@ -109,9 +109,8 @@ class OutsideBackend:
         try:
             for role in self.serves:
                 lane = _core.add_external_lane(
-                    core, role, self.capacity, self.device, f"{self.name} {role}", self.lease_s,
-                    self.lossless == "bitwise",
-                )  # fmt: skip
+                    core, role, self.capacity, self.device, f"{self.name} {role}", self.lease_s
+                )
                 self._crews.append(_Crew(lane, self))
         except _core.CoreError as error:
             raise from_code(*error.args) from None
@@ -181,6 +180,7 @@ class _Crew:
 
         try:
             if not cancelled():
+                call = {**call, "key": key_of(call)}  # once: it reads every pixel that the call sees
                 answer = self._answer(call, cancelled)
                 if not cancelled():
                     self._finish(call, answer)
@@ -193,9 +193,8 @@ class _Crew:
                     code, said = error.args
                 elif isinstance(error, InterleaveError):
                     code, said = error.code, error.message + (f" ({error.hint})" if error.hint else "")
-                said = said.encode(
-                    "utf-8", "replace"
-                ).decode()  # a path in it may hold bytes that are no text
+                # A path in it may hold bytes that are no text.
+                said = said.encode("utf-8", "replace").decode()
                 try:
                     self._lane.fail(number, code, f"[{call['role']}] {said}")
                 except (TypeError, _core.CoreError):  # a code of the role's own
@@ -204,7 +203,7 @@ class _Crew:
         self._lane.cancelled(number)
 
     def _answer(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
-        key = key_of(call)
+        key = call["key"]
         if (known := self._calls.find(call["request"], key)) is not None:
             return known[0]
         make = getattr(self, f"_{call['role']}")
@@ -227,7 +226,7 @@ class _Crew:
 
     def _finish(self, call: Mapping[str, Any], answer: Any) -> None:
         number = call["id"]
-        answer = self._calls.first(call["request"], key_of(call), answer)
+        answer = self._calls.first(call["request"], call["key"], answer)
         if isinstance(answer, WrittenPlan):
             self._lane.finish_plan(number, [step.as_dict() for step in answer.steps], answer.truncated)
         elif call["role"] == "generator":
@@ -236,9 +235,8 @@ class _Crew:
             self._lane.finish_verdict(number, None if answer is None else answer.as_dict())
 
     def _planner(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> WrittenPlan:
-        told = self._calls.told(
-            call["request"], key_of(call)
-        )  # steps of a run that was lost stand: work goes on there
+        # Steps of a run that was lost stand: this one goes on behind them.
+        told = self._calls.told(call["request"], call["key"])
         closed = 0
 
         def on_step(step: PlanStep) -> None:
@@ -267,7 +265,7 @@ class _Crew:
         return picture
 
     def _critic(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Verdict | None:
-        told = self._calls.told(call["request"], key_of(call))
+        told = self._calls.told(call["request"], call["key"])
 
         def on_verdict(accepted: bool, p_success: float) -> None:
             if not told:
