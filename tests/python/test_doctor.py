@@ -114,9 +114,10 @@ def test_a_role_whose_extra_is_missing_is_a_fault(tmp_path, monkeypatch):
     out = tmp_path / "mine"
     roles = ["--planner", "scripted", "--generator", "scripted", "--critic", f"torch:{models}"]
     assert main(["pack", "new", str(out), *roles]) == 0
-    real = doctor.importlib.util.find_spec
+    real, extra = doctor.importlib.util.find_spec, doctor.EXTRAS["torch"]
+    present = {**dict.fromkeys(extra, object()), "diffusers": None}
     monkeypatch.setattr(
-        doctor.importlib.util, "find_spec", lambda name: None if name == "diffusers" else real(name)
+        doctor.importlib.util, "find_spec", lambda name: present[name] if name in present else real(name)
     )
     (found,) = fault(out)
     assert found.name == "critic"
