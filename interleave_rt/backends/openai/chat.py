@@ -18,7 +18,7 @@ from interleave_rt.roles.prompts import ANSWER_SCHEMAS, Message, Prompts, critic
 from interleave_rt.wire import PlanStep, Verdict
 
 from .fields import Fields
-from .http import Answer, Cancelled, GarbledError, HttpClient, api_key, api_url, server_info
+from .http import Answer, Cancelled, GarbledError, HttpClient, OnServer, api_key, api_url, server_info
 from .pictures import PngCache, data_url
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _with_thoughts(schema: Mapping[str, Any]) -> dict[str, Any]:
 _SCHEMAS = {kind: _with_thoughts(schema) for kind, schema in ANSWER_SCHEMAS.items()}
 
 
-class OpenAiVlm:
+class OpenAiVlm(OnServer):
     """A vision-language model on a server, as planner, as critic or as both.
 
     What a server does not take (a schema of the answer, logprobs, a seed, ...) is left out after its first refusal.
@@ -134,14 +134,6 @@ class OpenAiVlm:
         """Where it runs, what its answers depend on (`identity`), and what it promises."""
         asked = [repr(self.prompts), self._forms, self._max_tokens, sorted(self._extra.items())]
         return server_info(self.http, self.model, asked)
-
-    def counters(self) -> dict[str, int]:
-        """Of the client; see `HttpClient.counters`."""
-        return self.http.counters()
-
-    def close(self) -> None:
-        """Ends the connections."""
-        self.http.close()
 
     def check(self) -> None:
         """Finds out whether the server is there, takes the key, and has the model; asks for one token if need be.

@@ -508,6 +508,20 @@ class HttpClient:
         return (BackendFailedError if status >= 500 else BadRequestError)(words)
 
 
+class OnServer:
+    """Mixin: what a role has by its client."""
+
+    http: HttpClient
+
+    def counters(self) -> dict[str, int]:
+        """Of the client; see `HttpClient.counters`."""
+        return self.http.counters()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self.http.close()
+
+
 def server_info(http: HttpClient, model: str, asked: Any) -> dict[str, str]:
     """What is told of a role on a server; `asked` is what its answers depend on beside the calls."""
     form = hashlib.blake2b(repr(asked).encode(), digest_size=8).hexdigest()

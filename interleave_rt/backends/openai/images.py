@@ -9,7 +9,7 @@ from interleave_rt.errors import BadRequestError
 from interleave_rt.request import Options
 
 from .fields import Fields
-from .http import Cancelled, GarbledError, HttpClient, api_key, api_url, server_info
+from .http import Cancelled, GarbledError, HttpClient, OnServer, api_key, api_url, server_info
 from .pictures import PngCache, data_url, from_base64, from_url
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 
-class OpenAiGenerator:
+class OpenAiGenerator(OnServer):
     """A picture model on a server. It draws from a prompt, and edits a source where there is one.
 
     What a server does not take (a seed, a number of denoising steps, ...) is left out after its first refusal.
@@ -91,14 +91,6 @@ class OpenAiGenerator:
     def info(self) -> Mapping[str, str]:
         """Where it runs, what its pictures depend on (`identity`), and what it promises."""
         return server_info(self.http, self.model, [self.api, sorted(self._extra.items())])
-
-    def counters(self) -> dict[str, int]:
-        """Of the client; see `HttpClient.counters`."""
-        return self.http.counters()
-
-    def close(self) -> None:
-        """Ends the connections."""
-        self.http.close()
 
     def check(self) -> None:
         """Finds out whether the server is there and takes the key; whether it has the model, the first picture shows.
