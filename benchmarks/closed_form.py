@@ -19,7 +19,7 @@ from typing import Any
 
 from frame import held, parser_of, ratios_of_real_models, say
 
-from interleave_rt.measure.arms import ARMS, scripted_target
+from interleave_rt.measure.arms import ARMS, Target, scripted_target
 from interleave_rt.measure.load import Load, numbered_requests
 from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.request import Options
@@ -75,7 +75,7 @@ def closed_form(pattern: Sequence[Sequence[bool | None]], times: Times) -> float
     return end
 
 
-def compared(target: Any, count: int, seed: int, times: Times, warmup: int = 4) -> dict[str, Any]:
+def compared(target: Target, count: int, seed: int, times: Times, warmup: int = 4) -> dict[str, Any]:
     """What the speculative arm takes, beside the closed form of what it met; the ratios over the other arms."""
     config = BenchConfig(Load(seed=seed), list(ARMS.values()), warmup=warmup)
     found = measure(config, target, numbered_requests(count, seed, Options(t_max=T_MAX)))

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from closed_form import AT_MOST, Times, compared
 from frame import held, parser_of, say
@@ -25,6 +24,7 @@ from interleave_rt.backends.mixed import MixedBackend
 from interleave_rt.backends.openai import OpenAiGenerator, OpenAiVlm
 from interleave_rt.backends.outside import ROLES, OutsideBackend
 from interleave_rt.config import EngineConfig
+from interleave_rt.measure.arms import Target
 from interleave_rt.roles.base import SharedRules
 
 TIMES = Times(generate=200, quantum=10, judge=200, verdict=133, plan=200, first_step=50)
@@ -39,23 +39,16 @@ class HttpRoles(SharedRules):
         self.counters = lambda: {"vlm": vlm.counters(), "generator": generator.counters()}
 
 
-class HttpTarget:
-    """What `measure` opens."""
+def http_target(roles: HttpRoles) -> Target:
+    """A lane for each role; they do not slow each other and have no cores to share."""
 
-    name, denoising_steps = "http", 0
-
-    def __init__(self, roles: HttpRoles) -> None:
-        self.roles = roles
-
-    def open(self, config: EngineConfig) -> Engine:
+    def load(config: EngineConfig) -> Engine:
         lanes = [
-            OutsideBackend(self.roles, serves=(role,), device=role, lossless="replay", name="http")
-            for role in ROLES  # which do not slow each other
+            OutsideBackend(roles, serves=(role,), device=role, lossless="replay", name="http") for role in ROLES
         ]
         return Engine(MixedBackend(lanes), config)
 
-    def splits(self) -> Sequence[Any]:
-        return ()
+    return Target("http", 0, load)
 
 
 @contextmanager
@@ -83,7 +76,7 @@ def main() -> int:
     for p in map(float, arguments.accept_prob.split(",")):
         with server_of(p, arguments.seed) as url:
             roles = HttpRoles(url)
-            row = compared(HttpTarget(roles), arguments.requests, arguments.seed, TIMES, warmup=2)
+            row = compared(http_target(roles), arguments.requests, arguments.seed, TIMES, warmup=2)
         row["holds"] = row["of_closed_form"] <= AT_MOST and row["equal"]
         rows.append({"accept_prob": p, **row, "calls": roles.counters()})
         say(rows[-1])
