@@ -62,6 +62,7 @@ void Scheduler::fill_slots(Role role) {
   while (start_certain(role)) {
   }
   if (waiting_[index_of(role)].empty()) {
+    rivals_known_ = false;
     while (start_speculative(role)) {
     }
   } else {
@@ -95,11 +96,14 @@ bool Scheduler::start_certain(Role role) {
 }
 
 bool Scheduler::start_speculative(Role role) {
+  const Requests& hopeful = speculative_ready_[index_of(role)];
+  if (hopeful.empty()) return false;
+  for (Lane& lane : lanes_) lane.load.reset();
   RequestState* best_state = nullptr;
   const PendingCall* best = nullptr;
   Lane* best_lane = nullptr;
   bool probe = false;
-  for (RequestState* state : speculative_ready_[index_of(role)]) {
+  for (RequestState* state : hopeful) {
     Lane* lane = pick_lane(role, *state);
     if (lane == nullptr) return false;
     for (const PendingCall& pending : state->pending_calls) {
@@ -208,6 +212,7 @@ void Scheduler::start(RequestState& state, const PendingCall& pending, Lane& lan
   state.last_lane[index_of(role)] = lane.info.id;
   state.running.push_back(key);
   lane.running.push_back(key);
+  lane.committed += pending.certain ? 1 : 0;
   running_.emplace(key, run);
   recount(state);
 }
@@ -225,7 +230,10 @@ Scheduler::RunningCall Scheduler::finish(const Key& key) {
   const RunningCall run = found->second;
   service_times_.stop(run.timing, now_);
   running_.erase(found);
-  if (Lane* lane = find_lane(run.lane)) std::erase(lane->running, key);
+  if (Lane* lane = find_lane(run.lane)) {
+    std::erase(lane->running, key);
+    lane->committed -= run.speculative ? 0 : 1;
+  }
   const auto request = requests_.find(run.request);
   if (request != requests_.end()) std::erase(request->second->running, key);
   return run;
@@ -269,65 +277,84 @@ std::optional<double> Scheduler::time_left(const RunningCall& run) const {
 }
 
 // When other requests will ask for a slot of the role, as far as one can see: after the verdict
-// or the first plan step that they wait for, or (critic) after the image.
-void Scheduler::find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const {
-  for (const auto& [key, run] : running_) {
-    if (run.request == mine.id || run.speculative || run.cancelling) continue;
-    if (run.role == role) continue;
-    // A plan asks for no verdict, and for nothing new while its steps are being made.
-    if (run.role == Role::kPlanner && (role == Role::kCritic || run.streamed)) continue;
-    out.push_back(time_left(run).value_or(0.0));
+// or the first plan step that they wait for, or (critic) after the image. The soonest find the
+// `spare` slots. Speculative starts of the role change none of it.
+void Scheduler::find_rivals(const RequestState& mine, Role role, int spare,
+                            std::vector<double>& out) {
+  if (!rivals_known_) {
+    rivals_known_ = true;
+    rivals_.clear();
+    for (const auto& [key, run] : running_) {
+      if (run.role == role || run.speculative || run.cancelling) continue;
+      // A plan asks for no verdict, and for nothing new while its steps are being made.
+      if (run.role == Role::kPlanner && (role == Role::kCritic || run.streamed)) continue;
+      rivals_.emplace_back(time_left(run).value_or(0.0), run.request);
+    }
+    std::ranges::sort(rivals_);
+  }
+  for (const auto& [left, request] : rivals_) {
+    if (request != mine.id && --spare < 0) out.push_back(left);
   }
 }
 
+// What a question about the lane says whoever asks, until something starts or ends.
+SpeculationCase Scheduler::load_of(const Lane& lane) const {
+  SpeculationCase load;
+  load.role = lane.info.role;
+  const Role other = load.role == Role::kGenerator ? Role::kCritic : Role::kGenerator;
+  load.critics_beside = 0;
+  for (const Lane& beside : lanes_) {
+    if (beside.device != lane.device) continue;
+    if (beside.info.role == other) load.shared_device = true;
+    if (beside.info.role == Role::kCritic) load.critics_beside += beside.committed;
+    if (beside.info.role == Role::kGenerator) load.generators_beside += beside.committed;
+  }
+  load.planner_on_device = service_times_.active(lane.device, Role::kPlanner) > 0;
+  load.critic_slowdown = service_times_.critic_slowdown(lane.device);
+  load.generator_rate = service_times_.generator_rate(lane.device);
+  load.verdict_time = service_times_.mean_of(Role::kCritic);
+  load.generate_time = service_times_.mean_of(Role::kGenerator);
+  load.luck_verdicts = config_.policy.luck_verdicts;
+  load.cancel_delay = cancel_delay_[index_of(load.role)].known(config_.policy.min_samples);
+  load.others = going_ - 1 + queued_;
+  return load;
+}
+
 SpeculationDecision Scheduler::ask_policy(const RequestState& state, const PendingCall& pending,
-                                          const Lane& lane) {
-  SpeculationCase question;
-  question.setting = state.trajectory.spec().speculation;
+                                          Lane& lane) {
+  const Speculation& setting = state.trajectory.spec().speculation;
+  const bool automatic = setting.mode == SpeculationMode::kAuto;
+  if (automatic && !lane.load) lane.load = load_of(lane);
+  SpeculationCase question = automatic ? *lane.load : SpeculationCase{};
+  question.setting = setting;
   question.role = lane.info.role;
   question.beyond = pending.beyond;
   question.after_retry = pending.after_retry;
   question.p = pending.probability;
-  if (question.setting.mode == SpeculationMode::kAuto) describe_load(state, lane, question);
+  if (automatic) describe_request(state, lane, question);
   SpeculationDecision decision = decide(question);
   decision.step = pending.call->step;
   decision.attempt = pending.call->attempt;
   return decision;
 }
 
-void Scheduler::describe_load(const RequestState& state, const Lane& lane,
-                              SpeculationCase& question) {
-  const Role role = question.role;
-  const Role other = role == Role::kGenerator ? Role::kCritic : Role::kGenerator;
-  question.critics_beside = 0;
-  int free = 0;
-  for (const Lane& beside : lanes_) {
-    if (beside.info.role == role) free += std::max(0, beside.free());
-    if (beside.device != lane.device) continue;
-    if (beside.info.role == other) question.shared_device = true;
-    int committed = 0;
-    bool of_others = false;
-    for (const Key& key : beside.running) {
+// Only as much as the answer can depend on: most requests are turned away by the lane's load.
+void Scheduler::describe_request(const RequestState& state, const Lane& lane,
+                                 SpeculationCase& question) {
+  // One more row makes every row of a batch slower. (The awaited verdict is of this request.)
+  if (question.role == Role::kGenerator) {
+    question.committed_beside = question.generators_beside > 0;
+  } else {
+    const auto mine = [&](const Key& key) {
       const RunningCall& run = running_.at(key);
-      if (run.speculative) continue;
-      ++committed;
-      of_others = of_others || run.request != state.id;
-    }
-    if (beside.info.role == Role::kCritic) question.critics_beside += committed;
-    if (beside.info.role == Role::kGenerator) question.generators_beside += committed;
-    // One more row makes every row of a batch slower. (The awaited verdict is of this request.)
-    if (beside.info.role == role) {
-      question.committed_beside =
-          question.committed_beside || of_others || (role == Role::kGenerator && committed > 0);
-    }
+      return run.role == Role::kCritic && !run.speculative &&
+             find_lane(run.lane)->device == lane.device;
+    };
+    question.committed_beside =
+        question.critics_beside > std::ssize(state.running) ||
+        question.critics_beside > std::ranges::count_if(state.running, mine);
   }
-  question.planner_on_device = service_times_.active(lane.device, Role::kPlanner) > 0;
-  question.critic_slowdown = service_times_.critic_slowdown(lane.device);
-  question.generator_rate = service_times_.generator_rate(lane.device);
-  question.verdict_time = service_times_.mean_of(Role::kCritic);
-  question.generate_time = service_times_.mean_of(Role::kGenerator);
-  question.luck_verdicts = config_.policy.luck_verdicts;
-  question.cancel_delay = cancel_delay_[index_of(role)].known(config_.policy.min_samples);
+  if (ruled_out(question)) return;
   for (const Key& key : state.running) {
     const RunningCall& run = running_.at(key);
     if (run.role != Role::kCritic || run.cancelling) continue;
@@ -335,12 +362,11 @@ void Scheduler::describe_load(const RequestState& state, const Lane& lane,
       question.verdict_left = std::max(question.verdict_left.value_or(0.0), *left);
     }
   }
-  question.others = going_ - 1 + queued_;
-  find_rivals(state, role, question.rivals);
-  // The soonest find the other free slots.
-  std::ranges::sort(question.rivals);
-  const auto spare = std::min(std::ssize(question.rivals), std::ptrdiff_t{std::max(0, free - 1)});
-  question.rivals.erase(question.rivals.begin(), question.rivals.begin() + spare);
+  int free = 0;
+  for (const Lane& of_role : lanes_) {
+    if (of_role.info.role == question.role) free += std::max(0, of_role.free());
+  }
+  find_rivals(state, question.role, std::max(0, free - 1), question.rivals);
   question.may_probe = question.others == 0 && question.verdict_time && question.generate_time &&
                        probes_ < config_.policy.probes &&
                        unlucky(question.p, question.luck_verdicts) > 0.4;

@@ -87,12 +87,26 @@ GainTerms terms_of(const SpeculationCase& question) {
   }
   const double window =
       std::min(terms.slowdown * terms.verdict_left, terms.work / std::max(terms.rate, 1e-3));
-  for (const double left : question.rivals) terms.undisturbed *= 1.0 - comes_within(left, window);
+  for (const double left : question.rivals) {
+    terms.undisturbed *= 1.0 - comes_within(left, window);
+    if (terms.undisturbed <= 0.0) break;
+  }
   terms.others = question.others;
   return terms;
 }
 
 }  // namespace
+
+std::optional<SpeculationReason> ruled_out(const SpeculationCase& question) noexcept {
+  if (question.beyond > auto_depth(question.verdict_time, question.generate_time)) {
+    return SpeculationReason::kBeyondDepth;
+  }
+  // After a refusal the next one is likelier than the odds, which are of all requests.
+  if (question.after_retry && question.beyond > 1) return SpeculationReason::kRetryDepth;
+  if (question.planner_on_device) return SpeculationReason::kPlannerOnDevice;
+  if (question.committed_beside) return SpeculationReason::kCommittedWorkBeside;
+  return std::nullopt;
+}
 
 SpeculationDecision decide(const SpeculationCase& question) {
   SpeculationDecision answer{question};
@@ -108,13 +122,7 @@ SpeculationDecision decide(const SpeculationCase& question) {
                                            : say(false, SpeculationReason::kBeyondDepth);
   }
   answer.depth = auto_depth(question.verdict_time, question.generate_time);
-  if (question.beyond > answer.depth) return say(false, SpeculationReason::kBeyondDepth);
-  // After a refusal the next one is likelier than the odds, which are of all requests.
-  if (question.after_retry && question.beyond > 1) {
-    return say(false, SpeculationReason::kRetryDepth);
-  }
-  if (question.planner_on_device) return say(false, SpeculationReason::kPlannerOnDevice);
-  if (question.committed_beside) return say(false, SpeculationReason::kCommittedWorkBeside);
+  if (const auto reason = ruled_out(question)) return say(false, *reason);
   // A judgement slows nobody while no image is made on its device.
   const bool slows = question.shared_device &&
                      (question.role == Role::kGenerator || question.generators_beside > 0);

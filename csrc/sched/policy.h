@@ -165,6 +165,10 @@ struct SpeculationDecision : SpeculationFacts {
 // How far a trajectory reads ahead at all: the bound of what may ever be started for it.
 [[nodiscard]] int read_ahead(const Speculation& setting) noexcept;
 
+// Under `auto`, why the call does not start whatever it would gain: asked before the costlier half
+// of a case (verdict_left, rivals, may_probe) is filled in. None: the gain decides.
+[[nodiscard]] std::optional<SpeculationReason> ruled_out(const SpeculationCase& question) noexcept;
+
 [[nodiscard]] SpeculationDecision decide(const SpeculationCase& question);
 
 }  // namespace irt

@@ -384,6 +384,7 @@ void Scheduler::refresh(RequestState& state) {
     run.probability = pending->probability;
     if (!pending->certain || !run.speculative) continue;
     run.speculative = false;
+    ++find_lane(run.lane)->committed;
     if (run.cancelling) continue;
     ++count(run.role).promoted;
     out_->emplace_back(PromoteCall{run.lane, key});

@@ -137,6 +137,9 @@ class Scheduler {
     LaneInfo info;
     std::size_t device = 0;
     std::vector<Key> running;
+    int committed = 0;  // of these, not speculative
+    // What questions about it have in common; none: not asked since a call was started.
+    std::optional<SpeculationCase> load;
     [[nodiscard]] int free() const noexcept {
       return info.capacity - static_cast<int>(running.size());
     }
@@ -214,12 +217,13 @@ class Scheduler {
   RunningCall finish(const Key& key);  // frees the slot
   void settle_speculation(RequestState& state, const Key& key, bool used);
   void send_prefetches(RequestState& state);
+  [[nodiscard]] SpeculationCase load_of(const Lane& lane) const;
   [[nodiscard]] SpeculationDecision ask_policy(const RequestState& state,
-                                               const PendingCall& pending, const Lane& lane);
-  void describe_load(const RequestState& state, const Lane& lane, SpeculationCase& question);
+                                               const PendingCall& pending, Lane& lane);
+  void describe_request(const RequestState& state, const Lane& lane, SpeculationCase& question);
   void note(RequestState& state, const Key& call, const SpeculationDecision& decision);
   [[nodiscard]] std::optional<double> time_left(const RunningCall& run) const;
-  void find_rivals(const RequestState& mine, Role role, std::vector<double>& out) const;
+  void find_rivals(const RequestState& mine, Role role, int spare, std::vector<double>& out);
   [[nodiscard]] RoleCounters& count(Role role) { return counters_.role[index_of(role)]; }
 
   SchedulerConfig config_;
@@ -254,6 +258,9 @@ class Scheduler {
   std::array<DecayingMean, kRoles> cancel_delay_{};
   DecayingMean first_step_;  // from a plan's start to its first step
   int probes_ = 0;
+  // When committed calls of other roles end, soonest first, and whose they are.
+  std::vector<std::pair<double, RequestId>> rivals_;
+  bool rivals_known_ = false;
 };
 
 }  // namespace irt
