@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from interleave_rt import _core
 
 from .backends import Backend
+from .backends.apart import RoleApart
 from .backends.mixed import MixedBackend
 from .backends.outside import OutsideBackend, Role
 from .backends.record import CallStore
@@ -41,7 +42,7 @@ _OPENERS = {
     "openai": ("interleave_rt.backends.openai", {"generator": "OpenAiGenerator", "": "OpenAiVlm"}),
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
-_LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s")
+_LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s", "process")
 _GIVEN = ("role", "prompts", "directory", "url", "model")  # not by options
 
 
@@ -179,7 +180,11 @@ def _outside(role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallSto
         whole(f"[{role}] capacity", options["capacity"], 1)
     for name in ("lease_s", "longest_call_s"):
         within(f"[{role}] {name}", options.get(name, 1.0), 0.05, 1e6)  # type: ignore[arg-type]  # looked at there
-    opened = open_role(role, spec, prompts)
+    process = options.get("process", "shared")
+    if process not in ("shared", "own"):
+        raise BadRequestError(f"[{role}] process is {process!r}: give shared or own")
+    what = (role, spec, prompts)
+    opened: Any = RoleApart(open_role, *what) if process == "own" else open_role(*what)
     try:
         if hasattr(opened, "check"):
             opened.check()  # a server that is not there is found now, not by the first request

@@ -247,14 +247,14 @@ class _Crew:
             self._lane.step_closed(call["id"], told[closed - 1].as_dict())
 
         request = Request(call["prompt"], tuple(call["images"]))
-        more = _accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
+        more = accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
         steps, truncated = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
         whole, most = (*told, *steps[len(told) :]), call["max_steps"]
         return WrittenPlan(whole[:most], bool(truncated) or len(whole) > most)
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
-        more = _accepted(self._roles.generate, cancelled=cancelled)
+        more = accepted(self._roles.generate, cancelled=cancelled)
         (source,) = call["images"]
         made = self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
         picture = np.array(made, dtype=np.uint8)  # a copy: the roles may use their buffer again
@@ -275,7 +275,7 @@ class _Crew:
 
         before, after = call["images"]
         texts = call["original_prompt"], call["prompt"]
-        more = _accepted(self._roles.judge, cancelled=cancelled, on_verdict=on_verdict)
+        more = accepted(self._roles.judge, cancelled=cancelled, on_verdict=on_verdict)
         verdict = self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
         if not told:
             return verdict
@@ -285,7 +285,7 @@ class _Crew:
         return replace(verdict, p_success=said.p_success)
 
 
-def _accepted(method: Callable[..., Any], **offered: Any) -> dict[str, Any]:
+def accepted(method: Callable[..., Any], **offered: Any) -> dict[str, Any]:
     """Those of the offered arguments that the method has a name for."""
     names = inspect.signature(method).parameters
     return {name: value for name, value in offered.items() if name in names}
