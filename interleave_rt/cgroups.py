@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cpu_quota", "memory_limit"]
+__all__ = ["cpu_quota", "free_memory", "memory_limit"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is none
+_LIMITS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 
 
 def cpu_quota(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> float | None:
@@ -29,11 +30,27 @@ def memory_limit(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> i
     """Bytes that the process and its neighbours in the group may use; None: what the machine has."""
     found = []
     for folder in _folders(own, root, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
+        for name, _ in _LIMITS:
             text = _read(folder / name)
             if text.isdecimal() and int(text) < _NO_LIMIT:
                 found.append(int(text))
     return min(found, default=None)
+
+
+def free_memory(
+    own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT, machine: Path = Path("/proc/meminfo")
+) -> int | None:
+    """Bytes that the process can still get, of the machine and of every group that it is in; None: nobody tells."""
+    words = [line.split() for line in _read(machine).splitlines()]
+    found = [int(line[1]) * 1024 for line in words if line[0] == "MemAvailable:"]
+    for folder in _folders(own, root, "memory"):
+        for limit, used in _LIMITS:
+            most, now = _read(folder / limit), _read(folder / used)
+            if most.isdecimal() and now.isdecimal() and int(most) < _NO_LIMIT:
+                # Pages of files that nobody has read for a while make room when they must.
+                kept = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
+                found.append(int(most) - int(now) + int(kept.get("inactive_file", 0)))
+    return max(0, min(found)) if found else None
 
 
 def _folders(own: Path, root: Path, controller: str) -> Iterator[Path]:

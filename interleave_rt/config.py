@@ -11,6 +11,7 @@ from typing import Any, Literal
 from .cgroups import cpu_quota
 from .checks import one_of, whole, within
 from .errors import BadRequestError
+from .placement import RESIDENCIES, Residency, bytes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class EngineConfig:
         constrained: Answers of planner and critic follow a grammar while they are decoded: `on` (an error without
             llguidance), `off`, or `auto`: where llguidance is installed. It can change a result, where an answer
             would not have been readable in full; `Result.pack["constrained"]` says which it was.
+        max_memory: Of each device that roles in PyTorch run on, e.g. `12GB`: what it may hold. The quickest
+            `residency` that keeps to it is chosen, by prediction. None: what is free.
+        residency: Which weights of such roles are on their device at once: one of `placement.RESIDENCIES`, from
+            `keep` (all) to `stream` (some layers). None: `keep`, or with `max_memory` whichever is the quickest.
         switch_interval_ms: While the engine lives, a Python thread that computes gives the GIL to one that
             waits after this long (Python's own: 5), because texts are encoded in Python and lanes wait for
             them. It holds for the whole process (`sys.setswitchinterval`), is only ever shortened, and is put
@@ -67,6 +72,8 @@ class EngineConfig:
     critic_slowdown: float | None = None
     generator_rate: float | None = None
     constrained: Literal["auto", "on", "off"] = "auto"
+    max_memory: str | int | None = None
+    residency: Residency | None = None
     switch_interval_ms: float | None = 1.0
 
     def __post_init__(self) -> None:
@@ -86,6 +93,9 @@ class EngineConfig:
             if (value := getattr(self, name)) is not None:
                 whole(f"[EngineConfig] {name}", value, low)
         one_of("[EngineConfig] constrained", self.constrained, ("auto", "on", "off"))
+        one_of("[EngineConfig] residency", self.residency or "keep", RESIDENCIES)
+        if self.max_memory is not None:
+            bytes_of(self.max_memory)
         within("[EngineConfig] lane_grace_s", self.lane_grace_s, 0, 1e9)
         if self.switch_interval_ms is not None:
             within("[EngineConfig] switch_interval_ms", self.switch_interval_ms, 0.01, 1000)

@@ -51,14 +51,15 @@ class Finding:
         return asdict(self)
 
 
-def examine(pack: str | PathLike[str] | None = None) -> list[Finding]:
+def examine(pack: str | PathLike[str] | None = None, max_memory: str | None = None) -> list[Finding]:
     """Looks at everything; nothing that is found raises.
 
     Args:
-        pack: Folder of a pack whose files and runtimes are checked; None: the embedded one.
+        pack: Folder of a pack whose files, runtimes and memory are checked; None: the embedded one.
+        max_memory: As of `EngineConfig`.
     """
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _platform, _processor, _memory, _gpus, _onnxruntime, _extras, lambda: _pack(pack),
+        _platform, _processor, _memory, _gpus, _onnxruntime, _extras, lambda: _pack(pack, max_memory),
     )  # fmt: skip
     found = []
     for look in looks:
@@ -208,7 +209,7 @@ def _extras() -> Iterator[Finding]:
         )
 
 
-def _pack(folder: str | PathLike[str] | None) -> Iterator[Finding]:
+def _pack(folder: str | PathLike[str] | None, max_memory: str | None) -> Iterator[Finding]:
     from .pack import load_pack
     from .pack.compose import check_places
 
@@ -224,7 +225,30 @@ def _pack(folder: str | PathLike[str] | None) -> Iterator[Finding]:
         "ok",
         f"{pack.name} {pack.manifest.version}, {files} files as they were written, {pack.manifest.lossless}",
     )
-    yield from _runtimes(pack)
+    missing = list(_runtimes(pack))
+    yield from missing
+    if not any(one.state == "fault" for one in missing):
+        yield from _sharing(pack, max_memory)
+
+
+def _sharing(pack: Any, max_memory: str | None) -> Iterator[Finding]:
+    """What each role in PyTorch needs, and how they share their devices."""
+    from .placement import gb, peak
+    from .runtimes import share_devices
+
+    try:
+        sharing = share_devices(pack, EngineConfig(max_memory=max_memory))
+    except InterleaveError as error:
+        yield Finding("memory of roles", "fault", error.message, error.hint)
+        return
+    if sharing is None:
+        return
+    for device, arrangement in sharing.arrangements.items():
+        needs = [
+            f"{demand.name} {gb(peak([demand], 'keep'))} ({gb(sum(part.weights for part in demand.parts))} of weights)"
+            for demand in sharing.demands[device]
+        ]
+        yield Finding(f"memory of {device}", "ok", f"{arrangement.why}; {', '.join(needs)}")
 
 
 def _runtimes(pack: Any) -> Iterator[Finding]:

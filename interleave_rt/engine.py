@@ -55,6 +55,10 @@ class Engine:
     def __init__(self, backend: Backend, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.backend = backend
+        if not getattr(backend, "overlaps", True):
+            # Generator and critic take turns: what is known need not be learned. A speculation then never pays.
+            rates = replace(self.config, critic_slowdown=2.0, generator_rate=0.5)
+            self.config = self.config if self.config.critic_slowdown else rates
         self._exact: dict[str, Callable[..., Any]] | None = None  # loaded by the first replay
         self._replaying = threading.Lock()  # they answer one call at a time
         self._core = _core.Engine(self.config.for_core())
@@ -108,7 +112,8 @@ class Engine:
             pack, verify=verify, prompts=prompts, planner=planner, generator=generator, critic=critic
         )
         store = None if record is None else CallStore(record)
-        return cls(open_backend(chosen, store), replace(config or EngineConfig(), **changes))
+        told = replace(config or EngineConfig(), **changes)
+        return cls(open_backend(chosen, store, told), told)
 
     def submit(
         self,

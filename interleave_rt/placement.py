@@ -6,13 +6,31 @@ a card needs `CONTEXT` besides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from interleave_rt.errors import BadRequestError
 
-__all__ = ["CARDS", "MODELS", "PRECISIONS", "Model", "fits", "need", "table"]
+__all__ = [
+    "CARDS",
+    "MODELS",
+    "PRECISIONS",
+    "RESIDENCIES",
+    "Arrangement",
+    "Demand",
+    "Model",
+    "Part",
+    "Residency",
+    "arrange",
+    "bytes_of",
+    "fits",
+    "gb",
+    "need",
+    "peak",
+    "table",
+]
 
 Precision = Literal["bf16", "fp8", "int4"]
 # Bytes of a weight: fp8 with a float32 scale for a block of 128 x 128, int4 with a 16-bit scale for 32.
@@ -133,3 +151,177 @@ def table() -> list[dict[str, object]]:
                 row["with_critic"] = next((card for card in CARDS if fits(both, card)), None)
             rows.append(row)
     return rows
+
+
+Residency = Literal["keep", "release", "encoder", "swap", "parts", "stream"]
+RESIDENCIES: tuple[Residency, ...] = get_args(Residency)
+"""Who is on a device at once, the quickest first:
+
+* `keep`: all weights stay.
+* `release`: the planner alone while it writes its plan, then generator and critic.
+* `encoder`: all stay, but the generator's text encoder and the rest of it take turns.
+* `swap`: planner, generator and critic take turns.
+* `parts`: as `swap`, and of the generator the text encoder and the rest.
+* `stream`: as `parts`, and roles are brought layer by layer: all of them, or where it was chosen those that do not fit.
+"""
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def bytes_of(size: str | int) -> int:
+    """A size as people write it, in bytes.
+
+    Raises:
+        BadRequestError: It is no size over 0.
+
+    Example:
+        >>> bytes_of("12GB"), bytes_of("1.5 GiB"), bytes_of(4096)
+        (12000000000, 1610612736, 4096)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(size).strip().lower())
+    count = 0
+    if found and (found[2] or not (found[3] or "." in found[1])):
+        unit = 1 << 10 * "kmgt".find(found[2]) + 10 if found[3] else _UNITS[found[2]]
+        count = int(float(found[1]) * unit)
+    if count < 1:
+        raise BadRequestError(
+            f"[max_memory] {size!r} is no size", hint="write 12GB, 11.5GiB or a number of bytes"
+        )
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Weights that go on or off a device together, in bytes.
+
+    Args:
+        weights: Of the part.
+        state: What is kept beside them: keys and values, features of pictures.
+        workspace: Of the largest step that it takes.
+        layers: Of `weights`, those that can be brought layer by layer.
+        layer: The largest of these layers.
+    """
+
+    weights: float
+    state: float = 0.0
+    workspace: float = 0.0
+    layers: float = 0.0
+    layer: float = 0.0
+
+    @property
+    def streamed(self) -> Part:
+        """The same with its layers brought one by one, the next while one works."""
+        left = min(self.layers, 2 * self.layer)
+        return Part(self.weights - self.layers + left, self.state, self.workspace)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one model needs on its device.
+
+    Args:
+        roles: That it serves: planner and critic may share one.
+        parts: Of a generator the text encoder and the rest, where it has one; else the whole.
+    """
+
+    roles: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """Its roles."""
+        return " and ".join(self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How models share a device.
+
+    Args:
+        residency: One of `RESIDENCIES`.
+        peak: Bytes that are needed at most.
+        streamed: Names of the demands that are brought layer by layer.
+        why: The choice in words.
+    """
+
+    residency: Residency
+    peak: float
+    streamed: frozenset[str] = frozenset()
+    why: str = ""
+
+    def party(self, demand: Demand) -> str | None:
+        """Models of one party are on the device together, those of another one never; None: it always is."""
+        generator = "generator" in demand.roles
+        if self.residency == "keep" or (self.residency == "encoder" and not generator):
+            return None
+        if self.residency == "release":
+            return "planner" if demand.roles == ("planner",) else "loop"
+        return demand.name
+
+    def in_parts(self, demand: Demand) -> bool:
+        """Whether its parts take turns, too."""
+        return self.residency in ("encoder", "parts", "stream") and len(demand.parts) > 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether generator and critic can work at the same time."""
+        return self.residency in ("keep", "release", "encoder")
+
+
+def peak(demands: Sequence[Demand], residency: Residency, streamed: frozenset[str] = frozenset()) -> float:
+    """Bytes that are needed at most on one device, by `residency`."""
+    told = Arrangement(residency, 0.0, streamed)
+    always, parties = 0.0, dict[str, float]()
+    for demand in demands:
+        parts = [part.streamed if demand.name in streamed else part for part in demand.parts]
+        each = [part.weights + part.state + part.workspace for part in parts]
+        together = sum(part.weights + part.state for part in parts) + max(part.workspace for part in parts)
+        size = max(each) if told.in_parts(demand) else together
+        if (party := told.party(demand)) is None:
+            always += size
+        else:
+            parties[party] = parties.get(party, 0.0) + size
+    return always + max(parties.values(), default=0.0)
+
+
+def arrange(
+    demands: Sequence[Demand], residency: Residency | None, limit: float | None
+) -> Arrangement | None:
+    """The quickest arrangement that keeps to `limit` bytes; None: there is none.
+
+    Args:
+        demands: Of the models of one device.
+        residency: The one that is asked for; None: any of them.
+        limit: Bytes that may be used; None: no limit, so that everything stays.
+
+    Example:
+        >>> generator = Demand(("generator",), (Part(8e9), Part(8e9, workspace=1e9)))
+        >>> critic = Demand(("planner", "critic"), (Part(4e9),))
+        >>> arrange([generator, critic], None, 12e9).residency
+        'parts'
+    """
+    for name in (residency,) if residency else RESIDENCIES:
+        streamed = frozenset[str]()
+        if name == "stream":
+            alone = {demand.name: peak([demand], "parts") for demand in demands}
+            streamed = frozenset(one for one, size in alone.items() if residency or size > (limit or 0.0))
+        needed = peak(demands, name, streamed)
+        if limit is None or needed <= limit:
+            return Arrangement(name, needed, streamed, _why(demands, name, needed, streamed))
+    return None
+
+
+def _why(demands: Sequence[Demand], name: Residency, needed: float, streamed: frozenset[str]) -> str:
+    said = f"{name}: {gb(needed)} at most"
+    if name != "keep":
+        said += f" ({gb(peak(demands, 'keep'))} with everything kept)"
+    return said + (f", {', '.join(sorted(streamed))} layer by layer" if streamed else "")
+
+
+def gb(size: float) -> str:
+    """Bytes for people to read.
+
+    Example:
+        >>> gb(12.04e9), gb(310e6)
+        ('12.0 GB', '310 MB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

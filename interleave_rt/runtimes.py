@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from interleave_rt import _core
@@ -23,7 +24,7 @@ from .pack.manifest import ROLES
 from .pack.spec import RoleSpec
 from .roles.prompts import Prompts
 
-__all__ = ["OpenedRole", "exact_roles", "open_backend", "open_role"]
+__all__ = ["OpenedRole", "exact_roles", "open_backend", "open_role", "share_devices"]
 
 
 class OpenedRole(Protocol):
@@ -43,16 +44,17 @@ _OPENERS = {
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
 _LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s", "process")
-_GIVEN = ("role", "prompts", "directory", "url", "model")  # not by options
+_GIVEN = ("role", "prompts", "directory", "url", "model", "stay")  # not by options
 
 
-def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any:
+def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None, stay: Any = None) -> Any:
     """Opens what runs a role outside the graphs of a pack; its models are loaded.
 
     Args:
         role: Which of the three.
         spec: Where it runs; an option is a keyword of the class that is opened.
         prompts: What a planner or critic is asked with; None: the built-in ones.
+        stay: How a role in PyTorch shares its device.
 
     Raises:
         BadRequestError: There is no such option.
@@ -77,6 +79,8 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any
         arguments["role"] = role
     if "prompts" in known and prompts is not None:
         arguments["prompts"] = prompts
+    if stay is not None:
+        arguments["stay"] = stay
     places = {"torch": [spec.place], "openai": [*spec.place.rpartition("#")[::2]]}
     try:
         return opener(*places.get(spec.runtime, []), **arguments)
@@ -89,12 +93,27 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None) -> Any
         ) from error
 
 
-def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
+def share_devices(pack: Pack, config: EngineConfig) -> Any:
+    """How the roles of a pack that run in PyTorch share their devices (`Sharing`); None: there are none.
+
+    Raises:
+        LimitExceededError: They do not fit; the hint names what would.
+    """
+    specs = {role: spec for role, spec in _elsewhere(pack).items() if spec.runtime == "torch"}
+    if not specs:
+        return None
+    sharing = import_module("interleave_rt.backends.torch.sharing")
+    models = {role: sharing.Opened(Path(spec.place), spec.options) for role, spec in specs.items()}
+    return sharing.share(models, residency=config.residency, max_memory=config.max_memory)
+
+
+def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfig | None = None) -> Backend:
     """The backend of a pack, whatever runtimes its roles ask for.
 
     Args:
         pack: Whose roles.
         store: Answers of earlier runs, for roles that do not run on graphs.
+        config: Of the engine: what devices may hold.
 
     Raises:
         BadPackError: A role is missing or cannot be opened.
@@ -105,12 +124,14 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
     prompts = None if pack.prompts is None else Prompts.from_folder(pack.prompts)
     backends: list[Backend] = []
     here = [role for role in ROLES if not isinstance(getattr(pack.manifest.roles, role), RoleSpec)]
+    sharing = share_devices(pack, config or EngineConfig())
+    stays = {} if sharing is None else sharing.stays
     try:
         for role, spec in _elsewhere(pack).items():
             if spec.runtime == "native":
                 backends.append(NativeBackend(_other(pack, role, spec), [role]))
             else:
-                backends.append(_outside(role, spec, prompts, store))
+                backends.append(_outside(role, spec, prompts, store, stays.get(role)))
         if here:
             backends.append(NativeBackend(pack, here))
     except BaseException:
@@ -124,7 +145,9 @@ def open_backend(pack: Pack, store: CallStore | None = None) -> Backend:
         if isinstance(backend, NativeBackend):
             backend.shares_cpu = shares_cpu
     runs_on = {f"{role} runs on": str(spec) for role, spec in _elsewhere(pack).items()}
-    return MixedBackend(backends[::-1], {**pack.info(), **runs_on})
+    said = {} if sharing is None else sharing.said()
+    overlaps = sharing is None or sharing.overlaps
+    return MixedBackend(backends[::-1], {**pack.info(), **runs_on, **said}, overlaps=overlaps)
 
 
 def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[str, Callable[..., Any]]:
@@ -174,7 +197,9 @@ def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
     )
 
 
-def _outside(role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None) -> OutsideBackend:
+def _outside(
+    role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None, stay: Any
+) -> OutsideBackend:
     options = spec.options
     if "capacity" in options:
         whole(f"[{role}] capacity", options["capacity"], 1)
@@ -184,7 +209,8 @@ def _outside(role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallSto
     if process not in ("shared", "own"):
         raise BadRequestError(f"[{role}] process is {process!r}: give shared or own")
     what = (role, spec, prompts)
-    opened: Any = RoleApart(open_role, *what) if process == "own" else open_role(*what)
+    # What stays where it is need not be told so; a seat cannot be handed to another process.
+    opened: Any = RoleApart(open_role, *what) if process == "own" else open_role(*what, stay)
     try:
         if hasattr(opened, "check"):
             opened.check()  # a server that is not there is found now, not by the first request

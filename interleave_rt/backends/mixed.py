@@ -22,10 +22,13 @@ class MixedBackend:
     Args:
         backends: In the order in which they are attached.
         info: What results say of the whole; the promise is the weakest of all.
+        overlaps: Whether generator and critic can work at the same time.
     """
 
-    def __init__(self, backends: Sequence[Backend], info: Mapping[str, str] | None = None) -> None:
-        self.backends, self._info = tuple(backends), dict(info or {})
+    def __init__(
+        self, backends: Sequence[Backend], info: Mapping[str, str] | None = None, *, overlaps: bool = True
+    ) -> None:
+        self.backends, self._info, self.overlaps = tuple(backends), dict(info or {}), overlaps
 
     @property
     def encodes(self) -> Sequence[str]:

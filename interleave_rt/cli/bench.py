@@ -41,6 +41,8 @@ def bench(
     generator: shared.Generator = None,
     critic: shared.Critic = None,
     prompts: shared.Prompts = None,
+    max_memory: shared.MaxMemory = None,
+    residency: shared.Residency = None,
     threads: Annotated[
         str,
         typer.Option(
@@ -97,6 +99,7 @@ def bench(
     --fail-over, or is gone.
     """
     # Everything that can be wrong is looked at before anything is measured.
+    from interleave_rt.config import EngineConfig
     from interleave_rt.measure.arms import Threads, parse_arms
     from interleave_rt.measure.calibrate import check_replayable
     from interleave_rt.measure.compare import check_comparison, compare, read_baseline
@@ -154,7 +157,11 @@ def bench(
     if given and runtime == "scripted":
         raise BadRequestError("--runtime scripted excludes --pack and roles of your own")
     chosen = None if runtime == "scripted" else choose_pack(pack, **roles)  # type: ignore[arg-type]  # a path or texts
-    target, samples = _target_and_samples(chosen, trace, num_requests, seed, Options(t_max=t_max), script)
+    memory = {"max_memory": max_memory, "residency": residency}
+    EngineConfig(**memory)  # type: ignore[arg-type]  # looked at there
+    target, samples = _target_and_samples(
+        chosen, trace, num_requests, seed, Options(t_max=t_max), script, memory
+    )
     if before is not None:
         check_comparison(before, config, target.name)
     if save_calibration is not None:
@@ -239,12 +246,13 @@ def _target_and_samples(
     seed: int,
     base: Options,
     script: dict[str, Any],
+    memory: dict[str, Any],
 ) -> tuple[Target, Sequence[SampleRequest]]:
     from interleave_rt.backends.scripted import Script
     from interleave_rt.measure.arms import pack_target, scripted_target
     from interleave_rt.measure.load import numbered_requests, read_trace, world_requests
 
-    target = scripted_target(Script(**script)) if pack is None else pack_target(pack)
+    target = scripted_target(Script(**script)) if pack is None else pack_target(pack, **memory)
     within("--num-requests", count, 1)
     if trace is not None:
         return target, read_trace(trace, count, base)

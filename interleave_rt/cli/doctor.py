@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, print_json
+from .options import AsJson, MaxMemory, print_json
 
 FAULTS = 1  # exit code: something will not work
 
@@ -16,6 +16,7 @@ def doctor(
     pack: Annotated[
         Path | None, typer.Option(help="Folder of a pack to check. Default: the embedded one.")
     ] = None,
+    max_memory: MaxMemory = None,
     json_: AsJson = False,
 ) -> int:
     """Look at platform, processor, memory, GPUs, libraries and a pack; say what is wrong and what to do.
@@ -25,7 +26,7 @@ def doctor(
     from interleave_rt.doctor import examine
     from interleave_rt.placement import table
 
-    found = examine(pack)
+    found = examine(pack, max_memory)
     faults = sum(one.state == "fault" for one in found)
     if json_:
         print_json({"faults": faults, "findings": [one.as_dict() for one in found], "memory": table()})

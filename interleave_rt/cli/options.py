@@ -51,6 +51,20 @@ Prompts = Annotated[
     ),
 ]
 Critic = Annotated[str | None, typer.Option(metavar=_ROLE, help="What runs the critic.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What each device may hold of roles in PyTorch, e.g. 12GB: the quickest --residency that keeps to it.",
+    ),
+]
+Residency = Annotated[
+    str | None,
+    typer.Option(
+        metavar="keep|release|encoder|swap|parts|stream",
+        help="Which weights of roles in PyTorch are on their device at once: all of them, .., some layers.",
+    ),
+]
 Pack = Annotated[
     Path | None, typer.Option(help="Folder of a pack. Default: the embedded one, which draws shapes.")
 ]

@@ -30,6 +30,8 @@ def run(
     generator: shared.Generator = None,
     critic: shared.Critic = None,
     prompts: shared.Prompts = None,
+    max_memory: shared.MaxMemory = None,
+    residency: shared.Residency = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures, result.json and report.html.")] = Path(
         "out"
     ),
@@ -79,12 +81,14 @@ def run(
     check_folder(out)
     if trace is not None:
         check_folder(trace.parent)
+    from interleave_rt.config import EngineConfig
     from interleave_rt.engine import Engine
     from interleave_rt.pack import choose_pack
 
+    config = EngineConfig(max_memory=max_memory, residency=residency)  # type: ignore[arg-type]  # looked at there
     chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
     display = make_display(quiet=json_)
-    with Engine.load(chosen, record=record) as engine, display:
+    with Engine.load(chosen, config, record=record) as engine, display:
         end = _follow(engine, wanted, options, display)
         result = end.result
         gap = _difference(engine, result) if check and end.error is None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig, usable_cores
@@ -124,13 +124,16 @@ def scripted_target(script: Script) -> Target:
     return Target("scripted", script.denoise_steps, lambda config: Engine(ScriptedBackend(script), config))
 
 
-def pack_target(pack: Pack, providers: Sequence[str] | None = None) -> Target:
-    """A pack on this machine, on its own execution providers where none are named."""
+def pack_target(pack: Pack, providers: Sequence[str] | None = None, **memory: Any) -> Target:
+    """A pack on this machine, on its own execution providers where none are named.
+
+    `memory`: `max_memory` and `residency` of `EngineConfig`.
+    """
     generator = pack.manifest.roles.generator
     steps = generator.scheduler.num_inference_steps if isinstance(generator, GeneratorRole) else 4
 
     def load(config: EngineConfig) -> Engine:
-        return Engine.load(pack, replace(config, providers=providers or config.providers))
+        return Engine.load(pack, replace(config, providers=providers or config.providers, **memory))
 
     return Target(pack.name, steps, load, thread_splits())
 

@@ -48,6 +48,22 @@ def test_the_limits_of_a_container_are_read(tmp_path, files, own, cpus, memory):
     assert cgroups.memory_limit(*places) == memory
 
 
+def test_free_memory_is_what_every_group_leaves(tmp_path):
+    files = {
+        "memory.max": "9000000000",
+        "memory.current": "1000000000",
+        "a/memory.max": "3000000000",
+        "a/memory.current": "2500000000",
+        "a/memory.stat": "anon 2100000000\ninactive_file 400000000",
+    }
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal: 16000000 kB\nMemAvailable: 5000000 kB\n", encoding="ascii")
+    places = group(tmp_path, files, "0::/a")
+    assert cgroups.free_memory(*places, machine) == 900_000_000
+    assert cgroups.free_memory(places[0], tmp_path / "none", machine) == 5_000_000 * 1024
+    assert cgroups.free_memory(places[0], tmp_path / "none", tmp_path / "none") is None
+
+
 def test_threads_keep_to_the_quota(monkeypatch):
     monkeypatch.setattr(config.os, "sched_getaffinity", lambda _: set(range(16)))
     monkeypatch.setattr(config, "cpu_quota", lambda: 1.0)

@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from interleave_rt import BadRequestError
-from interleave_rt.placement import CARDS, GIB, MODELS, PRECISIONS, fits, need, table
+from interleave_rt.placement import (
+    CARDS,
+    GIB,
+    MODELS,
+    PRECISIONS,
+    RESIDENCIES,
+    Demand,
+    Part,
+    arrange,
+    bytes_of,
+    fits,
+    need,
+    peak,
+    table,
+)
 
 VISION_SMALL = (1024, 24, 4096)
 
@@ -95,3 +109,52 @@ def test_the_table_names_the_smallest_card():
     )
     with pytest.raises(BadRequestError, match="nothing is known of 'sdxl'"):
         need("sdxl", "bf16")
+
+
+PLANNER = Demand(("planner",), (Part(5e9, state=1e9, workspace=0.5e9),))
+CRITIC = Demand(("critic",), (Part(4e9, workspace=0.5e9, layers=3e9, layer=0.5e9),))
+GENERATOR = Demand(
+    ("generator",),
+    (Part(8e9, layers=8e9, layer=0.8e9), Part(8e9, workspace=1e9, layers=7e9, layer=0.1e9)),
+)
+TRIO = (PLANNER, CRITIC, GENERATOR)
+
+
+def test_what_each_way_of_sharing_a_device_needs():
+    sizes = {name: peak(TRIO, name) for name in RESIDENCIES}
+    assert sizes == {
+        "keep": 6.5e9 + 4.5e9 + 17e9,
+        "release": 4.5e9 + 17e9,
+        "encoder": 6.5e9 + 4.5e9 + 9e9,
+        "swap": 17e9,
+        "parts": 9e9,
+        "stream": 9e9,
+    }
+    assert peak(TRIO, "stream", frozenset({"generator"})) == 6.5e9
+    assert peak(TRIO, "stream", frozenset({"generator", "critic", "planner"})) == 6.5e9
+
+
+@pytest.mark.parametrize(
+    ("limit", "residency", "streamed"),
+    [
+        (28e9, "keep", ()),
+        (22e9, "release", ()),
+        (20.5e9, "encoder", ()),
+        (12e9, "parts", ()),
+        (7e9, "stream", ("generator",)),
+    ],
+)
+def test_the_quickest_arrangement_is_chosen(limit, residency, streamed):
+    chosen = arrange(TRIO, None, limit)
+    assert (chosen.residency, chosen.streamed) == (residency, frozenset(streamed))
+    assert chosen.peak <= limit
+    assert chosen.overlaps == (residency in ("keep", "release", "encoder"))
+    assert arrange(TRIO, "keep", 27e9) is None
+    assert arrange(TRIO, None, 1e9) is None
+
+
+@pytest.mark.parametrize("text", ["", "12 parsecs", "0", "-1GB", "iB", 0, 1.5])
+def test_what_is_no_size_is_refused(text):
+    assert bytes_of("512MiB") == 512 << 20
+    with pytest.raises(BadRequestError, match="is no size"):
+        bytes_of(text)

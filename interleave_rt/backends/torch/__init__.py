@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from .families import FAMILIES, FamilySettings
 from .generator import TorchGenerator
+from .sharing import Opened, Sharing, share
 from .together import TorchRoles
 from .vlm import TorchVlm
 
-__all__ = ["FAMILIES", "FamilySettings", "TorchGenerator", "TorchRoles", "TorchVlm"]
+__all__ = [
+    "FAMILIES",
+    "FamilySettings",
+    "Opened",
+    "Sharing",
+    "TorchGenerator",
+    "TorchRoles",
+    "TorchVlm",
+    "share",
+]

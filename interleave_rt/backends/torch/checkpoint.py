@@ -14,26 +14,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from interleave_rt.errors import BadPackError, LimitExceededError
+from interleave_rt.cgroups import free_memory
+from interleave_rt.errors import BadPackError
 
 __all__ = [
     "PIPELINE_INDEX",
+    "TYPES",
     "Lora",
     "Placement",
     "content_hash",
+    "free_bytes",
     "need",
     "place",
     "read_json",
+    "tensors_of",
     "weight_files",
-    "weights_of",
 ]
 
 PIPELINE_INDEX = "model_index.json"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}  # others, of quantised models: 1
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _HASHED = (".json", ".jinja", ".txt", ".model")
-_WORKSPACE = 1.1  # over the weights: what a call needs beside them, at the least
-_TYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+TYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +152,20 @@ def read_json(directory: Path, name: str, what: str) -> dict[str, Any]:
     return raw
 
 
-def weights_of(directory: Path, dtype: str) -> int:
-    """Bytes of a model's weights once they are loaded as `dtype`; read from the heads of its files.
+def tensors_of(directory: Path, dtype: str) -> Iterator[tuple[str, int]]:
+    """Names of a model's tensors, and their bytes once they are loaded as `dtype`; read from the heads of its files.
 
     Raises:
-        BadPackError: There are none, one is missing or cut off.
+        BadPackError: There are none, a file is missing or cut off.
     """
     files = weight_files(directory)
     if not files:
         raise BadPackError(f"[torch] {directory} has no weights (*.safetensors)", hint="copy the whole model")
-    return sum(
-        sum(_tensor_bytes(file, _TYPES[dtype])) if file.suffix == ".safetensors" else file.stat().st_size
-        for file in files
-    )
+    for file in files:
+        if file.suffix == ".safetensors":
+            yield from _tensors(file, TYPES[dtype])
+        else:
+            yield file.name, file.stat().st_size
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -191,30 +194,32 @@ def weight_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.safetensors")) or sorted(directory.glob("*.bin"))
 
 
-def _tensor_bytes(file: Path, width: int) -> Iterator[int]:
+def _tensors(file: Path, width: int) -> Iterator[tuple[str, int]]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             size = file.stat().st_size
             head = json.loads(stream.read(length)) if length < size else None
-        entries = [entry for name, entry in head.items() if name != "__metadata__"] if head else None
-        if entries is None or max((e["data_offsets"][1] for e in entries), default=0) + 8 + length > size:
+        entries = {name: entry for name, entry in head.items() if name != "__metadata__"} if head else None
+        if (
+            entries is None
+            or max((e["data_offsets"][1] for e in entries.values()), default=0) + 8 + length > size
+        ):
             raise BadPackError(
                 f"[torch] {file} is cut off: its head tells of more than {size} bytes", hint="copy it again"
             )
-        for entry in entries:
+        for name, entry in entries.items():
             kind = entry["dtype"]
-            yield math.prod(entry["shape"]) * (width if kind in _FLOATS else _BYTES.get(kind, 1))
+            yield name, math.prod(entry["shape"]) * (width if kind in _FLOATS else _BYTES.get(kind, 1))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadPackError(f"[torch] {file} is no safetensors file: {error}", hint="copy it again") from None
 
 
-def place(directory: Path, device: str | None, dtype: str | None) -> Placement:
+def place(device: str | None, dtype: str | None) -> Placement:
     """Where a model goes: the given device or the first card there is, in bfloat16 on cards and float32 elsewhere.
 
     Raises:
         BadPackError: There is no such device or type.
-        LimitExceededError: The weights do not fit into the memory that is free there.
     """
     (torch,) = need("torch")
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -228,38 +233,18 @@ def place(directory: Path, device: str | None, dtype: str | None) -> Placement:
             hint="give cpu, or install the driver and a PyTorch build for CUDA",
         )
     chosen = dtype or ("float32" if kind == "cpu" else "bfloat16")
-    if chosen not in _TYPES:
-        raise BadPackError(f"[torch] {chosen!r} is no type of weights", hint=f"give {', '.join(_TYPES)}")
-    wanted, free = weights_of(directory, chosen) * _WORKSPACE, _free_bytes(torch, where, kind)
-    if free is not None and wanted > free:
-        raise LimitExceededError(
-            f"[torch] {directory} needs {wanted / 1e9:.1f} GB on {where} as {chosen}; {free / 1e9:.1f} GB are free",
-            hint="give another device, a smaller type (dtype bfloat16) or a smaller model",
-        )
+    if chosen not in TYPES:
+        raise BadPackError(f"[torch] {chosen!r} is no type of weights", hint=f"give {', '.join(TYPES)}")
     return Placement(where, chosen)
 
 
-def _free_bytes(torch: Any, where: str, kind: str) -> int | None:
-    """Free memory of a device, None where it cannot be told; on the CPU no more than the control group leaves."""
+def free_bytes(device: str) -> int | None:
+    """Free memory of a device, None where it cannot be told; on the CPU no more than the control groups leave."""
+    (torch,) = need("torch")
+    kind = torch.device(device).type
     if kind == "cuda":
-        return int(torch.cuda.mem_get_info(torch.device(where))[0])
-    if kind != "cpu":
-        return None
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        folder = Path("/sys/fs/cgroup")
-        try:
-            free.append(int((folder / limit).read_text()) - int((folder / used).read_text()))
-        except (OSError, ValueError):  # no such control group, or one without a limit
-            continue
-    return min(free, default=None)
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    return free_memory() if kind == "cpu" else None
 
 
 def content_hash(path: Path) -> str:

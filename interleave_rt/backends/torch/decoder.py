@@ -48,11 +48,12 @@ class Decoder:
 
     Args:
         torch: The library.
-        model: Of transformers, on its device.
+        model: Of transformers.
         turns: Held for every pass, so that answers of several threads alternate.
         compile: Decoding steps over a static cache, compiled (on a card as a CUDA graph); answers then come one by one.
         prefixes: Beginnings of prompts whose keys and values are kept.
         features: Pictures whose features are kept.
+        device: Where it works; None: where its weights are now.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class Decoder:
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         prefixes: int = 2,
         features: int = 8,
+        device: str | None = None,
     ) -> None:
         self._torch, self._model, self._turns = torch, model, turns
-        self.device = next(model.parameters()).device
+        self.device = torch.device(device) if device else next(model.parameters()).device
         accepted = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in accepted else "past_key_values"
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -81,6 +83,11 @@ class Decoder:
         self._static_length = 0
         text = model.config.get_text_config(decoder=True)
         self.context = int(getattr(text, "max_position_embeddings", 0) or 1 << 30)
+
+    def forget(self) -> None:
+        """Frees what is kept for prompts to come; answers do not change by it."""
+        self._prefixes.clear()
+        self._features.clear()
 
     def write(self, prompt: Prompt, most: int, cancelled: Cancelled) -> Generator[Any, int, None]:
         """Logits [vocabulary] of the next token; `send` the token that was chosen. Ends after `most` tokens.

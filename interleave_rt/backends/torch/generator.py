@@ -14,7 +14,10 @@ from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestErr
 
 from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json
 from .families import FamilySettings, settings_for
+from .footprint import is_encoder
 from .processors import load_processor
+from .residency import ALWAYS, Stay
+from .sharing import Opened, share
 from .turns import Cancelled, Turns, never
 
 if TYPE_CHECKING:
@@ -36,16 +39,19 @@ class TorchGenerator:
             `FamilySettings`, or a JSON file with them.
         noise: Latents to start from, by seed, height and width; None: the pipeline's own, from a `torch.Generator`
             on the CPU that is given the seed.
+        stay: How it shares its device with other models (see `sharing.share`); None: it must fit beside them.
 
     Raises:
         BadPackError: No such directory, not a pipeline, a pipeline that does not fit its settings, or a missing library.
-        LimitExceededError: The weights do not fit into the memory of the device.
+        LimitExceededError: It does not fit into the memory of the device.
 
     Example:
         >>> generator = TorchGenerator("models/FLUX.2-klein-4B", device="cuda:0")  # doctest: +SKIP
         >>> generator.generate("a red circle", None, 7, Options()).shape  # doctest: +SKIP
         (1024, 1024, 3)
     """
+
+    _stay = ALWAYS
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class TorchGenerator:
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         settings: FamilySettings | Mapping[str, Any] | str | Path | None = None,
         noise: Callable[[int, int, int], Any] | None = None,
+        stay: Stay | None = None,
     ) -> None:
         self.directory = Path(directory)
         self._kind = str(read_json(self.directory, PIPELINE_INDEX, "a diffusers pipeline").get("_class_name"))
@@ -73,11 +80,14 @@ class TorchGenerator:
         self.settings = settings_for(self._kind, self._parameters, self.directory, settings)
         self._image = next((name for name in ("image", "images") if name in self._parameters), None)
         self._refuse_what_cannot_be_called()
-        self.placement = place(self.directory, device, dtype)
+        self.placement = place(device, dtype)
+        options = {"device": device, "dtype": dtype, "compile": compile, "settings": self.settings}
+        stay = stay or share({"generator": Opened(self.directory, options)}).stays["generator"]
         self._turns = Turns(torch, self.placement.device)
         self._torch, self._noise = torch, noise
         self.pipeline = self._load(diffusers)
         self._add_lora()
+        self.settle(stay)
         if compile:
             self._compile()
 
@@ -85,6 +95,11 @@ class TorchGenerator:
     def edits(self) -> bool:
         """Whether a picture is made from the one before it; else each is drawn from its text alone."""
         return self.settings.sources == "previous"
+
+    def settle(self, stay: Stay) -> None:
+        """Shares its device from now on, with the models that hold the same seat. Not while a call is under way."""
+        self._stay = stay
+        stay.settle(self._torch, self._parts(), self.placement.device)
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version (of the content of its files), promise, place and LoRA files."""
@@ -126,7 +141,8 @@ class TorchGenerator:
                 raise CancelledError("[torch generator] the call was given up")
             return tensors
 
-        with self._turns.take(cancelled), self._turns.stream(), self._torch.no_grad():
+        turns = self._turns
+        with self._stay.during(cancelled), turns.take(cancelled), turns.stream(), self._torch.no_grad():
             asked = self._arguments(prompt, sources, seed, width, height, options.denoising_steps)
             if "callback_on_step_end" in self._parameters:
                 asked["callback_on_step_end"] = between_steps
@@ -226,7 +242,15 @@ class TorchGenerator:
                 hint="copy the whole directory again, or pip install --upgrade diffusers transformers",
             ) from None
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(self.placement.device)
+        return pipeline
+
+    def _parts(self) -> list[list[Any]]:
+        """Its modules: those that read the text, and those that make the picture."""
+        parts: dict[bool, list[Any]] = {True: [], False: []}
+        for name, component in self.pipeline.components.items():
+            if isinstance(component, self._torch.nn.Module):
+                parts[is_encoder(name)].append(component)
+        return [modules for modules in parts.values() if modules]
 
     def _add_lora(self) -> None:
         if not self._lora:

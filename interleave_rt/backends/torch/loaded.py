@@ -17,6 +17,8 @@ from interleave_rt.roles.prompts import Message
 from .checkpoint import Lora, Placement, content_hash, need, no_bars, place, read_json
 from .decoder import Decoder, Prompt
 from .processors import PatchesOnce, load_processor
+from .residency import Stay
+from .sharing import Opened, share
 from .turns import Turns
 from .vocabulary import control_tokens, spelled
 
@@ -36,8 +38,11 @@ def open_vlm(
     dtype: str | None,
     lora: Sequence[Lora],
     compile: bool,  # noqa: A002
+    stay: Stay | None = None,
 ) -> LoadedVlm:
     """The model of a directory; one that is open with equal settings is used again.
+
+    `stay`: where it shares its device; None: it must fit beside what is there.
 
     Raises:
         BadPackError: The directory is no model of text and pictures, or cannot be used.
@@ -54,11 +59,14 @@ def open_vlm(
             hint="use one that is (Qwen3-VL, for example), or pip install --upgrade transformers",
         )
     need("torch")
-    key = (directory.resolve(), device, dtype, tuple(lora), compile)
+    key = (directory.resolve(), device, dtype, tuple(lora), compile, stay)
     with _lock:
         found = _open.get(key)
         if found is None:
-            found = LoadedVlm(transformers, directory, place(directory, device, dtype), lora, compile=compile)
+            options = {"device": device, "dtype": dtype, "compile": compile}
+            chosen = stay or share({"critic": Opened(directory, options)}).stays["critic"]
+            placement = place(device, dtype)
+            found = LoadedVlm(transformers, directory, placement, lora, compile=compile, stay=chosen)
             _open[key] = found
     return found
 
@@ -74,8 +82,9 @@ class LoadedVlm:
         lora: Sequence[Lora],
         *,
         compile: bool,  # noqa: A002
+        stay: Stay,
     ) -> None:
-        self.directory, self.placement, self._lora = directory, placement, lora
+        self.directory, self.placement, self._lora, self.stay = directory, placement, lora, stay
         (self.torch,) = need("torch")
         self.processor = load_processor(directory)
         if PatchesOnce.fits(self.processor.image_processor):
@@ -86,7 +95,8 @@ class LoadedVlm:
         self.table = spelled(self.tokenizer, rows)
         self._control = control_tokens(self.tokenizer)
         self.turns = Turns(self.torch, placement.device)
-        self.decoder = Decoder(self.torch, self.model, self.turns, compile=compile)
+        self.decoder = Decoder(self.torch, self.model, self.turns, compile=compile, device=placement.device)
+        stay.settle(self.torch, [[self.model]], placement.device, self.decoder.forget)
         settings = self.model.generation_config
         ends = settings.eos_token_id
         self.eos = [ends] if isinstance(ends, int) else list(ends or [])
@@ -151,7 +161,7 @@ class LoadedVlm:
             ) from None
         for one in self._lora:
             model = self._with_lora(model, one)
-        return model.to(self.placement.device).eval()
+        return model.eval()
 
     def _with_lora(self, model: Any, lora: Lora) -> Any:
         """The model with a change of peft's format merged into its weights."""

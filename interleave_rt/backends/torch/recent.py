@@ -34,3 +34,8 @@ class Recent(Generic[T]):
             self._kept.move_to_end(key)
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Keeps nothing any more."""
+        with self._lock:
+            self._kept.clear()

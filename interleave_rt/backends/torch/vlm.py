@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from interleave_rt.wire import PlanStep, Verdict
 from .checkpoint import Lora
 from .grammar import Draw, Grammars
 from .loaded import open_vlm
+from .residency import ALWAYS, Stay
 from .turns import Cancelled, never
 from .vocabulary import boolean_tokens
 
@@ -51,16 +52,19 @@ class TorchVlm:
         constrained: Whether llguidance keeps answers to the JSON that our own prompts ask for: `on`, `off`, or `auto`:
             where it is installed and the prompts are ours.
         max_new_tokens: Of an answer.
+        stay: How it shares its device with other models (see `sharing.share`); None: it must fit beside them.
 
     Raises:
         BadPackError: No such directory, not a model of text and pictures, a missing library, or unusable prompts.
-        LimitExceededError: The weights do not fit into the memory of the device.
+        LimitExceededError: It does not fit into the memory of the device.
 
     Example:
         >>> critic = TorchVlm("models/Qwen3-VL-8B-Instruct", role="critic", device="cuda:0")  # doctest: +SKIP
         >>> critic.judge(None, picture, "a red circle", "a red circle", 0, 0).accepted  # doctest: +SKIP
         True
     """
+
+    _stay = ALWAYS
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class TorchVlm:
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         constrained: Literal["auto", "on", "off"] = "auto",
         max_new_tokens: int = 4096,
+        stay: Stay | None = None,
     ) -> None:
         if role not in ("planner", "critic"):
             raise BadPackError(f"[torch] {role!r} is no role of this model", hint="give planner or critic")
@@ -86,10 +91,10 @@ class TorchVlm:
             constrained = "off"  # nobody knows which dialect they ask for
         constraint = find_constraint(constrained)
         self._loaded = open_vlm(
-            Path(directory), device=device, dtype=dtype, lora=Lora.several(lora), compile=compile
+            Path(directory), device=device, dtype=dtype, lora=Lora.several(lora), compile=compile, stay=stay
         )
         loaded = self._loaded
-        self._torch = loaded.torch
+        self._torch, self._stay = loaded.torch, loaded.stay
         self._constrained = str(constraint)
         self._grammars = (
             Grammars(loaded.tokenizer, loaded.table, loaded.eos, max_new_tokens)
@@ -100,6 +105,11 @@ class TorchVlm:
             yes, no = boolean_tokens(loaded.tokenizer, loaded.table)
             self._yes = len(yes)
             self._boolean = loaded.torch.tensor(yes + no, device=loaded.decoder.device)
+
+    def settle(self, stay: Stay) -> None:
+        """Shares its device from now on; for models that were made in memory. Not while a call is under way."""
+        loaded, self._stay = self._loaded, stay
+        stay.settle(self._torch, [[loaded.model]], loaded.placement.device, loaded.decoder.forget)
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version, promise, place, LoRA files, and whether answers are constrained."""
@@ -132,7 +142,7 @@ class TorchVlm:
         scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
         told = 0
         asked = self._prompts.plan(request), planner_pictures(request), request.mode
-        with self._loaded.turns.stream(), closing(self._answer(*asked, seed, retry, cancelled)) as answer:
+        with self._answering(*asked, seed, retry, cancelled) as answer:
             for spelling, _ in answer:
                 scanner.feed(spelling)
                 if on_step is not None:
@@ -172,7 +182,7 @@ class TorchVlm:
         begun: list[tuple[int, Any]] = []  # where each token begins, and its logits of the two words
         length, accepted, p = 0, None, 0.0
         asked = self._prompts.judge(original_prompt, prompt), critic_pictures(before, after), "critic"
-        with self._loaded.turns.stream(), closing(self._answer(*asked, seed, retry, cancelled)) as answer:
+        with self._answering(*asked, seed, retry, cancelled) as answer:
             for spelling, logits in answer:
                 scanner.feed(spelling)
                 if accepted is None:
@@ -202,6 +212,13 @@ class TorchVlm:
         highest = max(values)
         weights = [math.exp(value - highest) for value in values]
         return sum(weights[: self._yes]) / sum(weights)
+
+    @contextmanager
+    def _answering(self, *asked: Any) -> Iterator[Generator[tuple[bytes, Any], None, None]]:
+        """`_answer`, with the weights on the device."""
+        loaded, cancelled = self._loaded, asked[-1]
+        with self._stay.during(cancelled), loaded.turns.stream(), closing(self._answer(*asked)) as answer:
+            yield answer
 
     def _answer(
         self,

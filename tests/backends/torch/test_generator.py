@@ -149,11 +149,11 @@ def test_what_cannot_work_is_refused_before_weights_are_read(
     assert "there is no cuda:9" in message(klein, device="cuda:9")
     assert "'int3' is no type" in message(klein, dtype="int3")
     assert "no LoRA file" in message(klein, lora=["gone.safetensors:2"])
-    from interleave_rt.backends.torch import checkpoint
+    from interleave_rt.backends.torch import sharing
 
-    monkeypatch.setattr(checkpoint, "_free_bytes", lambda *_: 1000)
-    assert "0.0 GB are free" in message(klein)
-    monkeypatch.setattr(checkpoint, "_free_bytes", lambda *_: None)
+    monkeypatch.setattr(sharing, "free_bytes", lambda *_: 1000)
+    assert "0 MB may be used" in message(klein)
+    monkeypatch.setattr(sharing, "free_bytes", lambda *_: None)
     cut = tmp_path / "cut"
     shutil.copytree(klein, cut)
     weights = next(cut.rglob("*.safetensors"))

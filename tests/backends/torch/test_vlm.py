@@ -271,7 +271,7 @@ def test_what_cannot_work_is_refused_before_weights_are_read(
 ) -> None:
     from transformers import AutoModelForImageTextToText
 
-    from interleave_rt.backends.torch import checkpoint
+    from interleave_rt.backends.torch import sharing
 
     def message(directory: Path, **told: Any) -> str:
         with pytest.raises((BadPackError, LimitExceededError)) as caught:
@@ -297,8 +297,8 @@ def test_what_cannot_work_is_refused_before_weights_are_read(
     for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
         (bare / name).unlink()
     assert "processor" in message(bare)
-    monkeypatch.setattr(checkpoint, "_free_bytes", lambda *_: 1000)
-    assert "0.0 GB are free" in message(vlm, dtype="bfloat16")
+    monkeypatch.setattr(sharing, "free_bytes", lambda *_: 1000)
+    assert "0 MB may be used" in message(vlm, dtype="bfloat16")
 
 
 def test_a_prompt_longer_than_the_models_context_is_refused(vlm: Path) -> None:
