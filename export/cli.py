@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.files import saving, swap_folders
 from interleave_rt.pack import load_pack
 from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
 
@@ -140,22 +140,9 @@ def export_shapes(
             pack.write_report(fresh, seed, parity, invariance, storage)
             manifest = pack.write_manifest(fresh, recipe, described, invariance)
             verify_files(fresh, manifest)
-            _replace(fresh, out)
+            with saving(out):
+                swap_folders(fresh, out)  # the old one goes with the scratch folder
     return [*parity, *invariance], manifest
-
-
-def _replace(fresh: Path, out: Path) -> None:
-    """Put the new pack in the place of the old one, which stays until the new one is there."""
-    old = fresh.with_name("old")
-    if out.exists():
-        out.rename(old)
-    try:
-        fresh.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _print(console: Console, out: Path, checks: Checks, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import saving, swap_folders
 from interleave_rt.pack.manifest import MANIFEST_NAME, ROLES, Manifest, load_manifest, verify_files
 
 from .families import find_family
@@ -66,7 +67,8 @@ def int8_pack(
         _write_manifest(source, fresh, set(changed), {check.part: check.passed for check in invariance})
         written = load_manifest(fresh)
         verify_files(fresh, written)
-        fresh.rename(out)  # an empty directory gives way
+        with saving(out):
+            swap_folders(fresh, out)
     return [*parity, *invariance], written
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import write_file
 from interleave_rt.pack.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -278,4 +279,4 @@ def _versions() -> dict[str, str]:
 
 def write_json(path: Path, value: Any) -> None:
     """JSON for people and machines: one space of indentation, a newline at the end."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

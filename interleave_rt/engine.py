@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -21,11 +19,12 @@ from .backends import Backend
 from .backends.record import CallStore
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
-from .errors import BadRequestError, from_code
+from .ending import Ending
+from .errors import BackendFailedError, BadRequestError, from_code
 from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, choose_pack
 from .pack.images import load_image
-from .pump import Pump, uninterrupted
+from .pump import Pump
 from .reader import EventReader
 from .reports import save_result as _  # noqa: F401 - what Result.save writes
 from .request import OptionChanges, Options, Request
@@ -61,17 +60,28 @@ class Engine:
             self.config = self.config if self.config.critic_slowdown else rates
         self._exact: dict[str, Callable[..., Any]] | None = None  # loaded by the first replay
         self._replaying = threading.Lock()  # they answer one call at a time
-        self._core = _core.Engine(self.config.for_core())
+        self._ending = Ending()
+        # The end of what is begun is known before it begins: whatever strikes in between leaves no thread behind.
+        weakref.finalize(self, self._ending.begin).atexit = False
         try:
+            self._core = _core.Engine(self.config.for_core())
+            self._pump = Pump(self._core)
+            worker = TokenizerWorker(self._core, backend, self.config.switch_interval_ms)
+            self._ending.add(backend.detach)
+            self._ending.add(worker.stop)
+            # The core first: its lanes may wait for the worker until they are told to stop.
+            self._ending.add(partial(self._pump.stop, self._core.close))
             backend.attach(self._core, self.config)
+            worker.start()
+        except (RuntimeError, MemoryError) as error:  # what the system refuses: threads, memory
+            self._ending.finish()
+            raise BackendFailedError(
+                f"[Engine] it cannot start: {error or 'out of memory'}",
+                hint="end other programs, or raise this process's limits (ulimit -u, ulimit -v)",
+            ) from error
         except BaseException:
-            self._core.close()
-            backend.detach()  # its threads end once the lanes are closed
+            self._ending.finish()
             raise
-        # Also at the end of the process: its threads must not outlive the interpreter.
-        worker = TokenizerWorker(self._core, backend, self.config.switch_interval_ms)
-        self._pump = Pump(self._core)
-        self._shut = weakref.finalize(self, _shut, os.getpid(), self._core, self._pump, worker, backend)
 
     @classmethod
     def load(
@@ -142,11 +152,12 @@ class Engine:
             if images:
                 raise BadRequestError("[Engine.submit] images are given twice: in the request and beside it")
         else:
-            request = Request(request, tuple(images))
+            request = Request(request, images)
         chosen = Options.of(options, **changes)
         self.backend.check(chosen)
         limit = self.config.max_image_pixels
-        pixels = tuple(load_image(image, max_pixels=limit) for image in request.images)
+        sides = self.backend.image_sides
+        pixels = tuple(load_image(image, max_pixels=limit, sides=sides) for image in request.images)
         told = {**chosen.for_core(), "text": request.marked_text, "mode": request.mode}
         try:
             submitted_us = self._core.now_us()
@@ -298,11 +309,14 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Cancels what is under way and frees the lanes. Images that callers hold stay valid."""
+        """Cancels what is under way and frees the lanes. Images that callers hold stay valid.
+
+        Returns after ten seconds at the latest; what hangs in a model is then left behind. May be called again, and by
+        several threads; Ctrl-C ends the wait, not the end.
+        """
         with core_errors():
             self._core.live()  # refuses a process that was forked
-        with uninterrupted():
-            self._shut()
+        self._ending.finish()
 
     def __enter__(self) -> Engine:
         return self
@@ -311,16 +325,6 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _shut(owner: int, core: _core.Engine, pump: Pump, worker: TokenizerWorker, backend: Backend) -> None:
-    if os.getpid() != owner:
-        return  # a fork has none of these threads
-    # The core first: its lanes may wait for the worker until they are told to stop.
-    with uninterrupted(), ExitStack() as stack:  # the last one that was pushed comes first
-        stack.callback(backend.detach)
-        stack.callback(worker.stop)
-        stack.callback(pump.stop, core.close)
 
 
 def _forget(core: _core.Engine, backend: Backend, request: int) -> None:

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from interleave_rt import _core
 
 from .errors import from_code
 
-__all__ = ["News", "Pump", "uninterrupted"]
+__all__ = ["News", "Pump"]
 
 T = TypeVar("T")
 _WAIT_MS = 500
+_JOIN_S = 2.0
 _ENCODERS = 2  # threads that read the pictures of requests; further ones wait for their turn
 _ENCODER_NAME = "interleave-rt-input"
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: a thread that is left behind ends the process with an abort.
-
-    Python interrupts the main thread only; a program that handles SIGINT in its own way is left to it.
-    """
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
-        yield
-        return
-    struck: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: struck.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if struck:
-            raise KeyboardInterrupt
 
 
 class News:
@@ -111,20 +90,18 @@ class Pump:
         return await asyncio.wrap_future(coming)
 
     def stop(self, close: Callable[[], None]) -> None:
-        """Calls `close` of the core, passes on what that says to the last coroutines, and joins."""
+        """Calls `close` of the core, passes on what that says to the last coroutines, and joins; may be repeated."""
         with self._lock:
             self._stopping = True
         close()
-        # An engine that nobody closed may be collected on a thread of its own.
-        here = threading.current_thread()
-        if self._thread is not None and self._thread is not here:
-            self._thread.join()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
         with self._lock:
             waiting = list(self._waiting.values())
         for news in waiting:
             news.tell()
         if self._encoders is not None:
-            self._encoders.shutdown(wait=not here.name.startswith(_ENCODER_NAME))
+            self._encoders.shutdown()
 
     def _run(self) -> None:
         while True:

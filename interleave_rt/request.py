@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -28,7 +28,7 @@ class Request:
 
     Args:
         text: What to make. `<image>` marks where a picture stands; without marks the pictures come first.
-        images: Paths, encoded bytes, Pillow images or uint8 arrays [height, width, 3].
+        images: Paths, encoded bytes, Pillow images or uint8 arrays [height, width, 3]; one of these is a list of one.
 
     Example:
         >>> Request("Draw a snowman step by step").mode
@@ -36,15 +36,25 @@ class Request:
     """
 
     text: str
-    images: tuple[ImageSource, ...] = ()
+    images: Sequence[ImageSource] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip():
+        text = self.text
+        if not isinstance(text, str) or not text.strip():
             raise BadRequestError(
                 "[Request] the text is empty", hint='say what to draw, e.g. "Draw a snowman"'
             )
-        object.__setattr__(self, "images", tuple(self.images))
-        marks = self.text.count(IMAGE_MARK)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise BadRequestError(
+                "[Request] the text holds half of a character (a lone surrogate)",
+                hint="pass text that can be written as UTF-8",
+            )
+        one = isinstance(self.images, str | bytes | bytearray | memoryview) or not isinstance(
+            self.images, Iterable
+        )
+        one = one or getattr(self.images, "ndim", 0) == 3
+        object.__setattr__(self, "images", (self.images,) if one else tuple(self.images))
+        marks = text.count(IMAGE_MARK)
         if marks not in (0, len(self.images)):
             raise BadRequestError(
                 f"[Request] the text has {marks} {IMAGE_MARK} marks, but {len(self.images)} images are given",

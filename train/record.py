@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from interleave_rt.files import write_file
+
 __all__ = ["FOLDER", "Record", "source_revision", "write_config"]
 
 log = logging.getLogger(__name__)
@@ -133,6 +135,4 @@ class Record:
 def _write(path: Path, text: str) -> None:
     """Write a file in one move, so that a stopped run leaves a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8", newline="\n")
-    fresh.replace(path)
+    write_file(path, text)

@@ -25,7 +25,7 @@ using namespace nb::literals;
 namespace irt {
 namespace {
 
-using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+using Unlocked = nb::call_guard<WithoutGil>;
 
 void bind_jobs(nb::module_& m) {
   nb::class_<TextJob>(m, "TextJob", "Work for the text worker.")
@@ -47,7 +47,7 @@ RequestId submit(BoundEngine& self, const Dict& request, const std::vector<Pixel
   }
   // A deadline beyond a century is none.
   constexpr double kLongest = 3.2e9;
-  const nb::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   Driver& driver = self.driver();
   std::vector<Key>& keys = asked.spec.images;
   const auto release = [&] {
@@ -163,7 +163,7 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
           "finish_text",
           [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {
             EncodedText encoded{copy_of(ids), mask ? copy_of(*mask) : std::vector<std::int64_t>{}};
-            const nb::gil_scoped_release unlocked;
+            const WithoutGil unlocked;
             self.driver().text().finish(job, std::move(encoded));
           },
           "job"_a, "ids"_a, "mask"_a.none() = nb::none())

@@ -41,7 +41,7 @@ struct Fields<ExternalCounters> {
 
 namespace {
 
-using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+using Unlocked = nb::call_guard<WithoutGil>;
 
 // The lane as Python holds it: in the process of its engine.
 class BoundLane : public OneProcess {

@@ -168,14 +168,14 @@ template <Role kRole>
 void add_vlm(BoundEngine& self, const Dict& config, const std::string& device,
              const std::string& name) {
   const auto bound = struct_of<BoundVlmConfig>(config);
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   add_model(self.driver(), kRole, std::make_unique<VlmModel>(resolved(bound)), device, name);
 }
 
 void add_generator(BoundEngine& self, const Dict& config, const std::string& device,
                    const std::string& name) {
   const auto bound = struct_of<ImageModelConfig>(config);
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   auto model = std::make_unique<ImageModel>(bound);
   add_model(self.driver(), Role::kGenerator, std::move(model), device, name);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "bind/gil.h"
 #include "core/error.h"
 #include "engine/driver.h"
 
@@ -38,7 +39,7 @@ class BoundEngine : public OneProcess {
       static_cast<void>(driver_.release());  // NOLINT: it waits for threads that are not here
       return;
     }
-    const nanobind::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     driver_->close();
   }
   BoundEngine(const BoundEngine&) = delete;

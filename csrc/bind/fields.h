@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind/gil.h"
 #include "core/error.h"
 
 namespace irt {
@@ -240,7 +241,7 @@ Dict dict_of(const Struct& value) {
 // Runs it without the GIL: it may wait for a lock or another thread.
 template <class Work>
 auto unlocked(const Work& work) {
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   return work();
 }
 

@@ -43,6 +43,8 @@ void bind_errors(nb::module_& m) {
 }  // namespace irt
 
 NB_MODULE(_core, m) {
+  // An engine that is alive when the process ends is closed, and no fault of the user's.
+  nb::set_leak_warnings(false);
   m.doc() = "The native core of interleave_rt; its face is the package itself.";
   irt::bind_errors(m);
   irt::bind_text(m);

@@ -19,11 +19,15 @@ __all__ = ["Backend"]
 class Backend(Protocol):
     """What an `Engine` asks of the thing that runs the roles.
 
-    `encodes` names the roles whose texts it turns into token ids.
+    `encodes` names the roles whose texts it turns into token ids; `image_sides` are the sides that input pictures are
+    brought to, as `load_image` takes them, None: any.
     """
 
     @property
     def encodes(self) -> Sequence[str]: ...
+
+    @property
+    def image_sides(self) -> tuple[int, int] | None: ...
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version, lossless."""

@@ -35,6 +35,11 @@ class MixedBackend:
         """Of all backends."""
         return [role for backend in self.backends for role in backend.encodes]
 
+    @property
+    def image_sides(self) -> tuple[int, int] | None:
+        """Of the backend that has the generator's graphs."""
+        return next((one.image_sides for one in self.backends if one.image_sides), None)
+
     def info(self) -> Mapping[str, str]:
         """As given, over what the backends say; the weakest promise."""
         said = [dict(backend.info()) for backend in self.backends]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from interleave_rt import _core
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
+from interleave_rt.files import read_json
 from interleave_rt.pack import Pack
 from interleave_rt.pack.grammar import answer_grammar
 from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
@@ -49,6 +50,7 @@ class NativeBackend:
         self.shares_cpu = (
             False  # with roles that compute on all cores: the lanes are then one device with them
         )
+        self.image_sides = None if self._generator is None else pack.image_sides
         self._constraint = Constraint(None)
 
     def info(self) -> Mapping[str, str]:
@@ -233,10 +235,11 @@ def _device(told: Mapping[str, Any], cpu: str) -> str:
 
 
 def _token_table(path: Path) -> tuple[list[bytes], list[int]]:
+    raw = read_json(path, what="token_bytes", error=BadPackError, hint="export the pack again")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return [base64.b64decode(token, validate=True) for token in raw["tokens"]], list(raw["special"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokens = [base64.b64decode(token, validate=True) for token in raw["tokens"]]
+        return tokens, [operator.index(number) for number in raw["special"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise BadPackError(
             f"[token_bytes] {path} cannot be read: {error}", hint="export the pack again"
         ) from None

@@ -64,6 +64,7 @@ class OutsideBackend:
     """
 
     encodes = ()
+    image_sides = None
 
     def __init__(
         self,

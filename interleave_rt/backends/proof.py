@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import saving, write_file
 from interleave_rt.pack import Pack
 from interleave_rt.pack.manifest import verify_files
 
@@ -130,21 +130,12 @@ def require_proof(pack: Pack, providers: Sequence[str], *, batching: bool) -> No
 def write_proof(key: ProofKey, *, batching: bool, rows: Sequence[dict[str, Any]]) -> Path:
     """Keeps a proof: readable by its owner alone, and never seen half written."""
     path = _path(key)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with saving(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = json.dumps(
         {"format": _FORMAT, "key": asdict(key), "batching": batching, "rows": list(rows)}, indent=1
     )
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".proof.")  # created with mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return write_file(path, text + "\n", mode=0o600)
 
 
 def proof_folder() -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
+from interleave_rt.files import read_json, write_file
 from interleave_rt.pack.images import encode_png, load_image
 from interleave_rt.wire import PlanStep, Verdict
 
@@ -131,7 +132,7 @@ class CallStore:
     def _read(self, key: str) -> tuple[Any] | None:
         path = self.folder / f"{key}.json"
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = read_json(path, what="record")
             kind = raw["kind"]
             if kind == "image":
                 return (load_image(self.folder / f"{key}.png"),)
@@ -140,10 +141,8 @@ class CallStore:
                 return (WrittenPlan(steps, bool(raw["truncated"])),)
             verdict = raw["verdict"]
             return (None if verdict is None else Verdict.from_dict(verdict),)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, InterleaveError):
-            return None  # half written, or by somebody else: the call is made again
+        except (KeyError, TypeError, InterleaveError):
+            return None  # none, or somebody else's: the call is made again
 
     def _write(self, key: str, answer: Any) -> None:
         if isinstance(answer, WrittenPlan):
@@ -164,17 +163,7 @@ class CallStore:
                 self._make_room()
 
     def _save(self, name: str, data: bytes) -> None:
-        path = self.folder / name
-        partial = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise InterleaveError(
-                f"[record] {path} cannot be written: {error.strerror or error}",
-                hint="make room, or give another folder",
-            ) from None
+        write_file(self.folder / name, data)
         with self._lock:
             self._bytes += len(data)
 

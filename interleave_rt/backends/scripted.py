@@ -45,6 +45,7 @@ class ScriptedBackend:
     """Three scripted lanes."""
 
     encodes = ()
+    image_sides = None
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()

@@ -16,6 +16,7 @@ __all__ = ["SwitchInterval", "TokenizerWorker"]
 _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
 _MOST_JOBS = 8
+_JOIN_S = 2.0
 
 
 class SwitchInterval:
@@ -58,7 +59,7 @@ class SwitchInterval:
 
 
 class TokenizerWorker:
-    """Owns the thread; `stop` joins it.
+    """Owns the thread, from `start` to `stop`.
 
     Args:
         core: Whose texts it encodes.
@@ -70,19 +71,25 @@ class TokenizerWorker:
         self._core = core
         self._backend = backend
         self._interval = None if switch_interval_ms is None else switch_interval_ms / 1000
-        if self._interval is not None:
-            SwitchInterval.hold(self._interval)
+        self._holds = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="interleave-rt-text", daemon=True)
+
+    def start(self) -> None:
+        """Once."""
+        if self._interval is not None:
+            SwitchInterval.hold(self._interval)
+            self._holds = True
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends and joins the thread."""
+        """Ends the thread and waits a moment for it; one that hangs in a template is left behind. May be repeated."""
         self._stop.set()
-        self._thread.join()
-        if self._interval is not None:
+        if self._thread.ident is not None:
+            self._thread.join(_JOIN_S)
+        if self._interval is not None and self._holds:
+            self._holds = False
             SwitchInterval.release(self._interval)
-            self._interval = None
 
     def _run(self) -> None:
         while not self._stop.is_set():

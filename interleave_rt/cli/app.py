@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from .examples import examples
 from .options import print_error, print_json
 from .pack import pack
 from .run import run
+from .signals import signals
 from .simulate import simulate
 from .train import train
 
@@ -58,26 +58,22 @@ def _root(
     pass
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
+def execute(args: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code. `Interrupted` passes through where a verb has nothing to save."""
     as_json = "--json" in args
     try:
-        code = app(args or ["--help"], standalone_mode=False)
+        code = app(list(args) or ["--help"], standalone_mode=False)
     except _UsageError as error:
         hint = f"see {error.ctx.command_path} --help" if error.ctx else None
         return _fail(BadRequestError(error.format_message(), hint=hint), as_json)
     except InterleaveError as error:
         return _fail(error, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(CancelledError("interrupted; nothing was saved"), as_json)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
     return code if isinstance(code, int) else 0
 
 
 def _fail(error: InterleaveError, as_json: bool) -> int:
     if as_json:
         print_json({"outcome": "failed", "error": error.as_dict()})
-    return print_error(error)
+    code = print_error(error)
+    # The class says 130, Ctrl-C; another signal has another number.
+    return (signals.exit_code or code) if isinstance(error, CancelledError) else code

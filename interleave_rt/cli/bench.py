@@ -13,8 +13,10 @@ import typer
 from interleave_rt.checks import one_of, within
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.request import Options
+from interleave_rt.shown import shown
 
 from . import options as shared
+from .signals import Interrupted, signals
 
 if TYPE_CHECKING:
     from interleave_rt.measure.arms import Target
@@ -183,7 +185,7 @@ def bench(
     else:
         show(result)
     for fall in falls:
-        print(f"worse than {baseline}: {fall}", file=sys.stderr)
+        print(shown(f"worse than {baseline}: {fall}"), file=sys.stderr)
     differs = _verdict(result, found)
     if save_calibration is not None:
         with ShownProgress(quiet=json_) as progress:
@@ -197,7 +199,8 @@ def _late(work: Callable[[], object]) -> int:
         work()
     except InterleaveError as caught:
         error = caught
-    except KeyboardInterrupt:
+    except Interrupted:
+        signals.caught()
         error = CancelledError("interrupted after the measurement", hint="its result is printed all the same")
     else:
         return 0
@@ -208,7 +211,6 @@ def _calibrate(found: Measurement, target: Target, path: Path, say: Callable[[st
     """One split of threads for all arms: that of the arm named last, which is the fastest one where all are run."""
     from interleave_rt.measure.arms import Threads
     from interleave_rt.measure.calibrate import measure_calibration
-    from interleave_rt.measure.output import writing
 
     chosen = found.threads.get(found.config.arms[-1].name)
     made = measure_calibration(
@@ -218,8 +220,7 @@ def _calibrate(found: Measurement, target: Target, path: Path, say: Callable[[st
         threads=None if chosen is None else Threads.parse(chosen),
         say=say,
     )
-    with writing(path):
-        made.save(path)
+    made.save(path)
 
 
 def _verdict(result: dict[str, Any], found: Measurement) -> int:
@@ -228,7 +229,7 @@ def _verdict(result: dict[str, Any], found: Measurement) -> int:
         idle = [name for name, arm in result["arms"].items() if not arm["completed"]]
         for name in idle:
             said = next((record.message for record in found.records(name) if record.message), "")
-            print(f"error: {name} finished no request{said and ': ' + said}", file=sys.stderr)
+            print(shown(f"error: {name} finished no request{said and ': ' + said}"), file=sys.stderr)
         return 1 if idle else 0
     text = found.samples[lossless["first_different"]].request.text
     print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from interleave_rt.result import Event, Result
+from interleave_rt.shown import clipped, shown
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
+
+from .streams import is_unicode
 
 
 class Display:
@@ -42,14 +46,14 @@ class PlainDisplay(Display):
     def show(self, event: Event) -> None:
         line = _line(event)
         if line:
-            print(line, flush=True)
+            print(" ".join(shown(line).split("\n")), flush=True)
 
     def interrupted(self) -> None:
         print("interrupted: ending the request", file=sys.stderr, flush=True)
 
     def close(self, result: Result, out: Path) -> None:
         print(summary(result))
-        print(f"saved in {out}: story.svg, report.html, result.json")
+        print(shown(f"saved in {out}: story.svg, report.html, result.json"))
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class _Row:
     state: str = "planned"  # planned | drawing | judging | accepted | kept | unjudged | text
     attempts: int = 0
     scores: list[tuple[bool, float]] = field(default_factory=list)
+    reason: str = ""  # of the last refusal
 
 
 class LiveDisplay(Display):
@@ -69,7 +74,8 @@ class LiveDisplay(Display):
         self._rows: dict[int, _Row] = {}
         self._started = time.monotonic()
         self._note = "planning"
-        self._spinner = Spinner("dots", style="cyan")
+        self._ascii = not is_unicode(console.file)
+        self._spinner = Spinner("line" if self._ascii else "dots", style="cyan")
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=12, transient=False)
 
     def __enter__(self) -> Display:
@@ -95,6 +101,7 @@ class LiveDisplay(Display):
         elif isinstance(event, VerdictEvent):
             row = self._rows[event.index]
             row.scores.append((event.verdict.accepted, event.verdict.p_success))
+            row.reason = "" if event.verdict.accepted else event.verdict.reasoning
             row.state = "accepted" if event.verdict.accepted else "drawing"
         elif isinstance(event, StepCommittedEvent):
             states = {True: "accepted", False: "kept", None: "unjudged"}
@@ -102,8 +109,8 @@ class LiveDisplay(Display):
             self._rows[event.index].state = done
 
     def close(self, result: Result, out: Path) -> None:
-        self._console.print(Text(summary(result), style="bold"))
-        self._console.print(Text(f"Open {out / 'report.html'}", style="dim"))
+        self._console.print(self._text([(summary(result), "bold")]))
+        self._console.print(self._text([(f"Open {out / 'report.html'}", "dim")]))
 
     def _table(self) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
@@ -112,16 +119,27 @@ class LiveDisplay(Display):
         table.add_column(ratio=1, overflow="fold")
         table.add_column(no_wrap=True)
         current = next((row for row in self._rows.values() if row.state in _OPEN), None)
+        columns = self._console.width
         for row in self._rows.values():
-            mark: Text | Spinner = Text(*_MARKS[row.state])
+            mark: Text | Spinner = self._text([_MARKS[row.state]])
             if row is current and not self._ended():
                 mark = self._spinner
-            style = "dim" if row.state == "planned" and row is not current else ""
-            table.add_row(mark, str(row.number), Text(row.text, style=style), _tries(row, row is current))
+            words = [(row.text, "dim" if row.state == "planned" and row is not current else "")]
+            if row.reason:
+                # One line: the report has the whole of it.
+                words.append((f"\n{clipped(row.reason, columns // 2)}", "yellow"))
+            tries = _tries(row, row is current, columns // 3)
+            table.add_row(mark, str(row.number), self._text(words), self._text(tries))
         if self._note:
             elapsed = f"{time.monotonic() - self._started:.1f} s"
             table.add_row(self._spinner, "", Text(self._note, style="dim"), Text(elapsed, style="dim"))
         return table
+
+    def _text(self, parts: Sequence[tuple[str, str]]) -> Text:
+        """Of (text, style): nothing in it does anything to the terminal, or is unknown to it."""
+        return Text.assemble(
+            *((shown(text).translate(_ASCII) if self._ascii else shown(text), style) for text, style in parts)
+        )
 
     def _ended(self) -> bool:
         return not self._live.is_started
@@ -137,19 +155,25 @@ _MARKS = {
     "unjudged": ("○", "yellow"),
     "text": ("✓", "green"),
 }
+_ASCII = str.maketrans("·✓✗○…", ".+x-~")  # for terminals that know no others
 
 
-def _tries(row: _Row, current: bool) -> Text:
-    text = Text()
-    for accepted, p in row.scores:
-        text.append(f"{'✓' if accepted else '✗'} {p:.2f}  ", style="green" if accepted else "yellow")
+def _tries(row: _Row, current: bool, columns: int) -> list[tuple[str, str]]:
+    """The row's last tries and what is done now, in about so many columns."""
+    now = []
     if row.state == "unjudged":
-        text.append("last try, not judged", style="dim")
+        now = [("last try, not judged", "dim")]
     elif current and row.state == "judging":
-        text.append("judging", style="cyan")
+        now = [("judging", "cyan")]
     elif current:
-        text.append("drawing" + (f", try {row.attempts + 1}" if row.attempts else ""), style="cyan")
-    return text
+        now = [("drawing" + (f", try {row.attempts + 1}" if row.attempts else ""), "cyan")]
+    scores = [
+        (f"{'✓' if accepted else '✗'} {p:.2f}  ", "green" if accepted else "yellow")
+        for accepted, p in row.scores
+    ]
+    room = max(1, (columns - sum(len(text) for text, _ in now)) // 8)
+    left_out = [(f"+{len(scores) - room} ", "dim")] if len(scores) > room else []
+    return [*left_out, *scores[-room:], *now]
 
 
 def make_display(*, quiet: bool) -> Display:
@@ -180,7 +204,10 @@ def _line(event: Event) -> str:
         return f"image {event.index + 1}.{event.attempt.number}: {event.attempt.prompt}"
     if isinstance(event, VerdictEvent):
         word = "accepted" if event.verdict.accepted else "refused"
-        return f"judge {event.index + 1}.{event.attempt}: {word} (p {event.verdict.p_success:.3f})"
+        reason = (
+            "" if event.verdict.accepted or not event.verdict.reasoning else f": {event.verdict.reasoning}"
+        )
+        return f"judge {event.index + 1}.{event.attempt}: {word} (p {event.verdict.p_success:.3f}){reason}"
     if isinstance(event, StepCommittedEvent):
         said = {True: "accepted", False: "not accepted", None: "not judged"}[event.step.accepted]
         tail = "" if event.step.pixels is None else f" ({said}, {len(event.step.attempts)} made)"

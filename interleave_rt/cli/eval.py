@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interleave_rt.errors import CancelledError
+from interleave_rt.shown import shown
 
 from . import options as shared
+from .signals import Interrupted, signals
 
 if TYPE_CHECKING:
     from interleave_rt.worlds.shapes.evaluation import Evaluation
@@ -57,9 +59,9 @@ def shapes(
     Exit codes: as of `run`; 1 a figure misses its target.
     """
     # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.files import check_folder
     from interleave_rt.measure.environment import describe_environment
     from interleave_rt.pack import load_pack
-    from interleave_rt.reports import check_folder
     from interleave_rt.worlds.shapes.evaluation import Settings, evaluate
     from interleave_rt.worlds.shapes.evaluation.progress import Progress
 
@@ -68,7 +70,8 @@ def shapes(
     chosen = load_pack(pack)
     try:
         found = evaluate(chosen, settings, out, Progress(), environment=describe_environment(gpu=False))
-    except KeyboardInterrupt:
+    except Interrupted:
+        signals.caught()
         raise CancelledError("interrupted", hint=f"the rows that were done are in {out}") from None
     document = found.document()
     if json_:
@@ -91,8 +94,10 @@ def _show(found: Evaluation, document: dict[str, Any], out: Path) -> None:
         console = Console(width=160)  # a pipe has no width of its own
     pack = document["pack"]
     console.print(
-        f"{pack['name']} {pack['version']}, {document['split']} split, seed {document['seed']}, "
-        f"sizes x {document['scale']:g}; {document['seconds']:.0f} s",
+        shown(
+            f"{pack['name']} {pack['version']}, {document['split']} split, seed {document['seed']}, "
+            f"sizes x {document['scale']:g}; {document['seconds']:.0f} s"
+        ),
         highlight=False,
         markup=False,
     )

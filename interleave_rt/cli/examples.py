@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interleave_rt.shown import shown
+
 from . import options as shared
 
 
@@ -19,7 +21,7 @@ def examples(
     if json_:
         shared.print_json({"pack": found.name, "examples": found.examples})
     elif found.examples:
-        print("\n".join(found.examples))
+        print("\n".join(shown(example) for example in found.examples))
     else:
-        print(f"The pack {found.name!r} names no examples.")
+        print(shown(f"The pack {found.name!r} names no examples."))
     return 0

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from interleave_rt.measure.runner import Progress
+from interleave_rt.shown import shown
 
 _LATENCIES = {
     "end to end": "e2e_latency_ms",
@@ -91,9 +92,9 @@ def show_sweep(points: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]]) 
 
 def _head(result: Mapping[str, Any]) -> str:
     if "source" in result:
-        return str(result["source"]["note"])
+        return shown(str(result["source"]["note"]))
     scenario, environment = result["scenario"], result["environment"]
-    return (
+    return shown(
         f"{scenario['target']}, {scenario['name']}: {scenario['requests']} requests, seed {scenario['seed']}; "
         f"{environment['cpu']}, {environment['cores']} cores"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from interleave_rt.errors import InterleaveError
+from interleave_rt.shown import shown
+
+from .streams import is_unicode
 
 Scenario = Annotated[
     str, typer.Option(metavar="single-stream|closed-loop|server|offline", help="How requests come in.")
@@ -35,6 +39,7 @@ Lanes = Annotated[
     str, typer.Option(metavar="separate|shared", help="Made-up roles: a device for each, or one for all.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Write the result to FILE.json or FILE.csv.")]
+_CONTROLS = re.compile("[\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")  # JSON escapes the others itself
 _ROLE = "RUNTIME:PLACE[,option=value..]"
 Planner = Annotated[
     str | None,
@@ -72,13 +77,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 
 def print_json(document: Any) -> None:
-    """One line on standard output."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    """One line on standard output; no character of it does anything to a terminal."""
+    text = json.dumps(document, ensure_ascii=not is_unicode(sys.stdout))
+    print(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)
 
 
 def print_error(error: InterleaveError, remark: str = "") -> int:
     """One line on standard error, and one with the hint where there is one; returns the exit code."""
-    print(f"error: {error.message}{remark}", file=sys.stderr)
+    print(shown(f"error: {error.message}{remark}"), file=sys.stderr)
     if error.hint:
-        print(f"hint:  {error.hint}", file=sys.stderr)
+        print(shown(f"hint:  {error.hint}"), file=sys.stderr)
     return error.exit_code

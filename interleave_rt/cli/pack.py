@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from interleave_rt.shown import shown
+
 from .options import AsJson, Critic, Generator, Planner, Prompts, print_json
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def verify(folder: Annotated[Path | None, typer.Argument(help="Folder. Default: 
     if json_:
         print_json({"pack": found.name, "files": files, "folders": places, "verified": True})
     else:
-        print(f"{found.name}: {files} files and {places} folders of models are as they were written")
+        print(shown(f"{found.name}: {files} files and {places} folders of models are as they were written"))
     return 0
 
 
@@ -90,14 +92,14 @@ def _show(found: Pack, as_json: bool) -> None:
     if as_json:
         print_json(said)
         return
-    print(f"{found.name} {found.manifest.version}, {found.manifest.lossless}, {found.path}")
+    print(shown(f"{found.name} {found.manifest.version}, {found.manifest.lossless}, {found.path}"))
     for role, told in roles.items():
         print(
-            f"  {role:<10}{told['runs_on']}"
+            shown(f"  {role:<10}{told['runs_on']}")
             + (f", {told['parameters']:,} parameters" if told.get("parameters") else "")
         )
     if found.manifest.description:
-        print(f"  {found.manifest.description}")
+        print(shown(f"  {found.manifest.description}"))
 
 
 def _described(role: Any) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +14,17 @@ from interleave_rt.checks import one_of
 from interleave_rt.errors import CancelledError, InterleaveError
 from interleave_rt.request import Options, Request
 from interleave_rt.result import FinishedEvent, Result
+from interleave_rt.wire import PlanStep, PlanStepEvent, Step, StepCommittedEvent, Timings
 
 from . import options as shared
 from .display import Display, make_display
+from .signals import signals
 
 if TYPE_CHECKING:
     from interleave_rt.engine import Engine
+    from interleave_rt.reports import ResultFolder
+
+_LOOK_S = 0.1  # how often signals are looked at
 
 
 def run(
@@ -64,63 +71,111 @@ def run(
 ) -> int:
     """Make a text-image sequence.
 
+    What is committed is on disk at once, in a folder beside --out whose name begins with --out's and `.partial-`; it takes
+    the place of --out at the end. Ctrl-C, SIGTERM and SIGHUP end the request and save what was committed; a second one
+    does not wait for the models, and a third one for nothing.
+
     Exit codes: 0 finished, 1 --check found a difference, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
-    7 overloaded, 130 interrupted. Whatever was committed by then is saved.
+    7 overloaded, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever was committed by then is saved.
     """
     # Everything that can be wrong is looked at before a model is loaded.
+    from interleave_rt.config import EngineConfig
+    from interleave_rt.files import check_file
+    from interleave_rt.pack import choose_pack
     from interleave_rt.pack.images import load_image
-    from interleave_rt.reports import check_folder
+    from interleave_rt.reports import ResultFolder, save_trace
 
     wanted = Request(request, tuple(image or ()))
     one_of("--keep", keep, ("last", "best"))
     if check is not None:
         one_of("--check", check, ("replay",))
     options = Options.of(seed=seed, t_max=t_max, speculation=speculation, keep=keep, deadline_s=deadline)
-    for source in wanted.images:
-        load_image(source)
-    check_folder(out)
     if trace is not None:
-        check_folder(trace.parent)
-    from interleave_rt.config import EngineConfig
-    from interleave_rt.engine import Engine
-    from interleave_rt.pack import choose_pack
-
+        check_file(trace)
     config = EngineConfig(max_memory=max_memory, residency=residency)  # type: ignore[arg-type]  # looked at there
     chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
-    display = make_display(quiet=json_)
-    with Engine.load(chosen, config, record=record) as engine, display:
-        end = _follow(engine, wanted, options, display)
-        result = end.result
-        gap = _difference(engine, result) if check and end.error is None else None
-    result.save(out)
-    if trace is not None:
-        from interleave_rt.reports import save_trace
-
-        save_trace(result, trace)
-    display.close(result, out)
-    if json_:
-        checked = {"replayed": gap is None} if check and end.error is None else {}
-        shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out), **checked})
-    if gap is not None:
-        raise InterleaveError(
-            f"[replay] the result is not the sequential loop's: {gap} (saved in {out})",
-            hint="please report it, with result.json and a --trace of the run",
-        )
-    if check and end.error is None and not json_:
-        print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
-    return _report(end, out)
-
-
-def _follow(engine: Engine, request: Request, options: Options, display: Display) -> FinishedEvent:
-    handle = engine.submit(request, options=options)
+    pixels = tuple(load_image(source, sides=chosen.image_sides) for source in wanted.images)
+    folder = ResultFolder(out)
+    so_far = _SoFar(Request(request, pixels), options, folder)
     try:
-        for event in handle:
+        from interleave_rt.engine import Engine
+
+        with Engine.load(chosen, config, record=record) as engine:
+            with signals.watched() as struck:
+                with make_display(quiet=json_) as display:
+                    end = so_far.follow(engine, display, struck)
+                # Before the engine is closed: nothing that goes wrong from here on loses the result.
+                folder.finish(end.result)
+                signals.saved = f"{_count(end.result.steps)} saved in {out}"
+                if trace is not None:
+                    save_trace(end.result, trace)
+                display.close(end.result, out)
+            gap = _difference(engine, end.result) if check and end.error is None else None
+            code = _report(end, out, gap, checked=check is not None, as_json=json_)
+            signals.end()
+    except InterleaveError as error:
+        if so_far.saved:
+            error.message += f" ({_count(so_far.steps)} in {folder.partial})"
+        raise
+    finally:
+        if not so_far.saved:
+            folder.discard()
+    return code
+
+
+class _SoFar:
+    """What a request has committed by now, on disk as soon as it is known."""
+
+    def __init__(self, request: Request, options: Options, folder: ResultFolder) -> None:
+        self.request, self.options, self.folder = request, options, folder
+        self.plan: list[PlanStep] = []
+        self.steps: list[Step] = []
+        self._began = time.monotonic()
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is something in the folder that is worth keeping."""
+        return bool(self.steps) and self.folder.partial.is_dir()
+
+    def follow(self, engine: Engine, display: Display, struck: Sequence[int]) -> FinishedEvent:
+        """Shows the request's events to their end; a signal cancels it, a second one ends the wait for that."""
+        handle = engine.submit(self.request, options=self.options)
+        index, cancelled = 0, False
+        while len(struck) < 2:
+            if struck and not cancelled:
+                cancelled = True
+                handle.cancel()
+                display.interrupted()
+            event = handle.event(index, _LOOK_S)
+            if event is None:
+                continue
+            index += 1
+            if isinstance(event, PlanStepEvent):
+                self.plan.append(event.step)
+            elif isinstance(event, StepCommittedEvent):
+                self.steps.append(event.step)
+                self.folder.note(self._result(engine))
             display.show(event)
-    except KeyboardInterrupt:
-        handle.cancel()
-        display.interrupted()
-        return handle.finished()  # a second Ctrl-C ends this wait, too
-    return handle.finished()
+            if isinstance(event, FinishedEvent):
+                return event
+        result = self._result(engine)
+        return FinishedEvent(result.outcome, result, result.error)
+
+    def _result(self, engine: Engine) -> Result:
+        return Result(
+            self.request.marked_text,
+            self.options,
+            tuple(self.steps),
+            "cancelled",
+            tuple(self.plan),
+            timings=Timings(time.monotonic() - self._began),
+            pack=engine.backend.info(),
+            error=CancelledError(f"the command was ended; {_count(self.steps)} committed"),
+        )
+
+
+def _count(steps: Sequence[Step]) -> str:
+    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _difference(engine: Engine, result: Result) -> str | None:
@@ -132,13 +187,24 @@ def _difference(engine: Engine, result: Result) -> str | None:
         return error.message
 
 
-def _report(end: FinishedEvent, out: Path) -> int:
-    error = end.error
+def _report(end: FinishedEvent, out: Path, gap: str | None, *, checked: bool, as_json: bool) -> int:
+    result, error = end.result, end.error
+    checked = checked and error is None
+    if as_json:
+        said = {"replayed": gap is None} if checked else {}
+        shared.print_json({**result.as_dict(prefix=f"{out.as_posix()}/"), "out": str(out), **said})
+    if gap is not None:
+        error = InterleaveError(
+            f"[replay] the result is not the sequential loop's: {gap} (saved in {out})",
+            hint="please report it, with result.json and a --trace of the run",
+        )
+        return shared.print_error(error)
+    if checked and not as_json:
+        print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
     if error is None:
         return 0
-    steps = len(end.result.steps)
-    saved = f"{steps} step{'' if steps == 1 else 's'} saved in {out}"
+    saved = f"{_count(result.steps)} saved in {out}"
     if isinstance(error, CancelledError):
         print(f"interrupted: {saved}", file=sys.stderr)
-        return error.exit_code
+        return signals.exit_code or error.exit_code
     return shared.print_error(error, f" ({saved})")

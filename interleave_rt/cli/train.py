@@ -10,6 +10,8 @@ import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError
 
+from .signals import Interrupted, signals
+
 # As in the training, which is not loaded to show a help text.
 _PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
 _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
@@ -71,7 +73,7 @@ def shapes(
             raise BadRequestError(
                 f"[train] --part {part} needs {out / needed}", hint=f"train --part {needed} before it"
             )
-    from interleave_rt.reports import check_folder
+    from interleave_rt.files import check_folder
 
     check_folder(out)
     from interleave_rt.train.shapes.cli import train_parts
@@ -80,7 +82,8 @@ def shapes(
         train_parts(
             part, out, seed=seed, resume=resume, iterations=iterations, minutes=minutes, threads=threads
         )
-    except KeyboardInterrupt:
+    except Interrupted:
+        signals.caught()
         raise CancelledError("interrupted", hint="--resume goes on from the last checkpoint") from None
     return 0
 

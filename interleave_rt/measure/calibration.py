@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from interleave_rt.checks import within
 from interleave_rt.errors import BadRequestError
+from interleave_rt.files import read_json, write_file
 
 from .arms import ARMS
 from .machine import MAX_CAPACITY, Lane, Machine
@@ -146,10 +147,8 @@ class Calibration(_Strict):
         return self
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the file."""
-        target = Path(path)
-        target.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-        return target
+        """Writes the file; raises `BadRequestError` where that cannot be done."""
+        return write_file(path, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
 
     def note(self) -> str:
         """One line about where the figures come from."""
@@ -207,11 +206,5 @@ def load_calibration(path: str | PathLike[str]) -> Calibration:
     Raises:
         BadRequestError: It cannot be read, or is not a calibration; the message names the field.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadRequestError(
-            f"[calibration] {path} cannot be read: {error}",
-            hint="make one with: interleave-rt bench --save-calibration FILE",
-        ) from None
-    return Calibration.of(document, str(path))
+    hint = "make one with: interleave-rt bench --save-calibration FILE"
+    return Calibration.of(read_json(path, what="calibration", hint=hint), str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError
+from interleave_rt.files import read_json
 
 from .document import FORMAT_VERSION
 from .runner import BenchConfig
@@ -57,11 +57,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
     Raises:
         BadRequestError: It is none.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequestError(f"[bench] --baseline {path} cannot be read: {said}") from None
+    found = read_json(path, what="--baseline")
     if (
         not isinstance(found, dict)
         or found.get("format_version") != FORMAT_VERSION

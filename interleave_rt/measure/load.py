@@ -14,6 +14,7 @@ import numpy as np
 
 from interleave_rt.checks import one_of, within
 from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.files import MAX_JSON_BYTES, read_text
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
 
@@ -175,11 +176,8 @@ def read_trace(path: Path, count: int | None, base: Options) -> list[SampleReque
     Raises:
         BadRequestError: A line cannot be used; the message names it.
     """
-    try:
-        # Not splitlines: strings of JSON may hold U+2028 and other ends of lines.
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequestError(f"[bench] --trace {path} cannot be read: {error}") from None
+    # Not splitlines: strings of JSON may hold U+2028 and other ends of lines.
+    lines = read_text(path, MAX_JSON_BYTES, what="--trace").split("\n")
     samples: list[SampleRequest] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadRequestError
+from interleave_rt.files import check_file, saving, write_file
 
 from .record import ROLES
 from .runner import Measurement
@@ -21,7 +22,11 @@ def check_output(path: Path, option: str = "--output", endings: Sequence[str] = 
     """Raises `BadRequestError` before anything is measured."""
     if path.suffix not in endings:
         raise BadRequestError(f"{option} is {path}", hint=f"a file that ends in {' or '.join(endings)}")
-    _check_folder(path)
+    with saving(path):  # names that the system does not take
+        there = path.resolve().parent.is_dir()
+    if not there:
+        raise BadRequestError(f"{path} cannot be written", hint="name a file in a folder that exists")
+    check_file(path)
 
 
 def check_plot(path: Path) -> None:
@@ -35,18 +40,18 @@ def check_plot(path: Path) -> None:
 
 def save_json(document: Any, path: Path) -> None:
     """Writes plain data; `BadRequestError` where the file cannot be written."""
-    with writing(path):
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """One line a row, columns in order of first appearance; `BadRequestError` where it cannot be written."""
     listed = list(rows)
     names = list(dict.fromkeys(name for row in listed for name in row))
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(listed)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(listed)
+    write_file(path, text.getvalue())
 
 
 def save_document(document: Mapping[str, Any], path: Path) -> None:
@@ -96,31 +101,8 @@ def two_plots(path: Path) -> Iterator[tuple[Any, Any, Any]]:
         left.grid(alpha=0.3)
         right.grid(alpha=0.3)
         yield figure, left, right
-        with writing(path):
-            figure.savefig(path)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:])
+        write_file(path, drawn.getvalue())
     finally:
         plt.close(figure)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What the system says against writing is a `BadRequestError` about this file."""
-    try:
-        yield
-    except OSError as error:
-        raise BadRequestError(
-            f"{path} cannot be written: {error.strerror or error}",
-            hint="make room, or name a file in a folder that you may write to",
-        ) from None
-
-
-def _check_folder(path: Path) -> None:
-    with writing(path):  # names that the system does not take
-        folder = path.resolve().parent
-        if not folder.is_dir() or path.is_dir():
-            raise BadRequestError(f"{path} cannot be written", hint="name a file in a folder that exists")
-        if not os.access(path if path.exists() else folder, os.W_OK):
-            raise BadRequestError(
-                f"{path} cannot be written: permission denied",
-                hint="name a file in a folder that you may write to",
-            )

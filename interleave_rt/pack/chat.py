@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import read_text
 
 from .templates import ImagePart, Part, TextPart
 
@@ -258,9 +259,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
 def _compile(path: Path) -> Template:
     from jinja2 import TemplateSyntaxError
 
+    text = read_text(path, what="ChatEncoder", error=BadPackError, hint="export the pack again")
     try:
-        return _environment().from_string(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TemplateSyntaxError) as error:
+        return _environment().from_string(text)
+    except TemplateSyntaxError as error:
         raise BadPackError(
             f"[ChatEncoder] {path} is no chat template: {error}", hint="export the pack again"
         ) from None

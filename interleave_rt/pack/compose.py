@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import MAX_TEXT_BYTES, Staged, read_file, saving
 
 from .load import Pack
 from .manifest import MANIFEST_NAME, ROLES, FileEntry, hash_file
@@ -36,27 +36,31 @@ def write_pack(
     """
     pack = Pack.of_roles(name, **specs)
     places = {role: folder_sha256(role, spec) for role, spec in _folders(pack).items()}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
+    with saving(out):
+        if out.is_dir() and any(out.iterdir()):
             raise BadRequestError(f"[pack new] {out} is not empty", hint="choose a new folder")
-        files: dict[str, FileEntry] = {}
-        for source in sorted(prompts.glob("*.txt")) if prompts else ():
-            target = out / "prompts" / source.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
-            size = target.stat().st_size
-            files[f"prompts/{source.name}"] = FileEntry(size=size, sha256=hash_file(target))
+    made = Staged(out, MANIFEST_NAME)
+    try:
+        texts = {
+            f"prompts/{source.name}": read_file(source, MAX_TEXT_BYTES, what="pack new")
+            for source in (sorted(prompts.glob("*.txt")) if prompts else ())
+        }
+        files = {
+            file: FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            for file, data in texts.items()
+        }
         told = {"files": files, "prompts": "prompts" if files else None, "places": places}
         manifest = pack.manifest.model_copy(update=told)
         text = json.dumps(
             manifest.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False
         )
-        (out / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadRequestError(
-            f"[pack new] {out} cannot be written: {error.strerror or error}", hint="choose another folder"
-        ) from None
+        for file, data in texts.items():
+            made.write(file, data)
+        made.write(MANIFEST_NAME, text + "\n")
+        made.commit(())
+    except BaseException:
+        made.discard()
+        raise
     return Pack(out.resolve(), manifest, out.resolve() / "prompts" if files else None)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import read_text
 
 SCHEMAS = Path(__file__).parent / "schemas"
 Reasoning = Literal["written", "opened", "none"]
@@ -65,18 +66,16 @@ def answer_grammar(
         'start: "</think>" gap "<answer'
     """
     source = path or SCHEMAS / f"{name}.json"
+    hint = "correct the schema, or take it out of the manifest: the package has its own"
+    text = read_text(source, what="grammar", error=BadPackError, hint=hint)
     try:
-        text = source.read_text(encoding="utf-8")
         if source.suffix == ".lark":
             rule = text
         else:
             scale = 1.0 if path else min(1.0, max_new_tokens / _FULL_LENGTH)
             rule = f"answer: %json {json.dumps(_resolved(json.loads(text), scale))}\n"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadPackError(
-            f"[grammar] {source} cannot be read: {error}",
-            hint="correct the schema, or take it out of the manifest: the package has its own",
-        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadPackError(f"[grammar] {source} cannot be read: {error}", hint=hint) from None
     label = name if path is None else f"{name} ({path.name})"
     if reasoning == "none":
         return AnswerGrammar(label, f"{_OPTIONS}start: {_ANSWER}{rule}", "")

@@ -40,6 +40,12 @@ class Pack:
             (generator.image.width, generator.image.height) if isinstance(generator, GeneratorRole) else None
         )
 
+    @property
+    def image_sides(self) -> tuple[int, int] | None:
+        """Shortest and longest side that its generator works on."""
+        generator = self.manifest.roles.generator
+        return (generator.image.min, generator.image.max) if isinstance(generator, GeneratorRole) else None
+
     def with_roles(self, prompts: str | PathLike[str] | None = None, **specs: str | RoleSpec | None) -> Pack:
         """The same pack with some of its roles run elsewhere.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import read_text
 from interleave_rt.request import IMAGE_MARK
 
 Mode = Literal["narrative", "guidance"]
@@ -179,9 +180,4 @@ def _check_critic(template: str) -> None:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPackError(
-            f"[Templates] {path} cannot be read: {error}", hint="export the pack again"
-        ) from None
+    return read_text(path, what="Templates", error=BadPackError, hint="export the pack again")

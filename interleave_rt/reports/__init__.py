@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .save import check_folder, save_result
+from .save import ResultFolder, save_result
 from .trace import chrome_trace, save_trace
 
-__all__ = ["check_folder", "chrome_trace", "save_result", "save_trace"]
+__all__ = ["ResultFolder", "chrome_trace", "save_result", "save_trace"]

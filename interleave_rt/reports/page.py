@@ -6,8 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
 from interleave_rt.result import Result
+from interleave_rt.shown import clipped, shown
 from interleave_rt.wire import Step
 
 from .story import embedded
@@ -25,7 +27,7 @@ def render_page(result: Result) -> str:
     """The page as text: no script, no font, no image from elsewhere."""
     return _template().render(
         result=result,
-        title=_title(result.request),
+        title=clipped(result.request, 120),
         steps=[_step(step) for step in result.steps],
         waiting=result.plan[len(result.steps) :],
         inputs=[_inline(pixels) for pixels in result.inputs],
@@ -44,15 +46,16 @@ def _template() -> jinja2.Template:
         loader=jinja2.PackageLoader("interleave_rt.reports", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2")
 
 
-def _title(request: str) -> str:
-    line = " ".join(request.split())
-    return line if len(line) <= 120 else line[:119] + "…"
+def _harmless(value: Any) -> Any:
+    """Control characters of models and requests never reach the page."""
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _step(step: Step) -> dict[str, Any]:

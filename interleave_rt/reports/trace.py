@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from interleave_rt.files import check_file, write_file
 from interleave_rt.result import Result
 from interleave_rt.wire import Decision, Span
 
@@ -76,8 +77,6 @@ def chrome_trace(result: Result) -> dict[str, Any]:
 
 
 def save_trace(result: Result, path: str | PathLike[str]) -> Path:
-    """Writes the trace as JSON."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(chrome_trace(result), ensure_ascii=False), encoding="utf-8")
-    return target
+    """Writes the trace as JSON; makes its folder. Raises `BadRequestError` where it cannot be written."""
+    check_file(path)
+    return write_file(path, json.dumps(chrome_trace(result), ensure_ascii=False))

@@ -56,11 +56,16 @@ class Roles(Protocol):
 
 
 class SharedRules:
-    """Mixin: what is the same for all roles whose pictures are uint8 arrays [height, width, 3]."""
+    """Mixin: what is the same for all roles whose pictures are uint8 arrays [height, width, 3].
+
+    `image_sides`: the sides that input pictures are brought to, as `load_image` takes them.
+    """
+
+    image_sides: tuple[int, int] | None = None
 
     def last_input(self, request: Request) -> Pixels | None:
         """The last input picture, or None."""
-        return load_image(request.images[-1]) if request.images else None
+        return load_image(request.images[-1], sides=self.image_sides) if request.images else None
 
     def hash_of(self, picture: Pixels) -> int:
         """As `Attempt.image_hash`."""

@@ -67,6 +67,7 @@ class NativeRoles(SharedRules):
         except _core.CoreError as error:
             raise from_code(*error.args) from None
         self._texts = NativeBackend(pack, roles).texts
+        self.image_sides = pack.image_sides
 
     def plan(
         self, request: Request, max_steps: int, seed: int, retry: int
@@ -81,7 +82,7 @@ class NativeRoles(SharedRules):
         questions = [
             (
                 self._texts.plan(request.mode, request.marked_text, len(request.images)),
-                [load_image(image) for image in request.images],
+                [load_image(image, sides=self.image_sides) for image in request.images],
                 seed,
                 retry,
             )

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import read_text
 from interleave_rt.pack.images import load_image
 from interleave_rt.pack.templates import Part, Templates, TextPart
 from interleave_rt.request import Request
@@ -138,10 +139,7 @@ def _message(parts: Sequence[Part]) -> Message:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPackError(f"[Prompts] {path} cannot be read: {error}", hint="save it as UTF-8") from None
+    return read_text(path, what="Prompts", error=BadPackError).removesuffix("\n")
 
 
 def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,3 +76,12 @@ def edit_pack(
 def picture(seed: int = 0, height: int = 5, width: int = 7) -> np.ndarray:
     """Random pixels: uint8, height x width x 3."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    """A function that raises this, whatever it is called with."""
+
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    return fail

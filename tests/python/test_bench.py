@@ -9,8 +9,9 @@ import pytest
 from helpers import refused
 
 from interleave_rt.backends.scripted import Script
+from interleave_rt.cli.signals import Interrupted
 from interleave_rt.engine import Engine
-from interleave_rt.errors import BackendFailedError
+from interleave_rt.errors import BackendFailedError, BadRequestError
 from interleave_rt.measure.arms import ARMS, scripted_target
 from interleave_rt.measure.calibration import load_calibration
 from interleave_rt.measure.load import Load, numbered_requests
@@ -259,8 +260,12 @@ def test_a_calibration_is_written(sequential, tmp_path):
     ("error", "code", "says"),
     [
         (BackendFailedError("the critic died", hint="start it again"), 5, "hint:  start it again"),
-        (OSError(28, "No space left on device"), 2, "c.json cannot be written: No space left"),
-        (KeyboardInterrupt(), 130, "interrupted after the measurement"),
+        (
+            BadRequestError("c.json cannot be written: No space left"),
+            2,
+            "c.json cannot be written: No space left",
+        ),
+        (Interrupted(2), 130, "interrupted after the measurement"),
     ],
 )
 def test_a_calibration_that_fails_loses_nothing(error, code, says, tmp_path, monkeypatch, sequential):

@@ -15,6 +15,7 @@ from helpers import complains, edit_pack
 from interleave_rt.train.shapes import cli as training
 
 from interleave_rt.cli import train as verb
+from interleave_rt.cli.signals import Interrupted
 from interleave_rt.pack import EMBEDDED
 
 WRONG = [
@@ -31,7 +32,7 @@ WRONG = [
     ("run", 2, "request", "run --help"),
     ("walk", 2, "No such command 'walk'", "--help"),
     ("run|x|--out|notes.txt", 2, "notes.txt cannot be written", "another output folder"),
-    ("run|x|--trace|notes.txt/t.json", 2, "notes.txt cannot be written", ""),
+    ("run|x|--trace|notes.txt/t.json", 2, "notes.txt/t.json cannot be written", ""),
     ("run|x|--pack|nowhere", 3, "nowhere is not a directory", "pack.json"),
     ("run|x|--pack|.", 3, "pack.json cannot be read", ""),
     ("examples|--pack|nowhere", 3, "nowhere is not a directory", ""),
@@ -234,7 +235,7 @@ def test_old_names_of_parts_and_their_folders_are_known(trained, command, tmp_pa
 
 def test_ctrl_c_says_how_to_go_on(trained, monkeypatch, command):
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(training, "train_parts", interrupted)
     code, _, heard = command("train", "shapes")

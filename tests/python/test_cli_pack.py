@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interleave_rt import Engine, load_pack
-from interleave_rt.cli.app import main
+from interleave_rt.cli import main
 
 SCRIPTED = "scripted,seed=3,min_steps=1,max_steps=2"
 

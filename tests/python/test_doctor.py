@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interleave_rt import cgroups, config, doctor, load_pack
-from interleave_rt.cli.app import main
+from interleave_rt.cli import main
 from interleave_rt.errors import BadPackError
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +27,9 @@ from interleave_rt import (
     _core,
 )
 from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.backends.tokenizer_worker import TokenizerWorker
 from interleave_rt.config import EngineConfig
-from interleave_rt.engine import _shut
-from interleave_rt.pump import Pump
+from interleave_rt.ending import END_S, Ending
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
 
@@ -455,55 +454,104 @@ def test_closing_waits_for_pictures_that_are_read_and_refuses_later_ones(monkeyp
     asyncio.run(scenario(Engine(ScriptedBackend(SLOW))))
 
 
-def test_a_pump_may_be_stopped_on_its_own_thread():
-    said: list[str] = []
+@pytest.mark.parametrize("failing", ["", "core", "backend"])
+def test_an_engine_ends_to_its_end_whatever_a_part_raises(failing):
+    ending, done = Ending(), []
 
-    class Core:
-        def watch(self, request: int) -> None: ...
+    def part(name: str) -> None:
+        done.append(name)
+        if name == failing:
+            raise RuntimeError(name)
 
-        def next_news(self, timeout_ms: int) -> list[int]:
-            pump.stop(lambda: said.append("closed"))
-            said.append("stopped")
-            return []
-
-    async def scenario() -> None:
-        pump.watch(1)
-
-    pump = Pump(cast("_core.Engine", Core()))
-    asyncio.run(scenario())
-    wait_until(lambda: "stopped" in said)
-    assert said == ["closed", "stopped"]
+    for name in ("backend", "worker", "core"):
+        ending.add(partial(part, name))
+    if failing:
+        with pytest.raises(RuntimeError, match=failing):
+            ending.finish()
+    ending.finish()  # the error is said once
+    assert done == ["core", "worker", "backend"]
 
 
-@pytest.mark.parametrize("trouble", [KeyboardInterrupt, RuntimeError])
-def test_an_engine_is_shut_to_its_end(trouble):
-    done: list[str] = []
-
-    def close() -> None:
-        if trouble is RuntimeError:
-            raise trouble
-        signal.raise_signal(signal.SIGINT)
-
-    class Part:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def stop(self, close: Callable[[], None] = lambda: None) -> None:
-            close()
-            done.append(self.name)
-
-        detach = stop
-
-    core: Any = SimpleNamespace(close=close)
-    pump, worker, backend = cast("tuple[Any, ...]", tuple(map(Part, ("pump", "worker", "backend"))))
+def test_ctrl_c_ends_the_wait_for_an_end_and_not_the_end():
+    ending, done, gate = Ending(), [], threading.Event()
+    ending.add(lambda: done.append(gate.wait()))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    main = threading.main_thread().ident
+    assert main is not None
     try:
-        with pytest.raises(trouble):
-            _shut(os.getpid(), core, pump, worker, backend)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        for _ in range(2):
+            threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                ending.finish()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert done == ["pump", "worker", "backend"][trouble is RuntimeError :]
+    gate.set()
+    ending.finish()
+    assert done == [True]
+
+
+def test_an_end_that_hangs_is_not_waited_for_longer_than_said(caplog):
+    ending, gate = Ending(), threading.Event()
+    ending.add(lambda: gate.wait() and None)
+    ending.finish(0.01)
+    assert "left behind" in caplog.text
+    gate.set()
+    ending.finish()
+
+
+def test_an_end_may_begin_on_a_thread_that_it_joins():
+    ending = Ending()
+    thread = threading.Thread(target=ending.begin)
+    ending.add(thread.join)
+    thread.start()
+    ending.finish()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError(), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("place", ["attach", "start"])
+def test_an_engine_that_cannot_start_leaves_nothing_behind(error, place, monkeypatch):
+    before = set(threading.enumerate())
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(*((ScriptedBackend, place) if place == "attach" else (TokenizerWorker, place)), fail)
+    kind = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else BackendFailedError
+    with pytest.raises(kind):
+        Engine(ScriptedBackend(QUICK))
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_template_that_never_ends_does_not_hold_the_engine(monkeypatch):
+    gate = threading.Event()
+    with Engine.load() as engine:
+        monkeypatch.setattr(engine.backend, "encode", lambda *_: gate.wait())
+        engine.submit("Draw a house")
+        begun = time.monotonic()
+        engine.close()
+        assert time.monotonic() - begun < END_S
+    gate.set()
+
+
+def test_a_daemon_thread_in_a_run_at_the_end_of_the_process_does_no_harm():
+    said = python(
+        """
+import threading, time
+from interleave_rt import Engine
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.backends.tokenizer_worker import TokenizerWorker
+engine = Engine(ScriptedBackend(Script(generator_ms=5000)))
+kept = [engine.submit("x") for _ in range(3)]
+for one in kept:
+    threading.Thread(target=one.finished, daemon=True).start()
+threading.Thread(target=lambda: [engine.lanes() for _ in iter(int, 1)], daemon=True).start()
+time.sleep(0.2)
+print("over")
+"""
+    )
+    assert said == "over\n"
 
 
 FORKED = """
@@ -545,6 +593,7 @@ INTERRUPTED = """
 import _thread, random, signal, sys, threading, time
 from interleave_rt import Engine
 from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.backends.tokenizer_worker import TokenizerWorker
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 engine = Engine(ScriptedBackend(Script(generator_ms=2, critic_ms=2, min_steps=6, max_steps=6, accept_prob=0.5)))

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import complains, refused
+from helpers import complains, failing, refused
 
+from interleave_rt import files
 from interleave_rt.backends.scripted import Script
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadRequestError, InterleaveError
@@ -334,16 +335,16 @@ def test_arguments_that_are_wrong(verb, arguments, says, command, tmp_path):
     ],
 )
 def test_folders_that_may_not_be_written_to_are_found_first(arguments, command, monkeypatch, unmeasured):
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    complains(command(*arguments.split()), 2, "cannot be written: permission denied")
+    monkeypatch.setattr(files, "_write_new", failing(PermissionError(13, "Permission denied")))
+    complains(command(*arguments.split()), 2, "cannot be written: Permission denied")
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.csv"])
 @pytest.mark.parametrize(
     "verb", [BENCH + "--planner-ms 40 --warmup 0", "simulate", "simulate --sweep p=0.5|1"]
 )
-def test_an_output_that_fails_is_said_and_a_measurement_is_not_lost(verb, name, command, tmp_path):
-    (tmp_path / name).symlink_to("/dev/full")
+def test_an_output_that_fails_is_said_and_a_measurement_is_not_lost(verb, name, command, monkeypatch):
+    monkeypatch.setattr(os, "replace", failing(OSError(28, "No space left on device")))
     said = command(*verb.split(), "--num-requests", 2, "--arms", "sequential", "--output", name, "--json")
     assert said.code == 2
     assert f"{name} cannot be written: No space left on device" in said.err

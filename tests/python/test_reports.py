@@ -10,15 +10,15 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from helpers import refused
 
-from interleave_rt import BadRequestError, DeadlineError, Options
+from interleave_rt import DeadlineError, Options
 from interleave_rt.pack.images import load_image
-from interleave_rt.reports import check_folder, chrome_trace, save_result, save_trace
+from interleave_rt.reports import chrome_trace, save_result, save_trace
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.story import render_story
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
 from interleave_rt.result import Result
+from interleave_rt.shown import width
 from interleave_rt.wire import Attempt, Decision, PlanStep, Span, Speculation, Step, Timings, Verdict
 
 NASTY = '<script>alert(1)</script> "quoted" & {{ 7*7 }}'
@@ -177,10 +177,44 @@ def test_files_of_a_result_and_nothing_of_one_before(result, tmp_path):
     assert files_in(folder) == ["mine.png", "report.html", "result.json", "story.svg"]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with refused(BadRequestError, "file cannot be written"):
-        check_folder(tmp_path / "file")
+@pytest.mark.parametrize("kind", ["story", "page"])
+def test_control_characters_never_reach_a_page_raw(kind, result):
+    nasty = "a \x1b[31mred\x00 \x9b ball\ufffe \u202e\ud800"
+    plan = replace(result.steps[0].plan, instruction=nasty)
+    told = replace(result, request=nasty, steps=(replace(result.steps[0], plan=plan),))
+    text = render_story(told) if kind == "story" else render_page(told)
+    assert not set(text) & set("\x1b\x00\x9b\ufffe\u202e\ud800")
+    assert "\ufffd[31mred" in text
+    if kind == "story":
+        ET.fromstring(text)
+
+
+def test_the_story_keeps_words_inside_their_card(result):
+    wide = (
+        "把一只戴着红色帽子的小猫放在画面左边的桌子上面然后再画一个很大的蓝色圆形和一个绿色方块以及许多别的东西"
+        * 2
+    )
+    plan = replace(result.steps[0].plan, instruction=wide, auxiliary_text=None)
+    drawn = ET.fromstring(render_story(replace(result, steps=(replace(result.steps[0], plan=plan),))))
+    lines = [
+        one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text") if one.get("font-size") == "12.5"
+    ]
+    assert len(lines) == 4
+    assert all(width(line) <= 26 for line in lines)
+    assert lines[-1].endswith("…")
+
+
+def test_a_story_of_words_alone_has_no_empty_frame(result):
+    declined = Step(PlanStep(1, "answer", "I cannot draw that. Try: a snowman, a house, a robot."))
+    text = render_story(replace(result, steps=(declined,)))
+    assert "stroke=" not in text
+    assert "robot." in text
+
+
+def test_the_critics_reason_is_on_the_page(result):
+    refusal = replace(result.steps[0].attempts[0], verdict=Verdict(False, 0.1, "b", "the hat is missing"))
+    told = replace(result, steps=(replace(result.steps[0], attempts=(refusal,)),))
+    assert "the hat is missing" in Page(render_page(told)).words
 
 
 def test_the_story_is_one_picture_that_loads_nothing(result):

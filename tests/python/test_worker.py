@@ -127,6 +127,7 @@ def test_the_thread_ends_with_the_core():
     with engine(None) as whole:
         other = _core.Engine(whole.config.for_core())
         worker = TokenizerWorker(other, whole.backend)
+        worker.start()
         other.close()
         worker._thread.join(10)
         assert not worker._thread.is_alive()

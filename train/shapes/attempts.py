@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from interleave_rt.files import write_file
 from interleave_rt.worlds.shapes.language import STYLES, Request, explicit, grounded, misread, parse, rewrite
 from interleave_rt.worlds.shapes.oracle import read_batch
 from interleave_rt.worlds.shapes.requests import narrative
@@ -73,9 +74,7 @@ class _Reader(pickle.Unpickler):
 
 def save_attempts(path: Path, attempts: list[Attempt]) -> None:
     """Write attempts, complete or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(pickle.dumps(attempts))
-    fresh.replace(path)
+    write_file(path, pickle.dumps(attempts))
 
 
 def load_attempts(path: Path) -> list[Attempt]:

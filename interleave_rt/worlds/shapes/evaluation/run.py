@@ -15,6 +15,7 @@ from interleave_rt.backends.constrain import find_constraint
 from interleave_rt.config import usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import write_file
 from interleave_rt.pack import Pack
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.worlds.shapes.scene import SIDE
@@ -86,10 +87,7 @@ class Evaluation:
             "evaluation.json": json.dumps(document, ensure_ascii=False, indent=2) + "\n",
         }
         for name, text in texts.items():
-            fresh = out / f"{name}.tmp"
-            # a request may hold what no encoding has (a lone surrogate): it must not cost the file
-            fresh.write_text(text, encoding="utf-8", errors="replace")
-            fresh.replace(out / name)
+            write_file(out / name, text)
 
 
 _MOST_THREADS = 4  # for one call: more do not help models this small
