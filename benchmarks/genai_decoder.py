@@ -157,10 +157,9 @@ class Bare:
             feed["total_length"] = np.array(past + 1, np.int32)
         else:
             feed |= {"position_ids": np.stack([where] * 3), "past_len": where[:, 0].copy()}
-            feed["last_index"] = np.zeros(batch, np.int64)
+            feed["last_index"] = np.zeros((batch, 1), np.int64)
             feed["visual_embeds"] = np.zeros((batch, 1, HIDDEN), np.float32)
             feed["deepstack"] = np.zeros((1, batch, 1, HIDDEN), np.float32)
-            logits = (batch, VOCAB)
         self._session, self._binding = session, session.io_binding()
         self._keep: list[Any] = []
 

@@ -38,6 +38,9 @@ class EngineConfig:
             calibration); None: learned from finished calls.
         generator_rate: Speed of the generator, of its own alone, while a verdict is written on the same device; None:
             learned.
+        draft_tokens: Tokens of answers that a step of planner or critic guesses from what was said before and verifies
+            at once; 0: none. No result changes: it is done where the pack's graphs are proved to give equal bits
+            however they are called, and with `batching`.
         constrained: Answers of planner and critic follow a grammar while they are decoded: `on` (an error without
             llguidance), `off`, or `auto`: where llguidance is installed. It can change a result, where an answer
             would not have been readable in full; `Result.pack["constrained"]` says which it was.
@@ -52,7 +55,7 @@ class EngineConfig:
 
     Example:
         >>> EngineConfig(threads=2).budget()
-        ThreadBudget(generator=1, vlm=1, separate=True)
+        ThreadBudget(generator=1, vlm=1, separate=True, why='')
     """
 
     max_live: int = 8
@@ -71,6 +74,7 @@ class EngineConfig:
     max_image_pixels: int = 16_000_000
     critic_slowdown: float | None = None
     generator_rate: float | None = None
+    draft_tokens: int = 15
     constrained: Literal["auto", "on", "off"] = "auto"
     max_memory: str | int | None = None
     residency: Residency | None = None
@@ -85,6 +89,7 @@ class EngineConfig:
             ("max_unforgotten", 1),
             ("vision_cache", 1),
             ("latent_cache", 1),
+            ("draft_tokens", 0),
             ("threads", 1),
             ("generator_threads", 1),
             ("vlm_threads", 1),
@@ -126,11 +131,15 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ThreadBudget:
-    """CPU threads of the generator, and of planner and critic, which share theirs."""
+    """CPU threads of the generator, and of planner and critic, which share theirs; `why` says how they were found."""
 
     generator: int
     vlm: int
     separate: bool
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.generator}+{self.vlm}" + (f": {self.why}" if self.why else "")
 
     @property
     def generator_device(self) -> str:

@@ -75,10 +75,10 @@ class Bare {
     in("input_ids", ids_, {b, 1});
     in("position_ids", positions_, {3, b, 1});
     in("past_len", past_, {b});
-    in("last_index", last_, {b});
+    in("last_index", last_, {b, 1});
     in("visual_embeds", visual_, {b, 1, c.hidden});
     in("deepstack", deepstack_, {c.deepstack_levels, b, 1, c.hidden});
-    run_.bind_output("logits", Tensor::over(std::span(logits_), {b, c.vocab}));
+    run_.bind_output("logits", Tensor::over(std::span(logits_), {b, 1, c.vocab}));
     for (int layer = 0; layer < c.layers; ++layer) {
       const std::string number = std::to_string(layer);
       const Tensor keys = cache_.keys(layer, 0, c.slots);

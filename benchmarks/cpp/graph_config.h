@@ -32,7 +32,7 @@ inline irt::DecoderConfig config_of(const irt::Session& session, int slots, int 
   config.kv_heads = dim(keys, 1);
   config.cache_length = dim(keys, 2) > 0 ? dim(keys, 2) : length;
   config.head_dim = dim(keys, 3);
-  config.vocab = dim(find_tensor(session.outputs(), "logits"), 1);
+  config.vocab = static_cast<int>(find_tensor(session.outputs(), "logits").shape.back());
   config.slots = slots;
   return config;
 }

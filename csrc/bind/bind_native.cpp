@@ -1,12 +1,14 @@
 // Configuration of native roles, and the synchronous roles of the reference loop.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -69,10 +71,10 @@ struct Fields<BoundVlmConfig> {
       At<kConfig>::fields<&C::decoder, &C::vision, &C::max_pixels_many, &C::many, &C::true_tokens,
                           &C::false_tokens, &C::verdict_threshold, &C::max_new_tokens,
                           &C::vision_cache, &C::session>(),
-      At<kConfig, &C::decoder_config>::fields<&D::layers, &D::hidden, &D::kv_heads, &D::head_dim,
-                                              &D::vocab, &D::deepstack_levels, &D::image_token_id,
-                                              &D::eos_token_ids, &D::cache_length, &D::slots,
-                                              &D::prefill_chunk, &D::decode_graph>(),
+      At<kConfig, &C::decoder_config>::fields<
+          &D::layers, &D::hidden, &D::kv_heads, &D::head_dim, &D::vocab, &D::deepstack_levels,
+          &D::image_token_id, &D::eos_token_ids, &D::cache_length, &D::slots, &D::prefill_chunk,
+          &D::decode_graph, &D::draft_tokens>(),
       At<kConfig, kVision>::fields<&V::patch_size, &V::merge_size, &V::temporal_patch_size,
                                    &V::min_pixels, &V::max_pixels>(),
       At<kConfig, &C::sampling>::fields<&P::temperature, &P::top_k, &P::top_p>(),
@@ -108,10 +110,19 @@ template <>
 struct Fields<BatchedDecoder::Counters> {
   using S = BatchedDecoder::Counters;
   static constexpr auto kRows =
-      fields<&S::steps, &S::tokens, &S::constrained_tokens, &S::corrected_tokens>();
+      fields<&S::steps, &S::tokens, &S::constrained_tokens, &S::corrected_tokens,
+             &S::drafted_tokens, &S::accepted_tokens>();
 };
 
 namespace {
+
+double time_of_graph(const std::string& path, const std::map<std::string, Shape>& shapes,
+                     int threads, int runs) {
+  return unlocked([&] {
+    const Session session(path, SessionOptions{.intra_op_threads = threads});
+    return time_graph(session, shapes, runs);
+  });
+}
 
 using GrammarRef = std::shared_ptr<const Grammar>;
 
@@ -189,6 +200,9 @@ void add_roles(nb::class_<BoundEngine>& cls) {
 }
 
 void bind_native(nb::module_& m) {
+  m.def("time_graph", &time_of_graph, "path"_a, "shapes"_a, "threads"_a, "runs"_a,
+        "Seconds of the quickest of some runs on the CPU, on zeros; `shapes` of inputs and outputs "
+        "by name, where dimensions that the graph leaves open are not 1.");
   nb::class_<Answer>(m, "Answer", "One whole answer of a vision-language model.")
       .def_prop_ro("text",
                    [](const Answer& self) { return nb::bytes(self.text.data(), self.text.size()); })

@@ -3,16 +3,21 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <utility>
 
 #include "core/error.h"
 #include "models/decoder_graph.h"
+#include "models/lookup.h"
 #include "models/vlm_family.h"
 
 namespace irt {
 namespace {
+
+constexpr std::size_t kKeptAnswers = 4096;  // tokens of them, to guess from
+constexpr int kFirstDraft = 4;              // tokens
 
 [[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
 
@@ -108,6 +113,8 @@ struct Slot {
   int prompt = 0;                       // tokens
   int cached = 0;                       // tokens in the cache: the first ones of `ids`
   int planned = 0;                      // tokens of the step in progress
+  std::vector<std::int64_t> draft;      // guessed: what may follow after `ids`
+  int draft_limit = kFirstDraft;        // tokens: more where guesses prove right
   int max_new_tokens = 0;
   SamplingParams sampling;
   std::shared_ptr<const Grammar> grammar;
@@ -131,7 +138,11 @@ struct Slot {
 struct BatchedDecoder::Impl {
   DecoderConfig config;
   DecoderGraph graph;
+  TokenLookup lookup{kKeptAnswers};
   std::vector<Slot> slots;
+  std::vector<std::int64_t> ids;        // scratch: tokens of a row in the step
+  std::vector<std::int64_t> positions;  // likewise
+  std::vector<int> used;                // likewise: tokens that rows cache
   Counters counters;
   StopSwitch stop;
   SequenceId next_id = 1;
@@ -143,6 +154,7 @@ struct BatchedDecoder::Impl {
       : config(settings), graph(path, settings, options), slots(size(settings.slots)) {
     // A token costs no allocation.
     for (Slot& slot : slots) slot.ids.reserve(size(config.cache_length) + 1);
+    used.resize(slots.size());
     if (config.forbidden_token_ids.empty()) return;
     permitted.assign((size(config.vocab) + 31) / 32, ~0U);
     for (const std::int64_t id : config.forbidden_token_ids) {
@@ -212,6 +224,7 @@ struct BatchedDecoder::Impl {
     slot.images = std::move(expanded.images);
     slot.positions = std::move(expanded.positions.ids);
     slot.next_position = expanded.positions.next;
+    slot.draft_limit = kFirstDraft;
     slot.prompt = static_cast<int>(tokens);
     slot.cached = reused;
     slot.max_new_tokens = prompt.max_new_tokens;
@@ -258,28 +271,70 @@ struct BatchedDecoder::Impl {
     }
   }
 
-  void run_decode() {
-    const auto [first, end] = decode_range();
-    if (first >= end) return;
+  // Guesses for every row that decodes; returns how many tokens of a row a step takes.
+  [[nodiscard]] int draft(int first, int end) {
+    int width = 1;
+    int room = config.cache_length;  // padding is written as well
+    const int share = first < end ? graph.draft_tokens() / (end - first) : 0;
     for (int row = first; row < end; ++row) {
       Slot& slot = this->slot(row);
-      if (slot.decoding()) {
-        slot.planned = 1;
-        const std::int64_t position = slot.next_position + slot.cached - slot.prompt;
-        graph.set_token(row, slot.ids[size(slot.cached)], position, slot.cached);
-      } else {
-        // Computed for nothing: the run writes one token behind what the row caches.
-        slot.cached = std::min(slot.cached, config.cache_length - 1);
-        graph.set_token(row, 0, slot.cached, slot.cached);
-      }
+      slot.draft.clear();
+      if (!slot.decoding()) continue;
+      room = std::min(room, config.cache_length - slot.cached);
+      const int answered = static_cast<int>(slot.ids.size()) - slot.prompt;
+      const int count = std::min({share, slot.draft_limit, slot.max_new_tokens - answered - 1});
+      if (count <= 0) continue;
+      lookup.guess(slot.ids, size(count), slot.draft);
+      width = std::max(width, 1 + static_cast<int>(slot.draft.size()));
     }
-    stop.run(graph.decode(first, end - first));
+    return std::min(width, room);
+  }
+
+  // Tokens of a prompt that the next step takes; 0: the row is not in its prompt.
+  [[nodiscard]] int chunk_of(const Slot& slot) const noexcept {
+    return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
+  }
+
+  // Room in the cache for a step that takes `width` tokens of answers.
+  void fit(int width) {
+    const int least = std::max(width, 2);  // see DecoderGraph::begin_prefill
+    int needed = least;
+    for (int row = 0; row < config.slots; ++row) {
+      const Slot& slot = this->slot(row);
+      const int more = slot.running ? std::max(least, chunk_of(slot)) : 0;
+      used[size(row)] = slot.cached;
+      needed = std::max(needed, slot.cached + more);
+    }
+    graph.fit(std::min(needed, config.cache_length), used);
+  }
+
+  void run_decode(int first, int end, int width) {
+    if (first >= end) return;
+    Run& prepared = graph.begin_answers(first, end - first, width);
+    for (int row = first; row < end; ++row) {
+      Slot& slot = this->slot(row);
+      ids.assign(1, 0);
+      std::int64_t position = 0;
+      if (slot.decoding()) {
+        slot.draft.resize(std::min(slot.draft.size(), size(width - 1)));
+        slot.planned = 1 + static_cast<int>(slot.draft.size());
+        ids[0] = slot.ids[size(slot.cached)];
+        ids.insert(ids.end(), slot.draft.begin(), slot.draft.end());
+        position = slot.next_position + slot.cached - slot.prompt;
+      } else {
+        // Computed for nothing: the run writes behind what the row caches.
+        slot.cached = std::min(slot.cached, graph.cache().length() - width);
+        position = slot.cached;
+      }
+      positions.resize(ids.size());
+      std::iota(positions.begin(), positions.end(), position);
+      graph.set_row(row, ids.data(), positions.data(), 0, static_cast<int>(ids.size()),
+                    slot.cached);
+    }
+    stop.run(prepared);
   }
 
   void run_prefill() {
-    const auto chunk_of = [&](const Slot& slot) {
-      return slot.prefilling() ? std::min(config.prefill_chunk, slot.prompt - slot.cached) : 0;
-    };
     for (int first = 0; first < config.slots;) {
       const int chunk = chunk_of(slot(first));
       int end = first + 1;
@@ -290,7 +345,7 @@ struct BatchedDecoder::Impl {
           Slot& slot = this->slot(row);
           slot.planned = chunk;
           graph.set_row(row, slot.ids.data() + slot.cached, slot.positions.data() + slot.cached,
-                        slot.prompt, slot.cached);
+                        slot.prompt, chunk, slot.cached);
           stage_images(row);
         }
         stop.run(prepared);
@@ -315,20 +370,24 @@ struct BatchedDecoder::Impl {
     for (int row = 0; row < config.slots; ++row) slot(row).unclean = true;
     for (int row = 0; row < config.slots; ++row) {
       Slot& slot = this->slot(row);
-      const int end = slot.cached + std::max(2, std::exchange(slot.planned, 0));
-      graph.cache().clear(row, slot.cached, std::min(config.cache_length, end));
+      const int end = slot.cached + std::max(reach(), std::exchange(slot.planned, 0));
+      graph.cache().clear(row, slot.cached, std::min(graph.cache().length(), end));
       slot.unclean = false;
     }
   }
 
-  // Forgets what a row caches from `first` on, and the padding that a run may have written behind
-  // it. On a device this may fail; the row is then zeroed by the next step.
+  // Tokens that a run may have written behind what a row caches.
+  [[nodiscard]] int reach() const noexcept { return std::max(2, 1 + graph.draft_tokens()); }
+
+  // Forgets what a row caches from `first` on, and what a run may have written behind it. On a
+  // device this may fail; the row is then zeroed by the next step.
   void clear(int row, int first) {
     Slot& slot = this->slot(row);
-    const int end = slot.unclean ? config.cache_length : slot.cached + 2;
+    const int length = graph.cache().length();
+    const int end = slot.unclean ? length : slot.cached + reach();
     slot.cached = first;
     slot.unclean = true;
-    graph.cache().clear(row, first, std::min(config.cache_length, end));
+    graph.cache().clear(row, first, std::min(length, end));
     slot.unclean = false;
   }
 
@@ -363,12 +422,44 @@ struct BatchedDecoder::Impl {
 
   void commit(int row, std::vector<TokenOut>& out) {
     Slot& slot = this->slot(row);
-    slot.cached += std::exchange(slot.planned, 0);
-    if (slot.prefilling()) return;
+    const int planned = std::exchange(slot.planned, 0);
+    if (slot.prefilling()) {
+      slot.cached += planned;
+      if (!slot.prefilling()) take(row, graph.logits(row), out);
+      return;
+    }
+    int taken = 0;
+    do {
+      ++slot.cached;
+      take(row, graph.logits(row, taken), out);
+      ++taken;
+    } while (slot.running && taken < planned && slot.ids.back() == slot.draft[size(taken - 1)]);
+    if (planned > 1) judge_draft(row, taken, planned);
+  }
+
+  // `taken` of `planned` tokens have been drawn: all of these but the last one were guessed.
+  void judge_draft(int row, int taken, int planned) {
+    Slot& slot = this->slot(row);
+    counters.drafted_tokens += static_cast<std::uint64_t>(planned - 1);
+    counters.accepted_tokens += static_cast<std::uint64_t>(taken - 1);
+    if (taken == planned) {
+      slot.draft_limit = std::min(2 * slot.draft_limit, std::max(1, graph.draft_tokens()));
+    } else if (2 * taken < planned) {
+      slot.draft_limit = std::max(1, slot.draft_limit / 2);
+    }
+    // A wrong guess may have left numbers that are not finite behind what the row caches.
+    for (int i = taken; i < planned; ++i) {
+      if (!all_finite(graph.logits(row, i))) return clear(row, slot.cached);
+    }
+  }
+
+  // The next token of the row's answer, from its logits.
+  void take(int row, std::span<const float> logits, std::vector<TokenOut>& out) {
+    Slot& slot = this->slot(row);
     TokenOut token;
     token.sequence = slot.id;
     token.index = static_cast<int>(slot.ids.size()) - slot.prompt;
-    token.logits = graph.logits(row);
+    token.logits = logits;
     const bool finite = all_finite(token.logits);
     token.token = finite ? draw(slot, token) : -1;
     if (token.token >= 0) {
@@ -387,14 +478,17 @@ struct BatchedDecoder::Impl {
 
   void step(std::vector<TokenOut>& out) {
     out.clear();
-    out.reserve(slots.size());
+    out.reserve(slots.size() + size(graph.draft_tokens()));
     for (int row = 0; row < config.slots; ++row) {
       if (slot(row).unclean) clear(row, slot(row).cached);
     }
     compact();
+    const auto [first, end] = decode_range();
+    const int width = draft(first, end);
+    fit(width);
     try {
       const StopSwitch::Work work(stop);
-      run_decode();
+      run_decode(first, end, width);
       run_prefill();  // after the decoding rows, which may have run over rows in prefill
     } catch (...) {
       undo();
@@ -442,6 +536,10 @@ void BatchedDecoder::release(SequenceId sequence) noexcept {
         // It is unclean: the next step tries again.
       }
     }
+    if (impl_->graph.draft_tokens() > 0 && slot.cached >= slot.prompt) {
+      impl_->lookup.keep(std::span(slot.ids).subspan(size(slot.prompt)));
+    }
+    slot.cached = std::min(slot.cached, slot.prompt);  // no answer is reused
     slot.id = 0;
     slot.running = false;
     slot.state.reset();

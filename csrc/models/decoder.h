@@ -33,6 +33,10 @@ struct DecoderConfig {
   // Path of a graph for one-token steps over the same cache (export/README.md: its contract);
   // empty: the graph of the prompts makes them.
   std::string decode_graph;
+  // Tokens of answers that a step may guess and verify, for all its rows together. Only where the
+  // graph of the prompts makes them, tells all logits, and is invariant over chunk sizes, one token
+  // included: then they change no bit. 0: a step is one token.
+  int draft_tokens = 0;
   // Never drawn: control tokens that end nothing (image marks, ...). Logits keep their values.
   std::vector<std::int64_t> forbidden_token_ids;
 };
@@ -64,10 +68,11 @@ struct TokenOut {
 
 // Not thread-safe, except `terminate`: one object a lane. A sequence occupies a slot from `admit`
 // to `release`. Its tokens and logits are those that it would have alone, bit for bit, whatever the
-// other slots do and whatever is reused, where the graph is batch-invariant: rows of a batch do not
-// depend on each other, nor chunks of two tokens or more on their cut. (One-token chunks may round
-// otherwise, all the more where a decode graph makes them: they are used for answers only, and
-// answers are never reused as a prompt. So every token always goes through the same graph.)
+// other slots do, whatever is reused and whatever is guessed, where the graph is batch-invariant:
+// rows of a batch do not depend on each other, nor chunks of two tokens or more on their cut.
+// (One-token chunks may round otherwise, all the more where a decode graph makes them: they are
+// used for answers only, and answers are never reused as a prompt. So every token always goes
+// through the same graph.)
 class BatchedDecoder {
  public:
   // Throws Error(kBadPack) where the graph does not fit the contract or the configuration.
@@ -83,7 +88,8 @@ class BatchedDecoder {
   // do not fit into the cache, and Error(kOverloaded) when no slot is free.
   [[nodiscard]] SequenceId admit(const Prompt& prompt);
   // Advances all active sequences: by a chunk of the prompt for those that are not through, by one
-  // token for the others. Appends what was decided to `out` (cleared first), by slot.
+  // token and the guessed ones that prove right for the others. Appends what was decided to `out`
+  // (cleared first), by slot, tokens of a sequence in their order.
   // On an error no sequence advances; Error(kBackendFailed), or kCancelled after `terminate`.
   void step(std::vector<TokenOut>& out);
   // Frees the slot; the sequence may be at any point. Unknown ids are ignored.
@@ -100,6 +106,8 @@ class BatchedDecoder {
     std::uint64_t failed_sequences = 0;
     std::uint64_t constrained_tokens = 0;  // reported under a grammar
     std::uint64_t corrected_tokens = 0;    // of these, drawn again
+    std::uint64_t drafted_tokens = 0;      // guessed
+    std::uint64_t accepted_tokens = 0;     // of these, those that the model drew as well
   };
   [[nodiscard]] Counters counters() const noexcept;
 

@@ -1,6 +1,8 @@
 #include "models/decoder_graph.h"
 
 #include <algorithm>
+#include <bit>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -8,6 +10,11 @@ namespace irt {
 namespace {
 
 constexpr int kMinChunk = 2;  // see begin_prefill
+
+// Lengths of the cache are multiples of this, so that sums over it are cut at the same places
+// whatever its length.
+constexpr int kLengthStep = 128;
+constexpr int kLengthSteps = 8;  // at least so many from one power of two to the next one
 
 [[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
 
@@ -28,15 +35,16 @@ constexpr int kMinChunk = 2;  // see begin_prefill
 
 }  // namespace
 
-DecoderGraph::Staging::Staging(const DecoderConfig& config, int capacity, const DeviceRef& device)
-    : ids(ElementType::kInt64, {config.slots, capacity}),
-      positions(ElementType::kInt64, {3, config.slots, capacity}),
+DecoderGraph::Staging::Staging(const DecoderConfig& config, int tokens, int told,
+                               const DeviceRef& device)
+    : ids(ElementType::kInt64, {tokens}),
+      positions(ElementType::kInt64, {3, tokens}),
       past(ElementType::kInt64, {config.slots}),
-      last(ElementType::kInt64, {config.slots}),
-      visual(ElementType::kFloat32, {config.slots, capacity, config.hidden}, device),
+      last(ElementType::kInt64, {told}),
+      visual(ElementType::kFloat32, {tokens, config.hidden}, device),
       deepstack(ElementType::kFloat32,
-                {std::max(1, config.deepstack_levels), config.slots, capacity, config.hidden},
-                device) {
+                {std::max(1, config.deepstack_levels), tokens, config.hidden}, device),
+      logits(ElementType::kFloat32, {told, config.vocab}) {
   for (const Tensor* tensor : {&ids, &positions, &past, &last, &visual, &deepstack}) tensor->zero();
 }
 
@@ -44,26 +52,34 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
                            const SessionOptions& options)
     : config_(checked(config)),
       session_(path, options),
+      draft_tokens_(config.decode_graph.empty() && tells_all_logits() ? config.draft_tokens : 0),
       cache_({config.layers, config.slots, config.kv_heads, config.cache_length, config.head_dim},
              cache_type(), session_.device()),
-      decode_(config, 1, session_.device()),
-      prefill_(config, std::max(kMinChunk, std::min(config.prefill_chunk, config.cache_length)),
+      answers_(config, config.slots + draft_tokens_, config.slots + draft_tokens_,
                session_.device()),
-      token_positions_(size(config.slots)),
-      logits_(ElementType::kFloat32, {config.slots, config.vocab}) {
+      prefill_(
+          config,
+          config.slots * std::max(kMinChunk, std::min(config.prefill_chunk, config.cache_length)),
+          config.slots, session_.device()),
+      logits_of_(size(config.slots)) {
   check();
   if (!config_.decode_graph.empty()) {
     decode_session_.emplace(config_.decode_graph, options);
     check_decode();
-    fused_positions_ = Tensor(ElementType::kInt64, {config.slots});
-    fused_past_ = Tensor(ElementType::kInt32, {config.slots});
+    fused_past_ = Tensor(ElementType::kInt32, {config_.slots});
     total_length_ = Tensor(ElementType::kInt32, {});
-    begin_prefill(0, 1, kMinChunk).run();
   }
+  fixed_length_ = fixed_length();
   // ONNX Runtime plans memory for the first shape that it sees: let it be the commonest, one row
   // and one token (about 10 % of such a step). A graph that cannot run shows here as well.
-  set_token(0, 0, 0, 0);
-  decode(0, 1).run();
+  fit(kMinChunk, std::vector<int>(size(config_.slots)));
+  const std::int64_t nothing[] = {0, 0, 0};
+  const auto one_token = [&](Run& run) {
+    set_row(0, nothing, nothing, 1, 1, 0);
+    run.run();
+  };
+  if (decode_session_) one_token(begin_prefill(0, 1, 1));
+  one_token(begin_answers(0, 1, 1));
   cache_.clear(0, 0, kMinChunk);
 }
 
@@ -79,11 +95,13 @@ void DecoderGraph::check() const {
   session_.require_input("input_ids", ElementType::kInt64, {kAny, kAny});
   session_.require_input("position_ids", ElementType::kInt64, {3, kAny, kAny});
   session_.require_input("past_len", ElementType::kInt64, {kAny});
-  session_.require_input("last_index", ElementType::kInt64, {kAny});
+  const bool all = tells_all_logits();
+  session_.require_input("last_index", ElementType::kInt64, all ? Shape{kAny, kAny} : Shape{kAny});
   session_.require_input("visual_embeds", ElementType::kFloat32, {kAny, kAny, hidden});
   session_.require_input("deepstack", ElementType::kFloat32,
                          {config_.deepstack_levels, kAny, kAny, hidden});
-  session_.require_output("logits", ElementType::kFloat32, {kAny, config_.vocab});
+  session_.require_output("logits", ElementType::kFloat32,
+                          all ? Shape{kAny, kAny, config_.vocab} : Shape{kAny, config_.vocab});
   check_cache(session_, 6);
 }
 
@@ -114,11 +132,33 @@ void DecoderGraph::check_cache(const Session& session, std::size_t other_inputs)
                                        ": does the manifest's layer count fit the graph?");
 }
 
+bool DecoderGraph::tells_all_logits() const {
+  const TensorInfo* last = session_.input("last_index");
+  return last != nullptr && last->shape.size() == 2;
+}
+
+// A device moves whole rows only, and a graph may be made for one length.
+bool DecoderGraph::fixed_length() const {
+  const auto open = [](const Session& session) {
+    return session.input(name_of("past_k", 0))->shape[2] < 0;
+  };
+  return !session_.device()->is_host() || !open(session_) ||
+         (decode_session_ && !open(*decode_session_));
+}
+
+void DecoderGraph::fit(int tokens, std::span<const int> used) {
+  if (fixed_length_) return;
+  const auto power = static_cast<int>(std::bit_ceil(static_cast<unsigned>(tokens)));
+  const int step = std::max(kLengthStep, power / kLengthSteps);
+  const int length = std::min(config_.cache_length, (tokens + step - 1) / step * step);
+  if (length != cache_.length()) cache_.lay_out(length, used);
+}
+
 DecoderGraph::Bound& DecoderGraph::bound(const Session& session, Ranges& ranges, int first,
                                          int rows) {
-  const auto key = std::make_pair(first, rows);
+  const auto key = std::make_tuple(first, rows, cache_.length());
   if (const auto found = ranges.find(key); found != ranges.end()) return *found->second;
-  if (ranges.size() >= 4 * size(config_.slots)) ranges.clear();
+  if (ranges.size() >= 8 * size(config_.slots)) ranges.clear();
   auto made = std::make_unique<Bound>(session);
   for (int layer = 0; layer < config_.layers; ++layer) {
     // One tensor as past and present: the graph updates the cache in place.
@@ -129,104 +169,101 @@ DecoderGraph::Bound& DecoderGraph::bound(const Session& session, Ranges& ranges,
     made->run.bind_output(name_of("present_k", layer), keys);
     made->run.bind_output(name_of("present_v", layer), values);
   }
-  Shape shape{rows, config_.vocab};
-  if (&session != &session_) shape.insert(shape.begin() + 1, 1);  // one token
-  made->run.bind_output("logits", logits_.view(size(first) * size(config_.vocab), shape));
   return *ranges.emplace(key, std::move(made)).first->second;
 }
 
-void DecoderGraph::bind_inputs(Bound& bound, const Staging& staging, int offset, int rows,
-                               int chunk) {
-  if (bound.chunk == chunk) return;
+void DecoderGraph::bind(Bound& bound, const Staging& staging, int rows, int told, int skipped) {
+  if (bound.chunk == chunk_) return;
   bound.chunk = 0;
   Run& run = bound.run;
   const std::int64_t hidden = config_.hidden;
-  run.bind_input("input_ids", staging.ids.view(size(offset), {rows, chunk}));
-  run.bind_input("position_ids", staging.positions.view(0, {3, rows, chunk}));
-  run.bind_input("past_len", staging.past.view(size(offset), {rows}));
-  run.bind_input("last_index", staging.last.view(size(offset), {rows}));
-  run.bind_input("visual_embeds", staging.visual.view(0, {rows, chunk, hidden}));
+  run.bind_input("input_ids", staging.ids.view(0, {rows, chunk_}));
+  run.bind_input("position_ids", staging.positions.view(0, {3, rows, chunk_}));
+  run.bind_input("past_len", staging.past.view(0, {rows}));
+  run.bind_input("visual_embeds", staging.visual.view(0, {rows, chunk_, hidden}));
   run.bind_input("deepstack",
-                 staging.deepstack.view(0, {config_.deepstack_levels, rows, chunk, hidden}));
-  bound.chunk = chunk;
+                 staging.deepstack.view(0, {config_.deepstack_levels, rows, chunk_, hidden}));
+  const bool all = tells_all_logits();
+  run.bind_input("last_index", staging.last.view(0, all ? Shape{rows, told} : Shape{rows}));
+  run.bind_output("logits", staging.logits.view(size(skipped) * size(config_.vocab),
+                                                all ? Shape{rows, told, config_.vocab}
+                                                    : Shape{rows, config_.vocab}));
+  bound.chunk = chunk_;
 }
 
-// ---- decode -------------------------------------------------------------------------------
-
-void DecoderGraph::set_token(int row, std::int64_t id, std::int64_t position, std::int64_t past) {
-  decode_.ids.as<std::int64_t>()[size(row)] = id;
-  decode_.past.as<std::int64_t>()[size(row)] = past;
-  token_positions_[size(row)] = position;
-}
-
-Run& DecoderGraph::decode(int first, int rows) {
-  if (decode_session_) return decode_fused(first, rows);
-  for (int axis = 0; axis < 3; ++axis) {
-    std::copy_n(token_positions_.begin() + first, rows,
-                decode_.positions.as<std::int64_t>().begin() + axis * rows);
-  }
-  Bound& range = bound(session_, decode_ranges_, first, rows);
-  bind_inputs(range, decode_, first, rows, 1);
+Run& DecoderGraph::begin_answers(int first, int rows, int chunk) {
+  staging_ = &answers_;
+  first_ = first;
+  rows_ = rows;
+  chunk_ = chunk;
+  if (decode_session_) return begin_fused(first, rows);
+  Bound& range = bound(session_, answer_ranges_, first, rows);
+  bind(range, answers_, rows, chunk, 0);
   return range.run;
 }
 
-Run& DecoderGraph::decode_fused(int first, int rows) {
-  const std::size_t begin = size(first);
-  const std::span past = decode_.past.as<std::int64_t>().subspan(begin, size(rows));
-  std::ranges::transform(past, fused_past_.as<std::int32_t>().begin() + first,
-                         [](std::int64_t tokens) { return static_cast<std::int32_t>(tokens); });
-  std::ranges::copy(token_positions_, fused_positions_.as<std::int64_t>().begin());
-  total_length_.as<std::int32_t>()[0] =
-      static_cast<std::int32_t>(*std::ranges::max_element(past) + 1);
-  Bound& range = bound(*decode_session_, decode_ranges_, first, rows);
+Run& DecoderGraph::begin_fused(int first, int rows) {
+  total_length_.as<std::int32_t>()[0] = 0;
+  Bound& range = bound(*decode_session_, answer_ranges_, first, rows);
   if (range.chunk == 1) return range.run;
   Run& run = range.run;
-  run.bind_input("input_ids", decode_.ids.view(begin, {rows, 1}));
-  run.bind_input("position_ids", fused_positions_.view(begin, {rows, 1}));
-  run.bind_input("past_len", fused_past_.view(begin, {rows}));
+  run.bind_input("input_ids", answers_.ids.view(0, {rows, 1}));
+  run.bind_input("position_ids", answers_.positions.view(0, {rows, 1}));
+  run.bind_input("past_len", fused_past_.view(0, {rows}));
   run.bind_input("total_length", total_length_);
+  run.bind_output("logits", answers_.logits.view(0, {rows, 1, config_.vocab}));
   range.chunk = 1;
   return run;
 }
 
-// ---- prefill ------------------------------------------------------------------------------
-
 Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
-  if (images_staged_) {
+  if (image_tokens_ > 0) {
     // Text reads zeros; only the region of the last run can hold anything else.
-    prefill_.visual.view(0, {rows_, chunk_, config_.hidden}).zero();
-    prefill_.deepstack.view(0, {config_.deepstack_levels, rows_, chunk_, config_.hidden}).zero();
-    images_staged_ = false;
+    prefill_.visual.view(0, {image_tokens_, config_.hidden}).zero();
+    prefill_.deepstack.view(0, {config_.deepstack_levels, image_tokens_, config_.hidden}).zero();
+    image_tokens_ = 0;
   }
+  staging_ = &prefill_;
   first_ = first;
   rows_ = rows;
-  tokens_ = chunk;
   chunk_ = std::max(kMinChunk, chunk);
   Bound& range = bound(session_, prefill_ranges_, first, rows);
-  bind_inputs(range, prefill_, 0, rows, chunk_);
+  bind(range, prefill_, rows, 1, first);
   return range.run;
 }
 
 void DecoderGraph::set_row(int row, const std::int64_t* ids, const std::int64_t* positions,
-                           int stride, int past) {
+                           int stride, int count, int past) {
+  const bool prompt = staging_ == &prefill_;
   const std::size_t index = size(row - first_);
   const auto at = static_cast<std::ptrdiff_t>(index * size(chunk_));
-  const auto stream = static_cast<std::ptrdiff_t>(size(rows_) * size(chunk_));
+  const auto rows = static_cast<std::ptrdiff_t>(size(rows_) * size(chunk_));
   // Padding repeats the last token: what it writes lies behind the row's length.
   const auto fill = [&](const std::int64_t* from, const Tensor& to, std::ptrdiff_t first) {
-    const auto end = std::copy_n(from, tokens_, to.as<std::int64_t>().begin() + first);
-    std::fill_n(end, chunk_ - tokens_, from[tokens_ - 1]);
+    const auto end = std::copy_n(from, count, to.as<std::int64_t>().begin() + first);
+    std::fill_n(end, chunk_ - count, from[count - 1]);
   };
-  fill(ids, prefill_.ids, at);
+  fill(ids, staging_->ids, at);
   for (int axis = 0; axis < 3; ++axis) {
-    fill(positions + axis * stride, prefill_.positions, at + axis * stream);
+    fill(positions + axis * stride, staging_->positions, at + axis * rows);
   }
-  prefill_.past.as<std::int64_t>()[index] = past;
-  prefill_.last.as<std::int64_t>()[index] = tokens_ - 1;
+  staging_->past.as<std::int64_t>()[index] = past;
+  const std::span last = staging_->last.as<std::int64_t>();
+  if (prompt) {
+    last[index] = count - 1;
+  } else {
+    std::iota(last.begin() + at, last.begin() + at + chunk_, 0);
+  }
+  const std::size_t logits = prompt ? size(row) : index * size(chunk_);
+  logits_of_[size(row)] = staging_->logits.as<float>().data() + logits * size(config_.vocab);
+  if (prompt || !decode_session_) return;
+  fused_past_.as<std::int32_t>()[index] = past;
+  std::int32_t& total = total_length_.as<std::int32_t>()[0];
+  total = std::max(total, past + 1);
 }
 
 void DecoderGraph::set_image(int row, int at, const VisionFeatures& features, int from, int count) {
-  images_staged_ = true;
+  image_tokens_ = rows_ * chunk_;
   const std::size_t hidden = size(config_.hidden);
   const std::size_t token = size(row - first_) * size(chunk_) + size(at);
   const Shape part{count, config_.hidden};
@@ -239,8 +276,8 @@ void DecoderGraph::set_image(int row, int at, const VisionFeatures& features, in
   }
 }
 
-std::span<const float> DecoderGraph::logits(int row) const {
-  return logits_.as<float>().subspan(size(row) * size(config_.vocab), size(config_.vocab));
+std::span<const float> DecoderGraph::logits(int row, int index) const {
+  return {logits_of_[size(row)] + size(index) * size(config_.vocab), size(config_.vocab)};
 }
 
 }  // namespace irt

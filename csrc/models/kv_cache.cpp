@@ -1,5 +1,8 @@
 #include "models/kv_cache.h"
 
+#include <cstring>
+#include <utility>
+
 namespace irt {
 namespace {
 
@@ -8,7 +11,7 @@ namespace {
 }  // namespace
 
 KvCache::KvCache(const CacheShape& shape, ElementType type, const DeviceRef& device)
-    : shape_(shape) {
+    : shape_(shape), length_(shape.length) {
   for (int i = 0; i < 2 * shape.layers; ++i) {
     arenas_.emplace_back(type, Shape{shape.slots, shape.kv_heads, shape.length, shape.head_dim},
                          device);
@@ -16,12 +19,31 @@ KvCache::KvCache(const CacheShape& shape, ElementType type, const DeviceRef& dev
   }
 }
 
+void KvCache::lay_out(int length, std::span<const int> used) {
+  const int before = std::exchange(length_, length);
+  const int heads = shape_.slots * shape_.kv_heads;
+  for (const Tensor& arena : arenas_) {
+    // Rows that move apart begin with the last one, so that none is overwritten before it moves.
+    for (int i = 0; i < heads; ++i) {
+      const int head = length > before ? heads - 1 - i : i;
+      const int tokens = used[size(head / shape_.kv_heads)];
+      std::memmove(arena.data() + size(head) * bytes_of(length),
+                   arena.data() + size(head) * bytes_of(before), bytes_of(tokens));
+    }
+  }
+}
+
+Tensor KvCache::part(const Tensor& arena, int first, int rows) const {
+  const std::size_t before = size(first) * size(shape_.kv_heads * length_ * shape_.head_dim);
+  return arena.view(before, {rows, shape_.kv_heads, length_, shape_.head_dim});
+}
+
 std::size_t KvCache::bytes_of(int tokens) const noexcept {
   return size(tokens) * size(shape_.head_dim) * size_of(arenas_.front().type());
 }
 
 std::byte* KvCache::at(const Tensor& arena, int row, int head, int first) const noexcept {
-  return arena.data() + (size(row) * size(shape_.kv_heads) + size(head)) * bytes_of(shape_.length) +
+  return arena.data() + (size(row) * size(shape_.kv_heads) + size(head)) * bytes_of(length_) +
          bytes_of(first);
 }
 

@@ -1,6 +1,8 @@
 #include "tensor/session.h"
 
 #include <algorithm>
+#include <chrono>
+#include <limits>
 #include <map>
 
 #include "core/error.h"
@@ -151,6 +153,29 @@ void Run::run() {
     for (const auto& [name, tensor] : outputs_) binding_->bind_output(name, tensor);
   }
   binding_->run();
+}
+
+double time_graph(const Session& session, const std::map<std::string, Shape>& shapes, int runs) {
+  Run run(session);
+  const auto tensor_of = [&](const TensorInfo& info) {
+    const auto given = shapes.find(info.name);
+    Shape shape = given == shapes.end() ? info.shape : given->second;
+    std::ranges::replace_if(shape, [](std::int64_t size) { return size < 0; }, 1);
+    Tensor made(info.type, std::move(shape));
+    made.zero();
+    return made;
+  };
+  for (const TensorInfo& info : session.inputs()) run.bind_input(info.name, tensor_of(info));
+  for (const TensorInfo& info : session.outputs()) run.bind_output(info.name, tensor_of(info));
+  run.run();
+  double shortest = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < runs; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    run.run();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    shortest = std::min(shortest, time.count());
+  }
+  return shortest;
 }
 
 // ---- StopSwitch ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -127,6 +128,12 @@ class Run {
   Bound inputs_;  // to be bound again
   Bound outputs_;
 };
+
+// The shortest wall time of `runs` runs, in seconds, after one that is not counted. `shapes`: of
+// inputs and outputs by name, where dimensions that the graph leaves open are not 1; inputs are
+// zeros. On the host.
+[[nodiscard]] double time_graph(const Session& session, const std::map<std::string, Shape>& shapes,
+                                int runs);
 
 // Lets another thread end work that is made of several runs: it reaches the run in progress and
 // stays set until the work ends.

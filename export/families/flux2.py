@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,38 @@ def describe(pipeline: Flux2KleinPipeline, recipe: GeneratorRecipe) -> dict[str,
     }
 
 
-def generator_trace() -> AbstractContextManager[None]:
-    """Rope tables in float32 for the time of the trace: float64 kernels would be 81 slow nodes for nothing."""
-    return swapped(transformer_flux2, maybe_adjust_dtype_for_device=lambda _dtype, _device: torch.float32)
+@contextlib.contextmanager
+def generator_trace() -> Iterator[None]:
+    """Rope by few nodes for the time of the trace: the library's own way is a third of the transformer's nodes.
+
+    The arithmetic is the same, in float32.
+    """
+    with (
+        swapped(transformer_flux2.Flux2PosEmbed, forward=_rope_tables),
+        swapped(transformer_flux2, apply_rotary_emb=_rotate),
+    ):
+        yield
+
+
+def _rope_tables(rope: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [tokens, head_dim] of position ids [tokens, axes], each value twice."""
+    theta, one = np.float32(rope.theta), np.float32(1)
+    axis = [index for index, width in enumerate(rope.axes_dim) for _ in range(width)]
+    powers = [np.arange(0, width, 2, dtype=np.float32) / np.float32(width) for width in rope.axes_dim]
+    frequencies = np.repeat(one / theta ** np.concatenate(powers), 2)
+    # Lists, so that the trace holds constants.
+    angles = ids.float().index_select(1, torch.tensor(axis)) * torch.tensor(frequencies.tolist())
+    return angles.cos(), angles.sin()
+
+
+def _rotate(x: Tensor, tables: tuple[Tensor, Tensor], **_: Any) -> Tensor:
+    """Rotary embedding of [b, s, heads, head_dim], whose pairs are neighbours.
+
+    A product with a matrix of 0, 1 and -1 swaps the pairs, exactly and faster than slices do.
+    """
+    cos, sin = (table[None, :, None] for table in tables)
+    swap = np.kron(np.eye(x.shape[-1] // 2), [[0.0, 1.0], [-1.0, 0.0]])
+    return x * cos + (x @ torch.tensor(swap.tolist())) * sin
 
 
 class _TextEncoder(nn.Module):

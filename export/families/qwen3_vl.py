@@ -281,9 +281,8 @@ class _Decoder(nn.Module):
             visual_pos_masks=None if deepstack is None else is_image[:, :, 0],
             deepstack_visual_embeds=None if deepstack is None else list(deepstack.unbind(0)),
         ).last_hidden_state
-        index = last_index[:, None, None].expand(-1, 1, hidden.shape[2])
-        logits = self.head(hidden.gather(1, index))[:, 0]
-        return (logits, *slots.keys, *slots.values)
+        index = last_index[:, :, None].expand(-1, -1, hidden.shape[2])
+        return (self.head(hidden.gather(1, index)), *slots.keys, *slots.values)
 
 
 def cache_names(layers: int, prefix: str) -> list[str]:
@@ -300,7 +299,7 @@ def decoder_spec(model: Qwen3VLForConditionalGeneration) -> GraphSpec:
         ("input_ids", torch.zeros(b, s, dtype=torch.long), {0: "b", 1: "s"}),
         ("position_ids", torch.zeros(3, b, s, dtype=torch.long), {1: "b", 2: "s"}),
         ("past_len", torch.tensor([1, 2]), {0: "b"}),
-        ("last_index", torch.tensor([2, 1]), {0: "b"}),
+        ("last_index", torch.tensor([[0, 2], [1, 1]]), {0: "b", 1: "k"}),
         ("visual_embeds", torch.zeros(b, s, shape.hidden), {0: "b", 1: "s"}),
     ]
     named = len(inputs)

@@ -2,7 +2,7 @@
 
 The reference of a row is the graph at batch 1 in chunks of the pack's prefill size on one thread. Everything else
 (batch sizes, row positions, chunk sizes, ragged mixtures of both, cache lengths, thread counts) must give the
-same bits. It is a proof for the machine that ran it: other instruction sets choose other kernels.
+same bits, answers that take several tokens at once included. It is a proof for the machine that ran it: other instruction sets choose other kernels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .sessions import DecoderRunner, Floats, RowInput, open_session
 __all__ = ["batch_invariance", "decode_invariance", "decoder_invariance", "thread_invariance"]
 
 _THREADS = (1, 2)
-_ANSWER = 3  # decoding steps behind every prompt
+_ANSWER = 8  # tokens behind every prompt
+_LENGTH_STEP = 128  # of the runtime's cache lengths
 _STEPS = 6  # of a decode graph's proof
 
 
@@ -31,10 +32,11 @@ class _DecoderProof:
         self._rng = np.random.default_rng(seed)
         session = open_session(path)
         self._shape = DecoderRunner(session, 1, 1)
-        vocab = int(session.get_outputs()[0].shape[1])
+        vocab = int(session.get_outputs()[0].shape[-1])
         sizes = [chunk + 7, *self._rng.integers(2, 2 * chunk, slots - 1)]
         self.rows = [self._row(int(size), vocab, image) for size in sizes]
         self.expected = [self._alone(session, row, chunk, length) for row in self.rows]
+        self._long = self._row(length // 2, vocab, image)
         self.tally = Comparison.of(path)
 
     def _row(self, size: int, vocab: int, image: int) -> RowInput:
@@ -51,27 +53,30 @@ class _DecoderProof:
         row.positions[1:, places] += rng.integers(0, 3, (2, pictured))
         return row
 
-    def _alone(self, session: Any, row: RowInput, chunk: int, length: int) -> list[Floats]:
-        """Logits after the prompt and after every answer token, then the cache."""
+    def _alone(self, session: Any, row: RowInput, chunk: int, length: int, at_once: int = 1) -> list[Floats]:
+        """Logits after the prompt and after every answer token, `at_once` of which go together; then the cache."""
         runner = DecoderRunner(session, 1, length)
-        prompt = len(row.ids) - _ANSWER
+        prompt, end = len(row.ids) - _ANSWER, len(row.ids)
         logits = [runner.prefill(0, row.part(0, prompt), chunk).copy()]
-        logits += [
-            runner.step({0: row.part(index, index + 1)}, 1)[0].copy() for index in range(prompt, len(row.ids))
-        ]
+        for start in range(prompt, end, at_once):
+            piece = row.part(start, min(start + at_once, end))
+            logits += list(runner.step_all({0: piece}, at_once)[0, : len(piece.ids)].copy())
         return [*logits, *runner.cache_of(0)]
 
     def chunks(self, session: Any, kind: str) -> None:
-        """Batch 1, every chunk size."""
+        """Batch 1, every chunk size, of prompts and of answers."""
         for chunk in range(1, self.chunk + 1):
-            actual = self._alone(session, self.rows[0], chunk, self.length)
+            actual = self._alone(session, self.rows[0], chunk, self.length, min(chunk, _ANSWER))
             self.tally.compare(kind, f"chunk {chunk}", self.expected[0], actual)
 
     def lengths(self, session: Any, lengths: Sequence[int], kind: str) -> None:
-        """Batch 1, other cache lengths."""
-        for length in lengths:
-            actual = self._alone(session, self.rows[0], self.chunk, length)
-            self.tally.compare(kind, f"cache length {length}", self.expected[0], actual)
+        """Batch 1, other cache lengths: a short row, and one that fills half of the cache."""
+        halves = self._alone(session, self._long, self.chunk, self.length)
+        for row, expected in ((self.rows[0], self.expected[0]), (self._long, halves)):
+            for length in lengths:
+                if len(row.ids) <= length:
+                    actual = self._alone(session, row, self.chunk, length)
+                    self.tally.compare(kind, f"cache length {length}", expected, actual)
 
     def together(self, session: Any, batch: int, kind: str) -> None:
         """Rows of one batch advance by random pieces in calls of random width: prompts beside answers beside idle."""
@@ -84,19 +89,17 @@ class _DecoderProof:
             width = (1, 1, int(rng.integers(1, self.chunk + 1)), self.chunk)[rng.integers(0, 4)]
             pieces = {}
             for slot, row in enumerate(chosen):
-                size = len(self.rows[row].ids)
-                prompt = size - _ANSWER
-                left = prompt - done[slot] if done[slot] < prompt else min(1, size - done[slot])
+                left = len(self.rows[row].ids) - done[slot]
                 take = min(left, width if rng.random() < 0.7 else int(rng.integers(0, width + 1)))
                 if take:
                     pieces[slot] = self.rows[row].part(done[slot], done[slot] + take)
             if not pieces:
                 continue
-            out = runner.step(pieces, width)
+            out = runner.step_all(pieces, width)
             for slot, piece in pieces.items():
-                done[slot] += len(piece.ids)
-                if done[slot] >= len(self.rows[chosen[slot]].ids) - _ANSWER:
-                    logits[slot].append(out[slot].copy())
+                start, done[slot] = done[slot], done[slot] + len(piece.ids)
+                told = len(self.rows[chosen[slot]].ids) - _ANSWER - 1  # the first token whose logits count
+                logits[slot] += list(out[slot, max(told - start, 0) : len(piece.ids)].copy())
         for slot, row in enumerate(chosen):
             actual = [*logits[slot], *runner.cache_of(slot)]
             self.tally.compare(kind, f"batch {batch}, slot {slot}, row {row}", self.expected[row], actual)
@@ -107,7 +110,8 @@ def decoder_invariance(
 ) -> Comparison:
     """All batch sizes 1..slots, chunk sizes 1..chunk, ragged mixtures, cache lengths and thread counts of a decoder."""
     proof = _DecoderProof(path, slots, chunk, length, image, seed)
-    others = sorted({2 * chunk + 2 * _ANSWER, length // 2, length - 1, 2 * length})
+    step = max(_LENGTH_STEP, length // 8 // _LENGTH_STEP * _LENGTH_STEP)
+    others = sorted({2 * chunk + 2 * _ANSWER, length - 1, 2 * length, *range(step, length, step)})
     for threads in _THREADS:
         session = open_session(path, threads)
         suffix = "" if threads == 1 else f", {threads} threads"

@@ -81,16 +81,24 @@ class DecoderRunner:
 
         Rows that are not named take part with padding and do not advance, as idle slots do.
         """
+        last = np.zeros((len(self.past), 1), np.int64)
+        for row, tokens in rows.items():
+            last[row] = len(tokens.ids) - 1
+        return self._step(rows, chunk, last)[:, 0]
+
+    def step_all(self, rows: Mapping[int, RowInput], chunk: int) -> Floats:
+        """The same with the logits of every token, [rows, chunk, vocab]; those of padding mean nothing."""
+        return self._step(rows, chunk, np.tile(np.arange(chunk), (len(self.past), 1)))
+
+    def _step(self, rows: Mapping[int, RowInput], chunk: int, last: Ints) -> Floats:
         count = len(self.past)
         ids, positions = np.zeros((count, chunk), np.int64), np.zeros((3, count, chunk), np.int64)
         visual = np.zeros((count, chunk, self.hidden), np.float32)
         deepstack = np.zeros((self.levels, count, chunk, self.hidden), np.float32)
-        last = np.zeros(count, np.int64)
         for row, tokens in rows.items():
             n = len(tokens.ids)
             ids[row, :n], positions[:, row, :n], visual[row, :n] = tokens.ids, tokens.positions, tokens.visual
             deepstack[:, row, :n] = tokens.deepstack
-            last[row] = n - 1
         binding = self._session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("position_ids", positions)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from interleave_rt import _core
-from interleave_rt.config import EngineConfig
+from interleave_rt.config import EngineConfig, ThreadBudget
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.files import read_json
 from interleave_rt.pack import Pack
@@ -23,6 +23,7 @@ from interleave_rt.request import Options
 from .constrain import Constraint, find_constraint
 from .ort import load_runtime
 from .proof import require_proof
+from .threads import thread_budget
 
 __all__ = ["NativeBackend", "generator_config", "native_role", "vlm_config"]
 
@@ -52,10 +53,12 @@ class NativeBackend:
         )
         self.image_sides = None if self._generator is None else pack.image_sides
         self._constraint = Constraint(None)
+        self._budget: ThreadBudget | None = None
 
     def info(self) -> Mapping[str, str]:
-        """Name, version and promise of the pack, and whether its answers are constrained."""
-        return {**self.pack.info(), "constrained": str(self._constraint)}
+        """Name, version and promise of the pack, whether its answers are constrained, the threads of its lanes."""
+        threads = {} if self._budget is None else {"threads": str(self._budget)}
+        return {**self.pack.info(), "constrained": str(self._constraint), **threads}
 
     def check(self, options: Options) -> None:
         """Raises `BadRequestError` for an image size that the generator cannot make."""
@@ -72,9 +75,11 @@ class NativeBackend:
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Loads the graphs; raises `BadPackError` naming the one that does not fit."""
         load_runtime()
-        pack, budget = self.pack, config.budget()
+        pack, budget = self.pack, thread_budget(self.pack, config)
         if self.shares_cpu:
             budget = replace(budget, separate=False)
+        self._budget = budget
+        config = replace(config, generator_threads=budget.generator, vlm_threads=budget.vlm)
         self._constraint = find_constraint(config.constrained)
         try:
             for name, role in self._vlms.items():
@@ -139,6 +144,7 @@ def vlm_config(
         "vision": _graph(pack, parts["vision"]),
         "decode_graph": _graph(pack, step) if step else "",
         "slots": role.slots if _may_batch(pack, config, role.batch_invariant) else 1,
+        "draft_tokens": config.draft_tokens if config.batching and role.batch_invariant else 0,
         "token_bytes": token_bytes,
         "special_tokens": special,
         "session": _session(pack, role, config, config.budget().vlm),

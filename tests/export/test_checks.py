@@ -46,7 +46,7 @@ def test_a_graph_that_mixes_the_rows_of_a_batch_is_found(tmp_path: Path, nodes: 
 
 
 def _decoder(path: Path, logits_of: str) -> Path:
-    """A one-layer stand-in with the interface of a decoder; `logits_of` makes [b, s, 4] from what it has."""
+    """A one-layer stand-in with the interface of a decoder; `logits_of`: the value [b, s, 4] that they are taken from."""
     nodes = [
         helper.make_node("Constant", [], ["axis1"], value_ints=[1]),
         helper.make_node("Constant", [], ["keys"], value_ints=[0, 1, -1, 4]),
@@ -59,26 +59,24 @@ def _decoder(path: Path, logits_of: str) -> Path:
         helper.make_node("Add", ["visual_embeds", "column"], ["rowwise"]),
         helper.make_node("ReduceSum", ["rowwise", "axis1"], ["total"], keepdims=1),
         helper.make_node("Add", ["rowwise", "total"], ["chunkwise"]),
-        helper.make_node("Unsqueeze", ["last_index", "axes12"], ["where"]),
-        helper.make_node("Constant", [], ["axes12"], value_ints=[1, 2]),
+        helper.make_node("Unsqueeze", ["last_index", "axis2"], ["where"]),
         helper.make_node("Constant", [], ["shape"], value_ints=[1, 1, 4]),
         helper.make_node("Expand", ["where", "shape"], ["index"]),
-        helper.make_node("GatherElements", [logits_of, "index"], ["picked"], axis=1),
-        helper.make_node("Squeeze", ["picked", "axis1"], ["logits"]),
+        helper.make_node("GatherElements", [logits_of, "index"], ["logits"], axis=1),
     ]
-    order = {name: place for place, name in enumerate(["axis1", "axis2", "axes12", "keys", "shape"])}
+    order = {name: place for place, name in enumerate(["axis1", "axis2", "keys", "shape"])}
     nodes.sort(key=lambda node: order.get(node.output[0], 99))
     cache = ["b", 1, "L", 4]
     inputs = {
         "input_ids": ["b", "s"],
         "position_ids": [3, "b", "s"],
         "past_len": ["b"],
-        "last_index": ["b"],
+        "last_index": ["b", "k"],
         "visual_embeds": ["b", "s", 4],
         "past_k.0": cache,
         "past_v.0": cache,
     }
-    return _save(path, nodes, inputs, {"logits": ["b", 4], "present_k.0": cache, "present_v.0": cache})
+    return _save(path, nodes, inputs, {"logits": ["b", "k", 4], "present_k.0": cache, "present_v.0": cache})
 
 
 @pytest.mark.parametrize(("source", "passed"), [("rowwise", True), ("chunkwise", False)])

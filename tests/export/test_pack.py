@@ -103,13 +103,13 @@ def test_the_decoder_keeps_its_contract(exported: Any) -> None:
         "input_ids": ["b", "s"],
         "position_ids": [3, "b", "s"],
         "past_len": ["b"],
-        "last_index": ["b"],
+        "last_index": ["b", "k"],
         "visual_embeds": ["b", "s", 128],
         "deepstack": [1, "b", "s", 128],
         "past_k.0": cache,
         "past_v.0": cache,
     }
-    assert outputs == {"logits": ["b", 1200], "present_k.0": cache, "present_v.0": cache}
+    assert outputs == {"logits": ["b", "k", 1200], "present_k.0": cache, "present_v.0": cache}
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,18 @@ def roles_from_pack(
     )
 
 
-def write_checkpoints(pack: Pack, folder: Path) -> None:
-    """Saves the pack's models in Hugging Face layout: planner/, critic/ and generator/, and its prompts in prompts/.
+def write_checkpoints(pack: Pack, folder: Path, models: TorchPack | None = None) -> None:
+    """Saves a pack's models in Hugging Face layout: planner/, critic/ and generator/, and its prompts in prompts/.
+
+    Args:
+        pack: Of the embedded architecture.
+        folder: Where to.
+        models: What was made of the pack's; None: these as they are.
 
     Raises:
         BadPackError: A graph holds other weights than the embedded architecture has.
     """
-    models = load_torch_pack(pack)
+    models = models or load_torch_pack(pack)
     planner, generator, critic = _roles(pack)
     (folder / "prompts").mkdir(parents=True, exist_ok=True)
     for name, role, model in (("planner", planner, models.planner), ("critic", critic, models.critic)):

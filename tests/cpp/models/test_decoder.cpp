@@ -273,6 +273,39 @@ TEST_CASE("an answer is not reused as a prompt: it was computed one token at a t
   CHECK(finish(decoder, id) == alone(prompt, config));
 }
 
+TEST_CASE("guessed tokens save steps and change no bit, whatever ends the answer") {
+  IRT_NEEDS_ORT();
+  for (const int length : {96, 30, 9}) {
+    DecoderConfig config = decoder_config(1, 8, length);
+    for (const Reference& reference : references()) {
+      Prompt prompt = reference.prompt;
+      if (prompt.ids.size() >= 8 || !prompt.images.empty()) continue;
+      prompt.max_new_tokens = 24;
+      config.eos_token_ids = {};
+      const Answer whole = alone(prompt, config);
+      for (const std::int64_t end : {std::int64_t{-1}, whole.tokens[whole.tokens.size() / 2]}) {
+        config.eos_token_ids = {end};
+        config.draft_tokens = 0;
+        const Answer expected = alone(prompt, config);
+        config.draft_tokens = 7;
+        BatchedDecoder decoder = make_decoder(config);
+        CHECK(finish(decoder, decoder.admit(prompt)) == expected);
+        const BatchedDecoder::Counters first = decoder.counters();
+        CHECK(finish(decoder, decoder.admit(prompt)) == expected);  // it has said that before
+        const BatchedDecoder::Counters again = decoder.counters();
+        CHECK(again.tokens == 2 * first.tokens);
+        CHECK(again.accepted_tokens >= first.accepted_tokens);
+        if (expected.tokens.size() > 8) CHECK(again.steps - first.steps < expected.tokens.size());
+      }
+    }
+  }
+  DecoderConfig fused = with_decode_graph(decoder_config(1, 8));
+  fused.draft_tokens = 7;  // such graphs round otherwise: nothing is guessed
+  BatchedDecoder decoder = make_decoder(fused);
+  for (int i = 0; i < 2; ++i) (void)finish(decoder, decoder.admit(text_prompt({1, 2, 3})));
+  CHECK(decoder.counters().drafted_tokens == 0);
+}
+
 TEST_CASE("a terminated step advances nothing; stepping on gives the same answers") {
   IRT_NEEDS_ORT();
   const DecoderConfig config = decoder_config(4, 4);

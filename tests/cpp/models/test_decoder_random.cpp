@@ -1,4 +1,5 @@
-// Batched == isolated: random schedules of admissions, chunk sizes, slots, releases and reuse.
+// Batched == isolated: random schedules of admissions, chunk sizes, slots, releases, reuse and
+// guessed tokens, in caches that grow and shrink.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -27,8 +28,12 @@ class Schedule {
     return std::uniform_int_distribution<int>(low, high)(random_);
   }
 
-  // Prompts share beginnings and images, so that reuse happens.
-  [[nodiscard]] Prompt prompt() {
+  // Prompts share beginnings and images, so that reuse happens; some come again, so that guesses
+  // are right; `longest` tokens, hardly more.
+  [[nodiscard]] Prompt prompt(int longest) {
+    if (!prompts_.empty() && between(0, 2) == 0) {
+      return prompts_[static_cast<std::size_t>(between(0, static_cast<int>(prompts_.size()) - 1))];
+    }
     Prompt made;
     const int family = between(0, 2);
     const int shared = between(0, 12);
@@ -39,19 +44,23 @@ class Schedule {
       made.images.push_back(images_[static_cast<std::size_t>(between(0, 3))]);
       made.ids.push_back(between(0, 3));
     }
-    const int own = between(made.ids.empty() ? 1 : 0, 6);
+    const int own = between(made.ids.empty() ? 1 : 0, between(0, 2) == 0 ? longest : 6);
     for (int i = 0; i < own; ++i) made.ids.push_back(between(0, 89));
     made.max_new_tokens = between(1, 14);
     if (between(0, 2) == 0) {
       made.sampling = {0.7F + static_cast<float>(between(0, 3)), between(0, 1) * between(2, 40),
                        between(0, 1) == 0 ? 1.0F : 0.9F, static_cast<std::uint64_t>(between(0, 9))};
     }
-    return made;
+    return prompts_.emplace_back(made);
   }
 
   // Runs `count` sequences; returns how many answers were compared to their end.
   int run(int count) {
-    DecoderConfig config = decoder_config(between(1, 6), between(1, 9), between(44, 90));
+    const bool large = between(0, 2) == 0;  // more than one length of the cache
+    const int length = large ? between(200, 300) : between(44, 90);
+    DecoderConfig config = decoder_config(between(1, 6), between(1, 9), length);
+    config.draft_tokens = between(0, 1) * between(1, 15);
+    prompts_.clear();
     config.eos_token_ids = {between(0, 89), between(0, 89)};
     config.reuse_prefix = between(0, 3) > 0;
     if (fused_) config = with_decode_graph(config);
@@ -68,7 +77,7 @@ class Schedule {
     int admitted = 0;
     while (admitted < count || !live.empty()) {
       while (admitted < count && decoder.free_slots() > 0 && between(0, 2) > 0) {
-        Live next{prompt(), {}, between(0, 4) == 0 ? between(0, 9) : 1000};
+        Live next{prompt(large ? 130 : 6), {}, between(0, 4) == 0 ? between(0, 9) : 1000};
         const SequenceId id = decoder.admit(next.prompt);
         live.emplace(id, std::move(next));
         ++admitted;
@@ -92,11 +101,13 @@ class Schedule {
     }
     reused_ += decoder.counters().reused_tokens;
     moved_ += decoder.counters().moved_rows;
+    guessed_ += decoder.counters().accepted_tokens;
     return compared;
   }
 
   [[nodiscard]] std::uint64_t reused() const { return reused_; }
   [[nodiscard]] std::uint64_t moved() const { return moved_; }
+  [[nodiscard]] std::uint64_t guessed() const { return guessed_; }
 
  private:
   std::mt19937 random_;
@@ -104,7 +115,9 @@ class Schedule {
   SessionOptions options_;
   std::vector<std::shared_ptr<const VisionFeatures>> images_;
   std::uint64_t reused_ = 0;
+  std::vector<Prompt> prompts_;
   std::uint64_t moved_ = 0;
+  std::uint64_t guessed_ = 0;
 };
 
 }  // namespace
@@ -114,18 +127,21 @@ TEST_CASE("batched sequences equal isolated ones bit for bit, whatever the sched
   int compared = 0;
   std::uint64_t reused = 0;
   std::uint64_t moved = 0;
+  std::uint64_t guessed = 0;
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     CAPTURE(seed);
     Schedule schedule(seed, seed % 2 == 1, {});  // odd ones with a decode graph
     compared += schedule.run(20);
     reused += schedule.reused();
     moved += schedule.moved();
+    guessed += schedule.guessed();
   }
   MESSAGE("seeds 0..59: " << compared << " whole answers, " << reused << " tokens reused, " << moved
-                          << " rows moved");
+                          << " rows moved, " << guessed << " tokens guessed");
   CHECK(compared > 500);
   CHECK(reused > 500);
   CHECK(moved > 50);
+  CHECK(guessed > 100);
   // On a device the bits are those of the CPU, also where the cache is read on the host.
   const int blocks = FakeDevice::get()->blocks;
   for (std::uint32_t seed = 60; seed < 68; ++seed) {
