@@ -36,7 +36,9 @@ class PlanScanner:
     def violation(self) -> str: ...
 
     def finish(self) -> tuple[list[dict[str, Any]], bool, str]:
-        """(steps, truncated, reasoning) if the answer ended here."""
+        """
+        (steps, truncated, reasoning): the answer has ended, and what carries no tag is read.
+        """
 
 class VerdictScanner:
     """Reads a critic's answer as its bytes arrive."""
@@ -55,7 +57,9 @@ class VerdictScanner:
     def violation(self) -> str: ...
 
     def finish(self) -> dict[str, Any] | None:
-        """The verdict if the answer ended here; None: unreadable."""
+        """
+        The verdict: the answer has ended, and what carries no tag is read. None: unreadable.
+        """
 
 def load_runtime(address: int) -> None:
     """

@@ -52,11 +52,11 @@ void bind_text(nb::module_& m) {
       .def("violation", &PlanScanner::violation)
       .def(
           "finish",
-          [](const PlanScanner& self) {
+          [](PlanScanner& self) {
             Plan plan = self.finish();
             return std::tuple(Dicts(plain_of(plan.steps)), plan.truncated, plan.reasoning);
           },
-          "(steps, truncated, reasoning) if the answer ended here.");
+          "(steps, truncated, reasoning): the answer has ended, and what carries no tag is read.");
   nb::class_<VerdictScanner>(m, "VerdictScanner", "Reads a critic's answer as its bytes arrive.")
       .def(nb::init<>())
       .def(
@@ -67,8 +67,8 @@ void bind_text(nb::module_& m) {
       .def("done", &VerdictScanner::done)
       .def("violation", &VerdictScanner::violation)
       .def(
-          "finish", [](const VerdictScanner& self) { return if_readable(self.finish()); },
-          "The verdict if the answer ended here; None: unreadable.");
+          "finish", [](VerdictScanner& self) { return if_readable(self.finish()); },
+          "The verdict: the answer has ended, and what carries no tag is read. None: unreadable.");
 }
 
 }  // namespace irt

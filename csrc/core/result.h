@@ -27,14 +27,15 @@ struct PlanStep {
 // A plan is the sequence of step objects that were closed before the first violation.
 struct Plan {
   std::vector<PlanStep> steps;
-  bool truncated = false;  // a violation, or the end of tokens, cut the list
+  bool truncated = false;  // the limit of steps, a violation, or the end of tokens cut the list
+  bool violated = false;   // it was a violation: steps may be lost
   std::string reasoning;   // the <think> part, for the trace
 
   [[nodiscard]] bool readable() const noexcept { return !steps.empty(); }
 };
 
 struct Verdict {
-  bool readable = false;               // a complete boolean was found inside <answer>
+  bool readable = false;               // a complete boolean was found
   bool accepted = false;               // previous_step_success
   double p_success = 0.0;              // from the logits of the verdict token
   std::optional<std::string> refined;  // only where accepted is false; empty optional = unreadable

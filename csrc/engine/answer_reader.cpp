@@ -45,15 +45,14 @@ class VerdictReader final : public AnswerReader {
     scanner_.feed(token.bytes);
     if (!known_ && scanner_.accepted()) {
       known_ = true;
-      p_success_ = p_at(*scanner_.boolean_started_at());
-      events.verdict_known(call_, *scanner_.accepted(), p_success_);
+      events.verdict_known(call_, *scanner_.accepted(), p_success());
     }
     return early_ && scanner_.done();
   }
 
   LaneResult finish(StopReason /*stop*/) override {
     Verdict verdict = scanner_.finish();
-    if (verdict.readable) verdict.p_success = p_success_;
+    if (verdict.readable) verdict.p_success = p_success();
     return verdict;
   }
 
@@ -65,7 +64,8 @@ class VerdictReader final : public AnswerReader {
 
   // The verdict token is the one that carries the boolean's first byte. Control tokens have no
   // bytes, so the last mark at or before that byte is the one.
-  [[nodiscard]] double p_at(std::size_t byte) const {
+  [[nodiscard]] double p_success() const {
+    const std::size_t byte = *scanner_.boolean_started_at();
     const auto after = std::ranges::upper_bound(marks_, byte, {}, &Mark::offset);
     return after == marks_.begin() ? 0.0 : std::prev(after)->p;
   }
@@ -76,7 +76,6 @@ class VerdictReader final : public AnswerReader {
   std::vector<Mark> marks_;
   std::size_t length_ = 0;
   bool known_ = false;
-  double p_success_ = 0.0;
 };
 
 }  // namespace

@@ -1,53 +1,69 @@
 #include "text/literal.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace irt {
 namespace {
 
-constexpr char kReplacement[] = "\xEF\xBF\xBD";
+constexpr std::u32string_view kEndTagText = U"</answer";
 
-constexpr bool is_digit(char byte) noexcept { return byte >= '0' && byte <= '9'; }
-
-constexpr bool is_number_byte(char byte) noexcept {
-  return is_digit(byte) || byte == '-' || byte == '+' || byte == '.' || byte == 'e' || byte == 'E';
+// What means the same as an ASCII character between values.
+constexpr char32_t plain(char32_t value) noexcept {
+  constexpr std::pair<std::u32string_view, char32_t> kForms[] = {
+      {U"\t\n\v\f\r\u0085\u00A0\u2028\u2029\u202F\u205F\u3000\uFEFF", U' '},
+      {U"\uFF0C\u3001", U','},
+      {U"\uFF1A", U':'}};
+  if (value >= 0x2000 && value <= 0x200B) return U' ';
+  for (const auto& [forms, meant] : kForms) {
+    if (forms.find(value) != std::u32string_view::npos) return meant;
+  }
+  return value;
 }
 
-// -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
-bool is_number(std::string_view text) noexcept {
-  std::size_t at = 0;
-  const auto digits = [&text, &at] {
-    const std::size_t from = at;
-    while (at < text.size() && is_digit(text[at])) ++at;
-    return at - from;
-  };
-  const auto take = [&text, &at](std::string_view any) {
-    const bool here = at < text.size() && any.find(text[at]) != std::string_view::npos;
-    at += here ? 1 : 0;
-    return here;
-  };
-  take("-");
-  if (take("0") ? false : digits() == 0) return false;
-  if (take(".") && digits() == 0) return false;
-  if (take("eE")) {
-    take("+-");
-    if (digits() == 0) return false;
+// The quotes that may end what this one begins; none: it is no quote.
+constexpr std::u32string_view ends_of(char32_t value) noexcept {
+  constexpr std::pair<std::u32string_view, std::u32string_view> kQuotes[] = {
+      {U"\"", U"\""},
+      {U"'", U"'"},
+      {U"\u201C\u201D\u201E\u201F", U"\u201D\u201C\u201F\""},
+      {U"\u2018\u2019\u201A\u201B", U"\u2019\u2018\u201B'"}};
+  for (const auto& [begins, ends] : kQuotes) {
+    if (begins.find(value) != std::u32string_view::npos) return ends;
   }
-  return at == text.size();
+  return {};
+}
+
+constexpr bool is_any(std::u32string_view of, char32_t value) noexcept {
+  return of.find(value) != std::u32string_view::npos;
+}
+
+constexpr bool is_digit(char32_t value) noexcept { return value >= U'0' && value <= U'9'; }
+
+constexpr bool in_number(char32_t value) noexcept {
+  return is_digit(value) || is_any(U"+-.eE", value);
+}
+
+constexpr char32_t lower(char32_t value) noexcept {
+  return value >= U'A' && value <= U'Z' ? value + 32 : value;
+}
+
+constexpr bool is_letter(char32_t value) noexcept {
+  return (lower(value) >= U'a' && lower(value) <= U'z') || value == U'_';
 }
 
 // The character of a one-letter escape, or 0.
-constexpr char simple_escape(char byte) noexcept {
-  constexpr std::string_view kLetters = "\"'\\/abfnrtv";
-  constexpr std::string_view kMeant = "\"'\\/\a\b\f\n\r\t\v";
-  const std::size_t at = kLetters.find(byte);
-  return at == std::string_view::npos ? '\0' : kMeant[at];
+constexpr char32_t simple_escape(char32_t value) noexcept {
+  constexpr std::u32string_view kLetters = U"\"'\\/abfnrtv";
+  constexpr std::u32string_view kMeant = U"\"'\\/\a\b\f\n\r\t\v";
+  const std::size_t at = kLetters.find(value);
+  return at == std::u32string_view::npos ? U'\0' : kMeant[at];
 }
 
-constexpr int hex_digit(char byte) noexcept {
-  if (is_digit(byte)) return byte - '0';
-  const char lower = static_cast<char>(byte | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+// -1: no digit.
+constexpr int hex_digit(char32_t value) noexcept {
+  const std::size_t at = std::u32string_view(U"0123456789abcdef").find(lower(value));
+  return at == std::u32string_view::npos ? -1 : static_cast<int>(at);
 }
 
 constexpr bool is_high_surrogate(char32_t value) noexcept {
@@ -60,192 +76,271 @@ constexpr bool is_low_surrogate(char32_t value) noexcept {
 
 }  // namespace
 
-void append_code_point(std::string& out, char32_t code_point) {
-  const auto byte = [&out](char32_t value) { out.push_back(static_cast<char>(value)); };
-  if (code_point > 0x10FFFF || (code_point >= 0xD800 && code_point <= 0xDFFF)) {
-    out += kReplacement;
-  } else if (code_point < 0x80) {
-    byte(code_point);
-  } else {
-    const int more = code_point < 0x800     ? 1
-                     : code_point < 0x10000 ? 2
-                                            : 3;  // bytes behind the lead
-    byte((0x780U >> more & 0xF0U) | code_point >> (6 * more));
-    for (int left = more - 1; left >= 0; --left) byte(0x80 | (code_point >> (6 * left) & 0x3F));
-  }
-}
-
-void Utf8Cleaner::push(char byte, std::string& out) {
-  const auto value = static_cast<unsigned char>(byte);
-  if (have_ > 0) {
-    if (value >= low_ && value <= high_) {
-      held_[have_++] = byte;
-      low_ = 0x80;
-      high_ = 0xBF;
-      if (have_ == need_) {
-        out.append(held_.data(), have_);
-        have_ = 0;
-      }
-      return;
-    }
-    flush(out);  // the byte itself may begin a character
-  }
-  if (value < 0x80) {
-    out.push_back(byte);
-    return;
-  }
-  // The first continuation byte is bounded so that overlong forms, surrogates and values above
-  // U+10FFFF never begin (Unicode, table 3-7).
-  low_ = value == 0xE0 ? 0xA0 : value == 0xF0 ? 0x90 : 0x80;
-  high_ = value == 0xED ? 0x9F : value == 0xF4 ? 0x8F : 0xBF;
-  need_ = value >= 0xC2 && value <= 0xDF   ? 2
-          : value >= 0xE0 && value <= 0xEF ? 3
-          : value >= 0xF0 && value <= 0xF4 ? 4
-                                           : 0;
-  if (need_ == 0) {
-    out += kReplacement;
-    return;
-  }
-  held_[0] = byte;
-  have_ = 1;
-}
-
-void Utf8Cleaner::flush(std::string& out) {
-  if (have_ == 0) return;
-  out += kReplacement;
-  have_ = 0;
-}
-
-void LiteralReader::feed(char byte, std::size_t offset, LexemeSink& sink) {
+void LiteralReader::feed(const Character& character, LexemeSink& sink,
+                         std::vector<Character>& again) {
   if (status_ != Status::kOpen) return;
+  if (!on_trial_) return step(character, sink);
+  held_.push_back(character);
+  const bool counts = lex_ != Lex::kBetween || plain(character.value) != U' ';
+  if ((counts && ++spent_ > kMaxTrial) || held_.size() > kMaxStringBytes) {
+    fail({});
+  } else {
+    step(character, sink);
+  }
+  if (!on_trial_) give_back(again);
+}
+
+bool LiteralReader::end(std::vector<Character>& again) {
+  if (status_ != Status::kOpen || !on_trial_) return false;
+  fail({});
+  give_back(again);
+  return true;
+}
+
+// After a trial.
+void LiteralReader::give_back(std::vector<Character>& again) {
+  if (lex_ == Lex::kString && status_ == Status::kOpen) {
+    again.insert(again.end(), held_.rbegin(), held_.rend());
+  }
+  held_.clear();
+}
+
+void LiteralReader::step(const Character& character, LexemeSink& sink) {
+  const char32_t value = character.value;
   switch (lex_) {
-    case Lex::kString: string_byte(byte, sink); return;
-    case Lex::kEscape: escape_byte(byte); return;
-    case Lex::kHex: hex_byte(byte); return;
-    case Lex::kWord: word_byte(byte, sink); return;
+    case Lex::kBetween: return between(character, sink);
+    case Lex::kString: return string_character(character);
+    case Lex::kEscape: return escape(value);
+    case Lex::kHex: return hex(character);
     case Lex::kNumber:
-      if (is_number_byte(byte)) {
-        text_.push_back(byte);
-        if (text_.size() > kMaxNumberBytes) fail("a number of more than 64 characters");
+      if (!in_number(value)) {  // only the character after a number shows that it has ended
+        scalar(LexemeKind::kNumber, text_, sink);
+        if (status_ == Status::kOpen) between(character, sink);
         return;
       }
-      end_number(sink);  // only the byte after a number shows that it has ended
-      if (status_ == Status::kOpen) structure(byte, offset, sink);
+      append_code_point(text_, value);
+      if (text_.size() > kMaxNumberBytes) fail("a number of more than 64 characters");
       return;
-    case Lex::kBetween: structure(byte, offset, sink); return;
+    case Lex::kWord: return word(value, sink);
+    case Lex::kQuotedKey: return quoted_key(value);
+    case Lex::kBareKey: return bare_key(character, sink);
+    case Lex::kInnerKey: return inner_key(value);
+    case Lex::kSlash:
+      if (value != U'/' && value != U'*') return fail("a slash that begins no comment");
+      lex_ = value == U'/' ? Lex::kLineComment : Lex::kBlockComment;
+      return;
+    case Lex::kLineComment:
+      if (value == U'\n') lex_ = Lex::kBetween;
+      return;
+    case Lex::kBlockComment:
+      if (value == U'*') lex_ = Lex::kStar;
+      return;
+    case Lex::kStar:
+      if (value != U'*') lex_ = value == U'/' ? Lex::kBetween : Lex::kBlockComment;
+      return;
+    case Lex::kEndTag: return end_tag(character, sink);
   }
 }
 
-void LiteralReader::structure(char byte, std::size_t offset, LexemeSink& sink) {
-  if (is_space(byte)) return;
-  switch (byte) {
-    case '{': return open(true, offset, sink);
-    case '[': return open(false, offset, sink);
-    case '}': return close(true, offset, sink);
-    case ']': return close(false, offset, sink);
-    case '"':
-    case '\'': return begin_string(byte, offset);
-    case ':':
-      if (expect_ != Expect::kColon) return fail("a colon that follows no key");
-      expect_ = Expect::kValue;
+void LiteralReader::between(const Character& character, LexemeSink& sink) {
+  const char32_t value = plain(character.value);
+  switch (value) {
+    case U' ': return;
+    case U'{':
+    case U'[': return open(value == U'{', character.offset, sink);
+    case U'}':
+    case U']': return close(value == U'}', character.offset, sink);
+    case U':': return end_key(sink);
+    case U',': return comma(sink);
+    case U'#': lex_ = Lex::kLineComment; return;
+    case U'/': lex_ = Lex::kSlash; return;
+    case U'<':
+      if (expect_ == Expect::kValue || expect_ == Expect::kColon) return fail("a tag, not a value");
+      lex_ = Lex::kEndTag;
+      tag_ = 1;
       return;
-    case ',':
-      if (expect_ != Expect::kCommaOrEnd) return fail("a comma that follows no value");
-      expect_ = is_object_[static_cast<std::size_t>(depth_ - 1)] ? Expect::kKeyOrEnd
-                                                                 : Expect::kValueOrEnd;
-      return;
-    default: break;
+    default: begin(character, sink);
   }
-  if (!value_may_begin()) return fail("a byte where a comma, a colon, a key or an end belongs");
-  start_ = offset;
-  if (byte == '-' || is_digit(byte)) {
-    lex_ = Lex::kNumber;
-    text_.assign(1, byte);
+}
+
+// A key, or a value that is no container.
+void LiteralReader::begin(const Character& character, LexemeSink& sink) {
+  const char32_t value = character.value;
+  const std::u32string_view ends = ends_of(value);
+  if (expect_ == Expect::kColon) return fail("a character where a colon belongs");
+  if (expect_ == Expect::kKeyOrEnd) {
+    if (ends.empty() && !is_letter(value)) return fail("a character where a key or an end belongs");
+    quoted_ = !ends.empty();
+    lex_ = quoted_ ? Lex::kQuotedKey : Lex::kBareKey;
+    key_ends_ = ends;
+    key_.clear();
+    if (!quoted_) append_code_point(key_, value);
     return;
   }
-  begin_word(byte, offset);
+  if (on_trial_) return fail({});  // a comma would have ended the trial
+  start_ = character.offset;
+  text_.clear();
+  if (!ends.empty()) {
+    lex_ = Lex::kString;
+    ends_ = ends;
+  } else if (in_number(value) && lower(value) != U'e') {
+    lex_ = Lex::kNumber;
+    append_code_point(text_, value);
+  } else {
+    lex_ = Lex::kWord;
+    word(value, sink);
+  }
 }
 
 void LiteralReader::open(bool object, std::size_t offset, LexemeSink& sink) {
-  if (!value_may_begin()) return fail("a container where no value belongs");
+  if (on_trial_ || expect_ == Expect::kKeyOrEnd || expect_ == Expect::kColon) {
+    return fail("a container where no value belongs");
+  }
   if (depth_ == kMaxDepth) return fail("more than 32 nested containers");
   emit(object ? LexemeKind::kBeginObject : LexemeKind::kBeginArray, offset, {}, sink);
   is_object_[static_cast<std::size_t>(depth_++)] = object;
-  expect_ = object ? Expect::kKeyOrEnd : Expect::kValueOrEnd;
-}
-
-void LiteralReader::close(bool object, std::size_t offset, LexemeSink& sink) {
-  const Expect empty = object ? Expect::kKeyOrEnd : Expect::kValueOrEnd;
-  if (depth_ == 0 || is_object_[static_cast<std::size_t>(depth_ - 1)] != object ||
-      (expect_ != empty && expect_ != Expect::kCommaOrEnd)) {
-    return fail("an end that matches no beginning");
-  }
-  --depth_;
-  emit(object ? LexemeKind::kEndObject : LexemeKind::kEndArray, offset, {}, sink);
   after_value();
 }
 
-void LiteralReader::begin_string(char quote, std::size_t offset) {
-  is_key_ = expect_ == Expect::kKeyOrEnd;
-  if (!is_key_ && !value_may_begin()) return fail("a string where none belongs");
-  lex_ = Lex::kString;
-  quote_ = quote;
-  start_ = offset;
-  text_.clear();
+void LiteralReader::close(bool object, std::size_t offset, LexemeSink& sink) {
+  if (expect_ != (object ? Expect::kKeyOrEnd : Expect::kValueOrEnd)) {
+    return fail("an end that matches no beginning");
+  }
+  if (on_trial_) end_trial(sink);
+  if (status_ == Status::kOpen) close_one(offset, sink);
 }
 
-void LiteralReader::string_byte(char byte, LexemeSink& sink) {
-  if (byte == quote_) return end_string(sink);
-  if (byte == '\\') {
-    utf8_.flush(text_);
-    lex_ = Lex::kEscape;
+void LiteralReader::close_one(std::size_t offset, LexemeSink& sink) {
+  const bool object = is_object_[static_cast<std::size_t>(--depth_)];
+  emit(object ? LexemeKind::kEndObject : LexemeKind::kEndArray, offset, {}, sink);
+  if (depth_ > 0) {
+    after_value();
+  } else if (status_ == Status::kOpen) {
+    status_ = Status::kClosed;
+  }
+}
+
+void LiteralReader::end_tag(const Character& character, LexemeSink& sink) {
+  if (lower(character.value) != kEndTagText[tag_]) return fail("a tag other than </answer>");
+  if (++tag_ < kEndTagText.size()) return;
+  lex_ = Lex::kBetween;
+  if (on_trial_) end_trial(sink);
+  while (status_ == Status::kOpen) close_one(character.offset, sink);
+}
+
+void LiteralReader::comma(LexemeSink& sink) {
+  if (expect_ == Expect::kValue || expect_ == Expect::kColon) {
+    return fail("a comma where a colon or a value belongs");
+  }
+  comma_ = true;
+  if (on_trial_ && expect_ == Expect::kValueOrEnd) end_trial(sink);
+}
+
+void LiteralReader::quoted_key(char32_t value) {
+  if (is_any(key_ends_, value)) {
+    lex_ = Lex::kBetween;
+    expect_ = Expect::kColon;
     return;
   }
-  text_byte(byte);
+  if (is_any(U"{}[]<\n", value)) return fail("a key that holds a bracket or the end of a line");
+  if (value != U'\\') append_code_point(key_, value);  // some escape the _ in it
+  if (key_.size() > kMaxKeyBytes) fail("a key of more than 128 bytes");
 }
 
-void LiteralReader::escape_byte(char byte) {
-  lex_ = Lex::kString;
-  if (byte == 'u' || byte == 'U' || byte == 'x') {
-    lex_ = Lex::kHex;
-    hex_left_ = byte == 'x' ? 2 : byte == 'u' ? 4 : 8;
-    code_point_ = 0;
-  } else if (const char plain = simple_escape(byte)) {
-    text_byte(plain);
-  } else if (byte == '\n') {  // a backslash before a line's end joins the lines
-    drop_surrogate();
+void LiteralReader::bare_key(const Character& character, LexemeSink& sink) {
+  const char32_t value = character.value;
+  if (is_letter(value) || is_digit(value)) {
+    append_code_point(key_, value);
+    if (key_.size() > kMaxKeyBytes) fail("a key of more than 128 bytes");
+    return;
+  }
+  // The quote on trial would be the one that begins the key.
+  const bool inner = on_trial_ && held_.size() == key_.size() + 1 && is_any(ends_, value);
+  if (inner && sink.knows(key_)) {
+    lex_ = Lex::kInnerKey;
+    return;
+  }
+  lex_ = Lex::kBetween;
+  expect_ = Expect::kColon;
+  between(character, sink);
+}
+
+void LiteralReader::inner_key(char32_t value) {
+  if (plain(value) == U' ') return;
+  if (plain(value) == U':') on_trial_ = false;
+  fail("a key of the answer inside a text");
+}
+
+void LiteralReader::end_key(LexemeSink& sink) {
+  if (expect_ != Expect::kColon) return fail("a colon that follows no key");
+  if (on_trial_) {
+    if (!sink.knows(key_) && !(quoted_ && comma_)) return fail({});
+    end_trial(sink);
+    if (status_ != Status::kOpen) return;
+  }
+  emit(LexemeKind::kKey, start_, key_, sink);
+  expect_ = Expect::kValue;
+}
+
+void LiteralReader::string_character(const Character& character) {
+  if (character.value == U'\\') {
+    lex_ = Lex::kEscape;
+  } else if (is_any(ends_, character.value)) {
+    on_trial_ = true;
+    quote_ = character.value;
+    spent_ = 0;
+    after_value();
   } else {
-    text_byte('\\');
-    text_byte(byte);
+    text(character.value);
   }
 }
 
-void LiteralReader::hex_byte(char byte) {
-  const int digit = hex_digit(byte);
-  if (digit < 0) return fail("an escape with too few hexadecimal digits");
-  code_point_ = code_point_ * 16 + static_cast<char32_t>(digit);
-  if (--hex_left_ == 0) end_code_point();
+void LiteralReader::escape(char32_t value) {
+  lex_ = Lex::kString;
+  if (is_any(U"xuU", value)) {
+    lex_ = Lex::kHex;
+    escape_.assign(1, value);
+  } else if (const char32_t meant = simple_escape(value)) {
+    text(meant);
+  } else if (value == U'\n') {  // a backslash before a line's end joins the lines
+    drop_surrogate();
+  } else {
+    text(U'\\');
+    text(value);
+  }
 }
 
-void LiteralReader::end_code_point() {
+void LiteralReader::hex(const Character& character) {
+  if (hex_digit(character.value) < 0) {
+    lex_ = Lex::kString;
+    text(U'\\');
+    for (const char32_t value : escape_) text(value);
+    if (status_ == Status::kOpen) string_character(character);
+    return;
+  }
+  escape_ += character.value;
+  const std::size_t digits = escape_[0] == U'x' ? 2 : escape_[0] == U'u' ? 4 : 8;
+  if (escape_.size() <= digits) return;
   lex_ = Lex::kString;
-  if (code_point_ > 0x10FFFF) return fail("an escape beyond U+10FFFF");
-  if (surrogate_ != 0 && is_low_surrogate(code_point_)) {
-    code_point_ = 0x10000 + ((surrogate_ - 0xD800) << 10) + (code_point_ - 0xDC00);
+  char32_t value = 0;
+  for (const char32_t digit : escape_.substr(1)) {
+    value = value * 16 + static_cast<char32_t>(hex_digit(digit));
+  }
+  if (surrogate_ != 0 && is_low_surrogate(value)) {
+    value = 0x10000 + ((surrogate_ - 0xD800) << 10) + (value - 0xDC00);
     surrogate_ = 0;
   }
   drop_surrogate();
-  if (is_high_surrogate(code_point_)) {
-    surrogate_ = code_point_;
+  if (is_high_surrogate(value)) {
+    surrogate_ = value;
   } else {
-    append_code_point(text_, code_point_);
+    text(value);
   }
-  if (text_.size() > kMaxStringBytes) fail("a string of more than 64 KiB");
 }
 
-void LiteralReader::text_byte(char byte) {
+void LiteralReader::text(char32_t value) {
   drop_surrogate();
-  utf8_.push(byte, text_);
+  append_code_point(text_, value);
   if (text_.size() > kMaxStringBytes) fail("a string of more than 64 KiB");
 }
 
@@ -255,49 +350,29 @@ void LiteralReader::drop_surrogate() {
   surrogate_ = 0;
 }
 
-void LiteralReader::end_string(LexemeSink& sink) {
+void LiteralReader::end_trial(LexemeSink& sink) {
+  on_trial_ = false;
   drop_surrogate();
-  utf8_.flush(text_);
   if (text_.size() > kMaxStringBytes) return fail("a string of more than 64 KiB");
-  lex_ = Lex::kBetween;
-  if (is_key_) {
-    emit(LexemeKind::kKey, start_, text_, sink);
-    expect_ = Expect::kColon;
-  } else {
-    value(LexemeKind::kString, text_, sink);
-  }
+  emit(LexemeKind::kString, start_, text_, sink);
 }
 
-void LiteralReader::begin_word(char byte, std::size_t offset) {
+void LiteralReader::word(char32_t value, LexemeSink& sink) {
   static constexpr std::pair<std::string_view, LexemeKind> kWords[] = {
-      {"true", LexemeKind::kTrue},   {"True", LexemeKind::kTrue}, {"false", LexemeKind::kFalse},
-      {"False", LexemeKind::kFalse}, {"null", LexemeKind::kNull}, {"None", LexemeKind::kNull}};
-  for (const auto& [text, kind] : kWords) {
-    if (text.front() != byte) continue;
-    lex_ = Lex::kWord;
-    word_ = text.substr(1);
-    word_kind_ = kind;
-    start_ = offset;
-    return;
+      {"true", LexemeKind::kTrue},    {"false", LexemeKind::kFalse},
+      {"null", LexemeKind::kNull},    {"none", LexemeKind::kNull},
+      {"nan", LexemeKind::kNull},     {"undefined", LexemeKind::kNull},
+      {"infinity", LexemeKind::kNull}};
+  append_code_point(text_, lower(value));
+  bool begun = false;
+  for (const auto& [spelling, kind] : kWords) {
+    if (spelling == text_) return scalar(kind, {}, sink);
+    begun = begun || spelling.starts_with(text_);
   }
-  fail("a byte that begins no value");
+  if (!begun) fail("a word that is no value");
 }
 
-void LiteralReader::word_byte(char byte, LexemeSink& sink) {
-  if (word_.front() != byte) return fail("a word other than true, false and null");
-  word_.remove_prefix(1);
-  if (!word_.empty()) return;
-  lex_ = Lex::kBetween;
-  value(word_kind_, {}, sink);
-}
-
-void LiteralReader::end_number(LexemeSink& sink) {
-  lex_ = Lex::kBetween;
-  if (!is_number(text_)) return fail("a malformed number");
-  value(LexemeKind::kNumber, text_, sink);
-}
-
-void LiteralReader::value(LexemeKind kind, std::string_view text, LexemeSink& sink) {
+void LiteralReader::scalar(LexemeKind kind, std::string_view text, LexemeSink& sink) {
   emit(kind, start_, text, sink);
   after_value();
 }
@@ -308,14 +383,19 @@ void LiteralReader::emit(LexemeKind kind, std::size_t offset, std::string_view t
 }
 
 void LiteralReader::after_value() {
-  if (depth_ > 0) {
-    expect_ = Expect::kCommaOrEnd;
-  } else if (status_ == Status::kOpen) {
-    status_ = Status::kClosed;
-  }
+  lex_ = Lex::kBetween;
+  comma_ = false;
+  const bool in_object = is_object_[static_cast<std::size_t>(depth_ - 1)];
+  expect_ = in_object ? Expect::kKeyOrEnd : Expect::kValueOrEnd;
 }
 
 void LiteralReader::fail(std::string_view problem) {
+  if (on_trial_) {
+    on_trial_ = false;
+    lex_ = Lex::kString;
+    text(quote_);
+    return;
+  }
   status_ = Status::kFailed;
   problem_ = problem;
 }

@@ -1,6 +1,10 @@
 #include "text/scanner.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
+#include <cmath>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -8,6 +12,10 @@
 
 namespace irt {
 namespace {
+
+constexpr std::string_view kThink = "<think>";
+constexpr std::string_view kEndThink = "</think>";
+constexpr std::string_view kAnswer = "<answer>";
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kSpace = " \t\n\v\f\r";
@@ -18,13 +26,30 @@ std::string_view trimmed(std::string_view text) {
 
 bool is_blank(std::string_view text) { return trimmed(text).empty(); }
 
-constexpr bool is_language_byte(char byte) noexcept {
-  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-         (byte >= '0' && byte <= '9');
+constexpr std::array<std::string_view, 6> kPlanKeys{
+    "execution_plan", "step_number", "step_name", "instruction", "prompt", "auxiliary_text"};
+constexpr std::array<std::string_view, 2> kVerdictKeys{"previous_step_success", "refine_prompt"};
+
+// The key as it stands in the table; empty: it is not there.
+std::string_view known(std::span<const std::string_view> keys, std::string_view key) {
+  const auto found = std::ranges::find(keys, key);
+  return found == keys.end() ? std::string_view() : *found;
 }
 
-// The answer is an object.
-bool is_top(const Lexeme& lexeme) { return lexeme.kind == LexemeKind::kBeginObject; }
+constexpr char lower(char byte) noexcept {
+  return byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + 32) : byte;
+}
+
+// A whole number of at least 1 that leaves room for the numbers of a plan; 0: it is none.
+int number_in(std::string_view text) {
+  constexpr double kMost = 1'000'000;
+  text = trimmed(text);
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size() && value >= 1 &&
+                     value <= kMost && value == std::floor(value);
+  return whole ? static_cast<int>(value) : 0;
+}
 
 }  // namespace
 
@@ -37,121 +62,126 @@ std::string text_of(const PlanStep& step) {
   return std::string(says_nothing ? text(step.instruction) : auxiliary);
 }
 
-// ---- frame ---------------------------------------------------------------------------------
+// ---- where the answer is ------------------------------------------------------------------
 
-void AnswerFrame::feed(std::string_view bytes, LexemeSink& sink) {
+void AnswerScanner::feed(std::string_view bytes) {
+  if (ended_) return;
+  raw_.append(bytes.substr(0, kMaxAnswerBytes - raw_.size()));
   for (const char byte : bytes) {
-    if (literal_.status() != LiteralReader::Status::kOpen) return;
+    if (done()) return;
+    state_ == State::kAnswer ? answer(byte) : outside(byte);
     ++position_;
-    switch (state_) {
-      case State::kBefore:
-      case State::kThink:
-      case State::kBetween: outside_byte(byte); break;
-      case State::kOpening: opening_byte(byte, sink); break;
-      case State::kFence: fence_byte(byte, sink); break;
-      case State::kLiteral: literal_byte(byte, sink); break;
+  }
+}
+
+void AnswerScanner::end() {
+  if (ended_) return;
+  if (state_ == State::kAnswer) {
+    flush();
+  } else {
+    const std::size_t behind =
+        state_ == State::kBetween ? think_end_ + kEndThink.size() : std::string::npos;
+    state_ = State::kAnswer;
+    for (const std::size_t start : {behind, inner_, std::size_t{0}}) {
+      if (start > raw_.size() || readable()) continue;
+      found_ = in_object_ = false;
+      problem_ = {};
+      decoder_ = {};
+      for (position_ = start; position_ < raw_.size() && !done(); ++position_) {
+        answer(raw_[position_]);
+      }
+      flush();
     }
   }
-}
-
-std::string AnswerFrame::reasoning() const {
-  if (!reasoned_) return {};
-  std::string out = reasoning_;
-  Utf8Cleaner tail = utf8_;
-  if (state_ == State::kThink) {
-    for (const char byte : tag_) tail.push(byte, out);
-  }
-  tail.flush(out);
-  return out;
-}
-
-void AnswerFrame::outside_byte(char byte) {
-  static constexpr std::array<std::pair<std::string_view, Tag>, 3> kTags{
-      {{"<think>", Tag::kThink}, {"</think>", Tag::kEndThink}, {"<answer>", Tag::kAnswer}}};
-  tag_.push_back(byte);
-  for (const auto& [spelling, tag] : kTags) {
-    if (!wants(tag) || !spelling.starts_with(tag_)) continue;
-    if (tag_.size() == spelling.size()) {
-      tag_.clear();
-      enter(tag);
-    }
-    return;
-  }
-  // No tag: its bytes are text. A tag holds '<' only in front, so only the last byte can begin one.
-  const bool again = byte == '<' && tag_.size() > 1;
-  text(std::string_view(tag_).substr(0, tag_.size() - (again ? 1 : 0)));
-  tag_.assign(again ? 1 : 0, '<');
-}
-
-bool AnswerFrame::wants(Tag tag) const noexcept {
-  switch (state_) {
-    case State::kBefore: return true;
-    case State::kThink: return tag == Tag::kEndThink;
-    case State::kBetween: return tag == Tag::kAnswer;
-    default: return false;
-  }
-}
-
-void AnswerFrame::enter(Tag tag) {
-  switch (tag) {
-    case Tag::kThink:
-      state_ = State::kThink;
-      reasoned_ = true;
-      reasoning_.clear();
-      utf8_ = {};
-      return;
-    case Tag::kEndThink:
-      state_ = State::kBetween;
-      reasoned_ = true;
-      utf8_.flush(reasoning_);
-      return;
-    case Tag::kAnswer: state_ = State::kOpening; return;
-  }
-}
-
-void AnswerFrame::text(std::string_view bytes) {
-  if (state_ == State::kBetween) return;
-  for (const char byte : bytes) {
-    if (reasoning_.size() >= kMaxReasoningBytes) return;
-    utf8_.push(byte, reasoning_);
-  }
-}
-
-void AnswerFrame::opening_byte(char byte, LexemeSink& sink) {
-  if (is_space(byte)) return;
-  if (byte == '`' && ticks_ == 0) {
-    ticks_ = 1;
-    state_ = State::kFence;
-    return;
-  }
-  state_ = State::kLiteral;
-  literal_byte(byte, sink);
-}
-
-void AnswerFrame::fence_byte(char byte, LexemeSink& sink) {
-  if (ticks_ < 3) {
-    // The literal refuses a backtick, and says so.
-    if (byte != '`') return literal_byte('`', sink);
-    ++ticks_;
-  } else if (!is_language_byte(byte)) {
-    state_ = State::kOpening;
-    opening_byte(byte, sink);
-  }
-}
-
-void AnswerFrame::literal_byte(char byte, LexemeSink& sink) {
-  literal_.feed(byte, position_ - 1, sink);
+  ended_ = true;
 }
 
 std::string AnswerScanner::violation() const {
-  const std::string_view problem = problem_.empty() ? frame_.problem() : problem_;
-  if (problem.empty()) return {};
-  return "byte " + std::to_string(frame_.position() - 1) + ": " + std::string(problem);
+  if (!violated()) return {};
+  const std::string_view problem = problem_.empty() ? literal_.problem() : problem_;
+  return "byte " + std::to_string(at_) + ": " + std::string(problem);
 }
 
 bool AnswerScanner::violate(std::string_view problem) noexcept {
   problem_ = problem;
   return false;
+}
+
+std::string AnswerScanner::reasoning() const {
+  if (think_ == std::string::npos || think_ > raw_.size()) return {};
+  return clean_utf8(std::string_view(raw_).substr(think_, think_end_ - think_), kMaxReasoningBytes);
+}
+
+// A byte before the answer.
+void AnswerScanner::outside(char byte) {
+  tag_.push_back(lower(byte));
+  for (const std::string_view tag : {kThink, kEndThink, kAnswer}) {
+    if (!tag.starts_with(tag_)) continue;
+    if (tag_.size() < tag.size()) return;
+    tag_.clear();
+    const std::size_t behind = position_ + 1;
+    const bool thinking = state_ == State::kThink;
+    if (tag == kThink && state_ == State::kBefore) {
+      state_ = State::kThink;
+      think_ = behind;
+    } else if (tag == kEndThink && state_ != State::kBetween) {
+      state_ = State::kBetween;
+      if (!thinking) think_ = 0;
+      think_end_ = behind - tag.size();
+    } else if (tag == kAnswer && !thinking) {
+      state_ = State::kAnswer;
+    } else if (tag == kAnswer) {
+      inner_ = std::min(inner_, behind);
+    }
+    return;
+  }
+  // A tag holds '<' only in front, so only the last byte can begin one.
+  tag_.assign(byte == '<' ? 1 : 0, '<');
+}
+
+// A byte behind the tag.
+void AnswerScanner::answer(char byte) {
+  decoder_.push(byte, position_, decoded_);
+  take_decoded();
+}
+
+// The last byte was there.
+void AnswerScanner::flush() {
+  decoder_.flush(decoded_);
+  take_decoded();
+  while (in_object_ && !done() && literal_.end(again_)) take_again();
+}
+
+void AnswerScanner::take_decoded() {
+  for (const Character& character : decoded_) {
+    again_.assign(1, character);
+    take_again();
+  }
+  decoded_.clear();
+}
+
+void AnswerScanner::take_again() {
+  while (!again_.empty() && !done()) {
+    const Character next = again_.back();
+    again_.pop_back();
+    take(next);
+  }
+}
+
+void AnswerScanner::take(const Character& character) {
+  ++work_;
+  at_ = character.offset;
+  if (!in_object_) {
+    if (character.value != U'{') return;
+    in_object_ = true;
+    literal_ = {};
+    reset();
+  }
+  literal_.feed(character, *this, again_);
+  if (open() || found_) return;
+  in_object_ = false;
+  // What broke it may begin the next one.
+  if (literal_.status() == LiteralReader::Status::kFailed) again_.push_back(character);
 }
 
 // ---- plan ---------------------------------------------------------------------------------
@@ -166,27 +196,30 @@ PlanScanner::PlanScanner(int max_steps, int first_step_number)
   }
 }
 
-Plan PlanScanner::finish() const { return {steps_, !list_closed_, frame_.reasoning()}; }
+Plan PlanScanner::finish() {
+  end();
+  return {steps_, !list_closed_, violated() && !too_many_, reasoning()};
+}
+
+bool PlanScanner::knows(std::string_view key) const { return !known(kPlanKeys, key).empty(); }
+
+void PlanScanner::reset() { in_list_ = list_closed_ = too_many_ = false; }
 
 bool PlanScanner::on_lexeme(const Lexeme& lexeme) {
   switch (lexeme.depth) {
-    case 0:
-      if (is_top(lexeme)) return true;
-      return violate(lexeme.kind == LexemeKind::kEndObject ? "an answer without execution_plan"
-                                                           : "an answer that is no object");
     case 1: return on_top(lexeme);
     case 2: return !in_list_ || on_element(lexeme);
     case 3: return !in_list_ || on_field(lexeme);
-    default: return true;  // inside a value that is skipped
+    default: return true;  // the object itself, or inside a value that is skipped
   }
 }
 
 bool PlanScanner::on_top(const Lexeme& lexeme) {
   if (lexeme.kind == LexemeKind::kKey) {
-    plan_key_ = lexeme.text == "execution_plan";
+    found_ = lexeme.text == kPlanKeys[0];
     return true;
   }
-  if (!plan_key_) return true;
+  if (!found_) return true;
   if (lexeme.kind == LexemeKind::kBeginArray) {
     in_list_ = true;
     return true;
@@ -199,54 +232,47 @@ bool PlanScanner::on_top(const Lexeme& lexeme) {
 bool PlanScanner::on_element(const Lexeme& lexeme) {
   if (lexeme.kind == LexemeKind::kEndObject) return close_step();
   if (lexeme.kind != LexemeKind::kBeginObject) return violate("a step that is no object");
-  if (steps_.size() == static_cast<std::size_t>(max_steps_)) return violate("too many steps");
+  too_many_ = steps_.size() == static_cast<std::size_t>(max_steps_);
+  if (too_many_) return violate("too many steps");
   step_ = {};
-  has_number_ = false;
   return true;
 }
 
 bool PlanScanner::on_field(const Lexeme& lexeme) {
   if (lexeme.kind == LexemeKind::kKey) {
-    field_ = lexeme.text == "step_number"      ? Field::kNumber
-             : lexeme.text == "step_name"      ? Field::kName
-             : lexeme.text == "instruction"    ? Field::kInstruction
-             : lexeme.text == "prompt"         ? Field::kPrompt
-             : lexeme.text == "auxiliary_text" ? Field::kText
-                                               : Field::kOther;
+    field_ = known(kPlanKeys, lexeme.text);
     return true;
   }
-  if (field_ == Field::kOther) return true;
-  if (field_ == Field::kNumber) {
-    const char* const end = lexeme.text.data() + lexeme.text.size();
-    const auto parsed = std::from_chars(lexeme.text.data(), end, step_.step_number);
-    has_number_ =
-        lexeme.kind == LexemeKind::kNumber && parsed.ec == std::errc() && parsed.ptr == end;
-    return has_number_ || violate("a step_number that is no integer");
-  }
-  const bool is_string = lexeme.kind == LexemeKind::kString;
-  if (!is_string && lexeme.kind != LexemeKind::kNull) {
-    return violate("a field of a step that is neither a string nor null");
-  }
-  if (field_ == Field::kName) {
-    step_.step_name = lexeme.text;
+  const bool is_text = lexeme.kind == LexemeKind::kString || lexeme.kind == LexemeKind::kNumber;
+  const std::string_view text = is_text ? lexeme.text : std::string_view();
+  if (field_ == "step_number") {
+    step_.step_number = number_in(text);
     return true;
   }
-  std::optional<std::string>& field = field_ == Field::kInstruction ? step_.instruction
-                                      : field_ == Field::kPrompt    ? step_.prompt
-                                                                    : step_.auxiliary_text;
+  if (field_.empty() || field_ == kPlanKeys[0]) return true;
+  if (!is_text && lexeme.kind != LexemeKind::kNull) {
+    return violate("a field of a step that is neither text nor null");
+  }
+  if (field_ == "step_name") {
+    step_.step_name = text;
+    return true;
+  }
+  std::optional<std::string>& field = field_ == "instruction" ? step_.instruction
+                                      : field_ == "prompt"    ? step_.prompt
+                                                              : step_.auxiliary_text;
   field.reset();
-  if (is_string && !(field_ == Field::kPrompt && is_blank(lexeme.text))) field.emplace(lexeme.text);
+  if (is_text && !(field_ == "prompt" && is_blank(text))) field.emplace(text);
   return true;
 }
 
 bool PlanScanner::close_step() {
-  if (!has_number_) return violate("a step without step_number");
-  const int number = step_.step_number;
-  const bool in_order = number >= 1 && (!steps_.empty() ? number - 1 == steps_.back().step_number
-                                                        : first_ == 0 || number == first_);
-  if (!in_order) return violate("a step_number out of order");
   if (first_ > 0 && !step_.has_image() && text_of(step_).empty()) {
     return violate("a step with neither prompt nor text");
+  }
+  if (!steps_.empty()) {
+    step_.step_number = steps_.back().step_number + 1;
+  } else if (first_ > 0 || step_.step_number == 0) {
+    step_.step_number = std::max(first_, 1);
   }
   steps_.push_back(std::move(step_));
   return true;
@@ -254,36 +280,39 @@ bool PlanScanner::close_step() {
 
 // ---- verdict ------------------------------------------------------------------------------
 
-Verdict VerdictScanner::finish() const {
+Verdict VerdictScanner::finish() {
+  end();
   Verdict verdict;
   verdict.readable = accepted_.has_value();
   verdict.accepted = accepted_.value_or(false);
-  if (verdict.readable && !verdict.accepted) verdict.refined = refined_;
-  verdict.reasoning = frame_.reasoning();
+  if (verdict.readable && !verdict.accepted && !violated()) verdict.refined = refined_;
+  verdict.reasoning = reasoning();
   return verdict;
 }
 
+bool VerdictScanner::knows(std::string_view key) const { return !known(kVerdictKeys, key).empty(); }
+
+void VerdictScanner::reset() {
+  refine_seen_ = false;
+  refined_.reset();
+}
+
 bool VerdictScanner::on_lexeme(const Lexeme& lexeme) {
-  if (lexeme.depth == 0) {
-    if (is_top(lexeme)) return true;
-    return lexeme.kind != LexemeKind::kEndObject && violate("an answer that is no object");
-  }
-  if (lexeme.depth > 1) return true;
+  if (lexeme.depth != 1) return true;
   if (lexeme.kind == LexemeKind::kKey) {
-    field_ = lexeme.text == "previous_step_success" ? Field::kSuccess
-             : lexeme.text == "refine_prompt"       ? Field::kRefine
-                                                    : Field::kOther;
+    field_ = known(kVerdictKeys, lexeme.text);
+    found_ = found_ || !field_.empty();
     return true;
   }
   const bool is_bool = lexeme.kind == LexemeKind::kTrue || lexeme.kind == LexemeKind::kFalse;
-  if (field_ == Field::kSuccess && is_bool && !accepted_) {
+  if (field_ == kVerdictKeys[0] && is_bool && !accepted_) {
     accepted_ = lexeme.kind == LexemeKind::kTrue;
     start_ = lexeme.offset;
-  } else if (field_ == Field::kRefine && !refine_seen_) {
+  } else if (field_ == kVerdictKeys[1] && !refine_seen_) {
     refine_seen_ = true;
     if (lexeme.kind == LexemeKind::kString && !is_blank(lexeme.text)) refined_ = lexeme.text;
   }
-  return !(accepted_ && (*accepted_ || refine_seen_));
+  return !accepted_.value_or(false);
 }
 
 }  // namespace irt

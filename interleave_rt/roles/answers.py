@@ -14,11 +14,11 @@ def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep],
 
     Args:
         answer: UTF-8, as it was written.
-        mode: Of the request; a `narrative` plan must begin with step 1.
+        mode: Of the request; a `narrative` plan begins with step 1, whatever number it bears.
         max_steps: So many are read at most.
 
     Example:
-        >>> text = b'<answer>[{"step_number": 1, "step_name": "a", "prompt": "b"}]</answer>'
+        >>> text = b'{"execution_plan": [{"step_number": 1, "step_name": "a", "prompt": "b"}]}'
         >>> steps, truncated = read_plan(text, "narrative", 25)
         >>> steps[0].prompt, truncated
         ('b', False)

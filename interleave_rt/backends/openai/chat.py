@@ -164,20 +164,24 @@ class OpenAiVlm(OnServer):
         pictures = planner_pictures(request)
         told: list[PlanStep] = []
 
+        def tell(steps: Sequence[Mapping[str, Any]]) -> None:
+            for raw in steps[len(told) :]:
+                step = PlanStep.from_dict(raw)
+                if told:  # a second reading may number otherwise
+                    step = replace(step, step_number=told[-1].step_number + 1)
+                told.append(step)
+                if on_step is not None:
+                    on_step(step)
+
         def read(answer: Answer) -> bool:
             scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
-            reading = _Reading(answer, scanner.feed)
-            for _ in reading:
-                for raw in scanner.closed()[len(told) :]:
-                    step = PlanStep.from_dict(raw)
-                    if told:  # a second reading may number otherwise
-                        step = replace(step, step_number=told[-1].step_number + 1)
-                    told.append(step)
-                    if on_step is not None:
-                        on_step(step)
+            for _ in _Reading(answer, scanner.feed):
+                tell(scanner.closed())
                 if scanner.done():
                     break
-            return scanner.finish()[1]
+            steps, truncated, _ = scanner.finish()  # what carries no tag is read at the end
+            tell(steps)
+            return truncated
 
         truncated = self._ask(messages, pictures, request.mode, seed, retry, read, cancelled)
         return told, truncated
@@ -205,15 +209,20 @@ class OpenAiVlm(OnServer):
         def read(answer: Answer) -> Verdict | None:
             scanner = _core.VerdictScanner()
             reading = _Reading(answer, scanner.feed)
-            for _ in reading:
+
+            def tell() -> None:
                 start, accepted = scanner.boolean_started_at(), scanner.accepted()
                 if not told and start is not None and accepted is not None:
                     told.append((accepted, reading.success_p(start, accepted)))
                     if on_verdict is not None:
                         on_verdict(*told[0])
+
+            for _ in reading:
+                tell()
                 if scanner.done():
                     break
             raw = scanner.finish()
+            tell()  # what carries no tag is read at the end
             if raw is None or not told:
                 return None
             verdict = Verdict.from_dict(raw)

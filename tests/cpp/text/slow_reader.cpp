@@ -1,25 +1,33 @@
 #include "slow_reader.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <utility>
 #include <vector>
 
 namespace irt::test {
 namespace {
 
+using Text = std::u32string;
+
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 constexpr std::string_view kSpace = " \t\n\v\f\r";
+constexpr std::size_t kMaxBytes = 64 * 1024;
 
-struct Violation {};
+// The text ends here; or a character stands where it cannot.
+struct End {};
+struct Broken {
+  std::size_t at = 0;
+};
 
-// A node is kept as far as it was read; `closed` says that its last byte was there.
 struct Member;
 
+// A node is kept as far as it was read; `closed` says that all of it was.
 struct Node {
-  enum class Kind { kObject, kArray, kString, kNumber, kTrue, kFalse, kNull } kind = Kind::kNull;
+  enum class Kind { kNone, kObject, kArray, kString, kNumber, kTrue, kFalse, kNull };
+  Kind kind = Kind::kNone;
   bool closed = false;
   std::string text;
   std::vector<Member> members;
@@ -46,251 +54,490 @@ std::string utf8(std::uint32_t c) {
   return tail;
 }
 
+Text decoded(std::string_view bytes) {
+  const std::string valid = slow_clean(bytes);
+  Text out;
+  for (std::size_t i = 0; i < valid.size();) {
+    const auto at = [&valid](std::size_t k) { return static_cast<unsigned char>(valid[k]); };
+    const std::size_t size = at(i) < 0x80 ? 1 : at(i) < 0xE0 ? 2 : at(i) < 0xF0 ? 3 : 4;
+    char32_t value = size == 1 ? at(i) : at(i) & (0x7FU >> size);
+    for (std::size_t k = 1; k < size; ++k) value = value << 6 | (at(i + k) & 0x3FU);
+    out += value;
+    i += size;
+  }
+  return out;
+}
+
+bool in(char32_t c, std::u32string_view all) { return all.find(c) != all.npos; }
+char32_t small(char32_t c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; }
+bool space(char32_t c) {
+  return in(c, U" \t\n\v\f\r\u0085\u00A0\u2028\u2029\u202F\u205F\u3000\uFEFF") ||
+         (c >= 0x2000 && c <= 0x200B);
+}
+bool comma(char32_t c) { return in(c, U",\uFF0C\u3001"); }
+bool colon(char32_t c) { return in(c, U":\uFF1A"); }
+bool digit(char32_t c) { return c >= '0' && c <= '9'; }
+bool letter(char32_t c) { return (small(c) >= 'a' && small(c) <= 'z') || c == '_'; }
+
+// The quotes that end what begins with this one.
+std::u32string_view closing(char32_t quote) {
+  if (quote == '"') return U"\"";
+  if (quote == '\'') return U"'";
+  if (in(quote, U"“”„‟")) return U"“”‟\"";
+  if (in(quote, U"‘’‚‛")) return U"‘’‛'";
+  return U"";
+}
+
 class Parser {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  Parser(const Text& text, std::size_t at, std::vector<std::string> keys)
+      : text_(text), at_(at), keys_(std::move(keys)) {}
 
-  // The tree of everything that stands before the first violation or the end of the text.
-  Node parse() {
-    Node root;
-    try {
-      value(root, 0);
-    } catch (const Violation&) {
+  // The first object with one of `found` as a key, as far as it can be read.
+  Node parse(const std::vector<std::string>& found) {
+    for (;;) {
+      Node root;
+      tagged_ = broken_ = false;
+      at_ = text_.find(U'{', at_);
+      if (at_ == text_.npos) return root;
+      try {
+        container(root, 0);
+      } catch (const End&) {
+        at_ = text_.size();
+      } catch (const Broken& here) {
+        broken_ = true;
+        at_ = here.at;
+      }
+      for (const Member& member : root.members) {
+        if (std::ranges::find(found, member.key) != found.end()) return root;
+      }
     }
-    return root;
   }
+  bool broken() const { return broken_; }
 
  private:
-  char peek() const {
-    if (at_ >= text_.size()) throw Violation{};
+  char32_t peek() const {
+    if (at_ >= text_.size()) throw End{};
     return text_[at_];
   }
-  char next() {
-    const char c = peek();
-    ++at_;
-    return c;
+  [[noreturn]] void broken_here() const { throw Broken{at_}; }
+
+  // White space and comments.
+  void gap() {
+    for (;;) {
+      const char32_t c = peek();
+      if (c == '#') {
+        line();
+      } else if (c == '/') {
+        ++at_;
+        if (peek() == '/') {
+          line();
+        } else if (peek() == '*') {
+          const std::size_t end = text_.find(U"*/", at_ + 1);
+          if (end == text_.npos) throw End{};
+          at_ = end + 2;
+        } else {
+          broken_here();
+        }
+      } else if (space(c)) {
+        ++at_;
+      } else {
+        return;
+      }
+    }
   }
-  void space() {
-    while (at_ < text_.size() && kSpace.find(text_[at_]) != std::string_view::npos) ++at_;
+  void line() {
+    at_ = text_.find(U'\n', at_);
+    if (at_ == text_.npos) throw End{};
+    ++at_;
   }
 
-  void value(Node& node, int depth) {
-    space();
-    const char c = peek();
+  // True: the answer ends here with `</answer`.
+  bool end_tag() {
+    for (const char32_t c : Text(U"</answer")) {
+      if (small(peek()) != c) broken_here();
+      ++at_;
+    }
+    return true;
+  }
+
+  void container(Node& node, int depth) {
+    const bool object = peek() == '{';
+    if (depth == 32) broken_here();
+    ++at_;
+    node.kind = object ? Node::Kind::kObject : Node::Kind::kArray;
+    while (!tagged_) {
+      for (gap(); comma(peek()); gap()) ++at_;
+      const char32_t c = peek();
+      if (c == (object ? '}' : ']')) {
+        ++at_;
+        break;
+      }
+      if (c == '<') {
+        tagged_ = end_tag();
+      } else if (object) {
+        std::string name = key();
+        gap();
+        if (!colon(peek())) broken_here();
+        ++at_;
+        node.members.push_back({std::move(name), {}});
+        value(node.members.back().value, depth + 1, true);
+      } else {
+        node.elements.emplace_back();
+        value(node.elements.back(), depth + 1, false);
+      }
+    }
+    node.closed = true;
+  }
+
+  std::string key() {
+    std::string out;
+    const std::u32string_view ends = closing(peek());
+    if (ends.empty()) {
+      if (!letter(peek())) broken_here();
+      while (letter(peek()) || digit(peek())) {
+        out += utf8(peek());
+        if (out.size() > 128) broken_here();
+        ++at_;
+      }
+      return out;
+    }
+    for (++at_; !in(peek(), ends); ++at_) {
+      if (in(peek(), U"{}[]<\n")) broken_here();
+      if (peek() != '\\') out += utf8(peek());
+      if (out.size() > 128) broken_here();
+    }
+    ++at_;
+    return out;
+  }
+
+  void value(Node& node, int depth, bool in_object) {
+    gap();
+    const char32_t c = peek();
     if (c == '{' || c == '[') return container(node, depth);
-    if (c == '"' || c == '\'') {
+    if (c == '<' || comma(c) || colon(c)) broken_here();
+    if (!closing(c).empty()) {
       node.kind = Node::Kind::kString;
-      node.text = string();
-    } else if (c == '-' || (c >= '0' && c <= '9')) {
+      node.text = string(in_object);
+    } else if (digit(c) || in(c, U"+-.")) {
       node.kind = Node::Kind::kNumber;
-      node.text = number();
+      for (; digit(peek()) || in(peek(), U"+-.eE"); ++at_) {
+        node.text += utf8(peek());
+        if (node.text.size() > 64) broken_here();
+      }
     } else {
       node.kind = word();
     }
     node.closed = true;
   }
 
-  void container(Node& node, int depth) {
-    const bool object = next() == '{';
-    if (depth == 32) throw Violation{};
-    node.kind = object ? Node::Kind::kObject : Node::Kind::kArray;
-    const char end = object ? '}' : ']';
-    for (bool first = true;; first = false) {
-      space();
-      if (peek() == end) break;
-      if (!first) {
-        if (next() != ',') throw Violation{};
-        space();
-        if (peek() == end) break;
-      }
-      if (object) {
-        if (peek() != '"' && peek() != '\'') throw Violation{};
-        std::string key = string();
-        space();
-        if (next() != ':') throw Violation{};
-        node.members.push_back({std::move(key), {}});
-        value(node.members.back().value, depth + 1);
-      } else {
-        node.elements.emplace_back();
-        value(node.elements.back(), depth + 1);
-      }
-    }
-    ++at_;
-    node.closed = true;
-  }
-
-  std::uint32_t hex(int digits) {
-    std::uint32_t out = 0;
-    while (digits-- > 0) {
-      const char c = next();
-      const std::size_t digit =
-          std::string_view("0123456789abcdef")
-              .find(static_cast<char>(c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c));
-      if (digit == std::string_view::npos) throw Violation{};
-      out = out * 16 + static_cast<std::uint32_t>(digit);
-    }
-    if (out > 0x10FFFF) throw Violation{};
-    return out;
-  }
-
-  // -1 where no \u or \U begins here; consumes it otherwise.
-  std::int64_t unicode_escape() {
-    const std::string_view head = text_.substr(at_, 2);
-    if (head != "\\u" && head != "\\U") return -1;
-    at_ += 2;
-    return hex(head == "\\u" ? 4 : 8);
-  }
-
-  std::string string() {
-    const char quote = next();
-    std::string out;
-    std::string raw;  // bytes between escapes
-    const auto settle = [&out, &raw] {
-      out += slow_clean(raw);
-      raw.clear();
+  Node::Kind word() {
+    const std::pair<std::string, Node::Kind> words[] = {
+        {"true", Node::Kind::kTrue},      {"false", Node::Kind::kFalse},
+        {"null", Node::Kind::kNull},      {"none", Node::Kind::kNull},
+        {"nan", Node::Kind::kNull},       {"infinity", Node::Kind::kNull},
+        {"undefined", Node::Kind::kNull},
     };
-    while (peek() != quote) {
-      if (peek() != '\\') {
-        raw += next();
+    for (std::string read;;) {
+      read += utf8(small(peek()));
+      bool possible = false;
+      for (const auto& [spelling, kind] : words) {
+        if (spelling == read) {
+          ++at_;
+          return kind;
+        }
+        possible = possible || spelling.starts_with(read);
+      }
+      if (!possible) broken_here();
+      ++at_;
+    }
+  }
+
+  std::string string(bool in_object) {
+    const std::u32string_view ends = closing(peek());
+    std::string out;
+    const auto add = [this, &out](char32_t c) {
+      out += utf8(c);
+      if (out.size() > kMaxBytes) broken_here();
+    };
+    for (++at_;;) {
+      const char32_t c = peek();
+      if (in(c, ends)) {
+        if (continues(at_ + 1, in_object)) break;
+        if (in_object) inner_key(ends);
+      }
+      if (c != '\\') {
+        add(c);
+        ++at_;
         continue;
       }
-      if (std::int64_t c = unicode_escape(); c >= 0) {
-        settle();
-        while (c >= 0xD800 && c < 0xDC00) {  // high: look for the low one
-          const std::int64_t low = unicode_escape();
-          if (low >= 0xDC00 && low < 0xE000) {
-            out += utf8(static_cast<std::uint32_t>(0x10000 + ((c - 0xD800) << 10) + low - 0xDC00));
-            c = -1;
-          } else {
-            out += kReplacement;
-            c = low;
-          }
+      if (const auto escape = hex(at_)) {
+        const auto low = hex(escape->second);
+        at_ = escape->second;
+        if (escape->first >= 0xD800 && escape->first < 0xDC00 && low && low->first >= 0xDC00 &&
+            low->first < 0xE000) {
+          add(0x10000 + ((escape->first - 0xD800) << 10) + (low->first - 0xDC00));
+          at_ = low->second;
+        } else {
+          add(escape->first);
         }
-        if (c >= 0) out += utf8(static_cast<std::uint32_t>(c));
         continue;
       }
       ++at_;
-      const std::string_view known = "\"'\\/abfnrtv";
-      const std::string_view means = "\"'\\/\a\b\f\n\r\t\v";
-      const char c = next();
-      settle();
-      if (c == 'x') {
-        out += utf8(hex(2));
-      } else if (const std::size_t i = known.find(c); i != std::string_view::npos) {
-        raw += means[i];
-      } else if (c != '\n') {
-        raw += '\\';
-        raw += c;
+      const std::u32string_view known = U"\"'\\/abfnrtv";
+      const std::u32string_view means = U"\"'\\/\a\b\f\n\r\t\v";
+      const char32_t letter = peek();
+      if (const std::size_t i = known.find(letter); i != known.npos) {
+        add(means[i]);
+      } else if (in(letter, U"xuU")) {
+        unfinished_hex();
+        add('\\');
+        continue;  // its letters are text
+      } else if (letter != '\n') {
+        add('\\');
+        add(letter);
       }
+      ++at_;
     }
     ++at_;
-    settle();
-    if (out.size() > 64 * 1024) throw Violation{};
     return out;
   }
 
-  std::string number() {
-    const std::size_t from = at_;
-    while (std::string_view("0123456789+-.eE").find(peek()) != std::string_view::npos) ++at_;
-    const std::string all(text_.substr(from, at_ - from));
-    std::size_t i = all[0] == '-' ? 1 : 0;
-    const auto digits = [&all, &i] {
-      const std::size_t begin = i;
-      while (i < all.size() && all[i] >= '0' && all[i] <= '9') ++i;
-      if (i == begin) throw Violation{};
-      return all.substr(begin, i - begin);
+  // The character of a whole \x, \u or \U escape at `at`, and where it ends.
+  std::optional<std::pair<char32_t, std::size_t>> hex(std::size_t at) const {
+    const char32_t letter = at + 1 < text_.size() && text_[at] == '\\' ? text_[at + 1] : 0;
+    const std::size_t digits = letter == 'x' ? 2 : letter == 'u' ? 4 : letter == 'U' ? 8 : 0;
+    char32_t out = 0;
+    for (std::size_t i = 0; i < digits; ++i) {
+      const std::u32string_view all = U"0123456789abcdef";
+      const std::size_t place = at + 2 + i;
+      const std::size_t found = place < text_.size() ? all.find(small(text_[place])) : all.npos;
+      if (found == all.npos) return std::nullopt;
+      out = out * 16 + static_cast<char32_t>(found);
+    }
+    if (digits == 0) return std::nullopt;
+    return std::pair(out, at + 2 + digits);
+  }
+  // Of digits that the end of the text cuts off nobody knows yet what they are.
+  void unfinished_hex() const {
+    std::size_t i = at_ + 1;
+    while (i < text_.size() && in(small(text_[i]), U"0123456789abcdef")) ++i;
+    if (i == text_.size()) throw End{};
+  }
+
+  // At a quote that ends no string: broken if it begins a known key that has its colon.
+  void inner_key(std::u32string_view ends) const {
+    for (const std::string& key : keys_) {
+      const Text name(key.begin(), key.end());
+      std::size_t i = at_ + 1 + name.size();
+      if (text_.compare(at_ + 1, name.size(), name) != 0 || !in(text_[i], ends)) continue;
+      for (++i; space(text_[i]) && i - at_ <= 256;) ++i;
+      if (colon(text_[i]) && i - at_ <= 256) throw Broken{i};
+    }
+  }
+
+  // Whether what stands at `at` may follow a string.
+  bool continues(std::size_t at, bool in_object) const {
+    try {
+      return follows(at, in_object);
+    } catch (const End&) {
+      return false;
+    }
+  }
+
+  bool follows(std::size_t at, bool in_object) const {
+    int spent = 0;
+    const std::size_t from = at;
+    bool over = false;
+    const auto look = [&](bool counts) {  // at the next character
+      if (at >= text_.size()) throw End{};
+      over = over || (counts && ++spent > 256) || at - from >= kMaxBytes;
+      return text_[at++];
     };
-    if (const std::string whole = digits(); whole.size() > 1 && whole[0] == '0') throw Violation{};
-    if (i < all.size() && all[i] == '.') ++i, digits();
-    if (i < all.size() && (all[i] == 'e' || all[i] == 'E')) {
-      ++i;
-      if (i < all.size() && (all[i] == '+' || all[i] == '-')) ++i;
-      digits();
-    }
-    if (i != all.size() || all.size() > 64) throw Violation{};
-    return all;
-  }
-
-  Node::Kind word() {
-    const std::vector<std::pair<std::string_view, Node::Kind>> words{
-        {"true", Node::Kind::kTrue},   {"True", Node::Kind::kTrue}, {"false", Node::Kind::kFalse},
-        {"False", Node::Kind::kFalse}, {"null", Node::Kind::kNull}, {"None", Node::Kind::kNull}};
-    for (const auto& [spelling, kind] : words) {
-      if (text_.substr(at_, spelling.size()) == spelling) {
-        at_ += spelling.size();
-        return kind;
+    bool had_comma = false;
+    bool had_key = false;
+    bool right_key = false;
+    char32_t c = 0;
+    bool again = false;
+    for (;;) {
+      if (!again) {
+        if (at >= text_.size()) throw End{};
+        c = look(!space(text_[at]));
       }
+      again = false;
+      if (over) return false;
+      if (space(c)) continue;
+      if (c == '#' || c == '/') {
+        if (c == '/') {
+          c = look(true);
+          if (over || (c != '/' && c != '*')) return false;
+        }
+        if (c == '*') {
+          for (bool star = false; !over; star = c == '*') {
+            c = look(true);
+            if (star && c == '/') break;
+          }
+        } else {
+          do {
+            c = look(true);
+          } while (!over && c != '\n');
+        }
+        if (over) return false;
+        continue;
+      }
+      if (had_key) return colon(c) && right_key;
+      if (comma(c)) {
+        if (!in_object) return true;
+        had_comma = true;
+        continue;
+      }
+      if (c == '<') {
+        for (const char32_t wanted : Text(U"/answer")) {
+          if (small(look(true)) != wanted || over) return false;
+        }
+        return true;
+      }
+      if (!in_object) return c == ']';
+      if (c == '}') return true;
+      const std::u32string_view ends = closing(c);
+      if (ends.empty() && !letter(c)) return false;
+      std::string name;
+      if (ends.empty()) {
+        for (; letter(c) || digit(c); c = look(true)) {
+          name += utf8(c);
+          if (over || name.size() > 128) return false;
+        }
+        if (over) return false;
+        again = true;
+      } else {
+        for (c = look(true); !in(c, ends); c = look(true)) {
+          if (c != '\\') name += utf8(c);
+          if (over || in(c, U"{}[]<\n") || name.size() > 128) return false;
+        }
+        if (over) return false;
+      }
+      had_key = true;
+      right_key = std::ranges::find(keys_, name) != keys_.end() || (!ends.empty() && had_comma);
     }
-    throw Violation{};
   }
 
-  std::string_view text_;
+  const Text& text_;
   std::size_t at_ = 0;
+  std::vector<std::string> keys_;  // what ends a text in any form
+  bool tagged_ = false;
+  bool broken_ = false;
 };
 
-// The reasoning, and what stands after <answer> (nothing where there is none).
-std::pair<std::string, std::string> split(std::string_view text) {
-  const std::size_t think = text.find("<think>");
-  const std::size_t end = text.find("</think>");
-  std::size_t answer = text.find("<answer>");
+// The reasoning, and the places from which the answer is read, the best first.
+struct Places {
   std::string reasoning;
-  if (answer > std::min(think, end)) {
-    const std::size_t from = think < end ? think + 7 : 0;
-    const std::size_t to = text.find("</think>", from);
-    reasoning = slow_clean(text.substr(from, to == text.npos ? to : to - from));
-    answer = to == text.npos ? to : text.find("<answer>", to + 8);
+  std::vector<std::size_t> starts;
+};
+
+Places places(std::string_view text) {
+  std::string low(text);
+  for (char& c : low) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  const std::size_t think = low.find("<think>");
+  const std::size_t end = low.find("</think>");
+  const std::size_t answer = low.find("<answer>");
+  Places out;
+  if (answer < std::min(think, end)) return {"", {answer + 8}};
+  if (think == low.npos && end == low.npos) return {"", {0}};
+  const std::size_t from = think < end ? think + 7 : 0;
+  const std::size_t to = low.find("</think>", from);
+  out.reasoning = slow_clean(text.substr(from, to == low.npos ? to : to - from));
+  if (to != low.npos) {
+    const std::size_t tagged = low.find("<answer>", to + 8);
+    if (tagged != low.npos) return {out.reasoning, {tagged + 8}};
+    out.starts.push_back(to + 8);
   }
-  if (answer == text.npos) return {reasoning, ""};
-  std::string rest(text.substr(answer + 8));
-  const auto strip = [&rest] {
-    rest.erase(0, std::min(rest.find_first_not_of(kSpace), rest.size()));
-  };
-  strip();
-  if (rest.starts_with("```")) {
-    std::size_t i = 3;
-    while (i < rest.size() && (std::isalnum(static_cast<unsigned char>(rest[i])) != 0)) ++i;
-    rest.erase(0, i);
-    strip();
-  }
-  return {reasoning, rest};
+  const std::size_t inner = low.find("<answer>", from);
+  if (inner < to) out.starts.push_back(inner + 8);
+  out.starts.push_back(0);
+  return out;
 }
 
 bool blank(const std::string& text) { return text.find_first_not_of(kSpace) == std::string::npos; }
 
-std::optional<PlanStep> step_of(const Node& node, bool narrative) {
-  if (node.kind != Node::Kind::kObject || !node.closed) return std::nullopt;
+std::string stripped(std::string text) {
+  while (!text.empty() && blank(text.substr(0, 1))) text.erase(0, 1);
+  while (!text.empty() && blank(text.substr(text.size() - 1))) text.pop_back();
+  return text;
+}
+
+bool is_text(const Node& node) {
+  return node.closed && (node.kind == Node::Kind::kString || node.kind == Node::Kind::kNumber);
+}
+
+// Digits, perhaps a point and zeros or an exponent, that make a whole number; 0: it is none.
+int step_number(const Node& node) {
+  if (!is_text(node)) return 0;
+  const std::string text = stripped(node.text);
+  if (text.find_first_not_of("0123456789.eE+-") != text.npos || text.starts_with('+')) return 0;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const bool whole = end == text.c_str() + text.size() && value >= 1 && value <= 1e6;
+  return whole && static_cast<int>(value) == value ? static_cast<int>(value) : 0;
+}
+
+// A step, as far as it was read; nothing where a value has the wrong type.
+std::optional<PlanStep> step_of(const Node& node) {
   PlanStep step;
-  bool numbered = false;
   for (const auto& [key, value] : node.members) {
     if (key == "step_number") {
-      if (value.kind != Node::Kind::kNumber || value.text.size() > 11 ||
-          value.text.find_first_of(".eE") != std::string::npos) {
-        return std::nullopt;
-      }
-      const long long number = std::atoll(value.text.c_str());
-      if (number > INT32_MAX || number < INT32_MIN) return std::nullopt;
-      step.step_number = static_cast<int>(number);
-      numbered = true;
-    } else if (key == "step_name" || key == "instruction" || key == "prompt" ||
-               key == "auxiliary_text") {
-      std::optional<std::string> text;
-      if (value.kind == Node::Kind::kString) {
-        text = value.text;
-      } else if (value.kind != Node::Kind::kNull) {
-        return std::nullopt;
-      }
-      if (key == "step_name") step.step_name = text.value_or("");
-      if (key == "instruction") step.instruction = text;
-      if (key == "prompt") step.prompt = text && !blank(*text) ? text : std::nullopt;
-      if (key == "auxiliary_text") step.auxiliary_text = text;
+      if (value.closed) step.step_number = step_number(value);
+      continue;
+    }
+    std::optional<std::string>* field = key == "instruction"      ? &step.instruction
+                                        : key == "prompt"         ? &step.prompt
+                                        : key == "auxiliary_text" ? &step.auxiliary_text
+                                                                  : nullptr;
+    if (field == nullptr && key != "step_name") continue;
+    const bool none = value.kind == Node::Kind::kNull;
+    const bool container = value.kind == Node::Kind::kObject || value.kind == Node::Kind::kArray;
+    if (container || (value.closed && !none && !is_text(value))) return std::nullopt;
+    if (field == nullptr) {
+      step.step_name = none ? "" : value.text;
+    } else {
+      *field = none ? std::nullopt : std::optional(value.text);
     }
   }
-  std::string aux = step.auxiliary_text.value_or("");
-  while (!aux.empty() && blank(aux.substr(0, 1))) aux.erase(0, 1);
-  while (!aux.empty() && blank(aux.substr(aux.size() - 1))) aux.pop_back();
-  const bool has_text = (!aux.empty() && aux != "None") || !blank(step.instruction.value_or(""));
-  if (!numbered || (narrative && !step.prompt && !has_text)) return std::nullopt;
+  if (step.prompt && blank(*step.prompt)) step.prompt.reset();
   return step;
+}
+
+// The steps of a list and whether it was violated, where nothing but the list's own text counts.
+void read_steps(const Node& list, int max_steps, int first, Plan& plan, bool broken) {
+  plan.violated = broken && !list.closed;
+  for (const Node& element : list.elements) {
+    if (element.kind != Node::Kind::kObject) {
+      plan.violated = plan.violated || element.closed || element.kind == Node::Kind::kArray;
+      return;
+    }
+    if (static_cast<int>(plan.steps.size()) == max_steps) {
+      plan.violated = false;
+      return;
+    }
+    auto step = step_of(element);
+    if (!step) {
+      plan.violated = true;
+      return;
+    }
+    if (!element.closed) return;
+    const std::string aux = stripped(step->auxiliary_text.value_or(""));
+    const bool has_text = (!aux.empty() && aux != "None") || !blank(step->instruction.value_or(""));
+    if (first > 0 && !step->prompt && !has_text) {
+      plan.violated = true;
+      return;
+    }
+    if (!plan.steps.empty()) {
+      step->step_number = plan.steps.back().step_number + 1;
+    } else if (first > 0 || step->step_number == 0) {
+      step->step_number = first > 0 ? first : 1;
+    }
+    plan.steps.push_back(*std::move(step));
+  }
+  plan.truncated = !list.closed;
 }
 
 }  // namespace
@@ -323,47 +570,56 @@ std::string slow_clean(std::string_view bytes) {
 }
 
 Plan slow_plan(std::string_view text, int max_steps, int first) {
+  const Places where = places(text);
   Plan plan;
-  plan.truncated = true;
-  const auto [reasoning, rest] = split(text);
-  plan.reasoning = reasoning;
-  const Node root = Parser(rest).parse();
-  for (const auto& [key, value] : root.members) {
-    if (key != "execution_plan") continue;
-    if (value.kind != Node::Kind::kArray) return plan;
-    for (const Node& element : value.elements) {
-      const auto step = step_of(element, first > 0);
-      if (!step || static_cast<int>(plan.steps.size()) == max_steps) return plan;
-      const long long expected = plan.steps.empty() ? first : plan.steps.back().step_number + 1LL;
-      if (step->step_number < 1 || (expected > 0 && step->step_number != expected)) return plan;
-      plan.steps.push_back(*step);
+  for (const std::size_t start : where.starts) {
+    plan = {};
+    plan.truncated = true;
+    const Text rest = decoded(text.substr(start));
+    Parser parser(
+        rest, 0,
+        {"execution_plan", "step_number", "step_name", "instruction", "prompt", "auxiliary_text"});
+    const Node root = parser.parse({"execution_plan"});
+    for (const auto& [key, value] : root.members) {
+      if (key != "execution_plan") continue;
+      if (value.kind == Node::Kind::kArray) {
+        read_steps(value, max_steps, first, plan, parser.broken());
+      } else {
+        plan.violated = parser.broken() || value.closed || value.kind == Node::Kind::kObject;
+      }
+      break;
     }
-    plan.truncated = !value.closed;
-    return plan;
+    if (plan.readable()) break;
   }
+  plan.reasoning = where.reasoning;
   return plan;
 }
 
 Verdict slow_verdict(std::string_view text) {
+  const Places where = places(text);
   Verdict verdict;
-  const auto [reasoning, rest] = split(text);
-  verdict.reasoning = reasoning;
-  const Node root = Parser(rest).parse();
-  for (const auto& [key, value] : root.members) {
-    const bool yes = value.kind == Node::Kind::kTrue;
-    if (key != "previous_step_success" || !value.closed) continue;
-    if (!yes && value.kind != Node::Kind::kFalse) continue;
-    verdict.readable = true;
-    verdict.accepted = yes;
+  for (const std::size_t start : where.starts) {
+    const Text rest = decoded(text.substr(start));
+    const std::vector<std::string> keys{"previous_step_success", "refine_prompt"};
+    Parser parser(rest, 0, keys);
+    const Node root = parser.parse(keys);
+    for (const auto& [key, value] : root.members) {
+      const bool yes = value.kind == Node::Kind::kTrue;
+      if (key != keys[0] || !value.closed || (!yes && value.kind != Node::Kind::kFalse)) continue;
+      verdict.readable = true;
+      verdict.accepted = yes;
+      break;
+    }
+    if (!verdict.readable) continue;
+    for (const auto& [key, value] : root.members) {
+      if (verdict.accepted || parser.broken() || key != keys[1]) continue;
+      const bool is_text = value.kind == Node::Kind::kString && value.closed && !blank(value.text);
+      if (is_text) verdict.refined = value.text;
+      break;
+    }
     break;
   }
-  if (!verdict.readable || verdict.accepted) return verdict;
-  for (const auto& [key, value] : root.members) {
-    if (key != "refine_prompt") continue;
-    const bool is_text = value.kind == Node::Kind::kString && value.closed && !blank(value.text);
-    if (is_text) verdict.refined = value.text;
-    break;
-  }
+  verdict.reasoning = where.reasoning;
   return verdict;
 }
 

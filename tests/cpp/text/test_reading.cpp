@@ -2,8 +2,7 @@
 // scanner whole, in pieces and byte by byte, and by the slow reader.
 #include <doctest/doctest.h>
 
-#include <ctime>
-#include <limits>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,13 +13,6 @@
 
 namespace irt::test {
 namespace {
-
-// Sanitizers cost a factor; a quadratic reader would need minutes.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kMaxSeconds = 20;
-#else
-constexpr double kMaxSeconds = 0.5;
-#endif
 
 constexpr int kNarrative = 1;
 constexpr int kGuidance = 0;
@@ -82,14 +74,15 @@ TEST_CASE("strings of both dialects, their escapes and their encoding") {
       {"'\xED\xA0\x80'", bad + bad + bad},
       {"'\xF0\x9F\x98'", bad},
       {"'</answer> <answer> <think>'", "</answer> <answer> <think>"},
+      {R"('\u12g4 \x4 \u')", R"(\u12g4 \x4 \u)"},
+      {R"('\U00110000')", bad},
   };
   for (const auto& [literal, text] : cases) {
     CAPTURE(literal);
     CHECK(refined(literal) == "[" + text + "]");
   }
   for (const char* literal :
-       {R"('\u12g4')", R"('\x4')", R"('\U00110000')", R"('\u')", "''", "' \\n'", "None", "3",
-        "['x']", "'cut", "None, 'refine_prompt': 'second'"}) {
+       {"''", "' \\n'", "None", "3", "['x']", "'cut", "None, 'refine_prompt': 'second'"}) {
     CAPTURE(literal);
     CHECK(refined(literal) == "refused");  // all the same
   }
@@ -102,12 +95,10 @@ TEST_CASE("what is accepted, refused or unreadable, whatever surrounds it") {
       {"<answer>\n```json\n{'previous_step_success': True}\n```\n</answer>", "accepted"},
       {"<answer>```{'previous_step_success': True}```</answer>", "accepted"},
       {"<answer>{'a': [1, 2,], 'previous_step_success': True}", "accepted"},
-      {"<answer>``{'previous_step_success': True}", "unreadable"},
-      {"<answer>`{'previous_step_success': True}", "unreadable"},
-      {"<answer>```json```{'previous_step_success': True}", "unreadable"},
-      {"<answer>here: {'previous_step_success': True}", "unreadable"},
-      {"<answer>{,'previous_step_success': True}", "unreadable"},
-      {"<answer>{'a': [1,,], 'previous_step_success': True}", "unreadable"},
+      {"<answer>here {as asked}: {'previous_step_success': True}", "accepted"},
+      {"<answer>{'note': {}} {'previous_step_success': True}", "accepted"},
+      {"<answer>{{'previous_step_success': True}", "accepted"},
+      {"<answer>{,'a': [1,,], 'previous_step_success': True}", "accepted"},
       {"<answer>{'a': ], 'previous_step_success': True}", "unreadable"},
       // frames
       {yes, "accepted"},
@@ -116,9 +107,12 @@ TEST_CASE("what is accepted, refused or unreadable, whatever surrounds it") {
       {"the prompt had opened it</think>" + yes, "accepted"},
       {"<think><answer>{'previous_step_success': false}</answer></think>" + yes, "accepted"},
       {"<<answer<think</think></think>" + yes, "accepted"},
-      {"<think>never closed " + yes, "unreadable"},
+      {"<think>never closed " + yes, "accepted"},
+      {"<think>" + yes + "</answer></think>", "accepted"},
+      {"<think>" + yes + "</answer></think>{'previous_step_success': false}", "refused"},
+      {"<Think></THINK> <Answer>{'previous_step_success': false}", "refused"},
       {"<think></think><answer>{'previous_step_success': false}" + yes, "refused"},
-      {"< answer>{'previous_step_success': true}", "unreadable"},
+      {"< answer>{'previous_step_success': true}", "accepted"},
       // of equal keys the first that can be used counts
       {"<answer>{'refine_prompt': 'x', 'previous_step_success': True", "accepted"},
       {"<answer>{'refine_prompt': '1', 'refine_prompt': '2', 'previous_step_success': False",
@@ -135,12 +129,15 @@ TEST_CASE("what is accepted, refused or unreadable, whatever surrounds it") {
       {"<answer>true</answer>", "unreadable"},
       {"<answer>{'previous_step_success': 'True'}", "unreadable"},
       {"<answer>{'previous_step_success': 1}", "unreadable"},
-      {"<answer>{'previous_step_success': TRUE}", "unreadable"},
       {"<answer>{'previous_step_success' True}", "unreadable"},
       {"<answer>{'success': True}", "unreadable"},
       {"<answer>{'a': {'previous_step_success': True}}", "unreadable"},
-      {"<answer>[{'previous_step_success': True}]", "unreadable"},
-      {"{'previous_step_success': True}", "unreadable"},
+      {"<answer>{'previous_step_success': maybe}", "unreadable"},
+      // a piece of a prompt is never taken for the whole
+      {"{'previous_step_success': False, 'refine_prompt': 'x'", "refused"},
+      {"{'previous_step_success': False, 'refine_prompt': 'x'</answer>", "[x]"},
+      {"{'previous_step_success': False, 'refine_prompt': 'say 'a', 'b': oh'}", "refused"},
+      {"{'previous_step_success': False, 'refine_prompt': 'x', {'refine_prompt': 'y'}", "refused"},
   };
   for (const auto& [text, says] : cases) {
     CAPTURE(text);
@@ -171,12 +168,15 @@ TEST_CASE("an answer ends with its boolean, or with the refined prompt of a refu
   CHECK_FALSE(no.done());
   VerdictScanner copy = no;  // goes on by itself
   no.feed("\"");
+  CHECK_FALSE(no.done());  // there may be more of it
+  no.feed("}");
   CHECK(no.done());
   CHECK_FALSE(copy.done());
 }
 
 TEST_CASE("what is read has limits: strings, depth, numbers; the reasoning is cut at its own") {
   const std::string most(LiteralReader::kMaxStringBytes, 'x');
+  const std::string key(LiteralReader::kMaxKeyBytes, 'x');
   const auto accepts = [](const std::string& members) {
     VerdictScanner scanner;
     scanner.feed("<answer>{" + members + ", 'previous_step_success': true}");
@@ -187,35 +187,46 @@ TEST_CASE("what is read has limits: strings, depth, numbers; the reasoning is cu
     const auto depth = static_cast<std::size_t>(LiteralReader::kMaxDepth - 1 + over);
     const auto digits = static_cast<std::size_t>(LiteralReader::kMaxNumberBytes + over);
     CHECK(accepts("'s': " + quoted(most + more)) == (over == 0));
-    CHECK(accepts(quoted(most + more) + ": 1") == (over == 0));
+    CHECK(accepts(quoted(key + more) + ": 1") == (over == 0));
+    CHECK(accepts(key + more + ": 1") == (over == 0));
     CHECK(accepts("'x': " + std::string(depth, '[') + std::string(depth, ']')) == (over == 0));
     CHECK(accepts("'n': " + std::string(digits, '7')) == (over == 0));
   }
   CHECK_FALSE(accepts("'s': " + quoted(most.substr(1) + "\xE2\x82")));
   VerdictScanner scanner;
   scanner.feed("<think>" + std::string(1 << 20, 't') + "</think>");
-  CHECK(scanner.finish().reasoning.size() == AnswerFrame::kMaxReasoningBytes);
+  CHECK(scanner.finish().reasoning.size() == AnswerScanner::kMaxReasoningBytes);
 }
 
-TEST_CASE("reading is linear: an answer of a megabyte fed byte by byte takes under half a second") {
-  // Long thoughts full of broken tags, long strings, many steps, escapes, deep values.
-  std::string text = "<think>";
-  while (text.size() < 300'000) text += "<<think></thin<answer> ";
-  text += "</think><answer>{'execution_plan': [";
-  const std::string unicode(500, '\xC3');
-  int number = 0;
-  while (text.size() < 1'000'000) {
-    text += "{'step_number': " + std::to_string(++number) + ", 'prompt': '" + unicode +
-            "\\u00e9\\ud83d" + std::string(2000, 'p') + "', 'x': [[[[{'y': [1, 2.5, None]}]]]]},";
+TEST_CASE("the work grows with the answer: so many looks at a character, however long it is") {
+  // What repeats, and the most that one of its characters may cost.
+  const std::pair<std::string, int> patterns[] = {
+      {"<<think></thin<answer> {", 3},
+      {"{'prompt': 'p\\u00e9\\ud83d \xC3', 'x': [[[[{'y': [1, 2.5, None]}]]]]}, ", 3},
+      {"' ", 5},
+      {"', 'key' ", 5},
+      {"', // it's", LiteralReader::kMaxTrial + 2},
+      {"'#", LiteralReader::kMaxTrial + 2},
+      {"'                                ", 5},
+  };
+  for (const auto& [pattern, most] : patterns) {
+    CAPTURE(pattern);
+    for (const std::string& head :
+         {std::string(), std::string("<answer>"),
+          std::string("<answer>{'execution_plan': [{'step_number': 1, 'prompt': '")}) {
+      std::size_t before = 0;
+      for (std::size_t times = 4000; times <= 16'000; times *= 2) {
+        std::string text = head;
+        for (std::size_t i = 0; i < times; ++i) text += pattern;
+        PlanScanner scanner(1000, 1);
+        for (const char byte : text) scanner.feed({&byte, 1});
+        scanner.end();
+        CHECK(scanner.work() <= static_cast<std::size_t>(most) * text.size());
+        CHECK((before == 0 || scanner.work() <= before * 21 / 10));
+        before = std::max<std::size_t>(scanner.work(), 10'000);
+      }
+    }
   }
-  const std::clock_t begin = std::clock();  // of the processor: the machine may be busy
-  PlanScanner scanner(1000, 1);
-  for (const char byte : text) scanner.feed({&byte, 1});
-  const double took = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-  CHECK(scanner.violation() == "");
-  CHECK(scanner.closed().size() == static_cast<std::size_t>(number));
-  MESSAGE("1 MB in " << took << " s");
-  CHECK(took < kMaxSeconds);
 }
 
 TEST_CASE("a plan as the official planner writes it is read with all its fields") {
@@ -240,56 +251,117 @@ TEST_CASE("a step is there as soon as its brace is, the plan with its bracket") 
   CHECK_FALSE(scanner.done());
   scanner.feed("]");
   CHECK(scanner.done());
+  CHECK(scanner.violation() == "");
   CHECK_FALSE(scanner.finish().truncated);
 }
 
 TEST_CASE("the plan is cut at the first violation and keeps what had closed") {
   const std::pair<const char*, const char*> cases[] = {
-      {"{'step_number': 3, 'prompt': 'p'}", "a step_number out of order"},
-      {"{'step_number': 1, 'prompt': 'p'}", "a step_number out of order"},
-      {"{'step_number': -2147483648, 'prompt': 'p'}", "a step_number out of order"},
-      {"{'step_number': '2', 'prompt': 'p'}", "a step_number that is no integer"},
-      {"{'step_number': 2.0, 'prompt': 'p'}", "a step_number that is no integer"},
-      {"{'step_number': 99999999999, 'prompt': 'p'}", "a step_number that is no integer"},
-      {"{'step_number': True, 'prompt': 'p'}", "a step_number that is no integer"},
-      {"{'prompt': 'p'}", "a step without step_number"},
-      {"{'step_number': 2, 'prompt': ['p']}", "neither a string nor null"},
-      {"{'step_number': 2, 'step_name': 7, 'prompt': 'p'}", "neither a string nor null"},
-      {"{'step_number': 2, 'prompt': 'p'", "a container where no value belongs"},
-      {"{'step_number': 2, 'prompt': 'p']", "an end that matches no beginning"},
-      {"{'step_number': 02, 'prompt': 'p'}", "a malformed number"},
-      {"{'step_number': -, 'prompt': 'p'}", "a malformed number"},
-      {"{'step_number': 2, prompt: 'p'}", "a byte where"},
-      {"{'step_number' 2}", "a byte where"},
-      {"{'step_number': nil}", "a word other than"},
-      {"{'step_number': maybe}", "a byte that begins no value"},
-      {",", "a comma that follows no value"},
+      {"{'step_number': 2, 'prompt': ['p']}", "neither text nor null"},
+      {"{'step_number': 2, 'prompt': True, 'x': ''}", "neither text nor null"},
+      {"{'step_number': 2, 'prompt': 'p'", "a key of the answer inside a text"},
+      {"{'step_number': 2, 'prompt': 'p']", "a key of the answer inside a text"},
+      {"{'step_number' 2}", "a character where a colon belongs"},
+      {"{'step_number', 2}", "a comma where a colon or a value belongs"},
+      {"{'step_number': }", "an end that matches no beginning"},
+      {"{'step_number': : 2}", "a colon that follows no key"},
+      {"{'step_number': <b>2}", "a tag, not a value"},
+      {"{'prompt': p}", "a word that is no value"},
+      {"{'prompt': /p}", "a slash that begins no comment"},
+      {"{'a': 1 {}}", "a container where no value belongs"},
+      {"{'a{': 1}", "a key that holds a bracket"},
+      {"{5: 1}", "a character where a key or an end belongs"},
+      {"}", "an end that matches no beginning"},
+      {"<b>", "a tag other than </answer>"},
       {"'step'", "a step that is no object"},
       {"{'step_number': 2, 'prompt': ''}", "neither prompt nor text"},
   };
   for (const auto& [second, problem] : cases) {
-    CAPTURE(second);
+    CAPTURE(std::string(second));
     const std::string text = plan_answer(numbered(1) + "," + second + "," + numbered(2));
     PlanScanner scanner(25, kNarrative);
     scanner.feed(text);
     CHECK(scanner.done());
+    CAPTURE(scanner.violation());
     CHECK(scanner.violation().find(problem) != std::string::npos);
     const Plan plan = plan_in(text);
     CHECK(plan.truncated);
+    CHECK(plan.violated);
     CHECK(plan.steps.size() == 1);
   }
   VerdictScanner verdict;
-  verdict.feed("<answer>[");
-  CHECK(verdict.violation() == "byte 8: an answer that is no object");
+  verdict.feed("<answer>{'refine_prompt': maybe");
+  CHECK(verdict.violation() == "byte 26: a word that is no value");
+}
+
+TEST_CASE("what models make of a list of steps is read whole") {
+  for (const char* second : {
+           "{'step_number': 3, 'prompt': 'p'}",
+           "{'step_number': 1, 'prompt': 'p'}",
+           "{'step_number': '2', 'prompt': 'p'}",
+           "{'step_number': -99999999999, 'prompt': 'p'}",
+           "{'step_number': True, 'prompt': 'p'}",
+           "{'step_number': 'two', 'prompt': 'p'}",
+           "{'step_number': 1.5e, 'prompt': 'p'}",
+           "{'prompt': 'p'}",
+           ",{,'prompt': 'p',,},",
+           "{prompt: 'p', step_number: 02}",
+           "{'prompt': 'p' step_name: 'n' 'auxiliary_text': 'a'}",
+           "{'prompt': 'p', // the dog's\n 'step_name': 'n' # two\n, /* three ' **/}",
+           "{\xE2\x80\x9Cprompt\xE2\x80\x9D\xEF\xBC\x9A "
+           "\xE2\x80\x9Cp\xE2\x80\x9D\xEF\xBC\x8C\xC2\xA0'a': 1}",
+           "{\xE2\x80\x98prompt\xE2\x80\x99: \xE2\x80\x98p\xE2\x80\x99}",
+           "{'prompt': 'p', 'a': NaN, 'b': Infinity, 'c': undefined}",
+           "{'step\\_number': 2, 'prompt': 'p'}",
+       }) {
+    CAPTURE(second);
+    const std::string mid = second;
+    const Plan plan = plan_in(plan_answer(numbered(1) + "," + mid + " " + numbered(9)));
+    CHECK_FALSE(plan.truncated);
+    CHECK_FALSE(plan.violated);
+    REQUIRE(plan.steps.size() == 3);
+    for (int i = 0; i < 3; ++i) CHECK(plan.steps[static_cast<std::size_t>(i)].step_number == i + 1);
+    CHECK(plan.steps[1].prompt == "p");
+  }
+  // `</answer>` ends what is open; an end of the stream does not.
+  const std::string open = "<answer>{'execution_plan': [" + numbered(1) + ", {'prompt': 'p'";
+  CHECK(plan_in(open + "\n</answer>").steps.size() == 2);
+  CHECK_FALSE(plan_in(open + "\n</answer>").truncated);
+  CHECK(plan_in(open).steps.size() == 1);
+  CHECK(plan_in(open).truncated);
+  CHECK_FALSE(plan_in(open).violated);
+}
+
+TEST_CASE("a string ends only where what follows may follow it") {
+  const std::pair<std::string, std::string> cases[] = {
+      {"'move the cat's bowl left'", "move the cat's bowl left"},
+      {"\"paint the word \"OPEN\" on the door\"", "paint the word \"OPEN\" on the door"},
+      {"'a 'b', 'c' and 'd''", "a 'b', 'c' and 'd'"},
+      {"'one', two: three'", "one', two: three"},
+      {"'a' 'note': b'", "a' 'note': b"},
+      {"'say [\"x\"]'] , ok'", "say [\"x\"]'] , ok"},
+      {"'the dogs' // bowls'", "the dogs' // bowls"},
+      {"''''", "''"},
+      {"'a' \xE2\x80\x99 b'", "a' \xE2\x80\x99 b"},
+      {"\xE2\x80\x9Csay \xE2\x80\x9Cyes\xE2\x80\x9D twice\xE2\x80\x9D",
+       "say \xE2\x80\x9Cyes\xE2\x80\x9D twice"},
+      {"'" + std::string(300, ' ') + "' x'", std::string(300, ' ') + "' x"},
+      {"'x' /*" + std::string(300, '*') + "*/ '", "x' /*" + std::string(300, '*') + "*/ "},
+      {"'x' /*" + std::string(200, '*') + "*/ ", "x"},
+      {"'x'" + std::string(3000, '\n'), "x"},
+  };
+  for (const auto& [literal, text] : cases) {
+    CAPTURE(literal);
+    CHECK(refined(literal) == "[" + text + "]");
+    CHECK(refined(literal + ", 'note': 1") == "[" + text + "]");
+  }
 }
 
 TEST_CASE("an answer without a list of steps is unreadable") {
   for (const char* text :
        {"", "no answer at all", "<think>only thoughts", "<answer>", "<answer></answer>",
         "<answer>[]</answer>", "<answer>{}</answer>", "<answer>{'steps': []}</answer>",
-        "<answer>{'execution_plan': None}</answer>", "<answer>'text'</answer>",
-        "{'execution_plan': [{'step_number': 1, 'prompt': 'p'}]}",
-        "<think><answer>{'execution_plan': [{'step_number': 1, 'prompt': 'p'}]}</answer>"}) {
+        "<answer>{'execution_plan': None}</answer>", "<answer>'text'</answer>"}) {
     CAPTURE(text);
     const Plan plan = plan_in(text);
     CHECK_FALSE(plan.readable());
@@ -304,15 +376,20 @@ TEST_CASE("how many steps are read: by the first number, the mode and the limit"
     return plan_in(plan_answer(steps), first, most).steps.size();
   };
   CHECK(count(numbered(4) + "," + numbered(5), kGuidance) == 2);
-  CHECK(count(numbered(4), kNarrative) == 0);
-  CHECK(count(numbered(0), kGuidance) == 0);
-  CHECK(count(numbered(-1), kGuidance) == 0);
-  CHECK(count(numbered(std::numeric_limits<int>::max()) + "," + numbered(1), kGuidance) == 1);
+  const auto first_of = [](int number, int mode) {
+    return plan_in(plan_answer(numbered(number)), mode).steps.at(0).step_number;
+  };
+  CHECK(first_of(4, kNarrative) == 1);
+  CHECK(first_of(4, kGuidance) == 4);
+  CHECK(first_of(1'000'000, kGuidance) == 1'000'000);
+  for (const int none : {0, -1, 1'000'001}) CHECK(first_of(none, kGuidance) == 1);
   const std::string two = numbered(1) + "," + numbered(2);
   CHECK(count(two, kNarrative, 2) == 2);
   CHECK_FALSE(plan_in(plan_answer(two), kNarrative, 2).truncated);
   CHECK(count(two + "," + numbered(3), kNarrative, 2) == 2);
-  CHECK(plan_in(plan_answer(two + "," + numbered(3)), kNarrative, 2).truncated);
+  const Plan cut = plan_in(plan_answer(two + "," + numbered(3)), kNarrative, 2);
+  CHECK(cut.truncated);
+  CHECK_FALSE(cut.violated);
   PlanScanner scanner(1, kNarrative);
   scanner.feed(plan_answer(two));
   CHECK(scanner.violation().find("too many steps") != std::string::npos);
@@ -340,6 +417,9 @@ TEST_CASE(
   REQUIRE(other.steps.size() == 1);
   CHECK(other.steps[0].prompt == "p");
   CHECK(other.steps[0].step_number == 1);
+  const Plan numbers = plan_in(plan_answer("{'step_name': 7, 'prompt': 3.50}"));
+  REQUIRE(numbers.steps.size() == 1);
+  CHECK(numbers.steps[0] == PlanStep{1, "7", std::nullopt, "3.50", std::nullopt});
 }
 
 TEST_CASE("the text of a step is its auxiliary text unless that says nothing") {
