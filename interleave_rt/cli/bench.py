@@ -90,6 +90,27 @@ def bench(
             help="Afterwards, measure what `simulate --calibration FILE` needs; takes a few minutes."
         ),
     ] = None,
+    synthetic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Instead: published models at full size with random weights, on PyTorch: each part, overlap, and the loop "
+            "of the first generator and the first VLM. E.g. qwen3-vl-8b,klein-9b; tiny: small ones.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="--synthetic: cpu, cuda or cuda:N; default: the first card.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="bf16[,fp8]", help="--synthetic: of the weights.")
+    ] = "bf16",
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="--synthetic: folder of a file a part; what is complete there is not run again."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(metavar="PARTS", help="--synthetic: parts whose names contain one of these.")
+    ] = "",
     json_: shared.AsJson = False,
 ) -> int:
     """Measure the loop: arms take turns on the same requests.
@@ -100,6 +121,10 @@ def bench(
     Exit codes: as of `run`; 1 results differ between arms, or an arm finished no request; 8 a figure fell by more than
     --fail-over, or is gone.
     """
+    if synthetic is not None:
+        script = {"steps": steps, "accept": accept_prob}
+        loop = {"arms": (arms, speculation), "requests": num_requests, "seconds": duration}
+        return _synthetic(synthetic, device, precision, parts, only, loop, script, output, as_json=json_)
     # Everything that can be wrong is looked at before anything is measured.
     from interleave_rt.config import EngineConfig
     from interleave_rt.measure.arms import Threads, parse_arms
@@ -191,6 +216,62 @@ def bench(
         with ShownProgress(quiet=json_) as progress:
             codes.append(_late(lambda: _calibrate(found, target, save_calibration, progress.say)))
     return differs or next(filter(None, codes), FELL if falls else 0)
+
+
+def _synthetic(
+    names: str,
+    device: str | None,
+    precision: str,
+    folder: Path | None,
+    only: str,
+    loop: dict[str, Any],
+    script: dict[str, Any],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    from interleave_rt.backends.torch.checkpoint import need
+    from interleave_rt.measure.arms import parse_arms
+    from interleave_rt.measure.output import check_output, save_json
+    from interleave_rt.synthetic.catalogue import parse_names
+
+    chosen = parse_names(names)
+    need("torch", "transformers", "diffusers", "accelerate")
+    from interleave_rt.synthetic.roles import Script
+    from interleave_rt.synthetic.run import Synthetic, run_synthetic
+
+    if output is not None:
+        check_output(output, endings=(".json",))
+    within("--steps", script["steps"], 1, 25)
+    within("--accept-prob", script["accept"], 0, 1)
+    within("--num-requests", loop["requests"], 1)
+    asked = Synthetic(
+        chosen,
+        device,
+        [one.strip() for one in precision.split(",")],
+        parse_arms(*loop["arms"]),
+        loop["requests"],
+        loop["seconds"] or 90.0,
+        script=Script(**script),
+        folder=folder,
+        only=[one.strip() for one in only.split(",") if one.strip()],
+    )
+    found = run_synthetic(asked, lambda text: print(text, file=sys.stderr, flush=True))
+    if output is not None:
+        save_json(found, output)
+    if as_json:
+        shared.print_json(found)
+    else:
+        from .synthetic_display import show_synthetic
+
+        show_synthetic(found)
+    failed = [name for name, part in found["parts"].items() if not part["complete"]]
+    unlike = [
+        name
+        for name, part in found["parts"].items()
+        if "lossless" in part and part["lossless"]["equal"] < part["lossless"]["requests"]
+    ]
+    return 1 if failed or unlike else 0
 
 
 def _late(work: Callable[[], object]) -> int:

@@ -50,7 +50,8 @@ class Decoder:
         torch: The library.
         model: Of transformers.
         turns: Held for every pass, so that answers of several threads alternate.
-        compile: Decoding steps over a static cache, compiled (on a card as a CUDA graph); answers then come one by one.
+        compile: Decoding steps over a static cache, compiled (on a card as a CUDA graph). Answers of models that `Step`
+            does not know then come one by one.
         prefixes: Beginnings of prompts whose keys and values are kept.
         features: Pictures whose features are kept.
         device: Where it works; None: where its weights are now.
@@ -78,6 +79,8 @@ class Decoder:
         self._gives_features = self._core is not None and "mm_encoder_outputs" in accepted
         self._prefixes: Recent[Any] = Recent(prefixes)
         self._features: Recent[Any] = Recent(features)
+        self._new_step: Any = None
+        self._idle_steps: list[Any] = []
         self._compiled = self._compile() if compile else None
         self._static: Any = None
         self._static_length = 0
@@ -88,6 +91,12 @@ class Decoder:
         """Frees what is kept for prompts to come; answers do not change by it."""
         self._prefixes.clear()
         self._features.clear()
+
+    def apart(self) -> Decoder:
+        """The same model and the same steps, with nothing kept of earlier prompts and pictures."""
+        made = copy.copy(self)
+        made._prefixes, made._features = self._prefixes.emptied(), self._features.emptied()  # noqa: SLF001
+        return made
 
     def write(self, prompt: Prompt, most: int, cancelled: Cancelled) -> Generator[Any, int, None]:
         """Logits [vocabulary] of the next token; `send` the token that was chosen. Ends after `most` tokens.
@@ -103,7 +112,9 @@ class Decoder:
                 hint="use fewer or smaller pictures, or a shorter text",
             )
         most = min(most, self.context - length)
-        if self._compiled is None:
+        if self._new_step is not None:
+            yield from self._write_steps(prompt, length, most, cancelled)
+        elif self._compiled is None:
             yield from self._write(prompt, length, most, cancelled)
         else:
             with self._turns.take(cancelled):  # the static cache belongs to one answer
@@ -119,6 +130,31 @@ class Decoder:
                 return
             with self._turns.take(cancelled):
                 logits = self._pass(cache, [[token]], self._place(length + number, shift))
+
+    def _write_steps(
+        self, prompt: Prompt, length: int, most: int, cancelled: Cancelled
+    ) -> Generator[Any, int, None]:
+        cache, logits, shift = self._read(prompt, cancelled)
+        behind = 0 if shift is None else int(shift)
+        wanted = -(-(length + most) // _BUCKET) * _BUCKET
+        with self._turns.take(cancelled):
+            roomy = [one for one in self._idle_steps if one.length >= wanted]
+            if roomy:
+                step = min(roomy, key=lambda one: one.length)
+                self._idle_steps.remove(step)
+            else:
+                step = self._new_step(self._model, wanted)
+            step.begin(cache)
+        try:
+            for number in range(most):
+                token = yield logits
+                if number + 1 == most:
+                    return
+                with self._turns.take(cancelled):
+                    place = length + number
+                    logits = step(token, place, place + behind)[0]
+        finally:
+            self._idle_steps.append(step)  # its graph and its keys and values serve the next answer
 
     def _write_compiled(
         self, prompt: Prompt, length: int, most: int, cancelled: Cancelled
@@ -243,6 +279,11 @@ class Decoder:
         return StaticCache(config=self._model.config, max_cache_len=length)
 
     def _compile(self) -> Any:
+        from .step import Step
+
+        if Step.fits(self._model):
+            self._new_step = Step
+            return None
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         return self._torch.compile(self._model.forward, mode=mode, dynamic=False)
 

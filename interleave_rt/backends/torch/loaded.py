@@ -94,7 +94,8 @@ class LoadedVlm:
         rows = self.model.get_output_embeddings().weight.shape[0]
         self.table = spelled(self.tokenizer, rows)
         self._control = control_tokens(self.tokenizer)
-        self.turns = Turns(self.torch, placement.device)
+        # A token is many small kernels: behind those of a denoising step each would wait for its turn.
+        self.turns = Turns(self.torch, placement.device, priority=-1)
         self.decoder = Decoder(self.torch, self.model, self.turns, compile=compile, device=placement.device)
         stay.settle(self.torch, [[self.model]], placement.device, self.decoder.forget)
         settings = self.model.generation_config

@@ -20,6 +20,10 @@ class Recent(Generic[T]):
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
+    def emptied(self) -> Recent[T]:
+        """Another one of the same size."""
+        return Recent(self._size)
+
     def get(self, key: Hashable) -> T | None:
         """A value, which is now the newest; None where it is not kept."""
         with self._lock:

@@ -22,14 +22,18 @@ def never() -> bool:
 
 
 class Turns:
-    """A lock that is given in the order of asking; and on a card a stream, so that models that share it run side by side."""
+    """A lock that is given in the order of asking; and on a card a stream, so that models that share it run side by side.
 
-    def __init__(self, torch: Any, device: str) -> None:
+    `priority` of the stream: below 0 comes first where kernels of several streams wait for room.
+    """
+
+    def __init__(self, torch: Any, device: str, priority: int = 0) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._taken = False
         self._torch = torch
-        self._stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
+        on_card = torch.device(device).type == "cuda"
+        self._stream = torch.cuda.Stream(device, priority=priority) if on_card else None
 
     @contextmanager
     def take(self, cancelled: Cancelled) -> Iterator[None]:

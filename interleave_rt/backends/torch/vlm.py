@@ -47,8 +47,8 @@ class TorchVlm:
         lora: Adapters of peft, `FILE` or `FILE:SCALE`, merged into the weights; needs the extra `[lora]`.
         prompts: Templates, or their folder (see `Prompts.from_folder`); None: our own, for models that were not
             trained for these roles.
-        compile: `torch.compile` of decoding over a static cache, on a card as a CUDA graph. The first answers take
-            minutes, and answers are then written one after the other.
+        compile: `torch.compile` of decoding over a static cache, on a card as a CUDA graph. The first answer takes a
+            while (Qwen3 and Qwen3-VL: some 20 seconds; others: minutes, and their answers are written one after the other).
         constrained: Whether llguidance keeps answers to the JSON that our own prompts ask for: `on`, `off`, or `auto`:
             where it is installed and the prompts are ours.
         max_new_tokens: Of an answer.
