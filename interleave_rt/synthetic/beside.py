@@ -52,7 +52,7 @@ def beside_figures(
         return lambda: int(step(5, length, float(length)).argmax())
 
     def stream(priority: int = 0) -> Any:
-        return torch.cuda.Stream(device, priority=priority) if on_card else None
+        return torch.cuda.Stream(device, priority=priority) if on_card else None  # type: ignore[no-untyped-call]
 
     plain = _Worker(tokens(0), stream(), device), _Worker(denoise, stream(), device)
     first = _Worker(tokens(-1), stream(-1), device)
@@ -114,7 +114,10 @@ def _green_stream(share: float, device: str) -> Any:
     from torch.cuda.green_contexts import GreenContext
 
     count = torch.cuda.get_device_properties(device).multi_processor_count
-    told = {"num_sms": int(count * share) // 8 * 8, "device_id": torch.device(device).index or 0}
+    told: dict[str, Any] = {
+        "num_sms": int(count * share) // 8 * 8,
+        "device_id": torch.device(device).index or 0,
+    }
     context: Any = GreenContext.create(**told)
     if hasattr(context, "Stream"):
         return context.Stream()

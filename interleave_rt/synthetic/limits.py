@@ -56,7 +56,7 @@ def text_flop(config: Mapping[str, Any], tokens: int, layers: int | None = None,
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     linear = hidden * (2 * heads + 2 * shared) * width + 3 * hidden * inner
     attention = 4.0 * tokens * (past + tokens / 2) * heads * width
-    return (layers or config["num_hidden_layers"]) * (2.0 * linear * tokens + attention)
+    return float((layers or config["num_hidden_layers"]) * (2.0 * linear * tokens + attention))
 
 
 def decode_bytes(
@@ -68,7 +68,7 @@ def decode_bytes(
     linear = hidden * (2 * heads + 2 * shared) * width + 3 * hidden * inner
     layers = config["num_hidden_layers"]
     kept = 2.0 * 2 * layers * shared * width * context
-    return layers * linear * weight_bytes + 2.0 * hidden * config["vocab_size"] + sequences * kept
+    return float(layers * linear * weight_bytes + 2.0 * hidden * config["vocab_size"] + sequences * kept)
 
 
 def vision_flop(config: Mapping[str, Any], patches: int) -> float:
@@ -77,7 +77,7 @@ def vision_flop(config: Mapping[str, Any], patches: int) -> float:
     block = 2.0 * patches * (4 * width * width + 2 * width * inner) + 4.0 * patches * patches * width
     unit = config["spatial_merge_size"] ** 2
     merger = 2.0 * (patches / unit) * (unit * width) * (unit * width + config["out_hidden_size"])
-    return depth * block + (1 + len(config["deepstack_visual_indexes"])) * merger
+    return float(depth * block + (1 + len(config["deepstack_visual_indexes"])) * merger)
 
 
 def block_flop(config: Mapping[str, Any], tokens: int) -> float:
@@ -89,7 +89,7 @@ def block_flop(config: Mapping[str, Any], tokens: int) -> float:
     width = config["attention_head_dim"] * config["num_attention_heads"]
     squares = 13.0 if "num_single_layers" in config else 12.0
     blocks = config["num_layers"] + config.get("num_single_layers", 0)
-    return blocks * (2.0 * squares * width * width * tokens + 4.0 * tokens * tokens * width)
+    return float(blocks * (2.0 * squares * width * width * tokens + 4.0 * tokens * tokens * width))
 
 
 def image_tokens(side: int, pixels: int = 16) -> int:

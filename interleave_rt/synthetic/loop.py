@@ -77,10 +77,8 @@ def _warm(roles: TorchRoles, generator: MadeGenerator, vlm: MadeModel) -> None:
     """A call of each kind, so that nothing is compiled or recorded while the arms run."""
     before, after = made_pictures(int(vlm.raw["side"]), 2)
     prompts = {"planner": vlm.prompt([]), "critic": vlm.prompt([before, after])}
-    longest = max(
-        prompts[role.role].inputs["input_ids"].shape[1] + role.longest
-        for role in (roles.planner, roles.critic)
-    )
+    writers: list[Any] = [roles.planner, roles.critic]
+    longest = max(prompts[one.role].inputs["input_ids"].shape[1] + one.longest for one in writers)
     vlm.reserve(longest, 2)  # planner and critic write at the same time
     said = "request 0, picture 0"
     drawn = roles.generate(said, None, 0, Options())

@@ -131,7 +131,7 @@ class MadeGenerator(TorchGenerator):
         if self.compiled:
             return
         self.compiled = True
-        how = {"dynamic": False, "backend": compiler(self.placement.device)}
+        how: dict[str, Any] = {"dynamic": False, "backend": compiler(self.placement.device)}
         self.pipeline.transformer.compile_repeated_blocks(fullgraph=True, **how)
         encoder = self.pipeline.text_encoder
         text = getattr(encoder.model, "language_model", encoder.model)

@@ -118,7 +118,7 @@ class Step:
 
     def _record(self) -> None:
         current = torch.cuda.current_stream(self.token.device)
-        aside = torch.cuda.Stream(self.token.device, priority=self._priority)
+        aside: Any = torch.cuda.Stream(self.token.device, priority=self._priority)  # type: ignore[no-untyped-call]
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(2):  # compiles, and makes what libraries make once
@@ -158,7 +158,7 @@ class Step:
         normed = self._rms(values, weights["before"])
         joined = multiply(normed, weights["qkv"], weights["qkv_scale"])  # type: ignore[arg-type]
         joined = joined.view(count, shared * (group + 2), width)
-        query, key, value = joined.split((shared * group, shared, shared), 1)
+        query, key, value = torch.split(joined, (shared * group, shared, shared), 1)
         query = _turn(self._rms(query, weights["query"])[:, :, None], cos, sin)
         keys.index_copy_(2, place, _turn(self._rms(key, weights["key"])[:, :, None], cos, sin))
         kept.index_copy_(2, place, value[:, :, None])
@@ -216,7 +216,7 @@ def _weights(layer: Any) -> dict[str, Tensor | None]:
 
 def _side_by_side(places: list[tuple[Any, str]]) -> Tensor:
     """One tensor of several rows of weights; the modules go on with their parts of it, so that memory holds them once."""
-    tensors = [getattr(module, name).detach() for module, name in places]
+    tensors: list[Tensor] = [getattr(module, name).detach() for module, name in places]
     if len(tensors) == 1:
         return tensors[0]
     rows = sum(tensor.shape[0] for tensor in tensors)
