@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.torch import TorchRoles

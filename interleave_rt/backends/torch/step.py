@@ -158,7 +158,7 @@ class Step:
         normed = self._rms(values, weights["before"])
         joined = multiply(normed, weights["qkv"], weights["qkv_scale"])  # type: ignore[arg-type]
         joined = joined.view(count, shared * (group + 2), width)
-        query, key, value = torch.split(joined, (shared * group, shared, shared), 1)
+        query, key, value = torch.split(joined, [shared * group, shared, shared], 1)
         query = _turn(self._rms(query, weights["query"])[:, :, None], cos, sin)
         keys.index_copy_(2, place, _turn(self._rms(key, weights["key"])[:, :, None], cos, sin))
         kept.index_copy_(2, place, value[:, :, None])
