@@ -44,7 +44,8 @@ def http_target(roles: HttpRoles) -> Target:
 
     def load(config: EngineConfig) -> Engine:
         lanes = [
-            OutsideBackend(roles, serves=(role,), device=role, lossless="replay", name="http") for role in ROLES
+            OutsideBackend(roles, serves=(role,), device=role, lossless="replay", name="http")
+            for role in ROLES
         ]
         return Engine(MixedBackend(lanes), config)
 

@@ -56,6 +56,7 @@ class MadeUp:
         refuses: Fields of a body that bring a refusal.
         names_refused: The refusal says which field it is.
         refusal: Its status.
+        without: Routes that it does not have.
         key: Asked for, and written into the refusal of another one.
         wanders: Equal calls give different answers.
         form: How answers look: `tags`, `python` (in the dialect of the official checkpoints), `reasoning` (the thoughts
@@ -69,6 +70,7 @@ class MadeUp:
     refuses: frozenset[str] = frozenset()
     names_refused: bool = True
     refusal: int = 400
+    without: frozenset[str] = frozenset()
     key: str | None = None
     wanders: bool = False
     form: str = "tags"
@@ -127,6 +129,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         route = self.path.removeprefix("/v1")
         if not self._right_key():
+            return
+        if route in made_up.without:
+            self._refuse(404, "Not Found")
+            return
+        if route.startswith("/images/") and "prompt" not in body:
+            self._refuse(422, "a prompt is missing")
             return
         if body.get("model") == "absent":
             self._refuse(404, "the model `absent` does not exist")
@@ -282,6 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
             name = part.get_param("name", header="content-disposition")
             raw = part.get_payload(decode=True)
             found[name] = raw if part.get_filename() else raw.decode()
+            if name == "image[]":  # several pictures: the last one is the one before
+                found["image"] = raw
         return found
 
     def _send(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
@@ -383,7 +393,7 @@ def _prompt_of(body: Mapping[str, Any]) -> tuple[str, bytes | None]:
     if "prompt" in body:
         return body["prompt"], body.get("image")
     urls = _urls_of(body)
-    return _text_of(body).replace(IMAGE_MARK, ""), _from_url(urls[0]) if urls else None
+    return _text_of(body).replace(IMAGE_MARK, ""), _from_url(urls[-1]) if urls else None
 
 
 def main() -> None:

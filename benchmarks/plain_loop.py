@@ -65,6 +65,8 @@ class PngDetour:
     ) -> tuple[Sequence[PlanStep], bool]:
         return self._roles.plan(request, max_steps, seed, retry)
 
+    references = 1
+
     def generate(self, prompt: str, source: Held | None, seed: int, options: Options) -> Held | None:
         return self._put(self._roles.generate(prompt, self._get(source), seed, options))
 
@@ -73,8 +75,8 @@ class PngDetour:
     ) -> Verdict | None:
         return self._roles.judge(self._get(before), self._get(after), original_prompt, prompt, seed, retry)
 
-    def last_input(self, request: Request) -> Held | None:
-        return self._put(self._roles.last_input(request))
+    def inputs(self, request: Request) -> list[Held | None]:
+        return [self._put(pixels) for pixels in self._roles.inputs(request)]
 
     def hash_of(self, picture: Held) -> int:
         return picture.hash

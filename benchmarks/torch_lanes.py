@@ -1,11 +1,12 @@
 """Roles in PyTorch behind the engine: law 1 against the sequential loop, every call against the native one, the lane's cost.
 
     python benchmarks/torch_lanes.py --requests 50 --parity 30
+    python benchmarks/torch_lanes.py --requests 50 --planner torch:DIR --generator torch:DIR --critic torch:DIR
 
 The models are the embedded pack's, taken back out of it. Arms off, auto and depth=3, with 1 and 8 requests at once, must
 give the results of the sequential loop over the same models at batch 1. The overhead is the engine with one request at a
 time and nothing overlapped, over that loop, in turns; so is what streaming and speculation gain. Exits with 1 where a
-result differs, or where native and PyTorch calls are further apart than 1/255 a pixel, 1e-3 of p(success) or a word.
+result differs, where the loop over a run's own answers gives another result, or where native and PyTorch calls are further apart than 1/255 a pixel, 1e-3 of p(success) or a word. With roles of your own only the first is looked at.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.measure.arms import NOTHING
 from interleave_rt.measure.environment import describe_environment
 from interleave_rt.measure.load import SampleRequest
+from interleave_rt.pack import choose_pack
+from interleave_rt.pack.manifest import ROLES
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.roles.native import NativeRoles
 from interleave_rt.roles.reference import run_reference
+from interleave_rt.runtimes import PlainRoles, open_backend
 
 ALONE = replace(NOTHING, skip_last_judge=True)
 
@@ -81,8 +85,9 @@ class Compared(SharedRules):
         }
 
 
-def law1(roles: Any, cases: Sequence[SampleRequest], expected: Sequence[Any]) -> list[dict[str, Any]]:
-    """Every arm at both concurrencies."""
+def law1(roles: Any, cases: Sequence[SampleRequest]) -> list[dict[str, Any]]:
+    """Every arm at both concurrencies, against the sequential loop."""
+    expected = [run_reference(case.request, case.options, roles) for case in cases]
     rows = []
     for speculation in ("off", "auto", "depth=3"):
         for at_once in (1, 8):
@@ -95,7 +100,9 @@ def law1(roles: Any, cases: Sequence[SampleRequest], expected: Sequence[Any]) ->
                     handles.append(handle)
                     if at_once == 1:
                         handle.finished(600)
-                results = [handle.finished(600).result.canonical() for handle in handles]
+                ended = [handle.finished(600).result for handle in handles]
+                results = [one.canonical() for one in ended]
+                replayed = sum(engine.replay(one) == one.canonical() for one in ended)
                 started = engine.counters()["generator"]["started"]
             equal = sum(one == other for one, other in zip(results, expected, strict=True))
             used = sum(len(step["attempts"]) for one in expected for step in one["steps"])
@@ -104,9 +111,10 @@ def law1(roles: Any, cases: Sequence[SampleRequest], expected: Sequence[Any]) ->
                     "arm": speculation,
                     "at_once": at_once,
                     "equal": equal,
+                    "replayed": replayed,
                     "requests": len(cases),
                     "images_ahead_in_vain": started - used,
-                    "holds": equal == len(cases),
+                    "holds": equal == replayed == len(cases),
                 }
             )
             say(rows[-1])
@@ -188,18 +196,30 @@ def main() -> int:
     parser.add_argument("--timed", type=int, default=20, help="requests that are timed")
     parser.add_argument("--threads", type=int, default=max(1, usable_cores() // 2), help="of PyTorch")
     parser.add_argument("--device", help="of all three roles; default: the first card, else the CPU")
+    for role in ROLES:
+        parser.add_argument(
+            f"--{role}", help="what runs it in place of the pack's, as `interleave-rt run` takes it"
+        )
+    parser.add_argument("--prompts", help="as of `interleave-rt run`")
     arguments = parser.parse_args()
     import torch
 
     torch.set_num_threads(arguments.threads)
+    own = {role: getattr(arguments, role) for role in ROLES}
+    document: dict[str, Any] = {"seed": arguments.seed, "threads": arguments.threads}
+    if any(own.values()):
+        cases = draw_cases(arguments.requests, arguments.seed)
+        backend = open_backend(choose_pack(arguments.pack, prompts=arguments.prompts, **own))
+        document["roles"] = own
+        document["law1"] = law1(PlainRoles(backend), cases)
+        backend.detach()
+        document["environment"] = describe_environment(gpu=False)
+        return finish(document, holds=all(row["holds"] for row in document["law1"]), output=arguments.output)
     pack = load_pack(arguments.pack)
     cases = draw_cases(max(arguments.requests, arguments.parity, arguments.timed), arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         roles = roles_from_pack(pack, Path(folder), device=arguments.device)
-        chosen = cases[: arguments.requests]
-        expected = [run_reference(case.request, case.options, roles) for case in chosen]
-        document: dict[str, Any] = {"seed": arguments.seed, "threads": arguments.threads}
-        document["law1"] = law1(roles, chosen, expected)
+        document["law1"] = law1(roles, cases[: arguments.requests])
         both = Compared(NativeRoles(pack, constrained="off"), roles)
         for case in cases[: arguments.parity]:
             run_reference(case.request, case.options, both)

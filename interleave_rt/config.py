@@ -23,6 +23,8 @@ class EngineConfig:
         max_queued: Requests that wait beyond those; one more is refused with `OverloadedError`.
         batching: Several sequences in one planner or critic step at once, images in generator micro-batches.
         image_bytes: Bytes of raw images that the engine holds.
+        record_bytes: Bytes of the pictures in the record of one request (`Result.calls`: what roles outside the graphs have
+            answered). Beyond that the oldest are dropped from it; their hashes are kept.
         text_cache: Encoded texts that are kept.
         max_unforgotten: Ended requests whose trace was not taken yet; one more submission is refused with
             `OverloadedError`.
@@ -62,6 +64,7 @@ class EngineConfig:
     max_queued: int = 64
     batching: bool = True
     image_bytes: int = 1 << 30
+    record_bytes: int = 256 << 20
     text_cache: int = 4096
     max_unforgotten: int = 1024
     lane_grace_s: float = 10.0
@@ -85,6 +88,7 @@ class EngineConfig:
             ("max_live", 1),
             ("max_queued", 0),
             ("image_bytes", 1 << 20),
+            ("record_bytes", 0),
             ("text_cache", 1),
             ("max_unforgotten", 1),
             ("vision_cache", 1),

@@ -154,11 +154,12 @@ class Engine:
         else:
             request = Request(request, images)
         chosen = Options.of(options, **changes)
-        self.backend.check(chosen)
+        self.backend.check(chosen, len(request.images))
         limit = self.config.max_image_pixels
         sides = self.backend.image_sides
         pixels = tuple(load_image(image, max_pixels=limit, sides=sides) for image in request.images)
         told = {**chosen.for_core(), "text": request.marked_text, "mode": request.mode}
+        told["references"] = max(1, self.backend.references)
         try:
             submitted_us = self._core.now_us()
             request_id = self._core.submit(told, pixels)
@@ -257,7 +258,10 @@ class Engine:
         """The canonical result of the sequential loop over the answers that the calls of a run got.
 
         It equals `result.canonical()`: whatever was done ahead, the run came to what the loop comes to. It does not say
-        that the models would answer the same again. Roles on graphs are loaded once more and called again.
+        that the models would answer the same again. Roles on graphs are loaded once more and called again, as their answers
+        do not leave C++ and are not recorded: so a pack whose graphs need not repeat their bits (`lossless: replay` with
+        roles of its own) cannot be replayed. Pictures that `EngineConfig.record_bytes` left no room for are taken from the
+        result.
 
         Args:
             result: Of a run of this engine that finished.

@@ -110,7 +110,7 @@ def beside_cpu(pack: Pack, providers: Sequence[str], cases: Sequence[Case]) -> d
         )
         gap = None if found == wanted else f"plan: {found!r} instead of {wanted!r}"
         if wanted and wanted[0] is not None:
-            source = theirs.last_input(request)
+            source = next(reversed(theirs.inputs(request)), None)
             one, other = (roles.generate(wanted[0], source, seed, options) for roles in (theirs, ours))
             levels = float(np.abs(one.astype(float) - other.astype(float)).mean())
             if not levels <= _LEVELS:

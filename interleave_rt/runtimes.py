@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,14 +22,16 @@ from .errors import BadPackError, BadRequestError, from_code
 from .pack import Pack, load_pack
 from .pack.manifest import ROLES
 from .pack.spec import RoleSpec
+from .roles.base import SharedRules
 from .roles.prompts import Prompts
 
-__all__ = ["OpenedRole", "exact_roles", "open_backend", "open_role", "share_devices"]
+__all__ = ["OpenedRole", "PlainRoles", "exact_roles", "open_backend", "open_role", "share_devices"]
 
 
 class OpenedRole(Protocol):
     """A role that runs in Python: one of the methods of `Roles`, and what is said of it.
 
+    A generator may also say how many pictures it starts from: `references`, as of `Roles`.
     `info` gives `name`, `lossless` (`bitwise` or `replay`), `identity` (of the weights, where they are at hand),
     `device` (lanes of one device slow each other) and `capacity` (calls at once), as text.
     """
@@ -44,6 +46,7 @@ _OPENERS = {
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
 _LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s", "process")
+_TOLD = ("version", "lora")  # in results, beside where a role runs: of what its weights are
 _GIVEN = ("role", "prompts", "directory", "url", "model", "stay")  # not by options
 
 
@@ -99,7 +102,7 @@ def share_devices(pack: Pack, config: EngineConfig) -> Any:
     Raises:
         LimitExceededError: They do not fit; the hint names what would.
     """
-    specs = {role: spec for role, spec in _elsewhere(pack).items() if spec.runtime == "torch"}
+    specs = {role: spec for role, spec in pack.elsewhere.items() if spec.runtime == "torch"}
     if not specs:
         return None
     sharing = import_module("interleave_rt.backends.torch.sharing")
@@ -123,11 +126,11 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
 
     prompts = None if pack.prompts is None else Prompts.from_folder(pack.prompts)
     backends: list[Backend] = []
-    here = [role for role in ROLES if not isinstance(getattr(pack.manifest.roles, role), RoleSpec)]
+    here = [role for role in ROLES if role not in pack.elsewhere]
     sharing = share_devices(pack, config or EngineConfig())
     stays = {} if sharing is None else sharing.stays
     try:
-        for role, spec in _elsewhere(pack).items():
+        for role, spec in pack.elsewhere.items():
             if spec.runtime == "native":
                 backends.append(NativeBackend(_other(pack, role, spec), [role]))
             else:
@@ -144,10 +147,12 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
     for backend in backends:
         if isinstance(backend, NativeBackend):
             backend.shares_cpu = shares_cpu
-    runs_on = {f"{role} runs on": str(spec) for role, spec in _elsewhere(pack).items()}
-    said = {} if sharing is None else sharing.said()
+    told = {**pack.info(), **({} if sharing is None else sharing.said())}
+    for one in backends:
+        if isinstance(one, OutsideBackend):
+            told |= {f"{one.serves[0]} {name}": one.said[name] for name in _TOLD if name in one.said}
     overlaps = sharing is None or sharing.overlaps
-    return MixedBackend(backends[::-1], {**pack.info(), **runs_on, **said}, overlaps=overlaps)
+    return MixedBackend(backends[::-1], told, overlaps=overlaps)
 
 
 def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[str, Callable[..., Any]]:
@@ -163,28 +168,57 @@ def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[st
     from .roles.scripted import ScriptedRoles
 
     chosen = config or EngineConfig()
-    methods = {"planner": "plan", "generator": "generate", "critic": "judge"}
     found: dict[str, Callable[..., Any]] = {}
-    for one in backend.backends if isinstance(backend, MixedBackend) else (backend,):
+    for one in _parts(backend):
         if isinstance(one, ScriptedBackend):
-            scripted = ScriptedRoles(one.script)
-            found |= {method: getattr(scripted, method) for method in methods.values()}
+            found |= _methods(ScriptedRoles(one.script), ROLES)
         if isinstance(one, NativeBackend):
             if one.pack.manifest.lossless != "bitwise":
                 raise BadRequestError(
-                    f"[replay] the graphs of {one.pack.name} need not give equal bits twice, and their calls are not recorded",
-                    hint="compare runs of an engine with batching=False",
+                    f"[replay] the graphs of {one.pack.name} need not give equal bits twice, and what they answer does "
+                    "not leave C++, so it is not recorded",
+                    hint="compare with a run of an engine with batching=False, or use a pack that says bitwise",
                 )
             roles = NativeRoles(
                 one.pack, one.encodes, constrained=chosen.constrained, providers=chosen.providers
             )
-            found |= {methods[role]: getattr(roles, methods[role]) for role in one.encodes}
+            found |= _methods(roles, one.encodes)
     return found
 
 
-def _elsewhere(pack: Pack) -> dict[Any, RoleSpec]:
-    roles = {role: getattr(pack.manifest.roles, role) for role in ROLES}
-    return {role: spec for role, spec in roles.items() if isinstance(spec, RoleSpec)}
+class PlainRoles(SharedRules):
+    """The roles of a backend one call at a time, without an engine; those that run elsewhere are not opened again.
+
+    Args:
+        backend: Of `open_backend`.
+        **settings: Of `NativeRoles`, for roles on graphs.
+    """
+
+    plan: Callable[..., Any]
+    generate: Callable[..., Any]
+    judge: Callable[..., Any]
+
+    def __init__(self, backend: Backend, **settings: Any) -> None:
+        from .backends.native import NativeBackend
+        from .roles.native import NativeRoles
+
+        self.references, self.image_sides = backend.references, backend.image_sides
+        for one in _parts(backend):
+            if isinstance(one, NativeBackend):
+                vars(self).update(_methods(NativeRoles(one.pack, one.encodes, **settings), one.encodes))
+            if isinstance(one, OutsideBackend):
+                vars(self).update(_methods(one.roles, one.serves))
+
+
+def _parts(backend: Backend) -> Sequence[Backend]:
+    return backend.backends if isinstance(backend, MixedBackend) else (backend,)
+
+
+def _methods(roles: Any, served: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """The methods of some roles; of a planner also the one that makes several plans at once, where there is one."""
+    names = {"planner": ("plan", "plans"), "generator": ("generate",), "critic": ("judge",)}
+    wanted = [name for role in served for name in names[role]]
+    return {name: getattr(roles, name) for name in wanted if hasattr(roles, name)}
 
 
 def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
@@ -200,11 +234,11 @@ def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
 def _outside(
     role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None, stay: Any
 ) -> OutsideBackend:
-    options = spec.options
+    options: Mapping[str, Any] = spec.options
     if "capacity" in options:
         whole(f"[{role}] capacity", options["capacity"], 1)
     for name in ("lease_s", "longest_call_s"):
-        within(f"[{role}] {name}", options.get(name, 1.0), 0.05, 1e6)  # type: ignore[arg-type]  # looked at there
+        within(f"[{role}] {name}", options.get(name, 1.0), 0.05, 1e6)
     process = options.get("process", "shared")
     if process not in ("shared", "own"):
         raise BadRequestError(f"[{role}] process is {process!r}: give shared or own")

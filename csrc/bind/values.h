@@ -62,7 +62,8 @@ struct Fields<Asked> {
   static constexpr const char* kName = "Engine.submit";
   static constexpr auto kRows = join(
       At<kSpec>::fields<&R::text, &R::mode, &R::seed, &R::t_max, &R::max_steps, &R::keep,
-                        &R::judge_last, &R::width, &R::height, &R::denoising_steps>(),
+                        &R::judge_last, &R::width, &R::height, &R::denoising_steps,
+                        &R::references>(),
       At<kSpec, &R::optimizations>::fields<&O::stream_plan, &O::early_verdict, &O::skip_last_judge,
                                            &O::encode_text_ahead, &O::cache_vision>(),
       std::array{row<kSpec, &R::seed_rule>("seeds"),

@@ -35,9 +35,9 @@ struct Call {
   int max_steps = kMaxSteps;             // plan: the reader's limit
   std::string prompt;                    // plan: the user's text; else the prompt in use
   std::string original;                  // judge: the plan's prompt of the step
-  std::vector<Key> images;               // plan: the input images
-  Key source;  // generate: source image or none; judge: before (none = white)
-  Key image;   // judge: after
+  std::vector<Key> images;  // plan: the input images; generate: of the story before `source`
+  Key source;               // generate: source image or none; judge: before (none = white)
+  Key image;                // judge: after
 
   int width = 0;  // generate
   int height = 0;

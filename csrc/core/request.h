@@ -19,6 +19,7 @@ inline constexpr int kMaxAttempts = 10;         // RequestSpec::t_max
 inline constexpr int kMaxSteps = 25;            // RequestSpec::max_steps, Speculation::depth
 inline constexpr int kMaxSide = 4096;           // pixels, RequestSpec::width and height
 inline constexpr int kMaxDenoisingSteps = 100;  // RequestSpec::denoising_steps
+inline constexpr int kMaxReferences = 16;       // RequestSpec::references
 
 enum class PlanMode { kNarrative, kGuidance };
 enum class Keep { kLast, kBest };
@@ -55,6 +56,7 @@ struct RequestSpec {
   int width = 0;  // pixels; 0 = the pack's default
   int height = 0;
   int denoising_steps = 0;      // 0 = the pack's default
+  int references = 1;           // pictures that an image starts from at most, from 1
   TimePoint deadline = kNever;  // absolute, on the driver's clock
 };
 

@@ -22,8 +22,8 @@ namespace irt {
 // started again has another one: what is said of a run can never be taken for the other.
 struct LaneCall {
   Call call;
-  // plan: the input images; generate: source or null; judge: before (null = white), after. Held
-  // here, so that nobody else's release matters.
+  // plan: the input images; generate: earlier pictures where they count, then source or null;
+  // judge: before (null = white), after. Held here, so that nobody else's release matters.
   std::vector<ImageRef> images;
   EncodedRef text;                 // null where the model reads no texts
   std::optional<Failure> failure;  // why it cannot be admitted

@@ -258,7 +258,8 @@ std::optional<Failure> Scheduler::check(const Submit& event) const {
                  {"speculation depth", fixed ? spec.speculation.depth : 1, 1, kMaxSteps},
                  {"width", spec.width, 0, kMaxSide},
                  {"height", spec.height, 0, kMaxSide},
-                 {"denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps}};
+                 {"denoising_steps", spec.denoising_steps, 0, kMaxDenoisingSteps},
+                 {"references", spec.references, 1, kMaxReferences}};
   for (const auto& [name, value, low, high] : bounded) {
     if (value >= low && value <= high) continue;
     return bad(std::string(name) + " is " + std::to_string(value) + ": choose " +

@@ -54,7 +54,7 @@ Trajectory::Trajectory(RequestId id, RequestSpec spec) : id_(id), spec_(std::mov
   for (const Key& image : spec_.images) {
     if (!contains(held_, image)) held_.push_back(image);
   }
-  if (!spec_.images.empty()) cursor_.source = spec_.images.back();
+  for (const Key& image : spec_.images) go_on_from(cursor_, image);
   Call plan = call_of(Role::kPlanner, {.attempt = 0});
   plan.mode = spec_.mode;
   plan.max_steps = spec_.max_steps;
@@ -177,6 +177,7 @@ Call Trajectory::call_of(Role role, const Cursor& at) const {
 Call Trajectory::generate_call(const Cursor& at) const {
   Call call = call_of(Role::kGenerator, at);
   call.prompt = used_prompt(at);
+  call.images = at.earlier;
   call.width = spec_.width;
   call.height = spec_.height;
   call.denoising_steps = spec_.denoising_steps;
@@ -409,19 +410,29 @@ void Trajectory::take_verdict(Walk& walk, const Verdict& verdict) {
 }
 
 void Trajectory::finish_step(Walk& walk, const Key& final_image, std::optional<bool> accepted) {
-  const Key source = final_image;  // may lie in `at`
   if (walk.commit) {
     StepResult result;
     result.plan = step_at(walk.at);
     result.attempts = std::move(attempts_);
     if (result.plan.has_image()) {
-      result.image = source;
+      result.image = final_image;
       result.accepted = accepted;
     }
     walk.out.notices.emplace_back(StepCommitted{walk.at.step, std::move(result)});
     attempts_.clear();
   }
-  walk.at = Cursor{.step = walk.at.step + 1, .source = source};
+  Cursor next{
+      .step = walk.at.step + 1, .source = walk.at.source, .earlier = std::move(walk.at.earlier)};
+  if (step_at(walk.at).has_image()) go_on_from(next, final_image);
+  walk.at = std::move(next);
+}
+
+void Trajectory::go_on_from(Cursor& at, const Key& image) const {
+  if (at.source && spec_.references > 1) at.earlier.push_back(at.source);
+  if (at.earlier.size() >= static_cast<std::size_t>(spec_.references)) {
+    at.earlier.erase(at.earlier.begin());
+  }
+  at.source = image;
 }
 
 void Trajectory::settle(const Walk& walk, Progress& out) {
@@ -437,7 +448,8 @@ void Trajectory::settle(const Walk& walk, Progress& out) {
   });
   std::erase_if(held_, [&](const Key& image) {
     const bool keep = contains(walk.needed, image) || image == cursor_.source ||
-                      image == cursor_.image || image == cursor_.best;
+                      image == cursor_.image || image == cursor_.best ||
+                      contains(cursor_.earlier, image);
     if (!keep) out.released.push_back(image);
     return !keep;
   });

@@ -97,11 +97,12 @@ class Trajectory {
     int step = 0;
     int attempt = 1;
     Stage stage = Stage::kGenerate;
-    int retry = 0;         // of the judgement
-    Key source{};          // final image of the image step before, last input image, or none
-    Key image{};           // of the attempt under judgement
-    std::string prompt{};  // in use, from attempt 2 on
-    Key best{};            // keep=best: of the refused attempts of this step
+    int retry = 0;               // of the judgement
+    Key source{};                // final image of the image step before, last input image, or none
+    std::vector<Key> earlier{};  // of the story before `source`, where an image starts from more
+    Key image{};                 // of the attempt under judgement
+    std::string prompt{};        // in use, from attempt 2 on
+    Key best{};                  // keep=best: of the refused attempts of this step
     double best_p = 0.0;
   };
   struct Walk;  // one reading under way
@@ -126,7 +127,8 @@ class Trajectory {
   bool read_past_unknown(Walk& walk, Call&& judge);
   void take_verdict(Walk& walk, const Verdict& verdict);
   void finish_step(Walk& walk, const Key& final_image, std::optional<bool> accepted);
-  void settle(const Walk& walk, Progress& out);  // drops and releases what was not visited
+  void go_on_from(Cursor& at, const Key& image) const;  // the story's newest picture
+  void settle(const Walk& walk, Progress& out);         // drops and releases what was not visited
 
   RequestId id_;
   RequestSpec spec_;

@@ -29,11 +29,15 @@ class Backend(Protocol):
     @property
     def image_sides(self) -> tuple[int, int] | None: ...
 
+    @property
+    def references(self) -> int:
+        """Pictures of the story that its generator starts from at most; 0: it draws from the text alone."""
+
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version, lossless."""
 
-    def check(self, options: Options) -> None:
-        """Raises `BadRequestError` for options that the roles cannot serve."""
+    def check(self, options: Options, pictures: int) -> None:
+        """Raises `BadRequestError` for options, or a number of input pictures, that the roles cannot serve."""
 
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Adds one lane or more of each role."""

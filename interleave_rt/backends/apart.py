@@ -36,6 +36,11 @@ _END_S = 5.0  # for a process to end by itself
 _START = f"import sys; del sys.path[0]; from {__name__} import main; main()"
 
 
+def never() -> bool:
+    """For calls that nobody gives up."""
+    return False
+
+
 class RoleApart:
     """A role that a child process opens; its calls may come from several threads.
 
@@ -62,18 +67,29 @@ class RoleApart:
         """What the role says of itself."""
         return self._child.info
 
+    @property
+    def references(self) -> int:
+        """As of `Roles`."""
+        return int(self.info().get("references", "1"))
+
     def plan(
-        self, *arguments: Any, cancelled: Callable[[], bool], on_step: Callable[[PlanStep], None]
+        self,
+        *arguments: Any,
+        cancelled: Callable[[], bool] = never,
+        on_step: Callable[[PlanStep], None] | None = None,
     ) -> Any:
         """As `Roles.plan`."""
         return self._call("plan", arguments, cancelled, on_step=on_step)
 
-    def generate(self, *arguments: Any, cancelled: Callable[[], bool]) -> Any:
+    def generate(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> Any:
         """As `Roles.generate`."""
         return self._call("generate", arguments, cancelled)
 
     def judge(
-        self, *arguments: Any, cancelled: Callable[[], bool], on_verdict: Callable[[bool, float], None]
+        self,
+        *arguments: Any,
+        cancelled: Callable[[], bool] = never,
+        on_verdict: Callable[[bool, float], None] | None = None,
     ) -> Verdict | None:
         """As `Roles.judge`."""
         verdict: Verdict | None = self._call("judge", arguments, cancelled, on_verdict=on_verdict)
@@ -81,7 +97,7 @@ class RoleApart:
 
     def check(self) -> None:
         """As the role's own, where it has one."""
-        self._call("check", (), lambda: False)
+        self._call("check", (), never)
 
     def close(self) -> None:
         """Ends the child; harmless where it has ended."""
@@ -92,8 +108,9 @@ class RoleApart:
         method: str,
         arguments: tuple[Any, ...],
         cancelled: Callable[[], bool],
-        **told: Callable[..., None],
+        **listening: Callable[..., None] | None,
     ) -> Any:
+        told = {name: listener for name, listener in listening.items() if listener is not None}
         with self._starting:
             if self._child.gone:
                 self._child = _Child(*self._what)

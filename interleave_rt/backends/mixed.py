@@ -47,10 +47,15 @@ class MixedBackend:
         merged = {name: value for one in reversed(said) for name, value in one.items()}
         return {**merged, **self._info, "lossless": "bitwise" if bitwise else "replay"}
 
-    def check(self, options: Options) -> None:
+    @property
+    def references(self) -> int:
+        """Of the backend that has the generator."""
+        return next((one.references for one in self.backends if one.references != 1), 1)
+
+    def check(self, options: Options, pictures: int) -> None:
         """What one of them refuses is refused."""
         for backend in self.backends:
-            backend.check(options)
+            backend.check(options, pictures)
 
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Attaches each; if one fails, the engine closes the lanes and detaches all."""

@@ -48,6 +48,7 @@ class NativeBackend:
         }
         self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
         self.encodes = tuple(name for name in ROLES if name in roles)
+        self.references = 1
         self.shares_cpu = (
             False  # with roles that compute on all cores: the lanes are then one device with them
         )
@@ -60,7 +61,7 @@ class NativeBackend:
         threads = {} if self._budget is None else {"threads": str(self._budget)}
         return {**self.pack.info(), "constrained": str(self._constraint), **threads}
 
-    def check(self, options: Options) -> None:
+    def check(self, options: Options, pictures: int) -> None:  # noqa: ARG002 - its generators start from one
         """Raises `BadRequestError` for an image size that the generator cannot make."""
         if self._generator is None:
             return

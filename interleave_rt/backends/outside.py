@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interleave_rt import _core
+from interleave_rt.checks import whole
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError, from_code
 from interleave_rt.request import Options, Request
@@ -31,6 +32,7 @@ ROLES: tuple[Role, ...] = ("planner", "generator", "critic")
 
 _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
+MOST_REFERENCES = 16  # pictures that one call of a generator starts from
 
 
 class OutsideBackend:
@@ -84,7 +86,7 @@ class OutsideBackend:
         if unknown := sorted(set(serves) - set(ROLES)):
             raise BadRequestError(f"[OutsideBackend] {unknown[0]!r} is no role: {', '.join(ROLES)}")
         self.roles, self.capacity, self.device, self.serves = roles, capacity, device, tuple(serves)
-        said = dict(roles.info()) if hasattr(roles, "info") else {}
+        self.said = said = dict(roles.info()) if hasattr(roles, "info") else {}
         self.identity = said.get("identity", "")
         if store is not None and not self.identity:
             raise BadRequestError(
@@ -93,20 +95,29 @@ class OutsideBackend:
             )
         self.lossless = lossless or ("bitwise" if said.get("lossless") == "bitwise" else "replay")
         self.name, self.store = name, store
+        self.references = getattr(roles, "references", 1) if "generator" in self.serves else 1
+        whole(f"[{name}] references", self.references, 0, MOST_REFERENCES)
         self.lease_s, self.longest_call_s = lease_s, longest_call_s
-        self._calls = Calls()
+        self._calls = Calls(0)  # until it is attached
         self._crews: list[_Crew] = []
 
     def info(self) -> Mapping[str, str]:
-        """Name and promise."""
-        return {"version": "0", "name": self.name, "lossless": self.lossless}
+        """Name and promise; `references` where the generator does not start from just the picture before."""
+        said = {"version": "0", "name": self.name, "lossless": self.lossless}
+        return said if self.references == 1 else {**said, "references": str(self.references)}
 
-    def check(self, options: Options) -> None:
-        """The roles refuse call by call."""
+    def check(self, options: Options, pictures: int) -> None:  # noqa: ARG002 - options are refused call by call
+        """Raises `BadRequestError` for pictures that the generator would not see."""
+        if pictures and self.references == 0:
+            raise BadRequestError(
+                f"[generator] {self.name} draws from the text alone: it would not see the request's "
+                f"picture{'s' if pictures > 1 else ''}",
+                hint="leave them out, or use a generator that edits",
+            )
 
-    def attach(self, core: _core.Engine, config: EngineConfig) -> None:  # noqa: ARG002
+    def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Adds a lane for each role that is served, and starts its threads; they end with the engine."""
-        self._calls = Calls()
+        self._calls = Calls(config.record_bytes)
         try:
             for role in self.serves:
                 lane = _core.add_external_lane(
@@ -227,7 +238,8 @@ class _Crew:
 
     def _finish(self, call: Mapping[str, Any], answer: Any) -> None:
         number = call["id"]
-        answer = self._calls.first(call["request"], call["key"], answer)
+        place = f"step {call['step'] + 1}, attempt {call['attempt']}"
+        answer = self._calls.first(call["request"], call["key"], answer, place)
         if isinstance(answer, WrittenPlan):
             self._lane.finish_plan(number, [step.as_dict() for step in answer.steps], answer.truncated)
         elif call["role"] == "generator":
@@ -256,7 +268,9 @@ class _Crew:
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
         more = accepted(self._roles.generate, cancelled=cancelled)
-        (source,) = call["images"]
+        *earlier, source = call["images"]
+        if earlier:
+            source = [*earlier, source]
         made = self._roles.generate(call["prompt"], source, call["seed"], Options(**sizes), **more)
         picture = np.array(made, dtype=np.uint8)  # a copy: the roles may use their buffer again
         if picture.ndim != 3 or picture.shape[2] != 3:

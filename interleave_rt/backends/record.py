@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from interleave_rt import _core
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.files import read_json, write_file
@@ -21,7 +23,7 @@ from interleave_rt.wire import PlanStep, Verdict
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["CallStore", "Calls", "WrittenPlan", "call_key", "key_of"]
+__all__ = ["CallStore", "Calls", "DroppedPicture", "WrittenPlan", "call_key", "hash_of", "key_of"]
 
 MAX_BYTES = 2 << 30
 _MOST_TAKEN = 4096  # requests of which a call may still be under way
@@ -35,15 +37,35 @@ class WrittenPlan:
     truncated: bool
 
 
-def call_key(role: str, images: Sequence[Pixels | None], **told: Any) -> str:
+@dataclass(slots=True)
+class DroppedPicture:
+    """What is left of a picture that went when a record grew too big.
+
+    Args:
+        hash: As `Attempt.image_hash`.
+        call: Which step's and attempt's it was, for messages.
+        again: Its call was made once more, and gave another picture: which one an attempt got is not known any more.
+    """
+
+    hash: int
+    call: str
+    again: bool = False
+
+
+def hash_of(picture: Pixels | DroppedPicture) -> int:
+    """The content hash of a picture, of one that was dropped too."""
+    return picture.hash if isinstance(picture, DroppedPicture) else _core.hash_pixels(picture)
+
+
+def call_key(role: str, images: Sequence[Pixels | DroppedPicture | None], **told: Any) -> str:
     """The name of a call: equal for calls that ask the same thing of a role; 32 hexadecimal digits.
 
     Args:
         role: `planner`, `generator` or `critic`.
-        images: What the call sees; None: no picture.
+        images: What the call sees, in order; None: no picture.
         told: Everything else that its answer depends on: names of `_DEPENDS`.
     """
-    seen = [None if image is None else f"{_core.hash_pixels(image):016x}" for image in images]
+    seen = [None if image is None else f"{hash_of(image):016x}" for image in images]
     values = [told[name] for name in _DEPENDS[role]]
     text = json.dumps([role, seen, values], ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -186,11 +208,17 @@ class CallStore:
 
 
 class Calls:
-    """The answers of the requests under way, until their results take them. Thread-safe."""
+    """The answers of the requests under way, until their results take them. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        max_bytes: Of the pictures of one request. Beyond that its oldest ones go: a `DroppedPicture` takes their place.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._of: dict[int, dict[str, Any]] = {}
+        self._names: dict[int, dict[str, str]] = {}  # of the pictures that are kept, the oldest first
         self._told: dict[int, dict[str, list[Any]]] = {}
         self._taken: dict[int, None] = {}  # a call may outlive its request: nothing is kept of it
 
@@ -208,17 +236,36 @@ class Calls:
         """The answer that a call of the request has had, in a tuple."""
         with self._lock:
             kept = self._of.get(request, {})
-            return (kept[key],) if key in kept else None
+            known = key in kept and not isinstance(kept[key], DroppedPicture)
+            return (kept[key],) if known else None
 
-    def first(self, request: int, key: str, answer: Any) -> Any:
+    def first(self, request: int, key: str, answer: Any, call: str) -> Any:
         """Keeps the answer if it is the call's first, and returns the first: calls that are equal get it again.
 
-        To be called before the engine hears of the answer, so that no result can come earlier.
+        To be called before the engine hears of the answer, so that no result can come earlier. `call` is what messages
+        call it.
         """
         with self._lock:
             if request in self._taken:
                 return answer
-            return self._of.setdefault(request, {}).setdefault(key, answer)
+            kept = self._of.setdefault(request, {})
+            first = kept.setdefault(key, answer)
+            if isinstance(first, DroppedPicture):
+                first.again = first.again or hash_of(answer) != first.hash
+                return answer
+            if first is answer and isinstance(answer, np.ndarray):
+                self._names.setdefault(request, {})[key] = call
+                self._make_room(request)
+            return first
+
+    def _make_room(self, request: int) -> None:
+        kept, names = self._of[request], self._names[request]
+        excess = sum(kept[key].nbytes for key in names) - self._max_bytes
+        for key in list(names)[:-1]:  # the newest has only just been made
+            if excess <= 0:
+                break
+            excess -= kept[key].nbytes
+            kept[key] = DroppedPicture(hash_of(kept[key]), names.pop(key))
 
     def take(self, request: int) -> Mapping[str, Any]:
         """The answers of a request that has ended; it keeps none."""
@@ -227,4 +274,5 @@ class Calls:
             while len(self._taken) > _MOST_TAKEN:
                 del self._taken[next(iter(self._taken))]
             self._told.pop(request, None)
+            self._names.pop(request, None)
             return self._of.pop(request, {})

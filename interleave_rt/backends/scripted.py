@@ -46,6 +46,7 @@ class ScriptedBackend:
 
     encodes = ()
     image_sides = None
+    references = 1
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
@@ -54,7 +55,7 @@ class ScriptedBackend:
         """A name for reports."""
         return {"name": "scripted", "version": "0", "lossless": "bitwise"}
 
-    def check(self, options: Options) -> None:
+    def check(self, options: Options, pictures: int) -> None:
         """Every option is served."""
 
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:

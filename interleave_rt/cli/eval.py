@@ -32,6 +32,10 @@ def _root() -> None:
 @evaluation.command()
 def shapes(
     pack: shared.Pack = None,
+    planner: shared.Planner = None,
+    generator: shared.Generator = None,
+    critic: shared.Critic = None,
+    prompts: shared.Prompts = None,
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json and index.html.")] = Path("eval"),
     split: Annotated[
         str,
@@ -50,24 +54,25 @@ def shapes(
     ] = "",
     json_: shared.AsJson = False,
 ) -> int:
-    """Judge a pack of the shapes world by its oracle, through the native engine.
+    """Judge a pack of the shapes world, or roles of your own, by the world's oracle.
 
     Plans; the same words with other pictures; single calls of the generator; the critic's prompts and verdicts; the
     whole loop with 1, 3 and 5 tries; requests from outside the world; size and time. All of it takes about an hour on
-    two cores. What a row has found is saved as soon as it is done.
+    two cores. What a row has found is saved as soon as it is done. Size and time are those of graphs: with roles that
+    run elsewhere this row is left out.
 
     Exit codes: as of `run`; 1 a figure misses its target.
     """
     # Everything that can be wrong is looked at before a model is loaded.
     from interleave_rt.files import check_folder
     from interleave_rt.measure.environment import describe_environment
-    from interleave_rt.pack import load_pack
+    from interleave_rt.pack import choose_pack
     from interleave_rt.worlds.shapes.evaluation import Settings, evaluate
     from interleave_rt.worlds.shapes.evaluation.progress import Progress
 
     settings = Settings(split=split, seed=seed, scale=scale, rows=Settings.rows_of(rows))  # type: ignore[arg-type]  # checked there
     check_folder(out)
-    chosen = load_pack(pack)
+    chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
     try:
         found = evaluate(chosen, settings, out, Progress(), environment=describe_environment(gpu=False))
     except Interrupted:

@@ -11,7 +11,7 @@ from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import MAX_TEXT_BYTES, Staged, read_file, saving
 
 from .load import Pack
-from .manifest import MANIFEST_NAME, ROLES, FileEntry, hash_file
+from .manifest import MANIFEST_NAME, FileEntry, hash_file
 from .spec import RoleSpec
 
 __all__ = ["check_places", "folder_sha256", "write_pack"]
@@ -73,14 +73,15 @@ def check_places(pack: Pack) -> None:
     for role, spec in _folders(pack).items():
         found, wanted = folder_sha256(role, spec), pack.manifest.places.get(role)
         if wanted is not None and found != wanted:
+            files = " (or a LoRA file)" if spec.loras else ""
             raise BadPackError(
-                f"[pack verify] the {role}'s folder {spec.place} has changed since the pack was written",
+                f"[pack verify] the {role}'s folder {spec.place}{files} has changed since the pack was written",
                 hint="put its files back, or write the pack again with `interleave-rt pack new`",
             )
 
 
 def folder_sha256(role: str, spec: RoleSpec) -> str:
-    """sha256 over the names and contents of all files in a role's folder, in hex.
+    """sha256 over the names and contents of all files in a role's folder, and of its LoRA files, in hex.
 
     Raises:
         BadPackError: It is no folder, it is empty, or a file cannot be read.
@@ -91,10 +92,16 @@ def folder_sha256(role: str, spec: RoleSpec) -> str:
         raise BadPackError(
             f"[{role}] there are no files in {folder}", hint="name the folder that holds the models"
         )
+    named = [(file.relative_to(folder).as_posix(), file) for file in files]
+    for text in spec.loras:
+        whole, head = Path(text), Path(text.rpartition(":")[0])
+        lora = head if not whole.exists() and head.exists() else whole
+        inside = sorted(one for one in lora.rglob("*") if one.is_file()) if lora.is_dir() else [lora]
+        named += [(f"lora {text}", file) for file in inside]
     digest = hashlib.sha256()
     try:
-        for file in files:
-            digest.update(f"{file.relative_to(folder).as_posix()}\0{hash_file(file)}\n".encode())
+        for name, file in named:
+            digest.update(f"{name}\0{hash_file(file)}\n".encode())
     except OSError as error:
         raise BadPackError(
             f"[{role}] {file} cannot be read: {error.strerror or error}",
@@ -104,5 +111,4 @@ def folder_sha256(role: str, spec: RoleSpec) -> str:
 
 
 def _folders(pack: Pack) -> dict[str, RoleSpec]:
-    roles = {role: getattr(pack.manifest.roles, role) for role in ROLES}
-    return {role: spec for role, spec in roles.items() if isinstance(spec, RoleSpec) and spec.is_folder}
+    return {role: spec for role, spec in pack.elsewhere.items() if spec.is_folder}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from interleave_rt.errors import BadPackError, BadRequestError
 
@@ -31,6 +32,12 @@ class Pack:
     def roles(self) -> tuple[str, ...]:
         """The roles that it carries."""
         return tuple(role for role in ROLES if getattr(self.manifest.roles, role) is not None)
+
+    @property
+    def elsewhere(self) -> dict[Any, RoleSpec]:
+        """The roles that do not run on its own graphs, and where they do."""
+        roles = {role: getattr(self.manifest.roles, role) for role in ROLES}
+        return {role: spec for role, spec in roles.items() if isinstance(spec, RoleSpec)}
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -97,6 +104,7 @@ class Pack:
             "source": manifest.source,
             "lossless": manifest.lossless,
             "path": str(self.path),
+            **{f"{role} runs on": str(spec) for role, spec in self.elsewhere.items()},
         }
 
 
@@ -147,14 +155,10 @@ def load_pack(path: str | PathLike[str] | None = None, *, verify: bool = True) -
     if verify:
         verify_files(folder, manifest)
     folder = folder.resolve()
-    elsewhere = {
-        name: role.within(folder)
-        for name in ROLES
-        if isinstance(role := getattr(manifest.roles, name), RoleSpec)
-    }
-    roles = manifest.roles.model_copy(update=elsewhere)
-    prompts = None if manifest.prompts is None else folder / manifest.prompts
-    return Pack(folder, manifest.model_copy(update={"roles": roles}), prompts)
+    pack = Pack(folder, manifest, None if manifest.prompts is None else folder / manifest.prompts)
+    there = {role: spec.within(folder) for role, spec in pack.elsewhere.items()}
+    roles = manifest.roles.model_copy(update=there)
+    return replace(pack, manifest=manifest.model_copy(update={"roles": roles}))
 
 
 def choose_pack(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,7 +14,7 @@ __all__ = ["RUNTIMES", "RoleSpec", "Runtime"]
 
 Runtime = Literal["native", "torch", "openai", "scripted"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple[str, ...]
 
 _OPTION = re.compile(r",([a-z][a-z0-9_]*)=([^,]*)$")
 
@@ -26,7 +26,7 @@ class RoleSpec(BaseModel):
         runtime: What runs it.
         place: `torch`: a directory in Hugging Face layout; `openai`: a URL, `#` and the model's name; `native`: the
             folder of the pack that has the role; `scripted`: nothing.
-        options: Keywords of what opens the role, e.g. `device` of `torch`.
+        options: Keywords of what opens the role, e.g. `device` of `torch`. `lora` is a file, or several of them.
 
     Example:
         >>> spec = RoleSpec.parse("torch:models/critic,device=cuda:1")
@@ -44,16 +44,22 @@ class RoleSpec(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> RoleSpec:
-        """Reads `RUNTIME:PLACE[,OPTION=VALUE...]`.
+        """Reads `RUNTIME:PLACE[,OPTION=VALUE...]`; `lora` may be given more than once.
 
         Raises:
-            BadRequestError: There is no such runtime, or the place is missing.
+            BadRequestError: There is no such runtime, the place is missing, or an option is given twice.
         """
-        options: dict[str, Value] = {}
+        given: list[tuple[str, str]] = []
         head = text.strip()
         while found := _OPTION.search(head):
-            options = {found[1]: _value(found[2]), **options}
+            given.insert(0, (found[1], found[2]))
             head = head[: found.start()]
+        options: dict[str, Value] = {}
+        loras = tuple(value for name, value in given if name == "lora")
+        for name, value in given:
+            if name in options and name != "lora":
+                raise BadRequestError(f"[role] {text!r} gives {name} twice", hint="leave one of them out")
+            options[name] = loras if name == "lora" else _value(value)
         runtime, _, place = head.partition(":")
         if runtime not in RUNTIMES:
             raise BadRequestError(
@@ -80,14 +86,26 @@ class RoleSpec(BaseModel):
         return self.runtime in ("native", "torch")
 
     def within(self, folder: Path) -> RoleSpec:
-        """The same with a folder that is not absolute taken from `folder`; `~` is the user's home."""
-        if not self.is_folder:
-            return self
-        return self.model_copy(update={"place": str((folder / Path(self.place).expanduser()).resolve())})
+        """The same with files and folders that are not absolute taken from `folder`; `~` is the user's home."""
+
+        def found(place: str) -> str:
+            return str((folder / Path(place).expanduser()).resolve())
+
+        changes: dict[str, Any] = {"place": found(self.place)} if self.is_folder else {}
+        if self.loras:
+            changes["options"] = {**self.options, "lora": tuple(map(found, self.loras))}
+        return self.model_copy(update=changes)
+
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """`FILE` or `FILE:SCALE` of each file of low-rank changes."""
+        given = self.options.get("lora", ())
+        return given if isinstance(given, tuple) else (str(given),)
 
     def __str__(self) -> str:
         head = f"{self.runtime}:{self.place}" if self.place else self.runtime
-        return head + "".join(f",{name}={_text(value)}" for name, value in self.options.items())
+        told = [(name, one) for name, value in self.options.items() for one in _each(value)]
+        return head + "".join(f",{name}={one}" for name, one in told)
 
 
 _PLACES = {
@@ -109,5 +127,7 @@ def _value(text: str) -> Value:
     return text
 
 
-def _text(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _each(value: Value) -> tuple[str, ...]:
+    if isinstance(value, tuple):
+        return value
+    return (str(value).lower() if isinstance(value, bool) else str(value),)

@@ -109,6 +109,8 @@ def _settings(result: Result) -> list[tuple[str, str]]:
         ("pack", " ".join(filter(None, (pack.get("name", ""), pack.get("version", ""))))),
         ("equality", _promise(pack.get("lossless", ""))),
         ("seed", f"{options.seed} ({options.seeds})"),
+        *((name, text) for name, text in pack.items() if name.endswith((" runs on", " version", " lora"))),
+        ("pictures start from", _sources(pack.get("references", "1"))),
         ("tries a step", f"at most {options.t_max}, keep {options.keep}"),
         ("speculation", options.speculation),
     ]
@@ -119,10 +121,16 @@ def _promise(lossless: str) -> str:
     if lossless == "bitwise":
         return "equal to the sequential loop, bit for bit"
     return (
-        "scheduling only: this pack batches graphs that are not bit-equal over batch sizes"
+        "replay: equal to the sequential loop over what these calls answered; the models need not answer the same again"
         if lossless
         else ""
     )
+
+
+def _sources(references: str) -> str:
+    if references == "1":
+        return ""
+    return "their text alone" if references == "0" else f"the last {references} pictures of the story"
 
 
 def _seconds(value: float | None) -> str:

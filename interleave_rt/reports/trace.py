@@ -72,7 +72,11 @@ def chrome_trace(result: Result) -> dict[str, Any]:
             *reasons,
         ],
         "displayTimeUnit": "ms",
-        "otherData": {"format_version": TRACE_FORMAT_VERSION, "outcome": result.outcome},
+        "otherData": {
+            "format_version": TRACE_FORMAT_VERSION,
+            "outcome": result.outcome,
+            "pack": result.as_dict()["pack"],
+        },
     }
 
 

@@ -25,8 +25,19 @@ class Roles(Protocol):
     ) -> tuple[Sequence[PlanStep], bool]:
         """The steps that could be read (none: unreadable), and whether the plan was cut short."""
 
+    references: int
+    """Pictures that one call of `generate` starts from at most: 0 where it draws from the text alone."""
+
     def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
-        """A picture from a prompt, starting from `source` where there is one."""
+        """A picture from a prompt, starting from `source` where there is one.
+
+        Args:
+            prompt: What it should show.
+            source: The picture before it in the story, or None. Where `references` is over 1 and the story has more than
+                one picture so far: a list of its last ones, so many at most, the newest last.
+            seed: Of the noise.
+            options: Whose sizes and denoising steps are used.
+        """
 
     def judge(
         self, before: Any, after: Any, original_prompt: str, prompt: str, seed: int, retry: int
@@ -42,8 +53,8 @@ class Roles(Protocol):
             retry: 0, or 1 after an answer that could not be read.
         """
 
-    def last_input(self, request: Request) -> Any:
-        """The last input picture, or None."""
+    def inputs(self, request: Request) -> list[Any]:
+        """The input pictures, in their order."""
 
     def hash_of(self, picture: Any) -> int:
         """The content hash that canonical results compare."""
@@ -63,9 +74,11 @@ class SharedRules:
 
     image_sides: tuple[int, int] | None = None
 
-    def last_input(self, request: Request) -> Pixels | None:
-        """The last input picture, or None."""
-        return load_image(request.images[-1], sides=self.image_sides) if request.images else None
+    references: int = 1
+
+    def inputs(self, request: Request) -> list[Pixels]:
+        """The input pictures, in their order."""
+        return [load_image(image, sides=self.image_sides) for image in request.images]
 
     def hash_of(self, picture: Pixels) -> int:
         """As `Attempt.image_hash`."""

@@ -18,13 +18,14 @@ from .base import Roles
 def run_reference(request: Request, options: Options, roles: Roles) -> dict[str, Any]:
     """The canonical result of a request (compare with `Result.canonical`)."""
     steps, truncated = _plan(request, options, roles)
-    source = roles.last_input(request)
+    story = roles.inputs(request)  # every picture so far
     committed = []
     for index, step in enumerate(steps):
         attempts: list[dict[str, Any]] = []
         accepted = None
         if step.prompt is not None:  # a step without a prompt is text only
-            attempts, accepted, source = _image_step(index, step.prompt, source, options, roles)
+            attempts, accepted, final = _image_step(index, step.prompt, story, options, roles)
+            story = [*story, final]
         committed.append({"step": step.as_dict(), "attempts": attempts, "accepted": accepted})
     return {"steps": committed, "plan_truncated": truncated}
 
@@ -39,16 +40,19 @@ def _plan(request: Request, options: Options, roles: Roles) -> tuple[Sequence[Pl
 
 
 def _image_step(
-    index: int, original_prompt: str, source: Any, options: Options, roles: Roles
+    index: int, original_prompt: str, story: Sequence[Any], options: Options, roles: Roles
 ) -> tuple[list[dict[str, Any]], bool | None, Any]:
     prompt = original_prompt
+    before = story[-1] if story else None
+    several = roles.references > 1 and len(story) > 1
+    source = story[-roles.references :] if several else before
     attempts, pictures, verdicts = [], [], []
     for number in range(1, options.t_max + 1):
         seed = roles.seed_of(options, "generate", index, number, 0)
         picture = roles.generate(prompt, source, seed, options)  # every retry starts again from `source`
         verdict = None
         if options.judges_attempt(number):
-            verdict = _judge(index, number, source, picture, original_prompt, prompt, options, roles)
+            verdict = _judge(index, number, before, picture, original_prompt, prompt, options, roles)
         pictures.append(picture)
         verdicts.append(verdict)
         attempts.append(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from interleave_rt.backends.record import WrittenPlan, call_key
+from interleave_rt.backends.record import DroppedPicture, WrittenPlan, call_key, hash_of
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
@@ -31,10 +31,17 @@ class ReplayedRoles(SharedRules):
     Args:
         calls: Answers by `call_key`; see `Result.calls`.
         exact: Methods of roles whose calls give equal bits whenever they are made: called where there is no record.
+        references: As of `Roles`.
     """
 
-    def __init__(self, calls: Mapping[str, Any], exact: Exact = MappingProxyType({})) -> None:
-        self._calls, self._exact = calls, exact
+    def __init__(
+        self, calls: Mapping[str, Any], exact: Exact = MappingProxyType({}), references: int = 1
+    ) -> None:
+        self._calls, self._exact, self.references = calls, exact, references
+
+    def hash_of(self, picture: Pixels | DroppedPicture) -> int:
+        """As `Attempt.image_hash`."""
+        return hash_of(picture)
 
     def plan(
         self, request: Request, max_steps: int, seed: int, retry: int
@@ -48,13 +55,20 @@ class ReplayedRoles(SharedRules):
         plan: WrittenPlan = self._calls[key]
         return plan.steps, plan.truncated
 
-    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Pixels | DroppedPicture:
         """As `Roles.generate`."""
         told = {name: getattr(options, name) for name in ("width", "height", "denoising_steps")}
-        key = call_key("generator", [source], prompt=prompt, seed=seed, **told)
+        images = source if isinstance(source, list) else [source]
+        key = call_key("generator", images, prompt=prompt, seed=seed, **told)
         if key not in self._calls:
             return self._made("generate", prompt, source, seed, options)  # type: ignore[no-any-return]
-        return self._calls[key]  # type: ignore[no-any-return]
+        found = self._calls[key]
+        if isinstance(found, DroppedPicture) and found.again:
+            raise InterleaveError(
+                f"[replay] the record lacks the picture of {found.call}: it was dropped, and then made again otherwise",
+                hint="raise record_bytes of EngineConfig",
+            )
+        return found  # type: ignore[no-any-return]
 
     def judge(
         self, before: Pixels | None, after: Pixels, original_prompt: str, prompt: str, seed: int, retry: int
@@ -98,5 +112,15 @@ def replay(result: Result, exact: Exact = MappingProxyType({})) -> dict[str, Any
             "[replay] the result carries no answers of its calls",
             hint="replay the result that the engine gave, not one that was saved",
         )
-    roles = ReplayedRoles(result.calls, exact)
+    # Pictures that were dropped from the record are in the result, where they belong to it.
+    pictures = {
+        one.image_hash: one.pixels for step in result.steps for one in step.attempts if one.pixels is not None
+    }
+    calls = {
+        key: pictures.get(answer.hash, answer)
+        if isinstance(answer, DroppedPicture) and not answer.again
+        else answer
+        for key, answer in result.calls.items()
+    }
+    roles = ReplayedRoles(calls, exact, int(result.pack.get("references", 1)))
     return run_reference(Request(result.request, result.inputs), result.options, roles)

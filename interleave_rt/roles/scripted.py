@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from interleave_rt import _core
+from interleave_rt.backends.apart import never
 from interleave_rt.backends.scripted import Script
 from interleave_rt.errors import BadRequestError
 from interleave_rt.request import Options, Request
@@ -84,17 +85,17 @@ class ScriptedRole:
         said = {"name": "scripted", "lossless": "bitwise", "identity": repr(self._script)}
         return {**said, "capacity": str(capacity), "device": f"scripted {self._role}"}
 
-    def plan(self, *arguments: Any, cancelled: Callable[[], bool]) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> tuple[Sequence[PlanStep], bool]:
         """As `Roles.plan`, after `planner_ms`."""
         self._pause(self._script.planner_ms, cancelled)
         return self._roles.plan(*arguments)
 
-    def generate(self, *arguments: Any, cancelled: Callable[[], bool]) -> Pixels:
+    def generate(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> Pixels:
         """As `Roles.generate`, after `generator_ms`."""
         self._pause(self._script.generator_ms, cancelled)
         return self._roles.generate(*arguments)
 
-    def judge(self, *arguments: Any, cancelled: Callable[[], bool]) -> Verdict | None:
+    def judge(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> Verdict | None:
         """As `Roles.judge`, after `critic_ms`."""
         self._pause(self._script.critic_ms, cancelled)
         return self._roles.judge(*arguments)

@@ -161,8 +161,8 @@ def test_what_is_wrong_alike_in_loop_and_engine_is_found_beside_the_cpu(
         def seed_of(self, *_):
             return 1
 
-        def last_input(self, _):
-            return None
+        def inputs(self, _):
+            return []
 
         def plan(self, *_):
             return [SimpleNamespace(prompt=self.prompt)], False

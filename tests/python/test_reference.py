@@ -19,7 +19,8 @@ class Roles:
 
     plans: list = field(default_factory=list)  # answers of the planner, by retry
     verdicts: dict = field(default_factory=dict)  # (step, attempt) -> answers by retry
-    first_input: str | None = None
+    given: list = field(default_factory=list)  # input pictures
+    references: int = 1
     calls: list = field(default_factory=list)
     step: int = -1
 
@@ -37,8 +38,8 @@ class Roles:
         answers = self.verdicts.get((step, attempt), [YES])
         return answers[min(retry, len(answers) - 1)]
 
-    def last_input(self, request):
-        return self.first_input
+    def inputs(self, request):
+        return self.given
 
     def hash_of(self, picture):
         return sum(map(ord, str(picture)))
@@ -76,10 +77,21 @@ def test_accepted_steps_chain_their_images():
 
 
 def test_the_first_step_starts_from_the_last_input_picture():
-    roles = Roles([plan("a")], first_input="photo")
+    roles = Roles([plan("a")], given=["drawing", "photo"])
     run(roles)
     assert roles.calls[1][2] == "photo"
     assert roles.calls[2][1] == "photo"
+
+
+def test_a_generator_of_several_references_gets_the_last_pictures_of_the_story():
+    roles = Roles([plan("a", None, "b", "c")], given=["drawing", "photo"], references=3)
+    run(roles)
+    a, b, c = (call for call in roles.calls if call[0] == "generate")
+    assert a[2] == ["drawing", "photo"]
+    assert b[2][:2] == ["drawing", "photo"] and b[2][2].startswith("a<")
+    assert c[2][0] == "photo" and c[2][2].startswith("b<")
+    judged = [call[1] for call in roles.calls if call[0] == "judge"]
+    assert judged == ["photo", b[2][2], c[2][2]]  # the critic compares with the picture before
 
 
 def test_every_retry_starts_again_from_the_previous_step():

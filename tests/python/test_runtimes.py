@@ -21,14 +21,17 @@ from interleave_rt import (
     Engine,
     InterleaveError,
     Options,
+    Request,
     load_pack,
 )
 from interleave_rt.backends.outside import OutsideBackend
-from interleave_rt.backends.record import CallStore, WrittenPlan, call_key
+from interleave_rt.backends.record import Calls, CallStore, DroppedPicture, WrittenPlan, call_key, hash_of
 from interleave_rt.backends.scripted import Script, ScriptedBackend
+from interleave_rt.config import EngineConfig
 from interleave_rt.pack import Pack, choose_pack
 from interleave_rt.pack.spec import RoleSpec
 from interleave_rt.result import Result
+from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.replay import replay
 from interleave_rt.roles.scripted import ScriptedRoles
 from interleave_rt.runtimes import open_backend
@@ -59,9 +62,19 @@ def test_a_role_is_one_line(text, spec):
     assert RoleSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
+def test_lora_files_of_a_role_are_named_by_whole_paths(tmp_path):
+    spec = RoleSpec.parse("torch:m,lora=a.safetensors:0.5,dtype=float32,lora=/b/c")
+    assert spec.options == {"lora": ("a.safetensors:0.5", "/b/c"), "dtype": "float32"}
+    there = spec.within(tmp_path)
+    assert there.loras == (f"{tmp_path}/a.safetensors:0.5", "/b/c")
+    assert RoleSpec.parse(str(there)) == there == RoleSpec.model_validate_json(there.model_dump_json())
+    assert RoleSpec.parse("torch:m").loras == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("torch:m,dtype=float32,dtype=float16", "gives dtype twice"),
         ("", "names no runtime"),
         ("vllm:here", "names no runtime"),
         ("torch", "says no place"),
@@ -226,6 +239,89 @@ def test_what_a_role_gives_too_much_of_or_uses_again_is_cut_and_copied():
         pytest.raises(BackendFailedError, match="height x width x 3"),
     ):
         engine.run("x", seed=1)
+
+
+class Storied(ScriptedRoles):
+    """Draws from the last three pictures of the story; every one of them counts."""
+
+    def __init__(self, references: int = 3) -> None:
+        super().__init__(Script(min_steps=5, max_steps=5, accept_prob=0.5, seed=4))
+        self.references = references
+        self.seen: list[int] = []
+
+    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
+        story = source if isinstance(source, list) else [] if source is None else [source]
+        self.seen.append(len(story))
+        before = "".join(f"{self.hash_of(picture):x} " for picture in story)
+        return super().generate(before + prompt, None, seed, options)
+
+
+@pytest.mark.parametrize("given", [0, 1, 4])
+def test_a_step_starts_from_the_last_pictures_of_the_story(given):
+    pictures = [np.full((8, 8, 3), shade, np.uint8) for shade in range(given)]
+    request = Request("a story", tuple(pictures))
+    for references in (1, 2, 3):
+        plain = Storied(references)
+        wanted = run_reference(request, Options(seed=7), plain)
+        assert max(plain.seen) == references
+        assert given + 1 >= min(plain.seen) == min(given, references)
+        for speculation in ("off", "auto", "depth=3"):
+            with Engine(OutsideBackend(Storied(references), capacity=3, lossless="bitwise")) as engine:
+                result = engine.run(request, seed=7, speculation=speculation)
+                assert engine.counters()["generator"]["speculated"] > 0 or speculation != "depth=3"
+                assert engine.replay(result) == result.canonical() == wanted
+            assert result.pack.get("references", "1") == str(references)
+
+
+def test_a_generator_that_would_not_see_the_pictures_refuses_them_before_anything_is_planned():
+    roles = Storied(references=0)
+    with Engine(OutsideBackend(roles)) as engine:
+        with pytest.raises(
+            BadRequestError, match="draws from the text alone: .* would not see the request's pictures"
+        ):
+            engine.run("more", [np.zeros((8, 8, 3), np.uint8)] * 2)
+        assert engine.counters()["requests_accepted"] == 0
+        result = engine.run("a story", seed=7)
+        assert engine.replay(result) == result.canonical()
+        assert result.pack["references"] == "0"
+    with pytest.raises(BadRequestError, match=r"references is 17: give a whole number from 0 to 16"):
+        OutsideBackend(Storied(references=17))
+
+
+@pytest.mark.parametrize("critic", [None, SCRIPTED])
+def test_a_record_that_is_too_big_loses_its_oldest_pictures_and_is_replayed_all_the_same(critic):
+    pack = choose_pack(None, generator="scripted,seed=1", critic=critic)
+    with Engine(open_backend(pack), EngineConfig(record_bytes=1000)) as engine:
+        result = engine.run("Draw a snowman.", seed=1, width=96, height=96)
+        pictures = [one for one in result.calls.values() if isinstance(one, np.ndarray | DroppedPicture)]
+        assert [isinstance(one, DroppedPicture) for one in pictures] == [*[True] * (len(pictures) - 1), False]
+        assert len(pictures) > 1
+        assert engine.replay(result) == result.canonical()
+
+
+def test_a_picture_that_was_dropped_and_made_again_otherwise_is_named():
+    class Refusing(Fickle):
+        def judge(self, *arguments: Any) -> Verdict:
+            self._next()
+            return Verdict(accepted=False, p_success=0.25)
+
+    with Engine(OutsideBackend(Refusing(), lossless="replay"), EngineConfig(record_bytes=0)) as engine:
+        result = engine.run("x", seed=1, t_max=3, max_steps=3, speculation="off")
+        assert replay(result) == result.canonical()
+        dropped = next(one for one in result.calls.values() if isinstance(one, DroppedPicture))
+        dropped.again = True
+        with pytest.raises(InterleaveError, match=r"lacks the picture of step 1, attempt 1: it was dropped"):
+            replay(result)
+    calls = Calls(max_bytes=0)
+    first, second, third = (np.full((2, 2, 3), shade, np.uint8) for shade in range(3))
+    assert calls.first(1, "a", first, "step 1, attempt 1") is first
+    calls.first(1, "b", second, "step 2, attempt 1")
+    assert calls.find(1, "a") is None
+    assert calls.first(1, "a", first.copy(), "step 1, attempt 1") is not first
+    kept = calls._of[1]["a"]
+    assert (kept.hash, kept.again) == (hash_of(first), False)
+    assert calls.first(1, "a", third, "step 1, attempt 1") is third
+    assert kept.again
 
 
 def test_replays_at_once_and_replays_of_nothing(tmp_path):

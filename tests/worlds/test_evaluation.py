@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from interleave_rt.backends.scripted import ScriptedBackend
 from interleave_rt.cli import main
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
 from interleave_rt.result import Result
@@ -106,7 +107,7 @@ def made_pack(tmp_path: Path, size: tuple[int, int] = (96, 96)) -> SimpleNamespa
     names = ("version", "description", "license", "source", "lossless")
     info = {"name": "made", **dict.fromkeys(names, "1")}
     return SimpleNamespace(
-        name="made", path=tmp_path, image_size=size, info=lambda: info | {"path": str(tmp_path)}
+        name="made", path=tmp_path, image_size=size, elsewhere={}, info=lambda: info | {"path": str(tmp_path)}
     )
 
 
@@ -410,10 +411,12 @@ def test_the_command_prints_a_table_and_exits_with_1_where_a_target_is_missed(
     tmp_path, capsys, monkeypatch
 ) -> None:
     pack = made_pack(tmp_path)
-    monkeypatch.setattr("interleave_rt.pack.load_pack", lambda *_, **__: pack)
-    monkeypatch.setattr("interleave_rt.worlds.shapes.evaluation.run.NativeRoles", lambda *_, **__: Made())
+    monkeypatch.setattr("interleave_rt.pack.choose_pack", lambda *_, **__: pack)
+    run = "interleave_rt.worlds.shapes.evaluation.run"
+    monkeypatch.setattr(f"{run}.open_backend", lambda *_, **__: ScriptedBackend())
+    monkeypatch.setattr(f"{run}.PlainRoles", lambda *_, **__: Made())
     monkeypatch.setattr(
-        "interleave_rt.worlds.shapes.evaluation.run.Samples",
+        f"{run}.Samples",
         lambda roles, engine, settings, progress: MadeSamples(settings, progress),
     )
     command = ["eval", "shapes", "--out", str(tmp_path / "out"), "--scale", "0.04", "--rows", "honesty"]
@@ -424,6 +427,18 @@ def test_the_command_prints_a_table_and_exits_with_1_where_a_target_is_missed(
     assert main([*command, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["rows"]["honesty"]["failed"] == 0
     assert (tmp_path / "out" / "index.html").exists()
+
+
+def test_roles_that_run_elsewhere_are_judged_too(tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    command = ["eval", "shapes", "--out", str(out), "--scale", "0.02", "--planner", "scripted,seed=1"]
+    assert main([*command, "--rows", "honesty,cost", "--json"]) == 1  # it believes everything
+    document = json.loads(capsys.readouterr().out)
+    assert list(document["rows"]) == ["honesty"]
+    assert document["pack"]["planner runs on"] == "scripted,seed=1"
+    assert document["rows"]["honesty"]["figures"]["outside"]["share"] == 0
+    assert main([*command, "--rows", "honesty", "--generator", "scripted"]) == 3
+    assert "makes pictures of 16x16; those of this world have 96x96" in capsys.readouterr().err
 
 
 def test_nothing_of_it_needs_torch() -> None:

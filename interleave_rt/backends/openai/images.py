@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from interleave_rt.errors import BadRequestError
+import numpy as np
+
+from interleave_rt.checks import one_of, whole
+from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError
 from interleave_rt.request import Options
 
 from .fields import Fields
-from .http import Cancelled, GarbledError, HttpClient, OnServer, api_key, api_url, server_info
+from .http import (
+    Cancelled,
+    GarbledError,
+    HttpClient,
+    NoSuchPlaceError,
+    OnServer,
+    api_key,
+    api_url,
+    server_info,
+)
 from .pictures import PngCache, data_url, from_base64, from_url
 
 if TYPE_CHECKING:
@@ -20,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenAiGenerator"]
 
 Api = Literal["images", "chat", "responses"]
+Sources = Literal["previous", "all", "none"]
+_EDITS = "/images/edits"
 _WORDS = {
     "seed": ("seed",),
     "num_inference_steps": ("num_inference_steps", "steps"),
@@ -40,6 +54,9 @@ class OpenAiGenerator(OnServer):
         model: The server's name of it.
         api: `images`: `/images/generations`, and `/images/edits` where there is a source. `chat`: chat completions
             that answer with pictures. `responses`: the tool `image_generation`; `model` is the one that calls it.
+        sources: What a step starts from: the picture before it (`previous`), all pictures of the story so far, the request's
+            own among them (`all`), or its text alone (`none`).
+        references: Of `all`: so many pictures at most, the last ones.
         extra: Further fields of the body.
         key_env: The environment variable that holds the key.
         key_file: The file that holds it.
@@ -59,6 +76,8 @@ class OpenAiGenerator(OnServer):
         model: str,
         *,
         api: Api = "images",
+        sources: Sources = "previous",
+        references: int = 4,
         extra: Mapping[str, Any] | None = None,
         key_env: str | None = None,
         key_file: str | PathLike[str] | None = None,
@@ -67,15 +86,15 @@ class OpenAiGenerator(OnServer):
         max_concurrent: int = 4,
         backoff_s: float = 0.5,
     ) -> None:
-        if api not in get_args(Api):
-            raise BadRequestError(
-                f"[openai] there is no api {api!r}", hint="it is one of " + ", ".join(get_args(Api))
-            )
+        one_of("[openai] api", api, get_args(Api))
+        one_of("[openai] sources", sources, get_args(Sources))
+        whole("[openai] references", references, 1)
         if not model:
             raise BadRequestError(
                 "[openai] the model has no name", hint="give the name that the server has for it"
             )
         self.url, self.model, self.api = api_url(url), model, api
+        self.references = {"none": 0, "previous": 1, "all": references}[sources]
         self._extra = dict(extra or {})
         self.http = HttpClient(
             self.url,
@@ -90,33 +109,49 @@ class OpenAiGenerator(OnServer):
 
     def info(self) -> Mapping[str, str]:
         """Where it runs, what its pictures depend on (`identity`), and what it promises."""
-        return server_info(self.http, self.model, [self.api, sorted(self._extra.items())])
+        depends = [self.api, self.references, sorted(self._extra.items())]
+        return {**server_info(self.http, self.model, depends), "references": str(self.references)}
 
     def check(self) -> None:
-        """Finds out whether the server is there and takes the key; whether it has the model, the first picture shows.
+        """Finds out whether the server is there, takes the key, and edits pictures where it has to.
+
+        Whether it has the model, the first picture shows.
 
         Raises:
             InterleaveError: As of any call.
+            BadPackError: It has no route that edits.
         """
         self.http.models()
+        if self.api != "images" or not self.references:
+            return
+        try:  # nothing can be drawn from this: a server that has the route refuses it
+            self.http.call("POST", _EDITS, lambda _: None, content=lambda: {"json": {"model": self.model}})
+        except NoSuchPlaceError as error:
+            raise BadPackError(
+                f"{error.message}: the generator could not start from a picture",
+                hint="is the model's name right? else give it sources=none (each step is then drawn from its text alone), or api=chat",
+            ) from None
+        except InterleaveError:
+            return
 
     def generate(
         self,
         prompt: str,
-        source: Pixels | None,
+        source: Pixels | Sequence[Pixels] | None,
         seed: int,
         options: Options,
         *,
         cancelled: Cancelled | None = None,
     ) -> Pixels:
         """As `Roles.generate`: uint8 [height, width, 3], in whatever size the server chose where none is asked for."""
-        png = None if source is None else self._pngs.png(source)
+        sources = [] if source is None or not self.references else source
+        pngs = [self._pngs.png(one) for one in ([sources] if isinstance(sources, np.ndarray) else sources)]
         fields = self._fields.of_next_call()
         path, content, read = {
             "images": self._images,
             "chat": self._chat,
             "responses": self._responses,
-        }[self.api](prompt, png, seed & 0x7FFFFFFF, options, fields)
+        }[self.api](prompt, pngs, seed & 0x7FFFFFFF, options, fields)
         made = self.http.call(
             "POST",
             path,
@@ -128,7 +163,9 @@ class OpenAiGenerator(OnServer):
         fields.keep()
         return made
 
-    def _images(self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields) -> _Call:
+    def _images(
+        self, prompt: str, pngs: Sequence[bytes], seed: int, options: Options, fields: Fields
+    ) -> _Call:
         def content() -> Mapping[str, Any]:
             body: dict[str, Any] = {"model": self.model, "prompt": prompt, "n": 1}
             if fields.send("response_format"):
@@ -140,10 +177,11 @@ class OpenAiGenerator(OnServer):
             if (size := _size(options)) and fields.send("size"):
                 body["size"] = size
             body.update(self._extra)
-            if png is None:
+            if not pngs:
                 return {"json": body}
             form = {name: str(value) for name, value in body.items()}
-            return {"data": form, "files": {"image": ("source.png", png, "image/png")}}
+            name = "image" if len(pngs) == 1 else "image[]"
+            return {"data": form, "files": [(name, ("source.png", png, "image/png")) for png in pngs]}
 
         def read(raw: Any) -> Pixels:
             for item in _objects(raw, "data"):
@@ -154,13 +192,14 @@ class OpenAiGenerator(OnServer):
                 )
             raise GarbledError("the answer has no picture")
 
-        return "/images/generations" if png is None else "/images/edits", content, read
+        return _EDITS if pngs else "/images/generations", content, read
 
-    def _chat(self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields) -> _Call:
+    def _chat(self, prompt: str, pngs: Sequence[bytes], seed: int, options: Options, fields: Fields) -> _Call:
         def content() -> Mapping[str, Any]:
-            parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
-            if png is not None:
-                parts.insert(0, {"type": "image_url", "image_url": {"url": data_url(png)}})
+            parts: list[dict[str, Any]] = [
+                {"type": "image_url", "image_url": {"url": data_url(png)}} for png in pngs
+            ]
+            parts.append({"type": "text", "text": prompt})
             body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": parts}]}
             if fields.send("modalities"):
                 body["modalities"] = ["text", "image"]
@@ -184,12 +223,11 @@ class OpenAiGenerator(OnServer):
         return "/chat/completions", content, read
 
     def _responses(
-        self, prompt: str, png: bytes | None, seed: int, options: Options, fields: Fields
+        self, prompt: str, pngs: Sequence[bytes], seed: int, options: Options, fields: Fields
     ) -> _Call:
         def content() -> Mapping[str, Any]:
             parts: list[dict[str, Any]] = [{"type": "input_text", "text": prompt}]
-            if png is not None:
-                parts.append({"type": "input_image", "image_url": data_url(png)})
+            parts += [{"type": "input_image", "image_url": data_url(png)} for png in pngs]
             tool = {"type": "image_generation", "output_format": "png"}
             if (size := _size(options)) and fields.send("size"):
                 tool["size"] = size

@@ -93,8 +93,12 @@ class Lora:
         return [cls.of(one) for one in ([given] if isinstance(given, str | Path) else given)]
 
     def __str__(self) -> str:
-        """Name, scale and content, as results say it."""
-        return f"{self.file.name}:{self.scale:g}:{content_hash(self.file)[:16]}"
+        """Name, scale and content, as results say it; the settings that lie beside a file of peft's belong to it."""
+        settings = self.file.parent / "adapter_config.json"
+        parts = [self.file, settings] if self.file.is_file() and settings.is_file() else [self.file]
+        hashes = "".join(content_hash(part) for part in parts)
+        content = hashes if len(parts) == 1 else hashlib.sha256(hashes.encode()).hexdigest()
+        return f"{self.file.name}:{self.scale:g}:{content[:16]}"
 
 
 @contextmanager

@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from interleave_rt.errors import BadPackError
 
-__all__ = ["FAMILIES", "SETTINGS_FILE", "FamilySettings", "settings_for"]
+__all__ = ["FAMILIES", "SETTINGS_FILE", "FamilySettings", "Sources", "settings_for"]
 
 SETTINGS_FILE = "interleave_settings.json"
+Sources = Literal["previous", "all", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class FamilySettings:
         multiple_of: Sides of a picture are multiples of this many pixels.
         max_side: The longest side that may be asked for, in pixels.
         references: Pictures that one call may start from.
-        sources: `previous`: a step starts from the picture before it. `none`: every step is drawn from its text alone.
+        sources: `previous`: a step starts from the picture before it. `all`: from all pictures of the story so far, the
+            request's own among them; of more than `references` from the last ones. `none`: every step is drawn from its
+            text alone.
         without_source: What a pipeline that starts from pictures gets where there is none: `omit` nothing, `white` a
             blank canvas (for pipelines that cannot do without).
         arguments: Further arguments of the pipeline's call.
@@ -52,7 +55,7 @@ class FamilySettings:
     multiple_of: int = 16
     max_side: int = 2048
     references: int = 1
-    sources: Literal["previous", "none"] = "previous"
+    sources: Sources = "previous"
     without_source: Literal["omit", "white"] = "omit"
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,7 +89,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "multiple_of": (int,),
     "max_side": (int,),
     "references": (int,),
-    "sources": ("previous", "none"),
+    "sources": get_args(Sources),
     "without_source": ("omit", "white"),
     "arguments": (dict,),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from PIL import Image
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError, CancelledError
 
 from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json
-from .families import FamilySettings, settings_for
+from .families import FamilySettings, Sources, settings_for
 from .footprint import is_encoder
 from .processors import load_processor
 from .residency import ALWAYS, Stay
@@ -34,6 +35,7 @@ class TorchGenerator:
         device: `cpu`, `cuda` or `cuda:N`; None: the first card, else the CPU.
         dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 on a card, float32 on the CPU.
         lora: Files `FILE` or `FILE:SCALE`; needs the extra `[lora]`.
+        sources: What a step starts from, as in `FamilySettings`; None: as the settings say.
         compile: `torch.compile` of the denoiser's repeated blocks: the first call takes minutes, the others less.
         settings: How the pipeline is called, over what `FAMILIES` knows of its class: some fields of
             `FamilySettings`, or a JSON file with them.
@@ -60,6 +62,7 @@ class TorchGenerator:
         device: str | None = None,
         dtype: str | None = None,
         lora: str | Path | Sequence[str | Path] = (),
+        sources: Sources | None = None,
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         settings: FamilySettings | Mapping[str, Any] | str | Path | None = None,
         noise: Callable[[int, int, int], Any] | None = None,
@@ -77,7 +80,8 @@ class TorchGenerator:
                 hint="pip install --upgrade diffusers, or use another model",
             )
         self._parameters = inspect.signature(pipeline.__call__).parameters
-        self.settings = settings_for(self._kind, self._parameters, self.directory, settings)
+        chosen = settings_for(self._kind, self._parameters, self.directory, settings)
+        self.settings = chosen.changed({"sources": sources} if sources else {}, "sources")
         self._image = next((name for name in ("image", "images") if name in self._parameters), None)
         self._refuse_what_cannot_be_called()
         self.placement = place(device, dtype)
@@ -92,9 +96,9 @@ class TorchGenerator:
             self._compile()
 
     @property
-    def edits(self) -> bool:
-        """Whether a picture is made from the one before it; else each is drawn from its text alone."""
-        return self.settings.sources == "previous"
+    def references(self) -> int:
+        """As of `Roles`."""
+        return {"none": 0, "previous": 1, "all": self.settings.references}[self.settings.sources]
 
     def settle(self, stay: Stay) -> None:
         """Shares its device from now on, with the models that hold the same seat. Not while a call is under way."""
@@ -111,6 +115,7 @@ class TorchGenerator:
             "lossless": self.placement.lossless,
             "device": self.placement.device,
             "dtype": self.placement.dtype,
+            "references": str(self.references),
         }
         return {**told, "lora": " ".join(map(str, self._lora))} if self._lora else told
 
@@ -160,7 +165,7 @@ class TorchGenerator:
         return np.ascontiguousarray((made * 255).round().clip(0, 255).astype(np.uint8))
 
     def _sources(self, source: Pixels | Sequence[Pixels] | None) -> list[Pixels]:
-        if source is None or not self.edits:
+        if source is None or not self.references:
             return []
         found = [source] if isinstance(source, np.ndarray) else list(source)
         if len(found) > self.settings.references:
@@ -218,7 +223,7 @@ class TorchGenerator:
                 f"[torch generator] {self._kind} takes no prompt",
                 hint="use a pipeline that draws from a text",
             )
-        if self.edits and self._image is None:
+        if self.references and self._image is None:
             raise BadPackError(
                 f"[torch generator] {self._kind} takes no picture, so it cannot edit the one before",
                 hint="set sources to 'none' (each step is then drawn from its text alone), or use a pipeline that edits",
@@ -258,10 +263,15 @@ class TorchGenerator:
         need("peft")
         names = [f"lora{number}" for number, _ in enumerate(self._lora)]
         try:
-            for name, one in zip(names, self._lora, strict=True):
-                self.pipeline.load_lora_weights(
-                    str(one.file.parent), weight_name=one.file.name, adapter_name=name, local_files_only=True
-                )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                for name, one in zip(names, self._lora, strict=True):
+                    self.pipeline.load_lora_weights(
+                        str(one.file.parent),
+                        weight_name=one.file.name,
+                        adapter_name=name,
+                        local_files_only=True,
+                    )
             self.pipeline.set_adapters(names, [one.scale for one in self._lora])
         except (AttributeError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise BadPackError(

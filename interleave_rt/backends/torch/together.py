@@ -31,6 +31,7 @@ class TorchRoles(SharedRules):
 
     def __init__(self, planner: TorchVlm, generator: TorchGenerator, critic: TorchVlm) -> None:
         self.planner, self.generator, self.critic = planner, generator, critic
+        self.references = generator.references
         self.plan, self.generate, self.judge = planner.plan, generator.generate, critic.judge
 
     @classmethod

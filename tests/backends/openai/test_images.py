@@ -13,7 +13,7 @@ from interleave_rt.backends.openai import OpenAiGenerator
 from interleave_rt.backends.openai.http import GarbledError
 from interleave_rt.backends.openai.pictures import PngCache, from_base64, from_url
 from interleave_rt.backends.scripted import Script
-from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
 from interleave_rt.pack.images import encode_png
 from interleave_rt.request import Options
 from interleave_rt.roles.scripted import ScriptedRoles
@@ -52,6 +52,35 @@ def test_the_routes_of_pictures(made_up):
         assert "image" not in drawn
         assert edited["image"] == encode_png(SOURCE, level=1)
         assert drawn["quality"] == edited["quality"] == "high"
+
+
+def test_a_server_that_cannot_edit_is_found_out_before_anything_is_asked(made_up):
+    with made_up.MadeUp(SCRIPT, without=frozenset({"/images/edits"})) as server:
+        with pytest.raises(
+            BadPackError, match="edits answers 404: .* could not start from a picture"
+        ) as caught:
+            OpenAiGenerator(server.url, "m").check()
+        assert "sources=none" in caught.value.hint
+        for told in ({"sources": "none"}, {"api": "chat"}):
+            OpenAiGenerator(server.url, "m", **told).check()
+        blind = OpenAiGenerator(server.url, "m", sources="none")
+        assert blind.references == 0
+        blind.generate("a cat", SOURCE, 1, Options())
+    with made_up.MadeUp(SCRIPT) as server:
+        OpenAiGenerator(server.url, "m").check()
+        assert server.calls == []  # to ask whether it edits draws nothing
+
+
+@pytest.mark.parametrize("api", ["images", "chat", "responses"])
+def test_several_pictures_go_out_together(made_up, api):
+    with made_up.MadeUp(SCRIPT) as server:
+        generator = OpenAiGenerator(server.url, "m", api=api, sources="all", references=2)
+        assert generator.references == 2
+        made = generator.generate("a cat", [np.zeros_like(SOURCE), SOURCE], 5, Options())
+        assert np.array_equal(made, ScriptedRoles(SCRIPT).generate("a cat", SOURCE, 5, Options()))
+        (_, body), *_ = server.calls
+        sent = body.get("messages") or body.get("input")
+        assert "image[]" in body if sent is None else len(sent[0]["content"]) == 3
 
 
 def test_what_a_server_refuses_is_left_out_from_then_on(made_up):

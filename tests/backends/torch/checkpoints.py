@@ -1,8 +1,14 @@
-"""Random models a thousand times smaller than the real ones, saved as those are downloaded."""
+"""Random models a thousand times smaller than the real ones, saved as those are downloaded.
+
+    python tests/backends/torch/checkpoints.py FOLDER
+
+writes FOLDER/vlm, FOLDER/klein and FOLDER/qwen_edit, e.g. for `benchmarks/torch_lanes.py --generator torch:FOLDER/klein`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,3 +238,8 @@ def save_llava(folder: Path, seed: int = 31) -> Path:
     )
     processor.save_pretrained(folder)
     return folder
+
+
+if __name__ == "__main__":
+    for name, save in (("vlm", save_vlm), ("klein", save_klein), ("qwen_edit", save_qwen_edit)):
+        print(save(Path(sys.argv[1]) / name))

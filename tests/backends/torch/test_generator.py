@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interleave_rt import BadPackError, BadRequestError, Options
+from interleave_rt import BadPackError, BadRequestError, Engine, Options, load_pack
 from interleave_rt.backends.torch import FAMILIES, FamilySettings, TorchGenerator
 from interleave_rt.errors import CancelledError, LimitExceededError
+from interleave_rt.pack.compose import check_places, write_pack
+from interleave_rt.reports.trace import chrome_trace
 
 SMALL = Options()
 
@@ -68,6 +70,19 @@ def test_several_references_where_the_pipeline_takes_them(generator: TorchGenera
         generator.generate("x", two * 2 + two[:1], 1, SMALL)
 
 
+def test_sources_are_the_settings_word(generator: TorchGenerator, klein: Path) -> None:
+    assert generator.references == 1
+    everything = TorchGenerator(klein, sources="all")
+    assert everything.references == FAMILIES["Flux2KleinPipeline"].references == 4
+    none = TorchGenerator(klein, sources="none")
+    assert none.references == 0
+    one = np.zeros((64, 64, 3), np.uint8)
+    assert np.array_equal(none.generate("x", one, 1, SMALL), none.generate("x", None, 1, SMALL))
+    assert len({made.info()["identity"] for made in (generator, everything, none)}) == 3
+    with pytest.raises(BadPackError, match="sources says sources = 'some'"):
+        TorchGenerator(klein, sources="some")
+
+
 def test_qwen_image_edit_sees_its_source_and_has_a_canvas_without(
     qwen_edit: Path, small_sources: None
 ) -> None:
@@ -114,6 +129,25 @@ def test_lora_changes_the_picture_by_its_scale(klein: Path, tmp_path: Path) -> N
     none = TorchGenerator(klein, lora=[f"{file}:0"])
     assert np.array_equal(before, none.generate("x", None, 1, SMALL))
     assert full.info()["lora"].startswith("l.safetensors:1:")
+    identities = {one.info()["identity"] for one in (plain, full, none)}
+    assert len(identities) == 3  # so records of one are not taken for another's
+
+    script = "scripted,min_steps=1,max_steps=1,accept_prob=1"
+    line = f"torch:{klein},lora={file}:0.5,lora={file}"
+    with Engine.load(planner=script, critic=script, generator=line) as engine:
+        result = engine.run("x", seed=1)
+    half, whole = result.pack["generator lora"].split()
+    assert half.startswith("l.safetensors:0.5:") and whole.startswith("l.safetensors:1:")
+    assert chrome_trace(result)["otherData"]["pack"]["generator lora"] == f"{half} {whole}"
+    saved = json.loads(result.save(tmp_path / "out").joinpath("result.json").read_text())
+    assert saved["pack"]["generator lora"] == f"{half} {whole}"
+    pack = write_pack(
+        tmp_path / "pack", {"planner": script, "critic": script, "generator": line}, name="mine"
+    )
+    check_places(load_pack(pack.path))
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(BadPackError, match="generator's folder .* has changed"):
+        check_places(load_pack(pack.path))
 
 
 def edited(klein: Path, folder: Path, **changes: Any) -> Path:
@@ -184,7 +218,7 @@ def test_every_family_is_a_pipeline_that_takes_what_its_entry_says() -> None:
             argument for argument, value in told.items() if value is not None and argument not in parameters
         ]
         assert not missing, name
-        assert ("image" in parameters) == (settings.sources == "previous"), name
+        assert ("image" in parameters) == (settings.sources != "none"), name
         assert settings.width % settings.multiple_of == settings.height % settings.multiple_of == 0
         assert "callback_on_step_end" in parameters
 

@@ -59,6 +59,19 @@ def test_qwen_image_edit_beside_them(embedded: TorchRoles, qwen_edit: Path, smal
     assert result.canonical() == run_reference(request, options, roles)
 
 
+def test_all_pictures_so_far_as_references(embedded: TorchRoles, expected: list[Any], klein: Path) -> None:
+    roles = TorchRoles(embedded.planner, TorchGenerator(klein, sources="all"), embedded.critic)
+    long = next(number for number, one in enumerate(expected) if len(one["steps"]) == 3)
+    request, options = asked(long, "depth=3")
+    wanted = run_reference(request, options, roles)
+    with Engine(OutsideBackend(roles, capacity=2)) as engine:
+        result = engine.run(request.text, options=options)
+        assert engine.replay(result) == result.canonical() == wanted
+    assert result.pack["references"] == "4"
+    alone = TorchRoles(embedded.planner, TorchGenerator(klein), embedded.critic)
+    assert run_reference(request, options, alone) != wanted
+
+
 @pytest.fixture
 def work(embedded: TorchRoles) -> Iterator[list[float]]:
     """When each forward pass of a language model or a denoiser begins."""

@@ -15,6 +15,7 @@ import torch
 
 from interleave_rt import BadPackError, Request
 from interleave_rt.backends.torch import TorchVlm
+from interleave_rt.backends.torch.checkpoint import Lora
 from interleave_rt.backends.torch.vocabulary import boolean_tokens, spelled
 from interleave_rt.errors import CancelledError, LimitExceededError
 from interleave_rt.pack import EMBEDDED
@@ -257,6 +258,10 @@ def test_lora_is_merged_by_its_scale(vlm: Path, tmp_path: Path) -> None:
     assert asked(critic(vlm, lora=[f"{file}:0"]))[0] == plain
     assert full.info()["lora"].startswith("adapter_model.safetensors:1:")
     assert full.info()["identity"] != critic(vlm).info()["identity"]
+    told = str(Lora.of(file))
+    settings = tmp_path / "adapter_config.json"
+    settings.write_text(settings.read_text().replace('"lora_alpha": 64', '"lora_alpha": 32'))
+    assert str(Lora.of(file)) != told  # how strong it is stands there
 
 
 def test_planner_and_critic_of_one_directory_share_the_model(vlm: Path) -> None:

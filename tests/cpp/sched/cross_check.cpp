@@ -38,7 +38,7 @@ CrossCheck::CrossCheck(const std::vector<RequestSpec>& specs, Oracle& oracle,
       monitor_(monitor),
       waits_(specs.size()),
       dead_(specs.size()),
-      source_(specs.size()),
+      story_(specs.size()),
       submitted_(specs.size()) {
   for (auto& roles : waits_) {
     for (Wait& wait : roles) wait.overtaken.resize(specs.size());
@@ -174,7 +174,8 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
 }
 
 // Images that are dead by the rules: attempts of a committed step that are not its final image,
-// and the source of a committed image step (the plan reads the input images as long as it runs).
+// and those that the next step does not start from (the plan reads the input images as long as it
+// runs).
 std::string CrossCheck::no_dead_images(const std::vector<Command>& commands,
                                        const Snapshot& snapshot) {
   bool more = false;
@@ -187,14 +188,15 @@ std::string CrossCheck::no_dead_images(const std::vector<Command>& commands,
     for (const Attempt& attempt : step->result.attempts) {
       if (attempt.image.key != *step->result.image) dead.push_back(attempt.image.key);
     }
-    Key& source = source_[told->request];
-    if (source) {
-      dead.push_back(source);
-    } else {
-      const std::vector<Key>& images = specs_[told->request].images;
-      dead.insert(dead.end(), images.begin(), images.end());
-    }
-    source = *step->result.image;
+    const RequestSpec& spec = specs_[told->request];
+    std::vector<Key>& story = story_[told->request];
+    if (story.empty()) story = spec.images;
+    story.push_back(*step->result.image);
+    const auto seen = std::min(story.size(), static_cast<std::size_t>(spec.references));
+    const auto first = story.end() - static_cast<std::ptrdiff_t>(seen);
+    dead.insert(dead.end(), story.begin(), first);
+    story.erase(story.begin(), first);
+    std::erase_if(dead, [&story](const Key& image) { return has(story, image); });
   }
   if (!more) return "";
   for (const RequestView& view : snapshot.requests) {

@@ -61,9 +61,9 @@ class CrossCheck {
   Oracle& oracle_;
   const Monitor& monitor_;
   std::vector<std::array<Wait, kRoles>> waits_;
-  std::vector<std::vector<Key>> dead_;  // by request: images that no step needs any more
-  std::vector<Key> source_;             // by request: the final image of the last image step
-  std::unordered_set<Key> ahead_;       // the last run was started speculatively
+  std::vector<std::vector<Key>> dead_;   // by request: images that no step needs any more
+  std::vector<std::vector<Key>> story_;  // by request: images that a step may start from
+  std::unordered_set<Key> ahead_;        // the last run was started speculatively
   std::uint64_t made_ahead_ = 0;
   std::vector<TimePoint> submitted_;  // by request
   TimePoint ticked_ = -1;             // the last event was a Tick at this time

@@ -45,8 +45,8 @@ struct Words {
     const RequestSpec& spec = it.spec;
     return say("Submit ", it.request, " t_max ", spec.t_max, " speculation ",
                static_cast<int>(spec.speculation.mode), "/", spec.speculation.depth, " keep ",
-               static_cast<int>(spec.keep), " images ", spec.images.size(),
-               spec.deadline == kNever ? "" : say(" deadline ", spec.deadline));
+               static_cast<int>(spec.keep), " images ", spec.images.size(), " references ",
+               spec.references, spec.deadline == kNever ? "" : say(" deadline ", spec.deadline));
   }
   std::string operator()(const StepClosed& it) const {
     return "StepClosed " + brief(it.call) + " index " + std::to_string(it.index);

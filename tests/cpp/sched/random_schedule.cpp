@@ -19,6 +19,7 @@ RequestSpec random_spec(Dice& dice, RequestId id) {
   spec.text = "request " + std::to_string(id);
   spec.seed = static_cast<std::uint64_t>(dice.in(0, 1000));
   spec.seed_rule = dice.flip(0.2) ? SeedRule::kReference : SeedRule::kCounter;
+  spec.references = spec.seed % 3 == 0 ? 1 + static_cast<int>(spec.seed / 3 % 4) : 1;
   spec.t_max = dice.in(1, 6);
   spec.max_steps = dice.flip(0.2) ? dice.in(1, 5) : 25;
   spec.keep = dice.flip(0.3) ? Keep::kBest : Keep::kLast;

@@ -1,5 +1,8 @@
 #include "support/reference.h"
 
+#include <algorithm>
+#include <cstddef>
+
 namespace irt::test {
 namespace {
 
@@ -16,10 +19,10 @@ class Loop {
       if (plan.steps.empty()) plan = make_plan(1);
       if (plan.steps.empty()) return out_;
       out_.plan_truncated = plan.truncated;
-      Key source = spec_.images.empty() ? Key{} : spec_.images.back();
+      std::vector<Key> story = spec_.images;
       for (std::size_t i = 0; i < plan.steps.size(); ++i) {
-        StepResult step = make_step(static_cast<int>(i), plan.steps[i], source);
-        if (step.image) source = *step.image;
+        StepResult step = make_step(static_cast<int>(i), plan.steps[i], story);
+        if (step.image) story.push_back(*step.image);
         out_.steps.push_back(std::move(step));
         out_.unfinished.clear();
       }
@@ -30,7 +33,8 @@ class Loop {
   }
 
  private:
-  StepResult make_step(int i, const PlanStep& plan, const Key& source) {
+  StepResult make_step(int i, const PlanStep& plan, const std::vector<Key>& story) {
+    const Key source = story.empty() ? Key{} : story.back();
     StepResult step;
     step.plan = plan;
     if (!plan.prompt) return step;
@@ -38,7 +42,7 @@ class Loop {
     std::string prompt = *plan.prompt;
     std::size_t chosen = 0;
     for (int t = 1; t <= spec_.t_max; ++t) {
-      tries.push_back(generate(i, t, prompt, source));
+      tries.push_back(generate(i, t, prompt, story));
       chosen = tries.size() - 1;
       if (t == spec_.t_max && !spec_.judge_last && spec_.keep != Keep::kBest) {
         if (!spec_.optimizations.skip_last_judge) {  // waited for, and dropped
@@ -94,14 +98,18 @@ class Loop {
     return std::get<Plan>(ask(call));
   }
 
-  Attempt generate(int i, int t, const std::string& prompt, const Key& source) {
+  Attempt generate(int i, int t, const std::string& prompt, const std::vector<Key>& story) {
     Call call;
     call.role = Role::kGenerator;
     call.step = i;
     call.attempt = t;
     call.seed = seed_of(spec_.seed, spec_.seed_rule, Role::kGenerator, i, t, 0);
     call.prompt = prompt;
-    call.source = source;
+    if (!story.empty()) {
+      const auto seen = std::min(story.size(), static_cast<std::size_t>(spec_.references));
+      call.images.assign(story.end() - static_cast<std::ptrdiff_t>(seen), story.end() - 1);
+      call.source = story.back();
+    }
     call.width = spec_.width;
     call.height = spec_.height;
     call.denoising_steps = spec_.denoising_steps;

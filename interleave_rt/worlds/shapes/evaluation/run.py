@@ -6,18 +6,19 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.backends.constrain import find_constraint
-from interleave_rt.config import usable_cores
+from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BadPackError
 from interleave_rt.files import write_file
 from interleave_rt.pack import Pack
-from interleave_rt.roles.native import NativeRoles
+from interleave_rt.request import Options
+from interleave_rt.runtimes import PlainRoles, open_backend
 from interleave_rt.worlds.shapes.scene import SIDE
 
 from .calls import measure_calls
@@ -103,7 +104,7 @@ def evaluate(
     """Measure the rows of `settings` in their order, and save into the folder `out` after each.
 
     Args:
-        pack: What is measured, through its graphs and the native engine.
+        pack: What is measured, wherever its roles run; where one runs elsewhere, there is no row `cost`.
         settings: Rows, split, sample sizes.
         out: An existing folder.
         progress: Told how far it is.
@@ -112,17 +113,31 @@ def evaluate(
     Raises:
         BadPackError: The pack cannot be loaded, or is of another world.
     """
-    if pack.image_size != (SIDE, SIDE):
-        size = "no pictures" if pack.image_size is None else "pictures of {}x{}".format(*pack.image_size)
+    if "generator" not in pack.elsewhere:
+        _check_size(pack, pack.image_size)
+    if pack.elsewhere:
+        rows = tuple(name for name in settings.rows if name != "cost")
+        settings = replace(settings, rows=rows)
+    config = EngineConfig(max_live=AT_ONCE)
+    backend = open_backend(pack, config=config)
+    with ExitStack() as stack:
+        stack.callback(backend.detach)
+        # Single calls have the machine to themselves, so no role has to leave threads to another one.
+        roles = PlainRoles(backend, batching=True, threads=min(_MOST_THREADS, usable_cores()))
+        if "generator" in pack.elsewhere:
+            height, width, _ = roles.generate("a red circle", None, 0, Options()).shape
+            _check_size(pack, (width, height))
+        engine = cache(lambda: stack.enter_context(Engine(backend, config)))
+        return measure(pack, Samples(roles, engine, settings, progress), out, environment)
+
+
+def _check_size(pack: Pack, size: tuple[int, int] | None) -> None:
+    if size != (SIDE, SIDE):
+        made = "no pictures" if size is None else "pictures of {}x{}".format(*size)
         raise BadPackError(
-            f"[eval] the pack {pack.name!r} makes {size}; those of this world have {SIDE}x{SIDE} pixels",
+            f"[eval] the pack {pack.name!r} makes {made}; those of this world have {SIDE}x{SIDE} pixels",
             hint="choose a pack that was trained in this version's world",
         )
-    # Single calls have the machine to themselves, so no role has to leave threads to another one.
-    roles = NativeRoles(pack, batching=True, threads=min(_MOST_THREADS, usable_cores()))
-    with ExitStack() as stack:
-        engine = cache(lambda: stack.enter_context(Engine.load(pack, max_live=AT_ONCE)))
-        return measure(pack, Samples(roles, engine, settings, progress), out, environment)
 
 
 def measure(
