@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 from .errors import BadRequestError
@@ -14,20 +15,19 @@ def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
         raise BadRequestError(f"{name} is {value!r}", hint=f"it is {' or '.join(allowed)}")
 
 
-def whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises `BadRequestError` where a value is no whole number of this range, ends included."""
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or value < low
-        or (high is not None and value > high)
-    ):
-        end = "on" if high is None else f"to {high}"
-        raise BadRequestError(f"{name} is {value!r}: give a whole number from {low} {end}")
+def whole(name: str, value: object, low: int, high: int) -> int:
+    """The value, where it is a whole number of this range, ends included; of any type that is one, as numpy's."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise BadRequestError(f"{name} is {value!r}: give a whole number from {low} to {high}")
+    return number
 
 
 def within(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Raises `BadRequestError` where a number is out of its range, ends included."""
-    if not isinstance(value, int | float) or not low <= value <= high:
+    """Raises `BadRequestError` where a number is out of its range, ends included, or is not finite."""
+    if not isinstance(value, int | float) or not low <= value <= high or math.isinf(value):
         possible = f"at least {low:g} is" if high == math.inf else f"{low:g} to {high:g} are"
         raise BadRequestError(f"{name} is {value!r}: {possible} possible")

@@ -13,6 +13,9 @@ from .checks import one_of, whole, within
 from .errors import BadRequestError
 from .placement import RESIDENCIES, Residency, bytes_of
 
+_MOST = 1_000_000_000
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -84,23 +87,23 @@ class EngineConfig:
     switch_interval_ms: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("max_live", 1),
-            ("max_queued", 0),
-            ("image_bytes", 1 << 20),
-            ("record_bytes", 0),
-            ("text_cache", 1),
-            ("max_unforgotten", 1),
-            ("vision_cache", 1),
-            ("latent_cache", 1),
-            ("draft_tokens", 0),
-            ("threads", 1),
-            ("generator_threads", 1),
-            ("vlm_threads", 1),
-            ("max_image_pixels", 1),
+        for name, low, high in (
+            ("max_live", 1, _MOST),
+            ("max_queued", 0, _MOST),
+            ("image_bytes", 1 << 20, 1 << 50),
+            ("record_bytes", 0, 1 << 50),
+            ("text_cache", 1, _MOST),
+            ("max_unforgotten", 1, _MOST),
+            ("vision_cache", 1, _MOST),
+            ("latent_cache", 1, _MOST),
+            ("draft_tokens", 0, _MOST),
+            ("threads", 1, _MOST_THREADS),
+            ("generator_threads", 1, _MOST_THREADS),
+            ("vlm_threads", 1, _MOST_THREADS),
+            ("max_image_pixels", 1, _MOST),
         ):
             if (value := getattr(self, name)) is not None:
-                whole(f"[EngineConfig] {name}", value, low)
+                object.__setattr__(self, name, whole(f"[EngineConfig] {name}", value, low, high))
         one_of("[EngineConfig] constrained", self.constrained, ("auto", "on", "off"))
         one_of("[EngineConfig] residency", self.residency or "keep", RESIDENCIES)
         if self.max_memory is not None:
@@ -111,7 +114,7 @@ class EngineConfig:
         if self.critic_slowdown is not None:
             within("[EngineConfig] critic_slowdown", self.critic_slowdown, 1, 1e9)
         rate = self.generator_rate
-        if rate is not None and not 0.0 < rate <= 1.0:
+        if rate is not None and not (isinstance(rate, int | float) and 0.0 < rate <= 1.0):
             raise BadRequestError(
                 f"[EngineConfig] generator_rate is {rate!r}: give a number over 0, at most 1, or None"
             )

@@ -20,7 +20,7 @@ from .backends.record import CallStore
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .ending import Ending
-from .errors import BackendFailedError, BadRequestError, from_code
+from .errors import BackendFailedError, BadRequestError, LimitExceededError, from_code
 from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, choose_pack
 from .pack.images import load_image
@@ -146,6 +146,7 @@ class Engine:
 
         Raises:
             BadRequestError: Input or options are wrong.
+            LimitExceededError: The text is longer than the planner can read.
             OverloadedError: Too many requests wait.
         """
         if isinstance(request, Request):
@@ -155,6 +156,13 @@ class Engine:
             request = Request(request, images)
         chosen = Options.of(options, **changes)
         self.backend.check(chosen, len(request.images))
+        size, most = len(request.marked_text.encode()), self.backend.max_text_bytes
+        if most is not None and size > most:
+            # Before it is tokenised, which takes long and holds up all others.
+            raise LimitExceededError(
+                f"[Engine.submit] the text has {size} bytes: the planner can read {most} at most",
+                hint="shorten the request, or use a pack with a longer cache",
+            )
         limit = self.config.max_image_pixels
         sides = self.backend.image_sides
         pixels = tuple(load_image(image, max_pixels=limit, sides=sides) for image in request.images)

@@ -150,21 +150,30 @@ class Options:
     optimizations: Optimizations = field(default_factory=Optimizations)
 
     def __post_init__(self) -> None:
-        whole("[Options] seed", self.seed, 0, 2**63 - 1)
-        whole("[Options] t_max", self.t_max, 1, 10)
-        whole("[Options] max_steps", self.max_steps, 1, 25)
-        whole("[Options] width", self.width, 0, 4096)
-        whole("[Options] height", self.height, 0, 4096)
-        whole("[Options] denoising_steps", self.denoising_steps, 0, 100)
+        for name, low, high in (
+            ("seed", 0, 2**63 - 1),
+            ("t_max", 1, 10),
+            ("max_steps", 1, 25),
+            ("width", 0, 4096),
+            ("height", 0, 4096),
+            ("denoising_steps", 0, 100),
+        ):
+            object.__setattr__(self, name, whole(f"[Options] {name}", getattr(self, name), low, high))
         one_of("[Options] keep", self.keep, ("last", "best"))
         one_of("[Options] seeds", self.seeds, ("counter", "reference"))
         self.speculation_depth()
-        if self.deadline_s is not None and not 0 < self.deadline_s < 1e6:
-            raise BadRequestError(f"[Options] deadline_s is {self.deadline_s!r}: give seconds above 0")
+        limit = self.deadline_s
+        if limit is not None and not (isinstance(limit, int | float) and 0 < limit < 1e6):
+            raise BadRequestError(f"[Options] deadline_s is {limit!r}: give seconds above 0")
 
     @classmethod
     def of(cls, options: Options | None = None, **changes: Any) -> Options:
         """`options` (or the defaults) with some fields changed; an unknown name is a `BadRequestError`."""
+        if not isinstance(options, cls | None):
+            raise BadRequestError(
+                f"[Options] options is a {type(options).__name__}",
+                hint="give Options(...), or its fields as keywords",
+            )
         usual = options or cls()
         values = {name: getattr(usual, name) for name in cls.__dataclass_fields__}
         unknown = sorted(set(changes) - set(values))

@@ -236,7 +236,7 @@ def _outside(
 ) -> OutsideBackend:
     options: Mapping[str, Any] = spec.options
     if "capacity" in options:
-        whole(f"[{role}] capacity", options["capacity"], 1)
+        whole(f"[{role}] capacity", options["capacity"], 1, 1024)
     for name in ("lease_s", "longest_call_s"):
         within(f"[{role}] {name}", options.get(name, 1.0), 0.05, 1e6)
     process = options.get("process", "shared")

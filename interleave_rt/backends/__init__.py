@@ -20,7 +20,7 @@ class Backend(Protocol):
     """What an `Engine` asks of the thing that runs the roles.
 
     `encodes` names the roles whose texts it turns into token ids; `image_sides` are the sides that input pictures are
-    brought to, as `load_image` takes them, None: any.
+    brought to, as `load_image` takes them, None: any. `max_text_bytes`: no longer text of a request can be read.
     """
 
     @property
@@ -28,6 +28,9 @@ class Backend(Protocol):
 
     @property
     def image_sides(self) -> tuple[int, int] | None: ...
+
+    @property
+    def max_text_bytes(self) -> int | None: ...
 
     @property
     def references(self) -> int:

@@ -40,6 +40,11 @@ class MixedBackend:
         """Of the backend that has the generator's graphs."""
         return next((one.image_sides for one in self.backends if one.image_sides), None)
 
+    @property
+    def max_text_bytes(self) -> int | None:
+        """Of the backend that has the planner's graphs."""
+        return next((one.max_text_bytes for one in self.backends if one.max_text_bytes), None)
+
     def info(self) -> Mapping[str, str]:
         """As given, over what the backends say; the weakest promise."""
         said = [dict(backend.info()) for backend in self.backends]

@@ -53,6 +53,7 @@ class NativeBackend:
             False  # with roles that compute on all cores: the lanes are then one device with them
         )
         self.image_sides = None if self._generator is None else pack.image_sides
+        self.max_text_bytes: int | None = None  # known once it is attached
         self._constraint = Constraint(None)
         self._budget: ThreadBudget | None = None
 
@@ -85,6 +86,8 @@ class NativeBackend:
         try:
             for name, role in self._vlms.items():
                 vlm = vlm_config(pack, role, config, self._constraint)
+                if name == "planner":
+                    self.max_text_bytes = role.cache_length * max(map(len, vlm["token_bytes"]))
                 add = core.add_planner if name == "planner" else core.add_critic
                 add(vlm, _device(vlm, budget.vlm_device), name)
             if self._generator is not None:

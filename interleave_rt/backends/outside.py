@@ -67,6 +67,7 @@ class OutsideBackend:
 
     encodes = ()
     image_sides = None
+    max_text_bytes = None
 
     def __init__(
         self,

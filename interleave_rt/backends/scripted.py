@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from interleave_rt import _core
+from interleave_rt.checks import within
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
 from interleave_rt.request import Options
 
 __all__ = ["Script", "ScriptedBackend"]
+
+_MOST_MS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class ScriptedBackend:
     encodes = ()
     image_sides = None
     references = 1
+    max_text_bytes = None
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
@@ -61,6 +65,8 @@ class ScriptedBackend:
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Adds the three lanes."""
         script = asdict(self.script)
+        for name in ("planner_ms", "first_step_ms", "generator_ms", "critic_ms", "verdict_ms", "slowdown"):
+            within(f"[Script] {name}", script[name], 0, _MOST_MS)
         if not config.batching:
             script.update(planner_cap=1, generator_cap=1, critic_cap=1)
         try:

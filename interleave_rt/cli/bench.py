@@ -332,10 +332,10 @@ def _target_and_samples(
 ) -> tuple[Target, Sequence[SampleRequest]]:
     from interleave_rt.backends.scripted import Script
     from interleave_rt.measure.arms import pack_target, scripted_target
-    from interleave_rt.measure.load import numbered_requests, read_trace, world_requests
+    from interleave_rt.measure.load import MAX_REQUESTS, numbered_requests, read_trace, world_requests
 
     target = scripted_target(Script(**script)) if pack is None else pack_target(pack, **memory)
-    within("--num-requests", count, 1)
+    within("--num-requests", count, 1, MAX_REQUESTS)
     if trace is not None:
         return target, read_trace(trace, count, base)
     return target, (numbered_requests if pack is None else world_requests)(count, seed, base)

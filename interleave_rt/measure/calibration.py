@@ -36,6 +36,7 @@ from interleave_rt.errors import BadRequestError
 from interleave_rt.files import read_json, write_file
 
 from .arms import ARMS
+from .load import MAX_REQUESTS
 from .machine import MAX_CAPACITY, Lane, Machine
 from .record import ROLES
 from .tasks import ACCEPTED, MAX_MS, MAX_STEPS, MAX_TRIES, REFUSED, UNREADABLE, Task, Tasks
@@ -169,7 +170,7 @@ class Calibration(_Strict):
         """The measured requests; more than were measured are the same ones over again."""
         requests = self.requests
         number = len(requests) if count is None else count
-        within("--num-requests", number, 1)
+        within("--num-requests", number, 1, MAX_REQUESTS)
         chosen = [requests[index % len(requests)] for index in range(number)]
         steps = [len(next(iter(request.arms.values())).steps) for request in chosen]
 

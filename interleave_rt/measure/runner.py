@@ -18,11 +18,12 @@ from interleave_rt.errors import BackendFailedError, BadRequestError
 from .arms import ARMS, Arm, Engines, Target, Threads
 from .document import document, lossless, records_of, speedups
 from .environment import peak_rss_mb, reset_peak_rss
-from .load import Load, SampleRequest
+from .load import MAX_REQUESTS, Load, SampleRequest
 from .record import RequestRecord, Turn, check_answers, closed_loop, open_loop
 
 PROBES = 4  # requests that compare thread splits
 ROUNDS = 3
+_MOST_THREADS = 1024
 MAX_QUEUED = 64  # where the load has no limit
 
 
@@ -49,9 +50,10 @@ class BenchConfig:
     def __post_init__(self) -> None:
         if not self.arms:
             raise BadRequestError("no arm is left", hint="name at least one of the arms")
-        within("--blocks", self.turns, 0)
+        within("--blocks", self.turns, 0, MAX_REQUESTS)
         within("--duration", self.duration_s, 0)
-        within("--warmup", self.warmup, 0)
+        within("--warmup", self.warmup, 0, MAX_REQUESTS)
+        within("--concurrency", self.load.under_way or 1, 1, _MOST_THREADS)  # each has a thread of its own
 
     @property
     def paired_by_request(self) -> bool:

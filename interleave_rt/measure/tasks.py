@@ -13,7 +13,7 @@ import numpy as np
 from interleave_rt.checks import within
 from interleave_rt.errors import BadRequestError
 
-from .load import check_seed
+from .load import MAX_REQUESTS, check_seed
 
 _NORMAL = NormalDist()
 MAX_MS = 1e9
@@ -144,7 +144,7 @@ def draw_tasks(
         accept: Probability that the critic accepts by attempt; the last one holds for all beyond.
     """
     check_seed(seed)
-    within("--num-requests", count, 1)
+    within("--num-requests", count, 1, MAX_REQUESTS)
     within("--t-max", t_max, 1, MAX_TRIES)
     tasks = [_draw(times, seed, index, steps, t_max, accept) for index in range(count)]
     return Tasks(lambda _arm: tasks, [len(task[2]) for task in tasks], times.denoising_steps)

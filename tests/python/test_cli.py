@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,13 +11,28 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import complains, edit_pack
+from helpers import complains, edit_pack, python
 from interleave_rt.train.shapes import cli as training
+from PIL import Image
+from rich.console import Console
 
 from interleave_rt.cli import train as verb
+from interleave_rt.cli.display import LiveDisplay
 from interleave_rt.cli.signals import Interrupted
 from interleave_rt.pack import EMBEDDED
+from interleave_rt.shown import width
+from interleave_rt.wire import (
+    Attempt,
+    AttemptImageEvent,
+    PlanStep,
+    PlanStepEvent,
+    Step,
+    StepCommittedEvent,
+    Verdict,
+    VerdictEvent,
+)
 
 WRONG = [
     ("run|", 2, "the text is empty", "say what to draw"),
@@ -129,6 +145,77 @@ def test_a_deadline_keeps_what_was_committed(command, tmp_path):
     assert (document["outcome"], document["error"]["code"]) == ("deadline", "deadline")
     assert "error: " in heard
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+PHOTO = """
+import json, resource, sys
+from interleave_rt.cli import main
+code = main(["run", "add a red circle in the middle", "--image", sys.argv[1], "--t-max", "1", "--json"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+sys.exit(code)
+"""
+
+
+def test_a_photo_is_scaled_to_the_packs_limits_in_little_memory(tmp_path):
+    Image.new("RGB", (4000, 3000), (240, 240, 240)).save(tmp_path / "photo.png", compress_level=1)
+    *_, said, memory_mb = python(PHOTO, "photo.png", cwd=tmp_path).splitlines()
+    with Image.open(tmp_path / json.loads(said)["steps"][-1]["image"]) as made:
+        assert made.size == (128, 96)
+    assert int(memory_mb) < 400
+
+
+GONE = """
+import os, sys
+from interleave_rt import cli, engine
+from interleave_rt.backends.scripted import Script, ScriptedBackend
+engine.Engine.load = lambda *a, **k: engine.Engine(ScriptedBackend(Script(min_steps=3, max_steps=3)))
+if sys.argv[1] == "closed":
+    os.close(1)
+sys.argv[1:] = ["run", "☃ Draw"]
+cli.command()
+"""
+
+
+@pytest.mark.parametrize(("out", "code"), [("reader gone", 0), ("full", 1), ("ascii", 0), ("closed", 1)])
+def test_a_result_is_saved_whatever_becomes_of_the_output(out, code, tmp_path):
+    environment = os.environ | ({"PYTHONIOENCODING": "ascii"} if out == "ascii" else {})
+    read, write = os.pipe()
+    if out == "full":
+        write = os.open("/dev/full", os.O_WRONLY)
+    if out != "ascii":
+        os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", GONE, out],
+        cwd=tmp_path,
+        env=environment,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert ("No space left" in done.stderr) == (out == "full")
+    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["steps"]) == 3
+
+
+def test_the_table_keeps_its_words_in_sixty_columns():
+    made = io.StringIO()
+    display = LiveDisplay(Console(file=made, width=60, force_terminal=True, color_system=None))
+    step = PlanStep(1, "s", "Draw a robot with \x1b[31mred arms.", "p")
+    display.show(PlanStepEvent(0, step))
+    for attempt in range(1, 5):
+        display.show(AttemptImageEvent(0, Attempt(attempt, "p", 1, 1, None, None)))
+        display.show(
+            VerdictEvent(0, attempt, Verdict(False, 0.0, "q", "the arms are blue, and much is wrong besides"))
+        )
+    display.show(StepCommittedEvent(0, Step(step, (), np.zeros((1, 1, 3), np.uint8), None)))
+    Console(file=made, width=60, color_system=None).print(display._table())
+    lines = made.getvalue().splitlines()
+    assert all(width(line) <= 60 for line in lines)
+    said = " ".join(" ".join(line.split()) for line in lines)
+    assert "Draw a robot with" in said
+    assert "the arms are blue" in said
+    assert "\x1b" not in said
 
 
 SLOW = """

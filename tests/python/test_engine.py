@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import picture, python, refused, wait_until
+from PIL import Image
 
 from interleave_rt import (
     BackendFailedError,
@@ -21,6 +22,7 @@ from interleave_rt import (
     CancelledError,
     DeadlineError,
     Engine,
+    LimitExceededError,
     Options,
     OverloadedError,
     Request,
@@ -30,6 +32,7 @@ from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.backends.tokenizer_worker import TokenizerWorker
 from interleave_rt.config import EngineConfig
 from interleave_rt.ending import END_S, Ending
+from interleave_rt.pack.images import encode_png
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
 
@@ -452,6 +455,50 @@ def test_closing_waits_for_pictures_that_are_read_and_refuses_later_ones(monkeyp
                 await late
 
     asyncio.run(scenario(Engine(ScriptedBackend(SLOW))))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": "1"}, {"seed": True}, {"seed": 1.0}, {"deadline_s": "5"}, {"deadline_s": float("nan")}, {"options": {}},
+        {"deadline_s": float("inf")}, {"request": "Draw \ud800"}, {"images": ["a\0b"]}, {"images": 3},
+    ],
+)  # fmt: skip
+def test_what_a_caller_gives_is_looked_at_and_nothing_is_kept(wrong, engine):
+    with pytest.raises(BadRequestError):
+        engine.run(**{"request": "x", "images": [], **wrong})
+    for _ in range(3):
+        with pytest.raises(BadRequestError):
+            engine.run("Draw \ud800", [picture()])
+    assert engine.counters()["images"] == 0
+
+
+def test_numbers_of_numpy_and_a_single_picture_are_taken(engine):
+    assert engine.run("x", seed=np.int64(3), t_max=np.int32(2)).options.seed == 3
+    for images in (picture(), Image.fromarray(picture()), encode_png(picture())):
+        assert len(engine.run("x", images).inputs) == 1
+    assert EngineConfig(max_live=np.int64(3)).max_live == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_live": 2**31}, {"threads": 5000}, {"critic_slowdown": "x"}, {"critic_slowdown": float("inf")},
+        {"generator_rate": "x"}, {"lane_grace_s": float("inf")}, {"max_queued": 1e3},
+    ],
+)  # fmt: skip
+def test_a_configuration_has_finite_numbers_and_ceilings(wrong):
+    with pytest.raises(BadRequestError):
+        EngineConfig(**wrong)
+    with pytest.raises(BadRequestError):
+        Engine(ScriptedBackend(Script(planner_ms=float("inf"))))
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_read():
+    with Engine.load() as engine:
+        with pytest.raises(LimitExceededError, match="the planner can read"):
+            engine.submit("draw a red circle and " * 40_000)
+        assert engine.counters()["text_requests"] == 0
 
 
 @pytest.mark.parametrize("failing", ["", "core", "backend"])
