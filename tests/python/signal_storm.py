@@ -93,7 +93,7 @@ def strike(kind: str, folder: Path, after_s: float, numbers: list[int], gap_s: f
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=defaults,
+        preexec_fn=defaults,  # noqa: PLW1509 - it takes no lock
     )
     assert process.stdout is not None
     while process.poll() is None and not is_ready(process):
