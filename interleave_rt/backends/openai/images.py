@@ -88,7 +88,7 @@ class OpenAiGenerator(OnServer):
     ) -> None:
         one_of("[openai] api", api, get_args(Api))
         one_of("[openai] sources", sources, get_args(Sources))
-        whole("[openai] references", references, 1)
+        whole("[openai] references", references, 1, 16)
         if not model:
             raise BadRequestError(
                 "[openai] the model has no name", hint="give the name that the server has for it"
