@@ -309,7 +309,7 @@ SpeculationCase Scheduler::load_of(const Lane& lane) const {
     if (beside.info.role == Role::kCritic) load.critics_beside += beside.committed;
     if (beside.info.role == Role::kGenerator) load.generators_beside += beside.committed;
   }
-  load.planner_on_device = service_times_.active(lane.device, Role::kPlanner) > 0;
+  load.planners_beside = service_times_.active(lane.device, Role::kPlanner);
   load.critic_slowdown = service_times_.critic_slowdown(lane.device);
   load.generator_rate = service_times_.generator_rate(lane.device);
   load.verdict_time = service_times_.mean_of(Role::kCritic);

@@ -76,10 +76,10 @@ GainTerms terms_of(const SpeculationCase& question) {
     if (generator) {
       terms.rate = rate;
       terms.slowdown = slowdown;
-      // Those who judge now, and half of those who may begin to write meanwhile.
+      // Those who judge or plan now, and half of those who may begin to write meanwhile.
       const double judging = std::max(0, question.critics_beside - 1);
       const double coming = std::max(0.0, question.others - judging) / 2.0;
-      terms.burden = (judging + coming) * (1.0 - 1.0 / slowdown);
+      terms.burden = (judging + coming + question.planners_beside) * (1.0 - 1.0 / slowdown);
     } else if (question.generators_beside > 0) {
       terms.rate = 1.0 / slowdown;
       terms.burden = question.generators_beside * (1.0 - rate);
@@ -103,7 +103,10 @@ std::optional<SpeculationReason> ruled_out(const SpeculationCase& question) noex
   }
   // After a refusal the next one is likelier than the odds, which are of all requests.
   if (question.after_retry && question.beyond > 1) return SpeculationReason::kRetryDepth;
-  if (question.planner_on_device) return SpeculationReason::kPlannerOnDevice;
+  // A plan that is beside a generation is slowed as a verdict is. What else slows it is not known.
+  const bool weighed = question.role == Role::kGenerator && question.shared_device &&
+                       question.critic_slowdown && question.generator_rate;
+  if (question.planners_beside > 0 && !weighed) return SpeculationReason::kPlannerOnDevice;
   if (question.committed_beside) return SpeculationReason::kCommittedWorkBeside;
   return std::nullopt;
 }

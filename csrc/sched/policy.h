@@ -69,7 +69,7 @@ enum class SpeculationReason {
   kGain,                 // auto: shared device, expected gain positive
   kNoGain,               // auto: expected gain not positive
   kUnknownOverlap,       // auto: shared device, s_c or r_g not known yet
-  kPlannerOnDevice,      // auto: a plan is being written on the device
+  kPlannerOnDevice,      // auto: a plan is being written on the device; what it loses is unknown
   kCommittedWorkBeside,  // auto: the lane already computes committed work
   kRivals,               // auto: it would pay, but other requests will want the lane
   kLuck,                 // auto: it would pay on the average, an unlucky request would lose
@@ -135,9 +135,9 @@ struct SpeculationFacts {
 
 struct SpeculationCase : SpeculationFacts {
   Speculation setting;
-  bool after_retry = false;    // one of the verdicts judges an attempt > 1
-  bool shared_device = false;  // critic and generator slow each other
-  bool planner_on_device = false;
+  bool after_retry = false;            // one of the verdicts judges an attempt > 1
+  bool shared_device = false;          // critic and generator slow each other
+  int planners_beside = 0;             // plans that are written on the device
   bool committed_beside = false;       // the role's lanes compute what others have committed to
   int critics_beside = 1;              // committed judgements on the device, the awaited included
   int generators_beside = 0;           // committed generations on the device

@@ -23,6 +23,7 @@ from closed_form import run as run_closed_form
 from paired import gain_split, paired_ratio, rotated
 from plain_loop import PngDetour, difference, run_plain
 from plot_headline import BEGIN, END, draw
+from wide_pack import wider
 
 from interleave_rt import BadPackError, Engine, Request, load_pack
 from interleave_rt.backends.scripted import Script, ScriptedBackend
@@ -174,6 +175,33 @@ def test_headline_marks_stand_in_the_readme():
     text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
     assert text.index(BEGIN) < text.index(END)
+
+
+def test_wider_hidden_layers_say_the_same():
+    width, hidden = 4, 6
+    draw_one = np.random.default_rng(0).standard_normal
+    read, write, x = draw_one((2 * hidden, width)), draw_one((width, hidden)), draw_one(width)
+
+    def layer(read, write):
+        gate, up = np.split(read @ x, 2)
+        return write @ (gate / (1 + np.exp(-gate)) * up)
+
+    def wide(name, value):
+        return wider(name, value, 3, hidden, width)
+
+    gate, up = np.split(read, 2)
+    text = np.concatenate([wide("mlp.gate_proj.weight", gate), wide("mlp.up_proj.weight", up)])
+    image = wide("ff.linear_in.weight", read)
+    single = wide("single.0.to_qkv_mlp_proj.weight", np.concatenate([draw_one((3 * width, width)), read]))
+    out = wide("single.0.to_out.weight", np.concatenate([np.eye(width), write], axis=1))
+    for read_wide, write_wide in (
+        (text, wide("mlp.down_proj.weight", write)),
+        (image, wide("ff.linear_out.weight", write)),
+        (single[3 * width :], out[:, width:]),
+    ):
+        assert write_wide.shape == (width, 3 * hidden)
+        np.testing.assert_allclose(layer(read_wide, write_wide), layer(read, write), rtol=1e-12)
+    assert wide("attn.to_out.0.weight", write) is write
 
 
 def test_plot_is_small(tmp_path):

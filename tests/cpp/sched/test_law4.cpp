@@ -191,7 +191,8 @@ const std::vector<Device>& devices() {
   static const std::vector<Device> all = {
       {"separate", false, 1.0, 1.0, false},     {"shared 1.1/.9", true, 1.1, 0.9, false},
       {"shared 1.5/.8", true, 1.5, 0.8, false}, {"sliced 2/.5", true, 2.0, 0.5, false},
-      {"known 1.1/.9", true, 1.1, 0.9, true},   {"known 2/.5", true, 2.0, 0.5, true}};
+      {"known 1.1/.9", true, 1.1, 0.9, true},   {"known 2/.5", true, 2.0, 0.5, true},
+      {"room for all", true, 1.0, 1.0, false}};
   return all;
 }
 

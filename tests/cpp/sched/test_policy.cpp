@@ -114,7 +114,12 @@ TEST_CASE("every decision says why") {
   CHECK(decided(unknown, may_probe, of_critic).reason == R::kUnknownOverlap);  // do not probe
   CHECK(decided(of_critic).reason == R::kSeparateDevices);  // no image is made beside it
   CHECK(decided(of_critic, [](C& c) { c.generators_beside = 1; }).reason == R::kGain);
-  CHECK(decided([](C& c) { c.planner_on_device = true; }).reason == R::kPlannerOnDevice);
+  const auto planner = [](C& c) { c.planners_beside = 1; };
+  CHECK(decided(planner).reason == R::kGain);
+  CHECK(decided(planner).gain < decided().gain);
+  CHECK(decided(planner, of_critic).reason == R::kPlannerOnDevice);
+  CHECK(decided(planner, unknown, may_probe).reason == R::kPlannerOnDevice);
+  CHECK(decided(planner, separate).reason == R::kPlannerOnDevice);
   CHECK(decided([](C& c) { c.committed_beside = true; }).reason == R::kCommittedWorkBeside);
   CHECK(decided(beyond_1).reason == R::kGain);
   CHECK(decided(beyond_1).depth == 2);
