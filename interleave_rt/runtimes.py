@@ -63,16 +63,7 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None, stay: 
         BadRequestError: There is no such option.
         BadPackError: The models cannot be used, or an extra is missing.
     """
-    module, classes = _OPENERS[spec.runtime]
-    opener = getattr(import_module(module), classes.get(role, classes[""]))
-    known = inspect.signature(opener).parameters
-    anything = any(one.kind is one.VAR_KEYWORD for one in known.values())  # it checks them itself
-    for name in spec.options:
-        if name in _GIVEN or not (anything or name in known or name in _LANE_OPTIONS):
-            names = [one for one in known if one not in _GIVEN] + [*_LANE_OPTIONS]
-            raise BadRequestError(
-                f"[{role}] {spec.runtime} has no option {name!r}", hint=f"options are {', '.join(names)}"
-            )
+    opener, known, anything = _opener(role, spec)
     arguments: dict[str, Any] = {
         name: value
         for name, value in spec.options.items()
@@ -96,6 +87,21 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None, stay: 
         ) from error
 
 
+def _opener(role: Role, spec: RoleSpec) -> tuple[Callable[..., Any], Mapping[str, Any], bool]:
+    """What opens a role, its parameters, and whether it takes any option; raises where it does not take one of these."""
+    module, classes = _OPENERS[spec.runtime]
+    opener = getattr(import_module(module), classes.get(role, classes[""]))
+    known = inspect.signature(opener).parameters
+    anything = any(one.kind is one.VAR_KEYWORD for one in known.values())  # it checks them itself
+    for name in spec.options:
+        if name in _GIVEN or not (anything or name in known or name in _LANE_OPTIONS):
+            names = [one for one in known if one not in _GIVEN] + [*_LANE_OPTIONS]
+            raise BadRequestError(
+                f"[{role}] {spec.runtime} has no option {name!r}", hint=f"options are {', '.join(names)}"
+            )
+    return opener, known, anything
+
+
 def share_devices(pack: Pack, config: EngineConfig) -> Any:
     """How the roles of a pack that run in PyTorch share their devices (`Sharing`); None: there are none.
 
@@ -105,6 +111,8 @@ def share_devices(pack: Pack, config: EngineConfig) -> Any:
     specs = {role: spec for role, spec in pack.elsewhere.items() if spec.runtime == "torch"}
     if not specs:
         return None
+    for role, spec in specs.items():
+        _opener(role, spec)  # an option that does not exist is said first
     sharing = import_module("interleave_rt.backends.torch.sharing")
     models = {role: sharing.Opened(Path(spec.place), spec.options) for role, spec in specs.items()}
     return sharing.share(models, residency=config.residency, max_memory=config.max_memory)

@@ -83,6 +83,6 @@ def _warm(roles: TorchRoles, generator: MadeGenerator, vlm: MadeModel) -> None:
     vlm.reserve(longest, 2)  # planner and critic write at the same time
     said = "request 0, picture 0"
     drawn = roles.generate(said, None, 0, Options())
-    roles.generate(said, drawn if generator.edits else None, 0, Options())
+    roles.generate(said, drawn if generator.references else None, 0, Options())
     roles.plan(Request("request 0"), 25, 0, 0)
     roles.judge(before, after, said, said, 0, 0)

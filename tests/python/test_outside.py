@@ -199,10 +199,11 @@ def test_a_thread_that_dies_costs_its_lease(monkeypatch):
 
 
 def test_a_cancelled_call_is_given_up():
-    given_up = threading.Event()
+    begun, given_up = threading.Event(), threading.Event()
 
     def trouble(role: str, cancelled: Any) -> None:
         while role == "generator":
+            begun.set()
             if cancelled():
                 given_up.set()
                 raise RuntimeError("given up")
@@ -210,8 +211,7 @@ def test_a_cancelled_call_is_given_up():
 
     with Engine(OutsideBackend(Troubled(trouble))) as engine:
         handle = engine.submit("x", seed=1)
-        while engine.counters()["generator"]["started"] == 0:
-            time.sleep(0.005)
+        assert begun.wait(10)
         handle.cancel()
         assert handle.finished(10).outcome == "cancelled"
         assert given_up.wait(10)

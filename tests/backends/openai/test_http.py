@@ -94,7 +94,7 @@ def test_what_else_is_refused_before_anything_is_asked(monkeypatch):
     for wrong in ({"timeout_s": 0}, {"retries": -1}, {"max_concurrent": 0}, {"backoff_s": -1.0}):
         with pytest.raises(BadRequestError, match="out of range"):
             OpenAiVlm("http://host/v1", "m", **wrong)
-    with pytest.raises(BadRequestError, match="no api 'paint'"):
+    with pytest.raises(BadRequestError, match="api is 'paint'"):
         OpenAiGenerator("http://host/v1", "m", api="paint")
     for cls in (OpenAiVlm, OpenAiGenerator):
         with pytest.raises(BadRequestError, match="no name"):
