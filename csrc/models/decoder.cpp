@@ -17,7 +17,8 @@ namespace irt {
 namespace {
 
 constexpr std::size_t kKeptAnswers = 4096;  // tokens of them, to guess from
-constexpr int kFirstDraft = 4;              // tokens
+constexpr int kFirstDraft = 4;              // tokens guessed for a row
+constexpr int kMostDraft = 7;               // more of them are right too seldom for what they cost
 
 [[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
 
@@ -443,7 +444,7 @@ struct BatchedDecoder::Impl {
     counters.drafted_tokens += static_cast<std::uint64_t>(planned - 1);
     counters.accepted_tokens += static_cast<std::uint64_t>(taken - 1);
     if (taken == planned) {
-      slot.draft_limit = std::min(2 * slot.draft_limit, std::max(1, graph.draft_tokens()));
+      slot.draft_limit = std::min(2 * slot.draft_limit, kMostDraft);
     } else if (2 * taken < planned) {
       slot.draft_limit = std::max(1, slot.draft_limit / 2);
     }
