@@ -37,6 +37,7 @@ Precision = Literal["bf16", "fp8", "int4"]
 PRECISIONS: Mapping[Precision, float] = {"bf16": 2.0, "fp8": 1.0003, "int4": 0.5625}
 CARDS = (8, 12, 16, 24, 48, 80, 141)  # GiB as they are sold
 CONTEXT = 0.7e9  # bytes of a CUDA context with its libraries
+HEAP = 32e6  # bytes of kernels' own buffers on the CPU, and of small tensors that the allocator keeps
 GIB = 1 << 30
 _HALF = 2  # bytes of activations, keys and values: bf16 whatever the weights are
 

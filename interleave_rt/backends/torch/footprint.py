@@ -187,13 +187,11 @@ def _picture_step(
     config: Mapping[str, Any], width: int, settings: FamilySettings, pixels: tuple[int, int]
 ) -> float:
     """`pixels`: of the picture that is made, and of its source."""
-    if (
-        "block_out_channels" in config or "dim_mult" in config
-    ):  # an autoencoder: the last blocks of its decoder
-        channels = config.get("decoder_block_out_channels") or config.get("block_out_channels")
-        base = config.get("base_dim", 0)
-        widest = channels[min(1, len(channels) - 1)] if channels else base * config["dim_mult"][0]
-        return (4.0 * width * float(widest) + 2.0 * 3 * 4) * max(pixels)
+    # Of an autoencoder the blocks at full size; so many tensors at once were measured.
+    if "dim_mult" in config:  # of films: its convolutions pad copies in three dimensions
+        return 11.0 * width * float(config["base_dim"] * config["dim_mult"][0]) * max(pixels)
+    if channels := config.get("decoder_block_out_channels") or config.get("block_out_channels"):
+        return 4.0 * width * float(channels[min(1, len(channels) - 1)]) * max(pixels)
     hidden = float(config.get("num_attention_heads", 0) * config.get("attention_head_dim", 0))
     tokens = sum(pixels) / 256 + int(settings.arguments.get("max_sequence_length", 512))
     return width * tokens * hidden * (10.0 + 5.0 * float(config.get("mlp_ratio", 4.0)))

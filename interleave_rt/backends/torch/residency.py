@@ -8,7 +8,9 @@ for by many changes its weights once for all of them.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 import threading
 import weakref
@@ -25,10 +27,12 @@ from interleave_rt.errors import CancelledError
 from .checkpoint import need
 from .turns import Cancelled
 
-__all__ = ["ALWAYS", "Party", "Seat", "Stay", "Weights"]
+__all__ = ["ALWAYS", "Party", "Seat", "Stay", "Weights", "lean_heap"]
 
 _ALIGN = 512  # as PyTorch's own allocator on a card
 _POLL_S = 0.02
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_LARGE = 4 << 20
 Mode = Literal["whole", "parts", "stream"]
 
 
@@ -358,6 +362,17 @@ def _bring_when_called(modules: Sequence[Any], bring: Callable[[], None], device
 
 def _bytes(torch: Any, tensor: Any) -> Any:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def lean_heap() -> None:
+    """Memory of large tensors on the CPU goes back to the system as soon as it is free, where the C library is glibc.
+
+    Left alone, it learns from the first of them to keep such memory: the peak of a process is then the sum of what its
+    models need one after the other. It costs some page faults.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        library.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
 
 
 ALWAYS = Stay(Seat(), None)

@@ -12,6 +12,7 @@ from interleave_rt.checks import one_of
 from interleave_rt.errors import BadRequestError, LimitExceededError
 from interleave_rt.placement import (
     CONTEXT,
+    HEAP,
     RESIDENCIES,
     Arrangement,
     Demand,
@@ -24,7 +25,7 @@ from interleave_rt.placement import (
 
 from .checkpoint import Placement, free_bytes, place
 from .footprint import Work, demand_of
-from .residency import Party, Seat, Stay
+from .residency import Party, Seat, Stay, lean_heap
 
 __all__ = ["Opened", "Sharing", "share", "stays_of"]
 
@@ -110,7 +111,7 @@ def share(
     for device, there in by_device.items():
         demands[device] = found = _demands(there, work or Work())
         free = free_bytes(device)
-        limit = free if most is None else most - (CONTEXT if device != "cpu" else 0)
+        limit = free if most is None else most - (HEAP if device == "cpu" else CONTEXT)
         if free is not None and limit is not None:
             limit = min(limit, free)
         wanted: Residency | None = residency or (None if most is not None else "keep")
@@ -118,6 +119,8 @@ def share(
         if chosen is None:
             raise _refusal(there, device, found, wanted, limit or 0.0, work or Work())
         _check(chosen, there, device, found)
+        if device == "cpu" and (most is not None or chosen.residency != "keep"):
+            lean_heap()
         arrangements[device] = chosen
         stays.update(stays_of(device, found, chosen))
     return Sharing(stays, arrangements, demands)

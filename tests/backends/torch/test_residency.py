@@ -19,7 +19,7 @@ from interleave_rt.backends.torch import Opened, TorchGenerator, TorchRoles, Tor
 from interleave_rt.backends.torch.footprint import Work, demand_of
 from interleave_rt.backends.torch.residency import Party, Seat, Weights
 from interleave_rt.errors import CancelledError
-from interleave_rt.placement import RESIDENCIES, peak
+from interleave_rt.placement import HEAP, RESIDENCIES, peak
 
 SMALL = Work(side=64, prompt=256, answer=40, pictures=2)
 MOVING = [name for name in RESIDENCIES if name != "keep"]
@@ -191,11 +191,11 @@ def test_max_memory_chooses_the_quickest_way_that_keeps_to_it(vlm: Path, klein: 
     assert {demand.roles for demand in demands} == {("planner", "critic"), ("generator",)}
     sizes = {name: peak(demands, name) for name in ("keep", "encoder", "swap", "parts")}
     for name, size in sizes.items():
-        chosen = share(found, max_memory=int(size) + 1, work=SMALL).arrangements["cpu"]
+        chosen = share(found, max_memory=int(size + HEAP) + 1, work=SMALL).arrangements["cpu"]
         assert chosen.peak <= size + 1
         assert RESIDENCIES.index(chosen.residency) <= RESIDENCIES.index(name)
         assert f"{chosen.residency}: " in chosen.why
-    assert not share(found, max_memory=int(sizes["swap"]) + 1, work=SMALL).overlaps
+    assert not share(found, max_memory=int(sizes["swap"] + HEAP) + 1, work=SMALL).overlaps
 
 
 REFUSED: list[tuple[dict[str, Any], type, str, str]] = [
@@ -241,3 +241,61 @@ def test_a_demand_is_read_from_configuration_alone(vlm: Path, klein: Path) -> No
     text = json.loads((vlm / "config.json").read_text())["text_config"]
     token = 2 * 4 * text["num_hidden_layers"] * text["num_key_value_heads"] * text["head_dim"]
     assert longer.parts[0].state - demand.parts[0].state == 1000 * token
+
+
+def held(*modules: Any) -> int:
+    """Bytes of parameters and buffers."""
+    found = {id(one): one for module in modules for one in (*module.parameters(), *module.buffers())}
+    return sum(one.nbytes for one in found.values())
+
+
+@pytest.mark.parametrize("family", ["vlm", "klein", "qwen_edit"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_predicted_weights_are_those_that_are_loaded(
+    request: pytest.FixtureRequest, family: str, dtype: str
+) -> None:
+    folder = request.getfixturevalue(family)
+    role = "critic" if family == "vlm" else "generator"
+    parts = demand_of(folder, dtype, "cpu", (role,), SMALL).parts
+    if family == "vlm":
+        loaded = [
+            held(TorchVlm(folder, "critic", device="cpu", dtype=dtype, constrained="off")._loaded.model)
+        ]
+    else:
+        loaded = [held(*part) for part in TorchGenerator(folder, device="cpu", dtype=dtype)._parts()]
+    assert [part.weights for part in parts] == pytest.approx(loaded, rel=0.01)
+
+
+def test_predicted_keys_and_values_are_those_that_are_kept(vlm: Path) -> None:
+    critic = TorchVlm(vlm, "critic", device="cpu", constrained="off", max_new_tokens=40)
+    picture = np.zeros((48, 48, 3), np.uint8)
+    critic.judge(picture, picture + 1, "a", "b", 0, 0)
+    prefixes = list(critic._loaded.decoder._prefixes._kept.values())
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for cache in prefixes for layer in cache.layers)
+    lengths = [cache.layers[0].keys.shape[2] for cache in prefixes]
+    assert len(lengths) == 2
+    one, two = (
+        demand_of(vlm, "float32", "cpu", ("critic",), Work(side=48, prompt=256, answer=answer, pictures=0))
+        for answer in (0, sum(lengths))
+    )
+    assert two.parts[0].state - one.parts[0].state == kept
+
+
+@pytest.mark.parametrize("residency", ["swap", "parts"])
+def test_no_more_weights_are_there_at_once_than_predicted(
+    vlm: Path, klein: Path, monkeypatch: pytest.MonkeyPatch, residency: str
+) -> None:
+    seen: list[int] = []
+    bring = Weights.bring
+
+    def counted(weights: Weights) -> None:
+        bring(weights)
+        seen.append(sum(one.bytes for party in parties for one in party.weights if one.here))
+
+    critic, generator, sharing = opened(models(vlm, klein), residency=residency, work=SMALL)
+    parties = {stay.party for stay in sharing.stays.values() if stay.party}
+    monkeypatch.setattr(Weights, "bring", counted)
+    answers(critic, generator)
+    parts = [part.weights for demand in sharing.demands["cpu"] for part in demand.parts]
+    whole = [sum(part.weights for part in demand.parts) for demand in sharing.demands["cpu"]]
+    assert max(seen) <= 1.05 * max(parts if residency == "parts" else whole) + (1 << 16)
