@@ -315,6 +315,9 @@ class Span(Value):
         outcome: `done`, `failed`, `cancelled`, or `running` where its lane has not ended it yet.
         used: Its answer is part of the result.
         cancel_us: It was given up; its lane ends it at the next chance.
+        answer: What a model inside the engine wrote, its first 64 KiB; of all calls of a request 2 MiB are kept.
+        stop: Why it wrote no further token: `end_of_text`, `length`, `cache_full`, `non_finite`, `grammar`, or `none`
+            where the reader knew enough (or where it was no model inside the engine).
     """
 
     lane: str
@@ -330,6 +333,8 @@ class Span(Value):
     outcome: str
     used: bool
     cancel_us: int | None = None
+    answer: str = ""
+    stop: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@
 
 #include "bind/convert.h"
 #include "bind/engine.h"
-#include "bind/fields.h"
+#include "bind/values.h"
 #include "engine/image_model.h"
 #include "engine/inline_roles.h"
 #include "engine/model_lane.h"
@@ -103,9 +103,6 @@ struct Fields<ImageModelConfig> {
            fields<&C::slots, &C::latent_cache, &C::session>());
 };
 
-template <>
-inline constexpr auto kNames<StopReason> =
-    std::array{"none", "end_of_text", "length", "cache_full", "non_finite", "grammar"};
 template <>
 struct Fields<BatchedDecoder::Counters> {
   using S = BatchedDecoder::Counters;

@@ -24,6 +24,9 @@ inline constexpr auto kNames<Role> = std::to_array(kRoleNames);
 template <>
 inline constexpr auto kNames<SpanOutcome> = std::array{"running", "done", "failed", "cancelled"};
 template <>
+inline constexpr auto kNames<StopReason> =
+    std::array{"none", "end_of_text", "length", "cache_full", "non_finite", "grammar"};
+template <>
 inline constexpr auto kNames<ErrorCode> = std::to_array(kErrorNames);
 template <>
 inline constexpr auto kNames<SpeculationReason> = std::to_array(kSpeculationReasonNames);
@@ -95,7 +98,8 @@ template <>
 struct Fields<Span> {
   using S = Span;
   static constexpr auto kRows = join(
-      fields<&S::role, &S::step, &S::attempt, &S::retry, &S::speculative, &S::outcome, &S::used>(),
+      fields<&S::role, &S::step, &S::attempt, &S::retry, &S::speculative, &S::outcome, &S::used,
+             &S::answer, &S::stop>(),
       std::array{row<&S::lane_name>("lane"), row<&S::queued>("queued_us"),
                  row<&S::started>("started_us"), row<&S::ended>("ended_us"),
                  row<&S::cancel>("cancel_us"), Field<S>{"kind", [](const S& self) -> nb::object {

@@ -202,7 +202,12 @@ void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   for (const ImageRef& image : ended.call->images) {
     if (image) images_.drop(image->key, ImageOwner::kCall);
   }
-  if (Trace* trace = trace_of(*ended.call)) trace->end(ended.span, outcome, clock_.now());
+  Trace* trace = trace_of(*ended.call);
+  if (trace == nullptr) return;
+  trace->end(ended.span, outcome, clock_.now());
+  // Only then has its lane written it.
+  if (outcome != SpanOutcome::kDone && outcome != SpanOutcome::kFailed) return;
+  trace->write(ended.span, std::move(ended.call->answer), ended.call->stop);
 }
 
 // ---- commands out ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "core/result.h"
 #include "engine/images.h"
 #include "engine/text_broker.h"
+#include "models/decoder.h"
 #include "models/pixels.h"
 
 namespace irt {
@@ -28,6 +30,10 @@ struct LaneCall {
   EncodedRef text;                 // null where the model reads no texts
   std::optional<Failure> failure;  // why it cannot be admitted
   std::chrono::steady_clock::time_point started;
+  // For the trace, by the lane before it reports the end: the first bytes that a model wrote, valid
+  // UTF-8, and why no token followed (kNone: the reader knew enough, or it was no model of ours).
+  std::string answer;
+  StopReason stop = StopReason::kNone;
   // Set by other threads at any time.
   std::atomic<bool> cancelled = false;
   std::atomic<bool> speculative = false;

@@ -1,5 +1,6 @@
 #include "engine/trace.h"
 
+#include <utility>
 #include <variant>
 
 namespace irt {
@@ -39,6 +40,17 @@ void Trace::end(std::size_t span, SpanOutcome outcome, TimePoint now) {
   spans_[span].outcome = outcome;
   // A plan is never speculative: whatever it said was read.
   spans_[span].used = spans_[span].role == Role::kPlanner && outcome == SpanOutcome::kDone;
+}
+
+void Trace::write(std::size_t span, std::string&& answer, StopReason stop) {
+  if (span >= spans_.size()) return;
+  spans_[span].stop = stop;
+  if (answers_bytes_ + answer.size() > kMaxAnswersBytes) {
+    ++dropped_;
+    return;
+  }
+  answers_bytes_ += answer.size();
+  spans_[span].answer = std::move(answer);
 }
 
 void Trace::note(const Notice& notice) {

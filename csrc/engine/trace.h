@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/message.h"
+#include "models/decoder.h"
 #include "sched/policy.h"
 
 namespace irt {
@@ -28,7 +29,9 @@ struct Span {
   std::optional<TimePoint> cancel;  // the scheduler gave it up
   std::optional<TimePoint> ended;
   SpanOutcome outcome = SpanOutcome::kRunning;
-  bool used = false;  // its result is part of the committed path
+  bool used = false;   // its result is part of the committed path
+  std::string answer;  // what the model wrote
+  StopReason stop = StopReason::kNone;
 
   Key key;
   Key image;  // judge: the image under judgement
@@ -44,6 +47,8 @@ class Trace {
  public:
   static constexpr std::size_t kMaxSpans = 4096;
   static constexpr std::size_t kMaxDecisions = 1024;
+  static constexpr std::size_t kMaxAnswerBytes = 64 * 1024;         // of one call
+  static constexpr std::size_t kMaxAnswersBytes = 2 * 1024 * 1024;  // of all
   static constexpr std::size_t kNone = SIZE_MAX;
 
   // Returns the span's index, kNone over the limit.
@@ -51,6 +56,7 @@ class Trace {
   void start(std::size_t span, TimePoint now);
   void cancel(std::size_t span, TimePoint now);
   void end(std::size_t span, SpanOutcome outcome, TimePoint now);
+  void write(std::size_t span, std::string&& answer, StopReason stop);
   // Marks what the notice proves to be used.
   void note(const Notice& notice);
   // Keeps a decision that differs from the last one in its call, answer, reason or depth.
@@ -67,6 +73,7 @@ class Trace {
   std::vector<Span> spans_;
   std::vector<DecisionRecord> decisions_;
   std::uint64_t dropped_ = 0;
+  std::size_t answers_bytes_ = 0;
 };
 
 }  // namespace irt

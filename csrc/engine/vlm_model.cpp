@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "engine/trace.h"
+#include "text/characters.h"
 
 namespace irt {
 
@@ -54,7 +56,7 @@ void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> read
                                      call->call.optimizations.cache_vision,
                                      many ? config_.max_pixels_many : 0));
   }
-  running_.push_back({call, decoder_.admit(prompt), std::move(reader)});
+  running_.push_back({call, decoder_.admit(prompt), std::move(reader), {}});
 }
 
 // Of `image`, or of a white picture. `cached`: from the cache, and into it.
@@ -112,8 +114,8 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
                           ? std::string(out.problem)
                           : "the logits of the answer are not finite: check the precision of the "
                             "decoder graph";
-    events.failed(*release(running), {ErrorCode::kBackendFailed, std::move(why)});
-    return;
+    running->call->stop = out.stop;
+    return fail(running, {ErrorCode::kBackendFailed, std::move(why)}, events);
   }
   bool done = out.stop != StopReason::kNone;
   if (out.stop != StopReason::kEndOfText) {
@@ -121,16 +123,37 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
     if (running->call->call.role == Role::kCritic) {
       token.p_success = p_success(out.logits, config_.true_tokens, config_.false_tokens);
     }
+    const std::size_t room = Trace::kMaxAnswerBytes - running->answer.size();
+    running->answer.append(token.bytes.substr(0, room));
     done = running->reader->take(token, events) || done;
   }
   if (!done) return;
+  running->call->stop = out.stop;
   LaneResult result = running->reader->finish(out.stop);
-  events.done(*release(running), std::move(result));
+  const auto* plan = std::get_if<Plan>(&result);
+  if (out.stop == StopReason::kCacheFull && plan != nullptr && !plan->readable()) {
+    const auto prompt = static_cast<int>(running->call->text->ids.size());
+    const int length = config_.decoder_config.cache_length;
+    return fail(running,
+                {ErrorCode::kLimitExceeded,
+                 "[VlmModel] a prompt of " + std::to_string(prompt) + " tokens leaves " +
+                     std::to_string(length - prompt) + " of a cache of " + std::to_string(length) +
+                     " for the answer, which ended unread: shorten the request, or export the "
+                     "model with a longer cache"},
+                events);
+  }
+  LaneCallRef call = release(running);
+  events.done(*call, std::move(result));
+}
+
+void VlmModel::fail(std::vector<Running>::iterator running, Failure failure, LaneEvents& events) {
+  events.failed(*release(running), std::move(failure));
 }
 
 // Frees its slot; the caller reports.
 LaneCallRef VlmModel::release(std::vector<Running>::iterator running) {
   LaneCallRef call = std::move(running->call);
+  call->answer = clean_utf8(running->answer, Trace::kMaxAnswerBytes);
   decoder_.release(running->sequence);
   running_.erase(running);
   return call;

@@ -68,12 +68,14 @@ class VlmModel final : public RoleModel {
     LaneCallRef call;
     SequenceId sequence = 0;
     std::unique_ptr<AnswerReader> reader;
+    std::string answer;  // its first bytes
   };
 
   [[nodiscard]] FeaturesRef features(const ImageRef& image, Size white, bool cached,
                                      std::int64_t max_pixels);
   [[nodiscard]] SamplingParams sampling(std::uint64_t seed, int retry) const noexcept;
   void take(const TokenOut& out, LaneEvents& events);
+  void fail(std::vector<Running>::iterator running, Failure failure, LaneEvents& events);
   LaneCallRef release(std::vector<Running>::iterator running);
 
   VlmConfig config_;

@@ -30,7 +30,7 @@ namespace irt {
 // holds a readable answer counts. Tags are found in any case.
 class AnswerScanner : private LexemeSink {
  public:
-  static constexpr std::size_t kMaxAnswerBytes = 256 * 1024;    // for `end` and for the trace
+  static constexpr std::size_t kMaxAnswerBytes = 256 * 1024;    // that `end` looks at
   static constexpr std::size_t kMaxReasoningBytes = 64 * 1024;  // the rest is dropped
 
   void feed(std::string_view bytes);
@@ -43,8 +43,6 @@ class AnswerScanner : private LexemeSink {
   // The think part as far as it was read, valid UTF-8. Where the stream has a </think> alone (the
   // prompt opened the think part): what stands before it.
   [[nodiscard]] std::string reasoning() const;
-  // The answer's first kMaxAnswerBytes as valid UTF-8.
-  [[nodiscard]] std::string raw() const { return clean_utf8(raw_); }
   // Characters that were looked at, some of them more than once: the work that was done.
   [[nodiscard]] std::size_t work() const noexcept { return work_; }
 

@@ -191,7 +191,11 @@ def summary(result: Result) -> str:
     parts = [f"{steps} step{'' if steps == 1 else 's'}", f"{images} picture{'' if images == 1 else 's'} made"]
     if refused:
         parts.append(f"{refused} refused")
-    text = f"{result.outcome}: {', '.join(parts)} in {result.timings.total_s:.2f} s"
+    never = sum(step.accepted is False for step in result.steps)
+    if never:
+        parts.append(f"{never} never accepted")
+    cut = " (the planner's answer was cut short: steps are missing)" if result.plan_truncated else ""
+    text = f"{result.outcome}: {', '.join(parts)}{cut} in {result.timings.total_s:.2f} s"
     if result.timings.first_image_s is not None:
         text += f" (first picture after {result.timings.first_image_s:.2f} s)"
     return text

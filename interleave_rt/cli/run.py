@@ -76,7 +76,7 @@ def run(
     does not wait for the models, and a third one for nothing.
 
     Exit codes: 0 finished, 1 --check found a difference, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
-    7 overloaded, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever was committed by then is saved.
+    7 overloaded, 9 finished but the planner's answer was cut short, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever was committed by then is saved.
     """
     # Everything that can be wrong is looked at before a model is loaded.
     from interleave_rt.config import EngineConfig
@@ -121,6 +121,9 @@ def run(
         if not so_far.saved:
             folder.discard()
     return code
+
+
+_CUT_SHORT = 9  # exit code: finished, but steps of the plan are missing
 
 
 class _SoFar:
@@ -202,7 +205,7 @@ def _report(end: FinishedEvent, out: Path, gap: str | None, *, checked: bool, as
     if checked and not as_json:
         print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
     if error is None:
-        return 0
+        return _CUT_SHORT if result.plan_truncated else 0
     saved = f"{_count(result.steps)} saved in {out}"
     if isinstance(error, CancelledError):
         print(f"interrupted: {saved}", file=sys.stderr)

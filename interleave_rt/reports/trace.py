@@ -42,7 +42,12 @@ def chrome_trace(result: Result) -> dict[str, Any]:
             "cat": "speculative" if span.speculative else "committed",
             "ts": span.started_us,
             "dur": max(0, span.ended_us - span.started_us),
-            "args": {"outcome": span.outcome, "used": span.used, "queued_us": span.queued_us},
+            "args": {
+                "outcome": span.outcome,
+                "used": span.used,
+                "queued_us": span.queued_us,
+                **({"stop": span.stop, "answer": span.answer} if span.answer else {}),
+            },
         }
         for span in result.trace
     ]

@@ -128,6 +128,16 @@ def test_run_with_the_embedded_pack(tmp_path):
     assert "\x1b" not in done.stdout
 
 
+def test_a_plan_that_was_cut_short_is_no_plain_success(command, copied):
+    edit_pack(copied, lambda manifest: manifest["roles"]["planner"]["generation"].update(max_new_tokens=70))
+    said = command("run", "Draw a snowman step by step", "--pack", copied, "--out", "out", "--t-max", "1")
+    assert said.code == 9
+    assert "cut short: steps are missing" in said.out
+    result = json.loads((Path("out") / "result.json").read_text())
+    assert result["plan_truncated"]
+    assert result["outcome"] == "finished"
+
+
 def test_json_is_one_object_with_the_promised_fields(command, tmp_path):
     code, said, heard = command("run", "Draw a house", "--json", "--out", "here")
     assert (code, heard, len(said.splitlines())) == (0, "", 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import edit_pack, python, refused, wait_until
 
-from interleave_rt import BadPackError, BadRequestError, Engine, Request
+from interleave_rt import BadPackError, BadRequestError, Engine, LimitExceededError, Request
 from interleave_rt.backends import ort
 
 
@@ -38,6 +38,21 @@ def test_sizes_that_the_pack_cannot_make_are_refused_before_anything_runs(embedd
     with refused(BadRequestError, "multiples of"):
         embedded.run("x", **size)
     assert embedded.counters()["requests_accepted"] == before
+
+
+def test_the_trace_holds_what_the_models_wrote(embedded):
+    result = embedded.run("Draw a snowman", seed=1, t_max=2)
+    for span in result.trace:
+        wrote = {"plan": '"execution_plan": [{', "judge": '"previous_step_success": ', "generate": ""}[
+            span.kind
+        ]
+        assert wrote in span.answer
+        assert bool(span.answer) == bool(wrote) or span.outcome == "cancelled"
+
+
+def test_a_prompt_that_leaves_no_room_for_the_plan_is_over_a_limit(embedded):
+    with refused(LimitExceededError, "617 tokens leaves 23 of a cache of 640", "longer cache"):
+        embedded.run("Draw a snowman. " + "It is a nice day and " * 60)
 
 
 def test_nothing_is_left_behind_in_the_engine(embedded):

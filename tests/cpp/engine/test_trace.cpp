@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 
 #include "engine/harness.h"
 
@@ -95,4 +96,18 @@ TEST_CASE("traces are bounded") {
     trace.decide(decision, 0);  // the same again is not kept
   }
   CHECK(trace.decisions().size() == Trace::kMaxDecisions);
+}
+
+TEST_CASE("a trace keeps answers up to a limit, and counts those that it drops") {
+  Trace trace;
+  const std::string answer(Trace::kMaxAnswerBytes, 'x');
+  const std::size_t fit = Trace::kMaxAnswersBytes / answer.size();
+  for (std::size_t i = 0; i <= fit; ++i) {
+    const std::size_t span = trace.open({}, {}, false, 0);
+    trace.write(span, std::string(answer), StopReason::kLength);
+    CHECK(trace.spans()[span].answer.size() == (i < fit ? answer.size() : 0));
+    CHECK(trace.spans()[span].stop == StopReason::kLength);
+  }
+  CHECK(trace.dropped() == 1);
+  trace.write(Trace::kNone, "of a call that has no span", StopReason::kNone);
 }
