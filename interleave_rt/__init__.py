@@ -11,6 +11,7 @@ Importing the package loads nothing heavy: public names are resolved at their fi
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .wire import Attempt, Step, Verdict
 
     __version__: str
+
+# In a clone, this folder hides the installed package, which has the compiled module: it is found all the same.
+__path__ = pkgutil.extend_path(__path__, __name__)
 
 __all__ = [
     "Attempt",

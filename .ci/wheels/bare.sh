@@ -18,7 +18,7 @@ mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
 mount -t tmpfs tmpfs "$1/tmp"
 mount -o remount,bind,ro "$1"
-exec env -i HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 chroot --userspec=65534:65534 "$1" bash -euo pipefail -s <<'USER'
+exec chroot --userspec=65534:65534 "$1" env -i HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 bash -euo pipefail -s <<'USER'
 if command -v cc gcc g++ c++ clang cmake; then echo "a compiler is here: this proves nothing"; exit 1; fi
 ! touch /usr/written 2>/dev/null || { echo "the root is not read-only"; exit 1; }
 cd /tmp

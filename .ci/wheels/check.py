@@ -42,6 +42,8 @@ def faults_of(
             continue
         binding, place, symbol = fields[4], fields[6], fields[7]
         name, _, label = symbol.partition("@")
+        if binding == "LOCAL":
+            continue
         if place != "UND":
             exported.append(name)
         elif label:

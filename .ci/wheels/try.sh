@@ -9,12 +9,12 @@ away=$(mktemp -d)
 trap 'rm -rf "$away"' EXIT
 if [ $# = 0 ]; then
   shopt -s nullglob
-  set -- "$HOME"/.pyenv/versions/3.1[0-9]*/bin/python /usr/bin/python3.1[0-9] /usr/local/bin/python3.1[0-9]
+  set -- "${PYTHON:-python3}" "$HOME"/.pyenv/versions/3.1[0-9]*/bin/python /usr/bin/python3.1[0-9] /usr/local/bin/python3.1[0-9]
 fi
 cd "$away"
 
 for python in "$@"; do
-  version=$("$python" -c 'import platform; print(platform.python_version())')
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   [ ! -e "$version" ] || continue
   "$python" -m venv "$version" 2>/dev/null || { echo "$python: has no venv, left out"; rm -rf "$version"; continue; }
   (

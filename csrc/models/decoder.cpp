@@ -20,8 +20,6 @@ constexpr std::size_t kKeptAnswers = 4096;  // tokens of them, to guess from
 constexpr int kFirstDraft = 4;              // tokens guessed for a row
 constexpr int kMostDraft = 7;               // more of them are right too seldom for what they cost
 
-[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
-
 // ---- prompts: image tokens expanded, positions computed --------------------------------------
 
 // An image's tokens start at index `start` of the expanded prompt.

@@ -16,8 +16,6 @@ constexpr int kMinChunk = 2;  // see begin_prefill
 constexpr int kLengthStep = 128;
 constexpr int kLengthSteps = 8;  // at least so many from one power of two to the next one
 
-[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
-
 [[nodiscard]] std::string name_of(const char* stem, int layer) {
   return std::string(stem) + "." + std::to_string(layer);
 }

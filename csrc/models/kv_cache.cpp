@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace irt {
-namespace {
-
-[[nodiscard]] std::size_t size(int value) noexcept { return static_cast<std::size_t>(value); }
-
-}  // namespace
 
 KvCache::KvCache(const CacheShape& shape, ElementType type, const DeviceRef& device)
     : shape_(shape), length_(shape.length) {

@@ -9,6 +9,10 @@
 
 namespace irt {
 
+[[nodiscard]] constexpr std::size_t size(int value) noexcept {
+  return static_cast<std::size_t>(value);
+}
+
 struct CacheShape {
   int layers = 0;
   int slots = 0;

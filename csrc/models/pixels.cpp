@@ -14,7 +14,7 @@
 namespace irt {
 namespace {
 
-constexpr std::size_t kLanes = 4;
+constexpr std::size_t kHashLanes = 4;
 constexpr std::uint64_t kPrime = 0x9fb21c651e98df25ULL;
 
 std::uint64_t load_word(const std::uint8_t* data, std::size_t count) noexcept {
@@ -45,18 +45,18 @@ std::array<float, 256> planar_table() noexcept {
 std::uint64_t hash_pixels(const ImageView& image) noexcept {
   const std::uint64_t seed = mix64((static_cast<std::uint64_t>(image.width) << 32) |
                                    static_cast<std::uint64_t>(image.height));
-  std::array<std::uint64_t, kLanes> lanes{};
-  for (std::size_t i = 0; i < kLanes; ++i) lanes[i] = mix64(seed + i);
+  std::array<std::uint64_t, kHashLanes> lanes{};
+  for (std::size_t i = 0; i < kHashLanes; ++i) lanes[i] = mix64(seed + i);
 
   const std::size_t words = image.bytes() / 8;
   std::size_t word = 0;
-  for (; word + kLanes <= words; word += kLanes) {
-    for (std::size_t i = 0; i < kLanes; ++i) {
+  for (; word + kHashLanes <= words; word += kHashLanes) {
+    for (std::size_t i = 0; i < kHashLanes; ++i) {
       lanes[i] = absorb(lanes[i], load_word(image.data + (word + i) * 8, 8));
     }
   }
   for (std::size_t at = word * 8; at < image.bytes(); at += 8) {
-    std::uint64_t& lane = lanes[at / 8 % kLanes];
+    std::uint64_t& lane = lanes[at / 8 % kHashLanes];
     lane = absorb(lane, load_word(image.data + at, std::min<std::size_t>(8, image.bytes() - at)));
   }
   std::uint64_t hash = seed;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 
 import pytest
@@ -42,6 +43,21 @@ def test_import_takes_less_than_300_ms():
     times = [float(python(program)) for _ in range(5)]
     print("import times", times)
     assert statistics.median(times) < 0.3
+
+
+def test_sources_that_hide_the_installed_package_find_its_compiled_module(tmp_path):
+    """As in a clone, where Python looks into the current folder first."""
+    sources = tmp_path / "interleave_rt"
+    sources.mkdir()
+    shutil.copy(interleave_rt.__file__, sources)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "sys.meta_path = [one for one in sys.meta_path if 'Redirecting' not in type(one).__name__]\n"
+        "from interleave_rt import _core, __file__ as home; print(home); print(_core.build_info()['version'])"
+    )
+    home, version = python(program).split()
+    assert home == str(sources / "__init__.py")
+    assert version == interleave_rt.__version__
 
 
 def test_public_names_are_the_documented_ones_and_all_resolve():
