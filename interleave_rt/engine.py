@@ -76,7 +76,7 @@ class Engine:
         except (RuntimeError, MemoryError) as error:  # what the system refuses: threads, memory
             self._ending.finish()
             raise BackendFailedError(
-                f"[Engine] it cannot start: {error or 'out of memory'}",
+                f"[Engine] it cannot start: {str(error) or 'out of memory'}",
                 hint="end other programs, or raise this process's limits (ulimit -u, ulimit -v)",
             ) from error
         except BaseException:

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 MAX_TEXT_BYTES = 4 << 20  # templates, prompts, schemas
+_PIECE = 1 << 20
 MAX_JSON_BYTES = 64 << 20  # results, calibrations, token tables
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2
@@ -67,13 +68,15 @@ def read_file(
         with os.fdopen(number, "rb") as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
                 raise error(f"[{what}] {_shown(path)} is no regular file", hint="name a file")
-            data = file.read(limit + 1)
+            data = bytearray()  # in pieces: a read of so many bytes at once takes room for all of them
+            while len(data) <= limit and (piece := file.read(min(_PIECE, limit + 1 - len(data)))):
+                data += piece
     except (OSError, ValueError) as caught:  # the second for names that no system takes
         said = getattr(caught, "strerror", None) or caught
         raise error(f"[{what}] {_shown(path)} cannot be read: {said}", hint=hint) from None
     if len(data) > limit:
         raise error(f"[{what}] {_shown(path)} has more than {limit} bytes", hint="that is the limit")
-    return data
+    return bytes(data)
 
 
 def read_text(
