@@ -103,7 +103,7 @@ class TorchGenerator:
     def settle(self, stay: Stay) -> None:
         """Shares its device from now on, with the models that hold the same seat. Not while a call is under way."""
         self._stay = stay
-        stay.settle(self._torch, self._parts(), self.placement.device)
+        stay.settle(self._torch, self.parts(), self.placement.device)
 
     def info(self) -> Mapping[str, str]:
         """What results say of it: name, version (of the content of its files), promise, place and LoRA files."""
@@ -249,7 +249,7 @@ class TorchGenerator:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def _parts(self) -> list[list[Any]]:
+    def parts(self) -> list[list[Any]]:
         """Its modules: those that read the text, and those that make the picture."""
         parts: dict[bool, list[Any]] = {True: [], False: []}
         for name, component in self.pipeline.components.items():

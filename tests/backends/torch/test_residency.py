@@ -262,7 +262,7 @@ def test_predicted_weights_are_those_that_are_loaded(
             held(TorchVlm(folder, "critic", device="cpu", dtype=dtype, constrained="off")._loaded.model)
         ]
     else:
-        loaded = [held(*part) for part in TorchGenerator(folder, device="cpu", dtype=dtype)._parts()]
+        loaded = [held(*part) for part in TorchGenerator(folder, device="cpu", dtype=dtype).parts()]
     assert [part.weights for part in parts] == pytest.approx(loaded, rel=0.01)
 
 
