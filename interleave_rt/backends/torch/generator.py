@@ -14,6 +14,7 @@ from PIL import Image
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError, CancelledError
 
 from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json
+from .compiled import compile_pipeline
 from .families import FamilySettings, Sources, settings_for
 from .footprint import is_encoder
 from .processors import load_processor
@@ -36,7 +37,7 @@ class TorchGenerator:
         dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 on a card, float32 on the CPU.
         lora: Files `FILE` or `FILE:SCALE`; needs the extra `[lora]`.
         sources: What a step starts from, as in `FamilySettings`; None: as the settings say.
-        compile: `torch.compile` of the denoiser's repeated blocks: the first call takes minutes, the others less.
+        compile: `torch.compile` of denoiser, text encoder and codec: the first call takes minutes, the others less.
         settings: How the pipeline is called, over what `FAMILIES` knows of its class: some fields of
             `FamilySettings`, or a JSON file with them.
         noise: Latents to start from, by seed, height and width; None: the pipeline's own, from a `torch.Generator`
@@ -93,7 +94,7 @@ class TorchGenerator:
         self._add_lora()
         self.settle(stay)
         if compile:
-            self._compile()
+            compile_pipeline(self._torch, self.pipeline, lambda: self._stay is ALWAYS)
 
     @property
     def references(self) -> int:
@@ -152,7 +153,9 @@ class TorchGenerator:
             if "callback_on_step_end" in self._parameters:
                 asked["callback_on_step_end"] = between_steps
             try:
-                (made,) = self.pipeline(**asked, output_type="np").images
+                (made,) = self.pipeline(**asked, output_type="pt").images
+                levels = (made.float().nan_to_num() * 255).round().clamp(0, 255)
+                picture: Pixels = levels.to(self._torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
             except self._torch.OutOfMemoryError as error:
                 self._torch.cuda.empty_cache()
                 raise BackendFailedError(
@@ -161,8 +164,7 @@ class TorchGenerator:
                 ) from None
             finally:
                 self.pipeline.maybe_free_model_hooks()
-        made = np.nan_to_num(np.asarray(made, dtype=np.float32))
-        return np.ascontiguousarray((made * 255).round().clip(0, 255).astype(np.uint8))
+        return picture
 
     def _sources(self, source: Pixels | Sequence[Pixels] | None) -> list[Pixels]:
         if source is None or not self.references:
@@ -278,10 +280,3 @@ class TorchGenerator:
                 f"[torch generator] a LoRA file does not fit {self._kind}: {error}",
                 hint="use a file that was made for this model",
             ) from None
-
-    def _compile(self) -> None:
-        denoiser = getattr(self.pipeline, "transformer", None) or self.pipeline.unet
-        if getattr(denoiser, "_repeated_blocks", None):
-            denoiser.compile_repeated_blocks(fullgraph=True)
-        else:
-            denoiser.compile()
