@@ -25,6 +25,7 @@ from transformers.utils.logging import set_verbosity_error
 from interleave_rt import _core
 from interleave_rt.backends.torch import FAMILIES, TorchGenerator, TorchVlm
 from interleave_rt.backends.torch.checkpoint import Placement
+from interleave_rt.backends.torch.compiled import compile_pipeline
 from interleave_rt.backends.torch.decoder import Decoder, Prompt
 from interleave_rt.backends.torch.fp8 import to_fp8
 from interleave_rt.backends.torch.processors import PatchesOnce, _without_videos
@@ -115,6 +116,7 @@ class MadeGenerator(TorchGenerator):
         self._torch, self._noise, self._lora = torch, None, []
         self.pipeline = self._made(pipeline)
         self.compiled = False
+        self.flop: dict[str, float] = {}  # of parts, as counted before they are compiled
 
     def info(self) -> Mapping[str, str]:
         """As `TorchGenerator.info`; the weights are no files."""
@@ -127,16 +129,12 @@ class MadeGenerator(TorchGenerator):
         }
 
     def compile(self) -> None:
-        """Compiles the denoiser's blocks and the layers of its text encoder, when they are next used."""
+        """As `TorchGenerator` does, for one size of pictures."""
         if self.compiled:
             return
         self.compiled = True
         how: dict[str, Any] = {"dynamic": False, "backend": compiler(self.placement.device)}
-        self.pipeline.transformer.compile_repeated_blocks(fullgraph=True, **how)
-        encoder = self.pipeline.text_encoder
-        text = getattr(encoder.model, "language_model", encoder.model)
-        for layer in text.layers:
-            layer.forward = torch.compile(layer.forward, **how)
+        compile_pipeline(torch, self.pipeline, lambda: True, **how)
 
     def _made(self, pipeline: Any) -> Any:
         raw, device, dtype = self.raw, self.placement.device, torch.bfloat16

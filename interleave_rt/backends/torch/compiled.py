@@ -32,11 +32,12 @@ def compile_pipeline(torch: Any, pipeline: Any, still: Callable[[], bool], **how
         layer.forward = torch.compile(layer.forward, **how)
     if on_card and type(text).__name__ == "Qwen3Model":
         encoder.forward = _Recorded(torch, encoder, still)
-    if on_card and hasattr(pipeline.vae, "decoder"):
+    codec = pipeline.vae
+    if on_card and all(weight.dim() < 5 for weight in codec.parameters()):  # one of pictures, not of videos
         torch.backends.cudnn.benchmark = True  # pictures have few sizes
-        for part in (pipeline.vae.encoder, pipeline.vae.decoder):
-            part.to(memory_format=torch.channels_last)
-            part.compile(**how)
+        codec.to(memory_format=torch.channels_last)
+        codec.encoder.compile(**how)
+        codec.decoder.compile(**how)
 
 
 class _Recorded:
