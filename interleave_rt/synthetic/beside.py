@@ -84,7 +84,7 @@ def beside_figures(
         kind = f"priority, generator on {share:.0%} of the multiprocessors"
 
         def kept_apart(share: float = share, kind: str = kind) -> None:
-            green = _green_stream(share, device)
+            context, green = _green_stream(share, device)  # the context must outlive its stream
             denoiser = _Worker(denoise, green, device)
             denoiser.run(0.0)
             fewer = _rates([denoiser], seconds)[0] / alone["generator"]
@@ -92,6 +92,8 @@ def beside_figures(
             kinds = report.found["kinds"]
             kinds[kind]["generator_alone"] = round(fewer, 3)
             report.set(kinds=kinds)
+            torch.cuda.synchronize(device)
+            del context
 
         if on_card:
             report.attempt(kind, kept_apart)
@@ -105,8 +107,8 @@ def best_of(figures: Mapping[str, Any]) -> tuple[float, float] | None:
     return (max(1.0, found["s_c"]), min(1.0, max(1e-3, found["r_g"]))) if isinstance(found, Mapping) else None
 
 
-def _green_stream(share: float, device: str) -> Any:
-    """A stream whose kernels use a share of the multiprocessors.
+def _green_stream(share: float, device: str) -> tuple[Any, Any]:
+    """A context of a share of the multiprocessors, and the stream whose kernels use them.
 
     Raises:
         RuntimeError: PyTorch or the driver does not offer that.
@@ -120,8 +122,8 @@ def _green_stream(share: float, device: str) -> Any:
     }
     context: Any = GreenContext.create(**told)
     if hasattr(context, "Stream"):
-        return context.Stream()
-    return context  # of a version without streams of its own: it is made current instead
+        return context, context.Stream()
+    return context, context  # of a version without streams of its own: it is made current instead
 
 
 class _Worker:

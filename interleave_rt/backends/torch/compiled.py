@@ -26,7 +26,7 @@ def compile_pipeline(torch: Any, pipeline: Any, still: Callable[[], bool], **how
     else:
         denoiser.compile(**how)
     on_card = next(denoiser.parameters()).is_cuda
-    encoder = getattr(pipeline, "text_encoder", None)
+    encoder: Any = getattr(pipeline, "text_encoder", None)
     text = getattr(encoder, "model", None)
     for layer in getattr(getattr(text, "language_model", text), "layers", ()):
         layer.forward = torch.compile(layer.forward, **how)
