@@ -46,10 +46,13 @@ def demand_of(
     Raises:
         BadPackError: A file is missing or cannot be read.
     """
+    host = device == "cpu"  # where the libraries read a model into is where it works
     if "generator" in roles:
-        return _of_pipeline(directory, TYPES[dtype], dtype, work, settings)
+        return Demand(
+            ("generator",), _of_pipeline(directory, TYPES[dtype], dtype, work, settings), whole=host
+        )
     config = read_json(directory, "config.json", "a transformers model of text and pictures")
-    return Demand(roles, (_of_vlm(directory, config, dtype, work, host=device == "cpu"),))
+    return Demand(roles, (_of_vlm(directory, config, dtype, work, host=host),), whole=host)
 
 
 def _of_vlm(directory: Path, config: Mapping[str, Any], dtype: str, work: Work, *, host: bool) -> Part:
@@ -72,7 +75,7 @@ def _of_vlm(directory: Path, config: Mapping[str, Any], dtype: str, work: Work, 
     return _part(directory, dtype, step, state)
 
 
-def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any) -> Demand:
+def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any) -> tuple[Part, ...]:
     index = read_json(directory, PIPELINE_INDEX, "a diffusers pipeline")
     kind = str(index.get("_class_name"))
     settings = settings_for(kind, {}, directory, given)
@@ -91,7 +94,7 @@ def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any
             rest.append(_part(folder, dtype, _picture_step(config, width, settings, pixels)))
     if not encoders and not rest:
         raise BadPackError(f"[torch] {directory} has no weights (*.safetensors)", hint="copy the whole model")
-    return Demand(("generator",), tuple(_joined(parts) for parts in (encoders, rest) if parts))
+    return tuple(_joined(parts) for parts in (encoders, rest) if parts)
 
 
 def is_encoder(component: str) -> bool:

@@ -217,11 +217,12 @@ def _refusal(
     if chosen := arrange(_demands(models, replace(work, side=512)), wanted, limit):
         ways.append(f"pictures of 512 x 512 ({gb(chosen.peak)})")
     smallest = min(arrange_size(demands, name) for name in RESIDENCIES)
-    ways.append("another device or smaller models" if ways else f"at least {gb(smallest)}, or smaller models")
+    least_cap = smallest + (HEAP if device == "cpu" else CONTEXT)
+    ways.append("another device or smaller models" if ways else f"at least {gb(least_cap)}, or smaller models")
     roles = ", ".join(demand.name for demand in demands)
     return LimitExceededError(
         f"[torch] {roles} need {gb(peak(demands, wanted) if wanted else smallest)} on {device}"
-        f"{f' with residency {wanted}' if wanted else ' however they take turns'}; {gb(limit)} may be used",
+        f"{f' with residency {wanted}' if wanted else ' however they take turns'}; {gb(max(0.0, limit))} may be used",
         hint="what would fit: " + "; ".join(ways),
     )
 

@@ -199,7 +199,7 @@ def test_max_memory_chooses_the_quickest_way_that_keeps_to_it(vlm: Path, klein: 
 
 
 REFUSED: list[tuple[dict[str, Any], type, str, str]] = [
-    ({"max_memory": "1MB"}, LimitExceededError, "however they take turns; 1 MB may be used", "at least"),
+    ({"max_memory": "33MB"}, LimitExceededError, "however they take turns; 1 MB may be used", "at least"),
     ({"max_memory": "much"}, BadRequestError, "'much' is no size", "write 12GB"),
     ({"residency": "fly"}, BadRequestError, "'fly'", "keep or release"),
 ]
