@@ -18,12 +18,19 @@ for python in "$@"; do
   [ ! -e "$version" ] || continue
   "$python" -m venv "$version" 2>/dev/null || { echo "$python: has no venv, left out"; rm -rf "$version"; continue; }
   (
-    began=$SECONDS
+    began=$SECONDS extra='[cpu]'
+    # The embedded models take an ONNX Runtime that is no longer made for Python 3.10.
+    [ "$version" != 3.10 ] || extra=
     # shellcheck disable=SC2086
     PATH=$PWD/$version/bin "$version/bin/pip" install -q --disable-pip-version-check --only-binary :all: \
-      ${IRT_PIP_INSTALL:-} "$wheel[cpu]"
+      ${IRT_PIP_INSTALL:-} "$wheel$extra"
     installed=$SECONDS
     PATH=$PWD/$version/bin
+    if [ -z "$extra" ]; then
+      interleave-rt simulate --preset h200-bf16 --accept-prob 0.8 >"$version/log"
+      echo "Python $version: installed in $((installed - began)) s, without models: simulated"
+      exit
+    fi
     interleave-rt run "Draw a snowman step by step" --out "$version/story" >"$version/log"
     python -m interleave_rt.train shapes-check "$version/story"
     echo "Python $version: installed in $((installed - began)) s, story in $((SECONDS - installed)) s"
