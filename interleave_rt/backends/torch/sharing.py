@@ -218,7 +218,9 @@ def _refusal(
         ways.append(f"pictures of 512 x 512 ({gb(chosen.peak)})")
     smallest = min(arrange_size(demands, name) for name in RESIDENCIES)
     least_cap = smallest + (HEAP if device == "cpu" else CONTEXT)
-    ways.append("another device or smaller models" if ways else f"at least {gb(least_cap)}, or smaller models")
+    ways.append(
+        "another device or smaller models" if ways else f"at least {gb(least_cap)}, or smaller models"
+    )
     roles = ", ".join(demand.name for demand in demands)
     return LimitExceededError(
         f"[torch] {roles} need {gb(peak(demands, wanted) if wanted else smallest)} on {device}"
