@@ -222,12 +222,10 @@ class Demand:
     Args:
         roles: That it serves: planner and critic may share one.
         parts: Of a generator the text encoder and the rest, where it has one; else the whole.
-        whole: Whether all its weights are on the device at once while it is opened.
     """
 
     roles: tuple[str, ...]
     parts: tuple[Part, ...]
-    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -279,8 +277,6 @@ def peak(demands: Sequence[Demand], residency: Residency, streamed: frozenset[st
         each = [part.weights + part.state + part.workspace for part in parts]
         together = sum(part.weights + part.state for part in parts) + max(part.workspace for part in parts)
         size = max(each) if told.in_parts(demand) else together
-        if demand.whole:
-            size = max(size, sum(part.weights for part in demand.parts))
         if (party := told.party(demand)) is None:
             always += size
         else:

@@ -46,13 +46,10 @@ def demand_of(
     Raises:
         BadPackError: A file is missing or cannot be read.
     """
-    host = device == "cpu"  # where the libraries read a model into is where it works
     if "generator" in roles:
-        return Demand(
-            ("generator",), _of_pipeline(directory, TYPES[dtype], dtype, work, settings), whole=host
-        )
+        return _of_pipeline(directory, TYPES[dtype], dtype, work, settings)
     config = read_json(directory, "config.json", "a transformers model of text and pictures")
-    return Demand(roles, (_of_vlm(directory, config, dtype, work, host=host),), whole=host)
+    return Demand(roles, (_of_vlm(directory, config, dtype, work, host=device == "cpu"),))
 
 
 def _of_vlm(directory: Path, config: Mapping[str, Any], dtype: str, work: Work, *, host: bool) -> Part:
@@ -75,7 +72,7 @@ def _of_vlm(directory: Path, config: Mapping[str, Any], dtype: str, work: Work, 
     return _part(directory, dtype, step, state)
 
 
-def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any) -> tuple[Part, ...]:
+def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any) -> Demand:
     index = read_json(directory, PIPELINE_INDEX, "a diffusers pipeline")
     kind = str(index.get("_class_name"))
     settings = settings_for(kind, {}, directory, given)
@@ -94,7 +91,7 @@ def _of_pipeline(directory: Path, width: int, dtype: str, work: Work, given: Any
             rest.append(_part(folder, dtype, _picture_step(config, width, settings, pixels)))
     if not encoders and not rest:
         raise BadPackError(f"[torch] {directory} has no weights (*.safetensors)", hint="copy the whole model")
-    return tuple(_joined(parts) for parts in (encoders, rest) if parts)
+    return Demand(("generator",), tuple(_joined(parts) for parts in (encoders, rest) if parts))
 
 
 def is_encoder(component: str) -> bool:
