@@ -157,7 +157,7 @@ def test_a_deadline_keeps_what_was_committed(command, tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-PHOTO = """
+PHOTO = r"""
 import json, pathlib, re, sys
 from interleave_rt.cli import main
 code = main(["run", "add a red circle in the middle", "--image", sys.argv[1], "--t-max", "1", "--json"])
