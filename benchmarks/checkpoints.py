@@ -18,7 +18,6 @@ from diffusers import (
 )
 from interleave_rt.train.shapes.models import TokenIds, klein_scheduler
 from transformers import (
-    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
@@ -28,20 +27,10 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from interleave_rt.pack import EMBEDDED
+from interleave_rt.synthetic.roles import embedded_tokenizer as tokenizer
 
 VOCABULARY = 1200
 HEAD = 64
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """The embedded pack's: byte-level BPE with the special tokens of Qwen-VL."""
-    folder = EMBEDDED / "tokenizer"
-    made = PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
-    made.chat_template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return made
 
 
 def token_ids() -> TokenIds:

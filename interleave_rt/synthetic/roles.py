@@ -38,7 +38,15 @@ from interleave_rt.request import Request
 from .catalogue import entry
 from .weights import random_model
 
-__all__ = ["MadeGenerator", "MadeModel", "MadeVlm", "Script", "compiler", "made_pictures"]
+__all__ = [
+    "MadeGenerator",
+    "MadeModel",
+    "MadeVlm",
+    "Script",
+    "compiler",
+    "embedded_tokenizer",
+    "made_pictures",
+]
 
 _FILLER = " and so"
 _NUMBERS = re.compile(r"request (\d+), picture (\d+)((?: again)*)")
@@ -55,7 +63,7 @@ def made_pictures(side: int, count: int) -> list[Any]:
     return [source.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(count)]
 
 
-def _tokenizer() -> Any:
+def embedded_tokenizer() -> Any:
     """The embedded pack's, which has the control tokens of Qwen-VL; what it says of a text only fills a place."""
     folder = EMBEDDED / "tokenizer"
     made = transformers.PreTrainedTokenizerFast(
@@ -138,7 +146,7 @@ class MadeGenerator(TorchGenerator):
 
     def _made(self, pipeline: Any) -> Any:
         raw, device, dtype = self.raw, self.placement.device, torch.bfloat16
-        tokenizer = _tokenizer()
+        tokenizer = embedded_tokenizer()
         encoder = getattr(transformers, raw["text_encoder_config_class"])(
             **_with_ids(raw["text_encoder"], tokenizer)
         )
@@ -171,7 +179,7 @@ class MadeModel:
         raw = entry(name)
         self.name, self.raw, self.precision, self.torch = name, raw, precision, torch
         self.placement = Placement(device, "bfloat16")
-        self.tokenizer = _tokenizer()
+        self.tokenizer = embedded_tokenizer()
         config = getattr(transformers, raw["config_class"])(**_with_ids(raw["config"], self.tokenizer))
         self.model = random_model(lambda: getattr(transformers, raw["class"])(config), device, torch.bfloat16)
         if precision == "fp8":

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from interleave_rt import BadPackError, BadRequestError, Engine, Options, load_pack
 from interleave_rt.backends.torch import FAMILIES, FamilySettings, TorchGenerator
+from interleave_rt.backends.torch.compiled import _Recorded
 from interleave_rt.errors import CancelledError, LimitExceededError
 from interleave_rt.pack.compose import check_places, write_pack
 from interleave_rt.reports.trace import chrome_trace
@@ -227,3 +229,20 @@ def test_a_text_only_pipeline_draws_each_step_from_its_text() -> None:
     settings = FAMILIES["StableDiffusionXLPipeline"]
     assert settings.sources == "none"
     assert FamilySettings().changed({"steps": 3}, "here").steps == 3
+
+
+def test_the_mask_of_a_recorded_text_encoder_hides_what_the_encoders_own_hides(klein: Path) -> None:
+    encoder = TorchGenerator(klein, dtype="float32").pipeline.text_encoder
+    ids, seen = torch.arange(3, 15)[None], torch.ones(1, 12, dtype=torch.long)
+    seen[:, 9:] = 0
+    recorded = _Recorded(torch, encoder, lambda: True)
+    with torch.no_grad():
+        own = encoder(input_ids=ids, attention_mask=seen, output_hidden_states=True).hidden_states[-1]
+        same = encoder(
+            input_ids=ids, attention_mask=recorded._mask(seen), output_hidden_states=True
+        ).hidden_states[-1]
+        other = encoder(
+            input_ids=ids, attention_mask=recorded._mask(torch.ones_like(seen)), output_hidden_states=True
+        ).hidden_states[-1]
+    assert torch.allclose(own, same, atol=1e-5)
+    assert not torch.allclose(own, other, atol=1e-3)
