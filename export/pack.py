@@ -87,6 +87,8 @@ def build_roles(
             data = {"data": [file + DATA_SUFFIX]} if (out / (file + DATA_SUFFIX)).is_file() else {}
             parts[part] = {"file": file, **data, "precision": "fp16-weights", "batch_invariant": False}
         roles[name] = _role(out, name, role, parts, tokenizers[name], weights) | described[name]
+        if isinstance(role, VlmRecipe) and role.declines:
+            roles[name]["declines"] = list(role.declines)
         if isinstance(role, VlmRecipe) and role.verdict_threshold is not None:
             table = token_bytes(Tokenizer.from_file(str(weights.tokenizer_files(name)[0])))
             roles[name]["verdict_tokens"] = verdict_tokens(table)

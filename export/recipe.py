@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from interleave_rt.worlds.shapes.language import EXAMPLES
+from interleave_rt.worlds.shapes.language import EXAMPLES, HONEST
 
 __all__ = ["GeneratorRecipe", "Recipe", "VlmRecipe", "shapes_recipe"]
 
@@ -22,6 +22,7 @@ class VlmRecipe:
         prefill_chunk: Tokens of a prompt in one call.
         max_new_tokens: Of an answer.
         verdict_threshold: p(success) from which a verdict is true; None for a planner.
+        declines: How a planner's words begin where it cannot do what is asked.
         decode_graph: Write a second graph for one-token steps beside the decoder.
         external_data: Weights in files beside the graphs; None: where a graph is over 2 GiB.
     """
@@ -32,6 +33,7 @@ class VlmRecipe:
     prefill_chunk: int = 64
     max_new_tokens: int = 512
     verdict_threshold: float | None = None
+    declines: tuple[str, ...] = ()
     decode_graph: bool = False
     external_data: bool | None = None
 
@@ -83,7 +85,7 @@ def shapes_recipe(name: str = "shapes", *, decode_graph: bool = False) -> Recipe
         source="trained from scratch by interleave_rt.train in the shapes world",
         examples=EXAMPLES,
         roles={
-            "planner": planner,
+            "planner": replace(planner, declines=(HONEST,)),
             # on validation no other threshold was better by more than a point
             "critic": replace(planner, cache_length=256, verdict_threshold=0.5),
             "generator": GeneratorRecipe(text_layers=(1, 2), max_sequence_length=32, image_side=96),

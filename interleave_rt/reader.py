@@ -60,6 +60,8 @@ class EventReader:
     def _finished(self, request_id: int, raw: Mapping[str, Any]) -> FinishedEvent:
         total_s, outcome = self._elapsed(), raw["outcome"]
         self._calls = self._calls or self._backend.take_calls(request_id)  # they are given once
+        if outcome == "finished" and self._declined():
+            outcome = "declined"
         error = self._error(outcome, raw["error"] or {})
         trace = self._core.trace(request_id)
         spans = tuple(Span.from_dict(self._since_start(span)) for span in trace["spans"])
@@ -83,6 +85,12 @@ class EventReader:
             error.partial = result
         return FinishedEvent(outcome, result, error)
 
+    def _declined(self) -> bool:
+        """Whether the plan makes no picture, and begins in the words of a planner that cannot."""
+        steps = list(self._plan.values())
+        words = tuple(self._backend.declines)
+        return all(step.prompt is None for step in steps) and steps[0].text.startswith(words)
+
     def _since_start(self, raw: dict[str, Any]) -> dict[str, Any]:
         if raw.get("ended_us", 0) is None:
             raw["ended_us"] = self._core.now_us()  # a wasted call may still be running
@@ -105,7 +113,7 @@ class EventReader:
         )
 
     def _error(self, outcome: str, raw: Mapping[str, str]) -> InterleaveError | None:
-        if outcome == "finished":
+        if outcome in ("finished", "declined"):
             return None
         message, committed = raw.get("message"), len(self._steps)
         done = f"{committed} step{'' if committed == 1 else 's'} committed"

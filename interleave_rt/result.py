@@ -64,7 +64,8 @@ class Result:
         request: The text, with one `<image>` mark for each input picture.
         options: How it was run.
         steps: The committed steps, in order.
-        outcome: `finished`, `failed`, `cancelled` or `deadline`; where it is not `finished`, `error` says why.
+        outcome: `finished`; `declined`: the planner answered in words that it cannot, see `Backend.declines`; or
+            `failed`, `cancelled` or `deadline`, where `error` says why.
         plan: Every step that was read; more than `steps` where the request did not finish.
         plan_truncated: The plan went on after the last step that was read.
         timings: Of the whole request.
@@ -73,7 +74,7 @@ class Result:
         decisions: Why calls were started ahead of a verdict, or not.
         inputs: The input pictures, uint8 [height, width, 3].
         pack: Name, version and promise of what ran it; see `Pack.info`.
-        error: None where it finished.
+        error: None where it finished, or was declined.
         calls: What calls of roles outside the graphs have answered, by the name of the call
             (`interleave_rt.backends.record.call_key`).
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from .request import Pixels
 
-Outcome = Literal["finished", "failed", "cancelled", "deadline"]
+Outcome = Literal["finished", "declined", "failed", "cancelled", "deadline"]
+StepOutcome = Literal["accepted", "never_accepted", "not_judged", "text"]
 Pictures = Mapping[str, "Pixels"]
 NO_PICTURES: Pictures = MappingProxyType({})
 NameOf = Callable[["Attempt"], str]
@@ -176,6 +177,24 @@ class Verdict(Value):
         return said if self.accepted else {**said, "refined": self.refined}
 
 
+def step_outcome(accepted: bool | None, verdicts: Sequence[Verdict | None]) -> StepOutcome:
+    """What became of a step: see `Step.outcome`.
+
+    Args:
+        accepted: The verdict on its final image.
+        verdicts: On its attempts; none for a text-only step.
+
+    Example:
+        >>> step_outcome(None, [Verdict(False, 0.1), None])
+        'never_accepted'
+    """
+    if not verdicts:
+        return "text"
+    if accepted:
+        return "accepted"
+    return "not_judged" if all(verdict is None for verdict in verdicts) else "never_accepted"
+
+
 class _Pictured:
     """Mixin: a Pillow view of `pixels`, made when somebody asks."""
 
@@ -255,7 +274,7 @@ class Step(_Pictured, Value):
         plan: As the planner wrote it.
         attempts: In order; none for a text-only step.
         pixels: Of the final image, uint8 [height, width, 3], RGB, read-only; None for a text-only step.
-        accepted: The verdict on the final image; None: it was not judged.
+        accepted: The verdict on the final image; None: it was not judged (`outcome` says what the others were).
     """
 
     plan: PlanStep
@@ -273,12 +292,18 @@ class Step(_Pictured, Value):
         """What is shown with the image."""
         return self.plan.text
 
+    @property
+    def outcome(self) -> StepOutcome:
+        """`accepted`; `never_accepted`: every try that was judged was refused; `not_judged`: none was; `text`: no image."""
+        return step_outcome(self.accepted, [attempt.verdict for attempt in self.attempts])
+
     def canonical(self) -> dict[str, Any]:
         """The part that speculation, batching and timing may never change."""
         return {
             "step": self.plan.as_dict(),
             "attempts": [attempt.canonical() for attempt in self.attempts],
             "accepted": self.accepted,
+            "outcome": self.outcome,
         }
 
     def as_dict(self, name_of: NameOf | None = None) -> dict[str, Any]:
@@ -292,6 +317,7 @@ class Step(_Pictured, Value):
             "text": self.text,
             "image": finals[-1] if finals and self.pixels is not None else None,
             "accepted": self.accepted,
+            "outcome": self.outcome,
             "attempts": attempts,
             "plan": self.plan.as_dict(),
         }

@@ -33,6 +33,10 @@ class Backend(Protocol):
     def max_text_bytes(self) -> int | None: ...
 
     @property
+    def declines(self) -> Sequence[str]:
+        """How its planner's words begin where it cannot do what is asked: such an answer makes a request `declined`."""
+
+    @property
     def references(self) -> int:
         """Pictures of the story that its generator starts from at most; 0: it draws from the text alone."""
 

@@ -53,6 +53,11 @@ class MixedBackend:
         return {**merged, **self._info, "lossless": "bitwise" if bitwise else "replay"}
 
     @property
+    def declines(self) -> Sequence[str]:
+        """Of the backend that has the planner."""
+        return [words for backend in self.backends for words in backend.declines]
+
+    @property
     def references(self) -> int:
         """Of the backend that has the generator."""
         return next((one.references for one in self.backends if one.references != 1), 1)

@@ -49,6 +49,7 @@ class NativeBackend:
         self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
         self.encodes = tuple(name for name in ROLES if name in roles)
         self.references = 1
+        self.declines = self._vlms["planner"].declines if "planner" in self._vlms else ()
         self.shares_cpu = (
             False  # with roles that compute on all cores: the lanes are then one device with them
         )

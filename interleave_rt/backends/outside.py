@@ -97,6 +97,7 @@ class OutsideBackend:
         self.lossless = lossless or ("bitwise" if said.get("lossless") == "bitwise" else "replay")
         self.name, self.store = name, store
         self.references = getattr(roles, "references", 1) if "generator" in self.serves else 1
+        self.declines: Sequence[str] = getattr(roles, "declines", ()) if "planner" in self.serves else ()
         whole(f"[{name}] references", self.references, 0, MOST_REFERENCES)
         self.lease_s, self.longest_call_s = lease_s, longest_call_s
         self._calls = Calls(0)  # until it is attached

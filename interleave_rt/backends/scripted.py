@@ -50,6 +50,7 @@ class ScriptedBackend:
     encodes = ()
     image_sides = None
     references = 1
+    declines = ()
     max_text_bytes = None
 
     def __init__(self, script: Script | None = None) -> None:

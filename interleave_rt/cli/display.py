@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from interleave_rt.result import Event, Result
+from interleave_rt.result import Event, FinishedEvent, Result
 from interleave_rt.shown import clipped, shown
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
@@ -60,7 +60,7 @@ class PlainDisplay(Display):
 class _Row:
     number: int
     text: str
-    state: str = "planned"  # planned | drawing | judging | accepted | kept | unjudged | text
+    state: str = "planned"  # planned | drawing | judging | declined, or the step's outcome
     attempts: int = 0
     scores: list[tuple[bool, float]] = field(default_factory=list)
     reason: str = ""  # of the last refusal
@@ -104,9 +104,10 @@ class LiveDisplay(Display):
             row.reason = "" if event.verdict.accepted else event.verdict.reasoning
             row.state = "accepted" if event.verdict.accepted else "drawing"
         elif isinstance(event, StepCommittedEvent):
-            states = {True: "accepted", False: "kept", None: "unjudged"}
-            done = "text" if event.step.pixels is None else states[event.step.accepted]
-            self._rows[event.index].state = done
+            self._rows[event.index].state = event.step.outcome
+        elif isinstance(event, FinishedEvent) and event.outcome == "declined":
+            for row in self._rows.values():
+                row.state = "declined"
 
     def close(self, result: Result, out: Path) -> None:
         self._console.print(self._text([(summary(result), "bold")]))
@@ -151,8 +152,9 @@ _MARKS = {
     "drawing": ("·", "cyan"),
     "judging": ("·", "cyan"),
     "accepted": ("✓", "green"),
-    "kept": ("✗", "yellow"),
-    "unjudged": ("○", "yellow"),
+    "never_accepted": ("✗", "yellow"),
+    "not_judged": ("○", "yellow"),
+    "declined": ("✗", "yellow"),
     "text": ("✓", "green"),
 }
 _ASCII = str.maketrans("·✓✗○…", ".+x-~")  # for terminals that know no others
@@ -161,8 +163,8 @@ _ASCII = str.maketrans("·✓✗○…", ".+x-~")  # for terminals that know no 
 def _tries(row: _Row, current: bool, columns: int) -> list[tuple[str, str]]:
     """The row's last tries and what is done now, in about so many columns."""
     now = []
-    if row.state == "unjudged":
-        now = [("last try, not judged", "dim")]
+    if row.state in ("never_accepted", "not_judged"):
+        now = [(row.state.replace("_", " "), "yellow")]
     elif current and row.state == "judging":
         now = [("judging", "cyan")]
     elif current:
@@ -191,9 +193,10 @@ def summary(result: Result) -> str:
     parts = [f"{steps} step{'' if steps == 1 else 's'}", f"{images} picture{'' if images == 1 else 's'} made"]
     if refused:
         parts.append(f"{refused} refused")
-    never = sum(step.accepted is False for step in result.steps)
-    if never:
-        parts.append(f"{never} never accepted")
+    for outcome in ("never_accepted", "not_judged"):
+        count = sum(step.outcome == outcome for step in result.steps)
+        if count:
+            parts.append(f"{count} step{'' if count == 1 else 's'} {outcome.replace('_', ' ')}")
     cut = " (the planner's answer was cut short: steps are missing)" if result.plan_truncated else ""
     text = f"{result.outcome}: {', '.join(parts)}{cut} in {result.timings.total_s:.2f} s"
     if result.timings.first_image_s is not None:
@@ -213,7 +216,7 @@ def _line(event: Event) -> str:
         )
         return f"judge {event.index + 1}.{event.attempt}: {word} (p {event.verdict.p_success:.3f}){reason}"
     if isinstance(event, StepCommittedEvent):
-        said = {True: "accepted", False: "not accepted", None: "not judged"}[event.step.accepted]
+        said = event.step.outcome.replace("_", " ")
         tail = "" if event.step.pixels is None else f" ({said}, {len(event.step.attempts)} made)"
         return f"step  {event.step.step_number}: {event.step.text}{tail}"
     return ""

@@ -76,7 +76,8 @@ def run(
     does not wait for the models, and a third one for nothing.
 
     Exit codes: 0 finished, 1 --check found a difference, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,
-    7 overloaded, 9 finished but the planner's answer was cut short, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever was committed by then is saved.
+    7 overloaded, 9 finished but the planner's answer was cut short, 10 declined: the planner answered in words that it cannot,
+    11 finished but the critic accepted no try of some step (one that was not judged at all is 0), 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever was committed by then is saved.
     """
     # Everything that can be wrong is looked at before a model is loaded.
     from interleave_rt.config import EngineConfig
@@ -123,7 +124,8 @@ def run(
     return code
 
 
-_CUT_SHORT = 9  # exit code: finished, but steps of the plan are missing
+# Exit codes of a request that ended without an error, but not as one would wish.
+_CUT_SHORT, _DECLINED, _NEVER_ACCEPTED = 9, 10, 11
 
 
 class _SoFar:
@@ -181,6 +183,14 @@ def _count(steps: Sequence[Step]) -> str:
     return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
+def _code(result: Result) -> int:
+    if result.outcome == "declined":
+        return _DECLINED
+    if result.plan_truncated:
+        return _CUT_SHORT
+    return _NEVER_ACCEPTED if any(step.outcome == "never_accepted" for step in result.steps) else 0
+
+
 def _difference(engine: Engine, result: Result) -> str | None:
     from interleave_rt.prove import difference
 
@@ -205,7 +215,7 @@ def _report(end: FinishedEvent, out: Path, gap: str | None, *, checked: bool, as
     if checked and not as_json:
         print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
     if error is None:
-        return _CUT_SHORT if result.plan_truncated else 0
+        return _code(result)
     saved = f"{_count(result.steps)} saved in {out}"
     if isinstance(error, CancelledError):
         print(f"interrupted: {saved}", file=sys.stderr)

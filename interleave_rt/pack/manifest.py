@@ -242,7 +242,10 @@ class _Role(_Model):
 
 
 class VlmRole(_Role):
-    """Planner or critic."""
+    """Planner or critic.
+
+    `declines`: how a planner's words begin where it cannot do what is asked.
+    """
 
     families = VLM_FAMILIES
 
@@ -255,6 +258,7 @@ class VlmRole(_Role):
     # p(success) from which a verdict is true, of a critic with `verdict_tokens`.
     verdict_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     grammar: GrammarSpec = GrammarSpec()
+    declines: tuple[Example, ...] = ()
     cache_length: Count
     prefill_chunk: Count = 64
 

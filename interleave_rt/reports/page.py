@@ -64,8 +64,7 @@ def _step(step: Step) -> dict[str, Any]:
         "name": step.plan.step_name,
         "text": step.text,
         "image": _inline(step.pixels),
-        "accepted": step.accepted,
-        "judged": step.accepted is not None,
+        "outcome": step.outcome,
         "prompt": step.plan.prompt,
         "attempts": [
             {

@@ -59,7 +59,7 @@ def _card(step: Step, text: list[str], x: int, y: int) -> list[str]:
     parts = []
     if step.pixels is not None:
         parts.append(_image(step.pixels, x, y, _SIDE))
-        edge = "#c0392b" if step.accepted is False else "#d0d0d0"
+        edge = "#c0392b" if step.outcome == "never_accepted" else "#d0d0d0"
         parts.append(
             f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" rx="4" fill="none" stroke="{edge}" '
             'stroke-width="1.5"/>'

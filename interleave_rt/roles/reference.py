@@ -10,7 +10,7 @@ from typing import Any
 
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict, step_outcome
 
 from .base import Roles
 
@@ -22,11 +22,15 @@ def run_reference(request: Request, options: Options, roles: Roles) -> dict[str,
     committed = []
     for index, step in enumerate(steps):
         attempts: list[dict[str, Any]] = []
+        verdicts: list[Verdict | None] = []
         accepted = None
         if step.prompt is not None:  # a step without a prompt is text only
-            attempts, accepted, final = _image_step(index, step.prompt, story, options, roles)
+            attempts, verdicts, accepted, final = _image_step(index, step.prompt, story, options, roles)
             story = [*story, final]
-        committed.append({"step": step.as_dict(), "attempts": attempts, "accepted": accepted})
+        outcome = step_outcome(accepted, verdicts)
+        committed.append(
+            {"step": step.as_dict(), "attempts": attempts, "accepted": accepted, "outcome": outcome}
+        )
     return {"steps": committed, "plan_truncated": truncated}
 
 
@@ -41,7 +45,7 @@ def _plan(request: Request, options: Options, roles: Roles) -> tuple[Sequence[Pl
 
 def _image_step(
     index: int, original_prompt: str, story: Sequence[Any], options: Options, roles: Roles
-) -> tuple[list[dict[str, Any]], bool | None, Any]:
+) -> tuple[list[dict[str, Any]], list[Verdict | None], bool | None, Any]:
     prompt = original_prompt
     before = story[-1] if story else None
     several = roles.references > 1 and len(story) > 1
@@ -72,7 +76,7 @@ def _image_step(
         scores = [verdict.p_success for verdict in verdicts if verdict is not None]
         final = max(range(len(scores)), key=lambda i: (scores[i], i))  # of equals the latest
     kept = verdicts[final]
-    return attempts, None if kept is None else kept.accepted, pictures[final]
+    return attempts, verdicts, None if kept is None else kept.accepted, pictures[final]
 
 
 def _judge(

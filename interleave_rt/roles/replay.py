@@ -103,7 +103,7 @@ def replay(result: Result, exact: Exact = MappingProxyType({})) -> dict[str, Any
         BadRequestError: The run did not finish.
         InterleaveError: The loop asks for a call that the run did not make.
     """
-    if result.outcome != "finished":
+    if result.outcome not in ("finished", "declined"):
         raise BadRequestError(
             f"[replay] the run is {result.outcome}: only one that finished can be gone through"
         )

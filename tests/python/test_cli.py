@@ -138,6 +138,32 @@ def test_a_plan_that_was_cut_short_is_no_plain_success(command, copied):
     assert result["outcome"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("accept", "t_max", "code", "outcome"),
+    [(0, 2, 11, "never_accepted"), (0, 1, 0, "not_judged"), (1, 2, 0, "accepted")],
+)
+def test_what_the_critic_thought_of_a_step_is_told(accept, t_max, code, outcome, command):
+    roles = ["--planner", "scripted", "--generator", "scripted", "--critic", f"scripted,accept_prob={accept}"]
+    said = command("run", "x", *roles, "--t-max", t_max)
+    words = outcome.replace("_", " ")
+    assert said.code == code
+    assert said.out.count(f"({words}, {t_max if accept == 0 else 1} made)") == 3
+    assert (f"3 steps {words}" in said.out) == (outcome != "accepted")
+    steps = json.loads((Path("out") / "result.json").read_text())["steps"]
+    assert [step["outcome"] for step in steps] == [outcome] * 3
+    assert f">{words}</span>" in (Path("out") / "report.html").read_text()
+
+
+def test_a_declined_request_is_no_success(command):
+    said = command("run", "Draw a violin")
+    assert said.code == 10
+    assert "declined: 1 step, 0 pictures made" in said.out
+    result = json.loads((Path("out") / "result.json").read_text())
+    assert (result["outcome"], result["error"]) == ("declined", None)
+    assert [step["outcome"] for step in result["steps"]] == ["text"]
+    assert "The planner declined" in (Path("out") / "report.html").read_text()
+
+
 def test_json_is_one_object_with_the_promised_fields(command, tmp_path):
     code, said, heard = command("run", "Draw a house", "--json", "--out", "here")
     assert (code, heard, len(said.splitlines())) == (0, "", 1)

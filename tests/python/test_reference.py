@@ -73,6 +73,7 @@ def test_accepted_steps_chain_their_images():
     assert roles.calls[3][2] == "a<None>" + str(("generate", 0, 1, 0))
     assert roles.calls[2][1] is None  # before the first step there is no picture: the critic sees white
     assert [step["accepted"] for step in result["steps"]] == [True, True]
+    assert [step["outcome"] for step in result["steps"]] == ["accepted", "accepted"]
     assert result["steps"][0]["attempts"][0]["seed"] == ("generate", 0, 1, 0)
 
 
@@ -118,7 +119,7 @@ def test_the_last_attempt_is_not_judged():
     result = run(roles, t_max=3)
     step = result["steps"][0]
     assert kinds(roles) == ["plan", "generate", "judge", "generate", "judge", "generate"]
-    assert step["accepted"] is None
+    assert (step["accepted"], step["outcome"]) == (None, "never_accepted")
     assert step["attempts"][2]["verdict"] is None
 
 
@@ -126,7 +127,7 @@ def test_the_last_attempt_is_judged_on_demand():
     always = {(0, t): [no(refined=f"r{t}")] for t in range(1, 4)}
     roles = Roles([plan("a", "b")], always)
     result = run(roles, t_max=3, judge_last=True)
-    assert result["steps"][0]["accepted"] is False
+    assert (result["steps"][0]["accepted"], result["steps"][0]["outcome"]) == (False, "never_accepted")
     assert len(result["steps"][0]["attempts"]) == 3
     source_of_b = [call for call in roles.calls if call[0] == "generate"][3][2]
     assert source_of_b.startswith("r2<")  # the last image, whatever its score
@@ -164,7 +165,7 @@ def test_a_verdict_that_stays_unreadable_makes_its_attempt_final():
     result = run(roles, keep="best")
     step = result["steps"][0]
     assert (step["accepted"], len(step["attempts"]), step["attempts"][0]["verdict"]) == (None, 1, None)
-    assert result["steps"][1]["accepted"] is True
+    assert [step["outcome"] for step in result["steps"]] == ["not_judged", "accepted"]
 
 
 def test_an_unreadable_plan_is_asked_for_once_more_and_then_is_a_failure():
@@ -179,7 +180,7 @@ def test_a_text_only_step_makes_no_call_and_leaves_the_source():
     roles = Roles([plan("a", None, "c")])
     result = run(roles)
     assert result["steps"][1]["attempts"] == []
-    assert result["steps"][1]["accepted"] is None
+    assert (result["steps"][1]["accepted"], result["steps"][1]["outcome"]) == (None, "text")
     made = [call for call in roles.calls if call[0] == "generate"]
     assert made[1][2].startswith("a<")
 

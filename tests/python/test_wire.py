@@ -26,7 +26,7 @@ ATTEMPT = {
     "verdict": VERDICT,
 }  # fmt: skip
 STEP = {
-    "accepted": "bool?", "attempts": [ATTEMPT], "image": "str?", "plan": PLAN, "step_name": "str", "step_number": "int",
+    "accepted": "bool?", "attempts": [ATTEMPT], "image": "str?", "outcome": "str", "plan": PLAN, "step_name": "str", "step_number": "int",
     "text": "str",
 }  # fmt: skip
 RESULT = {
