@@ -15,12 +15,14 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .config import EngineConfig
     from .engine import Engine
     from .errors import (
         BackendFailedError,
         BadPackError,
         BadRequestError,
         CancelledError,
+        ClosedError,
         DeadlineError,
         InterleaveError,
         LimitExceededError,
@@ -28,8 +30,17 @@ if TYPE_CHECKING:
     )
     from .pack import Pack, load_pack
     from .request import Options, Request
-    from .result import Result
-    from .wire import Attempt, Step, Verdict
+    from .result import FinishedEvent, Result
+    from .wire import (
+        Attempt,
+        AttemptImageEvent,
+        PlanStep,
+        PlanStepEvent,
+        Step,
+        StepCommittedEvent,
+        Verdict,
+        VerdictEvent,
+    )
 
     __version__: str
 
@@ -38,32 +49,42 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 
 __all__ = [
     "Attempt",
+    "AttemptImageEvent",
     "BackendFailedError",
     "BadPackError",
     "BadRequestError",
     "CancelledError",
+    "ClosedError",
     "DeadlineError",
     "Engine",
+    "EngineConfig",
+    "FinishedEvent",
     "InterleaveError",
     "LimitExceededError",
     "Options",
     "OverloadedError",
     "Pack",
+    "PlanStep",
+    "PlanStepEvent",
     "Request",
     "Result",
     "Step",
+    "StepCommittedEvent",
     "Verdict",
+    "VerdictEvent",
     "__version__",
     "load_pack",
 ]
 
 _HOMES = {
     "Engine": "engine",
+    "EngineConfig": "config",
     "Pack": "pack",
     "load_pack": "pack",
     **dict.fromkeys(("Options", "Request"), "request"),
-    "Result": "result",
-    **dict.fromkeys(("Attempt", "Step", "Verdict"), "wire"),
+    **dict.fromkeys(("FinishedEvent", "Result"), "result"),
+    **dict.fromkeys(("Attempt", "PlanStep", "Step", "Verdict"), "wire"),
+    **dict.fromkeys((name for name in __all__ if name.endswith("Event") and name != "FinishedEvent"), "wire"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 

@@ -20,7 +20,7 @@ from .backends.record import CallStore
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .ending import Ending
-from .errors import BackendFailedError, BadRequestError, LimitExceededError, from_code
+from .errors import BackendFailedError, BadRequestError, ClosedError, LimitExceededError, from_code
 from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, choose_pack
 from .pack.images import load_image
@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _HINTS = {"overloaded": "wait for a request to end, or raise max_queued of EngineConfig"}
+
+_DEVICE_WORDS = ("cpu", "cuda", "device", "devices", "gpu", "provider")
+_DEVICE_HINT = (
+    'graphs of a pack: providers=["CUDAExecutionProvider"]; '
+    'models in PyTorch: device=cuda:0 behind their place, e.g. planner="torch:DIR,device=cuda:0"'
+)
 
 
 class Engine:
@@ -117,7 +123,12 @@ class Engine:
         """
         unknown = sorted(set(changes) - set(EngineConfig.__dataclass_fields__))
         if unknown:
-            raise BadRequestError(f"[Engine.load] EngineConfig has no field {unknown[0]!r}")
+            raise BadRequestError(
+                f"[Engine.load] EngineConfig has no field {unknown[0]!r}",
+                hint=_DEVICE_HINT
+                if unknown[0] in _DEVICE_WORDS
+                else "its fields are " + ", ".join(EngineConfig.__dataclass_fields__),
+            )
         chosen = choose_pack(
             pack, verify=verify, prompts=prompts, planner=planner, generator=generator, critic=critic
         )
@@ -148,6 +159,7 @@ class Engine:
             BadRequestError: Input or options are wrong.
             LimitExceededError: The text is longer than the planner can read.
             OverloadedError: Too many requests wait.
+            ClosedError: The engine was closed.
         """
         if isinstance(request, Request):
             if images:
@@ -173,6 +185,8 @@ class Engine:
             request_id = self._core.submit(told, pixels)
         except _core.CoreError as error:
             code, message = error.args
+            if code == "cancelled":  # of what is not taken yet: the engine is closed
+                raise ClosedError(message, hint="load another engine") from None
             raise from_code(code, message, hint=_HINTS.get(code)) from None
         reader = EventReader(self._core, request, chosen, pixels, self.backend, submitted_us)
         return Handle(

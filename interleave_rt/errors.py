@@ -12,6 +12,7 @@ __all__ = [
     "BadPackError",
     "BadRequestError",
     "CancelledError",
+    "ClosedError",
     "DeadlineError",
     "InterleaveError",
     "LimitExceededError",
@@ -93,6 +94,12 @@ class CancelledError(InterleaveError):
     """Somebody asked for the request to end."""
 
     code, http_status, exit_code = "cancelled", 499, 130
+
+
+class ClosedError(InterleaveError):
+    """The engine was closed before; load another one."""
+
+    code, http_status, exit_code = "closed", 503, 1
 
 
 _KINDS: list[type[InterleaveError]] = [InterleaveError, *InterleaveError.__subclasses__()]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from interleave_rt import _core
 
-from .errors import from_code
+from .errors import ClosedError
 
 __all__ = ["News", "Pump"]
 
@@ -74,11 +74,11 @@ class Pump:
         return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def off_the_loop(self, act: Callable[[], T]) -> T:
-        """Runs something that takes long on a thread of the engine's own; raises `CancelledError` once it is closed."""
+        """Runs something that takes long on a thread of the engine's own; raises `ClosedError` once it is closed."""
 
         def unless_closed() -> T:
             if self._stopping:
-                raise from_code("cancelled", "[Engine] it was closed")
+                raise ClosedError("[Engine] it was closed", hint="load another engine")
             return act()
 
         with self._lock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .checks import one_of, whole
 from .errors import BadRequestError
+from .shown import counted
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -57,7 +58,8 @@ class Request:
         marks = text.count(IMAGE_MARK)
         if marks not in (0, len(self.images)):
             raise BadRequestError(
-                f"[Request] the text has {marks} {IMAGE_MARK} marks, but {len(self.images)} images are given",
+                f"[Request] the text has {counted(marks, IMAGE_MARK + ' mark')} "
+                f"for {counted(len(self.images), 'image')}",
                 hint=f"write one {IMAGE_MARK} for each image, or none at all",
             )
 

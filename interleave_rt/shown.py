@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["clipped", "shown", "width", "wrapped"]
+__all__ = ["clipped", "counted", "said", "shown", "width", "wrapped"]
 
 # Controls, halves of characters, and what is no character; and what turns the direction of all that follows.
 _HARMFUL = re.compile(
     "\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
+
+_PLACE = re.compile(r"^\[[\w.-]+\] ")
 
 
 def shown(text: str) -> str:
@@ -21,6 +23,26 @@ def shown(text: str) -> str:
         'red �[31m'
     """
     return _HARMFUL.sub(lambda found: "\n" if found[0].startswith("\r") else "\ufffd", text)
+
+
+def said(message: str) -> str:
+    """What an error says, for people: without the part of the program that it begins with.
+
+    Example:
+        >>> said("[Request] the text is empty")
+        'the text is empty'
+    """
+    return _PLACE.sub("", message)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "step"), counted(0, "picture")
+        ('1 step', '0 pictures')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def width(text: str) -> int:

@@ -81,7 +81,10 @@ void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::s
   const std::vector<std::string> available = available_providers();
   if (std::ranges::find(available, provider) == available.end()) {
     std::string names;
-    for (const std::string& name : available) names += (names.empty() ? "" : ", ") + name;
+    for (const std::string& name : available) {
+      if (name == "AzureExecutionProvider") continue;  // asks a cloud; it runs no graph
+      names += (names.empty() ? "" : ", ") + name;
+    }
     throw Error(kFailed, where + ": this ONNX Runtime (" + rt.version + ") has no " + provider +
                              "; it has " + names +
                              ": choose one of these, or install the extra for it");

@@ -65,7 +65,10 @@ def execute(args: Sequence[str]) -> int:
         code = app(list(args) or ["--help"], standalone_mode=False)
     except _UsageError as error:
         hint = f"see {error.ctx.command_path} --help" if error.ctx else None
-        return _fail(BadRequestError(error.format_message(), hint=hint), as_json)
+        said = error.format_message()
+        if error.ctx and error.ctx.info_name == "run" and "unexpected extra argument" in said:
+            hint = f'put the request in quotes: {error.ctx.command_path} "Draw a snowman"'
+        return _fail(BadRequestError(said[:1].lower() + said[1:], hint=hint), as_json)
     except InterleaveError as error:
         return _fail(error, as_json)
     return code if isinstance(code, int) else 0

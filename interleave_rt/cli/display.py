@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interleave_rt.result import Event, FinishedEvent, Result
-from interleave_rt.shown import clipped, shown
+from interleave_rt.shown import clipped, counted, shown
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
 from .streams import is_unicode
@@ -28,10 +28,16 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.stop()
+
+    def loaded(self) -> None:
+        """The models are there; the request begins."""
 
     def show(self, event: Event) -> None:
         """Takes one event."""
+
+    def stop(self) -> None:
+        """What is shown stays as it is; may be called again."""
 
     def interrupted(self) -> None:
         """Somebody pressed Ctrl-C; the request is ending."""
@@ -43,8 +49,13 @@ class Display:
 class PlainDisplay(Display):
     """One line an event: for logs and pipes."""
 
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}  # the plan's number of each step, by index
+
     def show(self, event: Event) -> None:
-        line = _line(event)
+        if isinstance(event, PlanStepEvent):
+            self._numbers[event.index] = event.step.step_number
+        line = _line(event, self._numbers)
         if line:
             print(" ".join(shown(line).split("\n")), flush=True)
 
@@ -73,18 +84,22 @@ class LiveDisplay(Display):
         self._console = console
         self._rows: dict[int, _Row] = {}
         self._started = time.monotonic()
-        self._note = "planning"
+        self._note = "loading"
         self._ascii = not is_unicode(console.file)
         self._spinner = Spinner("line" if self._ascii else "dots", style="cyan")
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=12, transient=False)
 
     def __enter__(self) -> Display:
-        self._started = time.monotonic()
         self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def loaded(self) -> None:
+        self._started = time.monotonic()
+        self._note = "planning"
+
+    def stop(self) -> None:
         self._note = ""
+        self._live.transient = not self._rows  # no empty line before an error
         self._live.stop()
 
     def interrupted(self) -> None:
@@ -188,15 +203,17 @@ def make_display(*, quiet: bool) -> Display:
 
 def summary(result: Result) -> str:
     """One line about a result."""
+    if result.outcome == "declined":
+        return f"declined: the planner answered in words that it cannot, in {result.timings.total_s:.2f} s"
     steps, images = len(result.steps), sum(len(step.attempts) for step in result.steps)
     refused = sum(a.verdict is not None and not a.verdict.accepted for s in result.steps for a in s.attempts)
-    parts = [f"{steps} step{'' if steps == 1 else 's'}", f"{images} picture{'' if images == 1 else 's'} made"]
+    parts = [counted(steps, "step"), counted(images, "picture") + " made"]
     if refused:
         parts.append(f"{refused} refused")
     for outcome in ("never_accepted", "not_judged"):
         count = sum(step.outcome == outcome for step in result.steps)
         if count:
-            parts.append(f"{count} step{'' if count == 1 else 's'} {outcome.replace('_', ' ')}")
+            parts.append(f"{counted(count, 'step')} {outcome.replace('_', ' ')}")
     cut = " (the planner's answer was cut short: steps are missing)" if result.plan_truncated else ""
     text = f"{result.outcome}: {', '.join(parts)}{cut} in {result.timings.total_s:.2f} s"
     if result.timings.first_image_s is not None:
@@ -204,17 +221,20 @@ def summary(result: Result) -> str:
     return text
 
 
-def _line(event: Event) -> str:
+def _line(event: Event, numbers: Mapping[int, int]) -> str:
+    """Steps have the plan's numbers, which are also those of the files."""
     if isinstance(event, PlanStepEvent):
         return f"plan  {event.step.step_number}: {event.step.text}"
     if isinstance(event, AttemptImageEvent):
-        return f"image {event.index + 1}.{event.attempt.number}: {event.attempt.prompt}"
+        return f"image {numbers[event.index]}.{event.attempt.number}: {event.attempt.prompt}"
     if isinstance(event, VerdictEvent):
         word = "accepted" if event.verdict.accepted else "refused"
         reason = (
             "" if event.verdict.accepted or not event.verdict.reasoning else f": {event.verdict.reasoning}"
         )
-        return f"judge {event.index + 1}.{event.attempt}: {word} (p {event.verdict.p_success:.3f}){reason}"
+        return (
+            f"judge {numbers[event.index]}.{event.attempt}: {word} (p {event.verdict.p_success:.3f}){reason}"
+        )
     if isinstance(event, StepCommittedEvent):
         said = event.step.outcome.replace("_", " ")
         tail = "" if event.step.pixels is None else f" ({said}, {len(event.step.attempts)} made)"

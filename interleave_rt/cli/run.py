@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interleave_rt.checks import one_of
-from interleave_rt.errors import CancelledError, InterleaveError
+from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.request import Options, Request
 from interleave_rt.result import FinishedEvent, Result
+from interleave_rt.shown import counted
 from interleave_rt.wire import PlanStep, PlanStepEvent, Step, StepCommittedEvent, Timings
 
 from . import options as shared
@@ -51,6 +52,21 @@ def run(
     keep: Annotated[
         str, typer.Option(metavar="last|best", help="Which image stays when every try was refused.")
     ] = "last",
+    judge_last: Annotated[
+        bool, typer.Option("--judge-last", help="Judge the last try of a step too, which stays in any case.")
+    ] = False,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Of the pictures, in pixels. Default: the pack's.")
+    ] = None,
+    denoising_steps: Annotated[int, typer.Option(help="Of a picture; 0: as many as the pack says.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: one a core.")] = None,
+    constrained: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|on|off",
+            help="Whether planner and critic follow a grammar while they write; auto: where llguidance is installed.",
+        ),
+    ] = "auto",
     deadline: Annotated[
         float | None, typer.Option(help="Seconds; what was committed by then is kept.")
     ] = None,
@@ -82,46 +98,74 @@ def run(
     # Everything that can be wrong is looked at before a model is loaded.
     from interleave_rt.config import EngineConfig
     from interleave_rt.files import check_file
-    from interleave_rt.pack import choose_pack
-    from interleave_rt.pack.images import load_image
-    from interleave_rt.reports import ResultFolder, save_trace
 
     wanted = Request(request, tuple(image or ()))
     one_of("--keep", keep, ("last", "best"))
     if check is not None:
         one_of("--check", check, ("replay",))
-    options = Options.of(seed=seed, t_max=t_max, speculation=speculation, keep=keep, deadline_s=deadline)
+    width, height = _sides(size)
+    options = Options.of(
+        seed=seed,
+        t_max=t_max,
+        speculation=speculation,
+        keep=keep,
+        judge_last=judge_last,
+        width=width,
+        height=height,
+        denoising_steps=denoising_steps,
+        deadline_s=deadline,
+    )
     if trace is not None:
         check_file(trace)
-    config = EngineConfig(max_memory=max_memory, residency=residency)  # type: ignore[arg-type]  # looked at there
-    chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
-    pixels = tuple(load_image(source, sides=chosen.image_sides) for source in wanted.images)
-    folder = ResultFolder(out)
-    so_far = _SoFar(Request(request, pixels), options, folder)
-    try:
-        from interleave_rt.engine import Engine
+    config = EngineConfig(
+        threads=threads,
+        constrained=constrained,  # type: ignore[arg-type]  # looked at there
+        max_memory=max_memory,
+        residency=residency,  # type: ignore[arg-type]  # looked at there
+    )
+    with make_display(quiet=json_) as display:  # from here on it takes long
+        from interleave_rt.pack import choose_pack
+        from interleave_rt.pack.images import load_image
+        from interleave_rt.reports import ResultFolder, save_trace
 
-        with Engine.load(chosen, config, record=record) as engine:
-            with signals.watched() as struck:
-                with make_display(quiet=json_) as display:
+        chosen = choose_pack(pack, planner=planner, generator=generator, critic=critic, prompts=prompts)
+        pixels = tuple(load_image(source, sides=chosen.image_sides) for source in wanted.images)
+        folder = ResultFolder(out)
+        so_far = _SoFar(Request(request, pixels), options, folder)
+        try:
+            from interleave_rt.engine import Engine
+
+            with Engine.load(chosen, config, record=record) as engine:
+                display.loaded()
+                with signals.watched() as struck:
                     end = so_far.follow(engine, display, struck)
-                # Before the engine is closed: nothing that goes wrong from here on loses the result.
-                folder.finish(end.result)
-                signals.saved = f"{_count(end.result.steps)} saved in {out}"
-                if trace is not None:
-                    save_trace(end.result, trace)
-                display.close(end.result, out)
-            gap = _difference(engine, end.result) if check and end.error is None else None
-            code = _report(end, out, gap, checked=check is not None, as_json=json_)
-            signals.end()
-    except InterleaveError as error:
-        if so_far.saved:
-            error.message += f" ({_count(so_far.steps)} in {folder.partial})"
-        raise
-    finally:
-        if not so_far.saved:
-            folder.discard()
+                    display.stop()
+                    # Before the engine is closed: nothing that goes wrong from here on loses the result.
+                    folder.finish(end.result)
+                    signals.saved = f"{counted(len(end.result.steps), 'step')} saved in {out}"
+                    if trace is not None:
+                        save_trace(end.result, trace)
+                    display.close(end.result, out)
+                gap = _difference(engine, end.result) if check and end.error is None else None
+                code = _report(end, out, gap, checked=check is not None, as_json=json_)
+                signals.end()
+        except InterleaveError as error:
+            if so_far.saved:
+                error.message += f" ({counted(len(so_far.steps), 'step')} in {folder.partial})"
+            raise
+        finally:
+            if not so_far.saved:
+                folder.discard()
     return code
+
+
+def _sides(size: str | None) -> tuple[int, int]:
+    if size is None:
+        return 0, 0  # as the pack says
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise BadRequestError(f"--size is {size!r}", hint="width x height in pixels, e.g. 96x96")
+    return int(width), int(height)
 
 
 # Exit codes of a request that ended without an error, but not as one would wish.
@@ -175,12 +219,8 @@ class _SoFar:
             tuple(self.plan),
             timings=Timings(time.monotonic() - self._began),
             pack=engine.backend.info(),
-            error=CancelledError(f"the command was ended; {_count(self.steps)} committed"),
+            error=CancelledError(f"the command was ended; {counted(len(self.steps), 'step')} committed"),
         )
-
-
-def _count(steps: Sequence[Step]) -> str:
-    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _code(result: Result) -> int:
@@ -216,7 +256,7 @@ def _report(end: FinishedEvent, out: Path, gap: str | None, *, checked: bool, as
         print(f"replay: the sequential loop over {len(result.calls)} recorded answers gives the same result")
     if error is None:
         return _code(result)
-    saved = f"{_count(result.steps)} saved in {out}"
+    saved = f"{counted(len(result.steps), 'step')} saved in {out}"
     if isinstance(error, CancelledError):
         print(f"interrupted: {saved}", file=sys.stderr)
         return signals.exit_code or error.exit_code

@@ -15,6 +15,7 @@ from typing import Literal
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import read_text
 from interleave_rt.request import IMAGE_MARK
+from interleave_rt.shown import counted
 
 Mode = Literal["narrative", "guidance"]
 
@@ -106,7 +107,7 @@ class Templates:
             marked = list(_split(text))
         elif image_count:
             raise BadRequestError(
-                f"[render_plan] narrative mode takes no images, but {image_count} are given",
+                f"[render_plan] narrative mode takes no images: {image_count} came along",
                 hint="ask in guidance mode, which goes on from images",
             )
         head, tail = template.split(_TEXT_INPUT)
@@ -114,8 +115,8 @@ class Templates:
         marks = sum(isinstance(part, ImagePart) for part in parts)
         if marks != image_count:
             raise BadRequestError(
-                f"[render_plan] the text has {text.count(IMAGE_MARK)} {IMAGE_MARK} marks (with the template's: "
-                f"{marks}), but {image_count} images are given",
+                f"[render_plan] the text has {counted(text.count(IMAGE_MARK), IMAGE_MARK + ' mark')} "
+                f"(with the template's: {marks}) for {counted(image_count, 'image')}",
                 hint=f"write one {IMAGE_MARK} for each image, or none at all",
             )
         return parts

@@ -44,16 +44,22 @@ WRONG = [
     ("run|x|--t-max|many", 2, "--t-max", ""),
     ("run|x|--seed|-1", 2, "seed is -1", ""),
     ("run|x|--deadline|0", 2, "deadline_s is 0.0", ""),
-    ("run|x|--sead|1", 2, "No such option: --sead", "run --help"),
+    ("run|x|--sead|1", 2, "no such option: --sead", "run --help"),
+    ("run|Draw|a|snowman", 2, "(a snowman)", "put the request in quotes"),
+    ("run|x|--size|96", 2, "--size is '96'", "e.g. 96x96"),
+    ("run|x|--size|0x96", 2, "--size is '0x96'", ""),
+    ("run|x|--denoising-steps|-1", 2, "denoising_steps is -1", ""),
+    ("run|x|--threads|0", 2, "threads is 0", ""),
+    ("run|x|--constrained|maybe", 2, "constrained is 'maybe'", "auto or on or off"),
     ("run", 2, "request", "run --help"),
-    ("walk", 2, "No such command 'walk'", "--help"),
+    ("walk", 2, "no such command 'walk'", "--help"),
     ("run|x|--out|notes.txt", 2, "notes.txt cannot be written", "another output folder"),
     ("run|x|--trace|notes.txt/t.json", 2, "notes.txt/t.json cannot be written", ""),
     ("run|x|--pack|nowhere", 3, "nowhere is not a directory", "pack.json"),
     ("run|x|--pack|.", 3, "pack.json cannot be read", ""),
     ("examples|--pack|nowhere", 3, "nowhere is not a directory", ""),
-    ("train", 2, "Missing command", "train --help"),
-    ("train|horses", 2, "No such command 'horses'", "train --help"),
+    ("train", 2, "missing command", "train --help"),
+    ("train|horses", 2, "no such command 'horses'", "train --help"),
     ("train|shapes|--part|painter", 2, "--part is 'painter'", "tokenizer or vision or vae or"),
     ("train|shapes|--seed|-1", 2, "--seed is -1", "from 0 on"),
     ("train|shapes|--seed|x", 2, "--seed", "train shapes --help"),
@@ -157,7 +163,7 @@ def test_what_the_critic_thought_of_a_step_is_told(accept, t_max, code, outcome,
 def test_a_declined_request_is_no_success(command):
     said = command("run", "Draw a violin")
     assert said.code == 10
-    assert "declined: 1 step, 0 pictures made" in said.out
+    assert "declined: the planner answered" in said.out
     result = json.loads((Path("out") / "result.json").read_text())
     assert (result["outcome"], result["error"]) == ("declined", None)
     assert [step["outcome"] for step in result["steps"]] == ["text"]
@@ -330,7 +336,7 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, command, tmp_pa
     complains(
         command("train", "shapes", "--out", "out"),
         2,
-        f'error: [train] {package} is not installed\nhint:  pip install "interleave-rt[train]"\n',
+        f'error: {package} is not installed\nhint:  pip install "interleave-rt[train]"\n',
     )
     assert not (tmp_path / "out").exists()
 

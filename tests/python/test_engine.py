@@ -20,6 +20,7 @@ from interleave_rt import (
     BackendFailedError,
     BadRequestError,
     CancelledError,
+    ClosedError,
     DeadlineError,
     Engine,
     LimitExceededError,
@@ -451,8 +452,10 @@ def test_closing_waits_for_pictures_that_are_read_and_refuses_later_ones(monkeyp
         await closing
         assert not [t for t in threading.enumerate() if t.name.startswith("interleave-rt-input")]
         for late in (asked, engine.arun("later", [picture()])):
-            with pytest.raises(CancelledError, match="closed"):
+            with pytest.raises(ClosedError, match="closed"):
                 await late
+        with pytest.raises(ClosedError, match="closed"):
+            engine.run("later")
 
     asyncio.run(scenario(Engine(ScriptedBackend(SLOW))))
 

@@ -22,8 +22,8 @@ from interleave_rt.wire import Attempt, PlanStep, Step, Timings, Verdict
         ("", 0, "empty"),
         ("  \n", 0, "empty"),
         (None, 0, "empty"),
-        ("<image> <image>", 1, "2 <image> marks, but 1 images"),
-        ("<image>", 0, "1 <image> marks, but 0"),
+        ("<image> <image>", 1, "2 <image> marks for 1 image"),
+        ("<image>", 0, "1 <image> mark for 0 images"),
     ],
 )
 def test_a_request_that_cannot_be_is_refused(text, images, says):
@@ -117,7 +117,7 @@ def test_the_canonical_result_is_plain_and_holds_nothing_that_timing_changes():
         "prompt": None,
         "auxiliary_text": None,
     }
-    assert canonical["steps"][1] == {"step": words, "attempts": [], "accepted": None}
+    assert canonical["steps"][1] == {"step": words, "attempts": [], "accepted": None, "outcome": "text"}
 
 
 def test_text_and_images_of_a_result():
@@ -160,6 +160,7 @@ def test_exit_codes_and_statuses_are_the_documented_ones():
         "deadline": (504, 6),
         "overloaded": (429, 7),
         "cancelled": (499, 130),
+        "closed": (503, 1),
     }
 
 
