@@ -49,7 +49,7 @@ def shapes(
         str,
         typer.Option(
             metavar="ROW[,ROW..]",
-            help="Only these of plans, swapped, calls, refined, critic, loop, honesty, cost. Default: all.",
+            help="Only these of plans, swapped, calls, refined, critic, loop, honesty, people, cost. Default: all.",
         ),
     ] = "",
     json_: shared.AsJson = False,
@@ -57,7 +57,7 @@ def shapes(
     """Judge a pack of the shapes world, or roles of your own, by the world's oracle.
 
     Plans; the same words with other pictures; single calls of the generator; the critic's prompts and verdicts; the
-    whole loop with 1, 3 and 5 tries; requests from outside the world; size and time. All of it takes about an hour on
+    whole loop with 1, 3 and 5 tries; requests from outside the world; sentences that people wrote; size and time. All of it takes about an hour on
     two cores. What a row has found is saved as soon as it is done. Size and time are those of graphs: with roles that
     run elsewhere this row is left out.
 

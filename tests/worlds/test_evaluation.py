@@ -26,14 +26,25 @@ from interleave_rt.worlds.shapes.evaluation.calls import measure_calls
 from interleave_rt.worlds.shapes.evaluation.cost import measure_cost
 from interleave_rt.worlds.shapes.evaluation.figures import Row, Target
 from interleave_rt.worlds.shapes.evaluation.gallery import Gallery
-from interleave_rt.worlds.shapes.evaluation.outcomes import look_at, run_roles, step_successes
+from interleave_rt.worlds.shapes.evaluation.outcomes import (
+    StepOutcome,
+    Try,
+    look_at,
+    run_roles,
+    step_successes,
+)
 from interleave_rt.worlds.shapes.evaluation.page import render_page
+from interleave_rt.worlds.shapes.evaluation.people import measure_people
 from interleave_rt.worlds.shapes.evaluation.plans import measure_plans, measure_swapped
 from interleave_rt.worlds.shapes.evaluation.run import measure
 from interleave_rt.worlds.shapes.evaluation.samples import Samples
 from interleave_rt.worlds.shapes.evaluation.wording import Plan, Planned, declines, plan_exact, says_so
-from interleave_rt.worlds.shapes.language import answer, parse, refusal, teacher
-from interleave_rt.worlds.shapes.scene import EMPTY, arranged, drawn, render
+from interleave_rt.worlds.shapes.language import answer, explicit, parse, refusal, step_between, teacher
+from interleave_rt.worlds.shapes.people import Sentence, offered, sentences
+from interleave_rt.worlds.shapes.scene import EMPTY, Thing, Transition, arranged, drawn, drawn_story, render
+
+APART = ("people", "cost")
+"""Rows that have tests of their own."""
 
 
 def right_plan(task: requests.Request) -> Plan:
@@ -100,6 +111,94 @@ class MadeSamples(Samples):
     def outcomes(self, t_max, keep, count):
         self.runs.tasks |= {task.text: task for task in self.tasks("narrative", count)}
         return super().outcomes(t_max, keep, count)
+
+
+def told_prompts(sentence, number: int) -> list[tuple[str, object]]:
+    """(prompt, scene) of every step of a right plan; empty where the language has no words for one."""
+    found = []
+    scenes = next(sentence.wanted.instances(random.Random(number)), ())
+    before = sentence.images[-1] if sentence.images else None
+    for scene in scenes:
+        step = step_between(before, scene)
+        if before is None and scene.occupied:
+            step = Transition.draw(scene.background, scene.at(scene.occupied[0]), scene.occupied[0])
+        if step is None:
+            return []
+        found.append((explicit(step), scene))
+        before = scene
+    return found
+
+
+class PeopleSamples(MadeSamples):
+    """What people wrote is planned right where there are words for it, and declined otherwise."""
+
+    def plan(self, tasks, title):
+        return [Planned(task, (), words(refusal("any"))) for task in tasks]
+
+    def results(self, tasks, title):
+        every = {one.text: one for one in sentences("validation")}
+        found = []
+        for number, task in enumerate(tasks):
+            sentence = every.get(task.text) or Sentence("offer", task.text, (), offered(task.text))
+            told = told_prompts(sentence, number)
+            steps = tuple(Step(one) for one in words(refusal("any")).steps)
+            if told:
+                pixels = drawn_story([scene for _, scene in told], random.Random(1))
+                refused = Verdict(False, 0.1, "again")
+                steps = tuple(
+                    Step(
+                        PlanStep(i, "x", None, prompt, None),
+                        (
+                            *(Attempt(k, prompt, 0, 0, made, refused) for k in (1, 2, 3)),
+                            Attempt(4, prompt, 0, 0, made),
+                        ),
+                        made,
+                        True,
+                    )
+                    for i, ((prompt, _), made) in enumerate(zip(told, pixels, strict=True), start=1)
+                )
+            plan = tuple(step.plan for step in steps)
+            found.append(Result(task.text, None, steps, "finished", plan=plan))
+        return found
+
+
+def test_sentences_of_people_are_held_against_what_is_right() -> None:
+    row = measure_people(PeopleSamples(Settings(scale=0.1)))
+    figures = row.figures
+    assert figures["plan"].n == 20 and figures["outside"].n == 30
+    assert figures["plan"].value > 0.5 > figures["declined"].value > 0
+    assert figures["accepted"].value == 0
+    assert figures["stubborn"].value == 1  # every right picture was refused three times
+    assert figures["offers"].value == 1 and figures["offers"].n == 3
+    assert figures["outside"].value == 1
+    assert figures["alike"].value == 0  # everything is answered with the same refusal
+
+
+def test_a_wrong_picture_that_is_accepted_is_counted() -> None:
+    class Wrong(PeopleSamples):
+        """Whatever it is asked, it draws a brown bowl, and is content with it."""
+
+        def results(self, tasks, title):
+            step = Transition.draw(2, Thing.named("large brown bowl"), 0)
+            pixels = drawn([step.after], random.Random(1))[0]
+            plan = PlanStep(1, "bowl", None, explicit(step), None)
+            accepted = (Attempt(1, plan.prompt, 0, 0, pixels, Verdict(True, 0.9)),)
+            made = (Step(plan, accepted, pixels, True),)
+            return [Result(task.text, None, made, "finished", plan=(plan,)) for task in tasks]
+
+    row = measure_people(Wrong(Settings(scale=0.2)))
+    assert row.figures["accepted"].value == pytest.approx(1 - row.figures["plan"].value)
+    assert row.figures["plan"].value < 0.1
+    assert row.figures["declined"].value == row.figures["stubborn"].value == 0
+    assert "people.accepted" in row.missed
+
+
+def test_only_right_pictures_refused_in_a_row_are_stubborn() -> None:
+    right, wrong = Try(True, False, 0.1, False), Try(False, False, 0.1, False)
+    kept = Try(True, None, None, True)
+    assert StepOutcome(True, True, (right, right, right, kept)).stubborn
+    assert not StepOutcome(True, True, (right, right, wrong, right, kept)).stubborn
+    assert not StepOutcome(True, True, (right, right, kept)).stubborn
 
 
 def made_pack(tmp_path: Path, size: tuple[int, int] = (96, 96)) -> SimpleNamespace:
@@ -227,7 +326,7 @@ def test_results_are_read_as_the_oracle_sees_them() -> None:
 def whole(tmp_path_factory):
     """All rows over made-up models."""
     out, pack = tmp_path_factory.mktemp("eval"), made_pack(tmp_path_factory.mktemp("pack"))
-    rows = tuple(name for name in ROWS if name != "cost")
+    rows = tuple(name for name in ROWS if name not in APART)
     return measure(pack, MadeSamples(Settings(scale=0.02, rows=rows)), out), out
 
 
@@ -235,7 +334,7 @@ def test_all_rows_of_a_run(whole) -> None:
     found, out = whole
     document = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert document == json.loads(json.dumps(found.document()))
-    assert list(document["rows"]) == [name for name in ROWS if name != "cost"]
+    assert list(document["rows"]) == [name for name in ROWS if name not in APART]
     assert document["pack"]["name"] == "made" and "path" not in document["pack"]
     for row in document["rows"].values():
         for figure in row["figures"].values():

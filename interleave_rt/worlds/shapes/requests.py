@@ -18,6 +18,7 @@ from .language import (
     pair,
     question,
 )
+from .people import is_kept_out
 from .scene import Scene
 
 __all__ = [
@@ -51,11 +52,12 @@ def unseen(rng: random.Random) -> Request:
 
 
 def any_request(rng: random.Random) -> Request:
-    """A request as the planner meets them in training."""
-    kind = rng.random()
-    if kind < 0.44:
-        return narrative(rng)
-    return guidance(rng) if kind < 0.85 else outside_request(rng)
+    """A request as the planner meets them in training: none of the sentences that people wrote is among them."""
+    while True:
+        make = rng.choices((narrative, guidance, outside_request), (0.44, 0.41, 0.15))[0]
+        request = make(rng)
+        if not is_kept_out(request.text):
+            return request
 
 
 def collect(make: Callable[[random.Random], Request], split: Split, count: int, seed: str) -> list[Request]:

@@ -21,6 +21,9 @@ from .wording import Plan, plan_exact
 __all__ = ["Outcome", "StepOutcome", "Try", "drawn_steps", "look_at", "run_roles", "step_successes"]
 
 
+_STUBBORN = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Try:
     """One picture of a step. `accepted` and `p` are None where the critic was not asked (or not readable).
@@ -41,6 +44,12 @@ class StepOutcome:
     meaning: bool
     right: bool
     tries: tuple[Try, ...]
+
+    @property
+    def stubborn(self) -> bool:
+        """Whether the critic has refused a right picture at least three times in a row."""
+        refused = [one.right and one.accepted is False for one in self.tries]
+        return any(all(refused[i : i + _STUBBORN]) for i in range(len(refused) - _STUBBORN + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +104,8 @@ def drawn_steps(result: Any) -> list[Any]:
 
 
 def look_at(result: Result, task: Task) -> Outcome:
-    """What the oracle says of a finished request without given pictures."""
-    before: Scene | None = None
+    """What the oracle says of a finished request."""
+    before: Scene | None = task.images[-1] if task.images else None
     steps = []
     for step in drawn_steps(result):
         wanted = apply(before, step.plan.prompt)

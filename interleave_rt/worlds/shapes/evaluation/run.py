@@ -28,6 +28,7 @@ from .gallery import Gallery
 from .loop import measure_loop, measure_refined
 from .out_of_domain import measure_honesty
 from .page import render_page
+from .people import measure_people
 from .plans import measure_plans, measure_swapped
 from .progress import Progress
 from .samples import AT_ONCE, Samples
@@ -46,6 +47,7 @@ _MEASURES: dict[str, Callable[[Samples], Row]] = {
     "critic": measure_critic,
     "loop": measure_loop,
     "honesty": measure_honesty,
+    "people": measure_people,
 }
 
 

@@ -164,6 +164,24 @@ class Samples:
                     tell(len(known))
         return known[:count]
 
+    def results(self, tasks: Sequence[Task], title: str) -> list[Result | None]:
+        """What the system makes of any requests, run as it runs by default; None where one failed."""
+        engine = self._engine()  # loaded before there are threads
+
+        def run(index: int) -> Result | None:
+            task = tasks[index]
+            try:
+                return engine.run(Request(task.text, self._drawn(task)), options=self._options(index, *USUAL))
+            except InterleaveError:
+                return None
+
+        found: list[Result | None] = []
+        with self.progress.task(title, len(tasks)) as tell, ThreadPoolExecutor(AT_ONCE) as threads:
+            for result in threads.map(run, range(len(tasks))):
+                found.append(result)
+                tell(len(found))
+        return found
+
     def made(self, t_max: int, keep: Keep) -> int:
         """How many sequences of a setting there are already."""
         return len(self._outcomes.get((t_max, keep), ()))

@@ -19,6 +19,7 @@ ROWS = {
     "critic": "Verdicts on the generator's pictures",
     "loop": "The whole loop",
     "honesty": "Requests from outside",
+    "people": "Sentences as people write them",
     "cost": "Size and time",
 }
 """Rows by name, in their order, with their titles."""

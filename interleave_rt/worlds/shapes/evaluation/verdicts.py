@@ -51,6 +51,13 @@ def measure_critic(samples: Samples) -> Row:
         target=Target(high=0.08),
         unit="p",
     )
+    steps = [step for one in outcomes for step in one.steps if step.meaning]
+    row.share(
+        "stubborn",
+        "steps in which right pictures are refused three times in a row",
+        [step.stubborn for step in steps],
+        Target(high=0.01),
+    )
     row.share("pictures_right", "of these pictures are right", [one.right for one in tries])
     best = best_threshold(judged)
     row.value("balanced", "balanced accuracy of p at 0.5", balanced_accuracy(judged, 0.5), len(judged))
