@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from interleave_rt.result import Result
-from interleave_rt.shown import clipped, shown
+from interleave_rt.shown import clipped, said, shown
 from interleave_rt.wire import Step
 
 from .story import embedded
@@ -29,12 +29,16 @@ def render_page(result: Result) -> str:
         result=result,
         title=clipped(result.request, 120),
         steps=[_step(step) for step in result.steps],
+        error=said(result.error.message) if result.error else "",
         waiting=result.plan[len(result.steps) :],
         inputs=[_inline(pixels) for pixels in result.inputs],
         facts=_facts(result),
         settings=_settings(result),
-        timeline=make_timeline(result.trace),
-        decisions=[f"{one.at_us / 1000:.1f} ms: {explain(one)}" for one in result.decisions[:_MAX_DECISIONS]],
+        timeline=make_timeline(result.trace, result.plan),
+        decisions=[
+            f"{one.at_us / 1000:.1f} ms: {explain(one, result.plan)}"
+            for one in result.decisions[:_MAX_DECISIONS]
+        ],
         width=WIDTH,
         left=LEFT,
     )
@@ -65,26 +69,39 @@ def _step(step: Step) -> dict[str, Any]:
         "text": step.text,
         "image": _inline(step.pixels),
         "outcome": step.outcome,
-        "prompt": step.plan.prompt,
         "attempts": [
             {
                 "number": attempt.number,
                 "prompt": attempt.prompt,
-                "rewritten": attempt.prompt != step.plan.prompt,
+                "origin": _origin(step, index),
                 "image": _inline(attempt.pixels),
                 "verdict": attempt.verdict,
                 "final": attempt.pixels is step.pixels,
                 "unreadable": attempt.refused_unreadable,
             }
-            for attempt in step.attempts
+            for index, attempt in enumerate(step.attempts)
         ],
     }
+
+
+def _origin(step: Step, index: int) -> str:
+    """Where the prompt of an attempt (index from 0) comes from, for people."""
+    if index == 0:
+        return "prompt of the plan"
+    attempt, verdict = step.attempts[index], step.attempts[index - 1].verdict
+    if verdict is None or verdict.refined != attempt.prompt:
+        return "the same prompt once more"
+    return "prompt as the critic rewrote it" + (
+        ", word for word the plan's" if attempt.prompt == step.plan.prompt else ""
+    )
 
 
 def _facts(result: Result) -> list[tuple[str, str, str]]:
     """(value, what it is, remark) for the row of figures."""
     images = sum(step.pixels is not None for step in result.steps)
     attempts = sum(len(step.attempts) for step in result.steps)
+    if not attempts:
+        return []  # words alone have no figures
     refused = sum(
         attempt.verdict is not None and not attempt.verdict.accepted
         for step in result.steps
@@ -92,9 +109,13 @@ def _facts(result: Result) -> list[tuple[str, str, str]]:
     )
     timings, ahead = result.timings, result.speculation
     facts = [
-        (str(len(result.steps)), "steps" if len(result.steps) != 1 else "step", f"{images} with a picture"),
+        (str(len(result.steps)), "step" if len(result.steps) == 1 else "steps", f"{images} with a picture"),
         (_seconds(timings.total_s), "in all", f"first picture after {_seconds(timings.first_image_s)}"),
-        (str(attempts), "pictures made", f"{refused} refused by the critic"),
+        (
+            str(attempts),
+            "picture made" if attempts == 1 else "pictures made",
+            f"{refused} refused by the critic",
+        ),
     ]
     if ahead.setting == "off":
         return [*facts, ("off", "speculation", "every call waited for its verdict")]

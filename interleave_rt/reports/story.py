@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from interleave_rt.result import Result
-from interleave_rt.shown import clipped, wrapped
+from interleave_rt.shown import wrapped
 from interleave_rt.wire import Step
 
 if TYPE_CHECKING:
@@ -20,77 +20,107 @@ _SIDE = 168  # of a step's picture, in SVG units
 _GAP = 24
 _SMALL = 48  # of a refused try
 _LINE = 16
-_LETTER = 8  # of the title, on the average
-_COLUMNS = 26  # of a line under a picture
-_MAX_LINES = 4
+_TITLE_LINE = 20
+_TITLE_COLUMN = 8.5  # width of a letter of the title, and of one under a picture
+_COLUMN = 6.5
+_MAX_LINES = 4  # of the title, and under a picture
 _MAX_LINES_ALONE = 10  # of a step without a picture
 _MAX_REFUSED = 3  # shown; a step may have up to nine
+_STYLE = """image{image-rendering:pixelated} .paper{fill:#fafafa} .title{fill:#222222} .words{fill:#333333}
+.edge{stroke:#d0d0d0} .no{fill:#a93226} .no-edge{stroke:#a93226} .warn{fill:#7d4a00} .warn-edge{stroke:#b36b00}
+@media (prefers-color-scheme:dark){.paper{fill:#1f1f22} .title{fill:#ecebe8} .words{fill:#d0cec9}
+.edge{stroke:#4a4a50} .no{fill:#f09a8a} .no-edge{stroke:#f09a8a} .warn{fill:#f2c37b} .warn-edge{stroke:#f2c37b}}"""
 
 
 def render_story(result: Result) -> str:
     """The SVG as text; it embeds the pictures and loads nothing. Steps without a picture are text cards."""
     steps = result.steps
-    width = _GAP + max(2, len(steps)) * (_SIDE + _GAP)
-    texts = [_words(step) for step in steps]
-    has_refused = any(_refused(step) for step in steps)
-    lines = max(
-        (len(text) for step, text in zip(steps, texts, strict=True) if step.pixels is not None), default=0
-    )
-    top = 44
-    height = top + _SIDE + 26 + lines * _LINE + (_SMALL + 40 if has_refused else 8)
+    drawn = [step for step in steps if step.pixels is not None]
+    columns = len(steps) if drawn else 1  # words alone stand below one another, as wide as the picture
+    width = _GAP + max(2, columns) * (_SIDE + _GAP)
+    title = wrapped(result.request, int((width - 2 * _GAP) / _TITLE_COLUMN), _MAX_LINES)
+    top = 24 + max(1, len(title)) * _TITLE_LINE
     parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" font-family="system-ui, sans-serif">'
-        ),
-        "<style>image{image-rendering:pixelated}</style>",
-        f'<rect width="{width}" height="{height}" rx="10" fill="#fafafa"/>',
-        f'<text x="{_GAP}" y="28" font-size="15" font-weight="600" fill="#222">{escape(clipped(result.request, (width - 2 * _GAP) // _LETTER))}</text>',
+        f'<text class="title" x="{_GAP}" y="{28 + i * _TITLE_LINE}" font-size="15" font-weight="600">{escape(line)}</text>'
+        for i, line in enumerate(title)
     ]
-    for index, (step, text) in enumerate(zip(steps, texts, strict=True)):
-        x = _GAP + index * (_SIDE + _GAP)
-        parts += _card(step, text, x, top)
-        if has_refused:
-            parts += _tries(step, x, top + _SIDE + 26 + lines * _LINE)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    if not drawn:
+        bottom = top
+        numbered = len(steps) > 1
+        for step in steps:
+            text = _words(step, width - 2 * _GAP, _MAX_LINES_ALONE, numbered=numbered)
+            parts += _lines(text, _GAP, bottom + 14)
+            bottom += len(text) * _LINE + 12
+    else:
+        refused = any(_refused(step) for step in drawn)
+        below = top + _SIDE + 26 + max(_height(step) for step in drawn)
+        bottom = below + (_SMALL + 32 if refused else 0)
+        for index, step in enumerate(steps):
+            x = _GAP + index * (_SIDE + _GAP)
+            parts += [*_card(step, x, top), *_tries(step, x, below)]
+    height = bottom + 8
+    svg = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="system-ui, sans-serif"'
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {svg}>',
+        f"<style>{_STYLE}</style>",
+        f'<rect class="paper" width="{width}" height="{height}" rx="10"/>',
+    ]
+    return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
-def _card(step: Step, text: list[str], x: int, y: int) -> list[str]:
-    parts = []
-    if step.pixels is not None:
-        parts.append(_image(step.pixels, x, y, _SIDE))
-        edge = "#c0392b" if step.outcome == "never_accepted" else "#d0d0d0"
+def _card(step: Step, x: int, y: int) -> list[str]:
+    if step.pixels is None:
+        return _lines(_words(step, _SIDE, _MAX_LINES_ALONE), x, y + 14)
+    never = step.outcome == "never_accepted"
+    edge = (
+        'class="warn-edge" stroke-width="2.5" stroke-dasharray="7 4"'
+        if never
+        else 'class="edge" stroke-width="1.5"'
+    )
+    parts = [
+        _image(step.pixels, x, y, _SIDE),
+        f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" rx="4" fill="none" {edge}/>',
+    ]
+    if never:
         parts.append(
-            f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" rx="4" fill="none" stroke="{edge}" '
-            'stroke-width="1.5"/>'
+            f'<text class="warn" x="{x}" y="{y + _SIDE + 20}" font-size="12" font-weight="600">never accepted</text>'
         )
-    first = y + 14 if step.pixels is None else y + _SIDE + 20  # words alone stand where a picture would
-    for i, line in enumerate(text):
-        parts.append(
-            f'<text x="{x}" y="{first + i * _LINE}" font-size="12.5" fill="#333">{escape(line)}</text>'
-        )
-    return parts
+    return [*parts, *_lines(_words(step), x, y + _SIDE + 20 + never * _LINE)]
 
 
-def _words(step: Step) -> list[str]:
-    text = f"{step.step_number}. {step.text or step.plan.step_name}"
-    return wrapped(text, _COLUMNS, _MAX_LINES if step.pixels is not None else _MAX_LINES_ALONE)
+def _height(step: Step) -> int:
+    """Of what stands under a picture."""
+    return (len(_words(step)) + (step.outcome == "never_accepted")) * _LINE
+
+
+def _words(step: Step, width: int = _SIDE, most: int = _MAX_LINES, *, numbered: bool = True) -> list[str]:
+    text = step.text or step.plan.step_name
+    return wrapped(f"{step.step_number}. {text}" if numbered else text, int(width / _COLUMN), most)
+
+
+def _lines(text: list[str], x: int, y: int) -> list[str]:
+    return [
+        f'<text class="words" x="{x}" y="{y + i * _LINE}" font-size="12.5">{escape(line)}</text>'
+        for i, line in enumerate(text)
+    ]
 
 
 def _tries(step: Step, x: int, y: int) -> list[str]:
     refused = _refused(step)
     if not refused:
         return []
-    parts = [f'<text x="{x}" y="{y + 8}" font-size="11" fill="#c0392b">refused by the critic:</text>']
+    parts = [f'<text class="no" x="{x}" y="{y + 8}" font-size="11">refused by the critic:</text>']
     for i, pixels in enumerate(refused[:_MAX_REFUSED]):
         left = x + i * (_SMALL + 8)
         parts.append(_image(pixels, left, y + 16, _SMALL))
         parts.append(
-            f'<rect x="{left}" y="{y + 16}" width="{_SMALL}" height="{_SMALL}" rx="3" fill="none" stroke="#c0392b"/>'
+            f'<rect class="no-edge" x="{left}" y="{y + 16}" width="{_SMALL}" height="{_SMALL}" rx="3" fill="none"/>'
         )
     if len(refused) > _MAX_REFUSED:
         more = f"+{len(refused) - _MAX_REFUSED}"
-        parts.append(f'<text x="{x + _SIDE - 4}" y="{y + 8}" font-size="11" fill="#c0392b">{more}</text>')
+        parts.append(
+            f'<text class="no" x="{x + _SIDE}" y="{y + 8}" font-size="11" text-anchor="end">{more}</text>'
+        )
     return parts
 
 

@@ -5,42 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from interleave_rt.wire import Span
+from interleave_rt.wire import PlanStep, Span
 
-from .trace import label
+from .trace import label, number_of
 
 WIDTH = 1000.0
 LEFT = 92.0
 _BAR_HEIGHT = 20.0
 _ROW_GAP = 14.0
 _TOP = 8.0
+_RIGHT = 36.0  # room for the last label
+_LETTER = 7.0  # width of a digit or a letter of a label
 _ORDER = {"planner": 0, "generator": 1, "critic": 2}
 
 
-def make_timeline(spans: Sequence[Span]) -> dict[str, Any] | None:
+def make_timeline(spans: Sequence[Span], plan: Sequence[PlanStep]) -> dict[str, Any] | None:
     """Lays the calls out, lane by lane; calls of one lane that overlap get lines of their own.
 
     Returns:
         What is drawn, None where there are no calls: `rows` (a lane: `name`, `y`, `height`), `bars` (a call: a rectangle
-        with `role`, `fate` (used or lost), `speculative`, a `text` inside and a `title` on hover), `ticks` of the time
-        axis (`x`, `text`), `height`, and `axis_y`.
+        with `role`, `fate` (used or lost), `speculative`, a `text` at `text_x`, `inside` it or behind it, and a `title` on
+        hover), `ticks` of the time axis (`x`, `text`), `height`, and `axis_y`.
     """
     drawn = [span for span in spans if span.ended_us > span.started_us]
     if not drawn:
         return None
     end = max(span.ended_us for span in drawn)
-    scale = (WIDTH - LEFT - 8) / end
+    scale = (WIDTH - LEFT - _RIGHT) / end
     lanes = sorted({(_ORDER.get(span.role, 9), span.lane) for span in drawn})
     rows, bars = [], []
     y = _TOP
     for _, lane in lanes:
         mine = sorted((span for span in drawn if span.lane == lane), key=lambda span: span.started_us)
-        free: list[int] = []  # when each line of the lane ends
+        lines: list[list[Span]] = []
         for span in mine:
-            line = next((i for i, until in enumerate(free) if until <= span.started_us), len(free))
-            free[line : line + 1] = [span.ended_us]
-            bars.append(_bar(span, y + line * (_BAR_HEIGHT + 3), scale))
-        height = len(free) * (_BAR_HEIGHT + 3) - 3
+            line = next((one for one in lines if one[-1].ended_us <= span.started_us), None)
+            if line is None:
+                lines.append(line := [])
+            line.append(span)
+        for number, line in enumerate(lines):
+            drawn_line = [_bar(span, plan, y + number * (_BAR_HEIGHT + 3), scale) for span in line]
+            for bar, after in zip(drawn_line, [*drawn_line[1:], {"x": WIDTH}], strict=True):
+                _place_text(bar, after["x"])
+            bars += drawn_line
+        height = len(lines) * (_BAR_HEIGHT + 3) - 3
         rows.append({"name": lane, "y": y, "height": height})
         y += height + _ROW_GAP
     axis_y = y - _ROW_GAP + 8
@@ -52,9 +60,9 @@ def make_timeline(spans: Sequence[Span]) -> dict[str, Any] | None:
     return {"rows": rows, "bars": bars, "ticks": ticks, "height": axis_y + 20, "axis_y": axis_y}
 
 
-def _bar(span: Span, y: float, scale: float) -> dict[str, Any]:
+def _bar(span: Span, plan: Sequence[PlanStep], y: float, scale: float) -> dict[str, Any]:
     width = max(1.5, (span.ended_us - span.started_us) * scale)
-    short = "plan" if span.kind == "plan" else f"{span.step + 1}.{span.attempt}"
+    short = "plan" if span.kind == "plan" else f"{number_of(plan, span.step)}.{span.attempt}"
     milliseconds = (span.ended_us - span.started_us) / 1000
     notes = [f"{milliseconds:.1f} ms", f"starts at {span.started_us / 1000:.1f} ms"]
     if span.speculative:
@@ -69,9 +77,18 @@ def _bar(span: Span, y: float, scale: float) -> dict[str, Any]:
         "role": span.role,
         "fate": "used" if span.used else "lost",
         "speculative": span.speculative,
-        "text": short if width > 7.5 * len(short) else "",
-        "title": f"{span.kind}: {label(span)} ({', '.join(notes)})",
+        "text": short,
+        "title": f"{span.kind}: {label(span, plan)} ({', '.join(notes)})",
     }
+
+
+def _place_text(bar: dict[str, Any], after: float) -> None:
+    """Inside the bar where it has room for it, else behind it, if that is free up to the next bar."""
+    room, end = _LETTER * len(bar["text"]), bar["x"] + bar["width"]
+    bar["inside"] = bar["width"] > room
+    bar["text_x"] = bar["x"] + bar["width"] / 2 if bar["inside"] else end + 3
+    if not bar["inside"] and end + 3 + room > after:
+        bar["text"] = ""
 
 
 def _tick_step(milliseconds: float) -> float:

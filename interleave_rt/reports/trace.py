@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from interleave_rt.files import check_file, write_file
 from interleave_rt.result import Result
-from interleave_rt.wire import Decision, Span
+from interleave_rt.wire import Decision, PlanStep, Span
 
 TRACE_FORMAT_VERSION = 1
 
 
-def label(span: Span) -> str:
+def number_of(plan: Sequence[PlanStep], index: int) -> int:
+    """The plan's number of the step at an index from 0; what people see is always this number."""
+    if index < len(plan):
+        return plan[index].step_number
+    return index + (plan[0].step_number if plan else 1)
+
+
+def label(span: Span, plan: Sequence[PlanStep]) -> str:
     """A short name of a call: `step 2, attempt 1`."""
     if span.kind == "plan":
         return "plan" + (", again" if span.retry else "")
-    text = f"step {span.step + 1}, attempt {span.attempt}"
+    text = f"step {number_of(plan, span.step)}, attempt {span.attempt}"
     return text + (", asked again" if span.retry else "")
 
 
-def explain(decision: Decision) -> str:
+def explain(decision: Decision, plan: Sequence[PlanStep]) -> str:
     """One line: what was considered, the answer, and why."""
-    call = f"{decision.role}, step {decision.step + 1}"
+    call = f"{decision.role}, step {number_of(plan, decision.step)}"
     answer = "started" if decision.started else "not started"
     gain = f", gain {decision.gain_us / 1000:+.1f} ms at p {decision.p:.2f}" if decision.gain_us else ""
+    if decision.verdict_us is None and decision.started:
+        gain = ", how long a verdict takes is not known yet"  # and so no gain either
     return f"{call}: {answer}: {decision.reason}{gain}"
 
 
@@ -38,7 +48,7 @@ def chrome_trace(result: Result) -> dict[str, Any]:
             "ph": "X",
             "pid": 1,
             "tid": lanes.index(span.lane) + 1,
-            "name": f"{span.kind} {label(span)}" if span.kind != "plan" else label(span),
+            "name": ("" if span.kind == "plan" else f"{span.kind} ") + label(span, result.plan),
             "cat": "speculative" if span.speculative else "committed",
             "ts": span.started_us,
             "dur": max(0, span.ended_us - span.started_us),
@@ -57,7 +67,7 @@ def chrome_trace(result: Result) -> dict[str, Any]:
             "s": "t",
             "pid": 1,
             "tid": len(lanes) + 1,
-            "name": explain(decision),
+            "name": explain(decision, result.plan),
             "cat": "speculation",
             "ts": decision.at_us,
             "args": decision.as_dict(),

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -14,12 +15,15 @@ import pytest
 from interleave_rt import DeadlineError, Options
 from interleave_rt.pack.images import load_image
 from interleave_rt.reports import chrome_trace, save_result, save_trace
+from interleave_rt.reports import page as report_page
 from interleave_rt.reports.page import render_page
 from interleave_rt.reports.story import render_story
 from interleave_rt.reports.timeline import LEFT, WIDTH, make_timeline
+from interleave_rt.reports.trace import explain
 from interleave_rt.result import Result
 from interleave_rt.shown import width
 from interleave_rt.wire import Attempt, Decision, PlanStep, Span, Speculation, Step, Timings, Verdict
+from interleave_rt.worlds.shapes.evaluation import page as evaluation_page
 
 NASTY = '<script>alert(1)</script> "quoted" & {{ 7*7 }}'
 
@@ -120,6 +124,115 @@ def test_the_page_shows_every_attempt_with_its_verdict(result):
     assert sum("ahead" in name for name in classes) == 2
 
 
+def refusals(count: int) -> Step:
+    """A step whose tries were all refused but the last, which nobody judged."""
+    plan = PlanStep(4, "arm", "Add the arm.", "draw an arm")
+    prompts = ["draw an arm", "draw a red arm", "draw an arm", "draw an arm", "draw an arm", "draw an arm"]
+    attempts = [
+        Attempt(n, prompts[n - 1], n, n, picture(n), Verdict(False, 0.1, prompts[n], f"wrong {n}"))
+        for n in range(1, count + 1)
+    ]
+    last = Attempt(count + 1, prompts[count], 9, 9, picture(9))
+    return Step(plan, (*attempts, last), last.pixels, None)
+
+
+def test_a_step_that_was_never_accepted_wears_a_warning_everywhere(result):
+    told = replace(result, steps=(refusals(4),))
+    page = Page(render_page(told))
+    assert sum(attrs.get("class") == "badge warn" for tag, attrs in page.tags if tag == "span") == 2
+    assert [reason for n in range(1, 5) if (reason := f"wrong {n}") not in page.words] == []
+    story = ET.fromstring(render_story(told))
+    words = [one.text for one in story.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"never accepted", "+1", "4. Add the arm."} <= set(words)
+    assert "dasharray" in render_story(told)
+    assert "dasharray" not in render_story(result)
+
+
+def test_a_prompt_is_called_what_it_is(result):
+    words = Page(render_page(replace(result, steps=(refusals(3),)))).words
+    assert words.count("prompt of the plan") == 1
+    assert words.count("prompt as the critic rewrote it") == 3
+    assert words.count("word for word the plan's") == 2
+    unread = replace(refusals(1).attempts[0], verdict=Verdict(False, 0.1), refused_unreadable=True)
+    step = replace(refusals(1), attempts=(unread, refusals(1).attempts[1]))
+    assert "the same prompt once more" in Page(render_page(replace(result, steps=(step,)))).words
+
+
+def test_a_declined_request_has_no_empty_headings(result):
+    step = Step(PlanStep(1, "answer", "I cannot draw that."))
+    page = Page(render_page(replace(result, steps=(step,), outcome="declined", trace=())))
+    for word in ("Every attempt", "The sequence", "first picture", "not judged"):
+        assert word not in page.words
+    assert "The planner declined" in page.words
+
+
+def test_numbers_are_those_of_the_plan_and_of_the_files(result, tmp_path):
+    step = refusals(1)
+    trace = (span("generate", 0, 10_000), span("judge", 10_000, 20_000))
+    told = replace(result, steps=(step,), plan=(step.plan,), trace=trace)
+    page = Page(render_page(told))
+    assert [bar["text"] for bar in make_timeline(trace, told.plan)["bars"]] == ["4.1", "4.1"]
+    assert "generate: step 4, attempt 1" in page.words
+    assert {event["name"] for event in chrome_trace(told)["traceEvents"]} >= {"judge step 4, attempt 1"}
+    assert (save_result(told, tmp_path) / "step-4.png").is_file()
+
+
+def test_a_label_stands_in_its_bar_or_behind_it(result):
+    short = (
+        span("judge", 0, 1_000),
+        span("judge", 2_000, 3_000, step=1),
+        span("judge", 500_000, 1_000_000, step=2),
+    )
+    bars = make_timeline(short, result.plan)["bars"]
+    assert [(bar["text"], bar["inside"]) for bar in bars] == [("", False), ("2.1", False), ("3.1", True)]
+
+
+def luminance(colour: str) -> float:
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+PAGES = {
+    "report": Path(report_page.__file__).parent / "report.html.j2",
+    "evaluation": Path(evaluation_page.__file__).parent / "page.html.j2",
+}
+ON = {
+    "report": {
+        **dict.fromkeys(("ink", "soft"), ("paper", "card", "well", "warn-bg", "no-bg", "none-bg")),
+        **{name: (f"{name}-bg", "card") for name in ("yes", "no", "warn")},
+        "bar-ink": ("planner", "generator", "critic"),
+    },
+    "evaluation": {"ink": ("paper", "card"), "soft": ("paper", "card", "well"), "yes": ("yes-bg",), "no": ("no-bg",)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_text_can_be_read_on_its_ground(name, mode):
+    block = PAGES[name].read_text(encoding="utf-8").split(":root {")[1 + mode].split("}")[0]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    found = {
+        (ink, on): contrast(colours[ink], colours[on]) for ink, grounds in ON[name].items() for on in grounds
+    }
+    assert {pair: round(value, 2) for pair, value in found.items() if value < 4.5} == {}
+
+
+def test_the_words_of_a_story_can_be_read_light_and_dark(result):
+    style = ET.fromstring(render_story(result)).findtext("{http://www.w3.org/2000/svg}style")
+    for sheet in style.split("@media"):
+        fills = dict(re.findall(r"\.([\w]+)\{fill:(#[0-9a-f]{6})\}", sheet))
+        assert {
+            name for name in fills if name != "paper" and contrast(fills[name], fills["paper"]) < 4.5
+        } == set()
+        assert {"title", "words", "no", "warn"} <= fills.keys()
+
+
 def test_an_empty_result_has_a_page_too():
     error = DeadlineError("ran out of its 1 s; 0 steps committed", hint="allow more time")
     plan = (PlanStep(1, "a", "Draw it.", "p"),)
@@ -129,7 +242,7 @@ def test_an_empty_result_has_a_page_too():
 
 
 def test_the_timeline_keeps_overlapping_calls_apart_and_inside(result):
-    timeline = make_timeline(result.trace)
+    timeline = make_timeline(result.trace, result.plan)
     for bar in timeline["bars"]:
         assert bar["x"] >= LEFT
         assert bar["x"] + bar["width"] <= WIDTH + 1
@@ -144,12 +257,12 @@ def test_the_timeline_keeps_overlapping_calls_apart_and_inside(result):
             assert apart, (a, b)
     assert [row["name"] for row in timeline["rows"]] == ["planner", "generator", "critic"]
     assert 3 <= len(timeline["ticks"]) <= 12
-    assert make_timeline(()) is None
+    assert make_timeline((), ()) is None
 
 
 @pytest.mark.parametrize("end_ms", [1, 7, 99, 1000, 12345, 600_000])
 def test_the_axis_has_a_few_round_marks(end_ms):
-    ticks = make_timeline((span("plan", 0, end_ms * 1000),))["ticks"]
+    ticks = make_timeline((span("plan", 0, end_ms * 1000),), ())["ticks"]
     assert 4 <= len(ticks) <= 12
 
 
@@ -207,8 +320,11 @@ def test_the_story_keeps_words_inside_their_card(result):
 def test_a_story_of_words_alone_has_no_empty_frame(result):
     declined = Step(PlanStep(1, "answer", "I cannot draw that. Try: a snowman, a house, a robot."))
     text = render_story(replace(result, steps=(declined,)))
-    assert "stroke=" not in text
+    assert 'fill="none"' not in text
     assert "robot." in text
+    assert "1." not in text
+    flat = " ".join(ET.fromstring(text).itertext())
+    assert NASTY in " ".join(flat.split())  # a title is wrapped, not cut
 
 
 def test_the_critics_reason_is_on_the_page(result):
@@ -248,6 +364,10 @@ def test_the_trace_says_why_a_call_was_or_was_not_started_ahead(result):
     assert event["ts"] == 1500
     assert event["args"] == said.as_dict()
     line = "generator, step 2: not started: no expected gain, gain -2.5 ms at p 0.25"
+    blind = replace(said, started=True, reason="separate devices", verdict_us=None)
+    assert explain(blind, result.plan) == (
+        "generator, step 2: started: separate devices, how long a verdict takes is not known yet"
+    )
     assert event["name"] == line
     assert f"1.5 ms: {line}" in render_page(told)
     assert "started ahead of a verdict" not in render_page(result)
