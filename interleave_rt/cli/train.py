@@ -1,4 +1,4 @@
-"""`interleave-rt train`: the models that ship, trained from nothing."""
+"""`interleave-rt train`: the models that ship, trained from nothing; and data to train others with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from interleave_rt.errors import BadRequestError, CancelledError
 
 from .signals import Interrupted, signals
+from .train_data import data
 
 # As in the training, which is not loaded to show a help text.
 _PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
@@ -27,6 +28,7 @@ _NEEDED = {
 train = typer.Typer(
     name="train", help="Train models from nothing (needs the extra [train]).", rich_markup_mode=None
 )
+train.add_typer(data)
 
 
 @train.callback()

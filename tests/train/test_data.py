@@ -1,0 +1,120 @@
+"""The data pipeline: journals, rules, and a whole small run of the shapes world."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from interleave_rt.train.data.journal import Journal, count
+from interleave_rt.train.data.recipe import Recipe, load_recipe
+from interleave_rt.train.data.run import Run
+
+from interleave_rt.errors import BadRequestError, InterleaveError
+
+SMALL = {
+    "name": "small",
+    "licence": "Apache-2.0",
+    "world": "shapes",
+    "seed": 1,
+    "teacher": {"model": "shapes-oracle", "concurrency": 2},
+    "generators": [
+        {"name": "strong", "spec": "drawn,success=0.9"},
+        {"name": "weak", "spec": "drawn,success=0.5"},
+    ],
+    "prompts": {"count": 12, "words": 20, "near": 1.0},
+    "ask": {"folder": "shapes", "repeat": True},
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A whole small run: its folder and its card."""
+    out = tmp_path_factory.mktemp("small")
+    with Run(Recipe(**SMALL), out) as run:
+        return out, run.run()["card"]
+
+
+def test_a_journal_drops_a_torn_end_and_refuses_a_damaged_middle(tmp_path):
+    path = tmp_path / "a.log"
+    journal = Journal(path)
+    for name in "abc":
+        journal.add(name, "kept", value=name)
+    journal.close()
+    whole = path.read_bytes()
+    for cut in range(len(whole) - 20, len(whole)):
+        path.write_bytes(whole[:cut])
+        again = Journal(path)
+        assert list(again.lines) == ["a", "b"]
+        again.add("d", "kept")
+        again.close()
+        assert path.read_bytes().count(b"\n") == 3
+    path.write_bytes(whole.replace(b'"value":"a"', b'"value":"x"'))
+    with pytest.raises(BadRequestError, match="line 1, is damaged"):
+        Journal(path)
+
+
+def test_a_journal_takes_a_key_once_and_one_process_at_a_time(tmp_path):
+    journal = Journal(tmp_path / "a.log")
+    journal.add("a", "failed", error="x")
+    journal.add("a", "kept")
+    with pytest.raises(InterleaveError, match="already"):
+        journal.add("a", "kept")
+    with pytest.raises(BadRequestError, match="another run"):
+        Journal(tmp_path / "a.log")
+    counts = count(["a", "b"], journal.lines)
+    with pytest.raises(InterleaveError, match="add up"):
+        counts.check("test")
+    journal.close()
+
+
+def test_a_small_run_makes_all_sets_and_its_counts_add_up(small):
+    out, card = small
+    assert card["sets"]["planner_sft"]["sources"] == {"text": 12, "cut": 12}
+    assert card["sets"]["critic_sft"]["items"] > 0
+    assert card["sets"]["critic_rl"]["items"] > 0
+    steps = dict(card["selection"]["steps"])
+    assert steps.pop("in") == sum(steps.values())
+    for line in (out / "sets" / "trl_critic_sft.jsonl").read_text().splitlines():
+        item = json.loads(line)
+        assert all((out / "sets" / path).is_file() for path in item["images"])
+        marks = [part["type"] for part in item["prompt"][0]["content"]]
+        assert marks == ["text", "image", "image"]  # the text stays in front
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["counts"]["trajectories"] == {"in": 12, "kept": 12}
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_sets(small, tmp_path):
+    recipe = tmp_path / "small.json"
+    recipe.write_text(json.dumps(SMALL))
+    code = (
+        "import sys, json, pathlib\n"
+        "from interleave_rt.train.data.recipe import Recipe\n"
+        "from interleave_rt.train.data.run import Run\n"
+        f"with Run(Recipe(**json.loads(pathlib.Path({str(recipe)!r}).read_text())), pathlib.Path({str(tmp_path / 'out')!r})) as run:\n"
+        "    print(run.run()['card']['hash'])\n"
+    )
+    log = tmp_path / "out" / "trajectories.log"
+    for lines in (2, 6):  # killed when so many are there
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code], stdout=subprocess.DEVNULL, cwd=tmp_path
+        )
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            if log.exists() and log.read_bytes().count(b"\n") >= lines:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.wait()
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == small[1]["hash"], done.stderr
+
+
+def test_a_recipe_names_its_wrong_field(tmp_path):
+    (tmp_path / "r.toml").write_text('name = "x"\nlicence = "y"\n[teacher]\nmodle = "z"\n')
+    with pytest.raises(BadRequestError, match=r"teacher\.model"):
+        load_recipe(str(tmp_path / "r.toml"))
+    assert load_recipe("shapes").world == "shapes"

@@ -1,0 +1,177 @@
+"""Which attempts are worth learning from: rules over the scores of a step, then the split, then the balance.
+
+Everything here is a pure function of the journals' lines and the thresholds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .journal import Counts
+from .recipe import Selection
+from .score import Score, drop_from_best, fall, variance
+
+__all__ = ["Attempt", "Selected", "StepItem", "balanced", "reason_to_drop", "select", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt as the critic learns from it.
+
+    Args:
+        prompt: What it was made from.
+        picture: Its name.
+        accepted: The teacher's verdict; None where it could not be read.
+        refined: The teacher's better prompt, of a refusal.
+        thought: What the teacher wrote before its verdict.
+        score: None where it could not be read.
+    """
+
+    prompt: str
+    picture: str
+    accepted: bool | None
+    refined: str
+    thought: str
+    score: Score | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepItem:
+    """A step of a trajectory: what was wished for, from which picture (None: from nothing), and its attempts."""
+
+    key: str
+    wish: str
+    before: str | None
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        """The overall scores, where all could be read."""
+        return [one.score.overall for one in self.attempts if one.score is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Steps for SFT and for RL, items (step, number of the attempt) for SFT after balancing, and what each rule removed."""
+
+    sft_steps: tuple[StepItem, ...]
+    rl_steps: tuple[StepItem, ...]
+    sft: tuple[tuple[StepItem, int], ...]
+    rl: tuple[tuple[StepItem, int], ...]
+    steps: Counts
+    items: Counts
+
+
+def reason_to_drop(step: StepItem, rules: Selection) -> str | None:
+    """The first rule that speaks against a step; None: it stays, as its scores rise or are high throughout."""
+    if any(one.accepted is None or one.score is None for one in step.attempts):
+        return "unreadable"
+    scores = step.scores
+    if fall(scores) > rules.fall:
+        return "falling"
+    if drop_from_best(scores) > rules.degrade:
+        return "degradation"
+    if max(scores) < rules.low:
+        return "low"
+    return None
+
+
+def split(
+    steps: Sequence[StepItem], rules: Selection, seed: int
+) -> tuple[list[StepItem], list[StepItem], list[StepItem]]:
+    """(SFT, RL, surplus): steps of high variance are for RL; counted in steps, SFT to RL is as the rules say."""
+    rl = [step for step in steps if variance(step.scores) >= rules.rl_variance]
+    high = {step.key for step in rl}
+    sft = [step for step in steps if step.key not in high]
+    most_sft, most_rl = round(len(rl) * rules.sft_per_rl), round(len(sft) / rules.sft_per_rl)
+    # What has only accepted attempts goes first: of those there is too much for the balance anyhow.
+    mixed = [step for step in sft if not all(one.accepted for one in step.attempts)]
+    kept_mixed, _ = _drawn(mixed, most_sft if rl else len(mixed), seed, "mixed")
+    chosen = {step.key for step in kept_mixed}
+    plain = [step for step in sft if all(one.accepted for one in step.attempts)]
+    chosen |= {
+        step.key for step in _drawn(plain, most_sft - len(chosen) if rl else len(plain), seed, "sft")[0]
+    }
+    kept_sft = [step for step in sft if step.key in chosen]
+    over_sft = [step for step in sft if step.key not in chosen]
+    kept_rl, over_rl = _drawn(rl, most_rl if sft else len(rl), seed, "rl")
+    return kept_sft, kept_rl, over_sft + over_rl
+
+
+def balanced(items: Sequence[tuple[StepItem, int]], most: float, seed: int) -> list[tuple[StepItem, int]]:
+    """Items of which neither verdict has a larger share than `most`: the surplus of the larger side is left out."""
+    sides: tuple[list[int], list[int]] = ([], [])
+    for place, (step, number) in enumerate(items):
+        sides[bool(step.attempts[number].accepted)].append(place)
+    small = min(map(len, sides))
+    allowed = int(small * most / (1 - most) + 1e-9) if most < 1 else len(items)
+    kept = [place for side in sides for place in _drawn(side, allowed, seed, "balance")[0]]
+    return [items[place] for place in sorted(kept)]
+
+
+def select(steps: Sequence[StepItem], rules: Selection, seed: int) -> Selected:
+    """All rules in order."""
+    removed: Counter[str] = Counter()
+    stay = []
+    for step in steps:
+        reason = reason_to_drop(step, rules)
+        if reason is None:
+            stay.append(step)
+        else:
+            removed["unreadable" if reason == "unreadable" else f"dropped: {reason}"] += 1
+    sft_steps, rl_steps, surplus = split(stay, rules, seed)
+    removed["dropped: ratio"] = len(surplus)
+    told = Counts({"in": len(steps), "kept: SFT": len(sft_steps), "kept: RL": len(rl_steps), **removed})
+    told.check("select")
+    expanded = _expanded(sft_steps)
+    sft, rl = balanced(expanded, rules.balance, seed), _expanded(rl_steps)
+    items = Counts({"in": len(expanded), "kept": len(sft), "dropped: balance": len(expanded) - len(sft)})
+    items.check("balance")
+    return Selected(tuple(sft_steps), tuple(rl_steps), tuple(sft), tuple(rl), told, items)
+
+
+def _expanded(steps: Iterable[StepItem]) -> list[tuple[StepItem, int]]:
+    return [(step, number) for step in steps for number in range(len(step.attempts))]
+
+
+def _drawn(items: Sequence[Any], most: int, seed: int, why: str) -> tuple[list[Any], list[Any]]:
+    """(`most` of the items, drawn by chance; the others), each in order."""
+    if len(items) <= most:
+        return list(items), []
+    chosen = set(random.Random(f"{seed}/{why}").sample(range(len(items)), most))
+    return [one for i, one in enumerate(items) if i in chosen], [
+        one for i, one in enumerate(items) if i not in chosen
+    ]
+
+
+def steps_of(
+    key: str, line: Mapping[str, Any], score_of: Callable[[str | None, str, str], Sequence[float] | None]
+) -> list[StepItem]:
+    """The steps of a trajectory's line that have attempts; `score_of` (before, after, wish) finds scores."""
+    found = []
+    before: str | None = None
+    for step in line["steps"]:
+        if not step["attempts"]:
+            continue
+        wish = line["plan"][step["index"]]["prompt"]
+        attempts = []
+        for raw in step["attempts"]:
+            verdict = raw["verdict"]
+            scores = score_of(before, raw["picture"], wish)
+            attempts.append(
+                Attempt(
+                    raw["prompt"],
+                    raw["picture"],
+                    None if verdict is None else verdict["previous_step_success"],
+                    (verdict or {}).get("refine_prompt") or "",
+                    (verdict or {}).get("reasoning") or "",
+                    None if scores is None else Score(*scores),
+                )
+            )
+        found.append(StepItem(f"{key}/{step['index']}", wish, before, tuple(attempts)))
+        before = step["attempts"][-1]["picture"]
+    return found
