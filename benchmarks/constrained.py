@@ -90,8 +90,8 @@ def read_plan(question: Question, text: bytes) -> tuple[bool, bool]:
     """Whether the plan can be read at all, and in full."""
     scanner = _core.PlanScanner(25, 0 if question[1] else 1)
     scanner.feed(text)
-    steps, truncated, _ = scanner.finish()
-    return bool(steps), bool(steps) and not truncated
+    plan = scanner.finish()
+    return bool(plan["steps"]), bool(plan["steps"]) and not plan["truncated"]
 
 
 def read_verdict(_question: Question, text: bytes) -> tuple[bool, bool]:

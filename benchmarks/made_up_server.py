@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         if role == "planner":
             mode = "narrative" if self._texts(body, "narrative") else "guidance"
             (text,) = self._texts(body, mode) or ("",)
-            steps, _ = roles.plan(text, mode, 25, self._seed)
+            steps = roles.plan(text, mode, 25, self._seed)["steps"]
             value: dict[str, Any] = {"execution_plan": steps}
             wrong = not steps
         else:

@@ -6,7 +6,7 @@ The engine hands raw buffers over. What that saves is measured here: the same lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from interleave_rt import Options, Request, Result
 from interleave_rt.pack.images import encode_png, load_image
 from interleave_rt.roles import Roles
 from interleave_rt.roles.reference import run_reference
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
 Pixels = NDArray[np.uint8]
 
@@ -60,9 +60,7 @@ class PngDetour:
     def _get(held: Held | None) -> Pixels | None:
         return None if held is None else held.pixels()
 
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
         return self._roles.plan(request, max_steps, seed, retry)
 
     references = 1

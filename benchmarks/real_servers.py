@@ -203,11 +203,11 @@ def llama_server(count: int, seed: int, folder: Path) -> dict[str, Any]:
         rows = []
         for number in range(count):
             begin, times = time.monotonic(), []
-            steps, truncated = vlm.plan(
+            plan = vlm.plan(
                 Request(REQUESTS[number % len(REQUESTS)]), 4, seed + number, 0,
                 on_step=lambda _, begin=begin, times=times: times.append(round(time.monotonic() - begin, 2)),
             )  # fmt: skip
-            rows.append({"steps": len(steps), "truncated": truncated, "closed_after_s": times})
+            rows.append({"steps": len(plan.steps), "truncated": plan.truncated, "closed_after_s": times})
             say(rows[-1])
         black = np.zeros((8, 8, 3), np.uint8)
         try:

@@ -7,7 +7,6 @@ gets the benefit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from interleave_rt.pack.images import load_image
 from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 Pixels = NDArray[np.uint8]
 
@@ -44,9 +43,7 @@ class TorchRoles(SharedRules):
         self._roles, self._models = roles, models
         self._texts = TextEncoder.of_pack(pack.path, pack.manifest)
 
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
         ids = self._texts.plan(request.mode, request.marked_text, len(request.images))
         inputs = [load_image(image) for image in request.images]
         return read_plan(self._answer("planner", ids, inputs, seed, retry), request.mode, max_steps)

@@ -35,9 +35,9 @@ class PlanScanner:
 
     def violation(self) -> str: ...
 
-    def finish(self) -> tuple[list[dict[str, Any]], bool, str]:
+    def finish(self) -> dict[str, Any]:
         """
-        (steps, truncated, reasoning): the answer has ended, and what carries no tag is read.
+        As interleave_rt.wire.WrittenPlan, with its reasoning: the answer has ended, and what carries no tag is read.
         """
 
 class VerdictScanner:
@@ -160,8 +160,8 @@ class ScriptedRoles:
 
     def __init__(self, script: dict[str, Any]) -> None: ...
 
-    def plan(self, text: str, mode: str, max_steps: int, seed: int) -> tuple[list[dict[str, Any]], bool]:
-        """(steps, truncated); no steps: the answer is unreadable."""
+    def plan(self, text: str, mode: str, max_steps: int, seed: int) -> dict[str, Any]:
+        """As interleave_rt.wire.WrittenPlan."""
 
     def generate(self, prompt: str, source_hash: int, seed: int, width: int = 0, height: int = 0, denoising_steps: int = 0) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)]: ...
 
@@ -276,7 +276,8 @@ class ExternalLane:
 
     def wanted(self, call: int) -> bool: ...
 
-    def finish_plan(self, call: int, steps: list[dict[str, Any]], truncated: bool) -> bool: ...
+    def finish_plan(self, call: int, plan: dict[str, Any]) -> bool:
+        """As interleave_rt.wire.WrittenPlan.as_dict()."""
 
     def finish_image(self, call: int, pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> bool:
         """uint8 [height, width, 3]."""

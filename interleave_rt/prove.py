@@ -105,7 +105,7 @@ def beside_cpu(pack: Pack, providers: Sequence[str], cases: Sequence[Case]) -> d
     for request, options in cases[:_BESIDE_CPU]:
         seed = theirs.seed_of(options, "plan", 0, 0, 0)
         wanted, found = (
-            [step.prompt for step in roles.plan(request, options.max_steps, seed, 0)[0][:1]]
+            [step.prompt for step in roles.plan(request, options.max_steps, seed, 0).steps[:1]]
             for roles in (theirs, ours)
         )
         gap = None if found == wanted else f"plan: {found!r} instead of {wanted!r}"

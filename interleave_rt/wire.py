@@ -155,6 +155,21 @@ class PlanStep(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenPlan(Value):
+    """A planner's answer, as far as it could be read.
+
+    Args:
+        steps: In order; none: it is unreadable.
+        truncated: The plan went on after them.
+        violated: It is not that tokens ran out: what followed cannot be read, and the planner is asked once more.
+    """
+
+    steps: tuple[PlanStep, ...]
+    truncated: bool = False
+    violated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict(Value):
     """What the critic said of one image.
 

@@ -131,13 +131,10 @@ void bind_external(nb::module_& m) {
       .def("wanted", on_lane(&E::wanted), "call"_a, Unlocked())
       .def(
           "finish_plan",
-          [](B& self, std::uint64_t call, const Dicts& steps, bool truncated) {
-            Plan plan;
-            for (const nb::handle step : steps) plan.steps.push_back(struct_of<PlanStep>(step));
-            plan.truncated = truncated;
-            return finish(self, call, std::move(plan));
+          [](B& self, std::uint64_t call, const Dict& plan) {
+            return finish(self, call, struct_of<Plan>(plan));
           },
-          "call"_a, "steps"_a, "truncated"_a)
+          "call"_a, "plan"_a, "As interleave_rt.wire.WrittenPlan.as_dict().")
       .def(
           "finish_image",
           [](B& self, std::uint64_t call, const PixelsIn& pixels) {

@@ -1,12 +1,10 @@
 // Scripted roles: their configuration, and the pure functions that the scripted lanes answer with.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <string>
-#include <utility>
 
 #include "bind/convert.h"
 #include "bind/engine.h"
@@ -31,6 +29,7 @@ struct Fields<ScriptedConfig> {
                  row<&C::critic_slots>("critic_cap"),
                  row<&C::script, &S::text_only>("text_only_prob"),
                  row<&C::script, &S::unreadable_plan>("unreadable_plan_prob"),
+                 row<&C::script, &S::violated_plan>("violated_plan_prob"),
                  row<&C::script, &S::unreadable_verdict>("unreadable_verdict_prob"),
                  row<&C::script, &S::unreadable_refined>("unreadable_refined_prob"),
                  row<&C::script, &S::failing>("failing_prob"),
@@ -64,11 +63,9 @@ void bind_scripted(nb::module_& m) {
           "plan",
           [](const Script& self, const std::string& text, const std::string& mode, int max_steps,
              std::uint64_t seed) {
-            const Plan plan = scripted_plan(self, text, named<PlanMode>(mode), max_steps, seed);
-            return std::pair(Dicts(plain_of(plan.steps)), plan.truncated);
+            return dict_of(scripted_plan(self, text, named<PlanMode>(mode), max_steps, seed));
           },
-          "text"_a, "mode"_a, "max_steps"_a, "seed"_a,
-          "(steps, truncated); no steps: the answer is unreadable.")
+          "text"_a, "mode"_a, "max_steps"_a, "seed"_a, "As interleave_rt.wire.WrittenPlan.")
       .def(
           "generate",
           [](const Script& self, const std::string& prompt, std::uint64_t source_hash,

@@ -2,11 +2,9 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <string_view>
-#include <tuple>
 
 #include "bind/values.h"
 #include "text/scanner.h"
@@ -51,12 +49,9 @@ void bind_text(nb::module_& m) {
       .def("done", &PlanScanner::done)
       .def("violation", &PlanScanner::violation)
       .def(
-          "finish",
-          [](PlanScanner& self) {
-            Plan plan = self.finish();
-            return std::tuple(Dicts(plain_of(plan.steps)), plan.truncated, plan.reasoning);
-          },
-          "(steps, truncated, reasoning): the answer has ended, and what carries no tag is read.");
+          "finish", [](PlanScanner& self) { return dict_of(self.finish()); },
+          "As interleave_rt.wire.WrittenPlan, with its reasoning: the answer has ended, and what "
+          "carries no tag is read.");
   nb::class_<VerdictScanner>(m, "VerdictScanner", "Reads a critic's answer as its bytes arrive.")
       .def(nb::init<>())
       .def(

@@ -38,6 +38,12 @@ struct Fields<PlanStep> {
   static constexpr auto kRows =
       fields<&S::step_number, &S::step_name, &S::instruction, &S::prompt, &S::auxiliary_text>();
 };
+template <>
+struct Fields<Plan> {
+  using S = Plan;
+  static constexpr const char* kName = "WrittenPlan";
+  static constexpr auto kRows = fields<&S::steps, &S::truncated, &S::violated, &S::reasoning>();
+};
 // Of a readable verdict; one that is not is None.
 template <>
 struct Fields<Verdict> {

@@ -28,7 +28,7 @@ struct PlanStep {
 struct Plan {
   std::vector<PlanStep> steps;
   bool truncated = false;  // the limit of steps, a violation, or the end of tokens cut the list
-  bool violated = false;   // it was a violation: steps may be lost
+  bool violated = false;   // it was a violation: steps may be lost, and it is asked for once more
   std::string reasoning;   // the <think> part, for the trace
 
   [[nodiscard]] bool readable() const noexcept { return !steps.empty(); }

@@ -73,6 +73,8 @@ std::optional<Failure> Trajectory::add(StepClosed&& partial) {
     return wrong("plan step " + std::to_string(partial.index) + " closed before step " +
                  std::to_string(known) + ": a planner lane must report its steps in order");
   }
+  if (partial.index < standing_) return std::nullopt;  // the first reading's stand
+  partial.step.step_number = number_of(partial.index, partial.step.step_number);
   if (partial.index == known) {
     steps_.push_back(std::move(partial.step));
   } else if (!(steps_[static_cast<std::size_t>(partial.index)] == partial.step)) {
@@ -104,6 +106,7 @@ std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& 
       plan->steps.resize(limit);
       plan->truncated = true;
     }
+    graft(*plan);
     if (plan->steps.size() < steps_.size() ||
         !std::equal(steps_.begin(), steps_.end(), plan->steps.begin())) {
       return mend("the plan differs from the steps that were streamed");
@@ -126,6 +129,27 @@ std::optional<Failure> Trajectory::add(const Key& call, Role role, CallResult&& 
   }
   results_.emplace_back(call, std::move(result));
   return std::nullopt;
+}
+
+// Of a plan's step: a second reading goes on where the first one's numbers end.
+int Trajectory::number_of(int index, int own) const {
+  if (standing_ == 0) return own;
+  const std::int64_t last = steps_[static_cast<std::size_t>(standing_) - 1].step_number;
+  return static_cast<int>(last + index - standing_ + 1);
+}
+
+// Makes a second reading the whole plan: the first one's steps, and what comes after them.
+void Trajectory::graft(Plan& second) const {
+  std::vector<PlanStep>& steps = second.steps;
+  const auto standing = static_cast<std::size_t>(standing_);
+  if (steps.size() < standing) {
+    steps.resize(standing);
+    second.truncated = true;
+  }
+  std::copy_n(steps_.begin(), standing, steps.begin());
+  for (std::size_t i = standing; i < steps.size(); ++i) {
+    steps[i].step_number = number_of(static_cast<int>(i), steps[i].step_number);
+  }
 }
 
 CallResult* Trajectory::find(const Key& key) noexcept {
@@ -249,26 +273,26 @@ bool Trajectory::read_plan(Walk& walk) {
     auto plan = std::move(std::get<Plan>(*result));
     walk.out.consumed.push_back({plan_call_->key, Role::kPlanner});
     forget(plan_call_->key);
-    if (plan.readable()) {
-      steps_ = std::move(plan.steps);
-      plan_truncated_ = plan.truncated;
-      plan_done_ = true;
-    } else {
-      ++walk.out.plans_unreadable;
-      if (plan_call_->retry == 1) {
-        end(Outcome::kFailed,
-            Failure{ErrorCode::kBackendFailed,
-                    "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
-                    "and raise the planner's token limit if it was cut"},
-            walk.out);
-        return false;
-      }
-      auto again = std::make_shared<Call>(*plan_call_);
-      again->retry = 1;
-      again->seed = seed_of(spec_.seed, spec_.seed_rule, again->role, 0, 0, again->retry);
-      again->key = key_of(*again);
-      plan_call_ = std::move(again);
+    const bool again = plan_call_->retry == 0;
+    walk.out.plans_unreadable += plan.readable() ? 0 : 1;
+    if (!plan.readable() && !again) {
+      end(Outcome::kFailed,
+          Failure{ErrorCode::kBackendFailed,
+                  "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
+                  "and raise the planner's token limit if it was cut"},
+          walk.out);
+      return false;
     }
+    plan_truncated_ = plan.truncated;
+    plan_done_ = plan.readable() && !(again && plan.violated);
+    steps_ = std::move(plan.steps);
+    if (plan_done_) break;
+    standing_ = static_cast<int>(steps_.size());
+    auto second = std::make_shared<Call>(*plan_call_);
+    second->retry = 1;
+    second->seed = seed_of(spec_.seed, spec_.seed_rule, second->role, 0, 0, second->retry);
+    second->key = key_of(*second);
+    plan_call_ = std::move(second);
   }
   return true;
 }

@@ -11,7 +11,9 @@
 // a reading costs what is new.
 //
 // Rules that are easily got wrong
-//   * An unreadable planner answer is sampled once more (retry 1), then the request fails.
+//   * An unreadable planner answer is sampled once more (retry 1), then the request fails. One that
+//     was violated after some steps is sampled once more as well: these stand, and of the second
+//     reading only the steps after them are taken.
 //   * An unreadable verdict is asked for once more (retry 1); unreadable again = "not judged": the
 //     attempt is final, `accepted` is absent, and neither keep=best nor t_max changes that.
 //   * Refused with an unreadable refined prompt: the used prompt is kept for the next attempt.
@@ -115,6 +117,8 @@ class Trajectory {
   [[nodiscard]] Call call_of(Role role, const Cursor& at) const;
   [[nodiscard]] Call generate_call(const Cursor& at) const;
   [[nodiscard]] Call judge_call(const Cursor& at) const;
+  [[nodiscard]] int number_of(int index, int own) const;
+  void graft(Plan& second) const;
   [[nodiscard]] CallResult* find(const Key& key) noexcept;
   void forget(const Key& key);
 
@@ -143,7 +147,8 @@ class Trajectory {
   std::shared_ptr<const Call> plan_call_;  // holds the request's text
   bool plan_done_ = false;
   bool plan_truncated_ = false;
-  int usable_ = 0;  // plan steps announced
+  int standing_ = 0;  // steps of a first, violated reading of the plan
+  int usable_ = 0;    // plan steps announced
   Cursor cursor_;
   std::vector<Attempt> attempts_;  // of the step at the cursor
   bool opened_ = false;

@@ -89,6 +89,12 @@ Plan scripted_plan(const Script& script, std::string_view text, PlanMode mode, i
     }
     plan.steps.push_back(std::move(step));
   }
+  Dice breaks(content(script, "violated", text, seed));  // its own: other draws do not depend on it
+  plan.violated = breaks.chance(script.violated_plan);
+  if (plan.violated) {
+    plan.steps.resize(static_cast<std::size_t>(breaks.between(0, std::min(count, limit) - 1)));
+    plan.truncated = true;
+  }
   return plan;
 }
 

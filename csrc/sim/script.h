@@ -22,6 +22,7 @@ struct Script {
   int max_steps = 3;
   double text_only = 0.0;           // a step without a prompt
   double unreadable_plan = 0.0;     // an answer without any step
+  double violated_plan = 0.0;       // one that breaks off after some of its steps
   double unreadable_verdict = 0.0;  // an answer without a boolean
   double unreadable_refined = 0.0;  // a refusal without a refined prompt
   double failing = 0.0;             // a call that its lane fails

@@ -18,9 +18,9 @@ from interleave_rt.checks import whole
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError, from_code
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
-from .record import Calls, CallStore, WrittenPlan, key_of
+from .record import Calls, CallStore, key_of
 
 if TYPE_CHECKING:
     from interleave_rt.roles.base import Roles
@@ -243,7 +243,7 @@ class _Crew:
         place = f"step {call['step'] + 1}, attempt {call['attempt']}"
         answer = self._calls.first(call["request"], call["key"], answer, place)
         if isinstance(answer, WrittenPlan):
-            self._lane.finish_plan(number, [step.as_dict() for step in answer.steps], answer.truncated)
+            self._lane.finish_plan(number, answer.as_dict())
         elif call["role"] == "generator":
             self._lane.finish_image(number, answer)
         else:
@@ -263,9 +263,9 @@ class _Crew:
 
         request = Request(call["prompt"], tuple(call["images"]))
         more = accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
-        steps, truncated = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
-        whole, most = (*told, *steps[len(told) :]), call["max_steps"]
-        return WrittenPlan(whole[:most], bool(truncated) or len(whole) > most)
+        plan = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
+        whole, most = (*told, *plan.steps[len(told) :]), call["max_steps"]
+        return replace(plan, steps=whole[:most], truncated=plan.truncated or len(whole) > most)
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}

@@ -18,23 +18,15 @@ from interleave_rt import _core
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.files import read_json, write_file
 from interleave_rt.pack.images import encode_png, load_image
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["CallStore", "Calls", "DroppedPicture", "WrittenPlan", "call_key", "hash_of", "key_of"]
+__all__ = ["CallStore", "Calls", "DroppedPicture", "call_key", "hash_of", "key_of"]
 
 MAX_BYTES = 2 << 30
 _MOST_TAKEN = 4096  # requests of which a call may still be under way
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenPlan:
-    """The answer of a planner: the steps that could be read, and whether the plan went on."""
-
-    steps: tuple[PlanStep, ...]
-    truncated: bool
 
 
 @dataclass(slots=True)
@@ -159,8 +151,7 @@ class CallStore:
             if kind == "image":
                 return (load_image(self.folder / f"{key}.png"),)
             if kind == "plan":
-                steps = tuple(PlanStep.from_dict(step) for step in raw["steps"])
-                return (WrittenPlan(steps, bool(raw["truncated"])),)
+                return (WrittenPlan.from_dict(raw),)
             verdict = raw["verdict"]
             return (None if verdict is None else Verdict.from_dict(verdict),)
         except (KeyError, TypeError, InterleaveError):
@@ -168,11 +159,7 @@ class CallStore:
 
     def _write(self, key: str, answer: Any) -> None:
         if isinstance(answer, WrittenPlan):
-            told: dict[str, Any] = {
-                "kind": "plan",
-                "steps": [step.as_dict() for step in answer.steps],
-                "truncated": answer.truncated,
-            }
+            told: dict[str, Any] = {"kind": "plan", **answer.as_dict()}
         elif answer is None or isinstance(answer, Verdict):
             told = {"kind": "verdict", "verdict": None if answer is None else answer.as_dict()}
         else:

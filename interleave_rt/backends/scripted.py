@@ -38,6 +38,7 @@ class Script:
     accept_prob: float = 0.6
     text_only_prob: float = 0.0
     unreadable_plan_prob: float = 0.0
+    violated_plan_prob: float = 0.0
     unreadable_verdict_prob: float = 0.0
     unreadable_refined_prob: float = 0.0
     failing_prob: float = 0.0

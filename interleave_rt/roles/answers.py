@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from interleave_rt import _core
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 
-def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep], bool]:
-    """The steps of a planner's answer (none: unreadable), and whether the plan was cut short.
+def read_plan(answer: bytes, mode: str, max_steps: int) -> WrittenPlan:
+    """What can be read of a planner's answer.
 
     Args:
         answer: UTF-8, as it was written.
@@ -19,14 +19,13 @@ def read_plan(answer: bytes, mode: str, max_steps: int) -> tuple[list[PlanStep],
 
     Example:
         >>> text = b'{"execution_plan": [{"step_number": 1, "step_name": "a", "prompt": "b"}]}'
-        >>> steps, truncated = read_plan(text, "narrative", 25)
-        >>> steps[0].prompt, truncated
+        >>> plan = read_plan(text, "narrative", 25)
+        >>> plan.steps[0].prompt, plan.truncated
         ('b', False)
     """
     scanner = _core.PlanScanner(max_steps, 1 if mode == "narrative" else 0)
     scanner.feed(answer)
-    steps, truncated, _ = scanner.finish()
-    return [PlanStep.from_dict(step) for step in steps], truncated
+    return WrittenPlan.from_dict(scanner.finish())
 
 
 def read_verdict(answer: bytes, success_p: Callable[[int], float] | None = None) -> Verdict | None:

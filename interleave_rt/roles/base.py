@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interleave_rt import _core
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -20,10 +19,15 @@ class Roles(Protocol):
     A picture is whatever the roles pass around (uint8 arrays [height, width, 3] for most); None is no picture.
     """
 
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
-        """The steps that could be read (none: unreadable), and whether the plan was cut short."""
+    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
+        """What could be read of the planner's answer.
+
+        Args:
+            request: What is asked for.
+            max_steps: So many steps at most.
+            seed: For a second try, which is sampled.
+            retry: 0, or 1 after an answer that could not be read to its end.
+        """
 
     references: int
     """Pictures that one call of `generate` starts from at most: 0 where it draws from the text alone."""

@@ -16,7 +16,7 @@ from interleave_rt.pack import Pack
 from interleave_rt.pack.images import load_image
 from interleave_rt.pack.manifest import ROLES, GeneratorRole, VlmRole
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 from .answers import read_plan, read_verdict
 from .base import SharedRules
@@ -69,15 +69,11 @@ class NativeRoles(SharedRules):
         self._texts = NativeBackend(pack, roles).texts
         self.image_sides = pack.image_sides
 
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
         """As `Roles.plan`."""
         return self.plans([request], max_steps, seed, retry)[0]
 
-    def plans(
-        self, requests: Sequence[Request], max_steps: int, seed: int, retry: int
-    ) -> list[tuple[Sequence[PlanStep], bool]]:
+    def plans(self, requests: Sequence[Request], max_steps: int, seed: int, retry: int) -> list[WrittenPlan]:
         """`plan` of every request, all with one seed."""
         questions = [
             (

@@ -6,21 +6,22 @@ This file is the specification that the tests hold the engine to (law 1); nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict, step_outcome
+from interleave_rt.wire import Verdict, WrittenPlan, step_outcome
 
 from .base import Roles
 
 
 def run_reference(request: Request, options: Options, roles: Roles) -> dict[str, Any]:
     """The canonical result of a request (compare with `Result.canonical`)."""
-    steps, truncated = _plan(request, options, roles)
+    plan = _plan(request, options, roles)
     story = roles.inputs(request)  # every picture so far
     committed = []
-    for index, step in enumerate(steps):
+    for index, step in enumerate(plan.steps):
         attempts: list[dict[str, Any]] = []
         verdicts: list[Verdict | None] = []
         accepted = None
@@ -31,16 +32,26 @@ def run_reference(request: Request, options: Options, roles: Roles) -> dict[str,
         committed.append(
             {"step": step.as_dict(), "attempts": attempts, "accepted": accepted, "outcome": outcome}
         )
-    return {"steps": committed, "plan_truncated": truncated}
+    return {"steps": committed, "plan_truncated": plan.truncated}
 
 
-def _plan(request: Request, options: Options, roles: Roles) -> tuple[Sequence[PlanStep], bool]:
-    for retry in (0, 1):
-        seed = roles.seed_of(options, "plan", 0, 0, retry)
-        steps, truncated = roles.plan(request, options.max_steps, seed, retry)
-        if steps:
-            return steps, truncated
-    raise BackendFailedError("the plan could not be read, twice")
+def _plan(request: Request, options: Options, roles: Roles) -> WrittenPlan:
+    plan = _written(request, options, roles, 0)
+    if not plan.steps:
+        plan = _written(request, options, roles, 1)
+    elif plan.violated:  # its steps stand; of the second reading those after them are taken
+        again = _written(request, options, roles, 1)
+        steps = list(plan.steps)
+        for step in again.steps[len(steps) :]:
+            steps.append(replace(step, step_number=steps[-1].step_number + 1))
+        plan = WrittenPlan(tuple(steps), again.truncated or len(again.steps) < len(plan.steps))
+    if not plan.steps:
+        raise BackendFailedError("the plan could not be read, twice")
+    return plan
+
+
+def _written(request: Request, options: Options, roles: Roles, retry: int) -> WrittenPlan:
+    return roles.plan(request, options.max_steps, roles.seed_of(options, "plan", 0, 0, retry), retry)
 
 
 def _image_step(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from interleave_rt.backends.record import DroppedPicture, WrittenPlan, call_key, hash_of
+from interleave_rt.backends.record import DroppedPicture, call_key, hash_of
 from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 from .base import SharedRules
 from .reference import run_reference
@@ -43,17 +43,14 @@ class ReplayedRoles(SharedRules):
         """As `Attempt.image_hash`."""
         return hash_of(picture)
 
-    def plan(
-        self, request: Request, max_steps: int, seed: int, retry: int
-    ) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
         """As `Roles.plan`."""
         told = {"prompt": request.marked_text, "mode": request.mode, "max_steps": max_steps}
         images = [load_image(image) for image in request.images]
         key = call_key("planner", images, seed=seed, retry=retry, **told)
         if key not in self._calls:
             return self._made("plan", request, max_steps, seed, retry)  # type: ignore[no-any-return]
-        plan: WrittenPlan = self._calls[key]
-        return plan.steps, plan.truncated
+        return self._calls[key]  # type: ignore[no-any-return]
 
     def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Pixels | DroppedPicture:
         """As `Roles.generate`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from interleave_rt.backends.apart import never
 from interleave_rt.backends.scripted import Script
 from interleave_rt.errors import BadRequestError
 from interleave_rt.request import Options, Request
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 from .base import SharedRules
 
@@ -32,10 +32,9 @@ class ScriptedRoles(SharedRules):
         max_steps: int,
         seed: int,
         retry: int,  # noqa: ARG002
-    ) -> tuple[Sequence[PlanStep], bool]:
+    ) -> WrittenPlan:
         """As `Roles.plan`."""
-        steps, truncated = self._roles.plan(request.marked_text, request.mode, max_steps, seed)
-        return [PlanStep.from_dict(step) for step in steps], truncated
+        return WrittenPlan.from_dict(self._roles.plan(request.marked_text, request.mode, max_steps, seed))
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
         """As `Roles.generate`."""
@@ -85,7 +84,7 @@ class ScriptedRole:
         said = {"name": "scripted", "lossless": "bitwise", "identity": repr(self._script)}
         return {**said, "capacity": str(capacity), "device": f"scripted {self._role}"}
 
-    def plan(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> tuple[Sequence[PlanStep], bool]:
+    def plan(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> WrittenPlan:
         """As `Roles.plan`, after `planner_ms`."""
         self._pause(self._script.planner_ms, cancelled)
         return self._roles.plan(*arguments)

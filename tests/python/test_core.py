@@ -188,8 +188,13 @@ def test_scanners_read_streams() -> None:
     for byte in answer:
         scanner.feed(bytes([byte]))
     assert [step["prompt"] for step in scanner.closed()] == ["pé"]
-    steps, truncated, reasoning = scanner.finish()
-    assert (len(steps), truncated, reasoning) == (1, True, "two")
+    plan = scanner.finish()
+    assert (len(plan["steps"]), plan["truncated"], plan["violated"], plan["reasoning"]) == (
+        1,
+        True,
+        False,
+        "two",
+    )
     verdict = _core.VerdictScanner()
     verdict.feed(b'<answer>{"previous_step_success": true')
     assert verdict.accepted() is True

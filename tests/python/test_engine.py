@@ -90,7 +90,7 @@ def test_results_equal_the_sequential_loop(engine, speculation):
 def test_unreadable_answers_and_text_only_steps_equal_the_sequential_loop():
     script = Script(
         generator_ms=1, critic_ms=1, min_steps=1, max_steps=4, accept_prob=0.4, text_only_prob=0.2,
-        unreadable_plan_prob=0.3, unreadable_verdict_prob=0.3, unreadable_refined_prob=0.3, seed=5,
+        unreadable_plan_prob=0.3, violated_plan_prob=0.4, unreadable_verdict_prob=0.3, unreadable_refined_prob=0.3, seed=5,
     )  # fmt: skip
     failed = 0
     with Engine(ScriptedBackend(script)) as engine:

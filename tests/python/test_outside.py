@@ -30,7 +30,7 @@ from interleave_rt.roles.scripted import ScriptedRoles
 
 SCRIPT = Script(
     generator_ms=1, critic_ms=1, min_steps=1, max_steps=3, accept_prob=0.5, text_only_prob=0.1,
-    unreadable_plan_prob=0.1, unreadable_verdict_prob=0.1, unreadable_refined_prob=0.2, seed=3,
+    unreadable_plan_prob=0.1, violated_plan_prob=0.3, unreadable_verdict_prob=0.1, unreadable_refined_prob=0.2, seed=3,
 )  # fmt: skip
 
 
@@ -43,10 +43,10 @@ class Troubled(ScriptedRoles):
 
     def plan(self, *args: Any, cancelled: Any, on_step: Any) -> Any:
         self._trouble("planner", cancelled)
-        steps, truncated = super().plan(*args)
-        for step in steps:
+        plan = super().plan(*args)
+        for step in plan.steps:
             on_step(step)
-        return steps, truncated
+        return plan
 
     def generate(self, *args: Any, cancelled: Any) -> Any:
         self._trouble("generator", cancelled)

@@ -29,7 +29,7 @@ def test_our_prompts_carry_every_value_and_show_answers_that_can_be_read():
     assert "the words" in critic["content"][2]
     for message, mode in ((narrative, "narrative"), (guidance, "guidance")):
         (shown,) = ("<answer>{" + piece for piece in str(message["content"][-1]).split("<answer>{")[1:])
-        assert len(read_plan(shown.encode(), mode, 25)[0]) == 1
+        assert len(read_plan(shown.encode(), mode, 25).steps) == 1
     accepted, refused = ("<answer>{" + piece for piece in str(critic["content"][2]).split("<answer>{")[1:])
     assert read_verdict(accepted.encode()).accepted
     assert read_verdict(refused.encode()).refined == "..."
@@ -40,13 +40,13 @@ def test_an_answer_of_the_schema_is_read(name):
     properties = ANSWER_SCHEMAS[name]["properties"]["execution_plan"]["items"]["properties"]
     assert list(properties) == list(STEP)
     answer = f"<answer>{json.dumps({'execution_plan': [STEP]})}</answer>"
-    assert [step.as_dict() for step in read_plan(answer.encode(), name, 25)[0]] == [STEP]
+    assert [step.as_dict() for step in read_plan(answer.encode(), name, 25).steps] == [STEP]
     assert list(ANSWER_SCHEMAS["critic"]["properties"]) == ["previous_step_success", "refine_prompt"]
 
 
 def test_answers_in_the_python_dialect_are_read():
     plan = "<think>t</think><answer>{'execution_plan': [" + repr(STEP) + "]}</answer>"
-    assert [step.as_dict() for step in read_plan(plan.encode(), "narrative", 25)[0]] == [STEP]
+    assert [step.as_dict() for step in read_plan(plan.encode(), "narrative", 25).steps] == [STEP]
     verdict = read_verdict(b"<answer>{'previous_step_success': False, 'refine_prompt': 'x'}</answer>")
     assert (verdict.accepted, verdict.refined) == (False, "x")
     assert read_verdict(b"<answer>{'previous_step_success': True, 'refine_prompt': None}</answer>").accepted

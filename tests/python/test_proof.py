@@ -165,7 +165,7 @@ def test_what_is_wrong_alike_in_loop_and_engine_is_found_beside_the_cpu(
             return []
 
         def plan(self, *_):
-            return [SimpleNamespace(prompt=self.prompt)], False
+            return SimpleNamespace(steps=[SimpleNamespace(prompt=self.prompt)])
 
         def generate(self, *_):
             return np.full((2, 2, 3), self.level, np.uint8)

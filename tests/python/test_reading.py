@@ -248,7 +248,7 @@ def by_name(form: Form) -> str:
 
 @pytest.mark.parametrize("form", PLANS, ids=by_name)
 def test_a_plan_is_read_whole(form: Form) -> None:
-    steps, _ = read_plan(form.text.encode(), "narrative", 25)
+    steps = read_plan(form.text.encode(), "narrative", 25).steps
     assert [(step.instruction, step.prompt, step.auxiliary_text) for step in steps] == form.read
     assert [step.step_number for step in steps] == [1, 2][: len(steps)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from interleave_rt import BackendFailedError, Options, Request, Verdict
 from interleave_rt.roles.reference import run_reference
-from interleave_rt.wire import PlanStep
+from interleave_rt.wire import PlanStep, WrittenPlan
 
 YES = Verdict(True, 0.9)
 
@@ -53,7 +53,8 @@ def no(p=0.1, refined=None):
 
 
 def plan(*prompts):
-    return [PlanStep(i + 1, f"s{i}", f"do {i}", prompt) for i, prompt in enumerate(prompts)], False
+    steps = (PlanStep(i + 1, f"s{i}", f"do {i}", prompt) for i, prompt in enumerate(prompts))
+    return WrittenPlan(tuple(steps))
 
 
 def run(roles, **options):
@@ -169,11 +170,30 @@ def test_a_verdict_that_stays_unreadable_makes_its_attempt_final():
 
 
 def test_an_unreadable_plan_is_asked_for_once_more_and_then_is_a_failure():
-    roles = Roles([([], False), plan("a")])
+    roles = Roles([WrittenPlan(()), plan("a")])
     assert len(run(roles)["steps"]) == 1
     assert roles.calls[:2] == [("plan", ("plan", 0, 0, 0), 0), ("plan", ("plan", 0, 0, 1), 1)]
     with pytest.raises(BackendFailedError, match="twice"):
-        run(Roles([([], True), ([], True)]))
+        run(Roles([WrittenPlan((), truncated=True), WrittenPlan((), truncated=True, violated=True)]))
+
+
+def test_of_a_violated_plan_the_steps_stand_and_the_second_reading_goes_on():
+    broken = replace(plan("a", "b"), truncated=True, violated=True)
+    shifted = [replace(step, step_number=step.step_number + 3) for step in plan("x", "y", "c", "d").steps]
+
+    def made(second):
+        result = run(Roles([broken, second]))
+        steps = [(step["step"]["step_number"], step["step"]["prompt"]) for step in result["steps"]]
+        return steps, result["plan_truncated"]
+
+    stands = [(1, "a"), (2, "b")]
+    assert made(WrittenPlan(tuple(shifted))) == ([*stands, (3, "c"), (4, "d")], False)
+    assert made(replace(broken, steps=tuple(shifted[:3]))) == ([*stands, (3, "c")], True)
+    assert made(plan("x", "y")) == (stands, False)  # the second reading says that these are all
+    assert made(plan("x")) == (stands, True)
+    assert made(WrittenPlan(())) == (stands, True)
+    roles = Roles([replace(broken, violated=False)])  # merely out of tokens
+    assert (len(run(roles)["steps"]), kinds(roles).count("plan")) == (2, 1)
 
 
 def test_a_text_only_step_makes_no_call_and_leaves_the_source():
@@ -186,5 +206,4 @@ def test_a_text_only_step_makes_no_call_and_leaves_the_source():
 
 
 def test_a_truncated_plan_says_so():
-    steps, _ = plan("a")
-    assert run(Roles([(steps, True)]))["plan_truncated"] is True
+    assert run(Roles([replace(plan("a"), truncated=True)]))["plan_truncated"] is True

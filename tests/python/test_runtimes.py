@@ -181,10 +181,10 @@ def test_a_call_that_is_run_again_does_not_contradict_what_was_heard_of_it():
                     time.sleep(0.005)
 
         def plan(self, *arguments: Any, cancelled: Any, on_step: Any) -> Any:
-            steps, truncated = super().plan(*arguments[:2], self._next(), arguments[3])
-            on_step(steps[0])
+            plan = super().plan(*arguments[:2], self._next(), arguments[3])
+            on_step(plan.steps[0])
             self._lose("planner", cancelled)
-            return steps, truncated
+            return plan
 
         def judge(self, *arguments: Any, cancelled: Any, on_verdict: Any) -> Any:
             verdict = super().judge(*arguments)

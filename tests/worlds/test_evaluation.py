@@ -19,7 +19,7 @@ from interleave_rt.cli import main
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
 from interleave_rt.result import Result
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.wire import Attempt, PlanStep, Step, Verdict
+from interleave_rt.wire import Attempt, PlanStep, Step, Verdict, WrittenPlan
 from interleave_rt.worlds.shapes import oracle, requests
 from interleave_rt.worlds.shapes.evaluation import ROWS, Settings, evaluate
 from interleave_rt.worlds.shapes.evaluation.calls import measure_calls
@@ -65,7 +65,7 @@ class Made(SharedRules):
 
     def plan(self, request, max_steps, seed, retry):
         plan = right_plan(self.tasks[request.text])
-        return plan.steps, plan.truncated
+        return WrittenPlan(plan.steps, plan.truncated)
 
     def generate(self, prompt, source, seed, options):
         reading = None if source is None else oracle.read(source)
@@ -442,7 +442,7 @@ def test_requests_that_cannot_be_made_are_unanswered() -> None:
 
         def plan(self, request, max_steps, seed, retry):
             self.asked += 1
-            return (words("Blue.").steps if retry else ()), False
+            return WrittenPlan(words("Blue.").steps if retry else ())
 
     task = requests.sample("validation", 2, 1)
     bad = requests.outside_request(random.Random(1))
@@ -461,7 +461,7 @@ def test_one_request_that_cannot_be_answered_costs_no_other_one() -> None:
             self.sizes.append(len(asked))
             if any(request.text == tasks[1].text for request in asked):
                 raise BackendFailedError("no")
-            return [(words("Blue.").steps, True) for _ in asked]
+            return [WrittenPlan(words("Blue.").steps, truncated=True) for _ in asked]
 
     tasks = requests.sample("validation", 3, 1)
     found = Samples(Batched(), None, Settings()).plan(tasks, "x")

@@ -13,7 +13,7 @@ from interleave_rt.errors import BackendFailedError
 from interleave_rt.request import Options, Request
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 from interleave_rt.worlds.shapes.evaluation.outcomes import Outcome, look_at, run_roles
 from interleave_rt.worlds.shapes.language import planner_prompt
 from interleave_rt.worlds.shapes.requests import sample
@@ -48,7 +48,7 @@ class TorchRoles(SharedRules):
         max_steps: int,
         seed: int,  # noqa: ARG002
         retry: int,  # noqa: ARG002
-    ) -> tuple[Sequence[PlanStep], bool]:
+    ) -> WrittenPlan:
         """As `Roles.plan`, of requests without pictures."""
         prompt = self._plans.prompt_of(planner_prompt(request.text, request.mode), [])
         return read_plan(self._answer(self._planner, self._plans, prompt, 480), request.mode, max_steps)

@@ -88,8 +88,8 @@ class _Heads(nn.Module):
 
 def plan_is_right(request: Request, answer: str) -> bool:
     """Whether every step of an answer leads to the scene that was asked for (or answers in the right words)."""
-    steps, truncated = read_plan(answer.encode(), request.mode, Options().max_steps)
-    plan = Plan(tuple(steps), truncated)
+    read = read_plan(answer.encode(), request.mode, Options().max_steps)
+    plan = Plan(read.steps, read.truncated)
     return says_so(plan) if request.kind == OUTSIDE else plan_exact(plan, request)
 
 

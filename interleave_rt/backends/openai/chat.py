@@ -15,7 +15,7 @@ from interleave_rt import _core
 from interleave_rt.errors import BackendFailedError, BadRequestError
 from interleave_rt.request import Request
 from interleave_rt.roles.prompts import ANSWER_SCHEMAS, Message, Prompts, critic_pictures, planner_pictures
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
 from .fields import Fields
 from .http import Answer, Cancelled, GarbledError, HttpClient, OnServer, api_key, api_url, server_info
@@ -155,7 +155,7 @@ class OpenAiVlm(OnServer):
         *,
         cancelled: Cancelled | None = None,
         on_step: Callable[[PlanStep], None] | None = None,
-    ) -> tuple[Sequence[PlanStep], bool]:
+    ) -> WrittenPlan:
         """As `Roles.plan`; `on_step` is called with each step when it has closed.
 
         Steps that have closed stand: where a stream breaks off, only what comes after them is taken from the next try.
@@ -173,18 +173,17 @@ class OpenAiVlm(OnServer):
                 if on_step is not None:
                     on_step(step)
 
-        def read(answer: Answer) -> bool:
+        def read(answer: Answer) -> WrittenPlan:
             scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
             for _ in _Reading(answer, scanner.feed):
                 tell(scanner.closed())
                 if scanner.done():
                     break
-            steps, truncated, _ = scanner.finish()  # what carries no tag is read at the end
-            tell(steps)
-            return truncated
+            whole = scanner.finish()  # what carries no tag is read at the end
+            tell(whole["steps"])
+            return WrittenPlan(tuple(told), whole["truncated"], whole["violated"])
 
-        truncated = self._ask(messages, pictures, request.mode, seed, retry, read, cancelled)
-        return told, truncated
+        return self._ask(messages, pictures, request.mode, seed, retry, read, cancelled)
 
     def judge(
         self,

@@ -14,7 +14,7 @@ from interleave_rt.backends.constrain import find_constraint
 from interleave_rt.errors import BackendFailedError, BadPackError
 from interleave_rt.pack.grammar import Reasoning
 from interleave_rt.roles.prompts import Message, Prompts, critic_pictures, planner_pictures
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
 from .checkpoint import Lora
 from .grammar import Draw, Grammars
@@ -128,7 +128,7 @@ class TorchVlm:
         *,
         cancelled: Cancelled = never,
         on_step: Callable[[PlanStep], None] | None = None,
-    ) -> tuple[Sequence[PlanStep], bool]:
+    ) -> WrittenPlan:
         """As `Roles.plan`.
 
         Args:
@@ -151,8 +151,7 @@ class TorchVlm:
                         on_step(PlanStep.from_dict(step))
                 if scanner.done():
                     break
-        steps, truncated, _ = scanner.finish()
-        return [PlanStep.from_dict(step) for step in steps], truncated
+        return WrittenPlan.from_dict(scanner.finish())
 
     def judge(
         self,

@@ -37,7 +37,7 @@ def test_every_form_of_an_answer_is_read_alike(made_up, form, structured):
         told = []
         plan = vlm.plan(Request(TEXT), 25, 7, 0, on_step=told.append)
         assert plan == ScriptedRoles(SCRIPT).plan(Request(TEXT), 25, 7, 0)
-        assert told == plan[0]
+        assert told == [*plan.steps]
         for seed in range(6):
             verdict, right = judged(vlm, seed), expected(seed)
             assert (verdict.accepted, verdict.refined) == (right.accepted, right.refined)
@@ -54,8 +54,8 @@ def test_every_form_of_an_answer_is_read_alike(made_up, form, structured):
 def test_pictures_stand_where_the_text_has_them(made_up):
     with made_up.MadeUp(SCRIPT) as server:
         request = Request("from <image> to <image>, go on", (BEFORE, AFTER))
-        plan, _ = OpenAiVlm(server.url, "m").plan(request, 25, 7, 0)
-        assert plan == ScriptedRoles(SCRIPT).plan(request, 25, 7, 0)[0]
+        plan = OpenAiVlm(server.url, "m").plan(request, 25, 7, 0)
+        assert plan == ScriptedRoles(SCRIPT).plan(request, 25, 7, 0)
         (_, body), *_ = server.calls
         kinds = [part["type"] for part in body["messages"][0]["content"]]
         assert kinds == ["text", "image_url", "text", "image_url", "text", "text"]
@@ -142,13 +142,13 @@ def test_told_steps_stand_when_a_stream_breaks_off(made_up):
     with made_up.MadeUp(SCRIPT, fault=fault, wanders=True) as server:
         vlm = OpenAiVlm(server.url, "m", backoff_s=0)
         told = []
-        steps, truncated = vlm.plan(Request("a cat"), 25, 7, 0, on_step=told.append)
-        first, _ = ScriptedRoles(SCRIPT).plan(Request("a cat"), 25, 7, 0)
-        second, _ = ScriptedRoles(SCRIPT).plan(Request("a cat"), 25, 7 + (1 << 32), 0)
-        kept = sum(a == b for a, b in zip(steps, first, strict=True))
+        plan = vlm.plan(Request("a cat"), 25, 7, 0, on_step=told.append)
+        first = ScriptedRoles(SCRIPT).plan(Request("a cat"), 25, 7, 0).steps
+        second = ScriptedRoles(SCRIPT).plan(Request("a cat"), 25, 7 + (1 << 32), 0).steps
+        kept = sum(a == b for a, b in zip(plan.steps, first, strict=True))
         assert 0 < kept < 3
-        assert steps == told == [*first[:kept], *second[kept:]]
-        assert not truncated
+        assert [*plan.steps] == told == [*first[:kept], *second[kept:]]
+        assert not plan.truncated
         assert vlm.counters()["retry_garbled"] == 1
 
 
@@ -184,5 +184,5 @@ def test_what_the_model_itself_garbles_is_unreadable_and_not_repeated_here(made_
     with made_up.MadeUp(Script(unreadable_verdict_prob=1.0, unreadable_plan_prob=1.0)) as server:
         vlm = OpenAiVlm(server.url, "m")
         assert judged(vlm) is None
-        assert list(vlm.plan(Request("x"), 25, 1, 0)[0]) == []
+        assert vlm.plan(Request("x"), 25, 1, 0).steps == ()
         assert vlm.counters() == {"calls": 2, "tries": 2}

@@ -153,6 +153,7 @@ ScriptedConfig random_config(Random& random) {
   script.max_steps = random.between(2, 5);
   script.text_only = random.chance(0.3) ? 0.2 : 0.0;
   script.unreadable_plan = random.chance(0.3) ? 0.3 : 0.0;
+  script.violated_plan = random.chance(0.3) ? 0.4 : 0.0;
   script.unreadable_verdict = random.chance(0.3) ? 0.3 : 0.0;
   script.unreadable_refined = random.chance(0.3) ? 0.5 : 0.0;
   script.accept = random.uniform(0.2, 1.0);

@@ -218,7 +218,7 @@ class Machine {
       Plan plan;
       const int steps = odd ? bytes.below(30) : 8;
       for (int i = 0; i < steps; ++i) plan.steps.push_back(step(i, odd && bytes.rarely()));
-      plan.truncated = odd;
+      plan.truncated = plan.violated = odd;
       return send(CallDone{key, std::move(plan)});
     }
     if (role == Role::kGenerator) {

@@ -48,6 +48,7 @@ Script random_script(Dice& dice) {
   script.text_only = dice.flip(0.3) ? dice.unit() : 0.0;
   script.plan_unreadable = dice.flip(0.2) ? 0.5 : 0.0;
   script.plan_truncated = 0.3;
+  script.plan_violated = dice.flip(0.3) ? 0.4 : 0.0;
   script.accept = dice.unit();
   script.verdict_unreadable = dice.flip(0.3) ? 0.3 : 0.0;
   script.refined_unreadable = dice.flip(0.3) ? 0.4 : 0.0;

@@ -9,6 +9,8 @@ enum What : std::uint64_t {
   kFails = 1,
   kUnreadable,
   kTruncated,
+  kViolated,
+  kLost,
   kAccept,
   kScore,
   kRefined,
@@ -39,17 +41,23 @@ std::variant<CallResult, Failure> Script::result(const Call& call) const {
     if (draw(kUnreadable) < plan_unreadable) return CallResult{plan};
     for (int i = 0; i < std::min(plan_steps, call.max_steps); ++i) {
       PlanStep step;
-      step.step_number = i + 1;
+      step.step_number = i + 1 + call.retry;  // a second reading may number otherwise
       step.step_name = "step " + std::to_string(i + 1);
       if (draw(kTextOnly + static_cast<std::uint64_t>(i)) < text_only) {
         step.auxiliary_text = "text " + std::to_string(i);
       } else {
         step.instruction = "do " + std::to_string(i);
         step.prompt = "p" + std::to_string(i) + "." + std::to_string(seed);
+        if (call.retry > 0) *step.prompt += " again";
       }
       plan.steps.push_back(std::move(step));
     }
-    plan.truncated = draw(kTruncated) < plan_truncated;
+    plan.violated = draw(kViolated) < plan_violated;
+    plan.truncated = plan.violated || draw(kTruncated) < plan_truncated;
+    if (plan.violated) {
+      const auto all = static_cast<double>(plan.steps.size());
+      plan.steps.resize(static_cast<std::size_t>(draw(kLost) * (all + 1)));
+    }
     return CallResult{plan};
   }
   Verdict verdict;

@@ -17,6 +17,7 @@ struct Script {
   double text_only = 0.0;        // share of steps without a prompt
   double plan_unreadable = 0.0;  // per planner answer
   double plan_truncated = 0.0;
+  double plan_violated = 0.0;       // some of its steps are lost
   double accept = 0.7;              // per verdict
   double verdict_unreadable = 0.0;  // per critic answer
   double refined_unreadable = 0.0;  // per refusal

@@ -16,7 +16,14 @@ class Loop {
   ReferenceResult run() {
     try {
       Plan plan = make_plan(0);
-      if (plan.steps.empty()) plan = make_plan(1);
+      bool lost = false;  // the second reading: the first one's steps are all that can be made
+      if (plan.steps.empty() || plan.violated) {
+        try {
+          append(plan, make_plan(1));
+        } catch (const CallFailedHere&) {
+          lost = true;
+        }
+      }
       if (plan.steps.empty()) return out_;
       out_.plan_truncated = plan.truncated;
       std::vector<Key> story = spec_.images;
@@ -26,13 +33,23 @@ class Loop {
         out_.steps.push_back(std::move(step));
         out_.unfinished.clear();
       }
-      out_.finished = true;
+      out_.finished = !lost;
     } catch (const CallFailedHere&) {
     }
     return out_;
   }
 
  private:
+  // To what was read of a plan, the steps of its second reading that come after.
+  static void append(Plan& plan, const Plan& second) {
+    const std::size_t standing = plan.steps.size();
+    plan.truncated = second.truncated || second.steps.size() < standing;
+    for (std::size_t i = standing; i < second.steps.size(); ++i) {
+      plan.steps.push_back(second.steps[i]);
+      if (standing > 0) plan.steps[i].step_number = plan.steps[i - 1].step_number + 1;
+    }
+  }
+
   StepResult make_step(int i, const PlanStep& plan, const std::vector<Key>& story) {
     const Key source = story.empty() ? Key{} : story.back();
     StepResult step;

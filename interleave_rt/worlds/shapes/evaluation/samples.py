@@ -14,7 +14,7 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.request import Options, Request
 from interleave_rt.result import Result
 from interleave_rt.roles import Roles
-from interleave_rt.wire import PlanStep
+from interleave_rt.wire import WrittenPlan
 from interleave_rt.worlds.shapes.language import Request as Task
 from interleave_rt.worlds.shapes.requests import collect, continuing, narrative, question, unseen
 from interleave_rt.worlds.shapes.scene import Pixels, drawn_story
@@ -191,9 +191,8 @@ class Samples:
         return Options(seed=self.settings.seed * 1_000_000 + index, t_max=t_max, keep=keep)
 
 
-def _readable(answer: tuple[Sequence[PlanStep], bool]) -> Plan | None:
-    steps, truncated = answer
-    return Plan(tuple(steps), truncated) if steps else None
+def _readable(plan: WrittenPlan) -> Plan | None:
+    return Plan(plan.steps, plan.truncated) if plan.steps else None
 
 
 def _request(text: str, pictures: Sequence[Pixels]) -> Request | None:
