@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.files import saving, swap_folders
 from interleave_rt.pack import load_pack
 from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
+from interleave_rt.shown import said, shown
 
 from .families import find_family
 from .proof.checks import Comparison, Parity, all_passed
@@ -81,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console=console,
             )
     except InterleaveError as error:
-        Console(stderr=True).print(
-            f"[red]{error.code}[/red] {error.message}" + (f"\n{error.hint}" if error.hint else "")
-        )
+        print(shown(f"error: {said(error.message)}"), file=sys.stderr)
+        if error.hint:
+            print(shown(f"hint:  {error.hint}"), file=sys.stderr)
         return error.exit_code
     _print(console, arguments.out, checks, manifest)
     return 0 if all_passed(checks) else _FAILED

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from interleave_rt.pack import Pack
 
 CALIBRATED = 40  # requests at most; each is run some 22 times
+_USUAL_REQUESTS = 32
+_USUAL_S = 120.0
 FELL = 8  # exit code: a figure is worse than the baseline's
 
 
@@ -63,8 +65,15 @@ def bench(
         float, typer.Option(help="shared lanes: how many times as long a call takes beside another.")
     ] = 1.5,
     t_max: shared.TMax = 5,
-    num_requests: Annotated[int, typer.Option(help="Requests in each arm.")] = 32,
-    duration: Annotated[float, typer.Option(help="Begin no turn after so many seconds; 0: no limit.")] = 0.0,
+    num_requests: Annotated[
+        int | None, typer.Option(help="Requests in each arm. Default: 32, or as many as --duration allows.")
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin no turn after so many seconds; 0: no limit. Default: 120, with --num-requests no limit."
+        ),
+    ] = None,
     blocks: Annotated[
         int, typer.Option(help="Turns of each arm; 0: one a request, or eight under load.")
     ] = 0,
@@ -121,6 +130,9 @@ def bench(
     Exit codes: as of `run`; 1 results differ between arms, or an arm finished no request; 8 a figure fell by more than
     --fail-over, or is gone.
     """
+    if duration is None:
+        duration = 0.0 if num_requests is not None or synthetic is not None else _USUAL_S
+    num_requests = _USUAL_REQUESTS if num_requests is None else num_requests
     if synthetic is not None:
         script = {"steps": steps, "accept": accept_prob}
         loop = {"arms": (arms, speculation), "requests": num_requests, "seconds": duration}
@@ -130,7 +142,7 @@ def bench(
     from interleave_rt.measure.arms import Threads, parse_arms
     from interleave_rt.measure.calibrate import check_replayable
     from interleave_rt.measure.compare import check_comparison, compare, read_baseline
-    from interleave_rt.measure.environment import describe_environment
+    from interleave_rt.measure.environment import OtherWork, describe_environment
     from interleave_rt.measure.load import Load, parse_percentiles, parse_slo
     from interleave_rt.measure.output import check_output, check_plot, save_document, save_plot
     from interleave_rt.measure.runner import BenchConfig, measure
@@ -195,9 +207,11 @@ def bench(
         check_replayable(samples[:CALIBRATED])
     from .measure_display import ShownProgress, show
 
+    others = OtherWork()
     with ShownProgress(quiet=json_) as progress:
         found = measure(config, target, samples, progress)
-    result = found.document(describe_environment(gpu=runtime == "pack"))
+    missing = {"missing_cores": others.cores()}
+    result = found.document(describe_environment(gpu=runtime == "pack") | missing)
     # From here on nothing may lose what was measured: what goes wrong is said beside the result.
     codes = []
     if output is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from interleave_rt.measure.runner import Progress
-from interleave_rt.shown import shown
+from interleave_rt.shown import counted, shown
 
+_SAY_S = 10.0
+_NARROW = 90  # columns; less has no room for two labels beside the figures
+_WHOLE = 1000  # from here on figures have no decimals
+_BUSY = 0.25  # cores; more that others take makes figures doubtful
 _LATENCIES = {
     "end to end": "e2e_latency_ms",
     "first image": "ttfi_ms",
@@ -25,13 +30,16 @@ _LATENCIES = {
 
 
 class ShownProgress(Progress):
-    """A bar on standard error, and, unless `quiet`, lines where something is decided; standard output has the result."""
+    """On standard error, a bar or, where that is no terminal, a line every ten seconds; standard output has the result.
+
+    `quiet`: a bar alone.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(file=sys.stderr)
         self._quiet = quiet
         self._bar = Bar(
-            TextColumn("measuring"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -39,8 +47,11 @@ class ShownProgress(Progress):
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("loading", total=None)
         self._lock = threading.Lock()
+        self._lines = not quiet and not console.is_terminal
+        self._total = self._done = 0
+        self._began = self._said = time.monotonic()
 
     def __enter__(self) -> ShownProgress:
         self._bar.start()
@@ -49,7 +60,13 @@ class ShownProgress(Progress):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def phase(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+        if self._lines:
+            print(text, file=sys.stderr, flush=True)
+
     def start(self, total: int) -> None:
+        self._total, self._began = total, time.monotonic()
         self._bar.update(self._task, total=total, completed=0)
 
     def say(self, text: str) -> None:
@@ -59,6 +76,13 @@ class ShownProgress(Progress):
     def step(self) -> None:
         with self._lock:
             self._bar.advance(self._task)
+            self._done += 1
+            now = time.monotonic()
+            if self._lines and now - self._said >= _SAY_S:
+                self._said = now
+                left = (self._total - self._done) * (now - self._began) / self._done
+                text = f"{self._done} of {self._total} requests, at most {left:.0f} s left"
+                print(text, file=sys.stderr, flush=True)
 
 
 def _console() -> Console:
@@ -69,8 +93,19 @@ def _console() -> Console:
 def show(result: Mapping[str, Any]) -> None:
     """The tables of one document."""
     console, arms = _console(), result["arms"]
-    for line in (_head(result), _latencies(arms), _rates(arms), _stages(arms), *_lines(result)):
+    narrow = console.width < _NARROW
+    tables = (_latencies(arms, narrow=narrow), _rates(arms), _stages(arms, narrow=narrow))
+    for line in (_head(result), *tables, *_lines(result)):
         console.print(line, highlight=False, soft_wrap=isinstance(line, str), markup=False)
+    missing = result.get("environment", {}).get("missing_cores") or 0.0
+    if missing > _BUSY:
+        cores = result["environment"]["cores"]
+        console.print(
+            f"warning: other programs took {missing:.1f} of the {counted(cores, 'core')} that this one may use: "
+            "the figures say little, measure again when they have ended",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def show_sweep(points: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]]) -> None:
@@ -103,46 +138,77 @@ def _head(result: Mapping[str, Any]) -> str:
 def _table(title: str, labels: Sequence[str], figures: Sequence[str]) -> Table:
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for label in labels:
-        table.add_column(label)
+        table.add_column(label, no_wrap=True)
     for figure in figures:
         table.add_column(figure, justify="right", no_wrap=True)
     return table
 
 
-def _latencies(arms: Mapping[str, Any]) -> Table:
-    table = _table("latency, ms", ["", "arm"], list(next(iter(arms.values()))["e2e_latency_ms"]))
-    for label, key in _LATENCIES.items():
-        for number, (arm, figures) in enumerate(arms.items()):
-            cells = ["-" if value is None else f"{value:,.1f}" for value in figures[key].values()]
-            table.add_row("" if number else label, arm, *cells)
+_Groups = Mapping[str, Mapping[str, Sequence[str]]]  # by label and arm: the figures
+
+
+def _grouped(title: str, heads: Sequence[str], groups: _Groups, *, narrow: bool) -> Table:
+    """A row an arm below each label; the label stands before the first one, or, `narrow`, above it."""
+    table = _table(title, ["arm"] if narrow else ["", "arm"], heads)
+    for label, arms in groups.items():
+        if narrow:
+            table.add_row(label, style="bold")
+        for number, (arm, cells) in enumerate(arms.items()):
+            table.add_row(*([] if narrow else ["" if number else label]), arm, *cells)
     return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < _WHOLE else f"{value:,.0f}"
+
+
+def _latencies(arms: Mapping[str, Any], *, narrow: bool) -> Table:
+    groups = {
+        label: {arm: [_figure(value) for value in figures[key].values()] for arm, figures in arms.items()}
+        for label, key in _LATENCIES.items()
+    }
+    heads = list(next(iter(arms.values()))["e2e_latency_ms"])
+    return _grouped("latency, ms", heads, groups, narrow=narrow)
 
 
 def _rates(arms: Mapping[str, Any]) -> Table:
-    heads = ["requests/s", "steps/s", "good/s", "done", "failed", "refused", "peak RSS"]
-    table = _table("rates", ["arm"], heads)
-    for arm, figures in arms.items():
-        rates = [
-            "-" if figures[key] is None else f"{figures[key]:.3f}"
-            for key in ("request_throughput", "steps_per_s", "goodput")
-        ]
-        counts = [str(figures[key]) for key in ("completed", "failed", "refused")]
-        peak = figures.get("peak_rss_mb")
-        table.add_row(arm, *rates, *counts, "-" if peak is None else f"{peak:.0f} MB")
+    """Columns of which nothing is to be said are left out."""
+    columns = {
+        "requests/s": [_rate(figures["request_throughput"]) for figures in arms.values()],
+        "steps/s": [_rate(figures["steps_per_s"]) for figures in arms.values()],
+        "good/s": [_rate(figures["goodput"]) for figures in arms.values()],
+        "done": [str(figures["completed"]) for figures in arms.values()],
+        "failed": [str(figures["failed"]) for figures in arms.values()],
+        "refused": [str(figures["refused"]) for figures in arms.values()],
+        "memory": [
+            "-" if (peak := figures.get("peak_rss_mb")) is None else f"{peak:.0f} MB"
+            for figures in arms.values()
+        ],
+    }
+    said = {head: cells for head, cells in columns.items() if set(cells) - {"-", "0"} or head == "done"}
+    table = _table("rates", ["arm"], list(said))
+    for row in zip(arms, *said.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
-def _stages(arms: Mapping[str, Any]) -> Table:
-    roles = list(next(iter(arms.values()))["stages"])
-    table = _table("stages: ms a call, busy share, share of the calls' time in vain", ["arm"], roles)
-    for arm, figures in arms.items():
-        cells = []
-        for role, stage in figures["stages"].items():
-            vain = figures["waste"][f"{role}_share"]
-            shares = f"  {100 * (stage['busy'] or 0.0):3.0f} %  {100 * vain:3.0f} %"
-            cells.append("-" if stage["ms"] is None else f"{stage['ms']:,.1f}{shares}")
-        table.add_row(arm, *cells)
-    return table
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _stages(arms: Mapping[str, Any], *, narrow: bool) -> Table:
+    def cells(arm: Mapping[str, Any], role: str) -> list[str]:
+        stage = arm["stages"][role]
+        if stage["ms"] is None:
+            return ["-", "-", "-"]
+        vain = arm["waste"][f"{role}_share"]
+        return [f"{stage['ms']:,.1f}", f"{100 * (stage['busy'] or 0.0):.0f} %", f"{100 * vain:.0f} %"]
+
+    groups = {
+        role: {name: cells(arm, role) for name, arm in arms.items()}
+        for role in next(iter(arms.values()))["stages"]
+    }
+    return _grouped("roles", ["ms a call", "time busy", "of it in vain"], groups, narrow=narrow)
 
 
 def _lines(result: Mapping[str, Any]) -> list[str]:

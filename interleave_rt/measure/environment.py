@@ -8,6 +8,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,35 @@ def describe_environment(*, gpu: bool) -> dict[str, Any]:
     }
 
 
+class OtherWork:
+    """What other programs take of the machine while something is measured here."""
+
+    def __init__(self) -> None:
+        self._began = self._now()
+
+    def cores(self) -> float | None:
+        """Cores that this process was kept from, on the average since then; None where the system does not tell.
+
+        Cores that nobody used are not missing, however much others do.
+        """
+        if self._began is None or (now := self._now()) is None:
+            return None
+        wall, busy, own = (later - earlier for later, earlier in zip(now, self._began, strict=True))
+        if wall <= 0 or not (count := os.cpu_count()):
+            return None
+        left = count - max(0.0, busy - own) / wall
+        return round(max(0.0, usable_cores() - left), 2)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds of the clock, of all processors at work, and of this process and its children."""
+        if (line := _told("/proc/stat", "cpu ", "cpu ")) is None:
+            return None
+        user, nice, system, _, _, *interrupts_and_stolen = (int(one) for one in line.split()[:8])
+        busy = (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+        return time.monotonic(), busy, sum(os.times()[:4])
+
+
 def reset_peak_rss() -> bool:
     """Starts a new measurement of the peak; False where the system cannot (the peak is then of the whole process)."""
     try:
@@ -54,13 +84,13 @@ def _cpu() -> str:
     return _told("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
-def _told(file: str, name: str) -> str | None:
-    """What a file of the system says behind `name:`; None where there is no such file or line."""
+def _told(file: str, name: str, sign: str = ":") -> str | None:
+    """What a file of the system says behind `name` and a sign; None where there is no such file or line."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
+    return next((line.partition(sign)[2].strip() for line in lines if line.startswith(name)), None)
 
 
 def _output(*command: str) -> str:

@@ -35,7 +35,8 @@ class BenchConfig:
         load: How requests come in.
         arms: In the order in which they take turns.
         turns: Of each arm; 0: one a request in single-stream, else eight.
-        duration_s: No new round of turns is begun after so many seconds; 0: all requests are run.
+        duration_s: No new round of turns is begun after so many seconds, a third of which may go into comparing thread
+            splits; 0: all requests are run.
         warmup: Requests before the measurement, by each engine.
         threads: One split for all arms; None: the best of each arm is looked for.
     """
@@ -121,6 +122,9 @@ class Progress:
     def start(self, total: int) -> None:
         """So many requests will be run."""
 
+    def phase(self, text: str) -> None:
+        """What is done from now on."""
+
     def say(self, text: str) -> None:
         """One line that a reader should see."""
 
@@ -153,14 +157,16 @@ class _Bench:
 
     def run(self) -> None:
         config, samples = self.config, self.samples
+        began = time.perf_counter()
         chosen = {arm.name: self._choose(arm) for arm in config.arms}
         self.engines.close_all_but(list(chosen.values()))
+        self.progress.phase("warming up")
         for arm in config.arms:
             self._warm(chosen[arm.name], arm, config.warmup)
+        self.progress.phase("measuring")
         self.progress.start(len(samples) * len(config.arms))
         # Every arm meets the same arrivals, those of virtual time; a turn is a stretch of them.
         at = [0] * len(samples) if config.load.under_way else config.load.arrivals_us(len(samples))
-        began = time.perf_counter()
         for number, indices in enumerate(self._stretches()):
             if config.duration_s and number and time.perf_counter() - began >= config.duration_s:
                 break
@@ -215,10 +221,15 @@ class _Bench:
         if len(splits) == 1:
             self.found.threads[arm.name] = str(splits[0])
             return engines.of(arm, splits[0])
+        self.progress.phase(f"comparing thread splits of {arm.name}")
+        began = time.perf_counter()
+        share_s = config.duration_s / 3 / len(config.arms) or math.inf
         for split in splits:
             self._warm(engines.of(arm, split), arm, max(1, config.warmup))
         speed = dict.fromkeys(splits, math.inf)
-        for _ in range(ROUNDS):  # in turns: a slow moment of the machine hits all of them
+        for number in range(ROUNDS):  # in turns: a slow moment of the machine hits all of them
+            if number and time.perf_counter() - began >= share_s:
+                break
             for split in splits:
                 speed[split] = min(speed[split], self._probe(engines.of(arm, split), arm))
         best = min(speed, key=lambda split: speed[split])
@@ -231,7 +242,7 @@ class _Bench:
     def _probe(self, engine: Engine, arm: Arm) -> float:
         """Milliseconds a request."""
         load = self.config.load
-        probes = self.samples[: max(PROBES, 2 * (load.under_way or 1))]
+        probes = self.samples[: max(PROBES, load.under_way or 1)]
         wide = load.under_way or min(len(probes), self.config.engine_config().max_live)
         began = time.perf_counter()
         records = closed_loop(engine, arm, probes, wide)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 from helpers import refused
+from rich.console import Console
 
 from interleave_rt.backends.scripted import Script
+from interleave_rt.cli import measure_display
 from interleave_rt.cli.signals import Interrupted
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.measure import environment
 from interleave_rt.measure.arms import ARMS, scripted_target
 from interleave_rt.measure.calibration import load_calibration
 from interleave_rt.measure.load import Load, numbered_requests
@@ -64,6 +68,7 @@ KEYS = {
     "lossless.": ["requests", "equal", "finished", "arms", "first_different"],
     "environment.": [
         *("cpu", "cores", "gpu", "load_average", "platform", "python", "revision", "command"),
+        "missing_cores",
     ],
 }
 
@@ -194,11 +199,62 @@ def test_stable_keys_and_files(tmp_path, bench):
     assert float(rows["arms.sequential.e2e_latency_ms.mean"]) > 0
 
 
+def test_tables_can_be_read_in_sixty_columns_and_say_that_the_machine_was_busy(monkeypatch, capsys):
+    arms = ("sequential", "sequential-es", "speculative")
+    found = run(Load(slo_ms={"e2e": 100_000.0}), *arms, count=2)
+    found["environment"] = {"cpu": "c", "cores": 2, "missing_cores": 1.5}
+    monkeypatch.setattr(measure_display, "_console", lambda: Console(width=60, color_system=None))
+    measure_display.show(found)
+    said = capsys.readouterr().out
+    assert "…" not in said
+    for arm in arms:
+        assert len(re.findall(rf"^{arm} +[\d-]", said, re.M)) == 5 + 1 + 3
+    assert "other programs took 1.5 of the 2 cores" in said
+    found["environment"]["missing_cores"] = 0.1
+    measure_display.show(found)
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_what_others_take_is_what_is_missing_of_our_cores(monkeypatch):
+    monkeypatch.setattr(environment.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(environment, "usable_cores", lambda: 2)
+    for busy, own, missing in ((20.0, 18.0, 0.0), (20.0, 0.0, 0.0), (38.0, 2.0, 1.6)):
+        times = iter([(0.0, 5.0, 1.0), (10.0, 5.0 + busy, 1.0 + own)])
+        monkeypatch.setattr(environment.OtherWork, "_now", lambda _, times=times: next(times))
+        assert environment.OtherWork().cores() == missing
+
+
+def test_progress_is_told_without_a_terminal(monkeypatch, command):
+    monkeypatch.setattr(measure_display, "_SAY_S", 0.0)
+    said = command("bench", *FAST, "--arms", "sequential")
+    assert said.code == 0
+    lines = said.err.splitlines()
+    assert lines[:2] == ["warming up", "measuring"]
+    assert lines[2].startswith("1 of 6 requests, at most ")
+    assert command("bench", *FAST, "--arms", "sequential", "--json").err == ""
+
+
+def test_two_minutes_are_the_limit_where_nobody_says_how_much(monkeypatch, command):
+    asked = []
+    monkeypatch.setattr(
+        "interleave_rt.measure.runner.measure", lambda config, _, samples, __: asked.append((config, samples))
+    )
+    given = ((), ("--num-requests", 5), ("--duration", 7))
+    for more in given:
+        with pytest.raises(AttributeError):  # nothing was measured
+            command("bench", "--runtime", "scripted", *more)
+    assert [(config.duration_s, len(samples)) for config, samples in asked] == [
+        (120.0, 32),
+        (0.0, 5),
+        (7.0, 32),
+    ]
+
+
 def test_tables_and_plot(tmp_path, command):
     pytest.importorskip("matplotlib")
     code, said, _ = command("bench", *FAST, "--num-requests", 2, "--plot", "p.svg", "--slo", "e2e:100000")
     assert code == 0
-    for text in ("end to end", "speculative vs sequential:", "results equal in all arms: 2 of 2", "stages"):
+    for text in ("end to end", "speculative vs sequential:", "results equal in all arms: 2 of 2", "roles"):
         assert text in said
     assert "<svg" in (tmp_path / "p.svg").read_text()
 
