@@ -62,6 +62,7 @@ class MadeUp:
         form: How answers look: `tags`, `python` (in the dialect of the official checkpoints), `reasoning` (the thoughts
             apart), `whole` (no stream though one is asked for).
         retry_after: Of the fault `busy`.
+        model: The one that it lists.
     """
 
     script: Script = field(default_factory=Script)
@@ -75,6 +76,7 @@ class MadeUp:
     wanders: bool = False
     form: str = "tags"
     retry_after: str = "0.05"
+    model: str = "made-up"
     url: str = ""
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # role and body
     faults: list[tuple[str, str]] = field(default_factory=list)  # role and fault, that were done
@@ -115,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self._right_key():
-            self._send(200, {"object": "list", "data": [{"id": "made-up", "object": "model"}]})
+            self._send(200, {"object": "list", "data": [{"id": self.server_of.model, "object": "model"}]})
 
     def _right_key(self) -> bool:
         key, sent = self.server_of.key, self.headers.get("authorization")

@@ -14,6 +14,13 @@ as the server gives no logprobs), and how soon the server notices a call that wa
 `llama`: a small language model of a package as a planner, kept to the JSON schema by llama.cpp's server. It is far too
 small to plan anything sensible: what is proved is that its answers stream, are read, and carry logprobs.
 
+    # its server is in the source of stable-diffusion-cpp-python: cmake there, with SD_WEBP=OFF and SD_WEBM=OFF
+    python benchmarks/real_servers.py stable-diffusion --binary PATH/sd-server
+
+`stable-diffusion`: a U-Net of random weights, in the shape of a small Stable Diffusion 1, behind stable-diffusion.cpp's
+server as the generator, planner and critic native beside it. Pictures of noise are refused again and again, so each try
+must be another picture, and a step that has a source must be an edit of it; every result must equal the replay.
+
 Found with transformers 5.24 and llama-cpp-python 0.3.36, on two busy cores: 5 of 5 results equal the replay, and 5 of 5 have
 the native engine's plans, prompts and booleans; a plan that is given up stops, as the next one's first step comes as soon
 as ever. transformers' server ignores schemas and logprobs without a word, and answers 500 for a model that is not there.
@@ -32,8 +39,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +51,7 @@ from frame import finish, parser_of, say
 from interleave_rt import Engine, Options, Request, load_pack
 from interleave_rt.backends.mixed import MixedBackend
 from interleave_rt.backends.native import NativeBackend
-from interleave_rt.backends.openai import OpenAiVlm
+from interleave_rt.backends.openai import OpenAiGenerator, OpenAiVlm
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.errors import CancelledError, InterleaveError
 from interleave_rt.roles.base import SharedRules
@@ -224,11 +232,101 @@ def llama_server(count: int, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def stable_diffusion(count: int, seed: int, folder: Path, binary: str) -> dict[str, Any]:
+    save_small_stable_diffusion(folder / "model", seed)
+    say("checkpoint written")
+    port = free_port()
+    options = ["--model", str(folder / "model"), "--listen-ip", "127.0.0.1", "--listen-port", str(port)]
+    pack = load_pack()
+    rows, equal = [], 0
+    with serving([binary, *options, "--steps", "1", "--cfg-scale", "1"], port, folder / "server.log") as url:
+        generator = OpenAiGenerator(url, "any", max_concurrent=1)
+        generator.check()
+        for number in range(count):
+            asked = Options(
+                seed=seed + number, t_max=2, max_steps=2, width=128, height=128, denoising_steps=2,
+                speculation=("off", "depth=2")[number % 2],
+            )  # fmt: skip
+            backend = MixedBackend(
+                [
+                    NativeBackend(pack, ["planner", "critic"]),
+                    OutsideBackend(generator, serves=("generator",), lossless="replay", name="sd-server"),
+                ]
+            )
+            with Engine(backend) as engine:
+                result = engine.run(REQUESTS[number % len(REQUESTS)], options=asked)
+                same = result.canonical() == engine.replay(result)
+            made = [one.image_hash for step in result.steps for one in step.attempts]
+            equal += same and len(set(made)) == len(made)
+            rows.append({"steps": len(result.steps), "pictures": len(made), "replay": same})
+            say(rows[-1])
+        picture = np.full((128, 128, 3), 200, np.uint8)
+        times = [generator.generate("a cat", picture, 1, Options()) for _ in range(2)]
+        repeats = bool(np.array_equal(*times))
+        refused = None
+        try:
+            generator.generate("", None, 1, Options(width=128, height=128))
+        except InterleaveError as error:
+            refused = f"{type(error).__name__}: {error}"
+    return {
+        "server": "stable-diffusion.cpp",
+        "rows": rows,
+        "equal_to_replay_and_all_different": equal,
+        "equal_calls_give_equal_pictures": repeats,
+        "no_prompt": refused,
+        "calls": generator.counters(),
+        "holds": equal == count and refused is not None,
+    }
+
+
+def save_small_stable_diffusion(folder: Path, seed: int) -> None:
+    """Random weights of a pipeline that stable-diffusion.cpp knows by its tensors: the small U-Net of Stable Diffusion 1."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        cross_attention_dim=768,
+        layers_per_block=1,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        attention_head_dim=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+        )
+    )
+    for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+        part.half().save_pretrained(folder / name)
+
+
 def main() -> int:
     parser = parser_of(__doc__, requests=5, pack=False)
-    parser.add_argument("server", choices=["transformers", "llama"])
+    parser.add_argument("server", choices=["transformers", "llama", "stable-diffusion"])
+    parser.add_argument("--binary", help="of stable-diffusion.cpp's server")
     arguments = parser.parse_args()
-    run = {"transformers": transformers_serve, "llama": llama_server}[arguments.server]
+    run: Callable[..., dict[str, Any]] = {
+        "transformers": transformers_serve,
+        "llama": llama_server,
+        "stable-diffusion": partial(stable_diffusion, binary=arguments.binary),
+    }[arguments.server]
+    if arguments.server == "stable-diffusion" and not arguments.binary:
+        parser.error("--binary PATH/sd-server is wanted")
     with tempfile.TemporaryDirectory() as folder:
         found = run(arguments.requests, arguments.seed, Path(folder))
     return finish(found, holds=found["holds"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from .backends.outside import OutsideBackend, Role
 from .backends.record import CallStore
 from .backends.scripted import ScriptedBackend
 from .checks import whole, within
-from .config import EngineConfig
+from .config import EngineConfig, usable_cores
 from .errors import BadPackError, BadRequestError, from_code
 from .pack import Pack, load_pack
 from .pack.manifest import ROLES
@@ -137,12 +138,15 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
     here = [role for role in ROLES if role not in pack.elsewhere]
     sharing = share_devices(pack, config or EngineConfig())
     stays = {} if sharing is None else sharing.stays
+    threads = {} if sharing is None else _threads(pack, config or EngineConfig(), sharing)
     try:
         for role, spec in pack.elsewhere.items():
             if spec.runtime == "native":
                 backends.append(NativeBackend(_other(pack, role, spec), [role]))
             else:
-                backends.append(_outside(role, spec, prompts, store, stays.get(role)))
+                told = {**spec.options, **threads.get(role, {})}
+                chosen = spec.model_copy(update={"options": told})
+                backends.append(_outside(role, chosen, prompts, store, stays.get(role)))
         if here:
             backends.append(NativeBackend(pack, here))
     except BaseException:
@@ -155,12 +159,32 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
     for backend in backends:
         if isinstance(backend, NativeBackend):
             backend.shares_cpu = shares_cpu
-    told = {**pack.info(), **({} if sharing is None else sharing.said())}
+    said = {**pack.info(), **({} if sharing is None else sharing.said())}
     for one in backends:
         if isinstance(one, OutsideBackend):
-            told |= {f"{one.serves[0]} {name}": one.said[name] for name in _TOLD if name in one.said}
+            said |= {f"{one.serves[0]} {name}": one.said[name] for name in _TOLD if name in one.said}
     overlaps = sharing is None or sharing.overlaps
-    return MixedBackend(backends[::-1], told, overlaps=overlaps)
+    return MixedBackend(backends[::-1], said, overlaps=overlaps)
+
+
+def _threads(pack: Pack, config: EngineConfig, sharing: Any) -> dict[str, dict[str, Any]]:
+    """Option `threads` for each role on the CPU that does not say how many; none where PyTorch may choose.
+
+    Two models are at work at a time, each in threads of its own that wait for one another at full speed: more of them
+    than there are cores cost more than speculation saves.
+    """
+    there = sharing.demands.get("cpu", ())
+    roles = {role: pack.elsewhere[role].options for demand in there for role in demand.roles}
+    # It holds for a whole process, so what one of its roles asks for is for all of them.
+    given = [one["threads"] for one in roles.values() if "threads" in one and one.get("process") != "own"]
+    share: Any = max(1, (config.threads or usable_cores()) // 2)
+    if len(there) < 2 or not sharing.overlaps or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {
+        role: {"threads": given[0] if given and options.get("process") != "own" else share}
+        for role, options in roles.items()
+        if "threads" not in options
+    }
 
 
 def exact_roles(backend: Backend, config: EngineConfig | None = None) -> dict[str, Callable[..., Any]]:

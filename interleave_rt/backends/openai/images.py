@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -34,6 +35,7 @@ __all__ = ["OpenAiGenerator"]
 Api = Literal["images", "chat", "responses"]
 Sources = Literal["previous", "all", "none"]
 _EDITS = "/images/edits"
+_STABLE_DIFFUSION_CPP = "sd-cpp-local"  # the only model that its server lists
 _WORDS = {
     "seed": ("seed",),
     "num_inference_steps": ("num_inference_steps", "steps"),
@@ -46,7 +48,8 @@ _WORDS = {
 class OpenAiGenerator(OnServer):
     """A picture model on a server. It draws from a prompt, and edits a source where there is one.
 
-    What a server does not take (a seed, a number of denoising steps, ...) is left out after its first refusal.
+    What a server does not take (a seed, a number of denoising steps, ...) is left out after its first refusal. To
+    stable-diffusion.cpp's both are told in the way of its own, once `check` has found that it is one.
     Results need not repeat: such a role is `lossless="replay"`.
 
     Args:
@@ -106,6 +109,7 @@ class OpenAiGenerator(OnServer):
         )
         self._fields = Fields(_WORDS, fixed=("size",))
         self._pngs = PngCache()
+        self._settings_in_prompt = False
 
     def info(self) -> Mapping[str, str]:
         """Where it runs, what its pictures depend on (`identity`), and what it promises."""
@@ -121,7 +125,7 @@ class OpenAiGenerator(OnServer):
             InterleaveError: As of any call.
             BadPackError: It has no route that edits.
         """
-        self.http.models()
+        self._settings_in_prompt = _STABLE_DIFFUSION_CPP in self.http.models()
         if self.api != "images" or not self.references:
             return
         try:  # nothing can be drawn from this: a server that has the route refuses it
@@ -168,6 +172,8 @@ class OpenAiGenerator(OnServer):
     ) -> _Call:
         def content() -> Mapping[str, Any]:
             body: dict[str, Any] = {"model": self.model, "prompt": prompt, "n": 1}
+            if self._settings_in_prompt:
+                body["prompt"] += _settings_of_stable_diffusion_cpp(seed, options.denoising_steps)
             if fields.send("response_format"):
                 body["response_format"] = "b64_json"
             if fields.send("seed"):
@@ -252,6 +258,12 @@ class OpenAiGenerator(OnServer):
 
 _Call = tuple[str, Callable[[], Mapping[str, Any]], Callable[[Any], "Pixels"]]
 """Path, what is sent, and the picture of the answer."""
+
+
+def _settings_of_stable_diffusion_cpp(seed: int, steps: int) -> str:
+    """What that server takes in no field of these routes, and cuts out of the prompt."""
+    told: dict[str, Any] = {"seed": seed, **({"sample_params": {"sample_steps": steps}} if steps else {})}
+    return f"<sd_cpp_extra_args>{json.dumps(told)}</sd_cpp_extra_args>"
 
 
 def _size(options: Options) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.cgroups import free_memory
+from interleave_rt.checks import whole
 from interleave_rt.errors import BadPackError
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "place",
     "read_json",
     "tensors_of",
+    "use_threads",
     "weight_files",
 ]
 
@@ -240,6 +242,17 @@ def place(device: str | None, dtype: str | None) -> Placement:
     if chosen not in TYPES:
         raise BadPackError(f"[torch] {chosen!r} is no type of weights", hint=f"give {', '.join(TYPES)}")
     return Placement(where, chosen)
+
+
+def use_threads(threads: int | None) -> None:
+    """Has PyTorch compute on so many threads of the CPU, in the whole process; None: as it is.
+
+    Raises:
+        BadRequestError: It is no such number.
+    """
+    if threads is not None:
+        (torch,) = need("torch")
+        torch.set_num_threads(whole("[torch] threads", threads, 1, 1024))
 
 
 def free_bytes(device: str) -> int | None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError, CancelledError
 
-from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json
+from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json, use_threads
 from .compiled import compile_pipeline
 from .families import FamilySettings, Sources, settings_for
 from .footprint import is_encoder
@@ -42,6 +42,7 @@ class TorchGenerator:
             `FamilySettings`, or a JSON file with them.
         noise: Latents to start from, by seed, height and width; None: the pipeline's own, from a `torch.Generator`
             on the CPU that is given the seed.
+        threads: Of PyTorch on the CPU, in the whole process; None: as it is.
         stay: How it shares its device with other models (see `sharing.share`); None: it must fit beside them.
 
     Raises:
@@ -67,8 +68,10 @@ class TorchGenerator:
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         settings: FamilySettings | Mapping[str, Any] | str | Path | None = None,
         noise: Callable[[int, int, int], Any] | None = None,
+        threads: int | None = None,
         stay: Stay | None = None,
     ) -> None:
+        use_threads(threads)
         self.directory = Path(directory)
         self._kind = str(read_json(self.directory, PIPELINE_INDEX, "a diffusers pipeline").get("_class_name"))
         self._lora = Lora.several(lora)

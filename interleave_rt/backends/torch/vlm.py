@@ -16,7 +16,7 @@ from interleave_rt.pack.grammar import Reasoning
 from interleave_rt.roles.prompts import Message, Prompts, critic_pictures, planner_pictures
 from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
-from .checkpoint import Lora
+from .checkpoint import Lora, use_threads
 from .grammar import Draw, Grammars
 from .loaded import open_vlm
 from .residency import ALWAYS, Stay
@@ -52,6 +52,7 @@ class TorchVlm:
         constrained: Whether llguidance keeps answers to the JSON that our own prompts ask for: `on`, `off`, or `auto`:
             where it is installed and the prompts are ours.
         max_new_tokens: Of an answer.
+        threads: Of PyTorch on the CPU, in the whole process; None: as it is.
         stay: How it shares its device with other models (see `sharing.share`); None: it must fit beside them.
 
     Raises:
@@ -78,8 +79,10 @@ class TorchVlm:
         compile: bool = False,  # noqa: A002 - as PyTorch calls it
         constrained: Literal["auto", "on", "off"] = "auto",
         max_new_tokens: int = 4096,
+        threads: int | None = None,
         stay: Stay | None = None,
     ) -> None:
+        use_threads(threads)
         if role not in ("planner", "critic"):
             raise BadPackError(f"[torch] {role!r} is no role of this model", hint="give planner or critic")
         self.role, self._most = role, max_new_tokens

@@ -54,6 +54,18 @@ def test_the_routes_of_pictures(made_up):
         assert drawn["quality"] == edited["quality"] == "high"
 
 
+def test_stable_diffusion_cpp_is_told_seed_and_steps_in_the_prompt(made_up):
+    with made_up.MadeUp(SCRIPT, model="sd-cpp-local") as server:
+        generator = OpenAiGenerator(server.url, "any")
+        generator.check()
+        generator.generate("a cat", None, 5, SIZED)
+        generator.generate("a cat", SOURCE, 2**63 - 1, Options())
+        drawn, edited = (body["prompt"] for _, body in server.calls)
+        told = '{"seed": 5, "sample_params": {"sample_steps": 7}}'
+        assert drawn == f"a cat<sd_cpp_extra_args>{told}</sd_cpp_extra_args>"
+        assert edited == 'a cat<sd_cpp_extra_args>{"seed": 2147483647}</sd_cpp_extra_args>'
+
+
 def test_a_server_that_cannot_edit_is_found_out_before_anything_is_asked(made_up):
     with made_up.MadeUp(SCRIPT, without=frozenset({"/images/edits"})) as server:
         with pytest.raises(
