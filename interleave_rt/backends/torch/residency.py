@@ -130,6 +130,7 @@ class Weights:
             self._torch.cuda.empty_cache()
         else:
             self._empty()
+            _trim_heap()
         self.here = False
 
     def _to_host(self) -> None:
@@ -373,6 +374,12 @@ def lean_heap() -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
+
+
+def _trim_heap() -> None:
+    """What lies free between small blocks goes back to the system too: some ten megabytes of features and answers."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 ALWAYS = Stay(Seat(), None)
