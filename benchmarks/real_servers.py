@@ -25,7 +25,9 @@ Found with transformers 5.24 and llama-cpp-python 0.3.36, on two busy cores: 5 o
 the native engine's plans, prompts and booleans; a plan that is given up stops, as the next one's first step comes as soon
 as ever. transformers' server ignores schemas and logprobs without a word, and answers 500 for a model that is not there.
 llama.cpp's server answers 500 where it means 422, takes the schema in a form of its own (both are found out by trying),
-gives logprobs, and ends the stream at once where a language model is sent pictures.
+gives logprobs, and ends the stream at once where a language model is sent pictures. stable-diffusion.cpp's server (of
+stable-diffusion-cpp-python 0.4.7): 4 of 4 results equal the replay, every try is another picture, equal calls give equal
+ones; it takes seed and steps in no field of these routes, but within the prompt, where they are put for it.
 
 Prints one JSON object; exits with 1 where one of these does not hold.
 """
@@ -263,19 +265,13 @@ def stable_diffusion(count: int, seed: int, folder: Path, binary: str) -> dict[s
         picture = np.full((128, 128, 3), 200, np.uint8)
         times = [generator.generate("a cat", picture, 1, Options()) for _ in range(2)]
         repeats = bool(np.array_equal(*times))
-        refused = None
-        try:
-            generator.generate("", None, 1, Options(width=128, height=128))
-        except InterleaveError as error:
-            refused = f"{type(error).__name__}: {error}"
     return {
         "server": "stable-diffusion.cpp",
         "rows": rows,
         "equal_to_replay_and_all_different": equal,
         "equal_calls_give_equal_pictures": repeats,
-        "no_prompt": refused,
         "calls": generator.counters(),
-        "holds": equal == count and refused is not None,
+        "holds": equal == count,
     }
 
 
@@ -283,6 +279,7 @@ def save_small_stable_diffusion(folder: Path, seed: int) -> None:
     """Random weights of a pipeline that stable-diffusion.cpp knows by its tensors: the small U-Net of Stable Diffusion 1."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
+    from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(seed)
@@ -311,8 +308,15 @@ def save_small_stable_diffusion(folder: Path, seed: int) -> None:
             num_attention_heads=12,
         )
     )
-    for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+    for name, part in (("unet", unet), ("vae", vae)):
         part.half().save_pretrained(folder / name)
+    # As transformers 4 named them.
+    old = {
+        f"text_model.{name.removeprefix('text_model.')}": one
+        for name, one in text.half().state_dict().items()
+    }
+    (folder / "text_encoder").mkdir()
+    save_file(old, folder / "text_encoder" / "model.safetensors")
 
 
 def main() -> int:
