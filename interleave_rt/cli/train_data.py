@@ -58,6 +58,29 @@ def run_all(recipe: _Recipe = "shapes", out: _Out = Path("runs/data"), as_json: 
     return _run(recipe, out, _STAGES, as_json)
 
 
+@data.command("plan")
+def plan(recipe: _Recipe = "paper", as_json: _Json = False) -> int:
+    """What a recipe will take: counts, calls, tokens, cost and hours, without a network.
+
+    Exit codes: 0 said, 2 bad request.
+    """
+    from interleave_rt.train.data.estimate import estimate
+    from interleave_rt.train.data.recipe import load_recipe
+
+    told = estimate(load_recipe(recipe))
+    if as_json:
+        print_json(told)
+        return 0
+    for name, value in told.items():
+        shown = (
+            ", ".join(f"{what} {number:,}" for what, number in value.items())
+            if isinstance(value, dict)
+            else f"{value:,}"
+        )
+        print(f"{name}: {shown}")
+    return 0
+
+
 @data.command("stage")
 def run_stage(
     stage: Annotated[str, typer.Argument(metavar="|".join(_STAGES))],

@@ -163,7 +163,7 @@ def _likeness(wanted: Thing | None, seen: Thing | None) -> float:
     """How much of a thing is as it was wanted: the share of its attributes; nothing where one of the two is missing."""
     if wanted is None or seen is None:
         return float(wanted is seen)
-    return sum(map(operator.eq, wanted, seen)) / len(wanted)
+    return float(sum(map(operator.eq, wanted, seen))) / len(wanted)
 
 
 @functools.lru_cache(maxsize=512)

@@ -13,7 +13,9 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.files import check_folder, read_text, write_file
 
 from . import asking
-from .build import build_sets
+from .build import build_sets, prompts_of
+from .imported import read_imported
+from .items import Item
 from .journal import Counts, Journal, Pictures, count, key_of
 from .recipe import Price, Recipe
 from .taxonomy import SLOT, Domain, fill, load_world, near_duplicates, normal, words_of
@@ -197,12 +199,15 @@ class Run:
         for (domain, name), banks in words.items():
             usable = [one for one in by_name[domain].templates if _can_fill(one, banks)]
             if not usable:
-                raise BadRequestError(
-                    f"[data] {name!r} of {domain!r} has no words for any of its templates",
-                    hint="ask for more of them: prompts.rounds of the recipe",
-                )
+                self._say(f"no prompts of {name!r}: there are no words for any template of {domain!r}")
+                continue
             texts = fill(usable, banks, random.Random(f"{self.recipe.seed}/{domain}/{name}"))
             lists.append([(domain, name, text) for text, _ in zip(texts, range(each), strict=False)])
+        if not lists:
+            raise BadRequestError(
+                "[data] there are no words for any template",
+                hint="run the stage banks first, with prompts.rounds over 0",
+            )
         return [one for row in zip(*lists, strict=True) for one in row]
 
     def _prompt_items(self) -> dict[str, dict[str, Any]]:
@@ -280,8 +285,16 @@ class Run:
             found: Sequence[float] | None = line.get("score")
             return found
 
+        imported: list[Item] = []
+        prompts, barred = prompts_of(self.recipe), self.excluded()
+        for one in self.recipe.imports:
+            place = self.recipe.folder / one.path
+            items, self.counts[one.name] = read_imported(
+                place, one.name, barred, self.pictures, prompts, self.recipe.seed
+            )
+            imported += items
         told = {"stages": self.counts}
-        return build_sets(self.recipe, lines, score_of, [], self.pictures, self.out / "sets", told)
+        return build_sets(self.recipe, lines, score_of, imported, self.pictures, self.out / "sets", told)
 
 
 def _can_fill(template: str, banks: dict[str, list[str]]) -> bool:

@@ -76,8 +76,10 @@ def load_world(name: str, domains: Sequence[str] = ()) -> list[Domain]:
 def words_of(seeds: Iterable[str], found: Iterable[Iterable[str]]) -> tuple[list[str], int]:
     """The words of a bank without repeats, in order, and how many were dropped as such."""
     every = [" ".join(word.split()) for words in (seeds, *found) for word in words]
-    kept = {word.casefold(): word for word in reversed(every) if word}
-    return list(reversed(kept.values())), len(every) - len(kept)
+    kept: dict[str, str] = {}
+    for word in filter(None, every):
+        kept.setdefault(word.casefold(), word)
+    return list(kept.values()), len(every) - len(kept)
 
 
 def fill(templates: Sequence[str], words: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[str]:

@@ -215,6 +215,8 @@ def _run(
     if ending == "failed":
         unreadable = roles.plans.get(item.text, "") is None
         return {**head, "outcome": "unreadable" if unreadable else "failed", "error": error}
+    if not told.generations:
+        return {**head, "outcome": "dropped", "rule": "no picture"}  # the teacher has answered in words
     return {
         **head,
         "outcome": "kept",
