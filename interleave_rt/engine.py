@@ -311,7 +311,8 @@ class Engine:
         | `plans_unreadable`, `verdicts_unreadable`, `refined_unreadable` | answers that could not be read |
         | `requests_accepted`, `requests_refused`, `requests_ended` | the last by outcome |
         | `decisions` | why calls were started ahead of a verdict, or not: how often, by reason |
-        | `lanes_lost`, `strays` | lanes that went down; reports about calls that had ended |
+        | `lanes_lost`, `strays` | how often lanes went down; reports about calls that had ended |
+        | `begun_anew` | how often all requests were given up because there was no memory to keep account of them |
         | `text_requests`, `text_cache_hits`, `prefetches_dropped` | of the thread that encodes texts |
         | `live`, `unforgotten`, `running_calls`, `images`, `image_bytes` | now: requests that hold a place, ended requests whose trace was not taken, calls under way, pictures in the store and their bytes |
         """
@@ -319,7 +320,11 @@ class Engine:
             return dict(self._core.counters())
 
     def lanes(self) -> list[dict[str, Any]]:
-        """Every lane's `role`, `capacity` (calls at once) and `device` (equal names: they slow each other)."""
+        """Every lane's `role`, `capacity` (calls at once) and `device` (equal names: they slow each other).
+
+        `up` is False while a lane whose model has failed repeatedly rests; it tries again after 0.1 to 3.2 s.
+        `times_down` counts these rests, `why_down` has the reason of the last one.
+        """
         with core_errors():
             return self._core.lanes()
 

@@ -95,8 +95,11 @@ struct Fields<DriverConfig> {
 };
 
 template <>
-struct Fields<LaneInfo> {
-  static constexpr auto kRows = fields<&LaneInfo::role, &LaneInfo::capacity, &LaneInfo::device>();
+struct Fields<LaneState> {
+  using I = LaneInfo;
+  static constexpr auto kRows =
+      join(At<&LaneState::info>::fields<&I::role, &I::capacity, &I::device>(),
+           fields<&LaneState::up, &LaneState::times_down, &LaneState::why_down>());
 };
 
 // Times on the engine's clock.

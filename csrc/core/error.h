@@ -43,4 +43,13 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
+// Memory that a computation asked for is not there: less at once may do.
+class OutOfMemory final : public Error {
+ public:
+  explicit OutOfMemory(const std::string& message) : Error(ErrorCode::kBackendFailed, message) {}
+};
+
+// What is being handled in a `catch`, as a failure. Never throws: without memory it says little.
+[[nodiscard]] Failure current_failure() noexcept;
+
 }  // namespace irt

@@ -27,6 +27,17 @@ Finally(Act) -> Finally<Act>;
 
 std::string name_of(RequestId request) { return "request " + std::to_string(request); }
 
+constexpr TimePoint kTryAgain = 10'000;                 // when there was no memory
+constexpr auto kPatience = std::chrono::seconds(2);  // of close(), likewise
+
+Failure without_memory() {
+  return {ErrorCode::kBackendFailed,
+          "[Driver] out of memory: all requests under way were given up; send it again, fewer at "
+          "once, or give the engine more memory"};
+}
+
+Failure engine_closed() { return {ErrorCode::kCancelled, "[Driver.close] the engine was closed"}; }
+
 // Equal pixels, equal key: features that a lane has cached for an image serve every request.
 Key key_of_pixels(const PixelBuffer& pixels) {
   return KeyBuilder("irt.image.1")
@@ -42,8 +53,8 @@ Driver::Driver(const DriverConfig& config)
     : config_(config),
       images_(config.image_bytes),
       text_(config.text_cache, config.text_lease),
-      scheduler_(config.scheduler),
-      timer_(clock_, [this] { post(Tick{}); }) {}
+      scheduler_(std::make_unique<Scheduler>(config.scheduler)),
+      timer_(clock_, [this] { hear([this] { apply(Tick{}); }); }) {}
 
 Driver::~Driver() { close(); }
 
@@ -58,23 +69,83 @@ void Driver::change(Act act) {
   empty_outbox();
 }
 
-void Driver::post(Event event) {
-  change([&] { apply(std::move(event)); });
+template <class Act>
+void Driver::hear(Act act) noexcept {
+  try {
+    change(act);
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    lose();
+  }
+}
+
+void Driver::lose() noexcept {
+  lost_ = true;
+  events_.clear();
+  timer_.set(clock_.now() + kTryAgain);
+}
+
+// Ends every request, has the lanes drop their calls and takes a new scheduler. May be repeated
+// where there is no memory for it either.
+void Driver::begin_anew() {
+  std::vector<Order> orders;
+  for (const auto& [key, run] : runs_) {
+    orders.push_back({Order::What::kCancel, run.lane, run.call, {}, nullptr});
+  }
+  for (const auto& [id, known] : lanes_) {
+    if (known.reviving) orders.push_back({Order::What::kRevive, id, nullptr, {}, nullptr});
+  }
+  Counters counted = scheduler_->counters();
+  auto fresh = std::make_unique<Scheduler>(config_.scheduler, std::move(counted));
+  fresh->set_draining(draining_);
+  std::vector<Command> none;
+  for (const auto& [id, known] : lanes_) {
+    if (known.state.up)
+      static_cast<void>(fresh->apply(LaneUp{known.state.info}, clock_.now(), none));
+  }
+  for (auto next = records_.begin(); next != records_.end();) {
+    const auto [request, record] = *next;
+    if (record->reading == Reading::kOpen && !record->abandoned) {
+      record->events.push_back({RequestEnded{Outcome::kFailed, without_memory(), false}, nullptr});
+      record->reading = Reading::kEnded;
+      if (record->watched) add_news(request);
+      record->ready.notify_all();
+    }
+    next = record->abandoned ? records_.erase(next) : std::next(next);
+  }
+  // From here on nothing needs memory.
+  while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
+  images_.drop_all(ImageOwner::kTrajectory);
+  images_.drop_all(ImageOwner::kCall);  // of a run that came into no book
+  outbox_.swap(orders);
+  scheduler_.swap(fresh);
+  refused_.reset();
+  lost_ = false;
+  ++begun_anew_;
+  news_ready_.notify_all();
 }
 
 void Driver::apply(Event event) {
+  if (lost_) begin_anew();
   events_.push_back(std::move(event));
   if (applying_) return;
   applying_ = true;
-  const Finally applied{[this] { applying_ = false; }};  // the scheduler may throw at a LaneUp
+  const Finally applied{[this] { applying_ = false; }};
   TimePoint next = kNever;
-  while (!events_.empty()) {
-    Event first = std::move(events_.front());
-    events_.pop_front();
-    commands_.clear();
-    next = scheduler_.apply(std::move(first), clock_.now(), commands_);
-    note_decisions();
-    for (Command& command : commands_) carry_out(std::move(command));
+  try {
+    while (!events_.empty()) {
+      Event first = std::move(events_.front());
+      events_.pop_front();
+      commands_.clear();
+      next = scheduler_->apply(std::move(first), clock_.now(), commands_);
+      note_decisions();
+      for (Command& command : commands_) carry_out(std::move(command));
+    }
+  } catch (const Error&) {
+    throw;  // a LaneUp that makes no sense: nothing has changed
+  } catch (...) {
+    lose();
+    throw;
   }
   timer_.set(next);
 }
@@ -88,7 +159,7 @@ void Driver::verdict_known(const LaneCall& call, bool accepted, double p_success
 }
 
 void Driver::report(const LaneCall& call, Event event) {
-  change([&] {
+  hear([&] {
     if (find_run(call) != runs_.end()) apply(std::move(event));
   });
 }
@@ -104,8 +175,10 @@ void Driver::done(const LaneCall& call, LaneResult result) {
   std::shared_ptr<StoredImage> image;
   try {
     image = hashed(std::get<PixelBuffer>(std::move(result)));
-  } catch (const std::exception& error) {
-    return failed(call, {ErrorCode::kBackendFailed, error.what()});
+  } catch (...) {
+    Failure failure = current_failure();
+    failure.code = ErrorCode::kBackendFailed;
+    return failed(call, std::move(failure));
   }
   end_call(call, SpanOutcome::kDone, CallDone{}, std::move(image));
 }
@@ -121,7 +194,7 @@ void Driver::cancelled(const LaneCall& call) {
 // `image`: what the call has made.
 void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
                       std::shared_ptr<StoredImage> image) {
-  change([&] {
+  hear([&] {
     const auto run = find_run(call);
     if (run == runs_.end()) return;
     const Key key = call.call.key;
@@ -130,9 +203,9 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
         const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
         event = CallDone{key, Image{key, kept->hash}};
       }
-    } catch (const Error& error) {
+    } catch (...) {
       outcome = SpanOutcome::kFailed;
-      event = CallFailed{key, {error.code(), error.what()}};
+      event = CallFailed{key, current_failure()};
     }
     end_run(run, outcome);
     apply(std::move(event));
@@ -140,8 +213,13 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
 }
 
 void Driver::down(LaneId lane, Failure why) {
-  change([&] {
+  hear([&] {
     if (closing_) return;
+    if (const auto known = lanes_.find(lane); known != lanes_.end()) {
+      known->second.state.up = false;
+      ++known->second.state.times_down;
+      known->second.state.why_down = why.message;
+    }
     for (auto next = runs_.begin(); next != runs_.end();) {
       const auto run = next++;
       if (run->second.lane == lane) end_run(run, SpanOutcome::kFailed);
@@ -151,8 +229,21 @@ void Driver::down(LaneId lane, Failure why) {
 }
 
 void Driver::up(LaneId lane) {
+  hear([&] {
+    const auto known = lanes_.find(lane);
+    if (closing_ || known == lanes_.end()) return;
+    known->second.reviving = true;
+    outbox_.push_back({Order::What::kRevive, lane, nullptr, {}, nullptr});
+  });
+}
+
+void Driver::revived(LaneId lane) {
   change([&] {
-    if (!closing_) outbox_.push_back({Order::What::kRevive, lane, nullptr, {}, nullptr});
+    const auto known = lanes_.find(lane);
+    if (closing_ || known == lanes_.end()) return;
+    known->second.reviving = false;
+    known->second.state.up = true;
+    apply(LaneUp{known->second.state.info});
   });
 }
 
@@ -176,6 +267,7 @@ void Driver::begin(StartCall&& start) {
   LaneCall& made = *run.call;
   made.call = std::move(start.call);
   made.speculative = start.speculative;
+  made.images.reserve(made.call.images.size() + 2);  // none is held and then forgotten
   const auto need = [this, &made](const Key& key) {
     made.images.push_back(key ? images_.hold(key, ImageOwner::kCall) : nullptr);
     if (!key || made.images.back()) return;
@@ -189,7 +281,7 @@ void Driver::begin(StartCall&& start) {
   const auto lane = lanes_.find(start.lane);
   if (record != records_.end() && lane != lanes_.end()) {
     made.call.deadline = record->second->deadline;
-    run.span = record->second->trace.open(made.call, lane->second->info(), start.speculative,
+    run.span = record->second->trace.open(made.call, lane->second.state.info, start.speculative,
                                           clock_.now());
   }
   outbox_.push_back({Order::What::kStart, start.lane, run.call, {}, nullptr});
@@ -252,11 +344,10 @@ void Driver::deliver(Deliver&& deliver) {
     records_.erase(deliver.request);
     return;
   }
-  ImageRef image;
-  if (const auto* made = std::get_if<AttemptReady>(&deliver.notice)) {
-    image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
+  ReaderEvent& told = record.events.emplace_back(std::move(deliver.notice), nullptr);
+  if (const auto* made = std::get_if<AttemptReady>(&told.notice)) {
+    told.image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
   }
-  record.events.push_back({std::move(deliver.notice), std::move(image)});
   if (record.watched) add_news(found->first);
   if (std::find(told_.begin(), told_.end(), found->second) == told_.end()) {
     told_.push_back(found->second);
@@ -264,7 +355,7 @@ void Driver::deliver(Deliver&& deliver) {
 }
 
 void Driver::note_decisions() {
-  for (const DecisionNote& note : scheduler_.decisions()) {
+  for (const DecisionNote& note : scheduler_->decisions()) {
     const auto record = records_.find(note.request);
     if (record != records_.end()) record->second->trace.decide(note.decision, clock_.now());
   }
@@ -281,29 +372,33 @@ void Driver::empty_outbox() {
     emptying_ = false;
     outbox_empty_.notify_all();
   }};
-  while (!outbox_.empty() || !told_.empty()) {
-    orders.clear();
-    lanes.clear();
-    told.clear();
-    orders.swap(outbox_);
-    told.swap(told_);
-    for (const Order& order : orders) {
-      const auto lane = lanes_.find(order.lane);
-      lanes.push_back(closing_ || lane == lanes_.end() ? nullptr : lane->second.get());
-      if (order.what != Order::What::kStart) continue;
-      const auto run = runs_.find(order.call->call.key);
-      const bool runs = run != runs_.end() && run->second.call == order.call;
-      Trace* trace = runs ? trace_of(*order.call) : nullptr;
-      if (trace) trace->start(run->second.span, clock_.now());
+  try {
+    while (!outbox_.empty() || !told_.empty()) {
+      orders.clear();
+      lanes.clear();
+      told.clear();
+      orders.swap(outbox_);
+      told.swap(told_);
+      for (const Order& order : orders) {
+        const auto lane = lanes_.find(order.lane);
+        lanes.push_back(closing_ || lane == lanes_.end() ? nullptr : lane->second.lane.get());
+        if (order.what != Order::What::kStart) continue;
+        const auto run = runs_.find(order.call->call.key);
+        const bool runs = run != runs_.end() && run->second.call == order.call;
+        Trace* trace = runs ? trace_of(*order.call) : nullptr;
+        if (trace) trace->start(run->second.span, clock_.now());
+      }
+      lock.unlock();
+      const Finally locked_again{[&lock] { lock.lock(); }};
+      for (std::size_t i = 0; i < orders.size(); ++i) {
+        if (lanes[i]) execute(*lanes[i], orders[i]);
+      }
+      // Readers after lanes: to wake a sleeping thread costs more than all of apply().
+      for (const auto& record : told) record->ready.notify_all();
+      if (!told.empty()) news_ready_.notify_all();
     }
-    lock.unlock();
-    const Finally locked_again{[&lock] { lock.lock(); }};
-    for (std::size_t i = 0; i < orders.size(); ++i) {
-      if (lanes[i]) execute(*lanes[i], orders[i]);
-    }
-    // Readers after lanes: to wake a sleeping thread costs more than all of apply().
-    for (const auto& record : told) record->ready.notify_all();
-    if (!told.empty()) news_ready_.notify_all();
+  } catch (...) {  // with the lock held: what was to be sent is not known
+    lose();
   }
 }
 
@@ -323,7 +418,7 @@ void Driver::execute(Lane& lane, const Order& order) {
       case What::kPromote: return lane.promote(order.call);
       case What::kCancel: return lane.cancel(order.call);
       case What::kPrefetch: return lane.prefetch(order.prefetch, order.image);
-      case What::kRevive: lane.revive(); return post(LaneUp{lane.info()});
+      case What::kRevive: lane.revive(); return revived(order.lane);
     }
   } catch (const std::exception& error) {
     threw(error.what());
@@ -343,7 +438,7 @@ void Driver::add_lane(std::shared_ptr<Lane> lane) {
   const LaneInfo info = lane->info();
   change([&] {
     if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.add_lane] the engine was closed");
-    if (!lanes_.emplace(info.id, lane).second) {
+    if (!lanes_.emplace(info.id, KnownLane{lane, {.info = info, .why_down = {}}}).second) {
       throw Error(ErrorCode::kInternal, "[Driver.add_lane] lane id " + std::to_string(info.id) +
                                             " is taken: ids come from next_lane_id()");
     }
@@ -407,14 +502,20 @@ RequestId Driver::submit(RequestSpec spec) {
   {
     const std::lock_guard lock(mutex_);
     admit(spec);
+    if (lost_) begin_anew();
     request = ++last_request_;
     const std::set<Key> inputs(spec.images.begin(), spec.images.end());
-    for (const Key& image : inputs) images_.hold(image, ImageOwner::kTrajectory);
     const auto record = std::make_shared<Record>();
     record->deadline = spec.deadline;
     records_.emplace(request, record);
+    for (const Key& image : inputs) images_.hold(image, ImageOwner::kTrajectory);
     refused_.reset();
-    apply(Submit{request, std::move(spec)});
+    try {
+      apply(Submit{request, std::move(spec)});
+    } catch (...) {
+      records_.erase(request);
+      throw;
+    }
     refused = std::exchange(refused_, std::nullopt);
     if (refused) {
       for (const Key& image : inputs) images_.drop(image, ImageOwner::kTrajectory);
@@ -524,7 +625,8 @@ Trace Driver::trace(RequestId request) const {
 
 void Driver::set_draining(bool draining) {
   const std::lock_guard lock(mutex_);
-  scheduler_.set_draining(draining);
+  draining_ = draining;
+  scheduler_->set_draining(draining);
 }
 
 std::size_t Driver::unread() const {
@@ -537,10 +639,10 @@ int Driver::live() const {
   return static_cast<int>(unread());
 }
 
-std::vector<LaneInfo> Driver::lanes() const {
-  std::vector<LaneInfo> found;
+std::vector<LaneState> Driver::lanes() const {
+  std::vector<LaneState> found;
   const std::lock_guard lock(mutex_);
-  for (const auto& [id, lane] : lanes_) found.push_back(lane->info());
+  for (const auto& [id, known] : lanes_) found.push_back(known.state);
   return found;
 }
 
@@ -548,8 +650,9 @@ DriverCounters Driver::counters() const {
   DriverCounters out;
   out.text = text_.counters();
   const std::lock_guard lock(mutex_);
-  out.scheduler = scheduler_.counters();
+  out.scheduler = scheduler_->counters();
   out.stray_reports = stray_reports_;
+  out.begun_anew = begun_anew_;
   out.live = static_cast<int>(unread());
   out.records = records_.size();
   out.running = runs_.size();
@@ -560,19 +663,24 @@ DriverCounters Driver::counters() const {
 
 void Driver::close() {
   const std::lock_guard once(close_mutex_);
-  std::map<LaneId, std::shared_ptr<Lane>> lanes;
+  std::map<LaneId, KnownLane> lanes;
   {
     std::unique_lock lock(mutex_);
     if (closed_) return;
     closing_ = true;
-    for (auto next = records_.begin(); next != records_.end();) {
-      const auto [request, record] = *next++;  // one that was abandoned is erased at its end
-      if (record->reading == Reading::kOpen) apply(CancelRequest{request});
-    }
-    // Whatever a lane says from here on is about calls that have ended.
-    while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
-    for (const auto& [id, lane] : lanes_) {
-      apply(LaneDown{id, {ErrorCode::kCancelled, "[Driver.close] the engine was closed"}});
+    try {
+      for (auto next = records_.begin(); next != records_.end();) {
+        const auto [request, record] = *next++;  // one that was abandoned is erased at its end
+        if (record->reading == Reading::kOpen) apply(CancelRequest{request});
+      }
+      // Whatever a lane says from here on is about calls that have ended.
+      while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
+      for (const auto& [id, known] : lanes_) {
+        if (known.state.up) apply(LaneDown{id, engine_closed()});
+      }
+    } catch (...) {  // without memory: the timer begins anew, which ends all requests
+      lose();
+      outbox_empty_.wait_for(lock, kPatience, [this] { return !lost_; });
     }
     outbox_empty_.wait(lock, [this] { return !emptying_; });
     outbox_.clear();
@@ -583,7 +691,7 @@ void Driver::close() {
   }
   timer_.stop();
   text_.close();
-  for (const auto& [id, lane] : lanes) lane->close();
+  for (const auto& [id, known] : lanes) known.lane->close();
   const std::lock_guard lock(mutex_);
   closed_ = true;
 }

@@ -4,6 +4,10 @@
 // thread. Commands to lanes go through an outbox that one thread at a time empties, in order and
 // with no lock held: a lane may report from inside `start`, nothing recurses.
 //
+// Without memory a report of a lane may cost its call, and what cannot be written down in the books
+// of the scheduler all requests: they end as failed, with what was committed, and the scheduler
+// begins anew. Nothing is thrown at a lane, and no request is left without an end.
+//
 // Life of a request: submit -> next_event ... until RequestEnded was taken ("consumed": its place
 // is free) -> forget (its trace goes). An image crosses with the notice that tells of it and is
 // then the reader's. The number of requests that were not forgotten is limited.
@@ -44,11 +48,20 @@ struct DriverCounters {
   Counters scheduler;
   TextBroker::Counters text;
   std::uint64_t stray_reports = 0;  // of lanes, about calls that had ended
+  std::uint64_t begun_anew = 0;     // for want of memory
   int live = 0;                     // requests that were accepted and not consumed
   std::size_t records = 0;          // requests that were not forgotten
   std::size_t running = 0;          // calls
   std::size_t images = 0;
   std::size_t image_bytes = 0;
+};
+
+// A lane and how it fares.
+struct LaneState {
+  LaneInfo info;
+  bool up = true;
+  int times_down = 0;
+  std::string why_down;  // the last time
 };
 
 // What a reader is told, with the pixels of the image that it tells of.
@@ -95,7 +108,7 @@ class Driver final : public LaneEvents {
   void set_draining(bool draining);
   [[nodiscard]] int live() const;
   [[nodiscard]] DriverCounters counters() const;
-  [[nodiscard]] std::vector<LaneInfo> lanes() const;  // by id
+  [[nodiscard]] std::vector<LaneState> lanes() const;  // by id
   [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
   [[nodiscard]] const Clock& clock() const noexcept { return clock_; }
   // Ends every request (kCancelled; what was said before can still be read), then joins all
@@ -143,10 +156,20 @@ class Driver final : public LaneEvents {
   };
   using Runs = std::unordered_map<Key, Run>;
 
+  struct KnownLane {
+    std::shared_ptr<Lane> lane;
+    LaneState state;
+    bool reviving = false;  // it has said that it can go on
+  };
+
   // Acts under the lock, then tells the lanes and readers what follows from it.
   template <class Act>
   void change(Act act);
-  void post(Event event);
+  // The same for what a lane or the timer reports, which must not suffer from it.
+  template <class Act>
+  void hear(Act act) noexcept;
+  void lose() noexcept;  // the books are no longer to be trusted
+  void begin_anew();
   void apply(Event event);  // everything from here on but empty_outbox and execute: under the lock
   void carry_out(Command&& command);
   void begin(StartCall&& start);
@@ -155,6 +178,7 @@ class Driver final : public LaneEvents {
   void note_decisions();
   void empty_outbox();
   void execute(Lane& lane, const Order& order);
+  void revived(LaneId lane);
 
   [[nodiscard]] Trace* trace_of(const LaneCall& call);  // null where nobody will ask for it
   [[nodiscard]] Runs::iterator find_run(const LaneCall& call);
@@ -174,8 +198,8 @@ class Driver final : public LaneEvents {
   TextBroker text_;
 
   mutable std::mutex mutex_;
-  Scheduler scheduler_;
-  std::map<LaneId, std::shared_ptr<Lane>> lanes_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::map<LaneId, KnownLane> lanes_;
   std::map<RequestId, std::shared_ptr<Record>> records_;  // in the order of submission
   Runs runs_;
   std::deque<Event> events_;       // to be applied, oldest first
@@ -187,10 +211,13 @@ class Driver final : public LaneEvents {
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
   std::uint64_t stray_reports_ = 0;
+  std::uint64_t begun_anew_ = 0;
   RequestId last_request_ = 0;
   LaneId last_lane_ = 0;
   bool emptying_ = false;
   bool applying_ = false;
+  bool lost_ = false;
+  bool draining_ = false;
   bool closing_ = false;
   bool closed_ = false;
   std::mutex close_mutex_;

@@ -68,11 +68,15 @@ void ImageModel::step(LaneEvents& events) {
   const auto lead = std::ranges::find_if(
       running_, [](const auto& running) { return !running->call->speculative; });
   const GeneratorJob& shape = lead == running_.end() ? *running_.front()->job : *(*lead)->job;
-  std::vector<GeneratorJob*> jobs;
+  jobs_.clear();
+  calls_.clear();
   for (const auto& running : running_) {
-    if (generator_->same_shape(*running->job, shape)) jobs.push_back(running->job.get());
+    if (!generator_->same_shape(*running->job, shape)) continue;
+    jobs_.push_back(running->job.get());
+    calls_.push_back(running->call.get());
   }
-  generator_->step(jobs);
+  events.stepping(calls_);
+  generator_->step(jobs_);
   for (std::size_t i = 0; i < running_.size();) {
     if (!running_[i]->job->finished()) {
       ++i;
@@ -85,14 +89,15 @@ void ImageModel::step(LaneEvents& events) {
 }
 
 void ImageModel::finish(const Running& running, LaneEvents& events) {
+  const LaneCall* const mine = running.call.get();
+  events.stepping({&mine, 1});
   if (running.call->cancelled) return events.cancelled(*running.call);
   PixelBuffer pixels;
   try {
     pixels = generator_->decode(*running.job);
-  } catch (const Error& error) {
-    return events.failed(*running.call, {error.code(), error.what()});
-  } catch (const std::exception& error) {
-    return events.failed(*running.call, {ErrorCode::kBackendFailed, error.what()});
+  } catch (...) {
+    if (running.call->cancelled) return events.cancelled(*running.call);
+    return events.failed(*running.call, current_failure());
   }
   events.done(*running.call, std::move(pixels));
 }
@@ -104,7 +109,9 @@ bool ImageModel::cancel(const LaneCall& call) {
 
 void ImageModel::terminate() noexcept {
   stopping_ = true;
-  generator_->terminate();
+  interrupt();
 }
+
+void ImageModel::interrupt() noexcept { generator_->terminate(); }
 
 }  // namespace irt

@@ -34,6 +34,7 @@ class ImageModel final : public RoleModel {
   bool cancel(const LaneCall& call) override;
   void prepare(const EncodedText& text) override;
   void prepare(const ImageRef& source) override;
+  void interrupt() noexcept override;
   void terminate() noexcept override;
 
  private:
@@ -52,6 +53,8 @@ class ImageModel final : public RoleModel {
   Lru<Key, ConditioningRef> texts_;
   Lru<Key, ReferenceRef> references_;
   std::vector<std::unique_ptr<Running>> running_;  // in the order of their admission
+  std::vector<GeneratorJob*> jobs_;                // scratch: of the step, and whose they are
+  std::vector<const LaneCall*> calls_;
   std::atomic<bool> stopping_ = false;
 };
 

@@ -52,15 +52,26 @@ ImageRef ImageStore::hold(const Key& key, ImageOwner owner) {
 bool ImageStore::drop(const Key& key, ImageOwner owner) noexcept {
   const auto found = entries_.find(key);
   if (found == entries_.end()) return false;
-  auto& owners = found->second.owners;
-  std::size_t& count = owners[static_cast<std::size_t>(owner)];
+  std::size_t& count = found->second.owners[static_cast<std::size_t>(owner)];
   if (count == 0) return false;
   --count;
-  if (std::ranges::all_of(owners, [](std::size_t left) { return left == 0; })) {
-    bytes_ -= found->second.image->pixels.data.size();
-    entries_.erase(found);
-  }
+  erase_unowned(found);
   return true;
+}
+
+void ImageStore::drop_all(ImageOwner owner) noexcept {
+  for (auto next = entries_.begin(); next != entries_.end();) {
+    const auto entry = next++;
+    entry->second.owners[static_cast<std::size_t>(owner)] = 0;
+    erase_unowned(entry);
+  }
+}
+
+void ImageStore::erase_unowned(Entries::iterator entry) noexcept {
+  const auto& owners = entry->second.owners;
+  if (std::ranges::any_of(owners, [](std::size_t left) { return left > 0; })) return;
+  bytes_ -= entry->second.image->pixels.data.size();
+  entries_.erase(entry);
 }
 
 }  // namespace irt

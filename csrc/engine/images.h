@@ -44,6 +44,9 @@ class ImageStore {
   // One owner less; the image goes with the last of all kinds. False: no such owner held it.
   bool drop(const Key& key, ImageOwner owner) noexcept;
 
+  // Of every image, all owners of that kind.
+  void drop_all(ImageOwner owner) noexcept;
+
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 
@@ -53,7 +56,11 @@ class ImageStore {
     std::array<std::size_t, kImageOwners> owners{};
   };
 
-  std::unordered_map<Key, Entry> entries_;
+  using Entries = std::unordered_map<Key, Entry>;
+
+  void erase_unowned(Entries::iterator entry) noexcept;
+
+  Entries entries_;
   std::size_t bytes_ = 0;
   const std::size_t limit_bytes_;
 };

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -45,6 +46,7 @@ using LaneResult = std::variant<Plan, PixelBuffer, Verdict>;
 // Where a lane reports to. Thread-safe; never blocks for long; may call back into the same lane's
 // `start` or `cancel` before it returns, so a lane must not hold a lock of its own while reporting.
 // Every started call gets exactly one of done / failed / cancelled.
+// The driver's throw nothing: what it cannot take down ends requests, never a lane.
 class LaneEvents {
  public:
   virtual ~LaneEvents() = default;
@@ -53,10 +55,12 @@ class LaneEvents {
   virtual void done(const LaneCall& call, LaneResult result) = 0;
   virtual void failed(const LaneCall& call, Failure failure) = 0;
   virtual void cancelled(const LaneCall& call) = 0;
-  // The lane cannot go on: all of its calls end with it.
+  // The lane cannot go on for now: all of its calls end with it.
   virtual void down(LaneId lane, Failure why) = 0;
   // A lane that was down can go on: `revive` is called, then it gets calls again.
   virtual void up(LaneId /*lane*/) {}
+  // Of a model to its lane, from inside `step`: the run that begins works for these calls only.
+  virtual void stepping(std::span<const LaneCall* const> /*calls*/) {}
 };
 
 // The commands only enqueue and return at once; they may be called by any thread. The scheduler
@@ -90,9 +94,10 @@ class RoleModel {
   [[nodiscard]] virtual bool reads_texts() const noexcept { return true; }
   // Takes a call up. What it throws fails this call and no other.
   virtual void admit(const LaneCallRef& call) = 0;
-  // One token or denoising step of the admitted calls, or of those that fit into one batch. Reports
-  // what closes on the way, and every call that ends, which is admitted no longer. What it throws
-  // fails all admitted calls.
+  // One token or denoising step of the admitted calls, or of those that fit into one batch
+  // (`LaneEvents::stepping`). Reports what closes on the way, and every call that ends, which is
+  // admitted no longer. What it throws fails the calls that it worked for; where there was no
+  // memory, some of them are let go and admitted again later.
   virtual void step(LaneEvents& events) = 0;
   // Lets an admitted call go; its owner reports it. False: the model ends it at its next cancel
   // point, and `step` reports it.
@@ -102,8 +107,10 @@ class RoleModel {
   // Work ahead of a call that will probably come. What it throws is dropped.
   virtual void prepare(const EncodedText& /*text*/) {}
   virtual void prepare(const ImageRef& /*image*/) {}
-  // From another thread, when the owner ends: a run in progress throws soon, and no other begins.
-  virtual void terminate() noexcept {}
+  // From another thread: a run in progress throws soon; later ones are not touched.
+  virtual void interrupt() noexcept {}
+  // The same when the owner ends: no other run begins.
+  virtual void terminate() noexcept { interrupt(); }
 };
 
 }  // namespace irt

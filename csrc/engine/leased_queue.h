@@ -82,6 +82,7 @@ class LeasedQueue {
   }
   [[nodiscard]] std::vector<Job> drain() {
     std::vector<Job> left;
+    left.reserve(jobs_.size());
     for (auto& [id, entry] : jobs_) left.push_back(std::move(entry.job));
     jobs_.clear();
     urgent_.clear();

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <list>
+#include <new>
 #include <unordered_map>
 #include <utility>
 
@@ -27,7 +28,11 @@ class Lru {
   [[nodiscard]] V get_or(const K& key, bool cached, Make make) {
     if (const V* hit = cached ? get(key) : nullptr) return *hit;
     V made = make();
-    if (cached) put(key, made);
+    try {
+      if (cached) put(key, made);
+    } catch (const std::bad_alloc&) {
+      // It is made again when it is asked for again.
+    }
     return made;
   }
 
@@ -42,7 +47,12 @@ class Lru {
       order_.pop_back();
     }
     order_.emplace_front(key, std::move(value));
-    index_.emplace(key, order_.begin());
+    try {
+      index_.emplace(key, order_.begin());
+    } catch (...) {
+      order_.pop_front();
+      throw;
+    }
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <utility>
 
 namespace irt {
@@ -18,6 +19,29 @@ using Task = std::function<void(RoleModel&)>;
 
 bool has_ended(const LaneCallRef& call) { return call->cancelled || call->failure; }
 
+// Whether that is why, in a `catch`.
+bool no_memory() {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (const OutOfMemory&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+Failure too_large() noexcept {
+  try {
+    throw Error(ErrorCode::kBackendFailed,
+                "there is not enough memory for this call alone: ask for a smaller picture or "
+                "fewer and smaller input pictures, or give the lane's device more memory");
+  } catch (...) {
+    return current_failure();
+  }
+}
+
 }  // namespace
 
 // All that the lane's thread shares with others.
@@ -27,6 +51,25 @@ struct ModelLane::Queue {
   std::vector<LaneCallRef> waiting;  // started, not yet admitted
   std::deque<Task> ahead;            // for when there is nothing else to do
   bool cancelled = false;            // an admitted call was, since the last turn
+  bool up = true;                    // else what is started has ended with the lane
+  // What the model's run is for; written by the lane's thread only.
+  std::vector<const LaneCall*> busy;
+
+  // A run for these calls begins, or none. False: nobody wants it, and it must not begin.
+  bool work_for(std::span<const LaneCallRef> calls) {
+    const std::scoped_lock lock(mutex);
+    busy.clear();
+    for (const LaneCallRef& call : calls) busy.push_back(call.get());
+    return calls.empty() || !in_vain();
+  }
+  void narrow(std::span<const LaneCall* const> calls) {
+    const std::scoped_lock lock(mutex);
+    busy.assign(calls.begin(), calls.end());
+  }
+  [[nodiscard]] bool in_vain() const {
+    return !busy.empty() &&
+           std::ranges::all_of(busy, [](const LaneCall* call) { return call->cancelled.load(); });
+  }
 
   template <class Change>
   void change(Change change) {
@@ -59,6 +102,11 @@ ModelLane::ModelLane(LaneInfo info, std::unique_ptr<RoleModel> model, LaneEvents
       texts_(texts),
       queue_(std::make_shared<Queue>()) {
   info_.capacity = model_->capacity();
+  most_ = static_cast<std::size_t>(info_.capacity);
+  active_.reserve(most_);
+  in_run_.reserve(most_);
+  queue_->busy.reserve(most_);
+  queue_->waiting.reserve(4 * most_);
   thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
 }
 
@@ -71,19 +119,30 @@ void ModelLane::close() {
 
 void ModelLane::start(const LaneCallRef& call) {
   call->started = RoleModel::Clock::now();
-  queue_->change([&] { queue_->waiting.push_back(call); });
-  if (!model_->reads_texts()) return;
-  texts_.request(text_job_of(call->call),
-                 [queue = queue_, call](EncodedRef text, std::optional<Failure> failure) {
-                   queue->change([&] {
-                     call->text = std::move(text);
-                     call->failure = std::move(failure);
+  if (model_->reads_texts()) {
+    texts_.request(text_job_of(call->call),
+                   [queue = queue_, call](EncodedRef text, std::optional<Failure> failure) {
+                     queue->change([&] {
+                       call->text = std::move(text);
+                       call->failure = std::move(failure);
+                     });
                    });
-                 });
+  }
+  queue_->change([&] {
+    if (queue_->up) queue_->waiting.push_back(call);
+  });
 }
 
 void ModelLane::cancel(const LaneCallRef& call) {
-  queue_->change([&] { call->cancelled = queue_->cancelled = true; });
+  queue_->change([&] {
+    call->cancelled = queue_->cancelled = true;
+    // Under the lock, so that it reaches this run and no later one.
+    if (queue_->in_vain()) model_->interrupt();
+  });
+}
+
+void ModelLane::revive() {
+  queue_->change([&] { queue_->up = true; });
 }
 
 void ModelLane::prefetch(const Prefetch& prefetch, const ImageRef& image) {
@@ -105,31 +164,48 @@ void ModelLane::prefetch(const Prefetch& prefetch, const ImageRef& image) {
 
 // ---- the thread -------------------------------------------------------------------------------
 
+// Nothing that is thrown leaves it: a `catch` here means that there was no memory for the lane's
+// own books, of which nothing is lost then.
 void ModelLane::loop(const std::stop_token& stop) {
   const std::stop_callback interrupt(stop, [this] { model_->terminate(); });
   Turn turn;
-  while (failed_runs_ < kFailedRunsUntilDown && take(stop, turn)) {
-    for (const LaneCallRef& call : turn.ended) end_early(*call);
-    drop_cancelled();  // before the encoders run for what is new
-    for (const LaneCallRef& call : turn.ready) admit(call, stop);
-    if (turn.task) {
-      try {
-        turn.task(*model_);
-      } catch (const std::exception&) {
-        // The call that needs this work will report the error.
+  while (!stop.stop_requested()) {
+    try {
+      if (failed_runs_ >= kFailedRunsUntilDown && active_.empty()) {
+        rest(stop);
+      } else {
+        this->turn(stop, turn);
       }
+    } catch (...) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    drop_cancelled();
-    if (!active_.empty()) step(stop);
   }
+}
+
+void ModelLane::turn(const std::stop_token& stop, Turn& turn) {
+  if (!take(stop, turn)) return;
+  for (const LaneCallRef& call : turn.ended) end_early(*call);
+  drop_cancelled();  // before the encoders run for what is new
+  for (const LaneCallRef& call : turn.ready) admit(call, stop);
+  if (turn.task) {
+    try {
+      turn.task(*model_);
+    } catch (...) {
+      // The call that needs this work will report the error.
+    }
+  }
+  drop_cancelled();
+  if (!active_.empty()) step(stop);
 }
 
 // Waits until there is something to do. False: the lane is to stop.
 bool ModelLane::take(const std::stop_token& stop, Turn& turn) {
-  turn = {};
+  turn.ended.clear();
+  turn.ready.clear();
+  turn.task = nullptr;
   Queue& queue = *queue_;
   const bool idle = active_.empty();
-  const std::size_t room = static_cast<std::size_t>(info_.capacity) - active_.size();
+  const std::size_t room = most_ - std::min(most_, active_.size());
   const bool needs_text = model_->reads_texts();
   const auto is_ready = [&](const LaneCallRef& call) {
     return (call->text || !needs_text) && !has_ended(call);
@@ -166,35 +242,43 @@ bool ModelLane::take(const std::stop_token& stop, Turn& turn) {
   return true;
 }
 
-void ModelLane::end_early(const LaneCall& call) {
+void ModelLane::end_early(LaneCall& call) {
   if (call.cancelled) {
     events_.cancelled(call);
   } else {
-    events_.failed(call, *call.failure);
+    events_.failed(call, std::move(*call.failure));
   }
 }
 
 void ModelLane::admit(const LaneCallRef& call, const std::stop_token& stop) {
   if (stop.stop_requested()) return;
-  if (call->cancelled) return end_early(*call);
-  std::optional<Failure> failure;
+  if (!queue_->work_for({&call, 1})) return end_early(*call);
   try {
     model_->admit(call);
     active_.push_back(call);
+    queue_->work_for({});
     return;
-  } catch (const Error& error) {
-    failure = Failure{error.code(), error.what()};
-  } catch (const std::exception& error) {
-    failure = Failure{ErrorCode::kBackendFailed, error.what()};
+  } catch (...) {
+    queue_->work_for({});
+    if (stop.stop_requested()) return;  // interrupted
+    static_cast<void>(let_go(*call));
+    if (call->cancelled) return end_early(*call);
+    Failure failure = current_failure();
+    if (no_memory()) {
+      if (!active_.empty()) return put_off(call);
+      failure = too_large();
+    } else if (failure.code == ErrorCode::kBackendFailed) {
+      ++failed_runs_;
+      why_ = failure;
+    }
+    events_.failed(*call, std::move(failure));
   }
-  if (stop.stop_requested()) return;  // interrupted
-  events_.failed(*call, std::move(*failure));
 }
 
 void ModelLane::drop_cancelled() {
   for (std::size_t i = 0; i < active_.size();) {
     const LaneCallRef call = active_[i];
-    if (call->cancelled && model_->cancel(*call)) {
+    if (call->cancelled && let_go(*call)) {
       cancelled(*call);  // takes it out of `active_`
     } else {
       ++i;
@@ -202,23 +286,90 @@ void ModelLane::drop_cancelled() {
   }
 }
 
-void ModelLane::step(const std::stop_token& stop) {
+// What a model throws here is its own affair: the call has ended.
+bool ModelLane::let_go(const LaneCall& call) noexcept {
   try {
-    model_->step(*this);
-    failed_runs_ = 0;
-  } catch (const std::exception& error) {
-    if (!stop.stop_requested()) fail_all(error.what());
+    return model_->cancel(call);
+  } catch (...) {
+    return true;
   }
 }
 
-void ModelLane::fail_all(const std::string& why) {
-  while (!active_.empty()) {
-    const LaneCallRef call = active_.back();
-    static_cast<void>(model_->cancel(*call));
-    failed(*call, {ErrorCode::kBackendFailed, why});
+void ModelLane::step(const std::stop_token& stop) {
+  if (!queue_->work_for(active_)) {
+    drop_cancelled();  // what is left ends at a cancel point of its own
+    if (active_.empty()) return;
   }
-  if (++failed_runs_ < kFailedRunsUntilDown) return;
-  down(info_.id, {ErrorCode::kBackendFailed, "[" + info_.name + "] " + why});
+  try {
+    model_->step(*this);
+    failed_runs_ = 0;
+    pause_ = kFirstPause;
+  } catch (...) {
+    if (!stop.stop_requested()) run_failed();
+  }
+  queue_->work_for({});
+}
+
+void ModelLane::run_failed() {
+  in_run_.clear();
+  std::ranges::copy_if(active_, std::back_inserter(in_run_), [this](const LaneCallRef& call) {
+    return std::ranges::find(queue_->busy, call.get()) != queue_->busy.end();
+  });
+  if (in_run_.empty()) in_run_ = active_;  // what it worked for has ended: it goes wrong for all
+  if (std::ranges::all_of(in_run_,
+                          [](const LaneCallRef& call) { return call->cancelled.load(); })) {
+    return;  // interrupted: they end in the next turn
+  }
+  Failure why = current_failure();
+  if (!no_memory()) {
+    ++failed_runs_;
+    why_ = why;
+  } else if (in_run_.size() > 1) {
+    for (std::size_t i = in_run_.size() / 2; i < in_run_.size(); ++i) {
+      static_cast<void>(let_go(*in_run_[i]));
+      std::erase(active_, in_run_[i]);
+      put_off(in_run_[i]);
+    }
+    return;
+  } else {
+    why = too_large();
+  }
+  for (const LaneCallRef& call : in_run_) {
+    static_cast<void>(let_go(*call));
+    failed(*call, why);
+  }
+}
+
+void ModelLane::put_off(const LaneCallRef& call) {
+  most_ = std::max<std::size_t>(active_.size(), 1);
+  ended_ = 0;
+  queue_->change([&] { queue_->waiting.insert(queue_->waiting.begin(), call); });
+}
+
+// Down for a while.
+void ModelLane::rest(const std::stop_token& stop) {
+  Queue& queue = *queue_;
+  queue.change([&] { queue.up = false; });
+  down(info_.id, named(std::move(why_)));
+  std::unique_lock lock(queue.mutex);
+  queue.waiting.clear();
+  queue.changed.wait_for(lock, stop, pause_, [] { return false; });
+  if (stop.stop_requested()) return;
+  pause_ = std::min(2 * pause_, kLongestPause);
+  failed_runs_ = kFailedRunsUntilDown - 1;  // its first run decides
+  lock.unlock();
+  events_.up(info_.id);
+  lock.lock();
+  queue.changed.wait(lock, stop, [&queue] { return queue.up; });
+}
+
+Failure ModelLane::named(Failure failure) const noexcept {
+  try {
+    failure.message = "[" + info_.name + "] " + failure.message;
+  } catch (...) {
+    // Without memory for its name the reason is enough.
+  }
+  return failure;
 }
 
 LaneCallRef ModelLane::take_active(const LaneCall& call) {
@@ -227,6 +378,10 @@ LaneCallRef ModelLane::take_active(const LaneCall& call) {
   if (found == active_.end()) return nullptr;
   LaneCallRef taken = std::move(*found);
   active_.erase(found);
+  if (most_ < static_cast<std::size_t>(info_.capacity) && ++ended_ >= kGrowAfter) {
+    ++most_;
+    ended_ = 0;
+  }
   return taken;
 }
 
@@ -245,8 +400,9 @@ void ModelLane::done(const LaneCall& call, LaneResult result) {
 }
 
 void ModelLane::failed(const LaneCall& call, Failure failure) {
-  failure.message = "[" + info_.name + "] " + failure.message;
-  if (const LaneCallRef taken = take_active(call)) events_.failed(*taken, std::move(failure));
+  if (const LaneCallRef taken = take_active(call)) {
+    events_.failed(*taken, named(std::move(failure)));
+  }
 }
 
 void ModelLane::cancelled(const LaneCall& call) {
@@ -254,5 +410,7 @@ void ModelLane::cancelled(const LaneCall& call) {
 }
 
 void ModelLane::down(LaneId lane, Failure why) { events_.down(lane, std::move(why)); }
+
+void ModelLane::stepping(std::span<const LaneCall* const> calls) { queue_->narrow(calls); }
 
 }  // namespace irt

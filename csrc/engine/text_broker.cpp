@@ -1,5 +1,6 @@
 #include "engine/text_broker.h"
 
+#include <new>
 #include <utility>
 
 namespace irt {
@@ -43,7 +44,13 @@ TextBroker::TextBroker(std::size_t cache_entries, TimePoint lease)
 
 void TextBroker::Pending::end(const EncodedRef& encoded,
                               const std::optional<Failure>& failure) const {
-  for (const auto& callback : waiting) callback(encoded, failure);
+  for (const auto& callback : waiting) {
+    try {
+      callback(encoded, failure);
+    } catch (const std::bad_alloc&) {  // it must be told something: this needs no memory
+      callback(nullptr, Failure{ErrorCode::kBackendFailed, "out of memory"});
+    }
+  }
 }
 
 bool TextBroker::ask(TextJob&& job, bool urgent, Callback& callback, EncodedRef& encoded) {
@@ -91,7 +98,11 @@ void TextBroker::end(std::uint64_t id, const EncodedRef& encoded,
     return;
   }
   ids_.erase(pending->key);
-  if (encoded) cache_.put(pending->key, encoded);
+  try {
+    if (encoded) cache_.put(pending->key, encoded);
+  } catch (const std::bad_alloc&) {
+    // It is encoded again when it is asked for again.
+  }
   queue_.unlocked(lock, [&] { pending->end(encoded, failure); });
 }
 

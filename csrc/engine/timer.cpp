@@ -3,6 +3,11 @@
 #include <utility>
 
 namespace irt {
+namespace {
+
+constexpr TimePoint kAgain = 10'000;
+
+}  // namespace
 
 Timer::Timer(const Clock& clock, std::function<void()> tick)
     : clock_(clock),
@@ -38,7 +43,11 @@ void Timer::run(const std::stop_token& stop) {
     if (stop.stop_requested()) return;
     next_ = kNever;
     lock.unlock();
-    tick_();
+    try {
+      tick_();
+    } catch (...) {  // no memory: once more
+      set(clock_.now() + kAgain);
+    }
     lock.lock();
   }
 }

@@ -35,6 +35,7 @@ VlmModel::VlmModel(const VlmConfig& config)
     : config_(completed(config)),
       decoder_(config_.decoder, config_.decoder_config, config_.session),
       features_(config_.vision_cache) {
+  running_.reserve(static_cast<std::size_t>(capacity()));  // no slot is lost for want of memory
   if (config_.vision.empty()) return;
   vision_ = std::make_unique<VisionEncoder>(config_.vision, config_.vision_config, config_.session);
 }
@@ -52,6 +53,7 @@ void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> read
   }
   const bool many = images >= static_cast<std::size_t>(config_.many);
   for (const ImageRef& image : call->images) {
+    if (call->cancelled) throw Error(ErrorCode::kCancelled, "[VlmModel] cancelled");
     prompt.images.push_back(features(image, white_size(*call),
                                      call->call.optimizations.cache_vision,
                                      many ? config_.max_pixels_many : 0));
@@ -103,7 +105,14 @@ void VlmModel::prepare(const ImageRef& image) { static_cast<void>(features(image
 
 void VlmModel::step(LaneEvents& events) {
   decoder_.step(tokens_);
-  for (const TokenOut& out : tokens_) take(out, events);
+  for (const TokenOut& out : tokens_) {
+    try {
+      take(out, events);
+    } catch (...) {  // the reader of this answer has failed, no other
+      const auto running = std::ranges::find(running_, out.sequence, &Running::sequence);
+      if (running != running_.end()) fail(running, current_failure(), events);
+    }
+  }
 }
 
 void VlmModel::take(const TokenOut& out, LaneEvents& events) {
@@ -153,9 +162,14 @@ void VlmModel::fail(std::vector<Running>::iterator running, Failure failure, Lan
 // Frees its slot; the caller reports.
 LaneCallRef VlmModel::release(std::vector<Running>::iterator running) {
   LaneCallRef call = std::move(running->call);
-  call->answer = clean_utf8(running->answer, Trace::kMaxAnswerBytes);
   decoder_.release(running->sequence);
+  const std::string answer = std::move(running->answer);
   running_.erase(running);
+  try {
+    call->answer = clean_utf8(answer, Trace::kMaxAnswerBytes);
+  } catch (const std::exception&) {
+    // The trace goes without it.
+  }
   return call;
 }
 
@@ -168,6 +182,10 @@ bool VlmModel::cancel(const LaneCall& call) {
 
 void VlmModel::terminate() noexcept {
   stopping_ = true;
+  interrupt();
+}
+
+void VlmModel::interrupt() noexcept {
   decoder_.terminate();
   if (vision_) vision_->terminate();
 }

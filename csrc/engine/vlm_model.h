@@ -56,6 +56,7 @@ class VlmModel final : public RoleModel {
   bool cancel(const LaneCall& call) override;
   using RoleModel::prepare;
   void prepare(const ImageRef& image) override;
+  void interrupt() noexcept override;
   void terminate() noexcept override;
 
   // Off: later calls are answered as if the role had no grammar. For measurements.

@@ -536,11 +536,16 @@ void BatchedDecoder::release(SequenceId sequence) noexcept {
       }
     }
     if (impl_->graph.draft_tokens() > 0 && slot.cached >= slot.prompt) {
-      impl_->lookup.keep(std::span(slot.ids).subspan(size(slot.prompt)));
+      try {
+        impl_->lookup.keep(std::span(slot.ids).subspan(size(slot.prompt)));
+      } catch (const std::exception&) {
+        // No guesses from this answer.
+      }
     }
     slot.cached = std::min(slot.cached, slot.prompt);  // no answer is reused
     slot.id = 0;
     slot.running = false;
+    slot.planned = 0;  // where a step was left by an exception
     slot.state.reset();
     slot.grammar.reset();
     slot.last_used = ++impl_->clock;

@@ -4,11 +4,15 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
+#include <utility>
 
 namespace irt {
 
-Scheduler::Scheduler(const Config& config)
-    : config_(config), service_times_(config.policy), accepts_(config.policy) {
+Scheduler::Scheduler(const Config& config, Counters counted)
+    : config_(config),
+      counters_(std::move(counted)),
+      service_times_(config.policy),
+      accepts_(config.policy) {
   for (Failure& why : missing_why_) why = {ErrorCode::kBackendFailed, "none has come up yet"};
 }
 

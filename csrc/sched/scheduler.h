@@ -98,7 +98,8 @@ class Scheduler {
  public:
   using Config = SchedulerConfig;
 
-  explicit Scheduler(const Config& config);
+  // `counted`: what another one has counted that this one takes the place of.
+  explicit Scheduler(const Config& config, Counters counted = {});
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 

@@ -255,9 +255,14 @@ void validate(const ScriptedConfig& config) {
 
 }  // namespace
 
+std::unique_ptr<RoleModel> make_scripted_model(Role role, const ScriptedConfig& config,
+                                               std::shared_ptr<ScriptedDevice> device) {
+  return std::make_unique<ScriptedModel>(role, config, std::move(device));
+}
+
 std::unique_ptr<Lane> make_scripted_lane(LaneInfo info, const ScriptedConfig& config,
                                          Driver& driver, std::shared_ptr<ScriptedDevice> device) {
-  auto model = std::make_unique<ScriptedModel>(info.role, config, std::move(device));
+  auto model = make_scripted_model(info.role, config, std::move(device));
   return std::make_unique<ModelLane>(std::move(info), std::move(model), driver, driver.text());
 }
 

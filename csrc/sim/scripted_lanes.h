@@ -48,6 +48,8 @@ class ScriptedDevice;
 
 // One role: its results are those of script.h, each at its time. A cancelled image ends at its next
 // cancel point, an answer at once. `device`: null, or shared with the lanes beside it.
+[[nodiscard]] std::unique_ptr<RoleModel> make_scripted_model(
+    Role role, const ScriptedConfig& config, std::shared_ptr<ScriptedDevice> device = nullptr);
 [[nodiscard]] std::unique_ptr<Lane> make_scripted_lane(
     LaneInfo info, const ScriptedConfig& config, Driver& driver,
     std::shared_ptr<ScriptedDevice> device = nullptr);

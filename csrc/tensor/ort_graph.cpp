@@ -281,6 +281,15 @@ template <typename CountSlot, typename NameSlot, typename TypeSlot>
   return tensors;
 }
 
+// In the words of its allocators: that of the host, its arena, CUDA's.
+bool tells_of_memory(const std::string& message) {
+  constexpr std::string_view kWords[] = {"bad_alloc", "Failed to allocate memory", "out of memory",
+                                         "bad allocation"};
+  return std::ranges::any_of(kWords, [&message](std::string_view words) {
+    return message.find(words) != std::string::npos;
+  });
+}
+
 class OrtBinding final : public Binding {
  public:
   OrtBinding(const Runtime& rt, OrtSession* session, std::string where, bool synchronize)
@@ -324,6 +333,7 @@ class OrtBinding final : public Binding {
     if (status == nullptr) return;
     const std::string message = take_message(rt_.api, status);
     if (terminated_) throw Error(ErrorCode::kCancelled, where_ + ": terminated");
+    if (tells_of_memory(message)) throw OutOfMemory(where_ + ": " + message);
     throw Error(kFailed, where_ + ": " + message);
   }
 

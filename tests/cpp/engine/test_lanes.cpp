@@ -145,8 +145,14 @@ class GatedModel final : public RoleModel {
   }
   void step(LaneEvents& events) override {
     note("step");
+    for (const LaneCallRef& known : calls_) {
+      const LaneCall* const call = known.get();
+      if (call->call.prompt == alone) events.stepping({&call, 1});
+    }
     entered.release();
     gate.acquire();
+    if (interrupted.exchange(false)) throw Error(ErrorCode::kCancelled, "interrupted");
+    if (too_many > 0 && std::ssize(calls_) >= too_many) throw std::bad_alloc();
     if (failures.exchange(std::max(failures - 1, 0)) > 0) throw std::runtime_error("no step");
     for (const LaneCallRef& call : std::exchange(calls_, {})) events.done(*call, Verdict{});
   }
@@ -158,6 +164,11 @@ class GatedModel final : public RoleModel {
     note("prepare " + std::to_string(text.ids.front()));
     prepared.release();
   }
+  void interrupt() noexcept override {
+    ++interrupts;
+    interrupted = true;
+    gate.release();
+  }
   std::vector<std::string> told() {
     const std::lock_guard lock(mutex_);
     return std::exchange(told_, {});
@@ -166,6 +177,10 @@ class GatedModel final : public RoleModel {
   std::counting_semaphore<> gate{0};
   std::counting_semaphore<> prepared{0};
   std::atomic<int> failures = 0;
+  std::atomic<int> too_many = 0;  // calls at once, for which there is no memory; 0: never
+  std::atomic<int> interrupts = 0;
+  std::atomic<bool> interrupted = false;
+  std::string alone;  // the prompt of the call that steps are for; empty: of all
 
  private:
   void note(std::string text) {
@@ -194,6 +209,20 @@ class Alone final : public LaneEvents {
     lane->start(call);
     return call;
   }
+  // The lane is in a step of both when it returns, or of `only` one of them.
+  std::pair<LaneCallRef, LaneCallRef> start_both(const char* first, const char* second,
+                                                 const char* only = "") {
+    start("before");
+    encode();
+    model->entered.acquire();
+    std::pair<LaneCallRef, LaneCallRef> both{start(first), start(second)};
+    encode();
+    model->alone = only;
+    model->gate.release();
+    CHECK(reports(1) == std::vector<std::string>{"done before"});
+    model->entered.acquire();
+    return both;
+  }
   // Encodes everything that is asked for: the length of a text is its only token.
   std::vector<std::string> encode(std::size_t most = 10) {
     std::vector<std::string> served;
@@ -215,6 +244,7 @@ class Alone final : public LaneEvents {
   void failed(const LaneCall& call, Failure failure) override { note(failure.message, call); }
   void cancelled(const LaneCall& call) override { note("cancelled", call); }
   void down(LaneId, Failure) override { note("down", {}); }
+  void up(LaneId) override { note("up", {}); }
 
   TextBroker texts{16};
   GatedModel* model = nullptr;
@@ -275,14 +305,84 @@ TEST_CASE("a model's lane: a failed run ends what it ran, two in a row the lane 
   alone.start("d");
   alone.encode();
   alone.start("e");
-  CHECK(alone.reports(2) == Words{"[lane] no step d", "down "});
+  CHECK(alone.reports(3) == Words{"[lane] no step d", "down ", "up "});
   alone.model->told();
-  alone.encode();  // of "e": it has ended with the lane
-  alone.start("f");
+  alone.encode();    // of "e": it has ended with the lane
+  alone.start("f");  // before `revive`: likewise
   alone.encode();
   alone.lane->close();
   CHECK(alone.reports(0).empty());
   CHECK(alone.model->told().empty());
+}
+
+TEST_CASE("a model's lane: a failed run ends its own calls, want of memory none that fits alone") {
+  Alone alone;
+  // Of two calls in the model the run that fails was for one.
+  alone.start_both("bad", "good", "bad");
+  alone.model->failures = 1;
+  alone.model->gate.release();
+  CHECK(alone.reports(1) == Words{"[lane] no step bad"});
+  alone.model->entered.acquire();
+  alone.model->gate.release();
+  CHECK(alone.reports(1) == Words{"done good"});
+  // The younger half is admitted again later.
+  alone.model->told();
+  alone.start_both("c", "d");
+  alone.model->too_many = 2;
+  alone.model->gate.release(3);
+  CHECK(alone.reports(2) == Words{"done c", "done d"});
+  CHECK(alone.model->told() ==
+        Words{"admit before", "step", "admit c", "admit d", "step", "step", "admit d", "step"});
+  // What does not fit alone fails, and says so; the lane stays up.
+  alone.model->too_many = 1;
+  for (int i = 0; i < 3; ++i) {
+    alone.start("e");
+    alone.encode();
+    alone.model->gate.release();
+    CHECK(alone.reports(1).front().find("not enough memory for this call alone") !=
+          std::string::npos);
+  }
+  alone.model->too_many = 0;
+  alone.start("f");
+  alone.encode();
+  alone.model->gate.release();
+  CHECK(alone.reports(1) == Words{"done f"});
+}
+
+TEST_CASE("a model's lane: a run that nobody waits for any more is interrupted") {
+  Alone alone;
+  const auto [first, second] = alone.start_both("a", "b");
+  alone.lane->cancel(first);
+  CHECK(alone.model->interrupts == 0);  // "b" is still wanted
+  alone.lane->cancel(second);
+  CHECK(alone.model->interrupts == 1);
+  CHECK(alone.reports(2) == Words{"cancelled a", "cancelled b"});
+  alone.start("c");
+  alone.encode();
+  alone.model->gate.release();
+  CHECK(alone.reports(1) == Words{"done c"});
+}
+
+TEST_CASE("a model's lane: it comes back after a pause, twice as long after each relapse") {
+  Alone alone;
+  alone.model->gate.release(10);
+  alone.model->failures = 3;
+  const auto fails = [&alone](const char* prompt) {
+    alone.start(prompt);
+    alone.encode();
+  };
+  fails("a");
+  CHECK(alone.reports(1) == Words{"[lane] no step a"});
+  fails("b");
+  CHECK(alone.reports(3) == Words{"[lane] no step b", "down ", "up "});
+  alone.lane->revive();
+  const auto begin = std::chrono::steady_clock::now();
+  fails("c");
+  CHECK(alone.reports(3) == Words{"[lane] no step c", "down ", "up "});
+  CHECK(std::chrono::steady_clock::now() - begin >= 2 * ModelLane::kFirstPause);
+  alone.lane->revive();
+  fails("d");
+  CHECK(alone.reports(1) == Words{"done d"});
 }
 
 TEST_CASE("a model's lane: a prompt told ahead waits behind those that are needed") {
