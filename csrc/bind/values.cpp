@@ -97,7 +97,7 @@ struct Fields<DriverCounters> {
       At<kScheduler>::fields<&C::plans_unreadable, &C::verdicts_unreadable, &C::refined_unreadable,
                              &C::requests_accepted, &C::requests_refused, &C::lanes_lost>(),
       At<&S::text>::fields<&T::prefetches_dropped>(),
-      fields<&S::live, &S::images, &S::image_bytes>(),
+      fields<&S::live, &S::images, &S::image_bytes, &S::begun_anew>(),
       std::array{row<&S::text, &T::requests>("text_requests"),
                  row<&S::text, &T::cache_hits>("text_cache_hits"),
                  row<&S::running>("running_calls")});

@@ -28,7 +28,7 @@ inline constexpr std::uint32_t kNewestApi = 21;
 
 // C enums cross the boundary as 32-bit integers.
 using Enum = std::int32_t;
-inline constexpr Enum kLogError = 3;
+inline constexpr Enum kLogFatal = 4;
 inline constexpr Enum kDeviceAllocator = 0;
 inline constexpr Enum kArenaAllocator = 1;
 inline constexpr Enum kDefaultMemory = 0;

@@ -50,7 +50,7 @@ static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(ApiBase, get_ve
 static_assert(sizeof(void*) == sizeof(ApiBase::get_api));
 static_assert(ORT_API_VERSION >= kNewestApi, "this header is older than the declaration");
 
-static_assert(kLogError == ORT_LOGGING_LEVEL_ERROR);
+static_assert(kLogFatal == ORT_LOGGING_LEVEL_FATAL);
 static_assert(kDeviceAllocator == OrtDeviceAllocator);
 static_assert(kArenaAllocator == OrtArenaAllocator && kDefaultMemory == OrtMemTypeDefault);
 static_assert(static_cast<int>(ElementType::kFloat32) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);

@@ -57,7 +57,8 @@ void load_runtime(std::uintptr_t api_base) {
   }
   const std::string where = "[load_runtime] ONNX Runtime " + rt->version;
   const ErrorCode code = ErrorCode::kBackendFailed;
-  call<abi::CreateEnv>(*rt, code, where, abi::kLogError, "interleave_rt", &rt->env);
+  // What it would log as an error is in the errors that we throw, or is no error: a cancelled run.
+  call<abi::CreateEnv>(*rt, code, where, abi::kLogFatal, "interleave_rt", &rt->env);
   call<abi::DisableTelemetryEvents>(*rt, code, where, rt->env);
   call<abi::CreateCpuMemoryInfo>(*rt, code, where, abi::kArenaAllocator, abi::kDefaultMemory,
                                  &rt->cpu_memory);
