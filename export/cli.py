@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,9 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console=console,
             )
     except InterleaveError as error:
-        print(shown(f"error: {said(error.message)}"), file=sys.stderr)
-        if error.hint:
-            print(shown(f"hint:  {error.hint}"), file=sys.stderr)
+        lines = [f"error: {said(error.message)}", *([f"hint:  {error.hint}"] if error.hint else [])]
+        Console(stderr=True).print(shown("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     _print(console, arguments.out, checks, manifest)
     return 0 if all_passed(checks) else _FAILED

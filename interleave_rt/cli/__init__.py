@@ -15,6 +15,9 @@ __all__ = ["command", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if args[:1] in (["run"], ["bench"]) and "--json" not in args and sys.stderr and sys.stderr.isatty():
+        # The libraries alone may take seconds on a busy machine; the next line is written over this one.
+        print("loading", end="\r", file=sys.stderr, flush=True)
     with signals.handled():
         try:
             # Late: a signal that strikes while the libraries are loaded is a clean end, too.

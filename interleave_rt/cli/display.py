@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from interleave_rt.result import Event, FinishedEvent, Result
-from interleave_rt.shown import clipped, counted, shown
+from interleave_rt.shown import counted, shown, width, wrapped
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
 from .streams import is_unicode
@@ -128,28 +129,35 @@ class LiveDisplay(Display):
         self._console.print(self._text([(summary(result), "bold")]))
         self._console.print(self._text([(f"Open {out / 'report.html'}", "dim")]))
 
-    def _table(self) -> Table:
-        table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
-        table.add_column(width=1)
-        table.add_column(justify="right", style="dim")
-        table.add_column(ratio=1, overflow="fold")
-        table.add_column(no_wrap=True)
+    def _table(self) -> Group:
+        parts: list[RenderableType] = []
         current = next((row for row in self._rows.values() if row.state in _OPEN), None)
         columns = self._console.width
+        digits = max((len(str(row.number)) for row in self._rows.values()), default=1)
+        indent, room = digits + 4, columns // 3
+        widest = max((width(shown(row.text)) for row in self._rows.values()), default=0)
         for row in self._rows.values():
             mark: Text | Spinner = self._text([_MARKS[row.state]])
             if row is current and not self._ended():
                 mark = self._spinner
-            words = [(row.text, "dim" if row.state == "planned" and row is not current else "")]
+            style = "dim" if row.state == "planned" and row is not current else ""
+            line = _line_of(digits, max(1, min(widest, columns - indent - room)))
+            line.add_row(
+                mark,
+                str(row.number),
+                self._text([(row.text, style)]),
+                self._text(_tries(row, row is current, room)),
+            )
+            parts.append(line)
             if row.reason:
-                # One line: the report has the whole of it.
-                words.append((f"\n{clipped(row.reason, columns // 2)}", "yellow"))
-            tries = _tries(row, row is current, columns // 3)
-            table.add_row(mark, str(row.number), self._text(words), self._text(tries))
+                reason = "\n".join(wrapped(row.reason, columns - indent, _REASON_LINES))
+                parts.append(Padding(self._text([(reason, "yellow")]), (0, 0, 0, indent)))
         if self._note:
+            line = _line_of(digits, len(self._note))
             elapsed = f"{time.monotonic() - self._started:.1f} s"
-            table.add_row(self._spinner, "", Text(self._note, style="dim"), Text(elapsed, style="dim"))
-        return table
+            line.add_row(self._spinner, "", Text(self._note, style="dim"), Text(elapsed, style="dim"))
+            parts.append(line)
+        return Group(*parts)
 
     def _text(self, parts: Sequence[tuple[str, str]]) -> Text:
         """Of (text, style): nothing in it does anything to the terminal, or is unknown to it."""
@@ -161,6 +169,17 @@ class LiveDisplay(Display):
         return not self._live.is_started
 
 
+def _line_of(digits: int, words: int) -> Table:
+    """One row: mark, number, words in so many columns, and what has become of them."""
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=1)
+    line.add_column(width=digits, justify="right", style="dim")
+    line.add_column(width=words, overflow="fold")
+    line.add_column(no_wrap=True)
+    return line
+
+
+_REASON_LINES = 3  # of a refusal; the report has the whole of it
 _OPEN = ("planned", "drawing", "judging")
 _MARKS = {
     "planned": ("·", "dim"),
