@@ -61,7 +61,10 @@ def test_sources_that_hide_the_installed_package_find_its_compiled_module(tmp_pa
 
 
 def test_public_names_are_the_documented_ones_and_all_resolve():
-    documented = "Engine Request Options Result Step Attempt Verdict Pack load_pack __version__"
+    documented = (
+        "Engine EngineConfig Request Options Result Step Attempt Verdict Pack load_pack __version__ "
+        "PlanStepEvent AttemptImageEvent VerdictEvent StepCommittedEvent FinishedEvent"
+    )
     assert {*documented.split()} <= {*interleave_rt.__all__}
     for name in interleave_rt.__all__:
         assert getattr(interleave_rt, name) is not None

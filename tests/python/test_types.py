@@ -12,6 +12,7 @@ from helpers import refused
 
 from interleave_rt import BadRequestError, Options, Request, errors
 from interleave_rt.config import EngineConfig
+from interleave_rt.engine import Engine
 from interleave_rt.result import Result
 from interleave_rt.wire import Attempt, PlanStep, Step, Timings, Verdict
 
@@ -73,6 +74,14 @@ def test_a_wrong_setting_names_itself(kind, name, value):
 def test_an_unknown_option_names_the_known_ones():
     with refused(BadRequestError, "no option 'sead'", hint="seed"):
         Options.of(sead=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("device", "CUDAExecutionProvider"), ("cuda", "device=cuda:0"), ("thread", "threads")]
+)
+def test_an_unknown_setting_of_an_engine_is_answered_with_what_there_is(word, hint):
+    with refused(BadRequestError, f"no field {word!r}", hint=hint):
+        Engine.load(**{word: "cuda"})
 
 
 def test_options_of_keeps_what_is_not_changed():
