@@ -17,7 +17,17 @@ from torch import Tensor, nn
 
 from .storage import HalfReport, store_half
 
-__all__ = ["DATA_SUFFIX", "GraphSpec", "export_graph", "op", "parameters", "save_graph", "swapped"]
+__all__ = [
+    "DATA_SUFFIX",
+    "GraphSpec",
+    "export_graph",
+    "op",
+    "parameters",
+    "save_graph",
+    "strip_debug",
+    "swapped",
+    "trace",
+]
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +94,8 @@ def _quiet() -> Iterator[None]:
         logging.getLogger("torch.onnx").setLevel(level)
 
 
-def export_graph(spec: GraphSpec, path: Path, *, external: bool | None = None) -> HalfReport:
-    """Write `spec` as an ONNX file with its weights stored as float16; returns what that storage did.
-
-    `external` as in `save_graph`.
-    """
+def trace(spec: GraphSpec) -> torch.onnx.ONNXProgram:
+    """What PyTorch's exporter makes of a module."""
     names, sample, dynamic = zip(*spec.inputs, strict=True)
     named, rest = dynamic[: spec.variadic], () if spec.variadic is None else (dynamic[spec.variadic :],)
     with torch.no_grad(), _quiet():
@@ -105,10 +112,18 @@ def export_graph(spec: GraphSpec, path: Path, *, external: bool | None = None) -
             optimize=True,
         )
     if program is None:
-        raise RuntimeError(f"[export_graph] the exporter returned nothing for {path.name}")
-    model = program.model_proto
+        raise RuntimeError(f"[trace] the exporter returned nothing for {type(spec.module).__name__}")
+    return program
+
+
+def export_graph(spec: GraphSpec, path: Path, *, external: bool | None = None) -> HalfReport:
+    """Write `spec` as an ONNX file with its weights stored as float16; returns what that storage did.
+
+    `external` as in `save_graph`.
+    """
+    model = trace(spec).model_proto
     report = store_half(model)
-    _strip_debug(model)
+    strip_debug(model)
     save_graph(model, path, external=external)
     log.info("wrote %s: %d bytes, opset %d", path.name, path.stat().st_size, spec.opset)
     return report
@@ -140,7 +155,7 @@ def save_graph(
         onnx.checker.check_model(str(path))
 
 
-def _strip_debug(model: onnx.ModelProto) -> None:
+def strip_debug(model: onnx.ModelProto) -> None:
     """Stack traces and shapes of inner values: paths of the exporting machine, and a third of a small file."""
     graph = model.graph
     for group in (graph, *model.functions):

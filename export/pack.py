@@ -40,9 +40,11 @@ __all__ = [
     "prove_invariance",
     "prove_parity",
     "read_roles",
+    "verdict_tokens",
     "write_json",
     "write_manifest",
     "write_report",
+    "write_token_bytes",
 ]
 
 PARITY = "parity.json"
@@ -85,7 +87,8 @@ def build_roles(
                 "bytes": report.bytes_after,
             }
             data = {"data": [file + DATA_SUFFIX]} if (out / (file + DATA_SUFFIX)).is_file() else {}
-            parts[part] = {"file": file, **data, "precision": "fp16-weights", "batch_invariant": False}
+            precision = "fp32" if report.inexact else "fp16-weights"
+            parts[part] = {"file": file, **data, "precision": precision, "batch_invariant": False}
         roles[name] = _role(out, name, role, parts, tokenizers[name], weights) | described[name]
         if isinstance(role, VlmRecipe) and role.declines:
             roles[name]["declines"] = list(role.declines)
@@ -153,21 +156,29 @@ def _write_tokenizers(out: Path, weights: Weights, vocabularies: Mapping[str, in
         shutil.copyfile(source, out / folder / "tokenizer.json")
         shutil.copyfile(template, out / folder / "chat_template.jinja")
         if size is not None:
-            tokenizer = Tokenizer.from_file(str(source))
-            table = token_bytes(tokenizer, size)
-            check_token_bytes(table, tokenizer)
-            encoded = [base64.b64encode(item).decode("ascii") for item in table]
-            write_json(
-                out / folder / "token_bytes.json",
-                {"format_version": 1, "tokens": encoded, "special": special_token_ids(tokenizer)},
-            )
+            write_token_bytes(out / folder, size)
     return folders
 
 
+def write_token_bytes(folder: Path, size: int) -> list[bytes]:
+    """The bytes of every token beside `tokenizer.json`, checked against it; `size`: rows of the model's logits."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    table = token_bytes(tokenizer, size)
+    check_token_bytes(table, tokenizer)
+    encoded = [base64.b64encode(item).decode("ascii") for item in table]
+    special = special_token_ids(tokenizer)
+    write_json(folder / "token_bytes.json", {"format_version": 1, "tokens": encoded, "special": special})
+    return table
+
+
 def verdict_tokens(table: list[bytes]) -> dict[str, list[int]]:
-    """Ids of the tokens that spell a boolean, with or without a space before it."""
+    """Ids of the tokens that spell a boolean, of JSON or of Python, with or without a space before it."""
     found = {
-        word: [index for index, item in enumerate(table) if item.strip() == word.encode()]
+        word: [
+            index
+            for index, item in enumerate(table)
+            if item.strip() in (word.encode(), word.title().encode())
+        ]
         for word in ("true", "false")
     }
     if not all(found.values()):

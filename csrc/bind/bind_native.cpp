@@ -74,7 +74,7 @@ struct Fields<BoundVlmConfig> {
       At<kConfig, &C::decoder_config>::fields<
           &D::layers, &D::hidden, &D::kv_heads, &D::head_dim, &D::vocab, &D::deepstack_levels,
           &D::image_token_id, &D::eos_token_ids, &D::cache_length, &D::slots, &D::prefill_chunk,
-          &D::decode_graph, &D::draft_tokens>(),
+          &D::prefill_rows, &D::reuse_prefix, &D::decode_graph, &D::draft_tokens>(),
       At<kConfig, kVision>::fields<&V::patch_size, &V::merge_size, &V::temporal_patch_size,
                                    &V::min_pixels, &V::max_pixels>(),
       At<kConfig, &C::sampling>::fields<&P::temperature, &P::top_k, &P::top_p>(),

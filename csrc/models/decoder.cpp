@@ -296,11 +296,12 @@ struct BatchedDecoder::Impl {
 
   // Room in the cache for a step that takes `width` tokens of answers.
   void fit(int width) {
-    const int least = std::max(width, 2);  // see DecoderGraph::begin_prefill
+    const int least = std::max(width, 2);
     int needed = least;
     for (int row = 0; row < config.slots; ++row) {
       const Slot& slot = this->slot(row);
-      const int more = slot.running ? std::max(least, chunk_of(slot)) : 0;
+      const int chunk = chunk_of(slot);
+      const int more = slot.running ? std::max(least, chunk + chunk % 2) : 0;  // begin_prefill pads
       used[size(row)] = slot.cached;
       needed = std::max(needed, slot.cached + more);
     }
@@ -337,7 +338,8 @@ struct BatchedDecoder::Impl {
     for (int first = 0; first < config.slots;) {
       const int chunk = chunk_of(slot(first));
       int end = first + 1;
-      while (chunk > 0 && end < config.slots && chunk_of(slot(end)) == chunk) ++end;
+      const int most = config.prefill_rows > 0 ? first + config.prefill_rows : config.slots;
+      while (chunk > 0 && end < std::min(most, config.slots) && chunk_of(slot(end)) == chunk) ++end;
       if (chunk > 0) {
         Run& prepared = graph.begin_prefill(first, end - first, chunk);
         for (int row = first; row < end; ++row) {

@@ -26,6 +26,7 @@ struct DecoderConfig {
   int slots = 8;           // sequences at once; 1 where the graph is not batch-invariant
   int cache_length = 0;    // tokens of a slot, prompt and answer together
   int prefill_chunk = 64;  // prompt tokens of a row in one step, at most
+  int prefill_rows = 0;    // rows whose prompts go through the graph together; 0: all
   int merge_size = 2;      // of the vision encoder, for m-rope positions
   std::int64_t image_token_id = -1;
   std::vector<std::int64_t> eos_token_ids;

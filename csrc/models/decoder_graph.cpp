@@ -9,7 +9,8 @@
 namespace irt {
 namespace {
 
-constexpr int kMinChunk = 2;  // see begin_prefill
+// See begin_prefill.
+[[nodiscard]] constexpr int even(int tokens) noexcept { return tokens + tokens % 2; }
 
 // Lengths of the cache are multiples of this, so that sums over it are cut at the same places
 // whatever its length.
@@ -57,7 +58,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
                session_.device()),
       prefill_(
           config,
-          config.slots * std::max(kMinChunk, std::min(config.prefill_chunk, config.cache_length)),
+          config.slots * even(std::min(config.prefill_chunk, config.cache_length)),
           config.slots, session_.device()),
       logits_of_(size(config.slots)) {
   check();
@@ -70,7 +71,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
   fixed_length_ = fixed_length();
   // ONNX Runtime plans memory for the first shape that it sees: let it be the commonest, one row
   // and one token (about 10 % of such a step). A graph that cannot run shows here as well.
-  fit(kMinChunk, std::vector<int>(size(config_.slots)));
+  fit(even(1), std::vector<int>(size(config_.slots)));
   const std::int64_t nothing[] = {0, 0, 0};
   const auto one_token = [&](Run& run) {
     set_row(0, nothing, nothing, 1, 1, 0);
@@ -78,7 +79,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
   };
   if (decode_session_) one_token(begin_prefill(0, 1, 1));
   one_token(begin_answers(0, 1, 1));
-  cache_.clear(0, 0, kMinChunk);
+  cache_.clear(0, 0, even(1));
 }
 
 // The graph says in which precision it caches.
@@ -224,7 +225,7 @@ Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
   staging_ = &prefill_;
   first_ = first;
   rows_ = rows;
-  chunk_ = std::max(kMinChunk, chunk);
+  chunk_ = even(chunk);
   Bound& range = bound(session_, prefill_ranges_, first, rows);
   bind(range, prefill_, rows, 1, first);
   return range.run;

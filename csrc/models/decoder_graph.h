@@ -36,9 +36,10 @@ class DecoderGraph {
   // First one of these two, then `set_row` for every row; then the result is run.
   // Tokens of answers, with the logits of each: chunk - 1 <= draft_tokens() / rows.
   [[nodiscard]] Run& begin_answers(int first, int rows, int chunk);
-  // A chunk of prompts, with the logits of its last token. A chunk of one is padded to two:
-  // providers have a path of their own for one query, which rounds otherwise (CPU: M = 1
-  // products), and a prompt must not depend on how it is cut.
+  // A chunk of prompts, with the logits of its last token. It is padded to an even number of
+  // tokens: providers have a path of their own for a row that is alone in a tile of a product,
+  // which rounds otherwise (CPU: one row, or the last one of 129), and a prompt must not depend on
+  // how it is cut.
   [[nodiscard]] Run& begin_prefill(int first, int rows, int chunk);
   // `count` ids and positions, at most `chunk`; of positions three streams, `stride` values apart.
   // `past`: tokens of the row in the cache.

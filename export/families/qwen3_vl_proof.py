@@ -128,9 +128,13 @@ class VlmChain:
     """Planner or critic: vision graph, then the decoder graph, one sequence at a time.
 
     Answers go through the decode graph where there is one, as in the native runtime; `fused=False`: not even then.
+    `length`: of the cache, for graphs that are made for one.
     """
 
-    def __init__(self, directory: Path, image_token_id: int, *, fused: bool = True) -> None:
+    def __init__(
+        self, directory: Path, image_token_id: int, *, fused: bool = True, length: int | None = None
+    ) -> None:
+        self._length = length
         self._vision = open_session(directory / "vision.onnx")
         self._decoder = open_session(directory / "decoder.onnx")
         decode = directory / "decode_graph.onnx"
@@ -155,7 +159,8 @@ class VlmChain:
     def generate(self, prompt: VlmPrompt, tokens: int) -> tuple[list[int], Floats]:
         """So many greedy tokens and the logits that chose them, [tokens, vocab]."""
         row = self.row(prompt)
-        runner = DecoderRunner(self._decoder, 1, len(prompt.ids) + tokens, self._decode)
+        length = self._length or len(prompt.ids) + tokens
+        runner = DecoderRunner(self._decoder, 1, length, self._decode)
         logits = runner.step({0: row}, len(prompt.ids))[0]
         found, rows = [int(logits.argmax())], [logits]
         while len(found) < tokens:

@@ -16,12 +16,34 @@ import numpy as np
 from .checks import Comparison
 from .sessions import DecoderRunner, Floats, RowInput, open_session
 
-__all__ = ["batch_invariance", "decode_invariance", "decoder_invariance", "thread_invariance"]
+__all__ = [
+    "ANSWER",
+    "THREADS",
+    "batch_invariance",
+    "decode_invariance",
+    "decoder_invariance",
+    "random_row",
+    "thread_invariance",
+]
 
-_THREADS = (1, 2)
-_ANSWER = 8  # tokens behind every prompt
+THREADS = (1, 2)
+ANSWER = 8  # tokens behind every prompt
 _LENGTH_STEP = 128  # of the runtime's cache lengths
 _STEPS = 6  # of a decode graph's proof
+
+
+def random_row(rng: np.random.Generator, shape: DecoderRunner, size: int, vocab: int, image: int) -> RowInput:
+    """`size` random tokens with images in between, and `ANSWER` of text behind them."""
+    ids = rng.integers(0, vocab, size + ANSWER)
+    places = rng.random(size + ANSWER) < 0.2
+    places[size:] = False
+    ids[ids == image] = (image + 1) % vocab
+    ids[places] = image
+    row, pictured = shape.text(ids), int(places.sum())
+    row.visual[places] = rng.standard_normal((pictured, shape.hidden))
+    row.deepstack[:, places] = rng.standard_normal((shape.levels, pictured, shape.hidden))
+    row.positions[1:, places] += rng.integers(0, 3, (2, pictured))
+    return row
 
 
 class _DecoderProof:
@@ -34,29 +56,15 @@ class _DecoderProof:
         self._shape = DecoderRunner(session, 1, 1)
         vocab = int(session.get_outputs()[0].shape[-1])
         sizes = [chunk + 7, *self._rng.integers(2, 2 * chunk, slots - 1)]
-        self.rows = [self._row(int(size), vocab, image) for size in sizes]
+        self.rows = [random_row(self._rng, self._shape, int(size), vocab, image) for size in sizes]
         self.expected = [self._alone(session, row, chunk, length) for row in self.rows]
-        self._long = self._row(length // 2, vocab, image)
+        self._long = random_row(self._rng, self._shape, length // 2, vocab, image)
         self.tally = Comparison.of(path)
-
-    def _row(self, size: int, vocab: int, image: int) -> RowInput:
-        """Random tokens with images in between, the last `_ANSWER` of them being text."""
-        rng, shape = self._rng, self._shape
-        ids = rng.integers(0, vocab, size + _ANSWER)
-        places = rng.random(size + _ANSWER) < 0.2
-        places[size:] = False
-        ids[ids == image] = (image + 1) % vocab
-        ids[places] = image
-        row, pictured = shape.text(ids), int(places.sum())
-        row.visual[places] = rng.standard_normal((pictured, shape.hidden))
-        row.deepstack[:, places] = rng.standard_normal((shape.levels, pictured, shape.hidden))
-        row.positions[1:, places] += rng.integers(0, 3, (2, pictured))
-        return row
 
     def _alone(self, session: Any, row: RowInput, chunk: int, length: int, at_once: int = 1) -> list[Floats]:
         """Logits after the prompt and after every answer token, `at_once` of which go together; then the cache."""
         runner = DecoderRunner(session, 1, length)
-        prompt, end = len(row.ids) - _ANSWER, len(row.ids)
+        prompt, end = len(row.ids) - ANSWER, len(row.ids)
         logits = [runner.prefill(0, row.part(0, prompt), chunk).copy()]
         for start in range(prompt, end, at_once):
             piece = row.part(start, min(start + at_once, end))
@@ -66,7 +74,7 @@ class _DecoderProof:
     def chunks(self, session: Any, kind: str) -> None:
         """Batch 1, every chunk size, of prompts and of answers."""
         for chunk in range(1, self.chunk + 1):
-            actual = self._alone(session, self.rows[0], chunk, self.length, min(chunk, _ANSWER))
+            actual = self._alone(session, self.rows[0], chunk, self.length, min(chunk, ANSWER))
             self.tally.compare(kind, f"chunk {chunk}", self.expected[0], actual)
 
     def lengths(self, session: Any, lengths: Sequence[int], kind: str) -> None:
@@ -98,7 +106,7 @@ class _DecoderProof:
             out = runner.step_all(pieces, width)
             for slot, piece in pieces.items():
                 start, done[slot] = done[slot], done[slot] + len(piece.ids)
-                told = len(self.rows[chosen[slot]].ids) - _ANSWER - 1  # the first token whose logits count
+                told = len(self.rows[chosen[slot]].ids) - ANSWER - 1  # the first token whose logits count
                 logits[slot] += list(out[slot, max(told - start, 0) : len(piece.ids)].copy())
         for slot, row in enumerate(chosen):
             actual = [*logits[slot], *runner.cache_of(slot)]
@@ -111,8 +119,8 @@ def decoder_invariance(
     """All batch sizes 1..slots, chunk sizes 1..chunk, ragged mixtures, cache lengths and thread counts of a decoder."""
     proof = _DecoderProof(path, slots, chunk, length, image, seed)
     step = max(_LENGTH_STEP, length // 8 // _LENGTH_STEP * _LENGTH_STEP)
-    others = sorted({2 * chunk + 2 * _ANSWER, length - 1, 2 * length, *range(step, length, step)})
-    for threads in _THREADS:
+    others = sorted({2 * chunk + 2 * ANSWER, length - 1, 2 * length, *range(step, length, step)})
+    for threads in THREADS:
         session = open_session(path, threads)
         suffix = "" if threads == 1 else f", {threads} threads"
         proof.chunks(session, f"chunk size{suffix}")
@@ -163,7 +171,7 @@ def decode_invariance(
 
     tally = Comparison.of(decode)
     expected = [together(steps, [row], length)[0] for row in range(slots)]
-    for threads in _THREADS:
+    for threads in THREADS:
         session = open_session(decode, threads)
         suffix = "" if threads == 1 else f", {threads} threads"
         for other in (length + 1, 2 * length):
@@ -200,7 +208,7 @@ def batch_invariance(
 
     single = open_session(path)
     references = [[single.run(None, rows_of(feed, [row]))[0][0] for row in range(slots)] for feed in feeds]
-    for threads in _THREADS:
+    for threads in THREADS:
         session = open_session(path, threads)
         kind = "batch" if threads == 1 else f"batch, {threads} threads"
         for number, (feed, expected) in enumerate(zip(feeds, references, strict=True)):
@@ -219,7 +227,7 @@ def thread_invariance(path: Path, feeds: Sequence[dict[str, Any]]) -> Comparison
     tally = Comparison.of(path)
     single = open_session(path)
     references = [single.run(None, feed) for feed in feeds]
-    for threads in _THREADS:
+    for threads in THREADS:
         session = open_session(path, threads)
         for repeat in range(2):
             for number, (feed, expected) in enumerate(zip(feeds, references, strict=True)):

@@ -66,6 +66,7 @@ class DecoderRunner:
         shapes = {item.name: item.shape for item in session.get_inputs()}
         self.hidden = int(shapes["visual_embeds"][2])
         self.levels = int(shapes["deepstack"][0]) if "deepstack" in shapes else 0
+        self._tells_all = len(shapes["last_index"]) == 2  # else the logits of one token of a row
         self.length = length
         self._cache = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(
@@ -103,11 +104,13 @@ class DecoderRunner:
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("position_ids", positions)
         binding.bind_cpu_input("past_len", self.past)
-        binding.bind_cpu_input("last_index", last)
+        binding.bind_cpu_input("last_index", last if self._tells_all else last[:, 0].copy())
         binding.bind_cpu_input("visual_embeds", visual)
         if self.levels:
             binding.bind_cpu_input("deepstack", deepstack)
         logits = self._run(self._session, binding)
+        if not self._tells_all:
+            logits = logits[:, None]
         for row, tokens in rows.items():
             self.past[row] += len(tokens.ids)
         return logits

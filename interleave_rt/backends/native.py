@@ -150,6 +150,7 @@ def vlm_config(
         "decode_graph": _graph(pack, step) if step else "",
         "slots": role.slots if _may_batch(pack, config, role.batch_invariant) else 1,
         "draft_tokens": config.draft_tokens if config.batching and role.batch_invariant else 0,
+        "reuse_prefix": role.batch_invariant or pack.manifest.lossless == "replay",
         "token_bytes": token_bytes,
         "special_tokens": special,
         "session": _session(pack, role, config, config.budget().vlm),
@@ -157,7 +158,7 @@ def vlm_config(
         "vision_cache": config.vision_cache,
     }
     for source, names in (
-        (role, ("cache_length", "prefill_chunk")),
+        (role, ("cache_length", "prefill_chunk", "prefill_rows")),
         (
             role.architecture,
             (

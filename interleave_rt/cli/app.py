@@ -13,6 +13,7 @@ from .bench import bench
 from .doctor import doctor
 from .eval import evaluation
 from .examples import examples
+from .export import export
 from .options import print_error, print_json
 from .pack import pack
 from .run import run
@@ -38,6 +39,7 @@ app.add_typer(evaluation)
 app.command()(examples)
 app.command()(doctor)
 app.add_typer(pack)
+app.command()(export)
 app.add_typer(train)
 
 

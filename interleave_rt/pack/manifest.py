@@ -261,6 +261,8 @@ class VlmRole(_Role):
     declines: tuple[Example, ...] = ()
     cache_length: Count
     prefill_chunk: Count = 64
+    # Rows whose prompts the decoder's graph takes in one call; 0: all.
+    prefill_rows: Annotated[int, Field(ge=0)] = 0
 
     def files(self) -> dict[str, str]:
         """As of every role, with the token table, templates and grammars."""

@@ -1,0 +1,361 @@
+"""Qwen3-VL's decoder written node by node from a checkpoint: one graph for prompts and for answers.
+
+The arithmetic is said with ONNX Runtime's fused operators. `GroupQueryAttention` works over the cached tokens only,
+however long the cache is, and in place. On the CPU it takes several tokens of one row, or one token of several rows:
+prompts go row by row, answers together (`prefill_rows` of the manifest says so).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto
+from transformers import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLTextRotaryEmbedding,
+    Qwen3VLVisionModel,
+    Qwen3VLVisionRotaryEmbedding,
+)
+
+from interleave_rt.errors import BadPackError
+from interleave_rt.pack.manifest import VlmRole
+
+from ..checkpoint import Checkpoint
+from ..graph import DATA_SUFFIX
+from ..hollow import export_hollow, fill_hollow
+from ..proof.checks import Comparison, picture
+from ..proof.invariance import thread_invariance
+from ..proof.written import written_invariance
+from ..written import FUSED, GraphWriter, Precision, WeightFile, head_precision
+from .qwen3_vl import cache_names, vision_spec
+from .qwen3_vl_proof import patchify
+
+__all__ = ["TextShape", "architecture", "configuration", "invariance", "vision", "weights", "write"]
+
+_PREFIX = "model.language_model"
+_VISION = "model.visual."
+
+
+@dataclass(frozen=True, slots=True)
+class TextShape:
+    """The numbers of a decoder, from the configuration of the libraries (`Qwen3VLConfig`)."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    wide: int
+    vocab: int
+    levels: int
+    image_token: int
+    epsilon: float
+    tied: bool
+
+    @classmethod
+    def of(cls, config: Any, checkpoint: Checkpoint) -> TextShape:
+        """Refuses what the graph would get wrong.
+
+        Raises:
+            BadPackError: The decoder has a part that is not written here.
+        """
+        text, vision = config.text_config, config.vision_config
+        why = ""
+        if text.hidden_act != "silu":
+            why = f"its activation is {text.hidden_act}, not silu"
+        elif text.attention_bias:
+            why = "its attention has biases"
+        elif text.rope_parameters["rope_type"] in ("dynamic", "longrope"):
+            why = (
+                f"its rotary embedding is {text.rope_parameters['rope_type']}, which changes with the length"
+            )
+        if why:
+            raise BadPackError(f"[export] no graph of this decoder can be written: {why}")
+        tied = bool(config.tie_word_embeddings) or "lm_head.weight" not in checkpoint.tensors
+        return cls(
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            heads=text.num_attention_heads,
+            kv_heads=text.num_key_value_heads,
+            head_dim=text.head_dim,
+            wide=text.intermediate_size,
+            vocab=text.vocab_size,
+            levels=len(vision.deepstack_visual_indexes),
+            image_token=config.image_token_id,
+            epsilon=float(text.rms_norm_eps),
+            tied=tied,
+        )
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """Every weight of the decoder, and its shape."""
+        inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        found: dict[str, tuple[int, ...]] = {
+            f"{_PREFIX}.embed_tokens.weight": (self.vocab, self.hidden),
+            f"{_PREFIX}.norm.weight": (self.hidden,),
+        }
+        if not self.tied:
+            found["lm_head.weight"] = (self.vocab, self.hidden)
+        for index in range(self.layers):
+            layer = f"{_PREFIX}.layers.{index}"
+            found |= {
+                f"{layer}.input_layernorm.weight": (self.hidden,),
+                f"{layer}.post_attention_layernorm.weight": (self.hidden,),
+                f"{layer}.self_attn.q_proj.weight": (inner, self.hidden),
+                f"{layer}.self_attn.k_proj.weight": (shared, self.hidden),
+                f"{layer}.self_attn.v_proj.weight": (shared, self.hidden),
+                f"{layer}.self_attn.o_proj.weight": (self.hidden, inner),
+                f"{layer}.self_attn.q_norm.weight": (self.head_dim,),
+                f"{layer}.self_attn.k_norm.weight": (self.head_dim,),
+                f"{layer}.mlp.gate_proj.weight": (self.wide, self.hidden),
+                f"{layer}.mlp.up_proj.weight": (self.wide, self.hidden),
+                f"{layer}.mlp.down_proj.weight": (self.hidden, self.wide),
+            }
+        return found
+
+
+def configuration(checkpoint: Checkpoint) -> Qwen3VLConfig:
+    """As the library reads it."""
+    try:
+        config = Qwen3VLConfig.from_dict(dict(checkpoint.config))
+        TextShape.of(config, checkpoint)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise BadPackError(
+            f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
+            hint="copy the checkpoint again",
+        ) from None
+    return config
+
+
+def weights(config: Any, checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Names and shapes of the weights of every part."""
+    visual = _visual(config)
+    return {
+        "decoder": TextShape.of(config, checkpoint).weights(),
+        "vision": {f"{_VISION}{name}": tuple(one.shape) for name, one in visual.named_parameters()},
+    }
+
+
+def architecture(config: Any) -> dict[str, int]:
+    """`architecture` of the manifest, and how many positions there are."""
+    text = config.text_config
+    return {
+        "layers": text.num_hidden_layers,
+        "hidden": text.hidden_size,
+        "kv_heads": text.num_key_value_heads,
+        "head_dim": text.head_dim,
+        "vocab": text.vocab_size,
+        "deepstack_levels": len(config.vision_config.deepstack_visual_indexes),
+        "image_token_id": config.image_token_id,
+        "max_position_embeddings": text.max_position_embeddings,
+    }
+
+
+def vision(config: Any) -> dict[str, int]:
+    """`vision_config` of the manifest, but for what the preprocessor says."""
+    found = config.vision_config
+    return {
+        "patch_size": found.patch_size,
+        "merge_size": found.spatial_merge_size,
+        "temporal_patch_size": found.temporal_patch_size,
+    }
+
+
+def write(
+    checkpoint: Checkpoint, config: Any, folder: Path, *, precision: Precision, cache_length: int
+) -> None:
+    """Writes `decoder.onnx` and `vision.onnx`, with their weights beside them; the contract is in export/README.md.
+
+    The decoder is written node by node, the vision encoder traced from the library's own code.
+    """
+    write_decoder(checkpoint, config, folder / "decoder.onnx", precision=precision, cache_length=cache_length)
+    visual = _visual(config)
+    fill_hollow(visual, checkpoint, _VISION)
+    spec = vision_spec(SimpleNamespace(model=SimpleNamespace(visual=visual), config=config))
+    names = {f"visual.{name}": f"{_VISION}{name}" for name, _ in visual.named_parameters()}
+    export_hollow(spec, folder / "vision.onnx", checkpoint, names, head_precision(precision))
+
+
+def write_decoder(
+    checkpoint: Checkpoint, config: Any, path: Path, *, precision: Precision, cache_length: int
+) -> None:
+    """The decoder alone."""
+    shape = TextShape.of(config, checkpoint)
+    with WeightFile(path.with_name(path.name + DATA_SUFFIX)) as file:
+        model = _Decoder(checkpoint, file, shape, precision).model(config.text_config, cache_length)
+    onnx.save(model, path)
+
+
+def invariance(folder: Path, role: VlmRole, seed: int) -> list[Comparison]:
+    """The decoder over chunks of prompts and batches of answers, the vision encoder over threads."""
+    told, size = role.architecture, role.vision_config
+    rng = np.random.default_rng(seed)
+    block = size.patch_size * size.merge_size
+    feeds = []
+    for rows, columns in ((2, 3), (4, 4)):
+        image = picture(rng, rows * block, columns * block)
+        values, grid = patchify(image, size.patch_size, size.merge_size, size.temporal_patch_size)
+        feeds.append({"pixel_values": values, "grid_thw": grid})
+    return [
+        written_invariance(
+            folder / "decoder.onnx",
+            slots=role.slots,
+            chunk=role.prefill_chunk,
+            length=role.cache_length,
+            image=told.image_token_id,
+            seed=seed,
+        ),
+        thread_invariance(folder / "vision.onnx", feeds),
+    ]
+
+
+def _visual(config: Any) -> Qwen3VLVisionModel:
+    """The vision encoder without weights."""
+    with torch.device("meta"):
+        made = Qwen3VLVisionModel._from_config(config.vision_config)
+    made.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(config.vision_config)
+    return made.eval()
+
+
+class _Decoder:
+    def __init__(
+        self, checkpoint: Checkpoint, weights: WeightFile, shape: TextShape, precision: Precision
+    ) -> None:
+        self._graph = GraphWriter(checkpoint, weights)
+        self._shape, self._precision = shape, precision
+
+    def model(self, text: Any, cache_length: int) -> onnx.ModelProto:
+        """The graph for caches of this length."""
+        graph, shape = self._graph, self._shape
+        self._lengths()
+        self._rope(text)
+        table = graph.table(f"{_PREFIX}.embed_tokens.weight", precision=head_precision(self._precision))
+        residual = self._with_pictures(graph.rows(table, "input_ids", out="embedded"))
+        x = graph.norm(residual, self._norm_before(0), out="first", epsilon=shape.epsilon)
+        for index in range(shape.layers):
+            x, residual = self._layer(index, x, residual)
+        where = graph.op("Unsqueeze", "last_index", graph.sizes(1), out="last_index.column")
+        last = graph.op("GatherND", x, where, out="last_hidden", batch_dims=1)
+        if shape.tied:
+            graph.times_table(last, table, out="logits")
+        else:
+            graph.linear(last, "lm_head.weight", out="logits", precision=head_precision(self._precision))
+
+        f32, i64 = TensorProto.FLOAT, TensorProto.INT64
+        cache = ["b", shape.kv_heads, cache_length, shape.head_dim]
+        return graph.model(
+            "decoder",
+            [
+                ("input_ids", i64, ["b", "s"]),
+                ("position_ids", i64, [3, "b", "s"]),
+                ("past_len", i64, ["b"]),
+                ("last_index", i64, ["b"]),
+                ("visual_embeds", f32, ["b", "s", shape.hidden]),
+                ("deepstack", f32, [shape.levels, "b", "s", shape.hidden]),
+                *((name, f32, cache) for name in cache_names(shape.layers, "past")),
+            ],
+            [
+                ("logits", f32, ["b", shape.vocab]),
+                *((name, f32, cache) for name in cache_names(shape.layers, "present")),
+            ],
+        )
+
+    def _lengths(self) -> None:
+        """What the attention is told of the cache: the last position of every row, and the longest row."""
+        graph = self._graph
+        sizes = graph.op("Shape", "input_ids", out="chunk.shape", start=1, end=2)
+        chunk = graph.op("Squeeze", sizes, out="chunk")
+        end = graph.op("Add", "past_len", chunk, out="ends")
+        last = graph.op("Sub", end, graph.constant("one", np.int64(1)), out="lasts.int64")
+        graph.op("Cast", last, out="lasts", to=TensorProto.INT32)
+        longest = graph.op("ReduceMax", end, out="longest.int64", keepdims=0)
+        graph.op("Cast", longest, out="longest", to=TensorProto.INT32)
+
+    def _rope(self, text: Any) -> None:
+        """Cosines and sines [b, s, head_dim / 2]: which of time, height and width turns a frequency is fixed."""
+        rope = Qwen3VLTextRotaryEmbedding(text)
+        half = rope.inv_freq.shape[0]
+        probe = torch.arange(3.0)[:, None, None, None].repeat(1, 1, 1, half)
+        axis = rope.recomposition_frequencies(probe)[0, 0, :half].long().numpy()
+        graph = self._graph
+        positions = graph.op("Cast", "position_ids", out="positions.float", to=TensorProto.FLOAT)
+        chosen = graph.op(
+            "Gather", positions, graph.constant("rope.axis", axis), out="positions.chosen", axis=0
+        )
+        last = graph.op("Transpose", chosen, out="positions", perm=[1, 2, 0])
+        frequencies = graph.constant("rope.frequencies", rope.inv_freq.float().numpy())
+        angles = graph.op("Mul", last, frequencies, out="angles")
+        scaled = rope.attention_scaling != 1.0
+        for kind, out in (("Cos", "cos"), ("Sin", "sin")):
+            found = graph.op(kind, angles, out=f"{out}.plain" if scaled else out)
+            if scaled:
+                scale = graph.constant("rope.scaling", np.float32(rope.attention_scaling))
+                graph.op("Mul", found, scale, out=out)
+
+    def _with_pictures(self, embedded: str) -> str:
+        graph = self._graph
+        mark = graph.constant("image_token", np.int64(self._shape.image_token))
+        places = graph.op("Equal", "input_ids", mark, out="is_image")
+        column = graph.op("Unsqueeze", places, graph.sizes(2), out="is_image.column")
+        return graph.op("Where", column, "visual_embeds", embedded, out="hidden")
+
+    def _norm_before(self, index: int) -> str:
+        """The norm whose result layer `index` reads; after the last one, the head."""
+        if index == self._shape.layers:
+            return f"{_PREFIX}.norm.weight"
+        return f"{_PREFIX}.layers.{index}.input_layernorm.weight"
+
+    def _layer(self, index: int, x: str, residual: str) -> tuple[str, str]:
+        """One layer from its normed input to the normed input of what follows, and the sum behind that."""
+        graph, shape, precision = self._graph, self._shape, self._precision
+        name, source = f"layer.{index}", f"{_PREFIX}.layers.{index}"
+        attention, mlp = f"{source}.self_attn", f"{source}.mlp"
+        qkv = [f"{attention}.{kind}_proj.weight" for kind in "qkv"]
+        joined = graph.linear(x, *qkv, out=f"{name}.qkv", precision=precision)
+        inner, shared = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        parts = [f"{name}.{kind}" for kind in "qkv"]
+        graph.many("Split", joined, graph.sizes(inner, shared, shared), out=parts, axis=-1)
+        query = self._turned(parts[0], f"{attention}.q_norm.weight", shape.heads)
+        key = self._turned(parts[1], f"{attention}.k_norm.weight", shape.kv_heads)
+        graph.many(
+            "GroupQueryAttention",
+            *(query, key, parts[2], f"past_k.{index}", f"past_v.{index}", "lasts", "longest"),
+            out=[f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
+            domain=FUSED,
+            num_heads=shape.heads,
+            kv_num_heads=shape.kv_heads,
+            scale=shape.head_dim**-0.5,
+        )
+        out = graph.linear(
+            f"{name}.attention", f"{attention}.o_proj.weight", out=f"{name}.out", precision=precision
+        )
+        norm = f"{source}.post_attention_layernorm.weight"
+        normed, total = graph.add_norm(out, residual, norm, out=f"{name}.middle", epsilon=shape.epsilon)
+        both = [f"{mlp}.{kind}_proj.weight" for kind in ("gate", "up")]
+        wide = graph.linear(normed, *both, out=f"{name}.gate_up", precision=precision)
+        halves = [f"{name}.gate", f"{name}.up"]
+        graph.many("Split", wide, out=halves, axis=-1, num_outputs=2)
+        gate = graph.op("QuickGelu", halves[0], out=f"{name}.silu", domain=FUSED, alpha=1.0)
+        product = graph.op("Mul", gate, halves[1], out=f"{name}.wide")
+        down = graph.linear(product, f"{mlp}.down_proj.weight", out=f"{name}.down", precision=precision)
+        if index < shape.levels:
+            level = graph.constant(f"level.{index}", np.int64(index))
+            seen = graph.op("Gather", "deepstack", level, out=f"{name}.seen", axis=0)
+            total = graph.op("Add", total, seen, out=f"{name}.with_seen")
+        end = index + 1 == shape.layers
+        return graph.add_norm(
+            down, total, self._norm_before(index + 1), out=f"{name}.end", epsilon=shape.epsilon, keep=not end
+        )
+
+    def _turned(self, x: str, norm: str, heads: int) -> str:
+        """Query or key [b, s, heads * head_dim] with the norm of every head, turned by the rotary embedding."""
+        graph, width = self._graph, self._shape.head_dim
+        split = graph.op("Reshape", x, graph.sizes(0, 0, heads, width), out=f"{x}.split")
+        normed = graph.norm(split, norm, out=f"{x}.normed", epsilon=self._shape.epsilon)
+        joined = graph.op("Reshape", normed, graph.sizes(0, 0, heads * width), out=f"{x}.joined")
+        return graph.op("RotaryEmbedding", joined, "cos", "sin", out=f"{x}.turned", num_heads=heads)

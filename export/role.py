@@ -1,0 +1,320 @@
+"""One role from its checkpoint: `interleave-rt export planner|critic SOURCE --out PACK`.
+
+Everything that the checkpoint says of itself is taken from its own files: tokenizer, chat template, image sizes,
+sampling. What can be refused is refused before a weight is read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import saving, swap_folders, write_file
+from interleave_rt.pack.chat import ChatEncoder
+from interleave_rt.pack.manifest import Manifest, VlmRole, verify_files
+from interleave_rt.pack.templates import TextPart
+from interleave_rt.roles.prompts import Prompts
+
+from .checkpoint import Checkpoint
+from .graph import DATA_SUFFIX
+from .pack import verdict_tokens, write_manifest, write_token_bytes
+from .proof.checks import Comparison
+from .recipe import Recipe
+from .written import Precision, stored_bytes
+
+__all__ = ["FAMILIES", "RoleSettings", "export_role"]
+
+FAMILIES = {"qwen3_vl": "qwen3_vl_written"}
+"""`model_type` of a config.json, and the file of `families` that writes it."""
+
+_TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
+_LIMITS = (("shortest", "min"), ("longest", "max"))
+_MAX_SLOTS = 8
+_NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "num_beams": 1,
+    "no_repeat_ngram_size": 0,
+}
+"""Sampling that the runtime does not know, and the values at which it does nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSettings:
+    """What an export is told beyond the checkpoint.
+
+    Args:
+        precision: Of the matrices.
+        cache_length: Tokens of a sequence, prompt and answer.
+        cache_bytes: Of K/V memory for all sequences together; decides how many there are at once.
+        prefill_chunk: Tokens of a prompt in one call.
+        max_new_tokens: Of an answer.
+        prompts: Folder of prompts, as `Prompts.from_folder`; None: the built-in ones.
+        dialect: In what the answers are written; only JSON can be constrained.
+        prove: Prove batch invariance; without that, sequences run one after another.
+        seed: Of the proof's inputs.
+    """
+
+    precision: Precision = "bf16"
+    cache_length: int = 8192
+    cache_bytes: int = 4 << 30
+    prefill_chunk: int = 256
+    max_new_tokens: int = 4096
+    prompts: Path | None = None
+    dialect: Literal["json", "python"] = "json"
+    prove: bool = True
+    seed: int = 0
+
+
+class WrittenFamily(Protocol):
+    """What a file of `FAMILIES` offers."""
+
+    def configuration(self, checkpoint: Checkpoint) -> Any:
+        """The configuration, as the functions below want it; refuses what cannot be written."""
+
+    def weights(self, config: Any, checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Names and shapes of the weights of every part."""
+
+    def architecture(self, config: Any) -> dict[str, int]:
+        """`architecture` of the manifest, but for what the tokenizer says."""
+
+    def vision(self, config: Any) -> dict[str, int]:
+        """`vision_config` of the manifest, but for what the preprocessor says."""
+
+    def write(
+        self, checkpoint: Checkpoint, config: Any, folder: Path, *, precision: Precision, cache_length: int
+    ) -> None:
+        """Writes the graph of every part, `PART.onnx`."""
+
+    def invariance(self, folder: Path, role: VlmRole, seed: int) -> list[Comparison]:
+        """Every graph over the ways of batching it that the runtime may choose."""
+
+
+def export_role(
+    role: Literal["planner", "critic"],
+    source: Path,
+    out: Path,
+    settings: RoleSettings | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Comparison], Manifest]:
+    """Writes a pack with this one role; returns what was proved, and the manifest.
+
+    Args:
+        role: Whose prompts and grammar it gets.
+        source: A checkpoint in Hugging Face layout.
+        out: A new or empty folder, or a pack, which is replaced when all is written.
+        settings: See there.
+        progress: Told what is being done.
+
+    Raises:
+        BadRequestError: `source` is no folder, `out` cannot be used, or there is no room on its disk.
+        BadPackError: The checkpoint cannot be exported; the message says why.
+    """
+    settings = settings or RoleSettings()
+    progress("reading the checkpoint")
+    checkpoint = Checkpoint.open(source)
+    family = _family(checkpoint)
+    config = family.configuration(checkpoint)
+    weights = family.weights(config, checkpoint)
+    for part in weights.values():
+        for name, shape in part.items():
+            checkpoint.need(name, *shape)
+    described = _describe(checkpoint, family, config, settings)
+    prompts = Prompts.default() if settings.prompts is None else Prompts.from_folder(settings.prompts)
+    if out.exists() and any(out.iterdir()) and not (out / "pack.json").is_file():
+        raise BadRequestError(
+            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
+        )
+    with saving(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _need_room(out.parent, weights, settings.precision)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        fresh = Path(scratch) / "pack"
+        folder = fresh / role
+        folder.mkdir(parents=True)
+        progress("reading the tokenizer")
+        texts = _write_texts(folder, role, checkpoint, prompts, described)
+        progress("writing the graphs")
+        with saving(out):
+            family.write(
+                checkpoint,
+                config,
+                folder,
+                precision=settings.precision,
+                cache_length=described["cache_length"],
+            )
+        parts = {
+            part: {
+                "file": f"{role}/{part}.onnx",
+                "data": [f"{role}/{part}.onnx{DATA_SUFFIX}"],
+                "precision": "fp16-weights" if settings.precision == "fp16" else settings.precision,
+                "batch_invariant": False,
+            }
+            for part in weights
+        }
+        raw = {"runtime": "native", **parts, **texts, **described}
+        proved: list[Comparison] = []
+        if settings.prove:
+            progress("proving batch invariance")
+            proved = family.invariance(folder, VlmRole.model_validate(raw), settings.seed)
+        manifest = write_manifest(fresh, _recipe(role, checkpoint, out), {role: raw}, proved)
+        verify_files(fresh, manifest)
+        with saving(out):
+            swap_folders(fresh, out)
+    return proved, manifest
+
+
+def _family(checkpoint: Checkpoint) -> WrittenFamily:
+    kind = checkpoint.config.get("model_type")
+    if kind not in FAMILIES:
+        raise BadPackError(
+            f"[export] {checkpoint.directory} is of the family {kind!r}; supported are {', '.join(FAMILIES)}",
+            hint="other models run on PyTorch or on a server: --planner torch:FOLDER, --planner openai:URL#MODEL",
+        )
+    return cast("WrittenFamily", import_module(f".families.{FAMILIES[kind]}", __package__))
+
+
+def _need_room(
+    folder: Path, weights: Mapping[str, Mapping[str, tuple[int, ...]]], precision: Precision
+) -> None:
+    needed = 64 << 20  # graphs, tokenizer
+    for part in weights.values():
+        for shape in part.values():
+            rows, columns = shape[0], prod(shape[1:])
+            needed += stored_bytes(rows, columns, precision if len(shape) > 1 else "fp32")
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BadRequestError(
+            f"[export] the pack takes about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
+            hint="make room, choose another --out, or a smaller --precision",
+        )
+
+
+def _describe(
+    checkpoint: Checkpoint, family: WrittenFamily, config: Any, settings: RoleSettings
+) -> dict[str, Any]:
+    """What the manifest says of the role, but for its files and what the tokenizer tells."""
+    architecture = family.architecture(config)
+    length = min(settings.cache_length, architecture.pop("max_position_embeddings"))
+    slot = 8 * architecture["layers"] * architecture["kv_heads"] * architecture["head_dim"] * length
+    generation = checkpoint.json("generation_config.json") or {}
+    said = {**checkpoint.config, **(checkpoint.config.get("text_config") or {}), **generation}
+    ends, pad = said.get("eos_token_id"), said.get("pad_token_id")
+    ends = list(ends) if isinstance(ends, list) else [ends]
+    if None in ends:
+        raise BadPackError(
+            f"[export] {checkpoint.directory} names no token that ends an answer",
+            hint="copy generation_config.json of the checkpoint too",
+        )
+    return {
+        "architecture": architecture
+        | {"eos_token_ids": ends, "pad_token_id": ends[-1] if pad is None else pad},
+        "vision_config": family.vision(config) | _images(checkpoint),
+        "generation": _sampling(checkpoint, generation)
+        | {"max_new_tokens": min(settings.max_new_tokens, length - 1)},
+        "cache_length": length,
+        "slots": max(1, min(_MAX_SLOTS, settings.cache_bytes // slot)),
+        "prefill_chunk": min(settings.prefill_chunk, length),
+        "prefill_rows": 1,
+        "providers": ["CPUExecutionProvider"],
+        "grammar": {"constrain": settings.dialect == "json"},
+        "parameters": sum(prod(tensor.shape) for tensor in checkpoint.tensors.values()),
+    }
+
+
+def _images(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Sizes and colours of images as the checkpoint's preprocessor wants them."""
+    raw = checkpoint.json("preprocessor_config.json")
+    if raw is None:
+        raw = (checkpoint.json("processor_config.json") or {}).get("image_processor")
+    if not isinstance(raw, dict):
+        raise BadPackError(
+            f"[export] {checkpoint.directory} has no preprocessor_config.json, which says how large its images are",
+            hint="copy it from the checkpoint too",
+        )
+    size = raw.get("size") or {}
+    least, most = (size.get(f"{edge}_edge", raw.get(f"{name}_pixels")) for edge, name in _LIMITS)
+    if least is None or most is None:
+        raise BadPackError(
+            f"[export] the preprocessor of {checkpoint.directory} says no limits of an image's pixels",
+            hint='it should say "size": {"shortest_edge": ..., "longest_edge": ...}, in pixels of the area',
+        )
+    found = {"min_pixels": least, "max_pixels": most, "max_pixels_many": min(384 * 384, most), "many": 5}
+    return found | {name: raw[name] for name in ("image_mean", "image_std") if name in raw}
+
+
+def _sampling(checkpoint: Checkpoint, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's own sampling."""
+    for name, neutral in _NEUTRAL.items():
+        if raw.get(name) not in (None, neutral):
+            raise BadPackError(
+                f"[export] {checkpoint.directory} samples with {name} {raw[name]}, which the native runtime has not",
+                hint=f"set it to {neutral} in generation_config.json if answers may be sampled without",
+            )
+    if not raw.get("do_sample", False):
+        return {"temperature": 0.0}
+    return {
+        "temperature": raw.get("temperature") or 1.0,
+        "top_k": raw.get("top_k") or 0,
+        "top_p": raw.get("top_p") or 1.0,
+    }
+
+
+def _write_texts(
+    folder: Path, role: str, checkpoint: Checkpoint, prompts: Prompts, described: dict[str, Any]
+) -> dict[str, Any]:
+    """Tokenizer and prompts; adds to `described` what they say."""
+    source = checkpoint.directory / "tokenizer.json"
+    if not source.is_file():
+        raise BadPackError(
+            f"[export] {checkpoint.directory} has no tokenizer.json",
+            hint="save its fast tokenizer: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
+    shutil.copyfile(source, folder / "tokenizer.json")
+    write_file(folder / "chat_template.jinja", checkpoint.chat_template())
+    table = write_token_bytes(folder, described["architecture"]["vocab"])
+    if role == "critic":
+        described["verdict_tokens"] = verdict_tokens(table)
+    encoder = ChatEncoder(folder / "tokenizer.json", folder / "chat_template.jinja")
+    ids = encoder.encode_messages([TextPart("x")]).tolist()
+    if encoder.tokenizer.decode(ids, skip_special_tokens=False).rstrip().endswith("<think>"):
+        described["grammar"]["reasoning"] = "opened"
+    for name in _TEMPLATES[role]:
+        write_file(folder / f"{name}.txt", getattr(prompts.templates, name))
+    return {
+        "tokenizer": f"{role}/tokenizer.json",
+        "chat_template": f"{role}/chat_template.jinja",
+        "token_bytes": f"{role}/token_bytes.json",
+        "templates": {name: f"{role}/{name}.txt" for name in _TEMPLATES[role]},
+    }
+
+
+def _recipe(role: str, checkpoint: Checkpoint, out: Path) -> Recipe:
+    name = str(checkpoint.config.get("_name_or_path") or checkpoint.directory.resolve().name)
+    return Recipe(
+        name=out.name,
+        version="1",
+        description=f"{role} from {name}",
+        license=_license(checkpoint),
+        source=name,
+    )
+
+
+def _license(checkpoint: Checkpoint) -> str:
+    """As the head of the model card says it."""
+    card = checkpoint.directory / "README.md"
+    if card.is_file():
+        for line in card.read_text(encoding="utf-8", errors="replace").split("---")[:2][-1].splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "license" and value.strip():
+                return value.strip()
+    return "that of the checkpoint"

@@ -1,0 +1,97 @@
+"""`interleave-rt export`: packs of graphs from checkpoints in Hugging Face layout."""
+
+from __future__ import annotations
+
+import importlib.util
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interleave_rt.errors import BadRequestError
+
+_PRECISIONS = (
+    "fp32",
+    "fp16",
+    "bf16",
+    "int8",
+    "int4",
+)  # as in the export, which is not loaded to show a help text
+
+
+class ExportedRole(str, Enum):
+    """What can be exported."""
+
+    planner = "planner"
+    critic = "critic"
+
+
+class Dialect(str, Enum):
+    """In what a checkpoint writes its answers."""
+
+    json = "json"
+    python = "python"
+
+
+def export(
+    role: Annotated[ExportedRole, typer.Argument(help="What the model is to be.", show_choices=True)],
+    source: Annotated[Path, typer.Argument(help="Checkpoint in Hugging Face layout (safetensors).")],
+    out: Annotated[Path, typer.Option(help="Folder of the pack; a pack there is replaced.")],
+    precision: Annotated[
+        str, typer.Option(metavar="|".join(_PRECISIONS), help="How its matrices are stored.")
+    ] = "bf16",
+    cache_length: Annotated[int, typer.Option(help="Tokens of a sequence, prompt and answer.")] = 8192,
+    cache_gib: Annotated[
+        float, typer.Option(help="K/V memory of all sequences together; says how many run at once.")
+    ] = 4.0,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the prompts that the model was trained with. Default: ours."),
+    ] = None,
+    dialect: Annotated[
+        Dialect, typer.Option(help="What the model answers in; only JSON can be constrained.")
+    ] = Dialect.json,
+    proof: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Prove batch invariance; without, nothing is batched.")
+    ] = True,
+) -> int:
+    """Write one role as graphs, with everything that its checkpoint says of itself; no more of a model is in memory
+    than a part of one matrix.
+
+    Exit codes: 0 written, 1 written but not batch-invariant, 2 bad request, 3 the checkpoint cannot be used.
+    """
+    if precision not in _PRECISIONS:
+        raise BadRequestError(
+            f"[export] --precision is {precision!r}", hint="it is " + " or ".join(_PRECISIONS)
+        )
+    if cache_length < 16:
+        raise BadRequestError(f"[export] --cache-length is {cache_length}", hint="a number from 16 on")
+    if not cache_gib > 0:
+        raise BadRequestError(f"[export] --cache-gib is {cache_gib:g}", hint="a number above 0")
+    for package in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            raise BadRequestError(
+                f"[export] {package} is not installed", hint='pip install "interleave-rt[cpu,export]"'
+            )
+    from rich.console import Console
+
+    from interleave_rt.export.role import RoleSettings, export_role
+
+    settings = RoleSettings(
+        precision=precision,
+        cache_length=cache_length,
+        cache_bytes=int(cache_gib * (1 << 30)),
+        prompts=prompts,
+        dialect=dialect.value,
+        prove=proof,
+    )
+    console = Console(stderr=True)
+    with console.status("loading the libraries") as status:
+        checks, manifest = export_role(role.value, source, out, settings, progress=status.update)
+    size = sum(entry.size for entry in manifest.files.values())
+    print(f"{out}: {role.value}, {precision}, {len(manifest.files)} files, {size / 1e6:.1f} MB")
+    for check in checks:
+        said = "bit-equal" if check.passed else f"differs, first at {check.first}"
+        print(f"  {check.part}: {said} in {check.compared - check.different} of {check.compared} comparisons")
+    return 0 if all(check.passed for check in checks) else 1

@@ -1,0 +1,328 @@
+"""`export planner|critic`: packs from checkpoints in the layout of the published ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from interleave_rt.export.checkpoint import Checkpoint
+from interleave_rt.export.families import qwen3_vl_written
+from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate
+from interleave_rt.export.proof.checks import picture
+from interleave_rt.export.proof.sessions import DecoderRunner, open_session
+from interleave_rt.export.role import RoleSettings, export_role
+
+from interleave_rt import Engine, Options, Request, _core, load_pack
+from interleave_rt.backends.native import vlm_config
+from interleave_rt.backends.ort import load_runtime
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.pack import choose_pack
+from interleave_rt.pack.manifest import verify_files
+from interleave_rt.roles.reference import run_reference
+from interleave_rt.runtimes import PlainRoles, open_backend
+from interleave_rt.worlds.shapes.requests import sample
+
+ERROR = 1e-4
+FEW = RoleSettings(precision="fp32", cache_length=512, cache_bytes=16 << 20, prefill_chunk=64, prove=False)
+
+
+@pytest.fixture(scope="module")
+def made() -> Any:
+    spec = importlib.util.spec_from_file_location(
+        "qwen3_vl_checkpoints", Path(__file__).with_name("qwen3_vl_checkpoints.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def source(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tied, with the whole vocabulary."""
+    folder = tmp_path_factory.mktemp("published")
+    return made.save_texts(made.save(folder, made.configuration(tied=True)))
+
+
+@pytest.fixture(scope="module")
+def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("critic") / "pack"
+    export_role("critic", source, out, FEW)
+    return load_pack(out)
+
+
+@pytest.fixture
+def copied(source: Path, tmp_path: Path) -> Path:
+    """The same checkpoint, to be spoilt: its files are links."""
+    folder = tmp_path / "copied"
+    shutil.copytree(source, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
+    return folder
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    raw = json.loads(file.read_text()) | changes
+    file.unlink()
+    file.write_text(json.dumps({key: value for key, value in raw.items() if value is not None}))
+
+
+def forced(path: Path, ids: np.ndarray, length: int) -> np.ndarray:
+    """Logits behind the first half of the tokens, which goes in at once, and behind each of the others."""
+    runner = DecoderRunner(open_session(path), 1, length)
+    row, half = runner.text(ids), len(ids) // 2
+    found = [runner.step({0: row.part(0, half)}, half)[0].copy()]
+    found += [runner.step({0: row.part(at, at + 1)}, 1)[0].copy() for at in range(half, len(ids))]
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_logits_are_those_of_the_library(made: Any, tmp_path: Path, tied: bool, precision: Any) -> None:
+    config = made.configuration(tied=tied, rows=3000)
+    checkpoint = Checkpoint.open(made.save(tmp_path, config, shard="1MB"))
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    out = tmp_path / "decoder.onnx"
+    qwen3_vl_written.write_decoder(checkpoint, config, out, precision=precision, cache_length=128)
+    ids = np.random.default_rng(3).integers(10, 3000, 60)
+    logits = forced(out, ids, 128)
+    model = made.load(tmp_path)
+    with torch.no_grad():
+        wanted = model(input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()[29:]
+    assert np.abs(wanted - logits).max() < ERROR
+    assert np.array_equal(wanted.argmax(-1), logits.argmax(-1))
+
+
+def prompt_of(made: Any, model: Any, pixels: list[np.ndarray], grids: list[np.ndarray]) -> VlmPrompt:
+    pad, rng = made.CONTROL["<|image_pad|>"], np.random.default_rng(4)
+    parts = [rng.integers(0, 5000, 9)]
+    for grid in grids:
+        parts += [np.full(int(grid.prod()) // 4, pad), rng.integers(0, 5000, 5)]
+    ids = np.concatenate(parts)
+    positions, _ = model.model.get_rope_index(
+        torch.from_numpy(ids)[None],
+        torch.from_numpy((ids == pad).astype(np.int64))[None],
+        image_grid_thw=torch.from_numpy(np.stack(grids)),
+    )
+    return VlmPrompt(ids, np.ascontiguousarray(positions[:, 0].numpy()), pixels, np.stack(grids), ())
+
+
+def test_a_whole_prompt_with_pictures_is_answered_as_by_the_library(
+    made: Any, source: Path, exported: Any
+) -> None:
+    from interleave_rt.export.families.qwen3_vl_proof import patchify
+
+    model, role = made.load(source), exported.manifest.roles.critic
+    rng = np.random.default_rng(5)
+    images = [picture(rng, 256, 256), picture(rng, 192, 384)]
+    pixels, grids = zip(*(patchify(image, 16, 2, 2) for image in images), strict=True)
+    prompt = prompt_of(made, model, list(pixels), [grid[0] for grid in grids])
+    tokens, logits = hf_generate(model, prompt, 16)
+    chain = VlmChain(exported.path / "critic", role.architecture.image_token_id, length=role.cache_length)
+    ours, our_logits = chain.generate(prompt, 16)
+    assert ours == tokens
+    assert np.abs(our_logits - logits).max() < ERROR
+
+    load_runtime()
+    told = vlm_config(exported, role, EngineConfig(constrained="off")) | {
+        "max_new_tokens": 16,
+        "temperature": 0.0,
+    }
+    native = _core.NativeVlm(told)
+    repeated = np.r_[
+        False, (prompt.ids[1:] == prompt.ids[:-1]) & (prompt.ids[1:] == role.architecture.image_token_id)
+    ]
+    answer = native.answer(prompt.ids[~repeated], images, 0)
+    assert answer.tokens == tokens
+
+
+def test_the_manifest_says_what_the_checkpoint_says(made: Any, exported: Any) -> None:
+    verify_files(exported.path, exported.manifest)
+    role = exported.manifest.roles.critic
+    said = role.vision_config
+    assert (said.min_pixels, said.max_pixels) == (65_536, 16_777_216)
+    sampling = role.generation
+    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.7, 20, 0.8)
+    assert role.architecture.eos_token_ids == tuple(made.GENERATION["eos_token_id"])
+    assert role.architecture.vocab == made.ROWS
+    assert {part.precision for part in role.parts.values()} == {"fp32"}
+    assert {data for part in role.parts.values() for data in part.data} < set(exported.manifest.files)
+    words = made.tokenizer()
+    for ids, spelled in ((role.verdict_tokens.true, "true"), (role.verdict_tokens.false, "false")):
+        assert {words.decode([one]) for one in ids} == {
+            form for word in (spelled, spelled.title()) for form in (word, f" {word}")
+        }
+
+
+def test_sizes_of_pictures_are_the_preprocessors(exported: Any) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    said = exported.manifest.roles.critic.vision_config
+    rng = np.random.default_rng(6)
+    for width, height in rng.integers(32, 5000, (50, 2)).tolist():
+        theirs = smart_resize(height, width, 32, said.min_pixels, said.max_pixels)
+        assert _core.smart_resize(width, height, 32, said.min_pixels, said.max_pixels) == theirs[::-1]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The embedded planner and critic, exported from their checkpoints, with the embedded generator."""
+    from interleave_rt.train.shapes.from_pack import write_checkpoints
+
+    root = tmp_path_factory.mktemp("embedded")
+    write_checkpoints(load_pack(), root)
+    settings = RoleSettings(
+        precision="fp16", cache_length=768, cache_bytes=12 << 20, prefill_chunk=48, prompts=root / "prompts"
+    )
+    for role in ("planner", "critic"):
+        proved, _ = export_role(role, root / role, root / f"{role}-pack", settings)
+        assert all(check.passed for check in proved)
+        assert sum(check.compared for check in proved) > 100
+    return choose_pack(
+        None, planner=f"native:{root / 'planner-pack'}", critic=f"native:{root / 'critic-pack'}"
+    )
+
+
+def test_law_1_over_written_graphs(mixed: Any) -> None:
+    texts = [wish.text for wish in sample("test", 4, 5, "narrative")]
+    asked = [(text, {"seed": seed, "t_max": 3, "max_steps": 3}) for seed, text in enumerate(texts)]
+    roles = PlainRoles(open_backend(mixed))
+    expected = [run_reference(Request(text), Options(**said), roles) for text, said in asked]
+    embedded = PlainRoles(open_backend(load_pack()))
+    own = [run_reference(Request(text), Options(**said), embedded) for text, said in asked]
+    drawn = [
+        [
+            [(attempt["prompt"], attempt["image"]) for attempt in step["attempts"]]
+            for one in found
+            for step in one["steps"]
+        ]
+        for found in (expected, own)
+    ]
+    assert drawn[0] == drawn[1]  # the same weights in other graphs
+    for speculation, at_once in (("off", 1), ("depth=2", 8)):
+        with Engine.load(mixed, config=EngineConfig(max_live=at_once)) as engine:
+            handles = []
+            for text, said in asked:
+                handles.append(engine.submit(text, options=Options(**said, speculation=speculation)))
+                if at_once == 1:
+                    handles[-1].finished(60)
+            assert [handle.finished(60).result.canonical() for handle in handles] == expected
+
+
+def spoil_shard(folder: Path) -> str:
+    shard = min(folder.glob("*.safetensors"))
+    shard.unlink()
+    return f"{shard.name} is missing"
+
+
+def spoil_cut(folder: Path) -> str:
+    shard = min(folder.glob("*.safetensors"))
+    data = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(data[:-100])
+    return "is cut off"
+
+
+def spoil_pickles(folder: Path) -> str:
+    for file in (*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"):
+        file.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80")
+    return "pickles"
+
+
+def spoil_family(folder: Path) -> str:
+    rewrite(folder / "config.json", model_type="llava")
+    return "supported are qwen3_vl"
+
+
+def spoil_type(folder: Path) -> str:
+    from safetensors.torch import load_file, save_file
+
+    for shard in folder.glob("*.safetensors"):
+        weights = load_file(shard)
+        if "model.language_model.norm.weight" in weights:
+            weights["model.language_model.norm.weight"] = weights["model.language_model.norm.weight"].to(
+                torch.float8_e4m3fn
+            )
+            shard.unlink()
+            save_file(weights, shard)
+    return "is F8_E4M3"
+
+
+def spoil_shape(folder: Path) -> str:
+    raw = json.loads((folder / "config.json").read_text())
+    rewrite(folder / "config.json", text_config=raw["text_config"] | {"intermediate_size": 256})
+    return "config.json asks for"
+
+
+def spoil_sampling(folder: Path) -> str:
+    rewrite(folder / "generation_config.json", repetition_penalty=1.05)
+    return "repetition_penalty 1.05"
+
+
+def spoil_images(folder: Path) -> str:
+    (folder / "preprocessor_config.json").unlink()
+    return "has no preprocessor_config.json"
+
+
+def spoil_template(folder: Path) -> str:
+    (folder / "chat_template.jinja").unlink()
+    return "has no chat template"
+
+
+def spoil_place(folder: Path) -> str:
+    raw = json.loads((folder / "model.safetensors.index.json").read_text())
+    first = next(iter(raw["weight_map"]))
+    rewrite(
+        folder / "model.safetensors.index.json",
+        weight_map=raw["weight_map"] | {first: "../other.safetensors"},
+    )
+    return "outside of its folder"
+
+
+SPOILT = [
+    spoil_shard,
+    spoil_cut,
+    spoil_pickles,
+    spoil_family,
+    spoil_type,
+    spoil_shape,
+    spoil_sampling,
+    spoil_images,
+    spoil_template,
+    spoil_place,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=lambda one: one.__name__.removeprefix("spoil_"))
+def test_what_cannot_be_exported_is_said_before_anything_is_written(
+    copied: Path, tmp_path: Path, spoil: Any
+) -> None:
+    said = spoil(copied)
+    with pytest.raises(BadPackError, match=said):
+        export_role("planner", copied, tmp_path / "out", FEW)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    with pytest.raises(BadRequestError, match="GB free"):
+        export_role("planner", source, tmp_path / "out", FEW)
+
+
+def test_weights_that_were_altered_are_found(exported: Any, tmp_path: Path) -> None:
+    copy = tmp_path / "pack"
+    shutil.copytree(exported.path, copy)
+    with (copy / "critic/decoder.onnx.data").open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(BadPackError, match="decoder.onnx.data has sha256"):
+        load_pack(copy)
