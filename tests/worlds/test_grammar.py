@@ -18,7 +18,7 @@ def test_every_place_has_a_name_of_its_own_in_every_style() -> None:
     assert said == ["at the top left", "in the upper left corner", "in row 1 column 1"]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", [*OPERATIONS, "replace"])
 def test_every_wording_means_the_step_that_it_was_made_of(operation: str) -> None:
     rng = random.Random(2)
     grounded = 0

@@ -14,17 +14,23 @@ from interleave_rt.worlds.shapes.language import (
     EXAMPLES,
     GROUPS,
     OUTSIDE,
+    REASONS,
     Request,
+    apply,
     narratives,
+    offer_request,
+    offers,
     outside_test,
     refusal,
+    spoken,
     vocabulary,
 )
-from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES
+from interleave_rt.worlds.shapes.oracle import matches
+from interleave_rt.worlds.shapes.people import offered
+from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES, drawn_story
 
 _ANSWER = re.compile(
-    r"I cannot draw that\. I draw shapes in eight colours and things made of them\. "
-    r"Try: (an? [a-z ]+), (an? [a-z ]+), (an? [a-z ]+)\."
+    rf"I cannot draw that\. ({'|'.join(map(re.escape, REASONS.values()))}) Try: (.+), (.+), (.+)\."
 )
 
 
@@ -39,20 +45,40 @@ def outside() -> list[Request]:
     return [requests.outside_request(rng) for _ in range(3000)]
 
 
-def test_the_answer_says_so_and_names_three_examples(outside: list[Request]) -> None:
-    examples = " ".join(EXAMPLES)
+def test_the_answer_says_so_and_why_and_offers_three_things(outside: list[Request]) -> None:
+    reasons = Counter()
     for request in outside:
         assert request.kind == OUTSIDE
         found = _ANSWER.fullmatch(str(request.steps[0].auxiliary_text))
         assert found is not None
-        names = [words.split(" ", 1)[1] for words in found.groups()]
-        assert len(set(names)) == 3
-        assert all(name in COMPOSITES and f" {name}" in examples for name in names)
+        why, *offered = found.groups()
+        reasons[why] += 1
+        assert len(set(offered)) == 3
+    assert set(reasons) == set(REASONS.values())
+    assert min(reasons.values()) > 10
+
+
+@pytest.mark.parametrize("why", REASONS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_what_is_offered_can_be_asked_for_in_the_same_words(group: str, why: str) -> None:
+    rng = random.Random(3)
+    for words in offers(group, why):
+        request = offer_request(words)
+        wanted = offered(words)
+        assert request.text == words
+        assert wanted is not None and wanted.follows(request.scenes)
+        scene = None
+        for step, after in zip(request.steps, request.scenes, strict=True):
+            scene = apply(scene, step.prompt)
+            assert scene == after
+        assert matches(drawn_story(request.scenes, rng)[-1], request.scenes[-1])
+        name = words.split(" ", 1)[1]
+        assert name not in COMPOSITES or f" {name}" in " ".join(EXAMPLES)
 
 
 def test_every_group_of_examples_comes_up(outside: list[Request]) -> None:
     said = {step.auxiliary_text for request in outside for step in request.steps}
-    assert said == {refusal(group) for group in GROUPS}
+    assert {refusal(group) for group in GROUPS} <= said
     assert {len(set(GROUPS[composite.group])) for composite in COMPOSITES.values()} == {3}
 
 
@@ -63,7 +89,7 @@ def test_some_come_with_pictures(outside: list[Request]) -> None:
 
 def test_none_of_them_could_have_been_drawn(outside: list[Request]) -> None:
     rng = random.Random(2)
-    inside = {narratives.narrative(rng).text.casefold() for _ in range(30000)}
+    inside = {make(rng).text.casefold() for make in (narratives.narrative, spoken) for _ in range(10000)}
     assert not inside & {request.text.casefold() for request in outside}
 
 

@@ -36,6 +36,7 @@ def test_plans_lead_to_their_scenes_and_pictures_to_each_other(drawn: list[Reque
 _KINDS = {
     **dict.fromkeys(("composite", "pair", "story", "wish", "about"), {0}),
     **dict.fromkeys(("continue-wish", "continue-place", "continue-drawing"), {1, 2, 3, 4}),
+    "spoken": {0, 1},
     "question": {1, 2},
     "outside": {0, 1, 2, 3, 4},
 }
@@ -44,13 +45,14 @@ _KINDS = {
 
 def test_training_meets_every_kind_with_every_number_of_pictures_and_steps(drawn: list[Request]) -> None:
     kinds = Counter(request.kind for request in drawn)
-    assert min(kinds.values()) > 50
+    assert min(count for kind, count in kinds.items() if kind != "about") > 50
+    assert kinds["about"] > 10  # there are five of them, and people ask some of these, too
     counts = {kind: {len(request.images) for request in drawn if request.kind == kind} for kind in kinds}
     assert counts == _KINDS
     assert {len(request.steps) for request in drawn} == {1, 2, 3, 4, 5, 6}
     assert max(len(request.steps) for request in drawn if request.kind == "wish") == 5
     two = [len(request.images) == 2 for request in drawn if request.kind == "question"]
-    assert sum(two) / len(two) == pytest.approx(0.25, abs=0.06)  # a third, where there were two
+    assert 0.1 < sum(two) / len(two) < 0.3
 
 
 def test_words_and_pictures_have_one_right_plan(drawn: list[Request]) -> None:

@@ -160,7 +160,7 @@ def _single(studio: Studio, count: int, rng: random.Random) -> list[Attempt]:
     """Unrelated edits of drawn scenes, mostly in grounded words."""
     tasks = []
     for _ in range(count):
-        step = random_transition(rng)
+        step = random_transition(rng, every=True)
         words = (grounded(step, rng) if rng.random() < 0.75 else None) or explicit(step)
         image = None if step.before is None else render(step.before, random_layout(step.before, rng))
         tasks.append(_Task(words, words, image, step.before))

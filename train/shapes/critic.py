@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,12 @@ from interleave_rt.worlds.shapes.language import (
     parse,
     step_between,
 )
+from interleave_rt.worlds.shapes.oracle import read
 from interleave_rt.worlds.shapes.scene import (
+    CELL_PX,
     CELLS,
     EMPTY,
+    GRID,
     WHITE,
     Scene,
     Transition,
@@ -61,6 +64,19 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 _THOUGHT = 0.1
 """Loss weight of an ordinary token of the thought; the verdict has 1."""
+
+
+def put_right(attempt: Attempt, rng: random.Random) -> Attempt:
+    """The same attempt as if it had succeeded: on the picture before, only the cells that the step is about are new."""
+    step = attempt.step
+    layout = EMPTY if attempt.before_image is None else read(attempt.before_image).layout
+    image = render(step.after, arranged(step.before, layout, step.after, rng))
+    if attempt.before_image is not None and step.touched:
+        for cell in set(range(CELLS)) - set(step.touched):
+            down, right = (CELL_PX * place for place in divmod(cell, GRID))
+            here = slice(down, down + CELL_PX), slice(right, right + CELL_PX)
+            image[here] = attempt.before_image[here]
+    return replace(attempt, rewritten=attempt.original, image=image, seen=step.after, clean=True)
 
 
 @dataclass(slots=True)
@@ -109,7 +125,7 @@ class Cases:
     def drawn(self) -> Case:
         """A drawn case; about half of them right. Wrong words are obeyed more often than not."""
         rng = self._rng
-        step = random_transition(rng)
+        step = random_transition(rng, every=True)
         original, rewritten, asked = self._words(step)
         if asked is not step and rng.random() < 0.6:
             seen = asked.after
@@ -123,9 +139,15 @@ class Cases:
         return Case(step.before, seen, step.after, [before, after], original, rewritten, verdict)
 
     def painted(self) -> Case:
-        """A case from the generator; half of them right."""
+        """A case from the generator; half of them right.
+
+        Steps that the generator mostly gets wrong are hardly among the right attempts, and a critic learns to refuse
+        them by their words alone. So half of the right ones are wrong attempts put right.
+        """
         rng = self._rng
         attempt = rng.choice(self._good if self._good and rng.random() < 0.5 else self._bad)
+        if attempt.right and rng.random() < 0.5:
+            attempt = put_right(rng.choice(self._bad), rng)
         step = attempt.step
         original, rewritten = attempt.original, attempt.rewritten
         kind = rng.random()

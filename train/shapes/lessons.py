@@ -22,8 +22,8 @@ from interleave_rt.worlds.shapes.oracle import read_batch
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
     EMPTY,
+    EVERY_OPERATION,
     GRID,
-    OPERATIONS,
     SIDE,
     Layout,
     Scene,
@@ -45,7 +45,7 @@ MISLABELLED = {"plain": 0.0, "corner": 0.4, "row": 0.3, "relation": 0.35, "attri
 
 _GROUNDED_SHARE = 0.55
 _CLEAN_GROUNDED_SHARE = 0.4
-_SHARES = (0.28, 0.34, 0.1, 0.16, 0.12)
+_SHARES = (0.26, 0.31, 0.09, 0.14, 0.1, 0.06, 0.04)
 """Of the operations: drawing from nothing has no picture to help, and every sequence begins with it."""
 _STYLE_SHARES = (0.6, 0.2, 0.2)
 _CHANGED_WEIGHT = 10.0
@@ -146,7 +146,7 @@ class Lessons:
     def _own(self, count: int) -> tuple[list[Transition], list[Layout], npt.NDArray[np.uint8]]:
         """Steps whose source picture the generator made itself (only those that it got right)."""
         rng = self._rng
-        first = [random_transition(rng, most=4) for _ in range(count)]
+        first = [random_transition(rng, most=4, every=True) for _ in range(count)]
         steps: list[Transition] = []
         layouts: list[Layout] = []
         sources = []
@@ -161,7 +161,7 @@ class Lessons:
             made = self._painter.paint([explicit(step) for step in group], pictures, rng.randrange(2**31))
             for step, image, reading in zip(group, made, read_batch(made), strict=True):
                 if reading.clean and reading.scene == step.after and step.after.occupied:
-                    steps.append(random_transition(rng, scene=step.after))
+                    steps.append(random_transition(rng, scene=step.after, every=True))
                     layouts.append(reading.layout)
                     sources.append(image)
         return steps, layouts, np.stack(sources) if sources else np.zeros((0, SIDE, SIDE, 3), np.uint8)
@@ -174,7 +174,7 @@ class Lessons:
             if not steps:
                 return
         else:
-            kinds = rng.choices(OPERATIONS, _SHARES, k=count)
+            kinds = rng.choices(EVERY_OPERATION, _SHARES, k=count)
             steps = [random_transition(rng, kind) for kind in kinds]
             layouts = [EMPTY if step.before is None else random_layout(step.before, rng) for step in steps]
             pictures = np.stack(
@@ -216,6 +216,8 @@ class Lessons:
             if text is not None:
                 return text, MISLABELLED["relation" if step.operation == "add" else "attribute"]
         style = rng.choices(range(len(STYLES)), _STYLE_SHARES)[0]
+        if step.operation == "ground":  # it has no place to name
+            style = 0
         return explicit(step, style), MISLABELLED[STYLES[style]]
 
     def draw(self, rng: random.Random, batch: int, clean: bool = False) -> Lesson:

@@ -66,7 +66,7 @@ def _corpus(seed: int, texts: int) -> Iterator[str]:
         request = any_request(rng)
         yield request.text
         yield plan_answer(request)
-        step = random_transition(rng)
+        step = random_transition(rng, every=True)
         original = grounded(step, rng) or explicit(step)
         seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
         used = explicit(step, rng.randrange(len(STYLES))) if rng.random() < 0.5 else original

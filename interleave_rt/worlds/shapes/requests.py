@@ -6,17 +6,24 @@ import random
 from collections.abc import Callable
 
 from .language import (
+    GROUPS,
+    REASONS,
     Mode,
     PlanStep,
     Request,
     Split,
     about,
+    about_a_picture,
+    asked,
     continuing,
     long_series,
     narrative,
+    offer_request,
+    offers,
     outside_request,
     pair,
     question,
+    spoken,
 )
 from .people import is_kept_out
 from .scene import Scene
@@ -46,6 +53,17 @@ def guidance(rng: random.Random) -> Request:
     return question(rng) if kind < 0.4 else continuing(rng)
 
 
+def _as_people_speak(rng: random.Random) -> Request:
+    """Requests of all kinds in the words of people."""
+    make = rng.choices((spoken, about_a_picture, asked, _offer), (60, 22, 12, 6))[0]
+    return make(rng)
+
+
+def _offer(rng: random.Random) -> Request:
+    """What a refusal offers, as it stands."""
+    return offer_request(rng.choice(offers(rng.choice(list(GROUPS)), rng.choice(list(REASONS)))))
+
+
 def unseen(rng: random.Random) -> Request:
     """A composition of a kind that training does not hold: more wishes, or two drawings that never stood together."""
     return pair(rng, unseen=True) if rng.random() < 0.5 else long_series(rng)
@@ -54,7 +72,7 @@ def unseen(rng: random.Random) -> Request:
 def any_request(rng: random.Random) -> Request:
     """A request as the planner meets them in training: none of the sentences that people wrote is among them."""
     while True:
-        make = rng.choices((narrative, guidance, outside_request), (0.44, 0.41, 0.15))[0]
+        make = rng.choices((narrative, guidance, outside_request, _as_people_speak), (24, 24, 15, 37))[0]
         request = make(rng)
         if not is_kept_out(request.text):
             return request

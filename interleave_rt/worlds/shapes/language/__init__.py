@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
-from .examples import EXAMPLES, GROUPS, HONEST, is_honest, refusal
+from .drawings import offer_request, spoken
+from .examples import EXAMPLES, GROUPS, HONEST, REASONS, is_honest, offers, refusal
 from .files import TEMPLATES, template
 from .grammar import apply, explicit, grounded, natural, parse
 from .misreadings import another_step, misread, step_between
 from .narratives import long_series, narrative, pair
 from .out_of_domain import OUTSIDE, outside_request, outside_test, vocabulary
+from .pictured import about_a_picture, asked
 from .places import CELL_OF, STYLES, at, bare
 from .plans import Mode, PlanStep, Request, Split, answer, operations, split_of
 from .questions import about, question
@@ -34,6 +36,7 @@ __all__ = [
     "HONEST",
     "IMAGE_TOKENS",
     "OUTSIDE",
+    "REASONS",
     "STYLES",
     "TEMPLATES",
     "Mode",
@@ -42,9 +45,11 @@ __all__ = [
     "Split",
     "Verdict",
     "about",
+    "about_a_picture",
     "another_step",
     "answer",
     "apply",
+    "asked",
     "at",
     "bare",
     "continuing",
@@ -61,6 +66,8 @@ __all__ = [
     "misunderstood",
     "narrative",
     "natural",
+    "offer_request",
+    "offers",
     "operations",
     "outside_request",
     "outside_test",
@@ -72,6 +79,7 @@ __all__ = [
     "refusal",
     "rewrite",
     "split_of",
+    "spoken",
     "step_between",
     "template",
     "variants",

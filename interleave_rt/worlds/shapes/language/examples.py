@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES
+
+from .composites import COMPOSITES
+from .grammar import article
+
 HONEST = "I cannot draw that."
 """How an answer begins that declines."""
 
@@ -45,13 +50,33 @@ GROUPS = {
 """Three drawings for somebody who wanted something of this group that cannot be drawn."""
 
 
-def refusal(group: str) -> str:
-    """The honest answer: what can be drawn, and the three examples of a group."""
-    first, second, third = GROUPS[group]
-    return (
-        f"{HONEST} I draw shapes in eight colours and things made of them. "
-        f"Try: a {first}, a {second}, a {third}."
-    ).replace("a ice", "an ice")
+REASONS = {
+    "thing": f"I know {len(COMPOSITES)} things, and it is none of them.",
+    "colour": f"My colours are {', '.join(COLOURS[:-1])} and {COLOURS[-1]}.",
+    "shape": f"My shapes are {', '.join(shape + 's' for shape in SHAPES[:-1])} and {SHAPES[-1]}s.",
+    "place": "Things stand side by side, each in one of nine places.",
+    "number": "A picture holds nine things at most.",
+    "words": "I do not know some of these words.",
+    "task": "I only make pictures of shapes.",
+}
+"""Why something cannot be drawn."""
+_NEAREST = {
+    "colour": ("a red circle", "a yellow star", "a blue heart"),
+    "shape": ("a blue square", "a green triangle", "an orange ring"),
+    "place": ("a small red circle", "a large blue square", "a white diamond"),
+    "number": ("two red circles", "three yellow stars", "four blue hearts"),
+}
+"""What to offer where only a word of the request is strange."""
+
+
+def offers(group: str, why: str = "thing") -> tuple[str, ...]:
+    """The three nearest things, in words that can be asked for as they stand."""
+    return _NEAREST.get(why) or tuple(article(name) for name in GROUPS[group])
+
+
+def refusal(group: str, why: str = "thing") -> str:
+    """The honest answer: that it cannot be drawn, why (one of `REASONS`), and what to try."""
+    return f"{HONEST} {REASONS[why]} Try: {', '.join(offers(group, why))}."
 
 
 def is_honest(plan: Sequence[Mapping[str, Any]]) -> bool:

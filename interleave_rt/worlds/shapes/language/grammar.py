@@ -32,6 +32,8 @@ _DRAW = re.compile(rf"draw {_THING} (?:at|in) {_PLACE} on an? ({_any(COLOURS)}) 
 _ADD = re.compile(rf"add {_THING} (?:(?:at|in) {_PLACE}|{_RELATION})")
 _REMOVE = re.compile(rf"remove {_REFERENCE}")
 _RECOLOUR = re.compile(rf"make {_REFERENCE} ({_any(COLOURS)})")
+_REPLACE = re.compile(rf"replace {_REFERENCE} with {_THING}")
+_GROUND = re.compile(rf"make the background ({_any(COLOURS)})")
 _MOVE = re.compile(rf"move {_REFERENCE}(?: from {_PLACE})? (?:to {_PLACE}|{_RELATION})")
 
 
@@ -98,11 +100,15 @@ def explicit(transition: Transition, style: int = 0) -> str:
     if transition.operation == "add":
         return f"add {article(transition.after.at(cell).name)} {place}"
     assert transition.before is not None
+    if transition.operation == "ground":
+        return f"make the background {COLOURS[transition.after.background]}"
     name = transition.before.at(cell).name
     if transition.operation == "remove":
         return f"remove the {name} {place}"
     if transition.operation == "recolour":
         return f"make the {name} {place} {COLOURS[transition.after.at(cell).colour]}"
+    if transition.operation == "replace":
+        return f"replace the {name} {place} with {article(transition.after.at(cell).name)}"
     assert transition.to is not None
     return f"move the {name} {come_from(cell, style)} {go_to(transition.to, style)}"
 
@@ -115,7 +121,7 @@ def style_of(transition: Transition, prompt: str) -> int | None:
 def grounded_options(transition: Transition, *, shortest: bool = False) -> list[str]:
     """Every wording of this step that needs the picture (only the shortest names if so asked)."""
     before, cell = transition.before, transition.cell
-    if before is None:
+    if before is None or transition.operation == "ground":
         return []
 
     def names(i: int) -> list[str]:
@@ -129,6 +135,9 @@ def grounded_options(transition: Transition, *, shortest: bool = False) -> list[
         return [f"remove the {name}" for name in names(cell)]
     if transition.operation == "recolour":
         return [f"make the {name} {COLOURS[transition.after.at(cell).colour]}" for name in names(cell)]
+    if transition.operation == "replace":
+        thing = article(transition.after.at(cell).name)
+        return [f"replace the {name} with {thing}" for name in names(cell)]
     assert transition.to is not None
     places = [go_to(transition.to)]
     places += [
@@ -247,6 +256,18 @@ def parse(scene: Scene | None, prompt: str) -> Transition | None:
         if cell is None or colour_index in (scene.background, scene.at(cell).colour):
             return None
         return Transition.recolour(scene, cell, colour_index)
+    found = _REPLACE.fullmatch(text)
+    if found:
+        *reference, size, pattern, colour, shape = found.groups()
+        cell, thing = _find(scene, *reference), _thing(size, pattern, colour, shape)
+        if cell is None or thing is None or thing.colour == scene.background or thing == scene.at(cell):
+            return None
+        return Transition.replace(scene, cell, thing)
+    found = _GROUND.fullmatch(text)
+    if found:
+        ground = COLOURS.index(found[1])
+        seen = {scene.background, *(scene.at(i).colour for i in scene.occupied)}
+        return None if ground in seen else Transition.ground(scene, ground)
     found = _MOVE.fullmatch(text)
     if found:
         size, pattern, colour, shape, where, origin, place, *relation = found.groups()

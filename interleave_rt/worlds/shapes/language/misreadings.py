@@ -61,8 +61,10 @@ def _nearer(cell: int, cells: list[int], rng: random.Random) -> list[int]:
 
 def step_between(before: Scene | None, seen: Scene) -> Transition | None:
     """The one step that leads from `before` to `seen`, or None where it takes more than one."""
-    if before is None or before.background != seen.background:
+    if before is None:
         return None
+    if before.background != seen.background:
+        return Transition.ground(before, seen.background) if before.cells == seen.cells else None
     changed = [i for i in range(CELLS) if before.cells[i] != seen.cells[i]]
     if len(changed) == 1:
         cell = changed[0]
@@ -73,6 +75,7 @@ def step_between(before: Scene | None, seen: Scene) -> Transition | None:
             return Transition.remove(before, cell)
         if new._replace(colour=old.colour) == old:
             return Transition.recolour(before, cell, new.colour)
+        return Transition.replace(before, cell, new)
     if len(changed) == 2:
         for cell, to in (changed, changed[::-1]):
             if seen.cells[cell] is None and before.cells[to] is None and seen.cells[to] == before.cells[cell]:

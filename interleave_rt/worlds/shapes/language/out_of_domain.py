@@ -10,10 +10,12 @@ from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
 
 from .composites import COMPOSITES, variants
 from .continuations import continuing
+from .drawings import spoken
 from .examples import refusal
 from .files import rows
 from .grammar import article
 from .narratives import ASK, narrative, part_words
+from .phrases import COMMON_WORDS
 from .plans import Request, answer
 
 _THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
@@ -154,7 +156,7 @@ _INSIDE = (
 @functools.cache
 def _odd_words() -> list[str]:
     """Long words of all that is known of the rest of the world."""
-    inside = {*COLOURS, *SHAPES, *_INSIDE.split()}
+    inside = {*COLOURS, *SHAPES, *COMMON_WORDS, *_INSIDE.split()}
     words = {
         word.lower()
         for kind, texts in vocabulary().items()
@@ -168,30 +170,73 @@ def _odd_words() -> list[str]:
 _SWAPS = (("colour", COLOURS), ("shape", SHAPES), ("size", SIZES))
 
 
-def _one_strange_word(rng: random.Random, request: Request) -> str | None:
-    """The request with one of its words replaced by one that is not of this world."""
+def _one_strange_word(rng: random.Random, request: Request) -> tuple[str, str] | None:
+    """Why it cannot be drawn, and the request with one of its words replaced by one that is not of this world."""
     text = request.text
     if rng.random() < 0.25:
         verb = rng.choice(vocabulary()["verb"]).format(x=rng.choice(SHAPES))
-        return text.rstrip(".?") + rng.choice((", then ", ". Then ", " and ", ", finally ")) + verb
+        return "words", text.rstrip(".?") + rng.choice((", then ", ". Then ", " and ", ", finally ")) + verb
     if rng.random() < 0.12:
         number = rng.randint(4, 12)
         changed, count = re.subn(r"\b(row|column) [123]\b", lambda m: f"{m[1]} {number}", text, count=1)
-        return changed if count else None
+        return ("place", changed) if count else None
     if rng.random() < 0.25:  # a few words too many, anywhere
         said = text.split(" ")
         where = rng.randint(1, len(said))
         extra = [rng.choice(_odd_words()) for _ in range(rng.randint(1, 4))]
-        return " ".join([*said[:where], *extra, *said[where:]])
+        return "words", " ".join([*said[:where], *extra, *said[where:]])
     if rng.random() < 0.15 and "large striped" in text:  # small things have no pattern
-        return text.replace("large striped", "small striped", 1)
+        return "shape", text.replace("large striped", "small striped", 1)
     kind, words = rng.choice(_SWAPS)
     found = list(re.finditer(rf"\b({'|'.join(words)})\b", text))
     if not found:
         return None
     at = rng.choice(found)
     other = _stranger(rng)[1] if kind == "shape" and rng.random() < 0.5 else rng.choice(vocabulary()[kind])
-    return text[: at.start()] + other + text[at.end() :]
+    return kind if kind in ("colour", "shape") else "words", text[: at.start()] + other + text[at.end() :]
+
+
+def _nearly_shapes(rng: random.Random) -> tuple[str, str]:
+    """Why it cannot be drawn, and a request for shapes that is just out of reach."""
+    colour, other = rng.sample(COLOURS, 2)
+    shape = rng.choice(SHAPES)
+    kind = rng.random()
+    if kind < 0.3:
+        why, words = "colour", f"{rng.choice(vocabulary()['colour'])} {shape}"
+        words = article(words) if rng.random() < 0.8 else words
+    elif kind < 0.55:
+        strange = rng.choice(vocabulary()["shape"])
+        why, words = (
+            "shape",
+            rng.choice((article(f"{colour} {strange}"), article(strange), f"{colour} {strange}")),
+        )
+    elif kind < 0.8:
+        number = rng.choice(
+            (
+                "ten",
+                "eleven",
+                "twelve",
+                "fifteen",
+                "twenty",
+                "thirty",
+                "fifty",
+                "a hundred",
+                "a thousand",
+                str(rng.randint(10, 99)),
+            )
+        )
+        why, words = "number", f"{number} {rng.choice((f'{colour} ', ''))}{shape}s"
+    else:
+        how = rng.choice(
+            ("inside", "in", "behind", "in front of", "overlapping", "within", "around", "through")
+        )
+        why, words = (
+            "place",
+            f"{article(f'{colour} {shape}')} {how} {article(f'{other} {rng.choice(SHAPES)}')}",
+        )
+    return why, rng.choice(
+        (*ASK, "{x}", "{x}", "{x} please", "I want {x}", "give me {x}", "Can you make {x}?")
+    ).format(x=words)
 
 
 def _plain(rng: random.Random) -> tuple[str, str]:
@@ -211,25 +256,31 @@ def _plain(rng: random.Random) -> tuple[str, str]:
 def outside_request(rng: random.Random) -> Request:
     """A request from outside with its honest answer."""
     while True:
-        kind = rng.random()
-        if kind < 0.34:
+        kind, why = rng.random(), "thing"
+        if kind < 0.3:
             group, text = _other_thing(rng)
-        elif kind < 0.52:
+        elif kind < 0.46:
             group, text = _drawing_with_more(rng)
-        elif kind < 0.72:
-            group, found = "any", _one_strange_word(rng, narrative(rng))
+            why = "words"
+        elif kind < 0.64:
+            make = narrative if rng.random() < 0.5 else spoken
+            group, found = "any", _one_strange_word(rng, make(rng))
             if found is None:
                 continue
-            text = found
+            why, text = found
+        elif kind < 0.76:
+            group = "any"
+            why, text = _nearly_shapes(rng)
         elif kind < 0.92:
             group, text = _plain(rng)
+            why = "task"
         else:
             request = continuing(rng)
             changed = _one_strange_word(rng, request)
             if changed is None:
                 continue
-            return answer(changed, OUTSIDE, request.images, refusal("any"))
+            return answer(changed[1], OUTSIDE, request.images, refusal("any", changed[0]))
         if rng.random() < 0.1:
             text = text.lower()
         if text.lower() not in _test_texts():
-            return answer(text, OUTSIDE, (), refusal(group))
+            return answer(text, OUTSIDE, (), refusal(group, why))

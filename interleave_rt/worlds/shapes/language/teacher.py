@@ -191,7 +191,7 @@ def misunderstood(step: Transition) -> Scene:
         return after.put(cell, thing._replace(colour=colour))
     if step.to is not None:
         return after.put(cell, after.at(step.to))
-    return step.before
+    return step.before  # also what should be another thing, or on another background
 
 
 def _smaller(thing: Thing) -> Thing:
@@ -204,6 +204,8 @@ def _corrupt_once(step: Transition, rng: random.Random, kind: str) -> Scene | No
     others = [i for i in after.occupied if i not in step.touched]
     if kind == "nothing":
         return step.before or Scene(ground)
+    if step.operation == "ground" and kind in ("attribute", "place"):
+        return None
     if kind == "attribute":
         thing = after.cells[focus]
         if thing is None:  # a removal: what should be gone is still there, perhaps changed

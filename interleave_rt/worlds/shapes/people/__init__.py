@@ -15,7 +15,7 @@ from typing import Literal
 from interleave_rt.worlds.shapes.scene import Scene
 
 from .wanted import Wanted, pictures_of, wanted_of
-from .words import normalised
+from .words import NUMBERS, normalised
 
 __all__ = [
     "Sentence",
@@ -69,15 +69,12 @@ def phrasings() -> dict[str, list[str]]:
 
 
 def offered(text: str) -> Wanted | None:
-    """What is right for words that a refusal may offer: a drawing, perhaps with one attribute, or a thing of any kind.
-
-    None for any other words.
-    """
-    words = normalised(text).split(" ", 1)[-1]
-    name, _, attribute = words.partition(" with a ")
-    colour, _, part = attribute.partition(" ")
+    """What is right for words that a refusal may offer ("a house", "two red circles"); None for any other words."""
+    first, _, words = normalised(text).partition(" ")
     try:
-        return wanted_of(f"{name}({part}={colour})" if part else name)
+        if first in ("a", "an"):
+            return wanted_of(words)
+        return wanted_of(f"{NUMBERS.index(first)} {words.removesuffix('s')}")
     except ValueError:
         return None
 

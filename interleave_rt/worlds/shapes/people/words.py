@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
 
-__all__ = ["normalised", "says"]
+__all__ = ["NUMBERS", "normalised", "says"]
 
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _KINDS = (
     COLOURS,
     (*SHAPES, "house", "snowman"),
-    _NUMBERS,
+    NUMBERS,
     ("yes", "no"),
     SIZES,
     tuple(sorted(POSITIONS, key=len, reverse=True)),
@@ -23,7 +23,7 @@ _KINDS = (
 def normalised(text: str) -> str:
     """The words alone: lower case, numbers as words, no marks and no `<image>`."""
     words = re.findall(r"[^\W_]+", text.lower().replace("<image>", " "))
-    return " ".join(_NUMBERS[int(word)] if word in map(str, range(len(_NUMBERS))) else word for word in words)
+    return " ".join(NUMBERS[int(word)] if word in map(str, range(len(NUMBERS))) else word for word in words)
 
 
 def _named(kind: Sequence[str], text: str) -> set[str]:

@@ -16,7 +16,7 @@ from .pictures import (
     render,
     render_batch,
 )
-from .transitions import OPERATIONS, Transition, other_colour, random_transition
+from .transitions import EVERY_OPERATION, OPERATIONS, Transition, other_colour, random_transition
 from .world import (
     CELLS,
     COLOURS,
@@ -36,6 +36,7 @@ __all__ = [
     "CELL_PX",
     "COLOURS",
     "EMPTY",
+    "EVERY_OPERATION",
     "GRID",
     "OPERATIONS",
     "PATTERNS",

@@ -9,13 +9,17 @@ from .world import CELLS, COLOURS, SHAPES, SIZES, Scene, Thing, random_scene, ra
 
 OPERATIONS = ("draw", "add", "remove", "recolour", "move")
 _SHARES = (0.14, 0.42, 0.14, 0.16, 0.14)
+EVERY_OPERATION = (*OPERATIONS, "replace", "ground")
+"""With those that only people ask for in so many words: another thing in its place, another background."""
+_EVERY_SHARE = (0.13, 0.38, 0.12, 0.14, 0.12, 0.06, 0.05)
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step: what is done (`operation`), to which cell, and the scenes around it.
+    """One step: what is done (one of `EVERY_OPERATION`), to which cell, and the scenes around it.
 
-    `before` is None for a drawing from nothing; `to` is the target cell of a move.
+    `before` is None for a drawing from nothing; `to` is the target cell of a move; another background (`ground`) has
+    no cell: `cell` is 0 and nothing is touched.
     """
 
     operation: str
@@ -27,6 +31,8 @@ class Transition:
     @property
     def touched(self) -> tuple[int, ...]:
         """Cells whose content the step is about."""
+        if self.operation == "ground":
+            return ()
         return (self.cell,) if self.to is None else (self.cell, self.to)
 
     @classmethod
@@ -54,6 +60,16 @@ class Transition:
         """The same thing in another, empty cell."""
         return cls("move", before, before.put(to, before.at(cell)).put(cell, None), cell, to)
 
+    @classmethod
+    def replace(cls, before: Scene, cell: int, thing: Thing) -> Transition:
+        """Another thing where one stands."""
+        return cls("replace", before, before.put(cell, thing), cell)
+
+    @classmethod
+    def ground(cls, before: Scene, colour: int) -> Transition:
+        """The same things on another background."""
+        return cls("ground", before, Scene(colour, before.cells), 0)
+
 
 def other_colour(rng: random.Random, background: int, colour: int) -> int:
     """A visible colour that differs from `colour`."""
@@ -79,10 +95,16 @@ def _alike_scene(rng: random.Random, things: int) -> Scene:
 
 
 def random_transition(
-    rng: random.Random, operation: str | None = None, *, scene: Scene | None = None, most: int = 5
+    rng: random.Random,
+    operation: str | None = None,
+    *,
+    scene: Scene | None = None,
+    most: int = 5,
+    every: bool = False,
 ) -> Transition:
-    """A random step on `scene`, or on a random one of up to `most` things."""
-    operation = operation or rng.choices(OPERATIONS[scene is not None :], _SHARES[scene is not None :])[0]
+    """A random step on `scene`, or on a random one of up to `most` things; `every` takes all of `EVERY_OPERATION`."""
+    kinds, shares = (EVERY_OPERATION, _EVERY_SHARE) if every else (OPERATIONS, _SHARES)
+    operation = operation or rng.choices(kinds[scene is not None :], shares[scene is not None :])[0]
     if operation == "draw":
         background = rng.randrange(len(COLOURS))
         return Transition.draw(background, random_thing(rng, background), rng.randrange(CELLS))
@@ -104,4 +126,13 @@ def random_transition(
         return Transition.remove(scene, cell)
     if operation == "recolour":
         return Transition.recolour(scene, cell, other_colour(rng, scene.background, scene.at(cell).colour))
+    if operation == "replace":
+        old = scene.at(cell)
+        thing = random_thing(rng, scene.background)
+        if thing[0::2] == old[0::2]:  # only its colour or its pattern differs, if anything
+            thing = thing._replace(shape=(old.shape + 1 + rng.randrange(len(SHAPES) - 1)) % len(SHAPES))
+        return Transition.replace(scene, cell, thing)
+    if operation == "ground":
+        seen = {scene.background, *(scene.at(i).colour for i in scene.occupied)}
+        return Transition.ground(scene, rng.choice([c for c in range(len(COLOURS)) if c not in seen]))
     return Transition.move(scene, cell, rng.choice(scene.empty))

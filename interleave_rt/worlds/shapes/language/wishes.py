@@ -1,0 +1,371 @@
+"""Requests as people speak: few words or many, things left open, several wishes in a row, slips of the finger.
+
+What nobody says is filled in the same way every time, so that a request has one right plan: a white background where
+nothing is white, large plain things, the first colour that nobody has named, and the first free place of `_ORDER` that
+nobody has named. Prompts are explicit: who says little wants the picture, not a puzzle.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, Scene, Thing, Transition
+
+from .clauses import Clause
+from .grammar import RELATIONS, article, explicit, neighbour
+from .phrases import (
+    ASK_FOR,
+    EDIT_WORDS,
+    FIRST,
+    JOINTS,
+    NUMBERS,
+    ORDINALS,
+    PLACES,
+    RELATION_WORDS,
+    ROWS,
+    SIZE_WORDS,
+    dressed,
+    numbered,
+)
+from .plans import Request, operations, plan_steps, split_of
+
+_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
+
+
+INKS = ("red", "blue", "yellow", "green", "orange", "black", "brown", "white")
+
+
+GROUNDS = ("white", "blue", "black", "green", "yellow", "orange", "brown", "red")
+
+
+_MOST_STEPS = 6
+
+
+@dataclass(slots=True)
+class Item:
+    """A thing that comes up: what is said of it, and where it is to stand. None: nobody says."""
+
+    shape: int
+    colour: int | None = None
+    size: int | None = None
+    pattern: int = 0
+    cell: int | None = None
+    beside: tuple[str, int] | None = None  # a relation to an earlier thing
+    alike: bool = False  # of the same colour as the one before, whatever that is
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What is done to the thing `item`: `kind` is colour, size, shape, move, remove or ground, `value` what to."""
+
+    kind: str
+    item: int = 0
+    value: int = 0
+
+
+@dataclass(slots=True)
+class Talk:
+    """Things and what is done to them, in order, with the words for it."""
+
+    items: list[Item] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+    ground: int | None = None
+    words: list[str] = field(default_factory=list)
+
+
+def _settle(talk: Talk) -> tuple[int, list[tuple[Thing, int]]] | None:
+    """The background, and every thing with its cell; None where they do not fit."""
+    said = {item.colour for item in talk.items} | {
+        e.value for e in talk.edits if e.kind in ("colour", "ground")
+    }
+    grounds = [COLOURS.index(name) for name in GROUNDS]
+    ground = talk.ground if talk.ground is not None else next((g for g in grounds if g not in said), None)
+    if ground is None:
+        return None
+    taken = {item.cell for item in talk.items if item.cell is not None}
+    taken |= {edit.value for edit in talk.edits if edit.kind == "move"}
+    inks = iter([COLOURS.index(name) for name in INKS])
+    found: list[tuple[Thing, int]] = []
+    used: set[int] = set()
+    for number, item in enumerate(talk.items):
+        colour, size, cell = item.colour, item.size, item.cell
+        if item.alike:
+            colour = found[-1][0].colour
+        while colour is None or colour == ground:
+            if item.colour is not None:
+                return None
+            colour = next((ink for ink in inks if ink not in said), None)
+            if colour is None:
+                return None
+        if size is None:
+            grows = [e.value for e in talk.edits if e.kind == "size" and e.item == number]
+            size = 1 - grows[0] if grows else 1
+        if item.beside is not None:
+            cell = neighbour(found[item.beside[1]][1], item.beside[0])
+        elif cell is None:
+            cell = next((one for one in _ORDER if one not in taken), None)
+        if cell is None or cell in used or (item.pattern and not size):
+            return None
+        used.add(cell)
+        taken.add(cell)
+        found.append((Thing(item.shape, colour, size, item.pattern), cell))
+    return ground, found
+
+
+def steps_of(talk: Talk) -> list[Transition] | None:
+    """The step of every thing and of every change; None where one is none."""
+    settled = _settle(talk)
+    if settled is None:
+        return None
+    ground, things = settled
+    steps: list[Transition] = []
+    try:
+        for thing, cell in things:
+            step = (
+                Transition.add(steps[-1].after, thing, cell)
+                if steps
+                else Transition.draw(ground, thing, cell)
+            )
+            steps.append(step)
+        cells = [cell for _, cell in things]
+        for edit in talk.edits:
+            steps.append(changed(steps[-1].after, edit, cells))
+            if edit.kind == "move":
+                cells[edit.item] = edit.value
+    except ValueError:
+        return None
+    return None if any(step.before == step.after for step in steps) else steps
+
+
+def changed(now: Scene, edit: Edit, cells: Sequence[int]) -> Transition:
+    """One change as a step.
+
+    Raises:
+        ValueError: It means nothing here.
+    """
+    if edit.kind == "ground":
+        return Transition.ground(now, edit.value)
+    cell = cells[edit.item]
+    thing = now.at(cell)
+    if edit.kind == "remove":
+        return Transition.remove(now, cell)
+    if edit.kind == "colour":
+        return Transition.recolour(now, cell, edit.value)
+    if edit.kind == "move":
+        if now.cells[edit.value] is not None:
+            raise ValueError("[spoken] something stands there")
+        return Transition.move(now, cell, edit.value)
+    if edit.kind == "size":
+        return Transition.replace(now, cell, thing._replace(size=edit.value, pattern=0))
+    if edit.kind == "pattern":
+        if not thing.size:
+            raise ValueError("[spoken] small things have no pattern")
+        return Transition.replace(now, cell, thing._replace(pattern=edit.value))
+    return Transition.replace(now, cell, thing._replace(shape=edit.value))
+
+
+def thing_words(rng: random.Random, item: Item, count: int = 1) -> str:
+    size = [] if item.size is None else [rng.choice(SIZE_WORDS[item.size])]
+    rest = [PATTERNS[item.pattern]] if item.pattern else []
+    rest += [] if item.colour is None else [COLOURS[item.colour]]
+    words = [*size, *rest] if rng.random() < 0.9 else [*rest, *size]
+    name = " ".join([*words, SHAPES[item.shape]])
+    if count == 1:
+        return rng.choice((article(name), article(name), article(name), name, f"one {name}"))
+    return f"{rng.choice((NUMBERS[count], str(count)))} {name}s"
+
+
+def random_item(rng: random.Random, like: Item | None = None) -> Item:
+    if like is not None and rng.random() < 0.3:
+        return replace(like, cell=None, beside=None, alike=False)
+    size = rng.choice((None, None, 0, 1))
+    pattern = rng.choice((1, 2)) if size != 0 and rng.random() < 0.12 else 0
+    colour = rng.randrange(len(COLOURS)) if rng.random() < 0.8 else None
+    return Item(rng.randrange(len(SHAPES)), colour, size, pattern)
+
+
+def _new(rng: random.Random, talk: Talk) -> str:
+    """One more wish for things, in words."""
+    first = len(talk.items)
+    item = random_item(rng, talk.items[-1] if talk.items else None)
+    free = [c for c in range(CELLS) if all(c != one.cell for one in talk.items)]
+    kind = rng.random()
+    if kind < 0.2 and len(free) == CELLS:  # several of them
+        count = rng.choice((2, 2, 2, 3, 3, 4, 5, 6))
+        where = ""
+        cells: list[int | None] = [None] * count
+        if count == 3 and rng.random() < 0.5:
+            where = rng.choice(list(ROWS))
+            cells = [*ROWS[where]]
+        elif count == 4 and rng.random() < 0.5:
+            where, cells = (
+                rng.choice(("in the corners", "in the four corners", "one in each corner")),
+                [0, 2, 6, 8],
+            )
+        talk.items += [replace(item, cell=cell, alike=i > 0) for i, cell in enumerate(cells)]
+        return f"{thing_words(rng, item, count)} {where}".strip()
+    talk.items.append(item)
+    words = thing_words(rng, item)
+    if kind < 0.45:
+        item.cell = rng.choice(free)
+        return f"{words} {rng.choice(PLACES[item.cell])}"
+    if kind < 0.65 and first:
+        anchor = talk.items[first - 1]
+        same = sum(_name(one) == _name(anchor) for one in talk.items) > 1
+        if not same:
+            relation = rng.choice(list(RELATIONS))
+            item.beside = relation, first - 1
+            name = "it" if rng.random() < 0.4 else f"the {_name(anchor)}"
+            return f"{words} {rng.choice(RELATION_WORDS[relation])} {name}"
+    return words
+
+
+def _name(item: Item) -> str:
+    return " ".join(([COLOURS[item.colour]] if item.colour is not None else []) + [SHAPES[item.shape]])
+
+
+def _called(rng: random.Random, talk: Talk, number: int, last: int) -> str | None:
+    """How a thing is spoken of: "it" where it came up last, by its looks, or by its place in the order."""
+    item = talk.items[number]
+    shapes = [one.shape for one in talk.items]
+    ways = []
+    if number == last:
+        ways += ["it", "it"]
+    if len(talk.items) > 1 and number < len(ORDINALS):
+        alike = {_name(one) for one in talk.items} == {_name(item)}
+        ways += [f"the {ORDINALS[number]} one"] * (4 if alike else 1)
+        if number == len(talk.items) - 1:
+            ways.append("the last one")
+        if alike and number < len(ORDINALS):
+            ways.append(f"the {ORDINALS[number]} {SHAPES[item.shape]}")
+    if shapes.count(item.shape) == 1:
+        ways += [f"the {SHAPES[item.shape]}"] * 2
+    if item.colour is not None and sum(one.colour == item.colour for one in talk.items) == 1:
+        ways += [f"the {COLOURS[item.colour]} one", f"the {COLOURS[item.colour]} {SHAPES[item.shape]}"]
+    return rng.choice(ways) if ways else None
+
+
+def _change(rng: random.Random, talk: Talk, gone: set[int], last: int) -> tuple[str, int] | None:
+    """One more wish for a change, in words, and the thing that was spoken of; None where it found none."""
+    left = [i for i in range(len(talk.items)) if i not in gone]
+    if not left:
+        return None
+    number = rng.choice(left)
+    kind = rng.choices([*EDIT_WORDS], (6, 4, 3, 3, 2, 1, 3))[0]
+    item, value, words = talk.items[number], 0, ""
+    called = _called(rng, talk, number, last)
+    if kind != "ground" and called is None:
+        return None
+    if kind in ("colour", "ground"):
+        value = rng.randrange(len(COLOURS))
+        words = COLOURS[value]
+    elif kind == "move":
+        value = rng.randrange(CELLS)
+        words = rng.choice(PLACES[value][:3])
+        to = words.replace("at ", "to ").replace("in ", "to ").replace("on ", "to ", 1)
+        words = to if to.startswith("to ") and rng.random() < 0.7 else words
+    elif kind == "shape":
+        value = rng.choice([s for s in range(len(SHAPES)) if s != item.shape])
+        words = article(SHAPES[value])
+    elif kind == "size":
+        value = rng.randrange(2)
+        words = rng.choice(
+            ("smaller", "small", "tiny") if not value else ("bigger", "larger", "big", "large")
+        )
+        if (
+            item.size == value
+            or item.pattern
+            or any(e.kind == "size" and e.item == number for e in talk.edits)
+        ):
+            return None
+    elif kind == "pattern":
+        value = rng.randrange(1, len(PATTERNS))
+        words = PATTERNS[value]
+        if item.size == 0:
+            return None
+    talk.edits.append(Edit(kind, number, value))
+    if kind == "remove":
+        gone.add(number)
+    text = rng.choice(EDIT_WORDS[kind]).format(r=called, v=words, p=words)
+    return text, number if kind != "ground" else last
+
+
+def _series(rng: random.Random, talk: Talk) -> str | None:
+    """Things and then changes of them, as one text."""
+    parts = [_new(rng, talk) for _ in range(rng.choices((1, 2, 3, 4), (4, 3, 2, 1))[0])]
+    if rng.random() < 0.25 or (rng.random() < 0.3 and len(parts) == 1):
+        talk.ground = rng.randrange(len(COLOURS))
+        ground = COLOURS[talk.ground]
+        on = rng.choice(
+            (f"on {article(ground)} background", f"on {ground}", f"on {article(ground)} background")
+        )
+        parts[0] += f" {on}"
+    fresh = len(parts)
+    gone: set[int] = set()
+    last = len(talk.items) - 1
+    for _ in range(rng.choices((0, 1, 2, 3), (4, 4, 2, 1))[0]):
+        changed = _change(rng, talk, gone, last)
+        if changed is None:
+            return None
+        parts.append(changed[0])
+        last = changed[1]
+    joints = rng.choice(JOINTS)
+    if fresh == len(parts) and rng.random() < 0.6:  # nothing but things: a list, asked for in any way
+        listed = parts[0]
+        if len(parts) > 1:
+            listed = ", ".join(parts[:-1]) + rng.choice((" and ", ", and ", " & ", ", ")) + parts[-1]
+        return rng.choice(ASK_FOR).format(x=listed)
+    lead = rng.choice(FIRST)
+    verb = rng.choice(("", "", "", "add ", "put "))
+    text = lead + parts[0]
+    for i, part in enumerate(parts[1:], start=1):
+        joint = joints[3] if i == len(parts) - 1 and i > 1 else joints[rng.randrange(3)]
+        word = verb + part if i < fresh else part
+        text += joint + (word[0].upper() + word[1:] if joint == ". " else word)
+    if rng.random() < 0.3:
+        text = (
+            rng.choice(("Please draw ", "please draw ", "Could you draw ", "I want you to draw ", "hey, "))
+            + text
+            if not lead.strip()
+            else text
+        )
+    return text + rng.choice(("", "", ".", ".", " please", "!"))
+
+
+def clauses_in_full(steps: Sequence[Transition]) -> list[Clause]:
+    found = []
+    for step in steps:
+        thing = (
+            None
+            if step.operation == "ground"
+            else step.after.cells[step.cell] or (step.before or step.after).cells[step.cell]
+        )
+        name = "background" if thing is None else SHAPES[thing.shape]
+        verb = {"draw": "Draw", "add": "Add", "remove": "Remove", "move": "Move"}.get(
+            step.operation, "Change"
+        )
+        found.append(Clause("", explicit(step), f"{verb} the {name}.", name, step))
+    return found
+
+
+def wishes(rng: random.Random) -> Request:
+    """Things and changes of them, in few words."""
+    while True:
+        talk = Talk()
+        text = _series(rng, talk)
+        steps = steps_of(talk) if text is not None else None
+        if text is None or steps is None or len(steps) > _MOST_STEPS:
+            continue
+        if rng.random() < 0.12:
+            text = numbered(rng, text, len(steps))
+        return spoken_request(dressed(rng, text), steps, clauses_in_full(steps))
+
+
+def spoken_request(
+    text: str, steps: Sequence[Transition], clauses: list[Clause], name: str | None = None
+) -> Request:
+    scenes = tuple(step.after for step in steps)
+    split = split_of(operations(steps))
+    return Request(text, "narrative", "spoken", (), plan_steps(clauses, False), scenes, split, name)

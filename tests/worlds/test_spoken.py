@@ -1,0 +1,158 @@
+"""Requests in the words of people: one right plan each, what is left open is filled in alike, and slips of the finger."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from interleave_rt.worlds.shapes import requests
+from interleave_rt.worlds.shapes.language import (
+    Request,
+    about_a_picture,
+    apply,
+    asked,
+    corrupt,
+    explicit,
+    judge,
+    misread,
+    misunderstood,
+    parse,
+    spoken,
+    step_between,
+)
+from interleave_rt.worlds.shapes.language.phrases import slip
+from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, steps_of
+from interleave_rt.worlds.shapes.people import is_kept_out
+from interleave_rt.worlds.shapes.scene import (
+    CELLS,
+    COLOURS,
+    SHAPES,
+    Scene,
+    Thing,
+    random_transition,
+)
+
+_CIRCLE, _STAR = SHAPES.index("circle"), SHAPES.index("star")
+
+
+@pytest.fixture(scope="module")
+def said() -> list[Request]:
+    rng = random.Random(1)
+    return [make(rng) for make in (spoken, spoken, about_a_picture, asked) for _ in range(1500)]
+
+
+def test_plans_lead_to_their_scenes(said: list[Request]) -> None:
+    for request in said:
+        scene = request.images[-1] if request.images else None
+        for step, after in zip(request.steps, request.scenes, strict=False):
+            assert step.prompt is not None
+            scene = apply(scene, step.prompt)
+            assert scene == after, request.text
+        assert len(request.steps) <= 8
+
+
+def test_words_and_pictures_have_one_right_plan(said: list[Request]) -> None:
+    plans: dict[object, str] = {}
+    for request in said:
+        assert plans.setdefault((request.text, request.images), request.plan_key) == request.plan_key
+
+
+def test_every_way_of_speaking_comes_up(said: list[Request]) -> None:
+    texts = " | ".join(request.text.lower() for request in said)
+    for words in ("please", "could you", "in three steps", "2 ", "and finally", "the second one", " it ", "without",
+                  "step by step", "background", "replace", "bigger", "story", "in a row", "?", "!"):  # fmt: skip
+        assert words in texts, words
+    prompts = Counter((step.prompt or "").split(" ", 1)[0] for request in said for step in request.steps)
+    assert min(prompts[verb] for verb in ("draw", "add", "remove", "make", "move", "replace")) > 100
+    assert sum(len(r.images) == 0 and len(r.steps) == 1 for r in said) > 200
+    assert {request.split for request in said} == {"train", "validation", "test"}
+
+
+def _scenes(talk: Talk) -> list[str]:
+    steps = steps_of(talk)
+    assert steps is not None
+    return [step.after.describe() for step in steps]
+
+
+def test_what_nobody_says_is_filled_in_alike() -> None:
+    assert _scenes(Talk([Item(_CIRCLE)])) == ["white: large red circle at the center"]
+    assert _scenes(Talk([Item(_CIRCLE, COLOURS.index("white"))])) == [
+        "blue: large white circle at the center"
+    ]
+    two = _scenes(Talk([Item(_CIRCLE), Item(_STAR, COLOURS.index("red"))]))
+    assert two[-1] == "white: large red star at the left, large blue circle at the center"
+    grown = _scenes(Talk([Item(_CIRCLE)], [Edit("size", 0, 1)]))
+    assert grown == ["white: small red circle at the center", "white: large red circle at the center"]
+    aside = _scenes(Talk([Item(_CIRCLE), Item(_STAR)], [Edit("move", 0, 3)]))  # the left is wanted later
+    assert aside[1] == "white: large red circle at the center, large blue star at the right"
+    above = _scenes(Talk([Item(_CIRCLE), Item(_STAR, beside=("above", 0))]))
+    assert above[1] == "white: large blue star at the top, large red circle at the center"
+    assert _scenes(Talk([Item(_STAR), Item(_STAR, alike=True)]))[1].count("red star") == 2
+
+
+def test_what_cannot_be_is_no_request() -> None:
+    red = COLOURS.index("red")
+    assert steps_of(Talk([Item(_CIRCLE, red)], ground=red)) is None
+    assert steps_of(Talk([Item(_CIRCLE, cell=0), Item(_STAR, beside=("above", 0))])) is None
+    assert steps_of(Talk([Item(_CIRCLE, red)], [Edit("colour", 0, red)])) is None
+    assert steps_of(Talk([Item(_CIRCLE), Item(_STAR, cell=1)], [Edit("move", 0, 1)])) is None
+    assert steps_of(Talk([Item(_CIRCLE), Item(_STAR)], [Edit("remove", 0), Edit("colour", 0, 5)])) is None
+
+
+def test_a_slip_is_one_letter_in_a_long_word() -> None:
+    rng = random.Random(2)
+    for _ in range(200):
+        slipped = slip(rng, "a big yellow star")
+        assert slipped.startswith("a big ") and slipped.endswith(" star")
+        assert abs(len(slipped) - len("a big yellow star")) <= 1
+    assert slip(rng, "a red star") == "a red star"
+
+
+def test_training_sees_people_speak_but_none_of_their_sentences() -> None:
+    rng = random.Random(3)
+    kinds = Counter()
+    for _ in range(4000):
+        request = requests.any_request(rng)
+        kinds[request.kind] += 1
+        assert not is_kept_out(request.text)
+    assert kinds["spoken"] > 1000
+
+
+# ---- the steps that only people ask for
+
+
+@pytest.mark.parametrize("operation", ["replace", "ground"])
+def test_such_a_step_is_understood_judged_and_mistaken(operation: str) -> None:
+    rng = random.Random(4)
+    for _ in range(300):
+        step = random_transition(rng, operation)
+        words = explicit(step)
+        assert step.before is not None
+        assert parse(step.before, words) == step
+        assert step_between(step.before, step.after) == step
+        right = judge(step.before, step.after, True, words, words)
+        assert right is not None and right.accepted
+        for wrong in (corrupt(step, rng), misunderstood(step), misread(step, rng).after):
+            assert wrong != step.after
+            verdict = judge(step.before, wrong, True, words, words)
+            assert verdict is not None and not verdict.accepted
+            assert parse(step.before, verdict.refined) == step
+
+
+def test_a_background_that_hides_a_thing_means_nothing() -> None:
+    scene = Scene(COLOURS.index("white")).put(4, Thing.named("large red circle"))
+    assert parse(scene, "make the background red") is None
+    assert parse(scene, "make the background white") is None
+    assert parse(scene, "replace the circle with a large red circle") is None
+    assert parse(None, "make the background blue") is None
+
+
+def test_every_operation_comes_up_where_asked_for() -> None:
+    rng = random.Random(5)
+    some = {random_transition(rng).operation for _ in range(500)}
+    every = Counter(random_transition(rng, every=True).operation for _ in range(2000))
+    assert every.keys() - some == {"replace", "ground"}
+    assert min(every.values()) > 50
+    assert all(0 <= random_transition(rng, every=True).cell < CELLS for _ in range(100))
