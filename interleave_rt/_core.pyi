@@ -251,7 +251,8 @@ class Engine:
     def poll_text(self, timeout_ms: int, most: int) -> list[TextJob] | None:
         """Texts to encode; None: the engine is closed."""
 
-    def finish_text(self, job: int, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> None: ...
+    def finish_text(self, job: int, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, cut: bool = False) -> None:
+        """`cut`: the text was longer than its encoder reads."""
 
     def fail_text(self, job: int, code: str, message: str) -> None: ...
 
@@ -270,6 +271,11 @@ class ExternalLane:
 
     def verdict_known(self, call: int, accepted: bool, p_success: float) -> bool:
         """The boolean of a verdict can be read, the answer goes on."""
+
+    def wrote(self, call: int, answer: bytes, stop: str) -> bool:
+        """
+        What its model wrote, for the trace, and why it wrote no more; before its end.
+        """
 
     def progress(self, call: int) -> bool:
         """Keeps the lease of the call."""

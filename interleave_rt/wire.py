@@ -238,6 +238,7 @@ class Attempt(_Pictured, Value):
         pixels: uint8 [height, width, 3], RGB, read-only; it outlives the engine.
         verdict: None where it was not judged (or not readably).
         refused_unreadable: Refused, and the refined prompt could not be read: the prompt was kept.
+        prompt_cut: The prompt is longer than the generator's encoder: its end was not read.
     """
 
     number: int
@@ -247,6 +248,7 @@ class Attempt(_Pictured, Value):
     pixels: Pixels | None = field(default=None, repr=False)
     verdict: Verdict | None = None
     refused_unreadable: bool = False
+    prompt_cut: bool = False
 
     def canonical(self) -> dict[str, Any]:
         """The part that speculation, batching and timing may never change."""
@@ -267,6 +269,7 @@ class Attempt(_Pictured, Value):
             "image_hash": picture_name(self),
             "verdict": self.verdict.as_dict() if self.verdict else None,
             "refused_unreadable": self.refused_unreadable,
+            "prompt_cut": self.prompt_cut,
         }
 
     @classmethod
@@ -356,9 +359,9 @@ class Span(Value):
         outcome: `done`, `failed`, `cancelled`, or `running` where its lane has not ended it yet.
         used: Its answer is part of the result.
         cancel_us: It was given up; its lane ends it at the next chance.
-        answer: What a model inside the engine wrote, its first 64 KiB; of all calls of a request 2 MiB are kept.
-        stop: Why it wrote no further token: `end_of_text`, `length`, `cache_full`, `non_finite`, `grammar`, or `none`
-            where the reader knew enough (or where it was no model inside the engine).
+        answer: What a model wrote, its first 64 KiB; of all calls of a request 2 MiB are kept.
+        stop: Why it wrote no further token: `end_of_text`, `length`, `cache_full`, `non_finite`, `grammar`, `early` (the
+            reader knew enough), `cancelled`, or `none` where nobody said.
     """
 
     lane: str

@@ -161,12 +161,15 @@ void bind_texts(nb::class_<BoundEngine>& cls) {
          "timeout_ms"_a, "most"_a, Unlocked(), "Texts to encode; None: the engine is closed.")
       .def(
           "finish_text",
-          [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask) {
-            EncodedText encoded{copy_of(ids), mask ? copy_of(*mask) : std::vector<std::int64_t>{}};
+          [](E& self, std::uint64_t job, const IdsIn& ids, const std::optional<IdsIn>& mask,
+             bool cut) {
+            EncodedText encoded{copy_of(ids), mask ? copy_of(*mask) : std::vector<std::int64_t>{},
+                                cut};
             const WithoutGil unlocked;
             self.driver().text().finish(job, std::move(encoded));
           },
-          "job"_a, "ids"_a, "mask"_a.none() = nb::none())
+          "job"_a, "ids"_a, "mask"_a.none() = nb::none(), "cut"_a = false,
+          "`cut`: the text was longer than its encoder reads.")
       .def(
           "fail_text",
           [](E& self, std::uint64_t job, const std::string& code, std::string message) {

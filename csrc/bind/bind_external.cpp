@@ -127,6 +127,14 @@ void bind_external(nb::module_& m) {
           "call"_a, "step"_a, "The next step of a plan can be read, the answer goes on.")
       .def("verdict_known", on_lane(&E::verdict_known), "call"_a, "accepted"_a, "p_success"_a,
            Unlocked(), "The boolean of a verdict can be read, the answer goes on.")
+      .def(
+          "wrote",
+          [](B& self, std::uint64_t call, const nb::bytes& answer, const std::string& stop) {
+            return self.lane().wrote(call, {answer.c_str(), answer.size()},
+                                     named<StopReason>(stop));
+          },
+          "call"_a, "answer"_a, "stop"_a,
+          "What its model wrote, for the trace, and why it wrote no more; before its end.")
       .def("progress", on_lane(&E::progress), "call"_a, Unlocked(), "Keeps the lease of the call.")
       .def("wanted", on_lane(&E::wanted), "call"_a, Unlocked())
       .def(

@@ -42,6 +42,7 @@ struct Fields<Attempt> {
       fields<&S::number, &S::prompt, &S::seed, &S::refused_unreadable>(),
       std::array{
           Field<S>{"image", [](const S& self) { return hex_of(self.image); }},
+          row<&S::image, &Image::prompt_cut>("prompt_cut"),
           Field<S>{"image_hash", [](const S& self) { return hex_of(self.image); }},
           Field<S>{"verdict", [](const S& self) { return nb::cast(if_readable(self.verdict)); }}});
 };

@@ -24,8 +24,8 @@ inline constexpr auto kNames<Role> = std::to_array(kRoleNames);
 template <>
 inline constexpr auto kNames<SpanOutcome> = std::array{"running", "done", "failed", "cancelled"};
 template <>
-inline constexpr auto kNames<StopReason> =
-    std::array{"none", "end_of_text", "length", "cache_full", "non_finite", "grammar"};
+inline constexpr auto kNames<StopReason> = std::array{
+    "none", "end_of_text", "length", "cache_full", "non_finite", "grammar", "early", "cancelled"};
 template <>
 inline constexpr auto kNames<ErrorCode> = std::to_array(kErrorNames);
 template <>

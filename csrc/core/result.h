@@ -43,8 +43,9 @@ struct Verdict {
 };
 
 struct Image {
-  Key key;             // equals the key of the call that made it
-  std::uint64_t hash;  // of the pixels: what canonical results compare
+  Key key;                  // equals the key of the call that made it
+  std::uint64_t hash;       // of the pixels: what canonical results compare
+  bool prompt_cut = false;  // the end of its prompt was not read
 };
 
 using CallResult = std::variant<Plan, Image, Verdict>;

@@ -201,7 +201,7 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
     try {
       if (image) {
         const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
-        event = CallDone{key, Image{key, kept->hash}};
+        event = CallDone{key, Image{key, kept->hash, call.text && call.text->cut}};
       }
     } catch (...) {
       outcome = SpanOutcome::kFailed;
@@ -476,17 +476,19 @@ void Driver::admit(const RequestSpec& spec) const {
   // A quarter of the store is left to the requests that are under way.
   const std::size_t limit = config_.image_bytes - config_.image_bytes / 4;
   if (const std::size_t used = images_.bytes(); used > limit) {
-    throw Error(ErrorCode::kOverloaded,
-                "[Driver.submit] images take " + std::to_string(used) + " bytes, over the " +
-                    std::to_string(limit) +
-                    " up to which requests are admitted: read or forget requests, wait, or raise "
-                    "image_bytes");
+    throw Error(
+        ErrorCode::kOverloaded,
+        "[Driver.submit] images take " + std::to_string(used) + " bytes, over the " +
+            std::to_string(limit) +
+            " up to which requests are admitted: read the events of others to their end, or "
+            "raise image_bytes");
   }
   const std::size_t ended = records_.size() - unread();
   if (ended >= config_.max_unforgotten) {
     throw Error(ErrorCode::kOverloaded,
                 "[Driver.submit] " + std::to_string(ended) +
-                    " ended requests were not forgotten: forget them, or raise max_unforgotten");
+                    " requests have ended and were not read to their end: read them, or raise "
+                    "max_unforgotten");
   }
   for (const Key& image : spec.images) {
     if (images_.get(image)) continue;

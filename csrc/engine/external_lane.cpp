@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/driver.h"
+#include "text/characters.h"
 
 namespace irt {
 
@@ -79,6 +80,15 @@ bool ExternalLane::verdict_known(std::uint64_t id, bool accepted, double p_succe
   if (!held) return false;
   const LaneCallRef call = held->call;
   queue_.unlocked(lock, [&] { events_.verdict_known(*call, accepted, p_success); });
+  return true;
+}
+
+bool ExternalLane::wrote(std::uint64_t id, std::string_view answer, StopReason stop) {
+  const auto lock = queue_.lock();
+  const Held* held = partial(id);
+  if (!held) return false;
+  held->call->answer = clean_utf8(answer, Trace::kMaxAnswerBytes);
+  held->call->stop = stop;
   return true;
 }
 

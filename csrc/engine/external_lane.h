@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -52,6 +53,8 @@ class ExternalLane final : public Lane {
   // Partial answers; of one call in order, by one thread at a time.
   bool step_closed(std::uint64_t id, PlanStep step);
   bool verdict_known(std::uint64_t id, bool accepted, double p_success);
+  // What its model wrote, for the trace, and why it wrote no more.
+  bool wrote(std::uint64_t id, std::string_view answer, StopReason stop);
   // The call is being worked at.
   bool progress(std::uint64_t id);
   [[nodiscard]] bool wanted(std::uint64_t id);

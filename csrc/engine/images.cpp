@@ -26,10 +26,11 @@ ImageRef ImageStore::put(const Key& key, std::shared_ptr<StoredImage> image, Ima
   if (ImageRef known = hold(key, owner)) return known;
   const std::size_t added = image->pixels.data.size();
   if (added > limit_bytes_ || bytes_ > limit_bytes_ - added) {
-    throw Error(ErrorCode::kLimitExceeded,
-                "[ImageStore.put] an image of " + std::to_string(added) + " bytes does not fit: " +
-                    std::to_string(bytes_) + " of " + std::to_string(limit_bytes_) +
-                    " bytes are in use; read or forget requests, or raise image_bytes");
+    throw Error(
+        ErrorCode::kLimitExceeded,
+        "[ImageStore.put] an image of " + std::to_string(added) + " bytes does not fit: " +
+            std::to_string(bytes_) + " of " + std::to_string(limit_bytes_) +
+            " bytes are in use; read the events of requests to their end, or raise image_bytes");
   }
   image->key = key;
   entries_.emplace(key, Entry{std::move(image), {}});

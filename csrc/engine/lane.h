@@ -32,7 +32,7 @@ struct LaneCall {
   std::optional<Failure> failure;  // why it cannot be admitted
   std::chrono::steady_clock::time_point started;
   // For the trace, by the lane before it reports the end: the first bytes that a model wrote, valid
-  // UTF-8, and why no token followed (kNone: the reader knew enough, or it was no model of ours).
+  // UTF-8, and why no token followed (kNone: nobody said).
   std::string answer;
   StopReason stop = StopReason::kNone;
   // Set by other threads at any time.

@@ -35,6 +35,7 @@ struct TextJob {
 struct EncodedText {
   std::vector<std::int64_t> ids;
   std::vector<std::int64_t> mask;
+  bool cut = false;  // the text was longer than its encoder reads
 };
 using EncodedRef = std::shared_ptr<const EncodedText>;
 

@@ -14,6 +14,8 @@ namespace {
 
 // An unreadable answer is sampled once more at this temperature, with top-k and top-p off.
 constexpr float kRetryTemperature = 0.7F;
+// No answer is shorter: a prompt that leaves less of the cache is refused before anything is run.
+constexpr int kLeastAnswer = 64;
 
 VlmConfig completed(VlmConfig config) {
   config.decoder_config.merge_size = config.vision_config.merge_size;
@@ -48,6 +50,8 @@ void VlmModel::admit(const LaneCallRef& call, std::unique_ptr<AnswerReader> read
   prompt.ids = call->text->ids;
   prompt.sampling = sampling(call->call.seed, call->call.retry);
   prompt.max_new_tokens = config_.max_new_tokens;
+  prompt.min_new_tokens = std::max(
+      1, std::min({kLeastAnswer, config_.max_new_tokens, config_.decoder_config.cache_length / 8}));
   if (constrained_) {
     prompt.grammar = images > 0 && config_.image_grammar ? config_.image_grammar : config_.grammar;
   }
@@ -137,7 +141,7 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
     done = running->reader->take(token, events) || done;
   }
   if (!done) return;
-  running->call->stop = out.stop;
+  running->call->stop = out.stop == StopReason::kNone ? StopReason::kEarly : out.stop;
   LaneResult result = running->reader->finish(out.stop);
   const auto* plan = std::get_if<Plan>(&result);
   if (out.stop == StopReason::kCacheFull && plan != nullptr && !plan->readable()) {
@@ -176,7 +180,9 @@ LaneCallRef VlmModel::release(std::vector<Running>::iterator running) {
 bool VlmModel::cancel(const LaneCall& call) {
   const auto running = std::ranges::find_if(
       running_, [&call](const Running& known) { return known.call.get() == &call; });
-  if (running != running_.end()) release(running);
+  if (running == running_.end()) return true;
+  running->call->stop = StopReason::kCancelled;
+  release(running);
   return true;
 }
 

@@ -190,12 +190,15 @@ struct BatchedDecoder::Impl {
   [[nodiscard]] SequenceId admit(const Prompt& prompt) {
     ExpandedPrompt expanded = expand_prompt(prompt, config);
     const std::size_t tokens = expanded.ids.size();
-    if (tokens + 1 > size(config.cache_length)) {
+    if (tokens + size(prompt.min_new_tokens) > size(config.cache_length)) {
       throw Error(ErrorCode::kLimitExceeded,
                   "[BatchedDecoder.admit] a prompt of " + std::to_string(tokens) +
-                      " tokens does not fit into a cache of " +
-                      std::to_string(config.cache_length) +
-                      ": shorten it, use smaller images, or export with a longer cache");
+                      " tokens leaves " +
+                      std::to_string(std::max(0, config.cache_length - static_cast<int>(tokens))) +
+                      " of a cache of " + std::to_string(config.cache_length) +
+                      " for the answer, which needs " + std::to_string(prompt.min_new_tokens) +
+                      " at the least: shorten the request, use smaller images, or export the model "
+                      "with a longer cache");
     }
     std::vector<int> common(slots.size(), 0);
     if (config.reuse_prefix) {

@@ -48,13 +48,24 @@ struct Prompt {
   std::vector<std::shared_ptr<const VisionFeatures>> images;
   SamplingParams sampling;
   int max_new_tokens = 4096;
+  int min_new_tokens = 1;                  // the cache must have room for so many
   std::shared_ptr<const Grammar> grammar;  // of the answer; null: any token may follow
 };
 
 using SequenceId = std::uint64_t;
 
 // kNonFinite, kGrammar: the sequence has failed (its token is -1); the others are not touched.
-enum class StopReason { kNone, kEndOfText, kLength, kCacheFull, kNonFinite, kGrammar };
+// kEarly, kCancelled: its owner wanted no further token.
+enum class StopReason {
+  kNone,
+  kEndOfText,
+  kLength,
+  kCacheFull,
+  kNonFinite,
+  kGrammar,
+  kEarly,
+  kCancelled
+};
 
 // One token of one sequence. `logits` stays valid until the next step. A sequence with a stop
 // reason takes no further part in steps; it keeps its slot until it is released.

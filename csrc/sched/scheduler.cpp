@@ -235,14 +235,14 @@ std::optional<Failure> Scheduler::check(const Submit& event) const {
   }
   if (spec.text.empty()) return bad("text is empty: say what to draw");
   if (spec.text.size() > config_.max_text_bytes) {
-    return refuse(ErrorCode::kLimitExceeded,
-                  "text has " + std::to_string(spec.text.size()) + " bytes: shorten it to " +
-                      std::to_string(config_.max_text_bytes) + ", or raise max_text_bytes");
+    return refuse(ErrorCode::kLimitExceeded, "text has " + std::to_string(spec.text.size()) +
+                                                 " bytes: shorten it to " +
+                                                 std::to_string(config_.max_text_bytes));
   }
   if (spec.images.size() > config_.max_input_images) {
-    return refuse(ErrorCode::kLimitExceeded,
-                  std::to_string(spec.images.size()) + " input images: send at most " +
-                      std::to_string(config_.max_input_images) + ", or raise max_input_images");
+    return refuse(ErrorCode::kLimitExceeded, std::to_string(spec.images.size()) +
+                                                 " input images: send at most " +
+                                                 std::to_string(config_.max_input_images));
   }
   if (std::ranges::find(spec.images, Key{}) != spec.images.end()) {
     return bad("an input image has no key: put it into the image store first");
@@ -347,7 +347,7 @@ void Scheduler::expire() {
       end(*state, Outcome::kFailed,
           Failure{ErrorCode::kBackendFailed, std::string("[Scheduler.lanes] no ") + kRoleNames[r] +
                                                  " lane is up (" + missing_why_[r].message +
-                                                 "): start one, or raise lane_grace"});
+                                                 "): start one, or raise lane_grace_s"});
     }
   }
 }

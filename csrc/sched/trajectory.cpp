@@ -278,8 +278,9 @@ bool Trajectory::read_plan(Walk& walk) {
     if (!plan.readable() && !again) {
       end(Outcome::kFailed,
           Failure{ErrorCode::kBackendFailed,
-                  "[Trajectory.plan] planner answer unreadable, twice: read it in the trace, "
-                  "and raise the planner's token limit if it was cut"},
+                  "[Trajectory.plan] planner answer unreadable, twice: Result.trace (run --trace "
+                  "FILE) holds both; where one stopped by its length, raise max_new_tokens of the "
+                  "planner"},
           walk.out);
       return false;
     }

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from interleave_rt import _core
 from interleave_rt.errors import BackendFailedError, InterleaveError, from_code
+from interleave_rt.roles.answers import OnAnswer
 
 from .outside import accepted
 
@@ -77,9 +78,10 @@ class RoleApart:
         *arguments: Any,
         cancelled: Callable[[], bool] = never,
         on_step: Callable[[PlanStep], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> Any:
         """As `Roles.plan`."""
-        return self._call("plan", arguments, cancelled, on_step=on_step)
+        return self._call("plan", arguments, cancelled, on_step=on_step, on_answer=on_answer)
 
     def generate(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> Any:
         """As `Roles.generate`."""
@@ -90,9 +92,11 @@ class RoleApart:
         *arguments: Any,
         cancelled: Callable[[], bool] = never,
         on_verdict: Callable[[bool, float], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> Verdict | None:
         """As `Roles.judge`."""
-        verdict: Verdict | None = self._call("judge", arguments, cancelled, on_verdict=on_verdict)
+        listening = {"on_verdict": on_verdict, "on_answer": on_answer}
+        verdict: Verdict | None = self._call("judge", arguments, cancelled, **listening)
         return verdict
 
     def check(self) -> None:

@@ -101,11 +101,11 @@ class NativeBackend:
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         """Text to token ids: templates and tokenizer live in Python, off the critical path but for refinements."""
         try:
-            ids, mask = self.texts.encode(job)
+            ids, mask, cut = self.texts.encode(job)
         except InterleaveError as error:
             core.fail_text(job.id, error.code, error.message)
         else:
-            core.finish_text(job.id, ids, mask)
+            core.finish_text(job.id, ids, mask, cut)
 
     def take_calls(self, request: int) -> Mapping[str, Any]:  # noqa: ARG002
         """None: calls of graphs are not recorded, as those that give equal bits can be made again."""

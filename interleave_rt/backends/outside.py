@@ -41,7 +41,8 @@ class OutsideBackend:
     A method of the roles may take these keyword arguments, and is given them if it does: `cancelled`, a callable
     that says whether the call should be given up (it may then raise anything, or return anything); of `plan` also
     `on_step`, to be called with each step as soon as it can be read; of `judge` also `on_verdict`, to be called with
-    the verdict's boolean and its p(success) as soon as they are known, while the refined prompt is still written.
+    the verdict's boolean and its p(success) as soon as they are known, while the refined prompt is still written; of
+    both `on_answer`, to be called with what the model wrote (bytes) and why it wrote no more (`Span.stop`), for the trace.
 
     Args:
         roles: The models; see `interleave_rt.roles.base.Roles`. What does not serve a role needs no method for it.
@@ -262,10 +263,16 @@ class _Crew:
             self._lane.step_closed(call["id"], told[closed - 1].as_dict())
 
         request = Request(call["prompt"], tuple(call["images"]))
-        more = accepted(self._roles.plan, cancelled=cancelled, on_step=on_step)
+        more = accepted(self._roles.plan, cancelled=cancelled, on_step=on_step, on_answer=self._noting(call))
         plan = self._roles.plan(request, call["max_steps"], call["seed"], call["retry"], **more)
         whole, most = (*told, *plan.steps[len(told) :]), call["max_steps"]
         return replace(plan, steps=whole[:most], truncated=plan.truncated or len(whole) > most)
+
+    def _noting(self, call: Mapping[str, Any]) -> Callable[[bytes, str], None]:
+        def on_answer(answer: bytes, stop: str) -> None:
+            self._lane.wrote(call["id"], answer, stop)
+
+        return on_answer
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
@@ -292,7 +299,9 @@ class _Crew:
 
         before, after = call["images"]
         texts = call["original_prompt"], call["prompt"]
-        more = accepted(self._roles.judge, cancelled=cancelled, on_verdict=on_verdict)
+        more = accepted(
+            self._roles.judge, cancelled=cancelled, on_verdict=on_verdict, on_answer=self._noting(call)
+        )
         verdict = self._roles.judge(before, after, *texts, call["seed"], call["retry"], **more)
         if not told:
             return verdict

@@ -233,6 +233,9 @@ def summary(result: Result) -> str:
         count = sum(step.outcome == outcome for step in result.steps)
         if count:
             parts.append(f"{counted(count, 'step')} {outcome.replace('_', ' ')}")
+    cuts = sum(attempt.prompt_cut for step in result.steps for attempt in step.attempts)
+    if cuts:
+        parts.append(f"{counted(cuts, 'prompt')} too long for the generator")
     cut = " (the planner's answer was cut short: steps are missing)" if result.plan_truncated else ""
     text = f"{result.outcome}: {', '.join(parts)}{cut} in {result.timings.total_s:.2f} s"
     if result.timings.first_image_s is not None:
@@ -245,7 +248,8 @@ def _line(event: Event, numbers: Mapping[int, int]) -> str:
     if isinstance(event, PlanStepEvent):
         return f"plan  {event.step.step_number}: {event.step.text}"
     if isinstance(event, AttemptImageEvent):
-        return f"image {numbers[event.index]}.{event.attempt.number}: {event.attempt.prompt}"
+        tail = " (too long for the generator: its end was not read)" if event.attempt.prompt_cut else ""
+        return f"image {numbers[event.index]}.{event.attempt.number}: {event.attempt.prompt}{tail}"
     if isinstance(event, VerdictEvent):
         word = "accepted" if event.verdict.accepted else "refused"
         reason = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interleave_rt.errors import BadPackError
 
-from .chat import ChatEncoder, Ids
+from .chat import ChatEncoder, EncodedPrompt, Ids
 from .manifest import GeneratorRole, VlmRole
 from .spec import RoleSpec
 from .templates import Mode, Templates, mode_for
@@ -71,19 +71,19 @@ class TextEncoder:
         """Ids of the critic's message."""
         return self._encoder("critic").encode_messages(self._templates.render_critic(original, used))
 
-    def generate(self, prompt: str) -> tuple[Ids, Ids]:
+    def generate(self, prompt: str) -> EncodedPrompt:
         """Ids and mask of a generator's prompt, both [max_sequence_length]; a longer one is cut."""
         encoded = self._encoder("generator").encode_prompt(prompt, self._max_length, self._pad)
         if encoded.truncated:
             _log.warning("a prompt of %d characters was cut to %d tokens", len(prompt), self._max_length)
-        return encoded.ids, encoded.mask
+        return encoded
 
-    def encode(self, job: Any) -> tuple[Ids, Ids | None]:
-        """Ids, and for a generator's prompt the mask, of a `_core.TextJob` of kind plan, judge or generate."""
+    def encode(self, job: Any) -> tuple[Ids, Ids | None, bool]:
+        """Of a `_core.TextJob`: ids, for a generator's prompt the mask, and whether it was cut."""
         if job.kind == "plan":
-            return self.plan(mode_for(job.image_count), job.text, job.image_count), None
+            return self.plan(mode_for(job.image_count), job.text, job.image_count), None, False
         if job.kind == "judge":
-            return self.judge(job.original, job.text), None
+            return self.judge(job.original, job.text), None, False
         return self.generate(job.text)
 
     def _encoder(self, role: str) -> ChatEncoder:

@@ -73,7 +73,8 @@ def _step(step: Step) -> dict[str, Any]:
             {
                 "number": attempt.number,
                 "prompt": attempt.prompt,
-                "origin": _origin(step, index),
+                "origin": _origin(step, index)
+                + (", too long: its end was not read" if attempt.prompt_cut else ""),
                 "image": _inline(attempt.pixels),
                 "verdict": attempt.verdict,
                 "final": attempt.pixels is step.pixels,

@@ -8,6 +8,9 @@ from dataclasses import replace
 from interleave_rt import _core
 from interleave_rt.wire import Verdict, WrittenPlan
 
+OnAnswer = Callable[[bytes, str], None]
+"""Told of what a model wrote, and why it wrote no more (`Span.stop`)."""
+
 
 def read_plan(answer: bytes, mode: str, max_steps: int) -> WrittenPlan:
     """What can be read of a planner's answer.

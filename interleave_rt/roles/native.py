@@ -95,7 +95,7 @@ class NativeRoles(SharedRules):
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
         """As `Roles.generate`."""
-        ids, mask = self._texts.generate(prompt)
+        ids, mask, _ = self._texts.generate(prompt)
         size = options.width, options.height
         try:
             return self._generator.generate(ids, mask, source, seed, *size, options.denoising_steps)

@@ -160,7 +160,18 @@ def test_what_the_critic_thought_of_a_step_is_told(accept, t_max, code, outcome,
     assert (f"3 steps {words}" in said.out) == (outcome != "accepted")
     steps = json.loads((Path("out") / "result.json").read_text())["steps"]
     assert [step["outcome"] for step in steps] == [outcome] * 3
-    assert f">{words}</span>" in (Path("out") / "report.html").read_text()
+    assert f"{words}</span>" in (Path("out") / "report.html").read_text()
+
+
+def test_a_prompt_that_is_longer_than_the_generator_reads_is_told(command):
+    roles = ["--planner", "scripted,min_steps=1,max_steps=1", "--critic", "scripted,accept_prob=1"]
+    said = command("run", "a very small circle " * 20, *roles)
+    assert (said.code, said.err) == (0, "")
+    assert "(too long for the generator: its end was not read)" in said.out
+    assert "1 picture made, 1 prompt too long for the generator" in said.out
+    (step,) = json.loads((Path("out") / "result.json").read_text())["steps"]
+    assert step["attempts"][0]["prompt_cut"] is True
+    assert "too long: its end was not read" in (Path("out") / "report.html").read_text()
 
 
 def test_a_declined_request_is_no_success(command):

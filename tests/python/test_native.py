@@ -48,11 +48,15 @@ def test_the_trace_holds_what_the_models_wrote(embedded):
         ]
         assert wrote in span.answer
         assert bool(span.answer) == bool(wrote) or span.outcome == "cancelled"
+        ended = "early" if span.outcome == "done" else "cancelled"  # the reader knew enough
+        assert span.stop == (ended if wrote else "none")
 
 
 def test_a_prompt_that_leaves_no_room_for_the_plan_is_over_a_limit(embedded):
-    with refused(LimitExceededError, "617 tokens leaves 23 of a cache of 640", "longer cache"):
+    begun = embedded.counters()["planner"]["started"]
+    with refused(LimitExceededError, "617 tokens leaves 23 of a cache of 640", "needs 64", "longer cache"):
         embedded.run("Draw a snowman. " + "It is a nice day and " * 60)
+    assert embedded.counters()["planner"]["started"] == begun + 1  # no second try, which could not help
 
 
 def test_nothing_is_left_behind_in_the_engine(embedded):

@@ -113,6 +113,23 @@ def test_plain_roles_work_beside_lanes_of_another_backend():
             assert result.pack["lossless"] == "replay"
 
 
+def test_the_trace_holds_what_models_outside_wrote():
+    class Writing(ScriptedRoles):
+        def plan(self, *args: Any, on_answer: Any) -> Any:
+            on_answer(b"a plan \xff" + b"." * 100_000, "length")
+            return super().plan(*args)
+
+        def judge(self, *args: Any, on_answer: Any) -> Any:
+            on_answer(b"a verdict", "early")
+            return super().judge(*args)
+
+    with Engine(OutsideBackend(Writing(SCRIPT))) as engine:
+        spans = engine.run("x", seed=1).trace
+    said = {"plan": ("a plan \ufffd", "length"), "judge": ("a verdict", "early"), "generate": ("", "none")}
+    assert {span.kind: (span.answer[:9].rstrip("."), span.stop) for span in spans} == said
+    assert max(len(span.answer.encode()) for span in spans) == 64 * 1024
+
+
 def test_pictures_of_the_request_reach_the_planner_and_the_first_step():
     seen: list[Any] = []
 

@@ -278,10 +278,11 @@ def test_jobs_are_encoded_by_their_kind(texts, encoder, pack):
         (job("plan", text="<image> b", image_count=1), templates.render_plan("guidance", "<image> b", 1)),
         (job("judge", original="p", text="r"), templates.render_critic("p", "r")),
     ):
-        ids, mask = texts.encode(asked)
+        ids, mask, _ = texts.encode(asked)
         assert mask is None
         assert ids.tolist() == encoder.encode_messages(parts).tolist()
-    ids, mask = texts.encode(job("generate", text="a cat"))
+    ids, mask, cut = texts.encode(job("generate", text="a cat"))
+    assert not cut
     wanted = ChatEncoder(
         pack.path / roles.generator.tokenizer,
         None if roles.generator.chat_template is None else pack.path / roles.generator.chat_template,
@@ -296,7 +297,7 @@ def test_a_prompt_is_padded_with_the_token_that_is_named(encoder):
 
 
 def test_a_prompt_that_is_cut_is_logged_without_its_text(texts, caplog):
-    texts.generate("secret " * 200)
+    assert texts.encode(job("generate", text="secret " * 200))[2]
     assert " tokens" in caplog.text
     assert "cut to " in caplog.text
     assert "secret" not in caplog.text

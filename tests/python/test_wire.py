@@ -22,8 +22,8 @@ PLAN = {
 }
 VERDICT = {"p_success": "float", "previous_step_success": "bool", "reasoning": "str", "refine_prompt": "str?"}
 ATTEMPT = {
-    "image": "str?", "image_hash": "str", "number": "int", "prompt": "str", "refused_unreadable": "bool", "seed": "int",
-    "verdict": VERDICT,
+    "image": "str?", "image_hash": "str", "number": "int", "prompt": "str", "prompt_cut": "bool",
+    "refused_unreadable": "bool", "seed": "int", "verdict": VERDICT,
 }  # fmt: skip
 STEP = {
     "accepted": "bool?", "attempts": [ATTEMPT], "image": "str?", "outcome": "str", "plan": PLAN, "step_name": "str", "step_number": "int",

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from interleave_rt import _core
 from interleave_rt.errors import BackendFailedError, BadRequestError
 from interleave_rt.request import Request
+from interleave_rt.roles.answers import OnAnswer
 from interleave_rt.roles.prompts import ANSWER_SCHEMAS, Message, Prompts, critic_pictures, planner_pictures
 from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
@@ -155,6 +156,7 @@ class OpenAiVlm(OnServer):
         *,
         cancelled: Cancelled | None = None,
         on_step: Callable[[PlanStep], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> WrittenPlan:
         """As `Roles.plan`; `on_step` is called with each step when it has closed.
 
@@ -175,10 +177,12 @@ class OpenAiVlm(OnServer):
 
         def read(answer: Answer) -> WrittenPlan:
             scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
-            for _ in _Reading(answer, scanner.feed):
+            reading = _Reading(answer, scanner.feed, on_answer)
+            for _ in reading:
                 tell(scanner.closed())
                 if scanner.done():
                     break
+            reading.told()
             whole = scanner.finish()  # what carries no tag is read at the end
             tell(whole["steps"])
             return WrittenPlan(tuple(told), whole["truncated"], whole["violated"])
@@ -196,6 +200,7 @@ class OpenAiVlm(OnServer):
         *,
         cancelled: Cancelled | None = None,
         on_verdict: Callable[[bool, float], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> Verdict | None:
         """As `Roles.judge`; an accepting answer is only read up to its boolean.
 
@@ -207,7 +212,7 @@ class OpenAiVlm(OnServer):
 
         def read(answer: Answer) -> Verdict | None:
             scanner = _core.VerdictScanner()
-            reading = _Reading(answer, scanner.feed)
+            reading = _Reading(answer, scanner.feed, on_answer)
 
             def tell() -> None:
                 start, accepted = scanner.boolean_started_at(), scanner.accepted()
@@ -220,6 +225,7 @@ class OpenAiVlm(OnServer):
                 tell()
                 if scanner.done():
                     break
+            reading.told()
             raw = scanner.finish()
             tell()  # what carries no tag is read at the end
             if raw is None or not told:
@@ -314,8 +320,10 @@ class _Reading:
     JSON value from its first letter on gets the tag that the scanner looks for.
     """
 
-    def __init__(self, answer: Answer, feed: Callable[[bytes], None]) -> None:
-        self._answer, self._feed_scanner = answer, feed
+    def __init__(self, answer: Answer, feed: Callable[[bytes], None], on_answer: OnAnswer | None) -> None:
+        self._answer, self._feed_scanner, self._on_answer = answer, feed, on_answer
+        self._all = bytearray()  # what the scanner has got
+        self._stop = "early"
         self._fed = 0  # bytes that the scanner has got
         self._thinking = False
         self._text = bytearray()  # the answer itself
@@ -340,8 +348,14 @@ class _Reading:
             )
         if finished is None:
             raise GarbledError("the stream broke off")
+        self._stop = {"stop": "end_of_text", "length": "length"}.get(finished, "none")
         if finished == "content_filter":
             raise BackendFailedError("[openai] the server's content filter ended the answer")
+
+    def told(self) -> None:
+        """Nothing more is read of it."""
+        if self._on_answer is not None:
+            self._on_answer(bytes(self._all), self._stop)
 
     def success_p(self, start: int, accepted: bool) -> float:
         """p(true) against p(false) at the boolean that starts at byte `start` of the scanner; without logprobs 1 or 0."""
@@ -416,6 +430,7 @@ class _Reading:
 
     def _feed(self, piece: bytes) -> None:
         self._fed += len(piece)
+        self._all += piece
         self._feed_scanner(piece)
 
 

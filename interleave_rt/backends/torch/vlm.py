@@ -13,6 +13,7 @@ from interleave_rt import _core
 from interleave_rt.backends.constrain import find_constraint
 from interleave_rt.errors import BackendFailedError, BadPackError
 from interleave_rt.pack.grammar import Reasoning
+from interleave_rt.roles.answers import OnAnswer
 from interleave_rt.roles.prompts import Message, Prompts, critic_pictures, planner_pictures
 from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
@@ -131,6 +132,7 @@ class TorchVlm:
         *,
         cancelled: Cancelled = never,
         on_step: Callable[[PlanStep], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> WrittenPlan:
         """As `Roles.plan`.
 
@@ -141,11 +143,12 @@ class TorchVlm:
             retry: 0, or 1 after an answer that could not be read.
             cancelled: Asked before each token; true ends the call with `CancelledError`.
             on_step: Called with each step as soon as it can be read.
+            on_answer: Called with what was written, and why no more.
         """
         scanner = _core.PlanScanner(max_steps, 1 if request.mode == "narrative" else 0)
         told = 0
         asked = self._prompts.plan(request), planner_pictures(request), request.mode
-        with self._answering(*asked, seed, retry, cancelled) as answer:
+        with self._answering(on_answer, *asked, seed, retry, cancelled) as answer:
             for spelling, _ in answer:
                 scanner.feed(spelling)
                 if on_step is not None:
@@ -167,6 +170,7 @@ class TorchVlm:
         *,
         cancelled: Cancelled = never,
         on_verdict: Callable[[bool, float], None] | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> Verdict | None:
         """As `Roles.judge`.
 
@@ -179,12 +183,13 @@ class TorchVlm:
             retry: 0, or 1 after an answer that could not be read.
             cancelled: Asked before each token; true ends the call with `CancelledError`.
             on_verdict: Called with the boolean and p(success) as soon as they are known.
+            on_answer: Called with what was written, and why no more.
         """
         scanner = _core.VerdictScanner()
         begun: list[tuple[int, Any]] = []  # where each token begins, and its logits of the two words
         length, accepted, p = 0, None, 0.0
         asked = self._prompts.judge(original_prompt, prompt), critic_pictures(before, after), "critic"
-        with self._answering(*asked, seed, retry, cancelled) as answer:
+        with self._answering(on_answer, *asked, seed, retry, cancelled) as answer:
             for spelling, logits in answer:
                 scanner.feed(spelling)
                 if accepted is None:
@@ -216,11 +221,25 @@ class TorchVlm:
         return sum(weights[: self._yes]) / sum(weights)
 
     @contextmanager
-    def _answering(self, *asked: Any) -> Iterator[Generator[tuple[bytes, Any], None, None]]:
-        """`_answer`, with the weights on the device."""
+    def _answering(self, on_answer: OnAnswer | None, *asked: Any) -> Iterator[Iterator[tuple[bytes, Any]]]:
+        """`_answer`, with the weights on the device; at its end `on_answer` is told of it."""
         loaded, cancelled = self._loaded, asked[-1]
+        wrote, stop = bytearray(), "early"
+
+        def heard() -> Iterator[tuple[bytes, Any]]:
+            nonlocal stop
+            try:
+                while True:
+                    spelling, logits = next(answer)
+                    wrote.extend(spelling)
+                    yield spelling, logits
+            except StopIteration as end:
+                stop = end.value
+
         with self._stay.during(cancelled), loaded.turns.stream(), closing(self._answer(*asked)) as answer:
-            yield answer
+            yield heard()
+        if on_answer is not None:
+            on_answer(bytes(wrote), stop)
 
     def _answer(
         self,
@@ -230,8 +249,11 @@ class TorchVlm:
         seed: int,
         retry: int,
         cancelled: Cancelled,
-    ) -> Generator[tuple[bytes, Any], None, None]:
-        """The bytes of each token, and the logits that it was chosen from (None: the template has written it)."""
+    ) -> Generator[tuple[bytes, Any], None, str]:
+        """The bytes of each token, and the logits that it was chosen from (None: the template has written it).
+
+        Returns why it ends, as `Span.stop`.
+        """
         loaded = self._loaded
         with self._torch.inference_mode():
             prompt, text = loaded.prompt(messages, pictures)
@@ -248,14 +270,15 @@ class TorchVlm:
                     with self._torch.inference_mode():
                         logits = next(writing) if token is None else writing.send(token)
                 except StopIteration:
-                    return
+                    return "cache_full"
                 draw = self._draw(logits, generator)
                 token = grammar.pick(index, draw) if grammar else draw(None)
                 if token in loaded.eos:
-                    return
+                    return "end_of_text"
                 yield loaded.table[token], logits
                 if grammar is not None and grammar.complete:
-                    return
+                    return "end_of_text"
+        return "length"
 
     def _draw(self, logits: Any, generator: Any) -> Draw:
         torch, loaded = self._torch, self._loaded

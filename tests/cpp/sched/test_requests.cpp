@@ -86,9 +86,9 @@ TEST_CASE("a bad request is refused and the message says what to do") {
       {[](RequestSpec& spec) { spec.height = -1; }, "height is -1"},
       {[](RequestSpec& spec) { spec.denoising_steps = -1; }, "denoising_steps is -1"},
       {[](RequestSpec& spec) { spec.references = 0; }, "references is 0: choose 1 to 16"},
-      {[](RequestSpec& spec) { spec.text.assign((1U << 20) + 1, 'x'); }, "raise max_text_bytes",
+      {[](RequestSpec& spec) { spec.text.assign((1U << 20) + 1, 'x'); }, "shorten it to 1048576",
        ErrorCode::kLimitExceeded},
-      {[](RequestSpec& spec) { spec.images.assign(65, Key{1, 1}); }, "raise max_input_images",
+      {[](RequestSpec& spec) { spec.images.assign(65, Key{1, 1}); }, "send at most 64",
        ErrorCode::kLimitExceeded},
   };
   Rig rig;
