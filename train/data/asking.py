@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from interleave_rt.request import IMAGE_MARK, Request
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.prompts import Message, Prompts, critic_pictures, planner_pictures
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -138,10 +139,10 @@ def read_quality(text: str) -> tuple[float, ...] | None:
     return _numbers(text, "naturalness", "artefacts")
 
 
-def read_planned(text: str, mode: str, max_steps: int) -> tuple[list[PlanStep], bool] | None:
-    """Steps of a reply, and whether it was cut short; None: unreadable."""
-    steps, truncated = read_plan(text.encode("utf-8", "replace"), mode, max_steps)
-    return (steps, truncated) if steps else None
+def read_planned(text: str, mode: str, max_steps: int) -> WrittenPlan | None:
+    """The plan of a reply; None: unreadable. A record holds one reply, so that no second one is asked for."""
+    plan = read_plan(text.encode("utf-8", "replace"), mode, max_steps)
+    return replace(plan, violated=False) if plan.steps else None
 
 
 def read_judged(text: str) -> Verdict | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from interleave_rt.backends.openai.pictures import PngCache, data_url
 from interleave_rt.errors import BackendFailedError, InterleaveError
 from interleave_rt.request import Options, Request
 from interleave_rt.roles.base import SharedRules
-from interleave_rt.wire import PlanStep, Verdict
+from interleave_rt.wire import Verdict, WrittenPlan
 
 from . import asking
 from .asking import Content
@@ -238,16 +238,16 @@ class TeacherRoles(SharedRules):
         max_steps: int,
         seed: int,  # noqa: ARG002 - asked again in here
         retry: int,  # noqa: ARG002
-    ) -> tuple[Sequence[PlanStep], bool]:
+    ) -> WrittenPlan:
         """As `Roles.plan`."""
         read = lambda text: asking.read_planned(text, request.mode, max_steps)  # noqa: E731
         try:
-            (steps, truncated), text = self._teacher.ask(asking.plan(request), read)
+            plan, text = self._teacher.ask(asking.plan(request), read)
         except UnreadableError:
             self.plans[request.marked_text] = None
-            return [], False
+            return WrittenPlan(())
         self.plans[request.marked_text] = text
-        return steps, truncated
+        return plan
 
     def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
         """Not a teacher's business."""
