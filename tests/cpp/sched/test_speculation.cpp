@@ -196,7 +196,7 @@ TEST_CASE("without a lane of the role a request waits for the grace period and t
     CHECK(rig.end(1)->outcome == Outcome::kFailed);
     CHECK(rig.why(1) ==
           "[Scheduler.lanes] no generator lane is up (worker silent for 30 s): start one, or raise "
-          "lane_grace");
+          "lane_grace_s");
   }
   SUBCASE("the lane comes back in time") {
     rig.now = 5999;
