@@ -40,7 +40,9 @@ def memory_limit(own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> i
 def free_memory(
     own: Path = Path("/proc/self/cgroup"), root: Path = _ROOT, machine: Path = Path("/proc/meminfo")
 ) -> int | None:
-    """Bytes that the process can still get, of the machine and of every group that it is in; None: nobody tells."""
+    """Bytes that the process can still get: of the machine, of every group that it is in, and of its own limit
+    (`ulimit -v`); None: nobody tells.
+    """
     words = [line.split() for line in _read(machine).splitlines()]
     found = [int(line[1]) * 1024 for line in words if line[0] == "MemAvailable:"]
     for folder in _folders(own, root, "memory"):
@@ -50,7 +52,19 @@ def free_memory(
                 # Pages of files that nobody has read for a while make room when they must.
                 kept = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
                 found.append(int(most) - int(now) + int(kept.get("inactive_file", 0)))
+    found += _left_of_address_space()
     return max(0, min(found)) if found else None
+
+
+def _left_of_address_space() -> list[int]:
+    if not sys.platform.startswith("linux"):
+        return []
+    import resource  # there is none on every system
+
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _read(Path("/proc/self/statm")).split()
+    if limit == resource.RLIM_INFINITY or not used:
+        return []
+    return [limit - int(used[0]) * resource.getpagesize()]
 
 
 def _folders(own: Path, root: Path, controller: str) -> Iterator[Path]:

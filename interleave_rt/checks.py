@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import BadRequestError
 
@@ -31,3 +32,16 @@ def within(name: str, value: float, low: float, high: float = math.inf) -> None:
     if not isinstance(value, int | float) or not low <= value <= high or math.isinf(value):
         possible = f"at least {low:g} is" if high == math.inf else f"{low:g} to {high:g} are"
         raise BadRequestError(f"{name} is {value!r}: {possible} possible")
+
+
+def with_seed_text(seed: int) -> dict[str, Any]:
+    """A seed in JSON: the number, and its text for readers whose numbers have 53 bits."""
+    return {"seed": seed, "seed_text": str(seed)}
+
+
+def exact_seed(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A dict with the seed that its text says, where there is one: the number may have been rounded on its way."""
+    text = raw.get("seed_text")
+    if not isinstance(text, str) or not (text.isdecimal() and text.isascii() and len(text) <= 20):
+        return raw
+    return {**raw, "seed": int(text)}

@@ -26,6 +26,7 @@ __all__ = [
     "read_json",
     "read_text",
     "saving",
+    "shown_path",
     "swap_folders",
     "write_file",
 ]
@@ -67,15 +68,15 @@ def read_file(
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(number, "rb") as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise error(f"[{what}] {_shown(path)} is no regular file", hint="name a file")
+                raise error(f"[{what}] {shown_path(path)} is no regular file", hint="name a file")
             data = bytearray()  # in pieces: a read of so many bytes at once takes room for all of them
             while len(data) <= limit and (piece := file.read(min(_PIECE, limit + 1 - len(data)))):
                 data += piece
     except (OSError, ValueError) as caught:  # the second for names that no system takes
         said = getattr(caught, "strerror", None) or caught
-        raise error(f"[{what}] {_shown(path)} cannot be read: {said}", hint=hint) from None
+        raise error(f"[{what}] {shown_path(path)} cannot be read: {said}", hint=hint) from None
     if len(data) > limit:
-        raise error(f"[{what}] {_shown(path)} has more than {limit} bytes", hint="that is the limit")
+        raise error(f"[{what}] {shown_path(path)} has more than {limit} bytes", hint="that is the limit")
     return bytes(data)
 
 
@@ -93,7 +94,7 @@ def read_text(
         return data.decode("utf-8")
     except UnicodeDecodeError as caught:
         raise error(
-            f"[{what}] {_shown(path)} cannot be read: {caught}", hint=hint or "save it as UTF-8"
+            f"[{what}] {shown_path(path)} cannot be read: {caught}", hint=hint or "save it as UTF-8"
         ) from None
 
 
@@ -111,7 +112,7 @@ def read_json(
         return json.loads(text)
     except (ValueError, RecursionError) as caught:
         said = "it is nested too deeply" if isinstance(caught, RecursionError) else caught
-        raise error(f"[{what}] {_shown(path)} cannot be read: {said}", hint=hint) from None
+        raise error(f"[{what}] {shown_path(path)} cannot be read: {said}", hint=hint) from None
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def saving(path: str | os.PathLike[str]) -> Iterator[None]:
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadRequestError(
-            f"[save] {_shown(path)} cannot be written: {said}",
+            f"[save] {shown_path(path)} cannot be written: {said}",
             hint="make room, or choose another output folder",
         ) from None
 
@@ -376,7 +377,7 @@ def _files_of(folder: Path) -> list[str]:
     ]
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
+def shown_path(path: str | os.PathLike[str]) -> str:
     """A path in a message: on one line, and no longer than that."""
     text = shown(os.fsdecode(path)).replace("\n", "\ufffd")
     return text if len(text) <= 200 else f"{text[:100]}...{text[-60:]}"

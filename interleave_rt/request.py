@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from .checks import one_of, whole
+from .checks import exact_seed, one_of, whole, with_seed_text
 from .errors import BadRequestError
 from .shown import counted
 
@@ -119,7 +119,7 @@ class Options:
     """How a request is run.
 
     Args:
-        seed: The whole result is a function of the request, the pack and this number, 0 to 2**63 - 1.
+        seed: The whole result is a function of the request, the pack and this number, 0 to 2**64 - 1.
         t_max: Generations of a step at most, 1 to 10; the last one is final, whatever it looks like.
         max_steps: Steps of the plan that are read, 1 to 25.
         keep: After `t_max` refusals keep the `last` image, or the one with the `best` p(success).
@@ -153,7 +153,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("seed", 0, 2**63 - 1),
+            ("seed", 0, 2**64 - 1),
             ("t_max", 1, 10),
             ("max_steps", 1, 25),
             ("width", 0, 4096),
@@ -187,7 +187,7 @@ class Options:
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain data; the optimizations are called `devices` there."""
-        raw = asdict(self)
+        raw = {**with_seed_text(self.seed), **asdict(self)}
         # Pictures always pass raw between the roles: the key stays for readers of older results.
         raw["devices"] = {**raw.pop("optimizations"), "raw_images": True}
         return raw
@@ -195,7 +195,8 @@ class Options:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Options:
         """The options again; unknown names are left out."""
-        values = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        told = exact_seed(raw)
+        values = {name: told[name] for name in cls.__dataclass_fields__ if name in told}
         switches = raw.get("devices", {})
         known = {name: switches[name] for name in Optimizations.__dataclass_fields__ if name in switches}
         return cls(**{**values, "optimizations": Optimizations(**known)})

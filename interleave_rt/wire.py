@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_o
 
 from typing_extensions import Self
 
+from .checks import exact_seed, with_seed_text
 from .errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Attempt(_Pictured, Value):
         """The part that speculation, batching and timing may never change."""
         return {
             "prompt": self.prompt,
-            "seed": self.seed,
+            **with_seed_text(self.seed),
             "image": f"{self.image_hash:016x}",
             "verdict": self.verdict.canonical() if self.verdict else None,
         }
@@ -264,7 +265,7 @@ class Attempt(_Pictured, Value):
         return {
             "number": self.number,
             "prompt": self.prompt,
-            "seed": self.seed,
+            **with_seed_text(self.seed),
             "image": None if self.pixels is None else (name_of or picture_name)(self),
             "image_hash": picture_name(self),
             "verdict": self.verdict.as_dict() if self.verdict else None,
@@ -276,7 +277,7 @@ class Attempt(_Pictured, Value):
     def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Self:
         """The attempt again."""
         number = int(part(raw, "image_hash", str, "Attempt"), 16)
-        return cls(**read_fields(cls, {**raw, "image_hash": number}, pictures))
+        return cls(**read_fields(cls, {**exact_seed(raw), "image_hash": number}, pictures))
 
 
 def picture_name(attempt: Attempt) -> str:

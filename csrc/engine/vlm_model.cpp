@@ -125,8 +125,9 @@ void VlmModel::take(const TokenOut& out, LaneEvents& events) {
   if (out.stop == StopReason::kNonFinite || out.stop == StopReason::kGrammar) {
     std::string why = out.stop == StopReason::kGrammar
                           ? std::string(out.problem)
-                          : "the logits of the answer are not finite: check the precision of the "
-                            "decoder graph";
+                          : "[VlmModel] " + config_.decoder +
+                                ": the logits of the answer are not finite: check the pack's "
+                                "parity report";
     running->call->stop = out.stop;
     return fail(running, {ErrorCode::kBackendFailed, std::move(why)}, events);
   }

@@ -52,8 +52,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
     : config_(checked(config)),
       session_(path, options),
       draft_tokens_(config.decode_graph.empty() && tells_all_logits() ? config.draft_tokens : 0),
-      cache_({config.layers, config.slots, config.kv_heads, config.cache_length, config.head_dim},
-             cache_type(), session_.device()),
+      cache_(cache_shape(), cache_type(), session_.device()),
       answers_(config, config.slots + draft_tokens_, config.slots + draft_tokens_,
                session_.device()),
       prefill_(
@@ -61,7 +60,6 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
           config.slots * even(std::min(config.prefill_chunk, config.cache_length)),
           config.slots, session_.device()),
       logits_of_(size(config.slots)) {
-  check();
   if (!config_.decode_graph.empty()) {
     decode_session_.emplace(config_.decode_graph, options);
     check_decode();
@@ -80,6 +78,12 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
   if (decode_session_) one_token(begin_prefill(0, 1, 1));
   one_token(begin_answers(0, 1, 1));
   cache_.clear(0, 0, even(1));
+}
+
+// The graph is asked before anything is allocated by what its configuration says.
+CacheShape DecoderGraph::cache_shape() const {
+  check();
+  return {config_.layers, config_.slots, config_.kv_heads, config_.cache_length, config_.head_dim};
 }
 
 // The graph says in which precision it caches.

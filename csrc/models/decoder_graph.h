@@ -79,6 +79,7 @@ class DecoderGraph {
   [[nodiscard]] Run& begin_fused(int first, int rows);
   // `told`: tokens of each row whose logits are wanted, put behind `skipped` others.
   void bind(Bound& bound, const Staging& staging, int rows, int told, int skipped);
+  [[nodiscard]] CacheShape cache_shape() const;
   [[nodiscard]] ElementType cache_type() const;
 
   DecoderConfig config_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "models/sampler.h"
 
 namespace irt {
 namespace {
@@ -198,6 +199,7 @@ class Flux2 final : public Generator {
         encode_run_(vae_encoder_),
         decode_run_(vae_decoder_) {
     check_graphs();
+    check_token_size();
   }
 
   ConditioningRef encode_text(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
@@ -351,10 +353,10 @@ class Flux2 final : public Generator {
                             Tensor::over(std::span(planar_), {1, 3, image.height, image.width}));
     execute(decode_run_);
     decode_run_.clear_bindings();
-    if (!std::ranges::all_of(planar_, [](float value) { return std::isfinite(value); })) {
+    if (!all_finite(planar_)) {
       throw Error(ErrorCode::kBackendFailed,
-                  "[flux2] " + vae_decoder_.path() +
-                      ": the image is not finite: check the pack's parity report");
+                  "[flux2] " + culprit(job).path() +
+                      ": what it made is not finite: check the pack's parity report");
     }
     image.data.resize(image.view().bytes());
     from_planar(planar_, image.width, image.height, image.data.data());
@@ -395,6 +397,35 @@ class Flux2 final : public Generator {
     vae_encoder_.require_output("latents", real, {1, kAny, kAny, channels});
     vae_decoder_.require_input("latents", real, {1, kAny, kAny, channels});
     vae_decoder_.require_output("image", real, {1, 3, kAny, kAny});
+  }
+
+  // The pack's word on how large a token is, against the graph; a wrong one would show in requests,
+  // after work that grows with its square.
+  void check_token_size() {
+    const std::int64_t side = config_.token_pixels;
+    const Tensor latents(ElementType::kFloat32, {1, 1, 1, config_.latent_channels});
+    latents.zero();
+    decode_run_.bind_input("latents", latents);
+    decode_run_.bind_output("image", Tensor(ElementType::kFloat32, {1, 3, side, side}));
+    try {
+      execute(decode_run_);
+    } catch (const Error& error) {
+      throw Error(ErrorCode::kBadPack, "[flux2] token_pixels " + std::to_string(side) +
+                                           " of pack.json does not fit its graph: " + error.what());
+    }
+    decode_run_.clear_bindings();
+  }
+
+  // The first graph on the way to an image that is not finite whose output is not.
+  [[nodiscard]] const Session& culprit(const Flux2Job& job) const {
+    const auto bad = [](const Tensor& tensor) {
+      return !all_finite(tensor.on(host()).as<float>());
+    };
+    if (bad(job.text->data)) return text_encoder_;
+    for (const ReferencePtr& reference : job.references) {
+      if (bad(reference->data)) return vae_encoder_;
+    }
+    return bad(job.latents) ? transformer_ : vae_decoder_;
   }
 
   [[nodiscard]] Plan& plan_for(const Sides& sides, int batch) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/sampler.h"
 
 namespace irt {
 namespace {
@@ -80,6 +81,11 @@ VisionFeatures VisionEncoder::encode(const ImageView& image, std::int64_t max_pi
   const StopSwitch::Work work(stop_);
   stop_.run(run_);
   run_.clear_bindings();  // the features are the caller's
+  if (device->is_host() && !all_finite(features.embeds.as<float>())) {
+    throw Error(ErrorCode::kBackendFailed,
+                "[VisionEncoder] " + session_.path() +
+                    ": the features of an image are not finite: check the pack's parity report");
+  }
   return features;
 }
 

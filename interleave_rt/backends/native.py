@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from interleave_rt import _core
+from interleave_rt.cgroups import free_memory
 from interleave_rt.config import EngineConfig, ThreadBudget
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.files import read_json
@@ -18,6 +19,7 @@ from interleave_rt.pack import Pack
 from interleave_rt.pack.grammar import answer_grammar
 from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
 from interleave_rt.pack.tokens import TextEncoder
+from interleave_rt.placement import gb
 from interleave_rt.request import Options
 
 from .constrain import Constraint, find_constraint
@@ -141,8 +143,10 @@ def vlm_config(
     pack: Pack, role: VlmRole, config: EngineConfig, constraint: Constraint | None = None
 ) -> dict[str, Any]:
     """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
+    _check_memory(pack, role)
     parts, step = role.parts, role.parts.get("decode_graph")
     token_bytes, special = _token_table(pack.path / role.token_bytes)
+    _check_table(pack.path / role.token_bytes, token_bytes, role)
     told = {
         "family": role.family,
         "decoder": _graph(pack, parts["decoder"]),
@@ -244,6 +248,34 @@ def _device(told: Mapping[str, Any], cpu: str) -> str:
     if first == "CPUExecutionProvider":
         return cpu
     return "cuda:0" if first == "CUDAExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
+
+
+def _check_memory(pack: Pack, role: VlmRole) -> None:
+    """Before it is taken: where memory is overcommitted, the system ends the process instead of saying no."""
+    free = free_memory()
+    if free is not None and role.state_bytes > free // 2 and role.providers[0] == "CPUExecutionProvider":
+        raise BadPackError(
+            f"[native] {role.parts['decoder'].file} of {pack.path}: {role.slots} slots of {role.cache_length} tokens take "
+            f"{gb(role.state_bytes)}, and {gb(free)} of memory are free here",
+            hint="lower slots or cache_length of that role in pack.json, or use a machine with more memory",
+        )
+
+
+def _check_table(path: Path, table: Sequence[bytes], role: VlmRole) -> None:
+    """Every token that the model can write has its bytes, and those that spell a boolean spell it."""
+    size, said = role.architecture.vocab, role.verdict_tokens
+    if len(table) < size:
+        raise BadPackError(
+            f"[token_bytes] {path} has {len(table)} tokens, the vocabulary of its model {size}",
+            hint="export the pack again",
+        )
+    for word, ids in () if said is None else (("true", said.true), ("false", said.false)):
+        for number in ids:
+            if table[number].strip().lower() != word.encode():
+                raise BadPackError(
+                    f"[token_bytes] verdict_tokens.{word} names token {number}, which is {table[number]!r} in {path}",
+                    hint="correct it in pack.json, or export the pack again",
+                )
 
 
 def _token_table(path: Path) -> tuple[list[bytes], list[int]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from interleave_rt import _core
-from interleave_rt.checks import within
+from interleave_rt.checks import whole, within
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import from_code
 from interleave_rt.request import Options
@@ -44,6 +44,12 @@ class Script:
     failing_prob: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("planner_ms", "first_step_ms", "generator_ms", "critic_ms", "verdict_ms", "slowdown"):
+            within(f"[Script] {name}", getattr(self, name), 0, _MOST_MS)
+        for name in ("planner_cap", "generator_cap", "critic_cap"):
+            whole(f"[Script] {name}", getattr(self, name), 1, 1024)
+
 
 class ScriptedBackend:
     """Three scripted lanes."""
@@ -67,8 +73,6 @@ class ScriptedBackend:
     def attach(self, core: _core.Engine, config: EngineConfig) -> None:
         """Adds the three lanes."""
         script = asdict(self.script)
-        for name in ("planner_ms", "first_step_ms", "generator_ms", "critic_ms", "verdict_ms", "slowdown"):
-            within(f"[Script] {name}", script[name], 0, _MOST_MS)
         if not config.batching:
             script.update(planner_cap=1, generator_cap=1, critic_cap=1)
         try:

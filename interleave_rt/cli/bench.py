@@ -178,6 +178,7 @@ def bench(
     before = None if baseline is None else read_baseline(baseline)
     one_of("--runtime", runtime, ("pack", "scripted"))
     one_of("--lanes", lanes, ("separate", "shared"))
+    within("--steps", steps, 1, 25)
     script = {
         "planner_ms": planner_ms,
         "first_step_ms": first_step_ms,

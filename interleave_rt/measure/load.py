@@ -19,7 +19,7 @@ from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
 
 Scenario = Literal["single-stream", "closed-loop", "server", "offline"]
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1
 MAX_REQUESTS = 1_000_000
 MAX_ARRIVAL_US = 10**15
 
@@ -81,7 +81,7 @@ class Load:
 def check_seed(seed: int) -> None:
     """Raises `BadRequestError` where `seed` is none."""
     if not 0 <= seed <= MAX_SEED:
-        raise BadRequestError(f"--seed is {seed}", hint="a whole number from 0 to 2^63 - 1, e.g. 7")
+        raise BadRequestError(f"--seed is {seed}", hint="a whole number from 0 to 2^64 - 1, e.g. 7")
 
 
 def arrivals_us(count: int, rate: float, burstiness: float, seed: int) -> list[int]:

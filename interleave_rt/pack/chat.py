@@ -74,7 +74,7 @@ class ChatEncoder:
         self._path = chat_template
         self.tokenizer = _load_tokenizer(tokenizer_json)
         self._special = _special(self.tokenizer, tokenizer_json)
-        self._image_id = self._special.get(image_token)
+        self.image_token_id = self._special.get(image_token)
         marks = sorted(self._special, key=len, reverse=True)
         self._pieces = re.compile("|".join([f"({_hole(r'[0-9]+')})", *map(re.escape, marks)]))
         self._template = None if chat_template is None else _compile(chat_template)
@@ -141,7 +141,7 @@ class ChatEncoder:
         holes = [_hole(str(index)) for index in range(len(shape) - shape.count("i"))]
         made = self._split(self._render(shape, holes))
         found = [item.index for item in made if isinstance(item, _Hole)]
-        images = sum(item == self._image_id for item in made if isinstance(item, int))
+        images = sum(item == self.image_token_id for item in made if isinstance(item, int))
         if found != list(range(len(holes))) or images != shape.count("i"):
             raise BadPackError(
                 f"[ChatEncoder] {self._path} renders {len(found)} of {len(holes)} texts and {images} of "
@@ -192,7 +192,7 @@ class ChatEncoder:
     def _refuse_changed_text(self) -> None:
         """Holes are filled after rendering, so a template that trims or escapes texts would be disobeyed."""
         probe = " \n<b> & 'probe'\t\n "
-        shapes = ("t", "s") if self._image_id is None else ("it", "s")
+        shapes = ("t", "s") if self.image_token_id is None else ("it", "s")
         for shape in shapes:
             whole = self._render(shape, [probe])
             hole = _hole("0")

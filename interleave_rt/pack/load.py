@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.files import shown_path
 
 from .manifest import ROLES, GeneratorRole, Manifest, Roles, load_manifest, verify_files
 from .spec import RoleSpec
@@ -142,15 +143,26 @@ def load_pack(path: str | PathLike[str] | None = None, *, verify: bool = True) -
         'shapes'
     """
     folder = EMBEDDED if path is None else Path(path)
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except (OSError, ValueError):  # no such name can be
+        is_folder = False
+    if not is_folder:
         if path is None:
             raise BadPackError(
                 f"[load_pack] this installation carries no embedded pack ({folder})",
                 hint="install a wheel of interleave-rt, or pass the directory of a pack",
             )
         raise BadPackError(
-            f"[load_pack] {folder} is not a directory", hint="pass the folder that holds pack.json"
+            f"[load_pack] {shown_path(folder)} is not a directory",
+            hint="pass the folder that holds pack.json",
         )
+    try:
+        str(folder.resolve()).encode()
+    except UnicodeEncodeError:
+        raise BadPackError(
+            f"[load_pack] the name of {shown_path(folder)} is not UTF-8", hint="rename that folder"
+        ) from None
     manifest = load_manifest(folder)
     if verify:
         verify_files(folder, manifest)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,9 @@ from pydantic import (
 )
 
 from interleave_rt.errors import BadPackError
+from interleave_rt.files import read_json
 
+from .external import find_data
 from .spec import RoleSpec
 
 FORMAT_VERSION = 1
@@ -31,6 +33,7 @@ MANIFEST_NAME = "pack.json"
 ROLES = ("planner", "generator", "critic")
 _MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
+_TICK_NS = 50_000_000
 
 Precision = Literal["fp32", "fp16-weights", "fp16", "bf16", "fp8", "int8", "int4"]
 ElementType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"]
@@ -86,19 +89,36 @@ def _example(text: str) -> str:
     return text
 
 
-RelativePath = Annotated[str, AfterValidator(_relative)]
-Count = Annotated[int, Field(ge=1)]
-Example = Annotated[str, AfterValidator(_example)]
+# Ceilings are far above what models have, and so low that no arithmetic with them overflows.
+RelativePath = Annotated[str, Field(max_length=1024), AfterValidator(_relative)]
+Text = Annotated[str, Field(max_length=10_000)]
+Example = Annotated[Text, AfterValidator(_example)]
+Layers = Annotated[int, Field(ge=1, le=1024)]
+Levels = Annotated[int, Field(ge=0, le=64)]
+Width = Annotated[int, Field(ge=1, le=1 << 16)]
+TextWidth = Annotated[int, Field(ge=1, le=1 << 20)]
+Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
+Vocabulary = Annotated[int, Field(ge=1, le=1 << 22)]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 22)]
+TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1, max_length=1024)]
+Patch = Annotated[int, Field(ge=1, le=256)]  # pixels
+Merge = Annotated[int, Field(ge=1, le=16)]  # patches, frames
+Side = Annotated[int, Field(ge=1, le=1 << 14)]  # pixels
+Area = Annotated[int, Field(ge=1, le=1 << 26)]  # pixels
+Pictures = Annotated[int, Field(ge=1, le=10_000)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Slots = Annotated[int, Field(ge=1, le=1024)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(_Model):
     """Size in bytes and sha256 (hex) of one file."""
 
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, le=1 << 50)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -123,30 +143,41 @@ class Part(_Model):
 class Architecture(_Model):
     """The numbers of a decoder that its caller needs."""
 
-    layers: Count
-    hidden: Count
-    kv_heads: Count
-    head_dim: Count
-    vocab: Count
-    deepstack_levels: Annotated[int, Field(ge=0)] = 0
-    image_token_id: Annotated[int, Field(ge=0)]
-    eos_token_ids: Annotated[tuple[int, ...], Field(min_length=1)]
-    pad_token_id: Annotated[int, Field(ge=0)]
+    layers: Layers
+    hidden: Width
+    kv_heads: Layers
+    head_dim: Width
+    vocab: Vocabulary
+    deepstack_levels: Levels = 0
+    image_token_id: TokenId
+    eos_token_ids: TokenIds
+    pad_token_id: TokenId
+
+    @model_validator(mode="after")
+    def _ids_of_the_vocabulary(self) -> Architecture:
+        ids = (self.image_token_id, self.pad_token_id, *self.eos_token_ids)
+        _check_ids("image_token_id, eos_token_ids and pad_token_id", ids, self.vocab)
+        return self
+
+
+def _check_ids(names: str, ids: Iterable[int], vocabulary: int) -> None:
+    if (highest := max(ids)) >= vocabulary:
+        raise ValueError(f"{names}: token {highest} is outside of the vocabulary of {vocabulary}")
 
 
 class VisionSpec(_Model):
     """Image preprocessing of a vision-language model."""
 
-    patch_size: Count
-    merge_size: Count
-    temporal_patch_size: Count
+    patch_size: Patch
+    merge_size: Merge
+    temporal_patch_size: Merge
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    min_pixels: Count
-    max_pixels: Count
+    image_std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
+    min_pixels: Area
+    max_pixels: Area
     # Requests with `many` or more images: at most this many pixels each.
-    max_pixels_many: Count = 147456
-    many: Count = 5
+    max_pixels_many: Area = 147456
+    many: Pictures = 5
 
     @model_validator(mode="after")
     def _ordered(self) -> VisionSpec:
@@ -158,10 +189,10 @@ class VisionSpec(_Model):
 class Generation(_Model):
     """Sampling settings; temperature 0 is greedy."""
 
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    top_k: Annotated[int, Field(ge=0)] = 0
+    temperature: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    top_k: TokenId = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Count = 4096
+    max_new_tokens: Tokens = 4096
 
 
 class VerdictTokens(_Model):
@@ -169,8 +200,8 @@ class VerdictTokens(_Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    true: Annotated[tuple[int, ...], Field(min_length=1)]
-    false: Annotated[tuple[int, ...], Field(min_length=1)]
+    true: TokenIds
+    false: TokenIds
 
 
 class GrammarSpec(_Model):
@@ -185,7 +216,7 @@ class GrammarSpec(_Model):
     constrain: bool = True
     files: dict[Literal["narrative", "guidance", "critic"], RelativePath] = {}
     reasoning: Literal["written", "opened", "none"] = "written"
-    reserve: Count = 2048
+    reserve: Tokens = 2048
 
 
 class _Role(_Model):
@@ -201,9 +232,9 @@ class _Role(_Model):
     parts: dict[str, Part]
     tokenizer: RelativePath
     chat_template: RelativePath | None = None
-    slots: Count = 1
+    slots: Slots = 1
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
-    parameters: int | None = None
+    parameters: Annotated[int, Field(ge=0, le=10**15)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -259,10 +290,32 @@ class VlmRole(_Role):
     verdict_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     grammar: GrammarSpec = GrammarSpec()
     declines: tuple[Example, ...] = ()
-    cache_length: Count
-    prefill_chunk: Count = 64
+    cache_length: Tokens
+    prefill_chunk: Width = 64
     # Rows whose prompts the decoder's graph takes in one call; 0: all.
-    prefill_rows: Annotated[int, Field(ge=0)] = 0
+    prefill_rows: Annotated[int, Field(ge=0, le=1024)] = 0
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> VlmRole:
+        if self.verdict_tokens is not None:
+            said = self.verdict_tokens
+            _check_ids("verdict_tokens", (*said.true, *said.false), self.architecture.vocab)
+        spec = self.vision_config
+        smallest = spec.min_pixels // (spec.patch_size * spec.merge_size) ** 2
+        if smallest > self.cache_length:
+            raise ValueError(
+                f"vision_config.min_pixels {spec.min_pixels} is {smallest} tokens a picture: more than the "
+                f"{self.cache_length} of cache_length"
+            )
+        return self
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of its key/value cache, and of what a prefill step reads and says."""
+        told, half = self.architecture, self.parts["decoder"].precision in ("fp16", "bf16", "fp8")
+        cached = 2 * told.layers * told.kv_heads * told.head_dim * self.cache_length
+        chunk = min(self.prefill_chunk, self.cache_length) * told.hidden * (1 + told.deepstack_levels)
+        return self.slots * (cached * (2 if half else 4) + 4 * (chunk + told.vocab))
 
     def files(self) -> dict[str, str]:
         """As of every role, with the token table, templates and grammars."""
@@ -279,17 +332,17 @@ class SchedulerSpec(_Model):
 
     kind: str = "flow_match_euler"
     shift: str = "flux2_empirical"
-    num_inference_steps: Count = 4
+    num_inference_steps: Steps = 4
 
 
 class ImageSpec(_Model):
     """Default size and limits of a side, in pixels."""
 
-    width: Count
-    height: Count
-    multiple_of: Count = 16
-    min: Count
-    max: Count
+    width: Side
+    height: Side
+    multiple_of: Side = 16
+    min: Side
+    max: Side
 
     @model_validator(mode="after")
     def _whole_tokens(self) -> ImageSpec:
@@ -306,14 +359,22 @@ class GeneratorRole(_Role):
 
     families = GENERATOR_FAMILIES
 
-    max_sequence_length: Count
-    pad_token_id: Annotated[int, Field(ge=0)] = 0
+    max_sequence_length: Width
+    pad_token_id: TokenId = 0
     scheduler: SchedulerSpec = SchedulerSpec()
     image: ImageSpec
-    latent_channels: Count
-    text_dim: Count
-    token_pixels: Count
-    reference_time: Count = 10
+    latent_channels: Width
+    text_dim: TextWidth
+    token_pixels: Patch
+    reference_time: Tokens = 10
+
+    @model_validator(mode="after")
+    def _sizes_are_whole_tokens(self) -> GeneratorRole:
+        if self.image.multiple_of % self.token_pixels:
+            raise ValueError(
+                f"image.multiple_of {self.image.multiple_of} is no multiple of token_pixels {self.token_pixels}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _schedule_of_its_family(self) -> GeneratorRole:
@@ -361,11 +422,11 @@ class Manifest(_Model):
     """
 
     format_version: Literal[1]
-    name: Annotated[str, Field(min_length=1)]
-    version: str
-    description: str = ""
-    license: str
-    source: str
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
+    version: Text
+    description: Text = ""
+    license: Text
+    source: Text
     lossless: Annotated[Literal["bitwise", "replay"], BeforeValidator(_promise)]
     roles: Roles
     files: dict[RelativePath, FileEntry] = {}
@@ -391,6 +452,11 @@ class Manifest(_Model):
                 found += [(f"roles.{role}.{where}", path) for where, path in model.files().items()]
         return found
 
+    def graphs(self) -> set[str]:
+        """The graphs of all roles."""
+        roles = (getattr(self.roles, role) for role in ROLES)
+        return {part.file for role in roles if isinstance(role, _Role) for part in role.parts.values()}
+
 
 def load_manifest(directory: str | Path) -> Manifest:
     """Read and check `pack.json` of a pack; the other files are not opened.
@@ -404,22 +470,14 @@ def load_manifest(directory: str | Path) -> Manifest:
         BadPackError: when there is no such file, or it is not a manifest of a version that is read here.
     """
     path = Path(directory) / MANIFEST_NAME
-    try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BadPackError(
-                f"[load_manifest] {path} is larger than {_MAX_MANIFEST_BYTES} bytes: that is no manifest",
-                hint="export the pack again",
-            )
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadPackError(
-            f"[load_manifest] {path} cannot be read: {error.strerror or error}",
-            hint="give the directory that `python -m interleave_rt.export` wrote, the one with pack.json in it",
-        ) from error
-    except (ValueError, RecursionError) as error:  # the latter: brackets in brackets in brackets
-        raise BadPackError(
-            f"[load_manifest] {path} is not JSON: {error}", hint="copy the pack again, or export it again"
-        ) from error
+    raw = read_json(
+        path,
+        _MAX_MANIFEST_BYTES,
+        what="load_manifest",
+        error=BadPackError,
+        hint="give the directory that `python -m interleave_rt.export` wrote, the one with pack.json in it, or copy it "
+        "again",
+    )
     if not isinstance(raw, dict):
         raise BadPackError(f"[load_manifest] {path} is not a JSON object", hint="export the pack again")
     version = raw.get("format_version")
@@ -443,8 +501,22 @@ def load_manifest(directory: str | Path) -> Manifest:
 
 def hash_file(path: Path) -> str:
     """sha256 of a file in hex; remembered in this process while path, inode, change time and size stay the same."""
+    return str(_remembered(_digest, path))
+
+
+def _remembered(of: Any, path: Path) -> Any:
+    """What a cached function of a file says; a file that has just changed may change again within one tick of the
+    clock that stamps it, so nothing is remembered of it.
+    """
     status = path.stat()
-    return _digest(path, status.st_ino, status.st_mtime_ns, status.st_size)
+    state = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
+    fresh = time.time_ns() - status.st_ctime_ns < _TICK_NS
+    return of.__wrapped__(path) if fresh else of(path, *state)
+
+
+@lru_cache(maxsize=4096)
+def _weights(path: Path, *_state: int) -> tuple[str, ...]:
+    return find_data(path)
 
 
 @lru_cache(maxsize=4096)
@@ -463,7 +535,7 @@ def verify_files(directory: str | Path, manifest: Manifest) -> None:
         BadPackError: naming the first file that is missing, leads out of the pack or differs.
     """
     root = Path(directory).resolve()
-    paths = {name: _inside(root, name) for name in manifest.files}
+    paths, graphs = {name: _inside(root, name) for name in manifest.files}, manifest.graphs()
     for name, path in paths.items():
         expected = manifest.files[name].size
         if path.stat().st_size != expected:
@@ -474,6 +546,7 @@ def verify_files(directory: str | Path, manifest: Manifest) -> None:
     for name, path in paths.items():
         try:
             actual = hash_file(path)
+            weights = _remembered(_weights, path) if name in graphs else ()
         except OSError as error:
             raise BadPackError(
                 f"[verify_files] {name} cannot be read: {error.strerror or error}",
@@ -484,16 +557,29 @@ def verify_files(directory: str | Path, manifest: Manifest) -> None:
                 f"[verify_files] {name} has sha256 {actual}, the manifest says {manifest.files[name].sha256}",
                 hint=f"the file was changed after the export: copy {path} again, or export the pack again",
             )
+        for file in weights:
+            if str(PurePosixPath(name).parent / file) not in manifest.files:
+                raise BadPackError(
+                    f"[verify_files] {name} takes weights from {file!r}, which the manifest does not list",
+                    hint="export the pack again: whatever a graph reads is listed with its size and sha256",
+                )
 
 
 def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+        there = path.is_file()
+    except (OSError, RuntimeError) as error:  # names that are too long; links in a circle
+        raise BadPackError(
+            f"[verify_files] {name} cannot be found: {getattr(error, 'strerror', None) or error}",
+            hint="a pack holds its files itself, under plain names: export it again",
+        ) from None
     if not path.is_relative_to(root):
         raise BadPackError(
             f"[verify_files] {name} leads out of the pack, to {path}",
             hint="a pack holds its files itself: replace the link by the file",
         )
-    if not path.is_file():
+    if not there:
         raise BadPackError(
             f"[verify_files] {name} is missing from {root}",
             hint="the copy is incomplete: copy the pack again, or export it again",

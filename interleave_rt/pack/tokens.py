@@ -56,9 +56,13 @@ class TextEncoder:
 
         generator = roles.generator if isinstance(roles.generator, GeneratorRole) else None
         named = {"planner": roles.planner, "critic": roles.critic, "generator": generator}
+        encoders = {name: encoder(role) for name, role in named.items()}
+        for name, role in named.items():
+            if (made_for := encoders[name]) is not None:
+                _check_ids(name, role, made_for)
         return cls(
             Templates.load(files),
-            {name: encoder(role) for name, role in named.items()},
+            encoders,
             generator.max_sequence_length if generator else 512,
             generator.pad_token_id if generator else None,
         )
@@ -91,6 +95,22 @@ class TextEncoder:
         if encoder is None:
             raise BadPackError(f"[TextEncoder] the pack has no {role}", hint="use a pack with that role")
         return encoder
+
+
+def _check_ids(name: str, role: Any, encoder: ChatEncoder) -> None:
+    """Token ids that the manifest names, against the tokenizer."""
+    size = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
+    if isinstance(role, GeneratorRole):
+        wrong = role.pad_token_id >= size
+        said = f"pad_token_id is {role.pad_token_id}, the tokenizer has {size} tokens"
+    else:
+        found = role.architecture.image_token_id
+        wrong = encoder.image_token_id not in (None, found)
+        said = f"image_token_id is {found}, that of the tokenizer is {encoder.image_token_id}"
+    if wrong:
+        raise BadPackError(
+            f"[TextEncoder] {name}: {said}", hint="correct it in pack.json, or export the pack again"
+        )
 
 
 def special_token_ids(tokenizer: Tokenizer) -> list[int]:

@@ -208,7 +208,7 @@ def test_tables_can_be_read_in_sixty_columns_and_say_that_the_machine_was_busy(m
     said = capsys.readouterr().out
     assert "…" not in said
     for arm in arms:
-        assert len(re.findall(rf"^{arm} +[\d-]", said, re.M)) == 5 + 1 + 3
+        assert len(re.findall(rf"^{arm} +[\d-]", said, re.MULTILINE)) == 5 + 1 + 3
     assert "other programs took 1.5 of the 2 cores" in said
     found["environment"]["missing_cores"] = 0.1
     measure_display.show(found)

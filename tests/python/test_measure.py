@@ -222,7 +222,7 @@ BOTH_REFUSE = [
     ("--max-queued -1", "--max-queued is -1"),
     ("--max-live 0", "--max-live is 0"),
     ("--num-requests 0", "--num-requests is 0"),
-    *((f"--seed {seed}", f"--seed is {seed}") for seed in (-1, 2**63)),
+    *((f"--seed {seed}", f"--seed is {seed}") for seed in (-1, 2**64)),
     ("--t-max 0", "is 0"),
     ("--lanes two", "--lanes is 'two'"),
     ("--output o.txt", "--output is o.txt"),

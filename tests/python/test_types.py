@@ -56,7 +56,7 @@ def test_speculation_settings(text, meaning):
             for text in ("", "on", "depth", "depth=", "depth=0", "depth=26", "Off")
         ),
         *((Options, "t_max", value) for value in (0, 11, True, 2.0)),
-        *((Options, "seed", value) for value in (-1, 2**63)),
+        *((Options, "seed", value) for value in (-1, 2**64)),
         *((Options, "deadline_s", value) for value in (0, float("nan"))),
         *((Options, "max_steps", 26), (Options, "keep", "first"), (Options, "seeds", "random")),
         *((Options, "width", -16), (Options, "denoising_steps", 101)),

@@ -23,7 +23,7 @@ PLAN = {
 VERDICT = {"p_success": "float", "previous_step_success": "bool", "reasoning": "str", "refine_prompt": "str?"}
 ATTEMPT = {
     "image": "str?", "image_hash": "str", "number": "int", "prompt": "str", "prompt_cut": "bool",
-    "refused_unreadable": "bool", "seed": "int", "verdict": VERDICT,
+    "refused_unreadable": "bool", "seed": "int", "seed_text": "str", "verdict": VERDICT,
 }  # fmt: skip
 STEP = {
     "accepted": "bool?", "attempts": [ATTEMPT], "image": "str?", "outcome": "str", "plan": PLAN, "step_name": "str", "step_number": "int",
@@ -34,7 +34,7 @@ RESULT = {
     "plan": [PLAN], "plan_truncated": "bool", "request": "str", "steps": [STEP],
     "options": {
         "deadline_s": "float?", "denoising_steps": "int", "height": "int", "judge_last": "bool", "keep": "str",
-        "max_steps": "int", "seed": "int", "seeds": "str", "speculation": "str", "t_max": "int", "width": "int",
+        "max_steps": "int", "seed": "int", "seed_text": "str", "seeds": "str", "speculation": "str", "t_max": "int", "width": "int",
         "devices": {
             "cache_vision": "bool", "early_verdict": "bool", "encode_text_ahead": "bool", "raw_images": "bool",
             "skip_last_judge": "bool", "stream_plan": "bool",
@@ -151,3 +151,19 @@ def test_spans_decisions_and_options_come_back(events):
 def test_what_does_not_fit_is_named(read, raw, said):
     with pytest.raises(BadRequestError, match=said):
         read(raw)
+
+
+def test_seeds_survive_readers_whose_numbers_have_53_bits(events):
+    result = events[-1].result
+    assert any(attempt.seed > 2**53 for step in result.steps for attempt in step.attempts)
+
+    def rounded(value):
+        return json.loads(json.dumps(value), parse_int=lambda digits: int(float(digits)))
+
+    back = Result.from_dict(rounded(result.as_dict()))
+    assert [step.canonical() for step in back.steps] == [step.canonical() for step in result.steps]
+    assert back.options.seed == result.options.seed
+    older = json.loads(json.dumps(result.as_dict()).replace('"seed_text"', '"unknown"'))
+    assert Result.from_dict(older).canonical() == result.canonical()
+    options = Options(seed=2**64 - 1)
+    assert Options.from_dict(rounded(options.as_dict())) == options

@@ -60,8 +60,8 @@ class Settings:
 
     @staticmethod
     def rows_of(text: str) -> tuple[str, ...]:
-        """The names in a comma list; all of them for an empty one."""
-        return tuple(name.strip() for name in text.split(",") if name.strip()) or tuple(ROWS)
+        """The names in a comma list; all of them for an empty text."""
+        return tuple(name.strip() for name in text.split(",") if name.strip()) if text else tuple(ROWS)
 
     def size(self, count: int) -> int:
         """A sample size after scaling; never nothing."""
