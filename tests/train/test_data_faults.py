@@ -68,7 +68,7 @@ def test_faults_that_clear_change_nothing(undisturbed, tmp_path):
 
 
 def test_lasting_faults_are_counted_by_rule(tmp_path):
-    with served(faults=Faults(lasting=0.08, seed=3)) as server:
+    with served(faults=Faults(lasting=0.2, seed=3)) as server:
         chosen = recipe(server.url, prompts={**SMALL["prompts"], "count": 12}, teacher={"retries": 0})
         with Run(chosen, tmp_path) as run:
             counts = run.run()["counts"]

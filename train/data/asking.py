@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +139,9 @@ def read_quality(text: str) -> tuple[float, ...] | None:
 
 
 def read_planned(text: str, mode: str, max_steps: int) -> WrittenPlan | None:
-    """The plan of a reply; None: unreadable. A record holds one reply, so that no second one is asked for."""
-    plan = read_plan(text.encode("utf-8", "replace"), mode, max_steps)
-    return replace(plan, violated=False) if plan.steps else None
+    """The plan of a reply; None: unreadable, which one that breaks off is, too."""
+    found = read_plan(text.encode("utf-8", "replace"), mode, max_steps)
+    return None if found.violated or found.truncated or not found.steps else found
 
 
 def read_judged(text: str) -> Verdict | None:

@@ -120,7 +120,7 @@ class TrajectoryChoice(_Part):
     """
 
     t_max: Annotated[int, Field(ge=1, le=10)] = 5
-    max_steps: Annotated[int, Field(ge=1, le=25)] = 15
+    max_steps: Annotated[int, Field(ge=1, le=25)] = 25
     generations: Some = 15
     speculation: str = "off"
     width: Any0 = 0

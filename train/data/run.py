@@ -275,8 +275,10 @@ class Run:
         keys = [item.key for item in self._trajectory_items()]
         lines = {key: line for key in keys if (line := journal.lines.get(key, {})).get("outcome") == "kept"}
         if not lines:
+            said = next((line["error"] for line in journal.lines.values() if line.get("error")), "")
             raise BadRequestError(
-                "[data] there are no trajectories yet", hint="run the stage trajectories first"
+                "[data] there are no trajectories" + (f": the first failed with {said}" if said else " yet"),
+                hint="run the stage trajectories first",
             )
         model = self.recipe.teacher.model
 

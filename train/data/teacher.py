@@ -240,14 +240,15 @@ class TeacherRoles(SharedRules):
         retry: int,  # noqa: ARG002
     ) -> WrittenPlan:
         """As `Roles.plan`."""
-        read = lambda text: asking.read_planned(text, request.mode, max_steps)  # noqa: E731
         try:
-            plan, text = self._teacher.ask(asking.plan(request), read)
+            found, text = self._teacher.ask(
+                asking.plan(request), lambda text: asking.read_planned(text, request.mode, max_steps)
+            )
         except UnreadableError:
             self.plans[request.marked_text] = None
             return WrittenPlan(())
         self.plans[request.marked_text] = text
-        return plan
+        return found
 
     def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
         """Not a teacher's business."""
