@@ -14,7 +14,7 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.files import saving, swap_folders
 from interleave_rt.pack import load_pack
 from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
-from interleave_rt.shown import said, shown
+from interleave_rt.shown import for_people, shown
 
 from .families import find_family
 from .proof.checks import Comparison, Parity, all_passed
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console=console,
             )
     except InterleaveError as error:
-        lines = [f"error: {said(error.message)}", *([f"hint:  {error.hint}"] if error.hint else [])]
+        lines = [f"error: {for_people(error.message)}", *([f"hint:  {error.hint}"] if error.hint else [])]
         Console(stderr=True).print(shown("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     _print(console, arguments.out, checks, manifest)

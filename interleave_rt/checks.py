@@ -30,7 +30,7 @@ def whole(name: str, value: object, low: int, high: int) -> int:
 def within(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raises `BadRequestError` where a number is out of its range, ends included, or is not finite."""
     if not isinstance(value, int | float) or not low <= value <= high or math.isinf(value):
-        possible = f"at least {low:g} is" if high == math.inf else f"{low:g} to {high:g} are"
+        possible = f"at least {low:.12g} is" if high == math.inf else f"{low:.12g} to {high:.12g} are"
         raise BadRequestError(f"{name} is {value!r}: {possible} possible")
 
 

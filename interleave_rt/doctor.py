@@ -18,6 +18,7 @@ from typing import Any, Literal
 from .cgroups import cpu_quota, memory_limit
 from .config import EngineConfig, usable_cores
 from .errors import InterleaveError
+from .shown import for_people
 
 __all__ = ["Finding", "examine"]
 
@@ -177,7 +178,7 @@ def _onnxruntime() -> Iterator[Finding]:
     try:
         version = load_runtime()
     except InterleaveError as error:
-        yield Finding("onnxruntime", "fault", error.message, error.hint)
+        yield Finding("onnxruntime", "fault", for_people(error.message), error.hint)
         return
     import onnxruntime
 
@@ -217,7 +218,7 @@ def _pack(folder: str | PathLike[str] | None, max_memory: str | None) -> Iterato
         pack = load_pack(folder)
         check_places(pack)
     except InterleaveError as error:
-        yield Finding("pack", "fault", error.message, error.hint)
+        yield Finding("pack", "fault", for_people(error.message), error.hint)
         return
     files = len(pack.manifest.files)
     yield Finding(
@@ -239,7 +240,7 @@ def _sharing(pack: Any, max_memory: str | None) -> Iterator[Finding]:
     try:
         sharing = share_devices(pack, EngineConfig(max_memory=max_memory))
     except InterleaveError as error:
-        yield Finding("memory of roles", "fault", error.message, error.hint)
+        yield Finding("memory of roles", "fault", for_people(error.message), error.hint)
         return
     if sharing is None:
         return

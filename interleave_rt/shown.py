@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["clipped", "counted", "said", "shown", "width", "wrapped"]
+__all__ = ["clipped", "counted", "for_people", "shown", "width", "wrapped"]
 
 # Controls, halves of characters, and what is no character; and what turns the direction of all that follows.
 _HARMFUL = re.compile(
@@ -25,11 +25,11 @@ def shown(text: str) -> str:
     return _HARMFUL.sub(lambda found: "\n" if found[0].startswith("\r") else "\ufffd", text)
 
 
-def said(message: str) -> str:
+def for_people(message: str) -> str:
     """What an error says, for people: without the part of the program that it begins with.
 
     Example:
-        >>> said("[Request] the text is empty")
+        >>> for_people("[Request] the text is empty")
         'the text is empty'
     """
     return _PLACE.sub("", message)

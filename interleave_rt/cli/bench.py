@@ -179,6 +179,7 @@ def bench(
     one_of("--runtime", runtime, ("pack", "scripted"))
     one_of("--lanes", lanes, ("separate", "shared"))
     within("--steps", steps, 1, 25)
+    within("--accept-prob", accept_prob, 0, 1)
     script = {
         "planner_ms": planner_ms,
         "first_step_ms": first_step_ms,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from interleave_rt.errors import InterleaveError
-from interleave_rt.shown import said, shown
+from interleave_rt.shown import for_people, shown
 
 from .streams import is_unicode
 
@@ -84,7 +84,7 @@ def print_json(document: Any) -> None:
 
 def print_error(error: InterleaveError, remark: str = "") -> int:
     """One line on standard error, and one with the hint where there is one; returns the exit code."""
-    print(shown(f"error: {said(error.message)}{remark}"), file=sys.stderr)
+    print(shown(f"error: {for_people(error.message)}{remark}"), file=sys.stderr)
     if error.hint:
         print(shown(f"hint:  {error.hint}"), file=sys.stderr)
     return error.exit_code

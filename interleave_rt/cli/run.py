@@ -14,7 +14,7 @@ from interleave_rt.checks import one_of
 from interleave_rt.errors import BadRequestError, CancelledError, InterleaveError
 from interleave_rt.request import Options, Request
 from interleave_rt.result import FinishedEvent, Result
-from interleave_rt.shown import counted
+from interleave_rt.shown import counted, for_people
 from interleave_rt.wire import PlanStep, PlanStepEvent, Step, StepCommittedEvent, Timings
 
 from . import options as shared
@@ -237,7 +237,7 @@ def _difference(engine: Engine, result: Result) -> str | None:
     try:
         return difference(result.canonical(), engine.replay(result))
     except InterleaveError as error:  # the result is saved all the same
-        return error.message
+        return for_people(error.message)
 
 
 def _report(end: FinishedEvent, out: Path, gap: str | None, *, checked: bool, as_json: bool) -> int:

@@ -17,6 +17,7 @@ from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.files import MAX_JSON_BYTES, read_text
 from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options, Request
+from interleave_rt.shown import for_people
 
 Scenario = Literal["single-stream", "closed-loop", "server", "offline"]
 MAX_SEED = 2**64 - 1
@@ -195,7 +196,7 @@ def read_trace(path: Path, count: int | None, base: Options) -> list[SampleReque
                 load_image(image)
             except InterleaveError as error:
                 raise BadRequestError(
-                    f"[bench] line {number} of {path}: {error.message}",
+                    f"[bench] line {number} of {path}: {for_people(error.message)}",
                     hint=f"images are PNG, JPEG or WebP files, named from {path.parent.resolve()}",
                 ) from None
         samples.append(sample)

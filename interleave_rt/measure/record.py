@@ -14,6 +14,7 @@ from interleave_rt.engine import Engine
 from interleave_rt.errors import BadRequestError, InterleaveError, OverloadedError
 from interleave_rt.request import Options
 from interleave_rt.result import FinishedEvent, Result
+from interleave_rt.shown import for_people
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, Span, StepCommittedEvent, VerdictEvent
 
 from .arms import Arm
@@ -101,7 +102,7 @@ def run_request(
     try:
         handle = engine.submit(sample.request, options=options)
     except OverloadedError as error:
-        record.outcome, record.message = error.code, error.message
+        record.outcome, record.message = error.code, for_people(error.message)
         record.ended = time.perf_counter()
         return record
     last_image: float | None = None
@@ -238,7 +239,7 @@ def check_answers(engine: Engine, arm: Arm, records: Sequence[RequestRecord]) ->
 
 def _read(record: RequestRecord, result: Result, error: InterleaveError | None) -> None:
     record.outcome = "finished" if error is None else error.code
-    record.message = "" if error is None else error.message
+    record.message = "" if error is None else for_people(error.message)
     record.steps = len(result.steps)
     said = result.canonical() if error is None else {"failed": error.code}
     record.digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

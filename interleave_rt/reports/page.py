@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from interleave_rt.result import Result
-from interleave_rt.shown import clipped, said, shown
+from interleave_rt.shown import clipped, for_people, shown
 from interleave_rt.wire import Step
 
 from .story import embedded
@@ -29,7 +29,7 @@ def render_page(result: Result) -> str:
         result=result,
         title=clipped(result.request, 120),
         steps=[_step(step) for step in result.steps],
-        error=said(result.error.message) if result.error else "",
+        error=for_people(result.error.message) if result.error else "",
         waiting=result.plan[len(result.steps) :],
         inputs=[_inline(pixels) for pixels in result.inputs],
         facts=_facts(result),

@@ -240,7 +240,7 @@ BENCH_REFUSES = [
     ("--plot r.gif", "--plot is r.gif"),
     ("--baseline no.json", "no.json cannot be read"),
     ("--trace no.jsonl", "no.jsonl cannot be read"),
-    ("--accept-prob 1.5", "accept is 1.5"),
+    ("--accept-prob 1.5", "--accept-prob is 1.5"),
     ("--verdict-ms 90", "verdict_ms <= critic_ms"),
     ("--pack .", "excludes --pack"),
 ]
