@@ -35,7 +35,12 @@ def test_every_form_of_an_answer_is_read_alike(made_up, form, structured):
     with made_up.MadeUp(SCRIPT, form=form) as server:
         vlm = OpenAiVlm(server.url, "m", structured=structured)
         told = []
-        plan = vlm.plan(Request(TEXT), 25, 7, 0, on_step=told.append)
+        heard = []
+        listening = {"on_step": told.append, "on_answer": lambda *said: heard.append(said)}
+        plan = vlm.plan(Request(TEXT), 25, 7, 0, **listening)
+        ((wrote, stop),) = heard
+        assert b"execution_plan" in wrote
+        assert stop in ("early", "end_of_text")
         assert plan == ScriptedRoles(SCRIPT).plan(Request(TEXT), 25, 7, 0)
         assert told == [*plan.steps]
         for seed in range(6):

@@ -179,10 +179,15 @@ def test_steps_leave_as_soon_as_they_close(vlm: Path) -> None:
     places: list[int] = []
     with Passes(planner) as passes:
         told: list[Any] = []
-        steps, _ = planner.plan(
+        heard: list[tuple[bytes, str]] = []
+        steps = planner.plan(
             Request("draw a snowman"), 2, 1, 1,
             on_step=lambda step: (told.append(step), places.append(len(passes.lengths))),
-        )  # fmt: skip
+            on_answer=lambda *said: heard.append(said),
+        ).steps  # fmt: skip
+    ((wrote, stop),) = heard
+    assert b'"execution_plan"' in wrote
+    assert stop in ("early", "length")
     assert told == list(steps)
     assert steps[0].step_number == 1
     assert places[0] < len(passes.lengths) or len(steps) == 1
