@@ -12,8 +12,14 @@ from .errors import BadRequestError
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raises `BadRequestError` where a value is none of these."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise BadRequestError(f"{name} is {value!r}", hint=f"it is {' or '.join(allowed)}")
+
+
+def switch(name: str, value: object) -> None:
+    """Raises `BadRequestError` where a value is neither true nor false."""
+    if not isinstance(value, bool):
+        raise BadRequestError(f"{name} is {value!r}: give True or False")
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .cgroups import cpu_quota
-from .checks import one_of, whole, within
+from .checks import one_of, switch, whole, within
 from .errors import BadRequestError
 from .placement import RESIDENCIES, Residency, bytes_of
 
@@ -105,7 +105,9 @@ class EngineConfig:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, whole(f"[EngineConfig] {name}", value, low, high))
         one_of("[EngineConfig] constrained", self.constrained, ("auto", "on", "off"))
-        one_of("[EngineConfig] residency", self.residency or "keep", RESIDENCIES)
+        switch("[EngineConfig] batching", self.batching)
+        if self.residency is not None:
+            one_of("[EngineConfig] residency", self.residency, RESIDENCIES)
         if self.max_memory is not None:
             bytes_of(self.max_memory)
         within("[EngineConfig] lane_grace_s", self.lane_grace_s, 0, 1e9)

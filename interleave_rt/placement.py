@@ -182,7 +182,8 @@ def bytes_of(size: str | int) -> int:
     count = 0
     if found and (found[2] or not (found[3] or "." in found[1])):
         unit = 1 << 10 * "kmgt".find(found[2]) + 10 if found[3] else _UNITS[found[2]]
-        count = int(float(found[1]) * unit)
+        wanted = float(found[1]) * unit
+        count = int(wanted) if wanted < 2**63 else 0
     if count < 1:
         raise BadRequestError(
             f"[max_memory] {size!r} is no size", hint="write 12GB, 11.5GiB or a number of bytes"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from .checks import exact_seed, one_of, whole, with_seed_text
+from .checks import exact_seed, one_of, switch, whole, with_seed_text
 from .errors import BadRequestError
 from .shown import counted
 
@@ -53,7 +53,7 @@ class Request:
         one = isinstance(self.images, str | bytes | bytearray | memoryview) or not isinstance(
             self.images, Iterable
         )
-        one = one or getattr(self.images, "ndim", 0) == 3
+        one = one or getattr(self.images, "ndim", 4) != 4  # an array; one of four dimensions is a batch
         object.__setattr__(self, "images", (self.images,) if one else tuple(self.images))
         marks = text.count(IMAGE_MARK)
         if marks not in (0, len(self.images)):
@@ -161,6 +161,7 @@ class Options:
             ("denoising_steps", 0, 100),
         ):
             object.__setattr__(self, name, whole(f"[Options] {name}", getattr(self, name), low, high))
+        switch("[Options] judge_last", self.judge_last)
         one_of("[Options] keep", self.keep, ("last", "best"))
         one_of("[Options] seeds", self.seeds, ("counter", "reference"))
         self.speculation_depth()
@@ -198,6 +199,8 @@ class Options:
         told = exact_seed(raw)
         values = {name: told[name] for name in cls.__dataclass_fields__ if name in told}
         switches = raw.get("devices", {})
+        if not isinstance(switches, Mapping):
+            raise BadRequestError(f"[Options] devices is {switches!r}: give an object")
         known = {name: switches[name] for name in Optimizations.__dataclass_fields__ if name in switches}
         return cls(**{**values, "optimizations": Optimizations(**known)})
 
@@ -216,11 +219,11 @@ class Options:
 
     def speculation_depth(self) -> tuple[Literal["off", "depth", "auto"], int]:
         """The mode and the depth that `speculation` stands for."""
-        text = self.speculation
+        text = str(self.speculation)
         if text in ("off", "auto"):
             return ("off", 0) if text == "off" else ("auto", 1)
-        head, _, depth = str(text).partition("=")
-        if head == "depth" and depth.isdecimal() and 1 <= int(depth) <= 25:
+        head, _, depth = text.partition("=")
+        if head == "depth" and depth.isdecimal() and len(depth) < 3 and 1 <= int(depth) <= 25:
             return "depth", int(depth)
         raise BadRequestError(
             f"[Options] speculation is {text!r}", hint="it is off, auto, or depth=K with K from 1 to 25"

@@ -145,8 +145,8 @@ class Result:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Result:
         """The result of such an object; `pictures` by the names in it."""
-        if raw.get("format") != FORMAT:
-            raise BadRequestError(f"[Result] format is {raw.get('format')!r}: give {FORMAT!r}")
+        if (found := part(raw, "format", str, "Result")) != FORMAT:
+            raise BadRequestError(f"[Result] format is {found!r}: give {FORMAT!r}")
         options = Options.from_dict(part(raw, "options", Mapping, "Result"))
         error = _error(part(raw, "error", Mapping | None, "Result"))
         return cls(**read_fields(cls, {**raw, "options": options, "error": error}, pictures))

@@ -11,6 +11,7 @@ by these names; one that is not among them is None.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
@@ -31,6 +32,7 @@ Outcome = Literal["finished", "declined", "failed", "cancelled", "deadline"]
 StepOutcome = Literal["accepted", "never_accepted", "not_judged", "text"]
 Pictures = Mapping[str, "Pixels"]
 NO_PICTURES: Pictures = MappingProxyType({})
+_HASH = re.compile(r"[0-9a-fA-F]{1,16}", re.ASCII)
 NameOf = Callable[["Attempt"], str]
 
 
@@ -60,6 +62,8 @@ def read_fields(cls: Any, raw: Mapping[str, Any], pictures: Pictures) -> dict[st
     """The fields of a dataclass that its dict has; those without a default must be there."""
     values: dict[str, Any] = {}
     of = getattr(cls, "kind", cls.__name__)
+    if not isinstance(raw, Mapping):
+        raise BadRequestError(f"[wire] {of} is {raw!r}: give an object")
     for name, (hint, required) in _fields(cls).items():
         key = getattr(cls, "_names", {}).get(name, name)
         if name == "pixels":
@@ -276,7 +280,10 @@ class Attempt(_Pictured, Value):
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], pictures: Pictures = NO_PICTURES) -> Self:
         """The attempt again."""
-        number = int(part(raw, "image_hash", str, "Attempt"), 16)
+        text = part(raw, "image_hash", str, "Attempt")
+        if not _HASH.fullmatch(text):
+            raise BadRequestError(f"[wire] Attempt.image_hash is {text!r}: give 16 hex digits")
+        number = int(text, 16)
         return cls(**read_fields(cls, {**exact_seed(raw), "image_hash": number}, pictures))
 
 
