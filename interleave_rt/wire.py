@@ -259,7 +259,7 @@ class Attempt(_Pictured, Value):
         """The part that speculation, batching and timing may never change."""
         return {
             "prompt": self.prompt,
-            **with_seed_text(self.seed),
+            "seed": self.seed,
             "image": f"{self.image_hash:016x}",
             "verdict": self.verdict.canonical() if self.verdict else None,
         }
