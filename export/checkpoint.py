@@ -24,6 +24,8 @@ __all__ = ["Checkpoint", "StoredTensor"]
 Floats = npt.NDArray[np.float32]
 
 _STORED: dict[str, type[np.generic]] = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
+_LIMITS = (("shortest", "min"), ("longest", "max"))
+_MANY_PIXELS = 384 * 384  # of each picture of a request with many
 _PIECE = 32 << 20  # bytes of a weight as float32 that are held at once
 _AGAIN = "copy the checkpoint again"
 
@@ -104,6 +106,35 @@ class Checkpoint:
             f"[export] {self.directory} has no chat template",
             hint="copy chat_template.jinja (or chat_template.json, tokenizer_config.json) of the checkpoint too",
         )
+
+    def images(self) -> dict[str, Any]:
+        """Sizes and colours of images as its preprocessor wants them: keys of `vision_config` in a manifest.
+
+        Raises:
+            BadPackError: There is no preprocessor, or it says no limits.
+        """
+        raw = self.json("preprocessor_config.json")
+        if raw is None:
+            raw = (self.json("processor_config.json") or {}).get("image_processor")
+        if not isinstance(raw, dict):
+            raise BadPackError(
+                f"[export] {self.directory} has no preprocessor_config.json, which says how large its images are",
+                hint="copy it from the checkpoint too",
+            )
+        size = raw.get("size") or {}
+        least, most = (size.get(f"{edge}_edge", raw.get(f"{name}_pixels")) for edge, name in _LIMITS)
+        if least is None or most is None:
+            raise BadPackError(
+                f"[export] the preprocessor of {self.directory} says no limits of an image's pixels",
+                hint='it should say "size": {"shortest_edge": ..., "longest_edge": ...}, in pixels of the area',
+            )
+        found = {
+            "min_pixels": least,
+            "max_pixels": most,
+            "max_pixels_many": min(_MANY_PIXELS, most),
+            "many": 5,
+        }
+        return found | {name: raw[name] for name in ("image_mean", "image_std") if name in raw}
 
     def need(self, name: str, *shape: int) -> StoredTensor:
         """A weight of this shape.

@@ -17,22 +17,14 @@ from .written import GraphWriter, Precision, WeightFile, exact, is_quantised
 __all__ = ["export_hollow", "fill_hollow"]
 
 
-def fill_hollow(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
-    """Gives a module on the device `meta` weights that take no memory: of a matrix one number, for all of its places.
+def fill_hollow(module: nn.Module) -> None:
+    """Gives a module on the device `meta` weights that take no memory: one number for all places of a weight.
 
-    Norms and biases are read, as the exporter drops those that do nothing. Weights are called `prefix` + their names
-    in the module.
+    The numbers differ and are not neutral: the exporter takes equal weights for one, and drops those that do nothing.
     """
     for number, (name, weight) in enumerate(list(module.named_parameters())):
         owner, _, leaf = name.rpartition(".")
-        shape = tuple(weight.shape)
-        checkpoint.need(prefix + name, *shape)
-        # Different numbers, or the exporter would take equal matrices for one.
-        value = (
-            torch.from_numpy(checkpoint.read(prefix + name))
-            if len(shape) < 2
-            else torch.tensor(1 + number / 4096).expand(shape)
-        )
+        value = torch.tensor(1.5 + number / 4096).expand(weight.shape)
         setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
 
 

@@ -35,7 +35,6 @@ FAMILIES = {"qwen3_vl": "qwen3_vl_written"}
 """`model_type` of a config.json, and the file of `families` that writes it."""
 
 _TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
-_LIMITS = (("shortest", "min"), ("longest", "max"))
 _MAX_SLOTS = 8
 _NEUTRAL = {
     "repetition_penalty": 1.0,
@@ -218,7 +217,7 @@ def _describe(
     return {
         "architecture": architecture
         | {"eos_token_ids": ends, "pad_token_id": ends[-1] if pad is None else pad},
-        "vision_config": family.vision(config) | _images(checkpoint),
+        "vision_config": family.vision(config) | checkpoint.images(),
         "generation": _sampling(checkpoint, generation)
         | {"max_new_tokens": min(settings.max_new_tokens, length - 1)},
         "cache_length": length,
@@ -229,27 +228,6 @@ def _describe(
         "grammar": {"constrain": settings.dialect == "json"},
         "parameters": sum(prod(tensor.shape) for tensor in checkpoint.tensors.values()),
     }
-
-
-def _images(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Sizes and colours of images as the checkpoint's preprocessor wants them."""
-    raw = checkpoint.json("preprocessor_config.json")
-    if raw is None:
-        raw = (checkpoint.json("processor_config.json") or {}).get("image_processor")
-    if not isinstance(raw, dict):
-        raise BadPackError(
-            f"[export] {checkpoint.directory} has no preprocessor_config.json, which says how large its images are",
-            hint="copy it from the checkpoint too",
-        )
-    size = raw.get("size") or {}
-    least, most = (size.get(f"{edge}_edge", raw.get(f"{name}_pixels")) for edge, name in _LIMITS)
-    if least is None or most is None:
-        raise BadPackError(
-            f"[export] the preprocessor of {checkpoint.directory} says no limits of an image's pixels",
-            hint='it should say "size": {"shortest_edge": ..., "longest_edge": ...}, in pixels of the area',
-        )
-    found = {"min_pixels": least, "max_pixels": most, "max_pixels_many": min(384 * 384, most), "many": 5}
-    return found | {name: raw[name] for name in ("image_mean", "image_std") if name in raw}
 
 
 def _sampling(checkpoint: Checkpoint, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, Qwen3VLForConditionalGeneration
 from transformers.masking_utils import AttentionMaskInterface
 
+from ..checkpoint import Checkpoint
 from ..graph import GraphSpec, export_graph, op, parameters, swapped
 from ..recipe import VlmRecipe
 from ..storage import HalfReport
@@ -98,13 +99,7 @@ def describe(model: Qwen3VLForConditionalGeneration, recipe: VlmRecipe) -> dict[
             "patch_size": vision.patch_size,
             "merge_size": vision.spatial_merge_size,
             "temporal_patch_size": vision.temporal_patch_size,
-            "image_mean": [0.5, 0.5, 0.5],
-            "image_std": [0.5, 0.5, 0.5],
-            # one grid is all that the tiny encoders have seen
-            "min_pixels": side * side,
-            "max_pixels": side * side,
-            "max_pixels_many": min(384 * 384, side * side),
-            "many": 5,
+            **_images(model, side * side),
         },
         "generation": {
             "temperature": (generation.temperature or 1.0) if sampled else 0.0,
@@ -119,6 +114,15 @@ def describe(model: Qwen3VLForConditionalGeneration, recipe: VlmRecipe) -> dict[
         "providers": ["CPUExecutionProvider"],
         "parameters": parameters(model),
     }
+
+
+def _images(model: Qwen3VLForConditionalGeneration, pixels: int) -> dict[str, Any]:
+    """As the preprocessor beside the weights says; models without one have seen images of one size alone."""
+    folder = Path(model.config._name_or_path)
+    if model.config._name_or_path and (folder / "preprocessor_config.json").is_file():
+        return Checkpoint(folder, {}, {}).images()
+    sizes = {"min_pixels": pixels, "max_pixels": pixels, "max_pixels_many": min(384 * 384, pixels), "many": 5}
+    return {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], **sizes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def write(
     """
     write_decoder(checkpoint, config, folder / "decoder.onnx", precision=precision, cache_length=cache_length)
     visual = _visual(config)
-    fill_hollow(visual, checkpoint, _VISION)
+    fill_hollow(visual)
     spec = vision_spec(SimpleNamespace(model=SimpleNamespace(visual=visual), config=config))
     names = {f"visual.{name}": f"{_VISION}{name}" for name, _ in visual.named_parameters()}
     export_hollow(spec, folder / "vision.onnx", checkpoint, names, head_precision(precision))

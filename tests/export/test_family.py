@@ -23,6 +23,7 @@ from torch import nn
 
 from interleave_rt.errors import BadPackError
 from interleave_rt.pack import load_pack, manifest
+from interleave_rt.pack.chat import ChatEncoder
 
 SIZE = 64
 
@@ -97,10 +98,12 @@ def weights(tiny: Any, tmp_path: Path) -> Path:
     return tmp_path / "weights"
 
 
-@pytest.mark.parametrize("external", [None, True])
+@pytest.mark.parametrize(("external", "exact"), [(None, True), (True, True), (None, False)])
 def test_a_family_of_its_own_is_exported_proved_and_loaded(
-    toy: None, weights: Path, tmp_path: Path, external: bool | None
+    toy: None, weights: Path, tmp_path: Path, external: bool | None, exact: bool
 ) -> None:
+    if not exact:
+        torch.save({"weight": torch.randn(SIZE, SIZE)}, weights / "generator" / "net.pt")
     sizes = {"text_layers": (), "max_sequence_length": 8, "image_side": 16, "slots": 3}
     generator = GeneratorRecipe(family="toy", external_data=external, **sizes)
     about = {"version": "1", "description": "", "license": "MIT", "source": "a test"}
@@ -112,6 +115,7 @@ def test_a_family_of_its_own_is_exported_proved_and_loaded(
     assert pack.roles == ("generator",)
     role = pack.manifest.roles.generator
     assert (role.family, role.batch_invariant, role.tokenizer) == ("toy", True, "tokenizer/tokenizer.json")
+    assert role.parts["net"].precision == ("fp16-weights" if exact else "fp32")
     assert role.parts["net"].data == (("generator/net.onnx.data",) if external else ())
     assert all_passed(export_shapes(weights, tmp_path / "pack", recipe=recipe, verify_only=True)[0])
     checks, smaller = int8_pack(pack.path, tmp_path / "int8")
@@ -140,6 +144,29 @@ def test_roles_may_have_tokenizers_of_their_own(tiny: Any, tmp_path: Path) -> No
     )
     assert found == {"planner": "tokenizer", "critic": "critic/tokenizer", "generator": "tokenizer"}
     assert (tmp_path / "critic/tokenizer/token_bytes.json").is_file()
+
+
+def test_a_generator_keeps_the_chat_template_of_its_own_tokenizer(tiny: Any, tmp_path: Path) -> None:
+    from interleave_rt.export.pack import _write_tokenizers
+    from interleave_rt.export.weights import Weights
+
+    made = {}
+    for folder in ("tokenizer", "generator/tokenizer"):
+        made[folder] = tokenizer = tiny.build_tokenizer()
+        if folder.startswith("generator"):
+            tokenizer.chat_template += "{%- if add_generation_prompt %}{{ 'no thoughts\n\n' }}{%- endif %}"
+        tokenizer.save_pretrained(tmp_path / "weights" / folder)
+    weights = Weights(tmp_path / "weights", tmp_path)
+    found = _write_tokenizers(tmp_path, weights, {"planner": 1300, "generator": None})
+    lengths = []
+    for role, folder in (("planner", "tokenizer"), ("generator", "generator/tokenizer")):
+        place = tmp_path / found[role]
+        encoder = ChatEncoder(place / "tokenizer.json", place / "chat_template.jinja")
+        message = [{"role": "user", "content": "add a star"}]
+        wanted = made[folder].apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+        assert encoder.encode_prompt("add a star", 64).ids[: len(wanted)].tolist() == wanted
+        lengths.append(len(wanted))
+    assert lengths[1] > lengths[0]
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:

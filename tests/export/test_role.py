@@ -17,7 +17,9 @@ from interleave_rt.export.families import qwen3_vl_written
 from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate
 from interleave_rt.export.proof.checks import picture
 from interleave_rt.export.proof.sessions import DecoderRunner, open_session
+from interleave_rt.export.proof.written import written_invariance
 from interleave_rt.export.role import RoleSettings, export_role
+from interleave_rt.export.written import stored_bytes
 
 from interleave_rt import Engine, Options, Request, _core, load_pack
 from interleave_rt.backends.native import vlm_config
@@ -167,6 +169,83 @@ def test_sizes_of_pictures_are_the_preprocessors(exported: Any) -> None:
     for width, height in rng.integers(32, 5000, (50, 2)).tolist():
         theirs = smart_resize(height, width, 32, said.min_pixels, said.max_pixels)
         assert _core.smart_resize(width, height, 32, said.min_pixels, said.max_pixels) == theirs[::-1]
+
+
+def test_token_ids_are_those_of_the_checkpoints_own_processor(source: Path, exported: Any) -> None:
+    from transformers import AutoTokenizer
+
+    from interleave_rt.pack.chat import ChatEncoder
+    from interleave_rt.pack.templates import ImagePart, TextPart
+
+    theirs = AutoTokenizer.from_pretrained(source)
+    theirs.chat_template = (source / "chat_template.jinja").read_text()
+    role = exported.manifest.roles.critic
+    ours = ChatEncoder(exported.path / role.tokenizer, exported.path / role.chat_template)
+    rng = np.random.default_rng(7)
+    letters = list('etaoinshrdlu ETAO.,!?\n"{}0123456789äß中文🙂')
+    for number in range(200):
+        parts: list[Any] = [ImagePart()] * (0, 1, 2, 5)[number % 4]
+        parts.append(TextPart("".join(rng.choice(letters, int(rng.integers(1, 300))))))
+        content = [
+            {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+            for part in parts
+        ]
+        message = [{"role": "user", "content": content}]
+        wanted = theirs.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+        assert ours.encode_messages(parts).tolist() == wanted
+
+
+@pytest.mark.parametrize(("precision", "error"), [("int8", 0.05), ("int4", 0.5)])
+def test_quantised_decoders_are_smaller_close_and_batch_invariant(
+    made: Any, tmp_path: Path, precision: Any, error: float
+) -> None:
+    config = made.configuration(tied=True, rows=3000, layers=2)
+    checkpoint = Checkpoint.open(made.save(tmp_path, config))
+    out = tmp_path / precision / "decoder.onnx"
+    out.parent.mkdir()
+    qwen3_vl_written.write_decoder(checkpoint, config, out, precision=precision, cache_length=160)
+    shapes = qwen3_vl_written.weights(config, checkpoint)["decoder"]
+    ideal = sum(
+        stored_bytes(shape[0], shape[1], "int8" if "embed" in name else precision)
+        for name, shape in shapes.items()
+        if len(shape) > 1
+    )
+    data = out.with_name("decoder.onnx.data").stat().st_size
+    assert data <= 1.05 * ideal  # at this size page borders are 3 % of it
+    assert data < 0.6 * sum(2 * int(np.prod(shape)) for shape in shapes.values())
+    ids = np.random.default_rng(3).integers(10, 3000, 60)
+    logits = forced(out, ids, 160)
+    with torch.no_grad():
+        wanted = made.load(tmp_path)(input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()[29:]
+    gap = 1 - (wanted * logits).sum(-1) / np.linalg.norm(wanted, axis=-1) / np.linalg.norm(logits, axis=-1)
+    assert gap.max() < error
+    proved = written_invariance(out, slots=3, chunk=64, length=160, image=0, seed=1)
+    assert proved.passed, proved.first
+    assert proved.compared > 50
+
+
+def test_a_part_is_never_said_to_be_invariant_that_is_not(made: Any, tmp_path: Path) -> None:
+    import onnx
+
+    config = made.configuration(tied=True, rows=3000, layers=2)
+    out = tmp_path / "decoder.onnx"
+    checkpoint = Checkpoint.open(made.save(tmp_path / "checkpoint", config))
+    qwen3_vl_written.write_decoder(checkpoint, config, out, precision="int8", cache_length=160)
+    model = onnx.load(out, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "MatMulNBits" and attribute.name == "accuracy_level":
+                attribute.i = 0  # its kernel rounds a single row otherwise
+    onnx.save(model, out)
+    assert not written_invariance(out, slots=3, chunk=16, length=160, image=0, seed=1).passed
+
+
+def test_images_of_the_older_export_are_the_preprocessors_too(made: Any, source: Path) -> None:
+    from interleave_rt.export.families import qwen3_vl
+    from interleave_rt.export.recipe import VlmRecipe
+
+    said = qwen3_vl.describe(made.load(source), VlmRecipe(cache_length=64))["vision_config"]
+    assert (said["min_pixels"], said["max_pixels"]) == (65_536, 16_777_216)
 
 
 @pytest.fixture(scope="module")
