@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +26,6 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")
 
 
 def _run(recipe: str, out: Path, stages: tuple[str, ...], as_json: bool) -> int:
-    if importlib.util.find_spec("httpx") is None:
-        raise BadRequestError("[data] httpx is not installed", hint='pip install "interleave-rt[openai]"')
     from interleave_rt.train.data.recipe import load_recipe
     from interleave_rt.train.data.run import Run
 

@@ -115,3 +115,23 @@ def test_a_recipe_names_its_wrong_field(tmp_path):
     with pytest.raises(BadRequestError, match=r"teacher\.model"):
         load_recipe(str(tmp_path / "r.toml"))
     assert load_recipe("shapes").world == "shapes"
+
+
+def test_the_commands(tmp_path, capsys):
+    from interleave_rt.cli import main
+
+    assert main(["train", "data", "plan", "--recipe", "paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["targets"]["critic_sft"] == 112_000
+    path = tmp_path / "r.toml"
+    path.write_text(
+        'name = "x"\nlicence = "y"\nworld = "shapes"\n[teacher]\nmodel = "shapes-oracle"\n[prompts]\ncount = 2\nwords = 5\n'
+        '[[generators]]\nname = "weak"\nspec = "drawn"\n[budget]\ncalls = 3\n'
+    )
+    run = ["train", "data", "run", "--recipe", str(path), "--out", str(tmp_path / "out")]
+    assert main(run) == 8
+    assert "the budget is spent" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("calls = 3", "calls = 0"))
+    assert main([*run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["trajectories"] == {"in": 2, "kept": 2}
+    assert main(["train", "data", "stage", "bank", "--recipe", str(path)]) == 2
+    assert (tmp_path / "out" / "sets" / "samples.html").exists()
