@@ -80,6 +80,8 @@ def wrapped(text: str, columns: int, lines: int) -> list[str]:
     Example:
         >>> wrapped("the cat sat on the mat", 8, 2)
         ['the cat', 'sat on…']
+        >>> wrapped("1. 猫和狗在家", 8, 2)
+        ['1. 猫和', '狗在家']
     """
     made: list[str] = []
     rest = " ".join(shown(text).split())
@@ -90,7 +92,8 @@ def wrapped(text: str, columns: int, lines: int) -> list[str]:
             if used > columns:
                 break
             fits += 1
-        cut = rest.rfind(" ", 0, fits + 1)
+        # Between wide letters a line may end anywhere.
+        cut = fits if fits and _columns(rest[fits]) == 2 else rest.rfind(" ", 0, fits + 1)
         cut = cut if cut > 0 else max(1, fits)
         made.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
