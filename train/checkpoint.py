@@ -22,9 +22,14 @@ class _Saveable(Protocol):
 
 
 def save_state(
-    out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random, iteration: int
+    out: Path,
+    model: nn.Module,
+    optimizers: Optimizers,
+    rng: random.Random,
+    iteration: int,
+    more: dict[str, Any],
 ) -> None:
-    """Write what a run needs to go on from `iteration`."""
+    """Write what a run needs to go on from `iteration`; `more` is the part's own: plain data and tensors."""
     out.mkdir(parents=True, exist_ok=True)
     state = {
         "model": model.state_dict(),
@@ -32,21 +37,30 @@ def save_state(
         "rng": rng.getstate(),
         "torch": torch.get_rng_state(),
         "iteration": iteration,
+        "more": more,
     }
     torch.save(state, out / (_STATE + ".new"))
     (out / (_STATE + ".new")).replace(out / _STATE)
 
 
-def load_state(out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random) -> int:
-    """Restore what `save_state` wrote; returns the iteration to go on from (0 where there is none)."""
+def load_state(
+    out: Path, model: nn.Module, optimizers: Optimizers, rng: random.Random
+) -> tuple[int, dict[str, Any]]:
+    """Restore what `save_state` wrote; returns the iteration to go on from (0: there is no state) and the part's own.
+
+    Raises:
+        ValueError: The state is of a version in which a resumed run was not the same as an uninterrupted one.
+    """
     if not (out / _STATE).exists():
-        return 0
+        return 0, {}
     state = torch.load(out / _STATE, weights_only=False)
+    if "more" not in state:
+        raise ValueError(f"[train] {out / _STATE} is of an earlier version: train this part from the start")
     model.load_state_dict(state["model"])
     optimizers.load_state_dict(state["optimizers"])
     rng.setstate(state["rng"])
     torch.set_rng_state(state["torch"])
-    return int(state["iteration"])
+    return int(state["iteration"]), state["more"]
 
 
 def save_model(model: _Saveable, directory: Path) -> None:

@@ -69,7 +69,17 @@ class Part(ABC):
         return nullcontext()
 
     def begin(self) -> None:  # noqa: B027
-        """Called once, after the checkpoint was read and before the first batch."""
+        """Called once, before a checkpoint is read: what follows the model is made here. Draws nothing at random."""
+
+    def start(self) -> None:  # noqa: B027
+        """Called once where a run does not go on from a checkpoint: draws what there must be before the first batch."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside weights, optimisers, `ema` and random numbers: drawn, and not yet learned."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take back what `state` gave."""
 
     @abstractmethod
     def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:
@@ -106,16 +116,30 @@ def train(
         iterations: Instead of the schedule's.
         every: Instead of the schedule's.
         minutes: It ends early after this time; `resume` goes on.
-        resume: Go on from the last checkpoint, where there is one.
+        resume: Go on from the last checkpoint, where there is one: with the same weights, to the bit, as a run that
+            was never interrupted.
     """
     schedule, out = part.schedule, part.out
     iterations, every = iterations or schedule.iterations, every or schedule.every
     budget = {"iterations": iterations, "every": every, "minutes": minutes, "resume": resume}
-    done = load_state(out, part.module, part.optimizers, part.rng) if resume else 0
-    record = Record(out, part.arguments | budget, done)
     part.begin()
-    ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    done, state = load_state(out, part.module, part.optimizers, part.rng) if resume else (0, {})
     average = 0.0
+    if done:
+        average = state["average"]
+        part.restore(state["part"])
+        if part.ema is not None:
+            part.ema.load_state_dict(state["ema"])
+    else:
+        part.start()
+    record = Record(out, part.arguments | budget, done)
+
+    def keep() -> None:
+        ema = None if part.ema is None else part.ema.state_dict()
+        more = {"average": average, "part": part.state(), "ema": ema}
+        save_state(out, part.module, part.optimizers, part.rng, done, more)
+
+    ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with part.running():
         while done < iterations and time.monotonic() < ends:
             loss, shown = part.loss(done, iterations)
@@ -132,11 +156,11 @@ def train(
                 measured = part.measure()
                 log.info("%s %d/%d %s", part.name, done, iterations, measured)
                 record.log(done, **measured)
-                save_state(out, part.module, part.optimizers, part.rng, done)
+                keep()
                 part.save()
         if done < iterations:
             log.info("%s stops after %s minutes", part.name, minutes)
-            save_state(out, part.module, part.optimizers, part.rng, done)
+            keep()
         part.finish()
         result = part.measure_finished()
     log.info("%s done %s", part.name, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +129,15 @@ class Ema(Generic[Model]):
         self.model.requires_grad_(False).eval()
         self._limit = limit
         self._updates = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and its age, for a checkpoint."""
+        return {"model": self.model.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.model.load_state_dict(state["model"])
+        self._updates = state["updates"]
 
     @torch.no_grad()
     def update(self) -> None:

@@ -52,7 +52,7 @@ def test_names_of_the_tokens(trained: Any) -> None:
 def test_generator_prompts_fit(trained: Any) -> None:
     rng = random.Random(2)
     for _ in range(500):
-        step = random_transition(rng)
+        step = random_transition(rng, every=True)
         full = [grammar.explicit(step, style) for style in range(len(STYLES))]
         for text in (*full, *grammar.grounded_options(step)):
             assert len(trained(teacher.generator_prompt(text)).input_ids) <= 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from interleave_rt.train.shapes.cli import PARTS, train_parts  # noqa: E402
 from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
 from transformers import Qwen3VLForConditionalGeneration  # noqa: E402
 
+from interleave_rt.errors import BadRequestError  # noqa: E402
 from interleave_rt.worlds.shapes import oracle  # noqa: E402
 from interleave_rt.worlds.shapes.language import plan_answer  # noqa: E402
 from interleave_rt.worlds.shapes.requests import collect, continuing, narrative, outside_request, question  # noqa: E402
@@ -123,6 +125,63 @@ def test_a_part_leaves_its_record_and_goes_on_from_its_state(tmp_path: Path) -> 
     budget = {"iterations": 6, "every": 2, "minutes": None, "resume": True}
     assert arguments == {"out": str(out), "batch": 2, "tests": 4, "seed": 3, **budget}
     assert json.loads((out / "config.json").read_text())["_class_name"] == "AutoencoderKLFlux2"
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["vision", "vae", "generator", "critic", "planner"])
+def test_a_part_that_was_killed_and_resumed_equals_one_that_was_not(
+    trio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(planner, "_LIMIT", 40)
+    words = {"tokenizer_dir": trio / "tokenizer"}
+
+    def part(out: Path) -> loop.Part:
+        made = {
+            "vision": lambda: vision.Vision(out, batch=4, **words),
+            "vae": lambda: vae.Vae(out, batch=2, tests=2),
+            "generator": lambda: generator.Painting(
+                out, vae_dir=trio / "vae", batch=4, lessons=32, tests=2, **words
+            ),
+            "critic": lambda: critic.Critic(
+                out, vision=trio / "vision", attempts=trio / "attempts.pkl", batch=4, tests=2, **words
+            ),
+            "planner": lambda: planner.Planner(out, start_from=trio / "critic", batch=2, tests=2, **words),
+        }
+        return made[name]()
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    loop.train(part(whole), iterations=5, every=2)
+    killed = part(broken)
+    lose = killed.loss
+
+    def loss(iteration: int, iterations: int) -> Any:
+        if iteration == 3:  # one after the checkpoint, which is lost
+            raise _Killed
+        return lose(iteration, iterations)
+
+    monkeypatch.setattr(killed, "loss", loss)
+    with pytest.raises(_Killed):
+        loop.train(killed, iterations=5, every=2)
+    loop.train(part(broken), iterations=5, every=2, resume=True)
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors")) or [Path("vision.pt")]
+    for file in files:
+        assert (whole / file).read_bytes() == (broken / file).read_bytes(), file
+
+
+def test_a_part_without_its_inputs_does_not_begin(tmp_path: Path) -> None:
+    with pytest.raises(BadRequestError, match="critic needs .*vision") as caught:
+        train_parts("critic", tmp_path)
+    assert "--part vision" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_cannot_be_gone_on_from_is_refused(tmp_path: Path) -> None:
+    torch.save({"iteration": 3}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="earlier version"):
+        loop.train(vae.Vae(tmp_path, batch=2, tests=2), iterations=4, resume=True)
 
 
 def test_the_teachers_plan_is_right_and_another_ones_is_not() -> None:

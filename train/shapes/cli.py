@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interleave_rt.errors import BadRequestError
+
 if TYPE_CHECKING:
     from ..loop import Part
 
@@ -16,6 +18,14 @@ __all__ = ["OLD_NAMES", "PARTS", "main", "train_parts"]
 
 PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
 """In the order in which they need each other."""
+NEEDS = {
+    "vision": ("tokenizer",),
+    "generator": ("vae", "tokenizer"),
+    "attempts": ("generator",),
+    "critic": ("vision", "attempts", "tokenizer"),
+    "planner": ("critic", "tokenizer"),
+}
+"""What must be finished before a part: these inputs alone, and its seed, decide what it becomes."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
 
@@ -53,6 +63,21 @@ def _attempts(out: Path) -> Path:
     return before if before.exists() and not (out / "attempts.pkl").exists() else out / "attempts.pkl"
 
 
+def _check_inputs(part: str, out: Path) -> None:
+    """Every input of a part has to be there before it begins.
+
+    Raises:
+        BadRequestError: One is missing.
+    """
+    for needed in NEEDS.get(part, ()):
+        place = _attempts(out) if needed == "attempts" else _folder(out, needed)
+        if not place.exists():
+            raise BadRequestError(
+                f"[train] {part} needs {place}, which does not exist",
+                hint=f"train the part {needed} first: --part {needed}",
+            )
+
+
 def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, float]:
     from ..loop import train
     from .attempts import make_attempts
@@ -63,6 +88,7 @@ def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, fl
     from .vae import Vae
     from .vision import Vision
 
+    _check_inputs(part, out)
     folder, words = _folder(out, part), out / "tokenizer"
     if part == "tokenizer":
         return {"tokens": float(train_tokenizer(folder, seed=seed))}

@@ -273,7 +273,7 @@ def measure_critic(model: Any, encoder: CaseEncoder, cases: list[Case]) -> dict[
 class Critic(VlmPart):
     """The critic in training, with a `vision` tower that can read already.
 
-    `attempts` are used as soon as the file exists.
+    It learns from the `attempts` of a generator and from drawn cases; without `attempts` from drawn cases alone.
     """
 
     name = "critic"
@@ -293,7 +293,6 @@ class Critic(VlmPart):
     ) -> None:
         arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts}
         super().__init__(out, seed, 3, **arguments, batch=batch, tests=tests)
-        self._attempts, self._tests = attempts, tests
         self.encoder = CaseEncoder(load_tokenizer(tokenizer_dir))
         model = build_vlm(self.encoder.ids)
         if vision is not None:
@@ -302,25 +301,17 @@ class Critic(VlmPart):
         self._cases = Cases(self.rng)
         drawn = Cases(random.Random(77))
         self._sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
+        if attempts is not None:
+            made = load_attempts(attempts)
+            cut = max(1, len(made) // 12)
+            self._cases.learn_from(made[cut:])
+            held = Cases(random.Random(78), made[:cut])
+            self._sets["painted"] = [held.painted() for _ in range(tests)]
 
     def example(self) -> Example:
         """A case with its right answer."""
         case = self._cases()
         return self.encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
-
-    def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:
-        """Loss of the answers and of the heads; attempts are used as soon as their file exists."""
-        if self._attempts is not None and iteration % 50 == 0 and self._attempts.exists():
-            self._learn_from(load_attempts(self._attempts))
-            log.info("critic learns from attempts from iteration %d on", iteration)
-            self._attempts = None
-        return super().loss(iteration, iterations)
-
-    def _learn_from(self, attempts: list[Attempt]) -> None:
-        cut = max(1, len(attempts) // 12)
-        self._cases.learn_from(attempts[cut:])
-        held = Cases(random.Random(78), attempts[:cut])
-        self._sets["painted"] = [held.painted() for _ in range(self._tests)]
 
     def measure(self) -> dict[str, float]:
         """As `measure_critic`, on drawn cases and on attempts."""

@@ -283,13 +283,24 @@ class Painting(Part):
         )
 
     def begin(self) -> None:
-        """Draw the first lessons."""
+        """Set up the averaged weights, and the lessons that they help to make."""
         self.ema = Ema(self.module.generator)
         self.module.watch()
         self._studio = Studio(self.ema.model, self._vae, self._tokenizer)
         self._lessons = Lessons(self._studio, self.rng, self._size)
+
+    def start(self) -> None:
+        """Draw the first lessons."""
         for _ in range(8):
             self._lessons.grow(min(500, self._size // 8))
+
+    def state(self) -> dict[str, Any]:
+        """All lessons: those on own pictures could not be drawn again."""
+        return {"lessons": self._lessons.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with these."""
+        self._lessons.load_state_dict(state["lessons"])
 
     def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:
         """Loss of the velocities and of reading the target's cells; now and then there are new lessons."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +131,9 @@ def _signs(before: Scene | None, after: Scene, layout: Layout) -> Tensor:
     return _per_token(found)
 
 
+_RING = ("steps", "_tokens", "_weights", "_signs", "_labels", "_next")
+
+
 class Lessons:
     """A ring of edits, each with its right outcome and a wrong one."""
 
@@ -142,6 +145,15 @@ class Lessons:
         self._signs = torch.zeros(2, size, TOKENS)
         self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long)
         self._next = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, for a checkpoint."""
+        return {name: getattr(self, name) for name in _RING}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        for name in _RING:
+            setattr(self, name, state[name])
 
     def _own(self, count: int) -> tuple[list[Transition], list[Layout], npt.NDArray[np.uint8]]:
         """Steps whose source picture the generator made itself (only those that it got right)."""

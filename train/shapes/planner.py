@@ -51,11 +51,11 @@ class PlanEncoder(Encoder):
 
     def __init__(self, tokenizer: Any, seed: int = 0) -> None:
         super().__init__(tokenizer)
-        self._rng = random.Random(seed)
+        self.rng = random.Random(seed)
 
     def prompt(self, request: Request) -> Example:
         """The question of a request, with pictures drawn for it."""
-        pictures = [augmented(image, self._rng) for image in drawn_story(request.images, self._rng)]
+        pictures = [augmented(image, self.rng) for image in drawn_story(request.images, self.rng)]
         return self.prompt_of(planner_prompt(request.text, request.mode), pictures, request)
 
     def full(self, request: Request) -> Example:
@@ -160,6 +160,15 @@ class Planner(VlmPart):
             request = any_request(self.rng)
             if request.split == "train":
                 return self.encoder.full(request)
+
+    def state(self) -> dict[str, Any]:
+        """Also where the pictures of requests are drawn from."""
+        return super().state() | {"pictures": self.encoder.rng.getstate()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on drawing there."""
+        super().restore(state)
+        self.encoder.rng.setstate(state["pictures"])
 
     def measure(self) -> dict[str, float]:
         """Shares of held-out plans that are first choices."""

@@ -118,14 +118,20 @@ def collate(examples: list[Example], names: TokenIds, *, left: bool = False) -> 
     return Batch(inputs, ids, weights, mask, examples)
 
 
-def _buckets(make: Callable[[], Example], rng: random.Random, batch: int, names: TokenIds) -> Iterator[Batch]:
-    """Endless batches of examples of similar length."""
-    while True:
-        examples = sorted((make() for _ in range(6 * batch)), key=lambda example: len(example.ids))
-        groups = [examples[i : i + batch] for i in range(0, len(examples), batch)]
-        rng.shuffle(groups)
-        for group in groups:
-            yield collate(group, names)
+class _Buckets:
+    """Endless batches of examples of similar length, drawn several at a time; `waiting` are those not given yet."""
+
+    def __init__(self, make: Callable[[], Example], rng: random.Random, batch: int, names: TokenIds) -> None:
+        self._make, self._rng, self._batch, self._names = make, rng, batch, names
+        self.waiting: list[list[Example]] = []
+
+    def next(self) -> Batch:
+        if not self.waiting:
+            size = self._batch
+            examples = sorted((self._make() for _ in range(6 * size)), key=lambda example: len(example.ids))
+            self.waiting = [examples[i : i + size] for i in range(0, len(examples), size)]
+            self._rng.shuffle(self.waiting)
+        return collate(self.waiting.pop(0), self._names)
 
 
 def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: Any) -> Tensor:
@@ -284,7 +290,7 @@ class VlmPart(Part):
         """What the constructor ends with: the optimisers and the stream of batches."""
         self.module = module
         self.optimizers = Optimizers([module], _is_matrix, weight_decay=0.01)
-        self._stream = _buckets(self.example, self.rng, batch, self.encoder.ids)
+        self._stream = _Buckets(self.example, self.rng, batch, self.encoder.ids)
 
     def example(self) -> Example:
         """One more example to learn from."""
@@ -296,8 +302,16 @@ class VlmPart(Part):
 
     def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of the answers and of the heads."""
-        loss = self.module.loss(next(self._stream), self.encoder.ids.image)
+        loss = self.module.loss(self._stream.next(), self.encoder.ids.image)
         return loss, loss
+
+    def state(self) -> dict[str, Any]:
+        """The examples that are drawn and not learned yet."""
+        return {"waiting": self._stream.waiting}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with these."""
+        self._stream.waiting = state["waiting"]
 
     def save(self) -> None:
         """Save the model without its heads."""
