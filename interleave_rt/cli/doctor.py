@@ -19,7 +19,9 @@ def doctor(
     max_memory: MaxMemory = None,
     json_: AsJson = False,
 ) -> int:
-    """Look at platform, processor, memory, GPUs, libraries and a pack; say what is wrong and what to do.
+    """Say what this machine has and lacks.
+
+    Looks at platform, processor, memory, GPUs, libraries and a pack; says what is wrong and what to do.
 
     Exit codes: 0 nothing wrong, 1 something will not work.
     """

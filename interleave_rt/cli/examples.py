@@ -11,7 +11,9 @@ def examples(
     pack: shared.Pack = None,
     json_: shared.AsJson = False,
 ) -> int:
-    """List requests that work with a pack, one a line; only its pack.json is read.
+    """List requests that work with a pack.
+
+    One a line; only its pack.json is read.
 
     Exit codes: 0 listed (or the pack names none), 2 bad request, 3 bad pack.
     """

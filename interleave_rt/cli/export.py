@@ -56,8 +56,9 @@ def export(
         bool, typer.Option("--proof/--no-proof", help="Prove batch invariance; without, nothing is batched.")
     ] = True,
 ) -> int:
-    """Write one role as graphs, with everything that its checkpoint says of itself; no more of a model is in memory
-    than a part of one matrix.
+    """Write one role of a checkpoint as graphs.
+
+    With everything that the checkpoint says of itself; no more of a model is in memory than a part of one matrix.
 
     Exit codes: 0 written, 1 written but not batch-invariant, 2 bad request, 3 the checkpoint cannot be used.
     """

@@ -82,9 +82,9 @@ def simulate(
     plot: Annotated[Path | None, typer.Option(help="Of a sweep: write a picture (F.svg, F.png).")] = None,
     json_: shared.AsJson = False,
 ) -> int:
-    """Simulate the loop: latency, throughput, busy shares and waste of each arm in virtual time.
+    """Simulate the loop in virtual time.
 
-    The scheduler and its policy are the real ones; only the calls are made up. Their times come from a calibration
+    Shows latency, throughput, busy shares and waste of each arm. The scheduler and its policy are the real ones; only the calls are made up. Their times come from a calibration
     (measured), a preset (roofline arithmetic), or the options here. All arms see the same requests and the same calls.
 
     For example:

@@ -106,6 +106,7 @@ def test_help_lists_verbs_that_work_and_version_is_one_line(command):
     said = command()
     assert said.code == 0
     for line in filter(None, said.out.split("Commands:")[1].splitlines()):
+        assert not line.endswith("..."), "the first sentence of a verb is cut"
         assert command(line.split()[0], "--help").code == 0
     said = command("--version")
     assert (said.code, said.out.split()[0], len(said.out.splitlines())) == (0, "interleave-rt", 1)
