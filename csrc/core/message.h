@@ -71,9 +71,16 @@ struct Consumed {
   RequestId request = 0;
 };
 struct Tick {};
+// Whether there is room for pictures. While there is little, no generate call is started but the
+// certain ones of `only`.
+struct ImageRoom {
+  bool little = false;
+  std::optional<RequestId> only{};
+  friend bool operator==(const ImageRoom&, const ImageRoom&) = default;
+};
 
 using Event = std::variant<Submit, StepClosed, VerdictKnown, CallDone, CallFailed, CallCancelled,
-                           LaneUp, LaneDown, CancelRequest, Consumed, Tick>;
+                           LaneUp, LaneDown, CancelRequest, Consumed, Tick, ImageRoom>;
 
 // ---- what a reader is told, in order ------------------------------------------------------
 

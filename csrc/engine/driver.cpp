@@ -27,7 +27,7 @@ Finally(Act) -> Finally<Act>;
 
 std::string name_of(RequestId request) { return "request " + std::to_string(request); }
 
-constexpr TimePoint kTryAgain = 10'000;                 // when there was no memory
+constexpr TimePoint kTryAgain = 10'000;              // when there was no memory
 constexpr auto kPatience = std::chrono::seconds(2);  // of close(), likewise
 
 Failure without_memory() {
@@ -117,12 +117,44 @@ void Driver::begin_anew() {
   while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
   images_.drop_all(ImageOwner::kTrajectory);
   images_.drop_all(ImageOwner::kCall);  // of a run that came into no book
+  generating_ = 0;
   outbox_.swap(orders);
   scheduler_.swap(fresh);
   refused_.reset();
+  told_room_ = {};
   lost_ = false;
   ++begun_anew_;
   news_ready_.notify_all();
+}
+
+// Pictures under way count as if they were there.
+ImageRoom Driver::room() const {
+  const std::size_t limit = config_.image_bytes;
+  const std::size_t next =
+      images_.bytes() + static_cast<std::size_t>(generating_ + 1) * largest_image_;
+  if (next <= limit / 2) return {};
+  ImageRoom little{.little = true};
+  int places = config_.scheduler.max_live;
+  for (const auto& [request, record] : records_) {  // in the order of their admission
+    if (record->reading == Reading::kConsumed) continue;
+    if (--places < 0) break;
+    if (record->reading != Reading::kOpen) continue;
+    const bool awaited = record->events.empty() && (record->readers > 0 || record->watched);
+    if (awaited) {
+      little.only = request;
+      break;
+    }
+    if (!little.only && next <= limit - limit / 4) little.only = request;
+  }
+  return little;
+}
+
+bool Driver::tell_room() {
+  const ImageRoom now = room();
+  if (now == told_room_) return false;
+  events_.push_back(now);
+  told_room_ = now;
+  return true;
 }
 
 void Driver::apply(Event event) {
@@ -133,7 +165,7 @@ void Driver::apply(Event event) {
   const Finally applied{[this] { applying_ = false; }};
   TimePoint next = kNever;
   try {
-    while (!events_.empty()) {
+    while (!events_.empty() || tell_room()) {
       Event first = std::move(events_.front());
       events_.pop_front();
       commands_.clear();
@@ -200,6 +232,7 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
     const Key key = call.call.key;
     try {
       if (image) {
+        largest_image_ = std::max(largest_image_, image->pixels.data.size());
         const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
         event = CallDone{key, Image{key, kept->hash, call.text && call.text->cut}};
       }
@@ -275,6 +308,12 @@ void Driver::begin(StartCall&& start) {
                            "[Driver.begin] image " + to_hex(key) + " is not in the store"};
   };
   for (const Key& image : made.call.images) need(image);
+  if (made.call.role == Role::kGenerator) {
+    ++generating_;
+    const auto pixels = std::size_t{3} * static_cast<std::size_t>(made.call.width) *
+                        static_cast<std::size_t>(made.call.height);
+    largest_image_ = std::max(largest_image_, pixels);
+  }
   if (made.call.role != Role::kPlanner) need(made.call.source);
   if (made.call.role == Role::kCritic) need(made.call.image);
   const auto record = records_.find(made.call.request);
@@ -291,6 +330,7 @@ void Driver::begin(StartCall&& start) {
 void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   const Run ended = std::move(run->second);
   runs_.erase(run);
+  generating_ -= ended.call->call.role == Role::kGenerator ? 1 : 0;
   for (const ImageRef& image : ended.call->images) {
     if (image) images_.drop(image->key, ImageOwner::kCall);
   }
@@ -463,10 +503,13 @@ Key Driver::put_image(PixelBuffer pixels) {
 }
 
 void Driver::release_image(const Key& image) {
-  const std::lock_guard lock(mutex_);
-  if (images_.drop(image, ImageOwner::kClient)) return;
-  throw Error(ErrorCode::kBadRequest, "[Driver.release_image] image " + to_hex(image) +
-                                          " was not put, or was released as often as put");
+  change([&] {
+    if (!images_.drop(image, ImageOwner::kClient)) {
+      throw Error(ErrorCode::kBadRequest, "[Driver.release_image] image " + to_hex(image) +
+                                              " was not put, or was released as often as put");
+    }
+    if (told_room_.little) apply(Tick{});
+  });
 }
 
 // ---- requests -------------------------------------------------------------------------------
@@ -541,6 +584,14 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
                       (found == records_.end() ? " is unknown" : " was read to its end"));
     }
     const std::shared_ptr<Record> record = found->second;  // outlives a forget() meanwhile
+    ++record->readers;
+    const Finally gone{[&record] { --record->readers; }};
+    if (told_room_.little && record->events.empty()) {  // now there may be room for it
+      apply(Tick{});
+      lock.unlock();
+      empty_outbox();
+      lock.lock();
+    }
     record->ready.wait_for(lock, timeout, [&record] {
       return !record->events.empty() || record->reading == Reading::kConsumed || record->abandoned;
     });
@@ -548,7 +599,11 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
     event = std::move(record->events.front());
     record->events.pop_front();
     if (event->image) images_.drop(event->image->key, ImageOwner::kNotice);
-    if (std::holds_alternative<RequestEnded>(event->notice)) consume(request, *record);
+    if (std::holds_alternative<RequestEnded>(event->notice)) {
+      consume(request, *record);
+    } else if (told_room_.little) {
+      apply(Tick{});
+    }
   }
   empty_outbox();
   return event;
@@ -565,8 +620,10 @@ void Driver::watch(RequestId request) {
     if (found == records_.end()) return;
     found->second->watched = true;
     add_news(request);
+    if (told_room_.little) apply(Tick{});
   }
   news_ready_.notify_all();
+  empty_outbox();
 }
 
 std::vector<RequestId> Driver::next_news(std::chrono::milliseconds timeout) {

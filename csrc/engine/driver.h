@@ -38,10 +38,13 @@ namespace irt {
 
 struct DriverConfig {
   SchedulerConfig scheduler;
-  std::size_t image_bytes = std::size_t{1} << 30;  // of the image store
-  std::size_t text_cache = 4096;                   // encodings
-  TimePoint text_lease = TextBroker::kLease;       // of the tokenizer worker
-  std::size_t max_unforgotten = 1024;              // consumed requests that keep their trace
+  // Of the image store. From half of it on pictures wait for room: then only the request goes on
+  // whose reader waits for it, or up to three quarters the oldest. The former may go beyond the
+  // limit, by what it needs for itself.
+  std::size_t image_bytes = std::size_t{1} << 30;
+  std::size_t text_cache = 4096;              // encodings
+  TimePoint text_lease = TextBroker::kLease;  // of the tokenizer worker
+  std::size_t max_unforgotten = 1024;         // consumed requests that keep their trace
 };
 
 struct DriverCounters {
@@ -135,6 +138,7 @@ class Driver final : public LaneEvents {
     std::deque<ReaderEvent> events;  // bounded by the spec: t_max and max_steps
     std::condition_variable ready;
     Reading reading = Reading::kOpen;
+    int readers = 0;  // that wait for a notice
     bool watched = false;
     bool abandoned = false;  // forgotten before its end: erased when that comes
     TimePoint deadline = kNever;
@@ -170,6 +174,9 @@ class Driver final : public LaneEvents {
   void hear(Act act) noexcept;
   void lose() noexcept;  // the books are no longer to be trusted
   void begin_anew();
+  [[nodiscard]] ImageRoom room() const;
+  // Tells the scheduler where it does not know; true: it did not.
+  bool tell_room();
   void apply(Event event);  // everything from here on but empty_outbox and execute: under the lock
   void carry_out(Command&& command);
   void begin(StartCall&& start);
@@ -210,6 +217,9 @@ class Driver final : public LaneEvents {
   std::condition_variable news_ready_;
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
+  ImageRoom told_room_;
+  int generating_ = 0;             // generate calls among the runs
+  std::size_t largest_image_ = 0;  // in bytes, that was made or asked for
   std::uint64_t stray_reports_ = 0;
   std::uint64_t begun_anew_ = 0;
   RequestId last_request_ = 0;

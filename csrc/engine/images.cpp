@@ -25,7 +25,9 @@ std::shared_ptr<StoredImage> hashed(PixelBuffer pixels) {
 ImageRef ImageStore::put(const Key& key, std::shared_ptr<StoredImage> image, ImageOwner owner) {
   if (ImageRef known = hold(key, owner)) return known;
   const std::size_t added = image->pixels.data.size();
-  if (added > limit_bytes_ || bytes_ > limit_bytes_ - added) {
+  const bool made = owner == ImageOwner::kTrajectory;
+  const std::size_t limit = made && limit_bytes_ <= SIZE_MAX / 2 ? 2 * limit_bytes_ : limit_bytes_;
+  if (added > limit || bytes_ > limit - added) {
     throw Error(
         ErrorCode::kLimitExceeded,
         "[ImageStore.put] an image of " + std::to_string(added) + " bytes does not fit: " +

@@ -35,7 +35,8 @@ class ImageStore {
   explicit ImageStore(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
   // Stores it with one owner; a key that is known keeps its first image, and has an owner more.
-  // Throws Error(kLimitExceeded) over the limit.
+  // Throws Error(kLimitExceeded) over the limit; pictures that a trajectory waits for may take as
+  // much again, so that the request that is read never lacks what it would have alone.
   ImageRef put(const Key& key, std::shared_ptr<StoredImage> image, ImageOwner owner);
   // Null when the key is unknown.
   [[nodiscard]] ImageRef get(const Key& key) const;

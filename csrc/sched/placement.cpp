@@ -62,6 +62,7 @@ void Scheduler::fill_slots(Role role) {
   while (start_certain(role)) {
   }
   if (waiting_[index_of(role)].empty()) {
+    if (role == Role::kGenerator && image_room_.little) return;
     rivals_known_ = false;
     while (start_speculative(role)) {
     }
@@ -70,10 +71,20 @@ void Scheduler::fill_slots(Role role) {
   }
 }
 
+// Whether the store may take what a certain call of the request makes.
+bool Scheduler::has_room(Role role, const RequestState& state) const noexcept {
+  return role != Role::kGenerator || !image_room_.little || image_room_.only == state.id;
+}
+
 // Least recently granted first; of equals the earlier deadline, then the earlier request. A new
 // request counts as granted at its admission, so that a stream of new ones starves nobody.
 Scheduler::RequestState* Scheduler::next_waiting(Role role) {
   const std::size_t r = index_of(role);
+  if (role == Role::kGenerator && image_room_.little) {
+    const auto only = std::ranges::find_if(
+        waiting_[r], [&](const RequestState* state) { return has_room(role, *state); });
+    return only == waiting_[r].end() ? nullptr : *only;
+  }
   const auto best = std::ranges::min_element(waiting_[r], {}, [r](const RequestState* state) {
     return std::tuple(state->last_served[r], state->trajectory.spec().deadline, state->order);
   });
@@ -145,8 +156,9 @@ void Scheduler::note(RequestState& state, const Key& call, const SpeculationDeci
 // Frees as many slots as certain calls wait for, the least probable speculation first.
 void Scheduler::preempt(Role role) {
   int needed = 0;
-  for (const RequestState* state : waiting_[index_of(role)])
-    needed += state->waiting[index_of(role)];
+  for (const RequestState* state : waiting_[index_of(role)]) {
+    if (has_room(role, *state)) needed += state->waiting[index_of(role)];
+  }
   std::vector<std::pair<const Key, RunningCall>*> ahead;
   for (const Lane& lane : lanes_) {
     if (lane.info.role != role) continue;

@@ -20,6 +20,8 @@
 //   * CallDone of a generate call: the image is in the store under the call's key, with one
 //     reference for the trajectory, given up at ReleaseImage. Running calls hold their own.
 //     A call may be made again later, with the same key and the same pixels (see trajectory.h).
+//   * ImageRoom with `little` is followed by one that names another request, or has room again:
+//     what waits for room waits for that.
 //   * Call apply() with Tick no later than the returned time.
 //   * Consumed is sent once the reader has taken RequestEnded, or has gone away after it.
 // An event that breaks these (unknown call, second terminal) is dropped and counted as a stray.
@@ -183,6 +185,7 @@ class Scheduler {
   void on(CancelRequest&& event);
   void on(Consumed&& event);
   void on(Tick&&) {}
+  void on(ImageRoom&& event) { image_room_ = event; }
   [[nodiscard]] std::optional<Failure> check(const Submit& event) const;
   [[nodiscard]] RequestState* active(RequestId request);  // null: queued, ended or unknown
   [[nodiscard]] RunningCall* under_way(const Key& call);
@@ -209,6 +212,7 @@ class Scheduler {
   void recount(RequestState& state);
   static void enlist(Requests& list, RequestState& state, bool wanted);
   void fill_slots(Role role);
+  [[nodiscard]] bool has_room(Role role, const RequestState& state) const noexcept;
   [[nodiscard]] RequestState* next_waiting(Role role);
   bool start_certain(Role role);
   bool start_speculative(Role role);
@@ -251,6 +255,7 @@ class Scheduler {
   std::vector<Lane> lanes_;
   std::array<TimePoint, kRoles> missing_since_{};  // since when a role has no lane
   std::array<Failure, kRoles> missing_why_{};
+  ImageRoom image_room_;
   std::array<Requests, kRoles> waiting_;            // with certain calls that do not run
   std::array<Requests, kRoles> speculative_ready_;  // with speculative calls that may be started
 

@@ -54,12 +54,16 @@ class Machine {
       case 12: return cancelled(bytes);
       case 13: return send(CancelRequest{request(bytes)});
       case 14: return consumed(bytes);
-      default: scheduler_.set_draining(bytes.rarely()); return send(Tick{});
+      default:
+        scheduler_.set_draining(bytes.rarely());
+        if (bytes.below(2) == 0) return send(Tick{});
+        return send(ImageRoom{bytes.below(2) == 0, request(bytes)});
     }
   }
 
   // Everything is given up: it must end, and leave nothing behind.
   void close() {
+    send(ImageRoom{});
     for (RequestId id = 0; id < next_; ++id) send(CancelRequest{id});
     while (!running_.empty()) send(CallCancelled{running_.back().call.key});
     for (RequestId id = 0; id < next_; ++id) {

@@ -133,7 +133,7 @@ std::string CrossCheck::fair(const std::vector<Command>& commands, const Snapsho
   std::vector<std::array<bool, kRoles>> waiting(specs_.size());
   for (const RequestView& view : snapshot.requests) {
     for (const PendingView& want : view.pending_calls) {
-      if (want.certain && !want.running) {
+      if (want.certain && !want.running && snapshot.has_room(want.role, view.request)) {
         waiting[view.request][index_of(want.role)] = true;
       }
     }

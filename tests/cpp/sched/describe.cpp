@@ -76,6 +76,10 @@ struct Words {
     return "Consumed " + std::to_string(it.request);
   }
   std::string operator()(const Tick&) const { return "Tick"; }
+  std::string operator()(const ImageRoom& it) const {
+    return say("ImageRoom ", it.little ? "little" : "enough", it.only ? ", only " : "",
+               it.only ? std::to_string(*it.only) : "");
+  }
 
   std::string operator()(const StartCall& it) const {
     return say("StartCall lane ", it.lane, it.speculative ? " ahead " : " ", text(it.call));

@@ -115,6 +115,22 @@ void play(Dice& dice, Schedule& schedule, Simulator& sim) {
   }
 }
 
+// The image store is full now and then, and one request at a time may go on, or none.
+void fill_store(Dice& dice, const Schedule& schedule, Simulator& sim) {
+  if (!dice.flip(0.3)) return;
+  TimePoint at = dice.in(0, 5000);
+  for (int times = dice.in(1, 6); times > 0; --times) {
+    ImageRoom room{.little = true};
+    if (dice.flip(0.7)) {
+      room.only = static_cast<RequestId>(dice.in(0, static_cast<int>(schedule.specs.size()) - 1));
+    }
+    sim.at(at, room);
+    at += dice.in(0, 3000);
+    if (dice.flip(0.5)) sim.at(at, ImageRoom{});
+  }
+  sim.at(at, ImageRoom{});
+}
+
 std::string compare(const SimRequest& got, const ReferenceResult& want) {
   const RequestEnded* end = got.end();
   const std::vector<StepResult> steps = got.steps();
@@ -193,6 +209,7 @@ void run_checked(Dice& dice, std::uint64_t seed, Totals& totals, const Log& log)
   Schedule schedule = draw(dice, seed);
   Simulator sim(schedule.config, model_of(schedule.scripts));
   play(dice, schedule, sim);
+  fill_store(dice, schedule, sim);
   Oracle oracle(schedule.specs, schedule.scripts);
   Monitor monitor;
   CrossCheck cross(schedule.specs, oracle, monitor);

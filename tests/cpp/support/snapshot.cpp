@@ -9,6 +9,7 @@ Snapshot::Snapshot(const Scheduler& scheduler) {
   max_queued = scheduler.config_.max_queued;
   live = scheduler.live_;
   queued = scheduler.queued_;
+  room = scheduler.image_room_;
   for (const auto& [id, state] : scheduler.requests_) {
     RequestView& view = requests.emplace_back();
     view.request = id;

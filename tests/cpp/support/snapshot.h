@@ -42,11 +42,16 @@ struct Snapshot {
   explicit Snapshot(const Scheduler& scheduler);
   // Nothing runs, and every accepted request has ended.
   [[nodiscard]] bool idle() const;
+  // Whether there is room for what a certain call of that role would make.
+  [[nodiscard]] bool has_room(Role role, RequestId request) const {
+    return role != Role::kGenerator || !room.little || room.only == request;
+  }
 
   int max_live = 0;
   int max_queued = 0;
   int live = 0;    // admitted and not consumed
   int queued = 0;  // never admitted and not consumed
+  ImageRoom room;
   std::vector<RequestView> requests;
   std::vector<LaneView> lanes;
 };
