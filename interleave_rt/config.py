@@ -25,7 +25,9 @@ class EngineConfig:
         max_live: Requests that run at once, those included that have ended and were not read to their end.
         max_queued: Requests that wait beyond those; one more is refused with `OverloadedError`.
         batching: Several sequences in one planner or critic step at once, images in generator micro-batches.
-        image_bytes: Bytes of raw images that the engine holds.
+        image_bytes: Bytes of raw images that the engine holds. From half of it on, requests beside each other
+            wait for room: only the one goes on whose reader waits for it, or, up to three quarters, the oldest.
+            A picture that is read may take the store beyond the limit, by what its request needs alone.
         record_bytes: Bytes of the pictures in the record of one request (`Result.calls`: what roles outside the graphs have
             answered). Beyond that the oldest are dropped from it; their hashes are kept.
         text_cache: Encoded texts that are kept.
