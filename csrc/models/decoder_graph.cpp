@@ -55,10 +55,8 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
       cache_(cache_shape(), cache_type(), session_.device()),
       answers_(config, config.slots + draft_tokens_, config.slots + draft_tokens_,
                session_.device()),
-      prefill_(
-          config,
-          config.slots * even(std::min(config.prefill_chunk, config.cache_length)),
-          config.slots, session_.device()),
+      prefill_(config, config.slots * even(std::min(config.prefill_chunk, config.cache_length)),
+               config.slots, session_.device()),
       logits_of_(size(config.slots)) {
   if (!config_.decode_graph.empty()) {
     decode_session_.emplace(config_.decode_graph, options);

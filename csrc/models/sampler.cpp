@@ -12,7 +12,8 @@
 namespace irt {
 namespace {
 
-constexpr std::size_t kLanes = 16;  // independent maxima, so that compilers vectorise the loop
+constexpr std::size_t kLanes = 16;   // independent maxima, so that compilers vectorise the loop
+constexpr std::size_t kBlock = 128;  // values that are looked at one by one or not at all
 
 struct Candidate {
   float logit = 0.0F;
@@ -38,16 +39,38 @@ struct Candidate {
   return std::ranges::max(lanes);
 }
 
-// How many candidates top_k and top_p leave: the first ones, with their weights; sorted, greatest
-// first, only where some are left out.
+// The first `count` of all values by `before`, sorted. One pass: what is not above the least of
+// those found so far is passed over, a block at a time; equal values of higher ids come later.
+void greatest(std::span<const float> values, std::size_t count,
+              std::vector<Candidate>& candidates) {
+  const std::size_t room = std::max<std::size_t>(4 * count, 256);
+  float least = -std::numeric_limits<float>::infinity();
+  candidates.clear();
+  const auto cut = [&] {
+    const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(count);
+    std::nth_element(candidates.begin(), middle - 1, candidates.end(), before);
+    candidates.erase(middle, candidates.end());
+    least = candidates.back().logit;
+  };
+  for (std::size_t first = 0; first < values.size(); first += kBlock) {
+    const auto block = values.subspan(first, std::min(kBlock, values.size() - first));
+    if (candidates.size() >= count && maximum(block) <= least) continue;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      if (block[i] > least || candidates.size() < count) {
+        candidates.push_back({block[i], static_cast<std::int32_t>(first + i)});
+      }
+    }
+    if (candidates.size() >= room) cut();
+  }
+  if (candidates.size() > count) cut();
+  std::ranges::sort(candidates, before);
+}
+
+// How many candidates top_k and top_p leave: the first ones, with their weights.
 [[nodiscard]] std::size_t truncate(std::vector<Candidate>& candidates, std::vector<double>& weights,
                                    const SamplingParams& params, float highest) {
-  std::size_t kept = candidates.size();
-  if (params.top_k > 0) kept = std::min(kept, static_cast<std::size_t>(params.top_k));
-  if (kept < candidates.size() || params.top_p < 1.0F) {
-    const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(kept);
-    std::partial_sort(candidates.begin(), middle, candidates.end(), before);
-  }
+  const std::size_t kept = candidates.size();
+  weights.resize(kept);
   double total = 0.0;
   for (std::size_t i = 0; i < kept; ++i) {
     weights[i] = std::exp((static_cast<double>(candidates[i].logit) - highest) /
@@ -101,19 +124,27 @@ std::int64_t sample(std::span<const float> logits, const SamplingParams& params,
   if (params.temperature <= 0.0F || logits.empty()) return favoured_argmax(logits, params);
   thread_local std::vector<Candidate> candidates;
   thread_local std::vector<double> weights;
-  candidates.resize(logits.size());
-  weights.resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    candidates[i] = {logits[i], static_cast<std::int32_t>(i)};
-  }
-  float highest = maximum(logits);
-  if (params.bonus > 0.0F) {
+  thread_local std::vector<float> lifted;
+  if (params.bonus > 0.0F && !params.favoured.empty()) {
+    lifted.assign(logits.begin(), logits.end());
     for (const std::int64_t id : params.favoured) {
       if (id < 0 || id >= static_cast<std::int64_t>(logits.size())) continue;
-      candidates[static_cast<std::size_t>(id)].logit += params.bonus;
-      highest = std::max(highest, candidates[static_cast<std::size_t>(id)].logit);
+      lifted[static_cast<std::size_t>(id)] += params.bonus;
     }
+    logits = lifted;
   }
+  const auto most = params.top_k > 0 ? static_cast<std::size_t>(params.top_k) : logits.size();
+  if (most < logits.size()) {
+    greatest(logits, most, candidates);
+  } else {
+    candidates.resize(logits.size());
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      candidates[i] = {logits[i], static_cast<std::int32_t>(i)};
+    }
+    if (params.top_p < 1.0F) std::ranges::sort(candidates, before);
+  }
+  const bool sorted = most < logits.size() || params.top_p < 1.0F;
+  const float highest = sorted ? candidates.front().logit : maximum(logits);
   const std::size_t kept = truncate(candidates, weights, params, highest);
   double total = 0.0;
   for (std::size_t i = 0; i < kept; ++i) total += weights[i];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -95,6 +96,37 @@ TEST_CASE("top_k and top_p leave out exactly the tail") {
     CHECK(sample(logits, {1.0F, 1, 1.0F, 1}, i) == argmax(logits));
     CHECK(sample(logits, {1.0F, 0, 1e-6F, 1}, i) == argmax(logits));
     CHECK(sample(logits, {0.0F, 0, 1.0F, 1}, i) == argmax(logits));
+  }
+}
+
+TEST_CASE("top_k keeps what a sort of everything keeps, ties by the lowest id") {
+  std::mt19937 random(9);
+  for (int round = 0; round < 300; ++round) {
+    const std::size_t count = 1 + random() % 3000;
+    std::vector<float> logits = random_logits(count, static_cast<std::uint32_t>(round));
+    const bool coarse = round % 2 == 0;  // many equal values
+    for (float& value : logits) value = coarse ? std::round(value) : value;
+    const int top_k = 1 + static_cast<int>(random() % 200);
+    std::vector<std::size_t> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, [&](auto a, auto b) { return logits[a] > logits[b]; });
+    order.resize(std::min(count, static_cast<std::size_t>(top_k)));
+    double total = 0.0;
+    for (const std::size_t id : order) total += std::exp(static_cast<double>(logits[id]));
+    for (std::uint64_t i = 0; i < 20; ++i) {
+      // Where the drawn number lies close to a border, rounding decides.
+      const double drawn = uniform(7, i) * total;
+      double sum = 0.0;
+      std::size_t place = 0;
+      while (place + 1 < order.size() &&
+             (sum += std::exp(static_cast<double>(logits[order[place]]))) <= drawn) {
+        ++place;
+      }
+      const bool border = std::abs(sum - drawn) < 1e-9 * total;
+      const auto id = static_cast<std::size_t>(sample(logits, {1.0F, top_k, 1.0F, 7}, i));
+      CHECK((border || count <= order.size() || id == order[place]));
+      CHECK(std::ranges::find(order, id) != order.end());
+    }
   }
 }
 
