@@ -84,7 +84,7 @@ class Made(SharedRules):
         step = parse(None if before is None else oracle.read(before).scene, original_prompt)
         if oracle.matches(after, step.after):
             return Verdict(True, 0.9)
-        return Verdict(False, 0.1, teacher.rewrite(step, prompt))
+        return Verdict(False, 0.1, teacher.rewrite(step, prompt, random.Random(seed)))
 
     def run(self, request, *, options):
         """As an engine; every ninth request fails."""

@@ -141,7 +141,7 @@ def _walk(studio: Studio, requests: list[Request], rng: random.Random) -> list[A
         wrong = {i: last for i in owners if (last := now.get(i)) is not None and not last.right}
         again = []
         for last in wrong.values():
-            words = rewrite(last.step, last.rewritten)
+            words = rewrite(last.step, last.rewritten, rng)
             if rng.random() < 0.3:
                 words = explicit(last.step, rng.randrange(len(STYLES)))
             if rng.random() < 0.1 and last.step.before is not None:  # rewritten wrongly

@@ -24,6 +24,7 @@ from interleave_rt.worlds.shapes.language import (
     STYLES,
     Verdict,
     another_step,
+    apply,
     corrupt,
     critic_prompt,
     explicit,
@@ -131,7 +132,7 @@ class Cases:
             seen = asked.after
         else:
             seen = step.after if rng.random() < 0.5 else corrupt(step, rng)
-        verdict = judge(step.before, seen, True, original, rewritten)
+        verdict = judge(step.before, seen, True, original, rewritten, rng)
         assert verdict is not None
         layout = EMPTY if step.before is None else random_layout(step.before, rng)
         before = WHITE if step.before is None else augmented(render(step.before, layout), rng)
@@ -157,7 +158,7 @@ class Cases:
             asked = step_between(step.before, attempt.seen)
             if asked is not None and asked.after != step.after:
                 rewritten = explicit(asked, rng.randrange(len(STYLES)))
-        verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten)
+        verdict = judge(step.before, attempt.seen, attempt.clean, original, rewritten, rng)
         assert verdict is not None
         before = WHITE if attempt.before_image is None else attempt.before_image
         return Case(
@@ -251,7 +252,7 @@ class Heads(nn.Module):
 
 
 def measure_critic(model: Any, encoder: CaseEncoder, cases: list[Case]) -> dict[str, float]:
-    """Share of right pictures accepted, wrong ones refused, and of refusals with exactly the right words."""
+    """Share of right pictures accepted, wrong ones refused, and of refusals whose words ask for the same step."""
     answers = encoder.answers(model, [encoder.prompt(case) for case in cases], 110)
     accepted, refused, refined = [], [], []
     for case, answer in zip(cases, answers, strict=True):
@@ -261,7 +262,7 @@ def measure_critic(model: Any, encoder: CaseEncoder, cases: list[Case]) -> dict[
         else:
             refused.append(said is not None and not said.accepted)
             if said is not None and not said.accepted:
-                refined.append(said.refined == case.verdict.refined)
+                refined.append(apply(case.before, said.refined or "") == case.wanted)
     model.train()
     return {
         "accepted": float(np.mean(accepted or [False])),

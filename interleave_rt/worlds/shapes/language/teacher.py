@@ -111,24 +111,28 @@ def _where(before: Scene | None, prompt: str) -> str:
     return f"the {before.at(cell).name} {at(cell)}; "
 
 
-_FAVOURITES = tuple(1 if cell in (0, CELLS - 1) else 2 if cell == CELLS // 2 else 0 for cell in range(CELLS))
+def rewrite(step: Transition, used: str, rng: random.Random) -> str:
+    """How the teacher would say a step that has failed: in full, with the place named in a style drawn at random.
 
-
-def rewrite(step: Transition, used: str) -> str:
-    """How the teacher would say a step that has failed: in full, with the place named in a style of its choice.
-
-    It does not know which styles the generator understands best. For the first and the last cell it says "corner",
-    for the centre row and column, else the plain name; where the words that were `used` were full already, it takes
-    rows after plain names and plain names after all else.
+    It does not know which styles the generator understands best, only that the one that was `used` has failed. Who
+    learns from it words at random as well, so there is something to find out from rewards.
     """
-    before = style_of(step, used)
-    if before is not None:
-        return explicit(step, 0 if before else len(STYLES) - 1)
-    return explicit(step, _FAVOURITES[step.cell if step.to is None else step.to])
+    failed = style_of(step, used)
+    return explicit(step, rng.choice([style for style in range(len(STYLES)) if style != failed]))
 
 
-def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritten: str) -> Verdict | None:
-    """The right verdict about a picture that shows `seen`; None where `original` means nothing on `before`."""
+def judge(
+    before: Scene | None,
+    seen: Scene,
+    clean: bool,
+    original: str,
+    rewritten: str,
+    rng: random.Random | None = None,
+) -> Verdict | None:
+    """The right verdict about a picture that shows `seen`; None where `original` means nothing on `before`.
+
+    `rng` draws the style of a rewrite; without it equal questions get equal words.
+    """
     wanted = parse(before, original)
     if wanted is None:
         return None
@@ -139,7 +143,8 @@ def judge(before: Scene | None, seen: Scene, clean: bool, original: str, rewritt
         f"{_where(before, original)}expected {_sight(target, cells)}; seen {_sight(seen, cells)}; {rest}"
     )
     accepted = clean and seen == target
-    return Verdict(accepted, rewritten if accepted else rewrite(wanted, rewritten), thought)
+    rng = rng or random.Random(f"{original}/{rewritten}/{seen.describe()}")
+    return Verdict(accepted, rewritten if accepted else rewrite(wanted, rewritten, rng), thought)
 
 
 def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
