@@ -84,8 +84,9 @@ def simulate(
 ) -> int:
     """Simulate the loop in virtual time.
 
-    Shows latency, throughput, busy shares and waste of each arm. The scheduler and its policy are the real ones; only the calls are made up. Their times come from a calibration
-    (measured), a preset (roofline arithmetic), or the options here. All arms see the same requests and the same calls.
+    Shows latency, throughput, busy shares and waste of each arm. The scheduler and its policy are the real ones; only
+    the calls are made up. Their times come from a calibration (measured), a preset (roofline arithmetic), or the
+    options here. All arms see the same requests and the same calls.
 
     For example:
 
