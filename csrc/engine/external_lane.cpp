@@ -12,7 +12,8 @@ namespace irt {
 ExternalLane::ExternalLane(LaneInfo info, TimePoint lease, LaneEvents& events, const Clock& clock)
     : info_(std::move(info)),
       events_(events),
-      queue_(clock, lease, Queue::Idle::kCounts, [this](Queue::Lock& lock) { lose(lock); }) {}
+      queue_(clock, lease, Queue::Idle::kCounts,
+             [this](Queue::Lock& lock, TimePoint) { lose(lock); }) {}
 
 // ---- for the worker ---------------------------------------------------------------------------
 

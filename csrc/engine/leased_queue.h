@@ -35,7 +35,8 @@ class LeasedQueue {
   enum class Idle { kCounts, kIsFine };
 
   // `overdue` is called with the lock held, again after each lease for as long as it is so.
-  LeasedQueue(const Clock& clock, TimePoint lease, Idle idle, std::function<void(Lock&)> overdue)
+  LeasedQueue(const Clock& clock, TimePoint lease, Idle idle,
+              std::function<void(Lock&, TimePoint)> overdue)
       : clock_(clock),
         lease_(lease),
         idle_(idle),
@@ -88,6 +89,19 @@ class LeasedQueue {
     urgent_.clear();
     ahead_.clear();
     return left;
+  }
+  // All jobs where no worker is there; else those that one has kept for longer than the lease.
+  [[nodiscard]] std::vector<Job> drain_overdue(TimePoint now) {
+    if (polling_ == 0 && heard_ + lease_ <= now) return drain();
+    std::vector<Job> stuck;
+    stuck.reserve(jobs_.size());
+    for (auto next = jobs_.begin(); next != jobs_.end();) {
+      const auto entry = next++;
+      if (!entry->second.handed_out || entry->second.touched + lease_ > now) continue;
+      stuck.push_back(std::move(entry->second.job));
+      jobs_.erase(entry);
+    }
+    return stuck;
   }
   [[nodiscard]] std::size_t size() const noexcept { return jobs_.size(); }
   [[nodiscard]] std::size_t ahead() const noexcept { return ahead_.size(); }
@@ -158,7 +172,7 @@ class LeasedQueue {
   // overdue before.
   TimePoint expire(TimePoint now) {
     Lock lock(mutex_);
-    if (!closed_ && deadline() <= now) overdue_(lock);
+    if (!closed_ && deadline() <= now) overdue_(lock, now);
     const TimePoint next = deadline();
     return now + (next <= now ? lease_ : std::min(next - now, lease_));
   }
@@ -183,7 +197,7 @@ class LeasedQueue {
   const Clock clock_;
   const TimePoint lease_;
   const Idle idle_;
-  const std::function<void(Lock&)> overdue_;
+  const std::function<void(Lock&, TimePoint)> overdue_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::condition_variable reported_;

@@ -35,11 +35,13 @@ TextJob text_job_of(const Call& call) {
 }
 
 TextBroker::TextBroker(std::size_t cache_entries, TimePoint lease)
-    : cache_(cache_entries), queue_({}, lease, Queue::Idle::kIsFine, [this](Queue::Lock& lock) {
-        counters_.lost += end_all(
-            lock, {ErrorCode::kBackendFailed,
-                   "[TextBroker] the tokenizer worker has not answered within its lease: it has "
-                   "died or hangs, or another thread keeps Python's lock"});
+    : cache_(cache_entries),
+      queue_({}, lease, Queue::Idle::kIsFine, [this](Queue::Lock& lock, TimePoint now) {
+        counters_.lost += end_these(
+            queue_.drain_overdue(now), lock,
+            {ErrorCode::kBackendFailed,
+             "[TextBroker] the tokenizer worker has not answered within its lease: it has "
+             "died or hangs, or another thread keeps Python's lock"});
       }) {}
 
 void TextBroker::Pending::end(const EncodedRef& encoded,
@@ -106,9 +108,9 @@ void TextBroker::end(std::uint64_t id, const EncodedRef& encoded,
   queue_.unlocked(lock, [&] { pending->end(encoded, failure); });
 }
 
-std::size_t TextBroker::end_all(Queue::Lock& lock, const Failure& failure) {
-  const std::vector<Pending> left = queue_.drain();
-  ids_.clear();
+std::size_t TextBroker::end_these(const std::vector<Pending>& left, Queue::Lock& lock,
+                                  const Failure& failure) {
+  for (const Pending& pending : left) ids_.erase(pending.key);
   queue_.unlocked(lock, [&] {
     for (const Pending& pending : left) pending.end(nullptr, failure);
   });
@@ -139,7 +141,7 @@ void TextBroker::fail(std::uint64_t job, Failure failure) { end(job, nullptr, st
 
 void TextBroker::close() {
   auto lock = queue_.close();
-  end_all(lock, closed_failure());
+  end_these(queue_.drain(), lock, closed_failure());
   queue_.wait_for_reports(lock);
 }
 

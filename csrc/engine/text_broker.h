@@ -46,7 +46,8 @@ class TextBroker {
   using Callback = std::function<void(EncodedRef, std::optional<Failure>)>;
   static constexpr TimePoint kLease = 30'000'000;  // microseconds
 
-  // `lease`: when no worker has polled or answered for that long, whatever waits fails.
+  // `lease`: a job that a worker keeps for that long fails; when no worker has polled or answered
+  // for that long, whatever waits fails.
   explicit TextBroker(std::size_t cache_entries, TimePoint lease = kLease);
   ~TextBroker() { close(); }
   TextBroker(const TextBroker&) = delete;
@@ -89,7 +90,8 @@ class TextBroker {
   // the encoding is known.
   bool ask(TextJob&& job, bool urgent, Callback& callback, EncodedRef& encoded);
   void end(std::uint64_t id, const EncodedRef& encoded, const std::optional<Failure>& failure);
-  std::size_t end_all(Queue::Lock& lock, const Failure& failure);
+  std::size_t end_these(const std::vector<Pending>& left, Queue::Lock& lock,
+                        const Failure& failure);
 
   std::unordered_map<Key, std::uint64_t> ids_;  // of the jobs in the queue
   Lru<Key, EncodedRef> cache_;

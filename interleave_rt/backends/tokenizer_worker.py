@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
+from collections import deque
 from typing import ClassVar
 
 from interleave_rt import _core
@@ -17,6 +19,9 @@ _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
 _MOST_JOBS = 8
 _JOIN_S = 2.0
+_LOOK_S = 0.5
+_STUCK_S = 3.0
+_MOST_STUCK = 4
 
 
 class SwitchInterval:
@@ -61,6 +66,9 @@ class SwitchInterval:
 class TokenizerWorker:
     """Owns the thread, from `start` to `stop`.
 
+    A thread that is stuck in one text (a chat template that does not end) is left to it after 3 s, and another one
+    goes on with the rest, at most four times; the stuck text fails with its request's deadline or the core's lease.
+
     Args:
         core: Whose texts it encodes.
         backend: Encodes the texts.
@@ -73,7 +81,13 @@ class TokenizerWorker:
         self._interval = None if switch_interval_ms is None else switch_interval_ms / 1000
         self._holds = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="interleave-rt-text", daemon=True)
+        self._jobs: deque[_core.TextJob] = deque()
+        self._busy_since: float | None = None
+        self._thread = self._new_thread()
+        self._watch = threading.Thread(target=self._replace_stuck, name="interleave-rt-watch", daemon=True)
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="interleave-rt-text", daemon=True)
 
     def start(self) -> None:
         """Once."""
@@ -81,23 +95,47 @@ class TokenizerWorker:
             SwitchInterval.hold(self._interval)
             self._holds = True
         self._thread.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """Ends the thread and waits a moment for it; one that hangs in a template is left behind. May be repeated."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN_S)
+        for thread in (self._watch, self._thread):
+            if thread.ident is not None:
+                thread.join(_JOIN_S)
         if self._interval is not None and self._holds:
             self._holds = False
             SwitchInterval.release(self._interval)
 
     def _run(self) -> None:
+        me = threading.current_thread()
         while not self._stop.is_set():
-            jobs = self._core.poll_text(_POLL_MS, _MOST_JOBS)
-            if jobs is None:  # the engine is closed
-                return
-            for job in jobs:
+            if not self._jobs:
+                jobs = self._core.poll_text(_POLL_MS, _MOST_JOBS)
+                if jobs is None:  # the engine is closed
+                    return
+                self._jobs.extend(jobs)
+            while self._jobs:
+                job = self._jobs.popleft()
+                self._busy_since = time.monotonic()
                 self._encode(job)
+                if self._thread is not me:  # it took so long that another one is at work
+                    return
+            self._busy_since = None
+
+    def _replace_stuck(self) -> None:
+        stuck = 0
+        while stuck < _MOST_STUCK and not self._stop.wait(_LOOK_S):
+            since = self._busy_since
+            if since is None or time.monotonic() - since < _STUCK_S:
+                continue
+            stuck += 1
+            _log.warning(
+                "a text has been encoded for %.0f s: the chat template or the tokenizer hangs", _STUCK_S
+            )
+            self._busy_since = None
+            self._thread = self._new_thread()
+            self._thread.start()
 
     def _encode(self, job: _core.TextJob) -> None:
         try:

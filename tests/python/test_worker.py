@@ -6,9 +6,11 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from interleave_rt import BadRequestError, Engine, _core
+from interleave_rt.backends import tokenizer_worker
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.backends.tokenizer_worker import SwitchInterval, TokenizerWorker
 from interleave_rt.config import EngineConfig
@@ -121,6 +123,35 @@ def test_whatever_an_encoder_raises_fails_its_text_and_no_other(error):
         for text in ("one", "two"):
             with pytest.raises(_core.CoreError, match=type(error).__name__):
                 engine._core.encode_latencies_us([text])
+
+
+class Hanging(ScriptedBackend):
+    """One of its texts takes until it is let go."""
+
+    let_go: threading.Event
+
+    def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
+        if job.text == "stuck":
+            self.let_go.wait(60)
+        core.finish_text(job.id, np.array([1]))
+
+
+def test_a_text_that_hangs_keeps_neither_others_nor_close_waiting(monkeypatch):
+    monkeypatch.setattr(tokenizer_worker, "_LOOK_S", 0.05)
+    monkeypatch.setattr(tokenizer_worker, "_STUCK_S", 0.2)
+    backend = Hanging(Script())
+    backend.let_go = threading.Event()
+    with Engine(backend) as engine:
+        core = engine._core
+        hangs = threading.Thread(
+            target=lambda: pytest.raises(_core.CoreError, core.encode_latencies_us, ["stuck"])
+        )
+        hangs.start()
+        assert len(core.encode_latencies_us(["other", "another"])) == 2
+        assert hangs.is_alive()
+    hangs.join(10)  # it was told that the engine is closed
+    assert not hangs.is_alive()
+    backend.let_go.set()
 
 
 def test_the_thread_ends_with_the_core():
