@@ -25,9 +25,11 @@ __all__ = [
     "read_file",
     "read_json",
     "read_text",
+    "replacing",
     "saving",
     "shown_path",
     "swap_folders",
+    "sync",
     "write_file",
 ]
 
@@ -139,19 +141,28 @@ def write_file(path: str | os.PathLike[str], data: bytes | str, *, mode: int = 0
     Raises:
         BadRequestError: It cannot be written; nothing is left behind.
     """
+    with replacing(path) as fresh:
+        _write_new(fresh, data, mode)
+    return Path(path)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`write_file` for what a library writes: gives the name to write to; what is there at the end takes the place of
+    `path` (`sync` it first), and after an error nothing is left of it.
+    """
     target = Path(path)
     with saving(target):
         _refuse_special(target)
         fresh = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}")
         try:
-            _write_new(fresh, data, mode)
+            yield fresh
             os.replace(fresh, target)  # noqa: PTH105 - one call of the system, as the tests count them
         except BaseException:
             with suppress(OSError):
                 os.unlink(fresh)  # noqa: PTH108
             raise
-        _sync(target.parent)
-    return target
+        sync(target.parent)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
@@ -182,7 +193,8 @@ class Staged:
     Until `commit` the target is what it was, whatever happens; what was written by then is in `path`, whose name
     begins with the target's and `.partial-`. Where a folder cannot be exchanged (it is the one that somebody works in,
     or a mount, or the system cannot), its files are replaced one by one, and the one that says that they are complete
-    is missing meanwhile.
+    is missing meanwhile. What a process that was killed has left in `path` stays: it is the only copy of its work, and
+    nobody but its owner knows when it is no longer wanted.
 
     Args:
         target: The folder; it need not be there. May be a link to one; links in it are not followed.
@@ -255,7 +267,7 @@ class Staged:
                 (self.path / name).parent.mkdir(exist_ok=True)
                 os.link(self._real / name, self.path / name, follow_symlinks=False)
             for folder in {self.path, *((self.path / name).parent for name in _files_of(self.path))}:
-                _sync(folder)
+                sync(folder)
             if self._real.exists():
                 shutil.copymode(self._real, self.path)
             swap_folders(self.path, self._real)
@@ -273,7 +285,7 @@ class Staged:
         for name in (self._mark, *(set(replaces) - set(staged))):
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self._real / name)  # noqa: PTH108
-        _sync(self._real)
+        sync(self._real)
         for name in sorted(staged, key=lambda name: name == self._mark):
             (self._real / name).parent.mkdir(exist_ok=True)
             write_file(self._real / name, (self.path / name).read_bytes())
@@ -298,7 +310,7 @@ def swap_folders(fresh: Path, target: Path) -> None:
             os.rename(old, target)  # noqa: PTH104
             raise
         os.rename(old, fresh)  # noqa: PTH104
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -348,9 +360,9 @@ def _write_new(path: Path, data: bytes | str, mode: int = 0o666) -> None:
         os.close(number)
 
 
-def _sync(folder: Path) -> None:
-    """Makes names in a folder durable, where its file system can."""
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, durable, where the file system can."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(number)
     except OSError as error:

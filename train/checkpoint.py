@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+
+from interleave_rt.files import Staged, check_file, replacing, sync
 
 from .optim import Optimizers
 
@@ -30,7 +31,7 @@ def save_state(
     more: dict[str, Any],
 ) -> None:
     """Write what a run needs to go on from `iteration`; `more` is the part's own: plain data and tensors."""
-    out.mkdir(parents=True, exist_ok=True)
+    check_file(out / _STATE)
     state = {
         "model": model.state_dict(),
         "optimizers": optimizers.state_dict(),
@@ -39,8 +40,9 @@ def save_state(
         "iteration": iteration,
         "more": more,
     }
-    torch.save(state, out / (_STATE + ".new"))
-    (out / (_STATE + ".new")).replace(out / _STATE)
+    with replacing(out / _STATE) as fresh:
+        torch.save(state, fresh)
+        sync(fresh)
 
 
 def load_state(
@@ -64,12 +66,13 @@ def load_state(
 
 
 def save_model(model: _Saveable, directory: Path) -> None:
-    """`save_pretrained` beside the target, then one rename per file, so that no file is ever half written."""
-    fresh = directory.with_name(directory.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
-    for item in sorted(path for path in fresh.rglob("*") if path.is_file()):
-        target = directory / item.relative_to(fresh)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        item.replace(target)
-    shutil.rmtree(fresh)
+    """`save_pretrained` beside the target, whose place it then takes as a whole; other files of the target stay."""
+    made = Staged(directory, "config.json")
+    try:
+        model.save_pretrained(made.path)
+        for file in made.path.rglob("*"):
+            sync(file)
+        made.commit(())
+    except BaseException:
+        made.discard()
+        raise

@@ -88,7 +88,7 @@ def run(
     """Make a text-image sequence.
 
     What is committed is on disk at once, in a folder beside --out whose name begins with --out's and `.partial-`; it takes
-    the place of --out at the end. Ctrl-C, SIGTERM and SIGHUP end the request and save what was committed; a second one
+    the place of --out at the end, and stays where the process was killed. Ctrl-C, SIGTERM and SIGHUP end the request and save what was committed; a second one
     does not wait for the models, and a third one for nothing.
 
     Exit codes: 0 finished, 1 --check found a difference, 2 bad request, 3 bad pack, 4 over a limit, 5 a model failed, 6 out of time,

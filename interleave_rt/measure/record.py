@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from interleave_rt.engine import Engine
-from interleave_rt.errors import BadRequestError, InterleaveError, OverloadedError
+from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError, OverloadedError
 from interleave_rt.request import Options
 from interleave_rt.result import FinishedEvent, Result
 from interleave_rt.shown import for_people
@@ -170,9 +170,9 @@ def closed_loop(
     if concurrency == 1:
         work()
     else:
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(concurrency)]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
+        for _ in range(concurrency):
+            _start(threads, threading.Thread(target=work, daemon=True), failures)
         _join(threads)
     return _sorted(done, failures)
 
@@ -201,10 +201,26 @@ def open_loop(
         due = began + at / 1e6
         time.sleep(max(0.0, due - time.perf_counter()))
         threads = [thread for thread in threads if thread.is_alive()]
-        threads.append(threading.Thread(target=work, args=(index, sample, due), daemon=True))
-        threads[-1].start()
+        _start(threads, threading.Thread(target=work, args=(index, sample, due), daemon=True), failures)
+        if failures:
+            break
     _join(threads)
     return _sorted(done, failures)
+
+
+def _start(threads: list[threading.Thread], thread: threading.Thread, failures: list[BaseException]) -> None:
+    """Where the system has no thread left, those that run end their requests, and that is what is said of it."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        failures.append(
+            BackendFailedError(
+                f"[bench] no thread for client {len(threads) + 1}: {error}",
+                hint="ask for fewer requests at once, or raise the limit of this user (ulimit -u)",
+            )
+        )
+    else:
+        threads.append(thread)
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
