@@ -55,7 +55,7 @@ def test_pictures_stand_where_the_marks_are(template, text, count, parts):
 def test_a_mismatch_says_both_counts(text, count):
     marks = text.count("<image>")
     with refused(
-        BadRequestError, f"{marks} <image> marks", f" {count} images", hint="one <image> for each image"
+        BadRequestError, f"{marks} <image> mark", f" {count} image", hint="one <image> for each image"
     ):
         TEMPLATES.render_plan("guidance", text, count)
 
@@ -66,7 +66,7 @@ def test_a_template_with_more_marks_than_pictures_is_a_mismatch():
 
 
 def test_narrative_mode_refuses_pictures():
-    with refused(BadRequestError, "2 are given"):
+    with refused(BadRequestError, "2 came along"):
         TEMPLATES.render_plan("narrative", "a cat", 2)
 
 
