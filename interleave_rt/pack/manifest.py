@@ -488,6 +488,11 @@ def load_manifest(directory: str | Path) -> Manifest:
         )
     try:
         return Manifest.model_validate(raw)
+    except UnicodeEncodeError:  # of what a check of ours says: JSON can spell half a character
+        raise BadPackError(
+            f"[load_manifest] {path} holds half of a character (a lone surrogate)",
+            hint="correct that field, or export the pack again",
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         # Pydantic names the kind of a role within its place; nobody has written that.

@@ -53,6 +53,11 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
     assert read(tmp_path, data) is None
 
 
+@pytest.mark.parametrize("word", [b"flow_match_euler", b"planner/decoder.onnx"])
+def test_half_a_character_is_refused(tmp_path: Path, word: bytes) -> None:
+    assert read(tmp_path, fuzz.MANIFEST.replace(word, word[:4] + b"\\ud800" + word[4:])) is None
+
+
 @pytest.mark.parametrize(
     ("opening", "closing"),
     [("[", "]"), ('{"a":', "}"), ('{"format_version":1,"roles":[', "]}"), ('[{"a":', "}]")],
