@@ -1,6 +1,7 @@
 #include "engine/driver.h"
 
 #include <algorithm>
+#include <new>
 #include <set>
 #include <string>
 #include <string_view>
@@ -106,9 +107,9 @@ void Driver::begin_anew() {
   for (auto next = records_.begin(); next != records_.end();) {
     const auto [request, record] = *next;
     if (record->reading == Reading::kOpen && !record->abandoned) {
+      if (record->watched) add_news(request);  // first, as what follows is not repeated
       record->events.push_back({RequestEnded{Outcome::kFailed, without_memory(), false}, nullptr});
       record->reading = Reading::kEnded;
-      if (record->watched) add_news(request);
       record->ready.notify_all();
     }
     next = record->abandoned ? records_.erase(next) : std::next(next);
@@ -134,11 +135,8 @@ ImageRoom Driver::room() const {
       images_.bytes() + static_cast<std::size_t>(generating_ + 1) * largest_image_;
   if (next <= limit / 2) return {};
   ImageRoom little{.little = true};
-  int places = config_.scheduler.max_live;
   for (const auto& [request, record] : records_) {  // in the order of their admission
-    if (record->reading == Reading::kConsumed) continue;
-    if (--places < 0) break;
-    if (record->reading != Reading::kOpen) continue;
+    if (record->reading != Reading::kOpen || !scheduler_->is_live(request)) continue;
     const bool awaited = record->events.empty() && (record->readers > 0 || record->watched);
     if (awaited) {
       little.only = request;
@@ -271,7 +269,7 @@ void Driver::up(LaneId lane) {
 }
 
 void Driver::revived(LaneId lane) {
-  change([&] {
+  hear([&] {
     const auto known = lanes_.find(lane);
     if (closing_ || known == lanes_.end()) return;
     known->second.reviving = false;
@@ -377,14 +375,15 @@ void Driver::deliver(Deliver&& deliver) {
   if (found == records_.end()) return;
   Record& record = *found->second;
   record.trace.note(deliver.notice);
-  if (std::holds_alternative<RequestEnded>(deliver.notice)) record.reading = Reading::kEnded;
+  const bool last = std::holds_alternative<RequestEnded>(deliver.notice);
   if (record.abandoned) {
-    if (record.reading != Reading::kEnded) return;
+    if (!last) return;
     consume(deliver.request, record);
     records_.erase(deliver.request);
     return;
   }
   ReaderEvent& told = record.events.emplace_back(std::move(deliver.notice), nullptr);
+  if (last) record.reading = Reading::kEnded;  // only now: without memory it is told otherwise
   if (const auto* made = std::get_if<AttemptReady>(&told.notice)) {
     told.image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
   }
@@ -460,6 +459,10 @@ void Driver::execute(Lane& lane, const Order& order) {
       case What::kPrefetch: return lane.prefetch(order.prefetch, order.image);
       case What::kRevive: lane.revive(); return revived(order.lane);
     }
+  } catch (const std::bad_alloc&) {
+    if (order.what == What::kStart) return threw("no memory left");
+    const std::lock_guard lock(mutex_);  // the lane is well, but was not told
+    lose();
   } catch (const std::exception& error) {
     threw(error.what());
   } catch (...) {
@@ -599,10 +602,14 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
     event = std::move(record->events.front());
     record->events.pop_front();
     if (event->image) images_.drop(event->image->key, ImageOwner::kNotice);
-    if (std::holds_alternative<RequestEnded>(event->notice)) {
-      consume(request, *record);
-    } else if (told_room_.little) {
-      apply(Tick{});
+    try {
+      if (std::holds_alternative<RequestEnded>(event->notice)) {
+        consume(request, *record);
+      } else if (told_room_.little) {
+        apply(Tick{});
+      }
+    } catch (...) {  // the reader gets its event all the same
+      lose();
     }
   }
   empty_outbox();
@@ -728,6 +735,7 @@ void Driver::close() {
     if (closed_) return;
     closing_ = true;
     try {
+      if (lost_) begin_anew();  // not from within the loop over the records
       for (auto next = records_.begin(); next != records_.end();) {
         const auto [request, record] = *next++;  // one that was abandoned is erased at its end
         if (record->reading == Reading::kOpen) apply(CancelRequest{request});

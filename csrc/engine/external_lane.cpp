@@ -1,5 +1,6 @@
 #include "engine/external_lane.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -150,7 +151,10 @@ void ExternalLane::lose(Queue::Lock& lock) {
 void ExternalLane::start(const LaneCallRef& call) {
   const auto lock = queue_.lock();
   if (!up_ || queue_.closed()) return;  // the call has ended with the lane
-  if (static_cast<int>(queue_.size()) >= info_.capacity) {
+  const auto wanted = std::ranges::count_if(ids_, [](const auto& known) {
+    return !known.first->cancelled.load();  // the others end as soon as their worker says so
+  });
+  if (wanted >= info_.capacity) {
     throw Error(ErrorCode::kInternal, "[ExternalLane.start] all " + std::to_string(info_.capacity) +
                                           " slots of " + info_.name + " are taken");
   }

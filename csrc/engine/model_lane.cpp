@@ -42,6 +42,15 @@ Failure too_large() noexcept {
   }
 }
 
+// A call that the model has let go of must be reported, whatever there is memory for.
+Failure copy_of(const Failure& failure) noexcept {
+  try {
+    return failure;
+  } catch (...) {
+    return {failure.code, "no memory left"};  // short enough to need none
+  }
+}
+
 }  // namespace
 
 // All that the lane's thread shares with others.
@@ -53,22 +62,18 @@ struct ModelLane::Queue {
   bool cancelled = false;            // an admitted call was, since the last turn
   bool up = true;                    // else what is started has ended with the lane
   // What the model's run is for; written by the lane's thread only.
-  std::vector<const LaneCall*> busy;
+  std::vector<LaneCallRef> busy;
 
   // A run for these calls begins, or none. False: nobody wants it, and it must not begin.
   bool work_for(std::span<const LaneCallRef> calls) {
     const std::scoped_lock lock(mutex);
-    busy.clear();
-    for (const LaneCallRef& call : calls) busy.push_back(call.get());
+    busy.assign(calls.begin(), calls.end());
     return calls.empty() || !in_vain();
   }
-  void narrow(std::span<const LaneCall* const> calls) {
-    const std::scoped_lock lock(mutex);
-    busy.assign(calls.begin(), calls.end());
-  }
   [[nodiscard]] bool in_vain() const {
-    return !busy.empty() &&
-           std::ranges::all_of(busy, [](const LaneCall* call) { return call->cancelled.load(); });
+    return !busy.empty() && std::ranges::all_of(busy, [](const LaneCallRef& call) {
+      return call->cancelled.load();
+    });
   }
 
   template <class Change>
@@ -252,7 +257,10 @@ void ModelLane::end_early(LaneCall& call) {
 
 void ModelLane::admit(const LaneCallRef& call, const std::stop_token& stop) {
   if (stop.stop_requested()) return;
-  if (!queue_->work_for({&call, 1})) return end_early(*call);
+  if (!queue_->work_for({&call, 1})) {
+    queue_->work_for({});
+    return end_early(*call);
+  }
   try {
     model_->admit(call);
     active_.push_back(call);
@@ -298,7 +306,10 @@ bool ModelLane::let_go(const LaneCall& call) noexcept {
 void ModelLane::step(const std::stop_token& stop) {
   if (!queue_->work_for(active_)) {
     drop_cancelled();  // what is left ends at a cancel point of its own
-    if (active_.empty()) return;
+    if (active_.empty()) {
+      queue_->work_for({});
+      return;
+    }
   }
   try {
     model_->step(*this);
@@ -306,6 +317,7 @@ void ModelLane::step(const std::stop_token& stop) {
     pause_ = kFirstPause;
   } catch (...) {
     if (!stop.stop_requested()) run_failed();
+    in_run_.clear();
   }
   queue_->work_for({});
 }
@@ -313,30 +325,36 @@ void ModelLane::step(const std::stop_token& stop) {
 void ModelLane::run_failed() {
   in_run_.clear();
   std::ranges::copy_if(active_, std::back_inserter(in_run_), [this](const LaneCallRef& call) {
-    return std::ranges::find(queue_->busy, call.get()) != queue_->busy.end();
+    return std::ranges::find(queue_->busy, call) != queue_->busy.end();
   });
   if (in_run_.empty()) in_run_ = active_;  // what it worked for has ended: it goes wrong for all
   if (std::ranges::all_of(in_run_,
                           [](const LaneCallRef& call) { return call->cancelled.load(); })) {
-    return;  // interrupted: they end in the next turn
+    for (const LaneCallRef& call : in_run_) {  // interrupted
+      static_cast<void>(let_go(*call));
+      cancelled(*call);
+    }
+    return;
   }
   Failure why = current_failure();
   if (!no_memory()) {
     ++failed_runs_;
     why_ = why;
   } else if (in_run_.size() > 1) {
-    for (std::size_t i = in_run_.size() / 2; i < in_run_.size(); ++i) {
-      static_cast<void>(let_go(*in_run_[i]));
-      std::erase(active_, in_run_[i]);
-      put_off(in_run_[i]);
+    // What the model has still got is not known, so all of them begin anew, half of them at first.
+    for (const LaneCallRef& call : in_run_) {
+      static_cast<void>(let_go(*call));
+      std::erase(active_, call);
     }
+    for (std::size_t i = in_run_.size(); i-- > 0;) put_off(in_run_[i]);
+    most_ = active_.size() + in_run_.size() / 2;
     return;
   } else {
     why = too_large();
   }
   for (const LaneCallRef& call : in_run_) {
     static_cast<void>(let_go(*call));
-    failed(*call, why);
+    failed(*call, copy_of(why));
   }
 }
 
@@ -411,6 +429,12 @@ void ModelLane::cancelled(const LaneCall& call) {
 
 void ModelLane::down(LaneId lane, Failure why) { events_.down(lane, std::move(why)); }
 
-void ModelLane::stepping(std::span<const LaneCall* const> calls) { queue_->narrow(calls); }
+void ModelLane::stepping(std::span<const LaneCall* const> calls) {
+  const std::scoped_lock lock(queue_->mutex);
+  queue_->busy.clear();
+  std::ranges::copy_if(active_, std::back_inserter(queue_->busy), [&](const LaneCallRef& call) {
+    return std::ranges::find(calls, call.get()) != calls.end();
+  });
+}
 
 }  // namespace irt

@@ -18,9 +18,9 @@ namespace irt {
 // batching). A cancelled call ends at the next step; a run all of whose calls are cancelled is
 // interrupted.
 //
-// Trouble. A run that fails ends the calls that were in it. Without memory the lane keeps the older
-// half of them, admits the others later, and takes fewer at once from then on, one more for every
-// kGrowAfter calls that it ends; only a call that does not fit alone fails. Runs that fail in a row
+// Trouble. A run that fails ends the calls that were in it. Without memory they begin anew, half of
+// them at first, and the lane takes fewer at once from then on, one more for every kGrowAfter calls
+// that it ends; only a call that does not fit alone fails. Runs that fail in a row
 // with nothing else under way take the lane down: its calls run elsewhere or later. It comes up
 // again after a pause, which is doubled while the first run after it fails as well.
 class ModelLane final : public Lane, private LaneEvents {

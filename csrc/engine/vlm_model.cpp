@@ -114,7 +114,8 @@ void VlmModel::step(LaneEvents& events) {
       take(out, events);
     } catch (...) {  // the reader of this answer has failed, no other
       const auto running = std::ranges::find(running_, out.sequence, &Running::sequence);
-      if (running != running_.end()) fail(running, current_failure(), events);
+      if (running == running_.end()) throw;  // of who was told that it has ended
+      fail(running, current_failure(), events);
     }
   }
 }

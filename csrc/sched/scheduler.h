@@ -112,6 +112,11 @@ class Scheduler {
   // While draining, every Submit is refused; what was accepted goes on to its end.
   void set_draining(bool draining) noexcept { draining_ = draining; }
 
+  // Whether it was admitted and has not ended.
+  [[nodiscard]] bool is_live(RequestId request) const {
+    const auto found = requests_.find(request);
+    return found != requests_.end() && found->second->phase == RequestPhase::kLive;
+  }
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   // What the last apply() decided about calls ahead of a verdict. A decision is told once for each
   // call, and again when its reason changes.

@@ -77,7 +77,8 @@ class ScriptedModel final : public RoleModel {
   }
 
   [[nodiscard]] Clock::time_point next_step_at() const override {
-    return std::ranges::min_element(jobs_, {}, &Job::due)->due;
+    const auto first = std::ranges::min_element(jobs_, {}, &Job::due);
+    return first == jobs_.end() ? Clock::now() : first->due;
   }
 
   void step(LaneEvents& events) override {

@@ -116,7 +116,10 @@ class TokenizerWorker:
                     return
                 self._jobs.extend(jobs)
             while self._jobs:
-                job = self._jobs.popleft()
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:  # the thread in whose place this one is had it
+                    break
                 self._busy_since = time.monotonic()
                 self._encode(job)
                 if self._thread is not me:  # it took so long that another one is at work

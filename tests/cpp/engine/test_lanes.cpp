@@ -325,14 +325,14 @@ TEST_CASE("a model's lane: a failed run ends its own calls, want of memory none 
   alone.model->entered.acquire();
   alone.model->gate.release();
   CHECK(alone.reports(1) == Words{"done good"});
-  // The younger half is admitted again later.
+  // Both begin anew, one after the other.
   alone.model->told();
   alone.start_both("c", "d");
   alone.model->too_many = 2;
   alone.model->gate.release(3);
   CHECK(alone.reports(2) == Words{"done c", "done d"});
-  CHECK(alone.model->told() ==
-        Words{"admit before", "step", "admit c", "admit d", "step", "step", "admit d", "step"});
+  CHECK(alone.model->told() == Words{"admit before", "step", "admit c", "admit d", "step",
+                                     "admit c", "step", "admit d", "step"});
   // What does not fit alone fails, and says so; the lane stays up.
   alone.model->too_many = 1;
   for (int i = 0; i < 3; ++i) {
