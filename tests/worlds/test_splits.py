@@ -63,7 +63,8 @@ def test_the_samples_are_large_and_of_every_kind(
     kinds = Counter(request.kind for request in trained)
     for group in held.values():
         assert len(_asked(group)) == len(group) >= _HELD
-        assert {request.kind for request in group} == set(kinds)
+        # Requests in the words of people are held out as sentences of their own, written by hand.
+        assert {request.kind for request in group} == set(kinds) - {"spoken"}
     assert all(request.split == split for split, group in held.items() for request in group)
 
 

@@ -276,7 +276,7 @@ def test_giving_up_between_two_tries_and_before_the_first(made_up):
         client = HttpClient(server.url, max_concurrent=1)
         begin = time.monotonic()
         with pytest.raises(CancelledError, match="between two tries"):
-            draw(client, cancelled=Flag().after(0.1))
+            draw(client, cancelled=Flag().after(1.5))
         running = threading.Thread(target=draw, args=(client,))
         running.start()
         time.sleep(0.1)
