@@ -48,6 +48,7 @@ __all__ = [
     "made_pictures",
 ]
 
+_LATE, _TRIES = 99_999, 5  # a request that no bench comes to; T_max
 _FILLER = " and so"
 _NUMBERS = re.compile(r"request (\d+), picture (\d+)((?: again)*)")
 
@@ -291,8 +292,12 @@ class MadeVlm(TorchVlm):
         self._script: Script = script
         self._prompts = script  # type: ignore[assignment]
         self._grammars, self._constrained = None, "off"
-        planned = script.plan_before + script.steps * script.plan_step
-        self._most = (script.verdict_tokens if role == "critic" else planned) + 64
+        # The script's texts may be longer than it wants them: those of late requests and of late tries.
+        late = f"request {_LATE}"
+        planned = max(script.plan_before + script.steps * script.plan_step, len(self._plan(late)))
+        refused = f"{late}, picture {script.steps}{' again' * _TRIES}"
+        judged = max(script.verdict_tokens, script.verdict_at + len(self._refusal(refused)))
+        self._most = (judged if role == "critic" else planned) + 64
         yes, no = boolean_tokens(loaded.tokenizer, loaded.table)
         self._yes = len(yes)
         self._boolean = torch.tensor(yes + no, device=loaded.placement.device)
@@ -344,10 +349,14 @@ class MadeVlm(TorchVlm):
     def _verdict(self, prompt: str) -> list[int]:
         script = self._script
         begun = self._filled("<think>", '</think><answer>{"previous_step_success":', script.verdict_at)
-        if not script.refuses(prompt):
-            return [*begun, *self._ids(' true, "refine_prompt": null}</answer>')]
+        if script.refuses(prompt):
+            return begun + self._refusal(prompt)
+        return [*begun, *self._ids(' true, "refine_prompt": null}</answer>')]
+
+    def _refusal(self, prompt: str) -> list[int]:
         rest = f' false, "refine_prompt": "{prompt} again'
-        return begun + self._filled(rest, '"}</answer>', script.verdict_tokens - script.verdict_at)
+        script = self._script
+        return self._filled(rest, '"}</answer>', script.verdict_tokens - script.verdict_at)
 
     def _filled(self, head: str, tail: str, tokens: int) -> list[int]:
         """Two texts with so much between them that there are `tokens` in all, or no filling where they are longer."""
