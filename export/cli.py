@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -33,13 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     worlds = parser.add_subparsers(dest="world", required=True)
     shapes = worlds.add_parser("shapes", help="the pack of the shapes world")
     shapes.add_argument(
-        "--weights", type=Path, required=True, help="directory with generator/ planner/ critic/ tokenizer/"
+        "--weights",
+        type=Path,
+        required=True,
+        help="directory with generator/ planner/ critic/ tokenizer/, as far as --roles needs them",
     )
     shapes.add_argument(
         "--out", type=Path, required=True, help="the pack; an existing one is replaced when all is written"
     )
     shapes.add_argument("--templates", type=Path, help="prompt templates, when not in the weights directory")
     shapes.add_argument("--name", default=shapes_recipe().name, help="name of the pack")
+    shapes.add_argument(
+        "--roles",
+        nargs="+",
+        choices=tuple(shapes_recipe().roles),
+        default=tuple(shapes_recipe().roles),
+        help="write these alone; only their weights are needed. Default: all",
+    )
     shapes.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
     shapes.add_argument(
         "--decode-graph",
@@ -72,11 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     progress=status.update,
                 )
         else:
+            recipe = shapes_recipe(arguments.name, decode_graph=arguments.decode_graph)
+            roles = {name: role for name, role in recipe.roles.items() if name in arguments.roles}
             checks, manifest = export_shapes(
                 arguments.weights,
                 arguments.out,
                 templates=arguments.templates,
-                recipe=shapes_recipe(arguments.name, decode_graph=arguments.decode_graph),
+                recipe=replace(recipe, roles=roles),
                 seed=arguments.seed,
                 verify_only=arguments.verify_only,
                 console=console,

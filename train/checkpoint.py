@@ -1,4 +1,4 @@
-"""Where a run keeps its state, and how finished models are replaced in one move."""
+"""Where a run keeps its state, and how finished models are replaced."""
 
 from __future__ import annotations
 
@@ -65,9 +65,12 @@ def load_state(
     return int(state["iteration"]), state["more"]
 
 
-def save_model(model: _Saveable, directory: Path) -> None:
-    """`save_pretrained` beside the target, whose place it then takes as a whole; other files of the target stay."""
-    made = Staged(directory, "config.json")
+def save_model(model: _Saveable, directory: Path, mark: str = "config.json") -> None:
+    """`save_pretrained` beside the target, whose files are then replaced one by one; others of the target stay.
+
+    `mark` is the file without which the library does not load the model: it is gone until all others are there.
+    """
+    made = Staged(directory, mark)
     try:
         model.save_pretrained(made.path)
         for file in made.path.rglob("*"):

@@ -16,14 +16,6 @@ from .train_data import data
 # As in the training, which is not loaded to show a help text.
 _PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
 _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
-_NEEDED = {
-    "generator": ("tokenizer", "vae"),
-    "attempts": ("generator",),
-    "vision": ("tokenizer",),
-    "critic": ("tokenizer", "vision"),
-    "planner": ("tokenizer", "critic"),
-}
-"""Parts that a part is trained from."""
 
 train = typer.Typer(
     name="train", help="Train models from nothing (needs the extra [train]).", rich_markup_mode=None
@@ -69,17 +61,11 @@ def shapes(
     if minutes is not None and not minutes > 0:
         raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
     _check_packages()
-    for needed in _NEEDED.get(part, ()):
-        before = [old for old, new in _OLD_NAMES.items() if new == needed]
-        if not any((out / name).is_dir() for name in (needed, *before)):
-            raise BadRequestError(
-                f"[train] --part {part} needs {out / needed}", hint=f"train --part {needed} before it"
-            )
     from interleave_rt.files import check_folder
+    from interleave_rt.train.shapes.cli import check_inputs, train_parts
 
+    check_inputs(part, out)
     check_folder(out)
-    from interleave_rt.train.shapes.cli import train_parts
-
     try:
         train_parts(
             part, out, seed=seed, resume=resume, iterations=iterations, minutes=minutes, threads=threads

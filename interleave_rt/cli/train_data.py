@@ -85,7 +85,11 @@ def run_stage(
     out: _Out = Path("runs/data"),
     as_json: _Json = False,
 ) -> int:
-    """One stage alone; those before it must have run. Exit codes as of `run`."""
+    """One stage alone, with what banks and trajectories have left in the folder.
+
+    Prompts and trajectories are of the words that banks has found by then, sets of what trajectories has made. Exit codes
+    as of `run`.
+    """
     if stage not in _STAGES:
         raise BadRequestError(f"[data] there is no stage {stage!r}", hint="it is " + " or ".join(_STAGES))
     return _run(recipe, out, (stage,), as_json)

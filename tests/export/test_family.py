@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interleave_rt.export import export_shapes
+from interleave_rt.export import cli, export_shapes
 from interleave_rt.export.families import find_family
 from interleave_rt.export.graph import GraphSpec, export_graph
 from interleave_rt.export.int8 import int8_pack
 from interleave_rt.export.proof.checks import all_passed, deviation
 from interleave_rt.export.proof.invariance import batch_invariance
 from interleave_rt.export.proof.sessions import open_session
-from interleave_rt.export.recipe import GeneratorRecipe, Recipe
+from interleave_rt.export.recipe import GeneratorRecipe, Recipe, VlmRecipe, shapes_recipe
 from torch import nn
 
 from interleave_rt.errors import BadPackError
@@ -96,6 +97,18 @@ def weights(tiny: Any, tmp_path: Path) -> Path:
     tiny.scramble(net, 1)
     torch.save(net.state_dict(), tmp_path / "weights" / "generator" / "net.pt")
     return tmp_path / "weights"
+
+
+def test_a_role_is_written_alone(
+    toy: None, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"text_layers": (), "max_sequence_length": 8, "image_side": 16, "slots": 3}
+    roles = {"planner": VlmRecipe(cache_length=96), "generator": GeneratorRecipe(family="toy", **sizes)}
+    monkeypatch.setattr(cli, "shapes_recipe", lambda *_, **__: replace(shapes_recipe(), roles=roles))
+    asked = ["shapes", "--weights", str(weights), "--out", str(tmp_path / "pack")]
+    assert cli.main(asked) == BadPackError.exit_code  # there are no weights of a planner
+    assert cli.main([*asked, "--roles", "generator"]) == 0
+    assert load_pack(tmp_path / "pack").roles == ("generator",)
 
 
 @pytest.mark.parametrize(("external", "exact"), [(None, True), (True, True), (None, False)])

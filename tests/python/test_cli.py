@@ -367,6 +367,7 @@ def test_options_reach_the_training(trained, command):
 def test_old_names_of_parts_and_their_folders_are_known(trained, command, tmp_path):
     for folder in ("tokenizer", "eyes", "generator"):
         (tmp_path / "here" / folder).mkdir(parents=True)
+    (tmp_path / "here" / "pool.pkl").touch()
     for part in ("eyes", "pool", "critic"):
         assert command("train", "shapes", "--part", part, "--out", "here").code == 0
     assert [arguments[0] for arguments, _ in trained] == ["vision", "attempts", "critic"]

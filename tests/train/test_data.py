@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from interleave_rt.train.data.journal import Journal, count
-from interleave_rt.train.data.recipe import Recipe, load_recipe
-from interleave_rt.train.data.run import Run
+from interleave_rt.train.data.recipe import PRESETS, Recipe, load_recipe
+from interleave_rt.train.data.run import STAGES, Run
 
+from interleave_rt.cli import train_data
 from interleave_rt.errors import BadRequestError, InterleaveError
 
 SMALL = {
@@ -110,11 +112,13 @@ def test_a_run_that_is_killed_goes_on_to_the_same_sets(small, tmp_path):
         assert run.run()["card"]["hash"] == small[1]["hash"]
 
 
-def test_a_recipe_names_its_wrong_field(tmp_path):
+def test_a_recipe_names_its_wrong_field_and_where_its_files_lie(tmp_path):
     (tmp_path / "r.toml").write_text('name = "x"\nlicence = "y"\n[teacher]\nmodle = "z"\n')
     with pytest.raises(BadRequestError, match=r"teacher\.model"):
         load_recipe(str(tmp_path / "r.toml"))
-    assert load_recipe("shapes").world == "shapes"
+    assert load_recipe("shapes").folder == Path.cwd()
+    (tmp_path / "r.toml").write_text((PRESETS / "shapes.toml").read_text())
+    assert load_recipe(str(tmp_path / "r.toml")).folder == tmp_path
 
 
 def test_the_commands(tmp_path, capsys):
@@ -134,4 +138,13 @@ def test_the_commands(tmp_path, capsys):
     assert main([*run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["trajectories"] == {"in": 2, "kept": 2}
     assert main(["train", "data", "stage", "bank", "--recipe", str(path)]) == 2
+    assert train_data._STAGES == STAGES
     assert (tmp_path / "out" / "sets" / "samples.html").exists()
+    prompts = [json.loads(line) for line in (tmp_path / "out" / "prompts.jsonl").read_text().splitlines()]
+    assert [one["outcome"] for one in prompts].count("kept") == 2
+    old = tmp_path / "out" / "sets" / "pictures" / "old.png"
+    used = len(list(old.parent.rglob("*.png")))
+    old.touch()
+    assert main(["train", "data", "stage", "build", *run[3:]]) == 0
+    assert not old.exists()
+    assert len(list(old.parent.rglob("*.png"))) == used

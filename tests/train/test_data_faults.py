@@ -4,10 +4,14 @@ import errno
 import json
 import os
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
+from interleave_rt.train.data import serve
 from interleave_rt.train.data.estimate import estimate
+from interleave_rt.train.data.journal import key_of
+from interleave_rt.train.data.oracle import DrawnGenerator, Oracle
 from interleave_rt.train.data.recipe import Recipe, load_recipe
 from interleave_rt.train.data.run import Run
 from interleave_rt.train.data.serve import Faults, OracleServer
@@ -117,6 +121,73 @@ def test_a_teacher_that_dies_ends_the_run_and_nothing_is_lost(undisturbed, tmp_p
     assert hash_of(recipe(), tmp_path) == undisturbed
 
 
+def test_a_generator_that_dies_ends_the_run_before_all_plans_are_paid_for(undisturbed, tmp_path, monkeypatch):
+    def broken(*_args):
+        raise RuntimeError("no more pictures")
+
+    chosen = recipe(teacher={"give_up_after": 2, "concurrency": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(DrawnGenerator, "generate", broken)
+        with pytest.raises(BackendFailedError, match=r"generator weak.*no more pictures") as told:
+            hash_of(chosen, tmp_path)
+    assert told.value.exit_code == 5
+    assert [line["outcome"] for line in lines_of(tmp_path / "trajectories.log")] == ["failed"] * 2
+    words = len(lines_of(tmp_path / "banks.log"))
+    assert len(lines_of(tmp_path / "replies.log")) <= words + 3  # a plan of each, and of one under way
+    assert hash_of(recipe(), tmp_path) == undisturbed
+
+
+def test_a_question_that_is_refused_is_a_failure_of_its_item_alone(tmp_path, monkeypatch):
+    read, refused = serve._content, []
+
+    def choosy(raw):
+        content = read(raw)
+        asks = any("naturalness" in piece for piece in content if isinstance(piece, str))
+        if asks and len(refused) < 2:  # with and without the field that may be missed
+            refused.append(content)
+            raise ValueError("this picture is not wanted")
+        return content
+
+    with served() as server, monkeypatch.context() as patched:
+        patched.setattr(serve, "_content", choosy)
+        chosen = recipe(server.url, teacher={"concurrency": 1}, prompts={"count": 1, "words": 5})
+        with Run(chosen, tmp_path) as run:
+            counts = run.run()["counts"]["scores"]
+            assert (counts["failed"], counts["kept"]) == (1, counts["in"] - 1)
+            assert "is not wanted" in (tmp_path / "scores.log").read_text()
+            assert run.run()["counts"]["scores"]["kept"] == counts["in"]
+
+
+def test_a_model_that_is_not_listed_is_asked_for_a_token(tmp_path):
+    with served() as server:
+        hash_of(recipe(server.url, teacher={"model": "another"}, prompts={"count": 1, "words": 5}), tmp_path)
+        assert server.asked[key_of([{"role": "user", "content": "Say yes."}])] == 1
+
+
+def test_a_trajectory_ends_with_its_last_picture_that_is_allowed(tmp_path, monkeypatch):
+    drawn, draw, chat = [], DrawnGenerator.generate, Oracle.chat
+
+    def counted(self, prompt, source, seed, options):
+        drawn.append(prompt)
+        return draw(self, prompt, source, seed, options)
+
+    def slow(self, content, seed=0, retry=0):
+        if any("You check the work" in piece for piece in content if isinstance(piece, str)):
+            time.sleep(0.2)  # as servers are: the engine is told to stop before it knows the verdict
+        return chat(self, content, seed, retry)
+
+    monkeypatch.setattr(DrawnGenerator, "generate", counted)
+    monkeypatch.setattr(Oracle, "chat", slow)
+    hash_of(recipe(trajectories={"generations": 3}), tmp_path)
+    lines = lines_of(tmp_path / "trajectories.log")
+    attempts = [[one for step in line["steps"] for one in step["attempts"]] for line in lines]
+    assert [line["generations"] for line in lines] == [len(made) for made in attempts]
+    assert len(drawn) == sum(map(len, attempts))
+    stopped = [line for line in lines if line["ending"] == "generations"]
+    assert {line["generations"] for line in stopped} == {3}
+    assert all(one["verdict"] is not None for made in attempts for one in made)
+
+
 def test_a_full_disk_is_said_and_leaves_whole_lines(undisturbed, tmp_path, monkeypatch):
     from interleave_rt.train.data import journal
 
@@ -156,6 +227,19 @@ def test_a_dry_run_reckons_the_published_sizes_without_a_network():
     assert all(told["items before targets"][name] >= most for name, most in told["targets"].items())
     assert told["calls"]["verdicts"] == told["pictures"]
     assert told["cost"]["teacher"] > 0 < told["hours"]
+
+
+def test_files_that_a_recipe_names_lie_beside_it_and_their_mistakes_are_named(tmp_path):
+    (tmp_path / "my.toml").write_text("[[domain]\n")
+    with pytest.raises(BadRequestError, match=r"my\.toml is no TOML: .*line 1"):
+        Run(recipe(world="my.toml", folder=tmp_path), tmp_path / "out")
+    (tmp_path / "test.jsonl").write_text('{"id": "z"}\n{"id": \n')
+    prompts = {**SMALL["prompts"], "exclude": ["test.jsonl"]}
+    with (
+        Run(recipe(prompts=prompts, folder=tmp_path), tmp_path / "out") as run,
+        pytest.raises(BadRequestError, match=r"\[exclude\] .*test\.jsonl, line 2, is no JSON"),
+    ):
+        run.run(["banks", "prompts"])
 
 
 def test_what_overlaps_a_benchmark_is_left_out(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from interleave_rt.train import loop  # noqa: E402
+from interleave_rt.train import checkpoint, loop  # noqa: E402
 from interleave_rt.train.optim import Ema, Optimizers  # noqa: E402
+
+from interleave_rt import files  # noqa: E402
 
 
 class _Line(loop.Part):
@@ -73,3 +75,27 @@ def test_a_run_that_is_out_of_time_goes_on_as_if_it_had_not_stopped(tmp_path: Pa
     assert [call for call in part.calls if call.isdigit()] == ["3", "4"]
     one, other = (torch.load(out / "weights.pt") for out in (whole, broken))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_file_that_completes_a_model_is_replaced_last(tmp_path: Path, monkeypatch) -> None:
+    class Pipeline:
+        def save_pretrained(self, folder: Path) -> None:
+            for name in ("model_index.json", "vae/config.json", "weights"):
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text("new")
+
+    def noted(path: Path, data: bytes) -> None:
+        written.append(path.relative_to(tmp_path).as_posix())
+        complete.append((tmp_path / "model_index.json").exists())
+        path.write_bytes(data)
+
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "curve.csv").write_text("kept")
+    (tmp_path / "model_index.json").write_text("old")
+    written: list[str] = []
+    complete: list[bool] = []
+    monkeypatch.setattr(files, "write_file", noted)
+    checkpoint.save_model(Pipeline(), tmp_path, "model_index.json")
+    assert sorted(written[:2]) == ["vae/config.json", "weights"]
+    assert (written[2:], any(complete)) == (["model_index.json"], False)
+    assert (tmp_path / "record" / "curve.csv").read_text() == "kept"

@@ -1,14 +1,15 @@
 """From a teacher and some generators to the data that planner and critic are trained with.
 
-A run is a folder. Four stages fill its journals, two pure steps read them:
+A run is a folder. Two stages ask the teacher and fill journals; the others are functions of the recipe and these, and leave
+files that no stage reads:
 
-    taxonomy  -> taxonomy.log       the sub-categories that the recipe asks for
+    taxonomy  -> taxonomy.jsonl     the sub-categories that the recipe asks for
     banks     -> banks.log          words of every sub-category: seeds, and what the teacher adds
-    prompts   -> prompts.log        templates filled with words, balanced, near-duplicates refused
+    prompts   -> prompts.jsonl      templates filled with words, balanced, near-duplicates refused
     trajectories -> trajectories.log, scores.log, pictures/
                                     the engine's own runs, the teacher as planner and critic; its scores of every attempt
-    select                          which attempts are worth learning from, by rule (no journal: a function of the others)
-    build     -> sets/              the files to train with, their card and a page of samples
+    build     -> sets/              by rule, which attempts are worth learning from (`select`): the files to train with, their
+                                    card and a page of samples
 
 **Journals** (`journal`) are append-only: a line is a checksum and a JSON object with `key` and `outcome`. A line that was
 cut off at the end is dropped when the journal is opened; a wrong one before that is an error. Nothing else is kept of a
@@ -20,7 +21,8 @@ pure function of the journals before it, in any order of completion; a run that 
 changed makes new items and uses the old ones where they fit.
 
 **Outcomes** are `kept`, `dropped` (with the `rule`), `unreadable` (asked so often that it is given up) and `failed` (the call
-went wrong; made again by the next run). Each stage ends by asserting that its items are the sum of these.
+went wrong; made again by the next run). A stage with a journal ends by asserting that its items are the sum of
+these.
 
 **Replies** of the teacher are a journal too (`replies.log`), with their tokens: nothing is paid for twice, and what was
 spent is the sum of its lines. **Pictures** lie under the hash of their pixels.

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from interleave_rt.request import IMAGE_MARK, Request
 from interleave_rt.roles.answers import read_plan, read_verdict
 from interleave_rt.roles.prompts import Message, Prompts, critic_pictures, planner_pictures
@@ -91,8 +89,7 @@ def judge(before: Pixels | None, after: Pixels, original_prompt: str, prompt: st
 
 def score_edit(before: Pixels | None, after: Pixels, instruction: str) -> Content:
     """Asks how well a wish was carried out."""
-    white = np.full_like(after, 255) if before is None else before
-    return _filled("score_edit", [white, after], instruction=instruction)
+    return _filled("score_edit", critic_pictures(before, after), instruction=instruction)
 
 
 def score_quality(after: Pixels) -> Content:

@@ -171,6 +171,10 @@ def _write(
     write_file(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False))
     write_file(folder / "README.md", _card(card))
     write_file(folder / "samples.html", _page(recipe, sets, path_of))
+    used = set(known.values())
+    for picture in (folder / "pictures").rglob("*.png"):
+        if picture.relative_to(folder).as_posix() not in used:
+            picture.unlink()  # of an earlier build
     return card
 
 

@@ -14,12 +14,12 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     """Counts of items, what is called how often, and what that costs; no network, no journal.
 
     Plans are one a prompt and one a cut; items of the critic's sets are the attempts of the steps that stay, split as
-    the selection says. Targets that this does not reach are said.
+    the selection says; the targets stand beside them.
     """
     how, by = recipe.prompts, recipe.estimate
     words = sum(
         len(domain.subcategories) * len(domain.banks) * how.rounds
-        for domain in load_world(recipe.world, how.domains)
+        for domain in load_world(recipe.world, how.domains, recipe.folder)
     )
     attempts = min(by.steps * by.attempts, recipe.trajectories.generations)
     pictures = how.count * attempts

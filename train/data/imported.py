@@ -1,6 +1,6 @@
-"""Interleaved sets of other people's as planner items: a line a sequence, cut at a random step.
+"""Files of other people's: interleaved sets as planner items, and what of benchmarks must not be met.
 
-A line is `{"id": "...", "text": "...", "steps": [{"text": "...", "image": "a.png", "prompt": "..."}]}`: what was asked for, and
+A set has a line a sequence, which is cut at a random step. A line is `{"id": "...", "text": "...", "steps": [{"text": "...", "image": "a.png", "prompt": "..."}]}`: what was asked for, and
 per step its words, its picture (a path beside the file) and, where there is one, a prompt that makes it; else the words are
 the prompt.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,25 @@ from .items import Item, continued
 from .journal import Counts, Pictures, key_of
 from .taxonomy import normal
 
-__all__ = ["read_imported"]
+__all__ = ["read_excluded", "read_imported"]
 
 _MAX_BYTES = 1 << 30
+
+
+def read_excluded(path: Path) -> set[str]:
+    """Texts and ids of a file, as `normal` writes them: a line is a text, or a JSON object with `text`, `id` or both.
+
+    Raises:
+        BadRequestError: It cannot be read, or a line that begins with a brace is no JSON.
+    """
+    found: set[str] = set()
+    for number, line in _lines(path, "exclude"):
+        if line.startswith("{"):
+            raw = _parsed(path, number, line, "exclude")
+            found |= {normal(str(raw[field])) for field in ("text", "id") if raw.get(field)}
+        else:
+            found.add(normal(line))
+    return found
 
 
 def read_imported(
@@ -48,7 +64,8 @@ def read_imported(
         {"in": 0, "kept": 0, "dropped: benchmark": 0, "dropped: too short": 0, "dropped: marks": 0}
     )
     items = []
-    for number, raw in _lines(path):
+    for number, line in _lines(path, "import"):
+        raw = _parsed(path, number, line, "import")
         counts["in"] += 1
         try:
             identity, text, steps = str(raw["id"]), str(raw["text"]), list(raw["steps"])
@@ -90,11 +107,15 @@ def read_imported(
     return items, counts
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(read_text(path, _MAX_BYTES, what="import").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadRequestError(f"[import] {path}, line {number}, is no JSON: {error}") from None
+def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, with their numbers."""
+    for number, line in enumerate(read_text(path, _MAX_BYTES, what=what).splitlines(), 1):
+        if line.strip():
+            yield number, line
+
+
+def _parsed(path: Path, number: int, line: str, what: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"[{what}] {path}, line {number}, is no JSON: {error}") from None

@@ -23,9 +23,8 @@ from interleave_rt.pack.images import encode_png, load_image
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["OUTCOMES", "Counts", "Journal", "Pictures", "count", "key_of", "picture_name"]
+__all__ = ["Counts", "Journal", "Pictures", "count", "key_of", "picture_name"]
 
-OUTCOMES = ("kept", "dropped", "unreadable", "failed")
 _SUM_BYTES = 8
 _SYNC_S = 1.0  # what a loss of power may cost; a process that is killed loses nothing
 

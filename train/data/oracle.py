@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interleave_rt.roles.prompts import Prompts
-from interleave_rt.worlds.shapes.language import Request, explicit, judge, narrative, parse, plan_answer
+from interleave_rt.worlds.shapes.language import (
+    Request,
+    corrupt,
+    explicit,
+    judge,
+    narrative,
+    parse,
+    plan_answer,
+)
 from interleave_rt.worlds.shapes.language.places import STYLES
 from interleave_rt.worlds.shapes.oracle import Reading, read
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, Thing, random_layout, render
@@ -206,8 +214,6 @@ class DrawnGenerator:
 
     def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:  # noqa: ARG002
         """As `Roles.generate`."""
-        from interleave_rt.worlds.shapes.language import corrupt
-
         rng = random.Random(f"{prompt}/{seed}/{'' if source is None else picture_name(source)}")
         before = None if source is None else _seen(source).scene
         step = parse(before, prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -156,7 +156,7 @@ class Targets(_Part):
 
 
 class Imported(_Part):
-    """An interleaved set of somebody else's: JSON lines, see `imported.read`."""
+    """An interleaved set of somebody else's: JSON lines, see `imported.read_imported`."""
 
     path: str
     name: str
@@ -232,17 +232,17 @@ class Recipe(_Part):
         return self
 
 
-Stage = Literal["taxonomy", "banks", "prompts", "trajectories", "build"]
-
-
 def load_recipe(given: str) -> Recipe:
     """Reads a file, or one of the recipes that come along (`shapes`, `paper`).
+
+    What it names by relative paths lies beside the file; for a recipe that comes along, in the working folder.
 
     Raises:
         BadRequestError: It cannot be read, or a field is wrong; the message names it.
     """
     own = PRESETS / f"{given}.toml"
     path = own if own.exists() and not Path(given).is_file() else Path(given)
+    folder = Path.cwd() if path == own else path.resolve().parent
     text = read_text(
         path,
         what="recipe",
@@ -250,7 +250,7 @@ def load_recipe(given: str) -> Recipe:
     )
     try:
         raw: dict[str, Any] = tomllib.loads(text)
-        return Recipe(**{**raw, "folder": path.resolve().parent})
+        return Recipe(**{**raw, "folder": folder})
     except tomllib.TOMLDecodeError as error:
         raise BadRequestError(f"[recipe] {path} is no TOML: {error}") from None
     except ValidationError as error:

@@ -1,20 +1,20 @@
-"""The stages in order: each reads the journals before it, makes what has no line, and counts."""
+"""The stages in order: each reads what those before it have left, makes what is not there, and counts."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from interleave_rt.errors import BadRequestError, InterleaveError
-from interleave_rt.files import check_folder, read_text, write_file
+from interleave_rt.files import check_folder, write_file
 
 from . import asking
 from .build import build_sets, prompts_of
-from .imported import read_imported
+from .imported import read_excluded, read_imported
 from .items import Item
 from .journal import Counts, Journal, Pictures, count, key_of
 from .recipe import Price, Recipe
@@ -43,21 +43,19 @@ class Run:
         recipe: What is made.
         out: The folder; what is in it already is not made again.
         say: Told how it goes.
-        chat: In place of the recipe's teacher.
 
     Raises:
         BadRequestError: The folder cannot be used.
     """
 
-    def __init__(
-        self, recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None, chat: Chat | None = None
-    ) -> None:
+    def __init__(self, recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self.recipe, self.out, self._say = recipe, check_folder(out), say
-        self.domains = load_world(recipe.world, recipe.prompts.domains)
+        self.domains = load_world(recipe.world, recipe.prompts.domains, recipe.folder)
         self.pictures = Pictures(out / "pictures")
         self._ends = ExitStack()
         self._journals: dict[str, Journal] = {}
-        self._chat, self._teacher = chat, cast("Teacher | None", None)
+        self._teacher: Teacher | None = None
+        self._prompt_lines: dict[str, dict[str, Any]] | None = None
         self.counts: dict[str, Counts] = {}
 
     def __enter__(self) -> Run:
@@ -77,10 +75,10 @@ class Run:
     def teacher(self) -> Teacher:
         """Opened, and its server looked for, when it is first needed."""
         if self._teacher is None:
-            chat: Any = self._chat
-            if chat is None and self.recipe.teacher.url:
+            chat: Chat
+            if self.recipe.teacher.url:
                 chat = HttpChat(self.recipe.teacher)
-            elif chat is None:
+            else:
                 from .oracle import Oracle
 
                 chat = Oracle()
@@ -103,7 +101,6 @@ class Run:
             if stage == "build":
                 told["card"] = made
             else:
-                made.check(stage)
                 self.counts[stage] = made
                 self._say(f"{stage}: " + ", ".join(f"{name} {number}" for name, number in made.items()))
             self._manifest()
@@ -114,22 +111,34 @@ class Run:
         raw = {"recipe": self.recipe.model_dump(mode="json"), "counts": self.counts, "spent": spent}
         write_file(self.out / "manifest.json", json.dumps(raw, indent=1, ensure_ascii=False))
 
+    def _counted(self, name: str, keys: Iterable[str]) -> Counts:
+        """What became of the items of a journal, each of which has a line now."""
+        told = count(keys, self.journal(name).lines)
+        told.check(name)
+        return told
+
+    def _derived(self, name: str, items: Mapping[str, Mapping[str, Any]]) -> Counts:
+        """Writes what is a function of recipe and journals, to be looked at: nothing reads it."""
+        lines = (json.dumps({"key": key, **told}, ensure_ascii=False) for key, told in items.items())
+        write_file(self.out / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+        return count(items, items)
+
     # ---- taxonomy, banks, prompts -------------------------------------------------------------
 
     def _taxonomy(self) -> Counts:
-        journal, keys = self.journal("taxonomy"), []
-        for domain in load_world(self.recipe.world):
-            chosen = any(one.name == domain.name for one in self.domains)
-            for name in domain.subcategories:
-                keys.append(key := key_of("sub-category", domain.name, name, chosen))
-                if journal.get(key) is None:
-                    told = {"domain": domain.name, "subcategory": name}
-                    journal.add(
-                        key,
-                        **({"outcome": "kept"} if chosen else {"outcome": "dropped", "rule": "domain"}),
-                        **told,
-                    )
-        return count(keys, journal.lines)
+        chosen = {domain.name for domain in self.domains}
+        items = {
+            key_of("sub-category", domain.name, name): {
+                **(
+                    {"outcome": "kept"} if domain.name in chosen else {"outcome": "dropped", "rule": "domain"}
+                ),
+                "domain": domain.name,
+                "subcategory": name,
+            }
+            for domain in load_world(self.recipe.world, folder=self.recipe.folder)
+            for name in domain.subcategories
+        }
+        return self._derived("taxonomy", items)
 
     def _word_items(self) -> dict[str, tuple[Domain, str, str, int]]:
         how, model = self.recipe.prompts, self.recipe.teacher.model
@@ -168,27 +177,23 @@ class Run:
         for key, told in in_parallel(left, make, self.recipe.teacher.concurrency, self.teacher.check_budget):
             journal.add(key, **told)
             self.teacher.require(told)
-        return count(items, journal.lines)
+        self._prompt_lines = None  # they are made of these words
+        return self._counted("banks", items)
 
     def words(self) -> dict[tuple[str, str], dict[str, list[str]]]:
         """Words by domain and sub-category, and by bank."""
-        found: dict[tuple[str, str], dict[str, list[list[str]]]] = {}
+        found: dict[tuple[str, str, str], list[list[str]]] = {}
         lines = self.journal("banks").lines
         for key, (domain, name, bank, _) in self._word_items().items():
-            words = lines.get(key, {}).get("words", [])
-            found.setdefault((domain.name, name), {}).setdefault(bank, []).append(words)
-        seeds = {domain.name: domain.banks for domain in self.domains}
-        made = {
-            place: {bank: words_of(seeds[place[0]][bank], lists)[0] for bank, lists in banks.items()}
-            for place, banks in found.items()
-        }
-        if not made:  # no round was asked for: the first words are all
-            made = {
-                (one.name, name): {bank: list(words) for bank, words in one.banks.items()}
-                for one in self.domains
-                for name in one.subcategories
+            found.setdefault((domain.name, name, bank), []).append(lines.get(key, {}).get("words", []))
+        return {
+            (one.name, name): {
+                bank: words_of(seeds, found.get((one.name, name, bank), ()))
+                for bank, seeds in one.banks.items()
             }
-        return made
+            for one in self.domains
+            for name in one.subcategories
+        }
 
     def _candidates(self) -> list[tuple[str, str, str]]:
         """(domain, sub-category, text): as many from each sub-category, in turn."""
@@ -211,7 +216,12 @@ class Run:
         return [one for row in zip(*lists, strict=True) for one in row]
 
     def _prompt_items(self) -> dict[str, dict[str, Any]]:
-        """What becomes of every candidate, by key: the line that it gets."""
+        """What becomes of every candidate, by key."""
+        if self._prompt_lines is None:
+            self._prompt_lines = self._chosen_prompts()
+        return self._prompt_lines
+
+    def _chosen_prompts(self) -> dict[str, dict[str, Any]]:
         how, wanted = self.recipe.prompts, self._candidates()
         texts = [text for _, _, text in wanted]
         near, barred = near_duplicates(texts, how.near), self.excluded()
@@ -238,20 +248,11 @@ class Run:
         """Texts (as they are compared) and ids of the files that the recipe excludes."""
         found: set[str] = set()
         for name in self.recipe.prompts.exclude:
-            for line in read_text(self.recipe.folder / name, what="exclude").splitlines():
-                if line.startswith("{"):
-                    raw = json.loads(line)
-                    found |= {normal(str(raw[field])) for field in ("text", "id") if raw.get(field)}
-                elif line.strip():
-                    found.add(normal(line))
+            found |= read_excluded(self.recipe.folder / name)
         return found
 
     def _prompts(self) -> Counts:
-        journal, items = self.journal("prompts"), self._prompt_items()
-        for key, told in items.items():
-            if journal.get(key) is None:
-                journal.add(key, **told)
-        return count(items, {key: {**journal.lines[key], **told} for key, told in items.items()})
+        return self._derived("prompts", self._prompt_items())
 
     # ---- trajectories and sets ----------------------------------------------------------------
 
@@ -266,9 +267,8 @@ class Run:
         keys = [item.key for item in items]
         made = [journal.lines[key] for key in keys if journal.lines[key]["outcome"] == "kept"]
         scores = score_attempts(self.recipe, made, self.teacher, self.journal("scores"), self.pictures)
-        self.counts["scores"] = told = count(scores, self.journal("scores").lines)
-        told.check("scores")
-        return count(keys, journal.lines)
+        self.counts["scores"] = self._counted("scores", scores)
+        return self._counted("trajectories", keys)
 
     def _build(self) -> dict[str, Any]:
         journal, scores = self.journal("trajectories"), self.journal("scores")

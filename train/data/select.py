@@ -15,7 +15,7 @@ from .journal import Counts
 from .recipe import Selection
 from .score import Score, drop_from_best, fall, variance
 
-__all__ = ["Attempt", "Selected", "StepItem", "balanced", "reason_to_drop", "select", "split"]
+__all__ = ["Attempt", "Selected", "StepItem", "balanced", "reason_to_drop", "select", "split", "steps_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,9 @@ class StepItem:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Steps for SFT and for RL, items (step, number of the attempt) for SFT after balancing, and what each rule removed."""
+    """Steps for SFT; items (step, number of the attempt) for SFT, after balancing, and for RL; what each rule removed."""
 
     sft_steps: tuple[StepItem, ...]
-    rl_steps: tuple[StepItem, ...]
     sft: tuple[tuple[StepItem, int], ...]
     rl: tuple[tuple[StepItem, int], ...]
     steps: Counts
@@ -131,7 +130,7 @@ def select(steps: Sequence[StepItem], rules: Selection, seed: int) -> Selected:
     sft, rl = balanced(expanded, rules.balance, seed), _expanded(rl_steps)
     items = Counts({"in": len(expanded), "kept": len(sft), "dropped: balance": len(expanded) - len(sft)})
     items.check("balance")
-    return Selected(tuple(sft_steps), tuple(rl_steps), tuple(sft), tuple(rl), told, items)
+    return Selected(tuple(sft_steps), tuple(sft), tuple(rl), told, items)
 
 
 def _expanded(steps: Iterable[StepItem]) -> list[tuple[StepItem, int]]:

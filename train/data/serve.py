@@ -36,6 +36,8 @@ _GARBAGE = (
     '{"edit_success": "ten"}',
 )
 _SLOW_S = 0.3
+_CLEARS_AFTER = 2  # a call that was made so often has no fault any more, but a lasting one
+_MODEL = "shapes-oracle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,12 @@ class Faults:
         garbage: Answered with something that cannot be read.
         slow: Answered a third of a second later.
         lasting: Always refused, or always garbage, however often it is asked.
-        clears_after: A call that was made so often has no fault any more, but a lasting one.
     """
 
     error: float = 0.0
     garbage: float = 0.0
     slow: float = 0.0
     lasting: float = 0.0
-    clears_after: int = 2
     seed: int = 0
 
 
@@ -65,21 +65,14 @@ class OracleServer(ThreadingHTTPServer):
         port: 0: any.
         faults: Drawn for every call.
         key: What the bearer token must be; None: anything goes.
-        model: The name that it lists.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self,
-        port: int = 0,
-        faults: Faults | None = None,
-        key: str | None = None,
-        model: str = "shapes-oracle",
-    ) -> None:
+    def __init__(self, port: int = 0, faults: Faults | None = None, key: str | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.oracle, self.faults, self.key, self.model = Oracle(), faults or Faults(), key, model
+        self.oracle, self.faults, self.key = Oracle(), faults or Faults(), key
         self.asked: Counter[str] = Counter()
         self.mutex = threading.Lock()
 
@@ -102,7 +95,7 @@ class OracleServer(ThreadingHTTPServer):
         with self.mutex:
             self.asked[asked] += 1
             number = self.asked[asked]
-        if number > how.clears_after:
+        if number > _CLEARS_AFTER:
             return ""
         drawn = random.Random(f"{how.seed}/{asked}/{number}").random()
         for name in ("error", "garbage", "slow"):
@@ -121,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The list of models."""
         if self._may_ask():
-            self._send(200, {"object": "list", "data": [{"id": self.server.model, "object": "model"}]})
+            self._send(200, {"object": "list", "data": [{"id": _MODEL, "object": "model"}]})
 
     def do_POST(self) -> None:
         """A chat completion."""
@@ -146,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         self._send(
             200,
-            {"object": "chat.completion", "model": self.server.model, "choices": [choice], "usage": usage},
+            {"object": "chat.completion", "model": _MODEL, "choices": [choice], "usage": usage},
         )
 
     def _may_ask(self) -> bool:

@@ -34,16 +34,17 @@ class Domain:
     banks: Mapping[str, tuple[str, ...]]
 
 
-def load_world(name: str, domains: Sequence[str] = ()) -> list[Domain]:
-    """The domains of a file, or of one that comes along (`general`, `shapes`).
+def load_world(name: str, domains: Sequence[str] = (), folder: Path = Path()) -> list[Domain]:
+    """The domains of a file in `folder`, or of one that comes along (`general`, `shapes`).
 
     Raises:
-        BadRequestError: There is no such file or domain, or a template names a bank that is not there.
+        BadRequestError: There is no such file or domain, it is no TOML, or a template names a bank that is not there.
     """
     own = _WORLDS / f"{name}.toml"
-    path = own if own.exists() else Path(name)
-    raw = tomllib.loads(read_text(path, what="world", hint="name a TOML file, or general or shapes"))
+    path = own if own.exists() else folder / name
+    text = read_text(path, what="world", hint="name a TOML file, or general or shapes")
     try:
+        raw = tomllib.loads(text)
         found = [
             Domain(
                 one["name"],
@@ -53,6 +54,8 @@ def load_world(name: str, domains: Sequence[str] = ()) -> list[Domain]:
             )
             for one in raw["domain"]
         ]
+    except tomllib.TOMLDecodeError as error:
+        raise BadRequestError(f"[world] {path} is no TOML: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRequestError(
             f"[world] {path}: a domain lacks {error}", hint="see train/data/worlds"
@@ -73,13 +76,13 @@ def load_world(name: str, domains: Sequence[str] = ()) -> list[Domain]:
     return [domain for domain in found if not domains or domain.name in domains]
 
 
-def words_of(seeds: Iterable[str], found: Iterable[Iterable[str]]) -> tuple[list[str], int]:
-    """The words of a bank without repeats, in order, and how many were dropped as such."""
+def words_of(seeds: Iterable[str], found: Iterable[Iterable[str]]) -> list[str]:
+    """The words of a bank without repeats, in order."""
     every = [" ".join(word.split()) for words in (seeds, *found) for word in words]
     kept: dict[str, str] = {}
     for word in filter(None, every):
         kept.setdefault(word.casefold(), word)
-    return list(kept.values()), len(every) - len(kept)
+    return list(kept.values())
 
 
 def fill(templates: Sequence[str], words: Mapping[str, Sequence[str]], rng: random.Random) -> Iterator[str]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from interleave_rt.backends.openai.fields import Fields
-from interleave_rt.backends.openai.http import Answer, GarbledError, HttpClient, api_key, api_url
+from interleave_rt.backends.openai.chat import CHAT_PATH, chat_fields, check_model, content_of, sampling
+from interleave_rt.backends.openai.http import Answer, GarbledError, HttpClient, OnServer, api_key, api_url
 from interleave_rt.backends.openai.pictures import PngCache, data_url
-from interleave_rt.errors import BackendFailedError, InterleaveError
-from interleave_rt.request import Options, Request
+from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError
+from interleave_rt.request import Request
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.wire import Verdict, WrittenPlan
 
@@ -43,6 +43,12 @@ class Chat(Protocol):
     def chat(self, content: Content, seed: int, retry: int) -> Reply:
         """The reply; `retry` is over 0 where the last one could not be read."""
 
+    def check(self) -> None:
+        """Raises `InterleaveError` where it cannot be asked."""
+
+    def close(self) -> None:
+        """Ends its connections."""
+
 
 class BudgetSpentError(InterleaveError):
     """What the recipe allows is spent."""
@@ -54,7 +60,7 @@ class UnreadableError(Exception):
     """A question was asked as often as is allowed, and no reply could be read."""
 
 
-class HttpChat:
+class HttpChat(OnServer):
     """A chat completions server, asked for whole answers.
 
     Raises:
@@ -72,40 +78,33 @@ class HttpChat:
             max_concurrent=choice.concurrency,
             backoff_s=choice.backoff_s,
         )
-        words = {name: (name,) for name in ("seed", "temperature", "max_tokens")}
-        self._fields = Fields(words)
+        self._fields = chat_fields()
         self._pngs = PngCache()
 
     def check(self) -> None:
-        """Raises what is wrong with server or key."""
-        self.http.models()
+        """Raises what is wrong with server, key or model."""
+        check_model(self.http, self._model, {})
 
     def chat(self, content: Content, seed: int, retry: int) -> Reply:
         """As `Chat.chat`; the second and later tries are sampled at temperature 0.7."""
-        parts: list[dict[str, Any]] = [
-            {"type": "text", "text": piece}
-            if isinstance(piece, str)
-            else {"type": "image_url", "image_url": {"url": data_url(self._pngs.png(piece))}}
-            for piece in content
-        ]
+        pieces: list[str | int] = []
+        urls: list[str] = []
+        for piece in content:
+            if isinstance(piece, str):
+                pieces.append(piece)
+            else:
+                pieces.append(len(urls))
+                urls.append(data_url(self._pngs.png(piece)))
+        messages = [{"role": "user", "content": content_of(pieces, urls)}]
         fields = self._fields.of_next_call()
 
         def body() -> Mapping[str, Any]:
-            told = {
-                "temperature": 0.7 if retry else 0.0,
-                "seed": (seed + retry) & 0x7FFFFFFF,
-                "max_tokens": self._max_tokens,
-            }
-            sent = {name: value for name, value in told.items() if fields.send(name)}
-            return {"json": {"model": self._model, "messages": [{"role": "user", "content": parts}], **sent}}
+            sampled = sampling(fields, seed + retry, retry, self._max_tokens)
+            return {"json": {"model": self._model, "messages": messages, **sampled}}
 
-        reply = self.http.call("POST", "/chat/completions", _reply, content=body, adapt=fields.adapt)
+        reply = self.http.call("POST", CHAT_PATH, _reply, content=body, adapt=fields.adapt)
         fields.keep()
         return reply
-
-    def close(self) -> None:
-        """Ends the connections."""
-        self.http.close()
 
 
 def _reply(answer: Answer) -> Reply:
@@ -141,6 +140,8 @@ class Teacher:
         self._price, self._budget = price, budget
         self.pictures_money = 0.0  # of the generators
         self._mutex = threading.Lock()
+        self._answered = threading.Condition(self._mutex)
+        self._asked: set[str] = set()  # keys of the calls under way
         self._failed_in_a_row = 0
         self._spent = {"calls": 0, "tokens": 0, "money": 0.0}
         for line in journal.lines.values():
@@ -176,28 +177,40 @@ class Teacher:
         seen = [piece if isinstance(piece, str) else {"picture": picture_name(piece)} for piece in content]
         for retry in range(self._choice.tries):
             key = key_of("reply", self.model, seen, retry)
-            line = self._journal.get(key) or self._call(key, content, retry)
+            line = self._line(key, content, retry)
             found = read(line["text"])
             if found is not None:
                 return found, line["text"]
         raise UnreadableError
+
+    def _line(self, key: str, content: Content, retry: int) -> Mapping[str, Any]:
+        """The reply's line. Of threads that ask the same, one calls and the others wait."""
+        with self._answered:
+            self._answered.wait_for(lambda: key not in self._asked)
+            if (known := self._journal.get(key)) is not None:
+                return known
+            self._asked.add(key)
+        try:
+            return self._call(key, content, retry)
+        finally:
+            with self._answered:
+                self._asked.discard(key)
+                self._answered.notify_all()
 
     def _call(self, key: str, content: Content, retry: int) -> Mapping[str, Any]:
         if self._down():
             raise BackendFailedError(f"[data] the teacher has failed {self._failed_in_a_row} times in a row")
         try:
             reply = self._chat.chat(content, int(key[:7], 16), retry)
-        except InterleaveError:
+        except InterleaveError as error:
             with self._mutex:
                 self._failed_in_a_row += 1
+            if isinstance(error, BadRequestError):  # this question is refused; others may be answered
+                raise BackendFailedError(error.message, hint=error.hint) from None
             raise
-        with self._mutex:
-            self._failed_in_a_row = 0
-        # Two threads may ask the same: the second reply is dropped, so that one key has one answer.
         told = {"text": reply.text, "input": reply.input_tokens, "output": reply.output_tokens}
         with self._mutex:
-            if (known := self._journal.get(key)) is not None:
-                return known
+            self._failed_in_a_row = 0
             line = self._journal.add(key, "kept", **told)
             self._count(line)
             return line
@@ -224,7 +237,7 @@ class Teacher:
 class TeacherRoles(SharedRules):
     """The teacher as planner and critic of an engine.
 
-    What it has written is kept by what was asked, for the records: a plan's reply by the request's text.
+    A plan's reply is kept in `plans` by the request's text, until whoever writes the record takes it out.
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -249,10 +262,6 @@ class TeacherRoles(SharedRules):
             return WrittenPlan(())
         self.plans[request.marked_text] = text
         return found
-
-    def generate(self, prompt: str, source: Any, seed: int, options: Options) -> Any:
-        """Not a teacher's business."""
-        raise NotImplementedError
 
     def judge(
         self,

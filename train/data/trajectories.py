@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.record import CallStore
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
-from interleave_rt.errors import BadRequestError, InterleaveError
+from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError
 from interleave_rt.pack import load_pack
 from interleave_rt.pack.spec import RoleSpec
 from interleave_rt.request import Options
@@ -27,6 +27,7 @@ from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEv
 from . import asking
 from .journal import Journal, Pictures, key_of
 from .recipe import GeneratorChoice, Price, Recipe
+from .select import steps_of
 from .teacher import Teacher, TeacherRoles, UnreadableError
 
 __all__ = ["Item", "choose_generators", "in_parallel", "run_trajectories", "score_attempts", "score_key"]
@@ -73,32 +74,36 @@ def run_trajectories(
     """Makes the trajectories that have no line yet.
 
     Raises:
-        InterleaveError: The teacher is down, the budget is spent, or nothing can be written; what was done stays.
+        InterleaveError: Teacher or generator is down, the budget is spent, or nothing can be written; what was done stays.
     """
     left = [item for item in items if journal.get(item.key) is None]
-    by_name = {
-        one.name: [item for item in left if item.generator.name == one.name] for one in recipe.generators
-    }
-    with ExitStack() as stack:
-        for choice in recipe.generators:
-            if not by_name[choice.name]:
-                continue
-            roles = TeacherRoles(teacher)
-            engine = stack.enter_context(_engine(recipe, choice, roles, pictures))
+    for choice in recipe.generators:
+        mine = [item for item in left if item.generator.name == choice.name]
+        if not mine:
+            continue
+        roles = TeacherRoles(teacher)
+        with _engine(recipe, choice, roles, pictures) as engine:
             made = in_parallel(
-                by_name[choice.name],
+                mine,
                 lambda item, engine=engine, roles=roles: _run(engine, item, recipe, roles, pictures),  # type: ignore[misc]
                 recipe.teacher.concurrency,
                 teacher.check_budget,
             )
             price = recipe.prices.get(choice.name, Price()).picture
+            failed = 0  # in a row
             for done, (item, record) in enumerate(made, 1):
                 journal.add(item.key, **record)
                 teacher.pictures_money += record["generations"] * price
                 teacher.require(record)
+                failed = failed + 1 if record["outcome"] == "failed" else 0
+                if failed >= recipe.teacher.give_up_after:
+                    raise BackendFailedError(
+                        f"[data] {failed} trajectories of the generator {choice.name} have failed in a row: "
+                        f"{record['error']}",
+                        hint="look after the generator, then run again: what is there stays",
+                    )
                 if done % 50 == 0:
-                    say(f"{choice.name}: {done} of {len(by_name[choice.name])}")
-            engine.close()
+                    say(f"{choice.name}: {done} of {len(mine)}")
 
 
 def in_parallel(
@@ -131,8 +136,9 @@ def in_parallel(
 
 def _engine(recipe: Recipe, choice: GeneratorChoice, roles: TeacherRoles, pictures: Pictures) -> Engine:
     at_once = recipe.teacher.concurrency
+    planner_and_critic: Any = roles
     teacher = OutsideBackend(
-        roles,
+        planner_and_critic,
         serves=("planner", "critic"),
         capacity=at_once,
         device="teacher",
@@ -211,10 +217,12 @@ def _run(
                 break
     finally:
         handle.close()
+    if ending == "generations":
+        _judge_last(told, roles, pictures)
+    reply = roles.plans.pop(item.text, "")
     head = {"prompt": item.prompt, "generator": item.generator.name, "generations": told.generations}
     if ending == "failed":
-        unreadable = roles.plans.get(item.text, "") is None
-        return {**head, "outcome": "unreadable" if unreadable else "failed", "error": error}
+        return {**head, "outcome": "unreadable" if reply is None else "failed", "error": error}
     if not told.generations:
         return {**head, "outcome": "dropped", "rule": "no picture"}  # the teacher has answered in words
     return {
@@ -223,7 +231,7 @@ def _run(
         "text": item.text,
         "seed": seed,
         "ending": ending,
-        "reasoning": asking.thoughts(roles.plans.get(item.text) or ""),
+        "reasoning": asking.thoughts(reply or ""),
         "plan": told.plan,
         "steps": [
             {"index": index, "committed": index in told.committed, "attempts": attempts}
@@ -233,12 +241,10 @@ def _run(
 
 
 def _take(event: Any, told: _Told, pictures: Pictures, most: int) -> bool:
-    """Adds an event; false where no further generation may follow."""
+    """Adds an event; false where it was the last picture that is allowed."""
     if isinstance(event, PlanStepEvent):
         told.plan.append(event.step.as_dict())
     elif isinstance(event, AttemptImageEvent):
-        if told.generations >= most:
-            return False
         told.generations += 1
         made = event.attempt
         assert made.pixels is not None
@@ -249,6 +255,7 @@ def _take(event: Any, told: _Told, pictures: Pictures, most: int) -> bool:
             "verdict": None,
         }
         told.steps.setdefault(event.index, []).append(attempt)
+        return told.generations < most
     elif isinstance(event, VerdictEvent):
         told.steps[event.index][event.attempt - 1]["verdict"] = event.verdict.as_dict()
     elif isinstance(event, StepCommittedEvent):
@@ -257,20 +264,22 @@ def _take(event: Any, told: _Told, pictures: Pictures, most: int) -> bool:
     return True
 
 
+def _judge_last(told: _Told, roles: TeacherRoles, pictures: Pictures) -> None:
+    """Adds the verdict of the last picture: after its own verdict the engine would go on to the next picture."""
+    *before, last = sorted(told.steps)
+    attempt = told.steps[last][-1]
+    shown = next((told.steps[index][-1]["picture"] for index in reversed(before) if told.steps[index]), None)
+    source = None if shown is None else pictures.get(shown)
+    with suppress(InterleaveError):  # it then has none, as one that cannot be read
+        verdict = roles.judge(
+            source, pictures.get(attempt["picture"]), told.plan[last]["prompt"], attempt["prompt"], 0, 0
+        )
+        attempt["verdict"] = None if verdict is None else verdict.as_dict()
+
+
 def score_key(model: str, before: str | None, after: str, instruction: str) -> str:
     """The key of an attempt's score: pictures by name, and the wish."""
     return key_of("score", model, before, after, instruction)
-
-
-def attempts_of(line: Mapping[str, Any]) -> Iterator[tuple[int, str, str | None, Mapping[str, Any]]]:
-    """(step, the plan's prompt, name of the picture before or None, attempt) of every attempt of a trajectory."""
-    before: str | None = None
-    for step in line["steps"]:
-        prompt = line["plan"][step["index"]]["prompt"]
-        for attempt in step["attempts"]:
-            yield step["index"], prompt, before, attempt
-        if step["attempts"]:
-            before = step["attempts"][-1]["picture"]
 
 
 def score_attempts(
@@ -278,10 +287,10 @@ def score_attempts(
 ) -> list[str]:
     """Scores every attempt that has no line yet; returns the keys of all."""
     wanted: dict[str, tuple[str | None, str, str]] = {}
-    for line in lines:
-        for _, prompt, before, attempt in attempts_of(line):
-            key = score_key(recipe.teacher.model, before, attempt["picture"], prompt)
-            wanted[key] = before, attempt["picture"], prompt
+    for step in (step for line in lines for step in steps_of("", line, lambda *_: None)):
+        for attempt in step.attempts:
+            key = score_key(recipe.teacher.model, step.before, attempt.picture, step.wish)
+            wanted[key] = step.before, attempt.picture, step.wish
 
     def make(key: str) -> dict[str, Any]:
         before, after, prompt = wanted[key]

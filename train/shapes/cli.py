@@ -14,18 +14,18 @@ from interleave_rt.errors import BadRequestError
 if TYPE_CHECKING:
     from ..loop import Part
 
-__all__ = ["OLD_NAMES", "PARTS", "main", "train_parts"]
+__all__ = ["OLD_NAMES", "PARTS", "check_inputs", "main", "train_parts"]
 
 PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
 """In the order in which they need each other."""
 NEEDS = {
     "vision": ("tokenizer",),
-    "generator": ("vae", "tokenizer"),
+    "generator": ("tokenizer", "vae"),
     "attempts": ("generator",),
-    "critic": ("vision", "attempts", "tokenizer"),
-    "planner": ("critic", "tokenizer"),
+    "critic": ("tokenizer", "vision", "attempts"),
+    "planner": ("tokenizer", "critic"),
 }
-"""What must be finished before a part: these inputs alone, and its seed, decide what it becomes."""
+"""What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
 
@@ -63,8 +63,8 @@ def _attempts(out: Path) -> Path:
     return before if before.exists() and not (out / "attempts.pkl").exists() else out / "attempts.pkl"
 
 
-def _check_inputs(part: str, out: Path) -> None:
-    """Every input of a part has to be there before it begins.
+def check_inputs(part: str, out: Path) -> None:
+    """Every input of a part has to be there before it begins; whether its training came to its end is not looked at.
 
     Raises:
         BadRequestError: One is missing.
@@ -73,12 +73,12 @@ def _check_inputs(part: str, out: Path) -> None:
         place = _attempts(out) if needed == "attempts" else _folder(out, needed)
         if not place.exists():
             raise BadRequestError(
-                f"[train] {part} needs {place}, which does not exist",
-                hint=f"train the part {needed} first: --part {needed}",
+                f"[train] --part {part} needs {place}", hint=f"train --part {needed} before it"
             )
 
 
 def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, float]:
+    check_inputs(part, out)
     from ..loop import train
     from .attempts import make_attempts
     from .critic import Critic
@@ -88,7 +88,6 @@ def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, fl
     from .vae import Vae
     from .vision import Vision
 
-    _check_inputs(part, out)
     folder, words = _folder(out, part), out / "tokenizer"
     if part == "tokenizer":
         return {"tokens": float(train_tokenizer(folder, seed=seed))}

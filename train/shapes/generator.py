@@ -240,7 +240,7 @@ def save_generator(out: Path, model: Generator, vae: Any, tokenizer: Any) -> Non
         transformer=model.transformer,
         is_distilled=True,
     )
-    save_model(pipeline, out)
+    save_model(pipeline, out, "model_index.json")
 
 
 def load_generator(directory: Path) -> Studio:

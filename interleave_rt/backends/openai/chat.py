@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from interleave_rt.request import Pixels
 
-__all__ = ["OpenAiVlm"]
+__all__ = ["CHAT_PATH", "OpenAiVlm", "chat_fields", "check_model", "content_of", "sampling"]
 
 T = TypeVar("T")
 Structured = Literal["auto", "json_schema", "json_object", "guided_json", "off"]
-_PATH = "/chat/completions"
+CHAT_PATH = "/chat/completions"
 # How a server's refusal may call a field. Forms of a schema, and names of the limit, are tried
 # one after the other.
 _WORDS = {
@@ -128,7 +128,7 @@ class OpenAiVlm(OnServer):
             max_concurrent=max_concurrent,
             backoff_s=backoff_s,
         )
-        self._fields = Fields(_WORDS, fixed=("temperature", "max_tokens", "max_completion_tokens"))
+        self._fields = chat_fields()
         self._pngs = PngCache()
 
     def info(self) -> Mapping[str, str]:
@@ -142,10 +142,7 @@ class OpenAiVlm(OnServer):
         Raises:
             InterleaveError: As of any call.
         """
-        if self.model in self.http.models():
-            return
-        body = {"model": self.model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
-        self.http.call("POST", _PATH, Answer.json, content=lambda: {"json": {**body, **self._extra}})
+        check_model(self.http, self.model, self._extra)
 
     def plan(
         self,
@@ -256,7 +253,7 @@ class OpenAiVlm(OnServer):
         fields = self._fields.of_next_call()
         found = self.http.call(
             "POST",
-            _PATH,
+            CHAT_PATH,
             read,
             content=lambda: {"json": self._body(messages, urls, kind, seed, retry, fields)},
             adapt=fields.adapt,
@@ -276,16 +273,12 @@ class OpenAiVlm(OnServer):
     ) -> dict[str, Any]:
         form = next(filter(fields.send, self._forms), None)
         bare = form is not None
-        sent = [{"role": message["role"], "content": _content(message, urls, bare)} for message in messages]
+        sent = [
+            {"role": message["role"], "content": content_of(message["content"], urls, bare=bare)}
+            for message in messages
+        ]
         body: dict[str, Any] = {"model": self.model, "messages": sent, "stream": True}
-        if fields.send("temperature"):
-            body["temperature"] = 0.7 if retry else 0.0
-        if fields.send("seed"):
-            body["seed"] = seed & 0x7FFFFFFF  # servers take 31 bits at the least
-        for limit in ("max_tokens", "max_completion_tokens"):
-            if fields.send(limit):
-                body[limit] = self._max_tokens
-                break
+        body.update(sampling(fields, seed, retry, self._max_tokens))
         if kind == "critic" and self._logprobs and fields.send("logprobs"):
             body.update(logprobs=True, top_logprobs=5)
         schema = _SCHEMAS[kind]
@@ -299,12 +292,42 @@ class OpenAiVlm(OnServer):
         return {**body, **self._extra}
 
 
-def _content(message: Message, urls: Sequence[str], bare: bool) -> str | list[dict[str, Any]]:
+def chat_fields() -> Fields:
+    """The fields of a chat that not every server takes."""
+    return Fields(_WORDS, fixed=("temperature", "max_tokens", "max_completion_tokens"))
+
+
+def check_model(http: HttpClient, model: str, extra: Mapping[str, Any]) -> None:
+    """Finds out whether the server has a model: it lists it, or answers it with one token (`extra`: of that call's body).
+
+    Raises:
+        InterleaveError: As of any call.
+    """
+    if model not in http.models():
+        body = {"model": model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
+        http.call("POST", CHAT_PATH, Answer.json, content=lambda: {"json": {**body, **extra}})
+
+
+def sampling(fields: Fields, seed: int, retry: int, max_tokens: int) -> dict[str, Any]:
+    """How an answer is drawn, and its tokens at most, as far as the server takes that: greedily at the first try."""
+    told: dict[str, Any] = {}
+    if fields.send("temperature"):
+        told["temperature"] = 0.7 if retry else 0.0
+    if fields.send("seed"):
+        told["seed"] = seed & 0x7FFFFFFF  # servers take 31 bits at the least
+    limit = next(filter(fields.send, ("max_tokens", "max_completion_tokens")), None)
+    return told if limit is None else {**told, limit: max_tokens}
+
+
+def content_of(
+    pieces: Sequence[str | int], urls: Sequence[str], *, bare: bool = False
+) -> str | list[dict[str, Any]]:
+    """A message's content: texts, and pictures as indices into `urls`; `bare` says that the answer goes without tags."""
     parts: list[dict[str, Any]] = [
         {"type": "text", "text": piece}
         if isinstance(piece, str)
         else {"type": "image_url", "image_url": {"url": urls[piece]}}
-        for piece in message["content"]
+        for piece in pieces
     ]
     if bare:
         parts.append({"type": "text", "text": _BARE})
