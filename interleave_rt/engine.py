@@ -20,7 +20,7 @@ from .backends.record import CallStore
 from .backends.tokenizer_worker import TokenizerWorker
 from .config import EngineConfig
 from .ending import Ending
-from .errors import BackendFailedError, BadRequestError, ClosedError, LimitExceededError, from_code
+from .errors import BackendFailedError, BadRequestError, LimitExceededError, from_code
 from .handle import SLICE_MS, Handle, core_errors
 from .pack import Pack, choose_pack
 from .pack.images import load_image
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_HINTS = {"overloaded": "wait for a request to end, or raise max_queued of EngineConfig"}
+_HINTS = {
+    "overloaded": "wait for a request to end, or raise max_queued of EngineConfig",
+    "closed": "load another engine",
+}
 
 _DEVICE_WORDS = ("cpu", "cuda", "device", "devices", "gpu", "provider")
 _DEVICE_HINT = (
@@ -185,8 +188,6 @@ class Engine:
             request_id = self._core.submit(told, pixels)
         except _core.CoreError as error:
             code, message = error.args
-            if code == "cancelled":  # of what is not taken yet: the engine is closed
-                raise ClosedError(message, hint="load another engine") from None
             raise from_code(code, message, hint=_HINTS.get(code)) from None
         reader = EventReader(self._core, request, chosen, pixels, self.backend, submitted_us)
         return Handle(

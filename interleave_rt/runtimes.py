@@ -125,7 +125,7 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
     Args:
         pack: Whose roles.
         store: Answers of earlier runs, for roles that do not run on graphs.
-        config: Of the engine: what devices may hold.
+        config: Of the engine: what devices may hold, and CPU threads.
 
     Raises:
         BadPackError: A role is missing or cannot be opened.
@@ -136,9 +136,10 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
     prompts = None if pack.prompts is None else Prompts.from_folder(pack.prompts)
     backends: list[Backend] = []
     here = [role for role in ROLES if role not in pack.elsewhere]
-    sharing = share_devices(pack, config or EngineConfig())
+    config = config or EngineConfig()
+    sharing = share_devices(pack, config)
     stays = {} if sharing is None else sharing.stays
-    threads = {} if sharing is None else _threads(pack, config or EngineConfig(), sharing)
+    threads = {} if sharing is None else _threads(pack, config, sharing)
     try:
         for role, spec in pack.elsewhere.items():
             if spec.runtime == "native":
@@ -174,14 +175,14 @@ def _threads(pack: Pack, config: EngineConfig, sharing: Any) -> dict[str, dict[s
     than there are cores cost more than speculation saves.
     """
     there = sharing.demands.get("cpu", ())
+    if len(there) < 2 or not sharing.overlaps or "OMP_NUM_THREADS" in os.environ:
+        return {}
     roles = {role: pack.elsewhere[role].options for demand in there for role in demand.roles}
     # It holds for a whole process, so what one of its roles asks for is for all of them.
     given = [one["threads"] for one in roles.values() if "threads" in one and one.get("process") != "own"]
-    share: Any = max(1, (config.threads or usable_cores()) // 2)
-    if len(there) < 2 or not sharing.overlaps or "OMP_NUM_THREADS" in os.environ:
-        return {}
+    half = max(1, (config.threads or usable_cores()) // 2)
     return {
-        role: {"threads": given[0] if given and options.get("process") != "own" else share}
+        role: {"threads": given[0] if given and options.get("process") != "own" else half}
         for role, options in roles.items()
         if "threads" not in options
     }

@@ -21,4 +21,16 @@ Failure current_failure() noexcept {
   return {ErrorCode::kBackendFailed, "out of memory"};  // short: needs none itself
 }
 
+bool out_of_memory() noexcept {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (const OutOfMemory&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace irt

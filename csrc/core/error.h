@@ -18,11 +18,12 @@ enum class ErrorCode {
   kCancelled,      // somebody asked for it
   kOverloaded,     // admission refused; try later
   kInternal,       // a broken invariant of ours
+  kClosed,         // the engine takes nothing more
 };
 
 inline constexpr const char* kErrorNames[] = {"bad_request",    "bad_pack", "limit_exceeded",
                                               "backend_failed", "deadline", "cancelled",
-                                              "overloaded",     "internal"};
+                                              "overloaded",     "internal", "closed"};
 
 [[nodiscard]] constexpr const char* to_string(ErrorCode code) {
   return kErrorNames[static_cast<std::size_t>(code)];
@@ -51,5 +52,7 @@ class OutOfMemory final : public Error {
 
 // What is being handled in a `catch`, as a failure. Never throws: without memory it says little.
 [[nodiscard]] Failure current_failure() noexcept;
+// Whether what is being handled in a `catch` is want of memory.
+[[nodiscard]] bool out_of_memory() noexcept;
 
 }  // namespace irt

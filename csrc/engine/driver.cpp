@@ -1,7 +1,6 @@
 #include "engine/driver.h"
 
 #include <algorithm>
-#include <new>
 #include <set>
 #include <string>
 #include <string_view>
@@ -38,6 +37,18 @@ Failure without_memory() {
 }
 
 Failure engine_closed() { return {ErrorCode::kCancelled, "[Driver.close] the engine was closed"}; }
+
+// In a `catch`.
+Failure thrown_by(const Lane& lane) noexcept {
+  Failure why = current_failure();
+  why.code = ErrorCode::kBackendFailed;
+  try {
+    why.message = "[Driver] the lane " + lane.info().name + " threw: " + why.message;
+  } catch (...) {
+    // Without memory for its name the reason is enough.
+  }
+  return why;
+}
 
 // Equal pixels, equal key: features that a lane has cached for an image serve every request.
 Key key_of_pixels(const PixelBuffer& pixels) {
@@ -118,7 +129,7 @@ void Driver::begin_anew() {
   while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
   images_.drop_all(ImageOwner::kTrajectory);
   images_.drop_all(ImageOwner::kCall);  // of a run that came into no book
-  generating_ = 0;
+  making_ = 0;
   outbox_.swap(orders);
   scheduler_.swap(fresh);
   refused_.reset();
@@ -130,10 +141,8 @@ void Driver::begin_anew() {
 
 // Pictures under way count as if they were there.
 ImageRoom Driver::room() const {
-  const std::size_t limit = config_.image_bytes;
-  const std::size_t next =
-      images_.bytes() + static_cast<std::size_t>(generating_ + 1) * largest_image_;
-  if (next <= limit / 2) return {};
+  const std::size_t next = images_.bytes() + making_ + last_image_;
+  if (!images_.crowded(next)) return {};
   ImageRoom little{.little = true};
   for (const auto& [request, record] : records_) {  // in the order of their admission
     if (record->reading != Reading::kOpen || !scheduler_->is_live(request)) continue;
@@ -142,7 +151,7 @@ ImageRoom Driver::room() const {
       little.only = request;
       break;
     }
-    if (!little.only && next <= limit - limit / 4) little.only = request;
+    if (!little.only && !images_.nearly_full(next)) little.only = request;
   }
   return little;
 }
@@ -230,13 +239,16 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
     const Key key = call.call.key;
     try {
       if (image) {
-        largest_image_ = std::max(largest_image_, image->pixels.data.size());
+        last_image_ = image->pixels.data.size();
         const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
         event = CallDone{key, Image{key, kept->hash, call.text && call.text->cut}};
       }
     } catch (...) {
       outcome = SpanOutcome::kFailed;
       event = CallFailed{key, current_failure()};
+    }
+    if (Trace* trace = trace_of(call)) {  // what its lane has written, now that it has ended
+      trace->write(run->second.span, std::move(run->second.call->answer), call.stop);
     }
     end_run(run, outcome);
     apply(std::move(event));
@@ -307,10 +319,11 @@ void Driver::begin(StartCall&& start) {
   };
   for (const Key& image : made.call.images) need(image);
   if (made.call.role == Role::kGenerator) {
-    ++generating_;
     const auto pixels = std::size_t{3} * static_cast<std::size_t>(made.call.width) *
                         static_cast<std::size_t>(made.call.height);
-    largest_image_ = std::max(largest_image_, pixels);
+    if (pixels > 0) last_image_ = pixels;  // else as large as its source, like the last one
+    run.image_bytes = last_image_;
+    making_ += last_image_;
   }
   if (made.call.role != Role::kPlanner) need(made.call.source);
   if (made.call.role == Role::kCritic) need(made.call.image);
@@ -328,16 +341,13 @@ void Driver::begin(StartCall&& start) {
 void Driver::end_run(Runs::iterator run, SpanOutcome outcome) {
   const Run ended = std::move(run->second);
   runs_.erase(run);
-  generating_ -= ended.call->call.role == Role::kGenerator ? 1 : 0;
+  making_ -= ended.image_bytes;
   for (const ImageRef& image : ended.call->images) {
     if (image) images_.drop(image->key, ImageOwner::kCall);
   }
   Trace* trace = trace_of(*ended.call);
   if (trace == nullptr) return;
   trace->end(ended.span, outcome, clock_.now());
-  // Only then has its lane written it.
-  if (outcome != SpanOutcome::kDone && outcome != SpanOutcome::kFailed) return;
-  trace->write(ended.span, std::move(ended.call->answer), ended.call->stop);
 }
 
 // ---- commands out ---------------------------------------------------------------------------
@@ -443,12 +453,6 @@ void Driver::empty_outbox() {
 
 void Driver::execute(Lane& lane, const Order& order) {
   using What = Order::What;
-  const auto threw = [&](const char* what) {
-    Failure why{ErrorCode::kBackendFailed,
-                "[Driver] the lane " + lane.info().name + " threw: " + what};
-    if (order.what == What::kStart) return failed(*order.call, std::move(why));
-    if (order.what != What::kPrefetch) down(order.lane, std::move(why));
-  };
   try {
     switch (order.what) {
       case What::kStart:
@@ -459,14 +463,12 @@ void Driver::execute(Lane& lane, const Order& order) {
       case What::kPrefetch: return lane.prefetch(order.prefetch, order.image);
       case What::kRevive: lane.revive(); return revived(order.lane);
     }
-  } catch (const std::bad_alloc&) {
-    if (order.what == What::kStart) return threw("no memory left");
+  } catch (...) {
+    if (order.what == What::kPrefetch) return;  // work ahead may be dropped
+    if (order.what == What::kStart) return failed(*order.call, thrown_by(lane));
+    if (!out_of_memory()) return down(order.lane, thrown_by(lane));
     const std::lock_guard lock(mutex_);  // the lane is well, but was not told
     lose();
-  } catch (const std::exception& error) {
-    threw(error.what());
-  } catch (...) {
-    threw("something that is no std::exception");
   }
 }
 
@@ -480,7 +482,7 @@ LaneId Driver::next_lane_id() {
 void Driver::add_lane(std::shared_ptr<Lane> lane) {
   const LaneInfo info = lane->info();
   change([&] {
-    if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.add_lane] the engine was closed");
+    if (closing_) throw Error(ErrorCode::kClosed, "[Driver.add_lane] the engine was closed");
     if (!lanes_.emplace(info.id, KnownLane{lane, {.info = info, .why_down = {}}}).second) {
       throw Error(ErrorCode::kInternal, "[Driver.add_lane] lane id " + std::to_string(info.id) +
                                             " is taken: ids come from next_lane_id()");
@@ -500,7 +502,7 @@ Key Driver::put_image(PixelBuffer pixels) {
   const Key key = key_of_pixels(pixels);
   std::shared_ptr<StoredImage> image = hashed(std::move(pixels));
   const std::lock_guard lock(mutex_);
-  if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.put_image] the engine was closed");
+  if (closing_) throw Error(ErrorCode::kClosed, "[Driver.put_image] the engine was closed");
   images_.put(key, std::move(image), ImageOwner::kClient);
   return key;
 }
@@ -518,15 +520,13 @@ void Driver::release_image(const Key& image) {
 // ---- requests -------------------------------------------------------------------------------
 
 void Driver::admit(const RequestSpec& spec) const {
-  if (closing_) throw Error(ErrorCode::kCancelled, "[Driver.submit] the engine was closed");
-  // A quarter of the store is left to the requests that are under way.
-  const std::size_t limit = config_.image_bytes - config_.image_bytes / 4;
-  if (const std::size_t used = images_.bytes(); used > limit) {
+  if (closing_) throw Error(ErrorCode::kClosed, "[Driver.submit] the engine was closed");
+  if (const std::size_t used = images_.bytes(); images_.nearly_full(used)) {
     throw Error(
         ErrorCode::kOverloaded,
-        "[Driver.submit] images take " + std::to_string(used) + " bytes, over the " +
-            std::to_string(limit) +
-            " up to which requests are admitted: read the events of others to their end, or "
+        "[Driver.submit] images take " + std::to_string(used) + " bytes, over three quarters of " +
+            std::to_string(config_.image_bytes) +
+            ", up to which requests are admitted: read the events of others to their end, or "
             "raise image_bytes");
   }
   const std::size_t ended = records_.size() - unread();
@@ -549,8 +549,8 @@ RequestId Driver::submit(RequestSpec spec) {
   RequestId request = 0;
   {
     const std::lock_guard lock(mutex_);
+    if (lost_ && !closing_) begin_anew();
     admit(spec);
-    if (lost_) begin_anew();
     request = ++last_request_;
     const std::set<Key> inputs(spec.images.begin(), spec.images.end());
     const auto record = std::make_shared<Record>();

@@ -148,6 +148,7 @@ class Driver final : public LaneEvents {
     LaneCallRef call;
     LaneId lane = 0;
     std::size_t span = Trace::kNone;
+    std::size_t image_bytes = 0;  // of the picture that it makes
   };
   // What a lane is told, with no lock held.
   struct Order {
@@ -218,8 +219,8 @@ class Driver final : public LaneEvents {
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
   ImageRoom told_room_;
-  int generating_ = 0;             // generate calls among the runs
-  std::size_t largest_image_ = 0;  // in bytes, that was made or asked for
+  std::size_t making_ = 0;      // bytes of the pictures that the runs make
+  std::size_t last_image_ = 0;  // bytes of the one that was asked for or made last
   std::uint64_t stray_reports_ = 0;
   std::uint64_t begun_anew_ = 0;
   RequestId last_request_ = 0;

@@ -130,20 +130,20 @@ ExternalCounters ExternalLane::counters() const {
 void ExternalLane::lose(Queue::Lock& lock) {
   // An answer that is being reported came in time.
   if (!up_ || queue_.reporting()) return;
+  // First what needs memory: without it the timer tries the whole once more.
+  Failure why{ErrorCode::kBackendFailed,
+              "[ExternalLane] the worker of " + info_.name + " gave no sign for " +
+                  std::to_string(static_cast<double>(queue_.lease()) / 1e6) +
+                  " s: it has died or hangs"};
+  (void)queue_.drain();
   up_ = false;
   going_down_ = true;
   const std::unique_ptr<bool, void (*)(bool*)> told(&going_down_,
                                                     [](bool* going) { *going = false; });
   ++counters_.lease_ended;
-  (void)queue_.drain();
   ids_.clear();
   cancels_.clear();
-  queue_.unlocked(lock, [this] {
-    events_.down(info_.id, {ErrorCode::kBackendFailed,
-                            "[ExternalLane] the worker of " + info_.name + " gave no sign for " +
-                                std::to_string(static_cast<double>(queue_.lease()) / 1e6) +
-                                " s: it has died or hangs"});
-  });
+  queue_.unlocked(lock, [&] { events_.down(info_.id, std::move(why)); });
 }
 
 // ---- for the driver ---------------------------------------------------------------------------

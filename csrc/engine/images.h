@@ -48,6 +48,12 @@ class ImageStore {
   // Of every image, all owners of that kind.
   void drop_all(ImageOwner owner) noexcept;
 
+  // Where so many bytes leave little room, and where only the requests under way may take more.
+  [[nodiscard]] bool crowded(std::size_t bytes) const noexcept { return bytes > limit_bytes_ / 2; }
+  [[nodiscard]] bool nearly_full(std::size_t bytes) const noexcept {
+    return bytes > limit_bytes_ - limit_bytes_ / 4;
+  }
+
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 

@@ -5,7 +5,6 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <new>
 #include <utility>
 
 namespace irt {
@@ -18,19 +17,6 @@ constexpr std::size_t kMaxTasks = 64;  // work ahead is droppable: the oldest go
 using Task = std::function<void(RoleModel&)>;
 
 bool has_ended(const LaneCallRef& call) { return call->cancelled || call->failure; }
-
-// Whether that is why, in a `catch`.
-bool no_memory() {
-  try {
-    throw;
-  } catch (const std::bad_alloc&) {
-    return true;
-  } catch (const OutOfMemory&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
 
 Failure too_large() noexcept {
   try {
@@ -272,12 +258,12 @@ void ModelLane::admit(const LaneCallRef& call, const std::stop_token& stop) {
     static_cast<void>(let_go(*call));
     if (call->cancelled) return end_early(*call);
     Failure failure = current_failure();
-    if (no_memory()) {
+    if (out_of_memory()) {
       if (!active_.empty()) return put_off(call);
       failure = too_large();
     } else if (failure.code == ErrorCode::kBackendFailed) {
       ++failed_runs_;
-      why_ = failure;
+      why_ = copy_of(failure);
     }
     events_.failed(*call, std::move(failure));
   }
@@ -337,9 +323,9 @@ void ModelLane::run_failed() {
     return;
   }
   Failure why = current_failure();
-  if (!no_memory()) {
+  if (!out_of_memory()) {
     ++failed_runs_;
-    why_ = why;
+    why_ = copy_of(why);
   } else if (in_run_.size() > 1) {
     // What the model has still got is not known, so all of them begin anew, half of them at first.
     for (const LaneCallRef& call : in_run_) {

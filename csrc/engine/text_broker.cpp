@@ -37,11 +37,10 @@ TextJob text_job_of(const Call& call) {
 TextBroker::TextBroker(std::size_t cache_entries, TimePoint lease)
     : cache_(cache_entries),
       queue_({}, lease, Queue::Idle::kIsFine, [this](Queue::Lock& lock, TimePoint now) {
-        counters_.lost += end_these(
-            queue_.drain_overdue(now), lock,
-            {ErrorCode::kBackendFailed,
-             "[TextBroker] the tokenizer worker has not answered within its lease: it has "
-             "died or hangs, or another thread keeps Python's lock"});
+        const Failure why{ErrorCode::kBackendFailed,  // before anything is taken out
+                          "[TextBroker] the tokenizer worker has not answered within its lease: it "
+                          "has died or hangs, or another thread keeps Python's lock"};
+        counters_.lost += end_these(queue_.drain_overdue(now), lock, why);
       }) {}
 
 void TextBroker::Pending::end(const EncodedRef& encoded,

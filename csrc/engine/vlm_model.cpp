@@ -183,7 +183,7 @@ bool VlmModel::cancel(const LaneCall& call) {
   const auto running = std::ranges::find_if(
       running_, [&call](const Running& known) { return known.call.get() == &call; });
   if (running == running_.end()) return true;
-  running->call->stop = StopReason::kCancelled;
+  if (call.cancelled) running->call->stop = StopReason::kCancelled;
   release(running);
   return true;
 }

@@ -299,12 +299,12 @@ struct BatchedDecoder::Impl {
 
   // Room in the cache for a step that takes `width` tokens of answers.
   void fit(int width) {
-    const int least = std::max(width, 2);
+    const int least = std::max(width, DecoderGraph::padded(1));
     int needed = least;
     for (int row = 0; row < config.slots; ++row) {
       const Slot& slot = this->slot(row);
       const int chunk = chunk_of(slot);
-      const int more = slot.running ? std::max(least, chunk + chunk % 2) : 0;  // begin_prefill pads
+      const int more = slot.running ? std::max(least, DecoderGraph::padded(chunk)) : 0;
       used[size(row)] = slot.cached;
       needed = std::max(needed, slot.cached + more);
     }

@@ -9,9 +9,6 @@
 namespace irt {
 namespace {
 
-// See begin_prefill.
-[[nodiscard]] constexpr int even(int tokens) noexcept { return tokens + tokens % 2; }
-
 // Lengths of the cache are multiples of this, so that sums over it are cut at the same places
 // whatever its length.
 constexpr int kLengthStep = 128;
@@ -55,7 +52,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
       cache_(cache_shape(), cache_type(), session_.device()),
       answers_(config, config.slots + draft_tokens_, config.slots + draft_tokens_,
                session_.device()),
-      prefill_(config, config.slots * even(std::min(config.prefill_chunk, config.cache_length)),
+      prefill_(config, config.slots * padded(std::min(config.prefill_chunk, config.cache_length)),
                config.slots, session_.device()),
       logits_of_(size(config.slots)) {
   if (!config_.decode_graph.empty()) {
@@ -67,7 +64,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
   fixed_length_ = fixed_length();
   // ONNX Runtime plans memory for the first shape that it sees: let it be the commonest, one row
   // and one token (about 10 % of such a step). A graph that cannot run shows here as well.
-  fit(even(1), std::vector<int>(size(config_.slots)));
+  fit(padded(1), std::vector<int>(size(config_.slots)));
   const std::int64_t nothing[] = {0, 0, 0};
   const auto one_token = [&](Run& run) {
     set_row(0, nothing, nothing, 1, 1, 0);
@@ -75,7 +72,7 @@ DecoderGraph::DecoderGraph(const std::string& path, const DecoderConfig& config,
   };
   if (decode_session_) one_token(begin_prefill(0, 1, 1));
   one_token(begin_answers(0, 1, 1));
-  cache_.clear(0, 0, even(1));
+  cache_.clear(0, 0, padded(1));
 }
 
 // The graph is asked before anything is allocated by what its configuration says.
@@ -227,7 +224,7 @@ Run& DecoderGraph::begin_prefill(int first, int rows, int chunk) {
   staging_ = &prefill_;
   first_ = first;
   rows_ = rows;
-  chunk_ = even(chunk);
+  chunk_ = padded(chunk);
   Bound& range = bound(session_, prefill_ranges_, first, rows);
   bind(range, prefill_, rows, 1, first);
   return range.run;

@@ -25,6 +25,9 @@ class DecoderGraph {
   // Throws Error(kBadPack) where the graph breaks the contract or contradicts the configuration.
   DecoderGraph(const std::string& path, const DecoderConfig& config, const SessionOptions& options);
 
+  // Tokens of a prompt that a run computes for so many: see begin_prefill.
+  [[nodiscard]] static constexpr int padded(int tokens) noexcept { return tokens + tokens % 2; }
+
   [[nodiscard]] KvCache& cache() noexcept { return cache_; }
   // Makes the cache as long as `tokens` ask for, and hardly longer: attention costs its length.
   // `used` as in KvCache::lay_out.

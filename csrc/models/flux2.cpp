@@ -409,6 +409,8 @@ class Flux2 final : public Generator {
     decode_run_.bind_output("image", Tensor(ElementType::kFloat32, {1, 3, side, side}));
     try {
       execute(decode_run_);
+    } catch (const OutOfMemory&) {
+      throw;
     } catch (const Error& error) {
       throw Error(ErrorCode::kBadPack, "[flux2] token_pixels " + std::to_string(side) +
                                            " of pack.json does not fit its graph: " + error.what());

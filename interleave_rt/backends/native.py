@@ -143,7 +143,6 @@ def vlm_config(
     pack: Pack, role: VlmRole, config: EngineConfig, constraint: Constraint | None = None
 ) -> dict[str, Any]:
     """What the core is told of a planner or critic; without a `constraint` the configuration's own is found."""
-    _check_memory(pack, role)
     parts, step = role.parts, role.parts.get("decode_graph")
     token_bytes, special = _token_table(pack.path / role.token_bytes)
     _check_table(pack.path / role.token_bytes, token_bytes, role)
@@ -183,6 +182,7 @@ def vlm_config(
     if role.verdict_tokens is not None:
         told["true_tokens"], told["false_tokens"] = role.verdict_tokens.true, role.verdict_tokens.false
         told["verdict_threshold"] = role.verdict_threshold
+    _check_memory(pack, role, told)
     return told
 
 
@@ -250,13 +250,14 @@ def _device(told: Mapping[str, Any], cpu: str) -> str:
     return "cuda:0" if first == "CUDAExecutionProvider" else first.removesuffix("ExecutionProvider").lower()
 
 
-def _check_memory(pack: Pack, role: VlmRole) -> None:
+def _check_memory(pack: Pack, role: VlmRole, told: Mapping[str, Any]) -> None:
     """Before it is taken: where memory is overcommitted, the system ends the process instead of saying no."""
-    free = free_memory()
-    if free is not None and role.state_bytes > free // 2 and role.providers[0] == "CPUExecutionProvider":
+    slots, free = told["slots"], free_memory()
+    wanted = role.state_bytes(slots)
+    if free is not None and wanted > free // 2 and told["session"]["providers"][0] == "CPUExecutionProvider":
         raise BadPackError(
-            f"[native] {role.parts['decoder'].file} of {pack.path}: {role.slots} slots of {role.cache_length} tokens take "
-            f"{gb(role.state_bytes)}, and {gb(free)} of memory are free here",
+            f"[native] {role.parts['decoder'].file} of {pack.path}: {slots} slots of {role.cache_length} tokens take "
+            f"{gb(wanted)}, and {gb(free)} of memory are free here",
             hint="lower slots or cache_length of that role in pack.json, or use a machine with more memory",
         )
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from interleave_rt.errors import BadRequestError
+from interleave_rt.checks import one_of, whole, within
 
-_PRECISIONS = (
-    "fp32",
-    "fp16",
-    "bf16",
-    "int8",
-    "int4",
-)  # as in the export, which is not loaded to show a help text
+from .options import check_packages
+
+# As in the export, which is not loaded to show a help text.
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
 
 
 class ExportedRole(str, Enum):
@@ -62,19 +58,12 @@ def export(
 
     Exit codes: 0 written, 1 written but not batch-invariant, 2 bad request, 3 the checkpoint cannot be used.
     """
-    if precision not in _PRECISIONS:
-        raise BadRequestError(
-            f"[export] --precision is {precision!r}", hint="it is " + " or ".join(_PRECISIONS)
-        )
-    if cache_length < 16:
-        raise BadRequestError(f"[export] --cache-length is {cache_length}", hint="a number from 16 on")
-    if not cache_gib > 0:
-        raise BadRequestError(f"[export] --cache-gib is {cache_gib:g}", hint="a number above 0")
-    for package in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise BadRequestError(
-                f"[export] {package} is not installed", hint='pip install "interleave-rt[cpu,export]"'
-            )
+    one_of("[export] --precision", precision, _PRECISIONS)
+    whole("[export] --cache-length", cache_length, 16, 1 << 20)
+    within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
+    check_packages(
+        "export", ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"), extras="cpu,export"
+    )
     from rich.console import Console
 
     from interleave_rt.export.role import RoleSettings, export_role

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from interleave_rt.errors import InterleaveError
+from interleave_rt.errors import BadRequestError, InterleaveError
 from interleave_rt.shown import for_people, shown
 
 from .streams import is_unicode
@@ -88,3 +90,12 @@ def print_error(error: InterleaveError, remark: str = "") -> int:
     if error.hint:
         print(shown(f"hint:  {error.hint}"), file=sys.stderr)
     return error.exit_code
+
+
+def check_packages(verb: str, packages: Sequence[str], extras: str) -> None:
+    """Raises `BadRequestError` for the first package that is not installed; none is loaded."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise BadRequestError(
+                f"[{verb}] {package} is not installed", hint=f'pip install "interleave-rt[{extras}]"'
+            )

@@ -309,13 +309,12 @@ class VlmRole(_Role):
             )
         return self
 
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of its key/value cache, and of what a prefill step reads and says."""
-        told, half = self.architecture, self.parts["decoder"].precision in ("fp16", "bf16", "fp8")
+    def state_bytes(self, slots: int) -> int:
+        """Bytes of the key/value caches of `slots` sequences, and of what a prefill step reads and says."""
+        told, half = self.architecture, self.parts["decoder"].precision == "fp16"  # others keep float32
         cached = 2 * told.layers * told.kv_heads * told.head_dim * self.cache_length
         chunk = min(self.prefill_chunk, self.cache_length) * told.hidden * (1 + told.deepstack_levels)
-        return self.slots * (cached * (2 if half else 4) + 4 * (chunk + told.vocab))
+        return slots * (cached * (2 if half else 4) + 4 * (chunk + told.vocab))
 
     def files(self) -> dict[str, str]:
         """As of every role, with the token table, templates and grammars."""

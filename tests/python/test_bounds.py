@@ -16,6 +16,7 @@ from helpers import edit_pack, refused
 from interleave_rt import Engine, load_pack
 from interleave_rt.backends import native
 from interleave_rt.errors import BadPackError
+from interleave_rt.pack import EMBEDDED
 from interleave_rt.pack.manifest import Manifest, load_manifest
 
 VALUES = (0, -1, 10**6, 10**9, 2**31, 2**63)
@@ -88,6 +89,23 @@ def test_a_cache_that_would_not_fit_is_not_allocated(copied: Path) -> None:
         Engine.load(copied)
 
 
+@pytest.mark.usefixtures("little_memory")
+def test_memory_is_that_of_the_sequences_that_run(copied: Path) -> None:
+    edit_pack(copied, lambda raw: raw["roles"]["critic"].update(cache_length=20_000))
+    with refused(BadPackError, "8 slots"):
+        Engine.load(copied)
+    Engine.load(copied, batching=False).close()
+
+
+def test_a_cache_is_float32_unless_the_decoder_computes_in_float16() -> None:
+    role = load_manifest(EMBEDDED).roles.critic
+    sizes = []
+    for precision in ("fp32", "bf16", "fp16"):
+        decoder = role.parts["decoder"].model_copy(update={"precision": precision})
+        sizes.append(role.model_copy(update={"parts": {"decoder": decoder}}).state_bytes(1))
+    assert sizes[0] == sizes[1] > sizes[2]
+
+
 @pytest.mark.parametrize(
     ("role", "change", "says"),
     [
@@ -109,11 +127,15 @@ def test_numbers_are_compared_with_graphs_and_tables(
 
 
 @pytest.mark.parametrize(
-    "change", [{"tokens": ["QQ=="], "special": []}, {"tokens": ["QQ=="] * 1300, "special": [9999]}]
+    ("change", "says"),
+    [
+        ({"tokens": ["QQ=="], "special": []}, "has 1 tokens, the vocabulary"),
+        ({"tokens": ["QQ=="] * 1300, "special": [9999]}, "9999"),
+    ],
 )
-def test_a_token_table_of_another_model_is_refused(copied: Path, change: dict[str, Any]) -> None:
+def test_a_token_table_of_another_model_is_refused(copied: Path, change: dict[str, Any], says: str) -> None:
     edit_pack(copied, files={"tokenizer/token_bytes.json": json.dumps(change).encode()})
-    with refused(BadPackError, "tok"):
+    with refused(BadPackError, says):
         Engine.load(copied)
 
 

@@ -128,10 +128,12 @@ def test_whatever_an_encoder_raises_fails_its_text_and_no_other(error):
 class Hanging(ScriptedBackend):
     """One of its texts takes until it is let go."""
 
+    begun: threading.Event
     let_go: threading.Event
 
     def encode(self, core: _core.Engine, job: _core.TextJob) -> None:
         if job.text == "stuck":
+            self.begun.set()
             self.let_go.wait(60)
         core.finish_text(job.id, np.array([1]))
 
@@ -140,17 +142,24 @@ def test_a_text_that_hangs_keeps_neither_others_nor_close_waiting(monkeypatch):
     monkeypatch.setattr(tokenizer_worker, "_LOOK_S", 0.05)
     monkeypatch.setattr(tokenizer_worker, "_STUCK_S", 0.2)
     backend = Hanging(Script())
-    backend.let_go = threading.Event()
+    backend.begun, backend.let_go = threading.Event(), threading.Event()
+    told = []
     with Engine(backend) as engine:
         core = engine._core
-        hangs = threading.Thread(
-            target=lambda: pytest.raises(_core.CoreError, core.encode_latencies_us, ["stuck"])
-        )
+
+        def hang() -> None:
+            try:
+                core.encode_latencies_us(["stuck"])
+            except _core.CoreError as error:
+                told.append(error.args[0])
+
+        hangs = threading.Thread(target=hang)
         hangs.start()
+        assert backend.begun.wait(30)
         assert len(core.encode_latencies_us(["other", "another"])) == 2
         assert hangs.is_alive()
     hangs.join(10)  # it was told that the engine is closed
-    assert not hangs.is_alive()
+    assert told == ["cancelled"]
     backend.let_go.set()
 
 

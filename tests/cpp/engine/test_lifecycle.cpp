@@ -1,6 +1,8 @@
 // Laws 2 and 3 at the driver's face: everything ends once, everything has a limit.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <thread>
 
 #include "engine/harness.h"
@@ -136,6 +138,37 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("one large picture does not make the store small for those after it") {
+  DriverConfig config;
+  config.image_bytes = 128 * 128 * 3 * 3;  // two large ones at a time would be too many
+  Driver driver(config);
+  ScriptedConfig lanes = quick_config();
+  lanes.generator_slots = 2;
+  lanes.times.generator_ms = 200;
+  add_scripted_lanes(driver, lanes);
+  const auto spec = [](int side) {
+    RequestSpec made = spec_of("a picture");
+    made.width = made.height = side;
+    made.t_max = 1;
+    made.max_steps = 1;
+    return made;
+  };
+  const RequestId large = driver.submit(spec(128));
+  CHECK(read_all(driver, large).outcome == Outcome::kFinished);
+  driver.forget(large);
+  const std::array requests{driver.submit(spec(4)), driver.submit(spec(8))};
+  std::vector<Span> drawn;
+  for (const RequestId request : requests) {
+    CHECK(read_all(driver, request).outcome == Outcome::kFinished);
+    const Trace trace = driver.trace(request);
+    const auto& spans = trace.spans();
+    const auto found = std::ranges::find(spans, Role::kGenerator, &Span::role);
+    REQUIRE(found != spans.end());
+    drawn.push_back(*found);
+  }
+  CHECK(drawn[1].started < drawn[0].ended.value());
+}
+
 TEST_CASE("closing a busy engine ends every request at once and keeps what readers hold") {
   Driver driver({});
   ScriptedConfig lanes = slow_config();
@@ -167,7 +200,7 @@ TEST_CASE("closing a busy engine ends every request at once and keeps what reade
     REQUIRE(event);
     last = std::holds_alternative<RequestEnded>(event->notice);
   }
-  refused(ErrorCode::kCancelled, driver, spec_of("after"));
+  refused(ErrorCode::kClosed, driver, spec_of("after"));
   for (const RequestId request : requests) driver.forget(request);
   CHECK(driver.counters().images == 0);
   CHECK(kept->pixels.data.size() == kept->pixels.view().bytes());

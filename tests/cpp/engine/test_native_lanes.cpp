@@ -317,6 +317,7 @@ TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no sess
     Driver& driver = engine.driver();
     Random random(seed);
     std::uint64_t cancelled = 0;
+    int given_up = 0;  // answers
     for (std::uint64_t turn = 0; turn < 20 * wanted && cancelled < wanted; ++turn) {
       const std::vector<RequestId> requests = submit_eight(driver, random);
       for (const RequestId request : requests) {
@@ -327,10 +328,20 @@ TEST_CASE("native lanes: a storm of cancels leaves no image, no call and no sess
         const Seen seen = read_all(driver, request);
         CHECK(seen.disorder == "");
         cancelled += seen.outcome == Outcome::kCancelled ? 1U : 0U;
+      }
+      CHECK(settles(driver));
+      for (const RequestId request : requests) {
+        const Trace trace = driver.trace(request);
+        for (const Span& span : trace.spans()) {
+          if (span.outcome != SpanOutcome::kCancelled || span.answer.empty()) continue;
+          CHECK(span.stop == StopReason::kCancelled);
+          ++given_up;
+        }
         driver.forget(request);
       }
     }
     CHECK(cancelled >= wanted);
+    CHECK(given_up > 0);
     check_empty(driver);
   }
   CHECK(live_objects().sessions.load() == 0);
