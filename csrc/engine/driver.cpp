@@ -115,16 +115,7 @@ void Driver::begin_anew() {
     if (known.state.up)
       static_cast<void>(fresh->apply(LaneUp{known.state.info}, clock_.now(), none));
   }
-  for (auto next = records_.begin(); next != records_.end();) {
-    const auto [request, record] = *next;
-    if (record->reading == Reading::kOpen && !record->abandoned) {
-      if (record->watched) add_news(request);  // first, as what follows is not repeated
-      record->events.push_back({RequestEnded{Outcome::kFailed, without_memory(), false}, nullptr});
-      record->reading = Reading::kEnded;
-      record->ready.notify_all();
-    }
-    next = record->abandoned ? records_.erase(next) : std::next(next);
-  }
+  readers_.end_all(without_memory());
   // From here on nothing needs memory.
   while (!runs_.empty()) end_run(runs_.begin(), SpanOutcome::kCancelled);
   images_.drop_all(ImageOwner::kTrajectory);
@@ -136,7 +127,6 @@ void Driver::begin_anew() {
   told_room_ = {};
   lost_ = false;
   ++begun_anew_;
-  news_ready_.notify_all();
 }
 
 // Pictures under way count as if they were there.
@@ -144,10 +134,9 @@ ImageRoom Driver::room() const {
   const std::size_t next = images_.bytes() + making_ + last_image_;
   if (!images_.crowded(next)) return {};
   ImageRoom little{.little = true};
-  for (const auto& [request, record] : records_) {  // in the order of their admission
+  for (const auto& [request, record] : readers_.all()) {  // in the order of their admission
     if (record->reading != Reading::kOpen || !scheduler_->is_live(request)) continue;
-    const bool awaited = record->events.empty() && (record->readers > 0 || record->watched);
-    if (awaited) {
+    if (record->awaited()) {
       little.only = request;
       break;
     }
@@ -293,8 +282,8 @@ void Driver::revived(LaneId lane) {
 // ---- books of running calls -----------------------------------------------------------------
 
 Trace* Driver::trace_of(const LaneCall& call) {
-  const auto record = records_.find(call.call.request);
-  return record == records_.end() ? nullptr : &record->second->trace;
+  const RecordRef& record = readers_.find(call.call.request);
+  return record ? &record->trace : nullptr;
 }
 
 // The end for what is said of an earlier run of the same call.
@@ -327,12 +316,12 @@ void Driver::begin(StartCall&& start) {
   }
   if (made.call.role != Role::kPlanner) need(made.call.source);
   if (made.call.role == Role::kCritic) need(made.call.image);
-  const auto record = records_.find(made.call.request);
+  const RecordRef& record = readers_.find(made.call.request);
   const auto lane = lanes_.find(start.lane);
-  if (record != records_.end() && lane != lanes_.end()) {
-    made.call.deadline = record->second->deadline;
-    run.span = record->second->trace.open(made.call, lane->second.state.info, start.speculative,
-                                          clock_.now());
+  if (record && lane != lanes_.end()) {
+    made.call.deadline = record->deadline;
+    run.span =
+        record->trace.open(made.call, lane->second.state.info, start.speculative, clock_.now());
   }
   outbox_.push_back({Order::What::kStart, start.lane, run.call, {}, nullptr});
   runs_.insert_or_assign(made.call.key, std::move(run));
@@ -381,39 +370,28 @@ void Driver::order(Order::What what, LaneId lane, const Key& call) {
 }
 
 void Driver::deliver(Deliver&& deliver) {
-  const auto found = records_.find(deliver.request);
-  if (found == records_.end()) return;
-  Record& record = *found->second;
-  record.trace.note(deliver.notice);
-  const bool last = std::holds_alternative<RequestEnded>(deliver.notice);
-  if (record.abandoned) {
-    if (!last) return;
-    consume(deliver.request, record);
-    records_.erase(deliver.request);
-    return;
+  const RecordRef record = readers_.find(deliver.request);
+  if (!record) return;
+  record->trace.note(deliver.notice);
+  if (!record->abandoned) {
+    return readers_.tell(deliver.request, record, std::move(deliver.notice));
   }
-  ReaderEvent& told = record.events.emplace_back(std::move(deliver.notice), nullptr);
-  if (last) record.reading = Reading::kEnded;  // only now: without memory it is told otherwise
-  if (const auto* made = std::get_if<AttemptReady>(&told.notice)) {
-    told.image = images_.hold(made->attempt.image.key, ImageOwner::kNotice);
-  }
-  if (record.watched) add_news(found->first);
-  if (std::find(told_.begin(), told_.end(), found->second) == told_.end()) {
-    told_.push_back(found->second);
-  }
+  if (!std::holds_alternative<RequestEnded>(deliver.notice)) return;
+  consume(deliver.request, *record);
+  readers_.erase(deliver.request);
 }
 
 void Driver::note_decisions() {
   for (const DecisionNote& note : scheduler_->decisions()) {
-    const auto record = records_.find(note.request);
-    if (record != records_.end()) record->second->trace.decide(note.decision, clock_.now());
+    const RecordRef& record = readers_.find(note.request);
+    if (record) record->trace.decide(note.decision, clock_.now());
   }
 }
 
 void Driver::empty_outbox() {
   std::vector<Order> orders;
   std::vector<Lane*> lanes;
-  std::vector<std::shared_ptr<Record>> told;
+  std::vector<RecordRef> told;
   std::unique_lock lock(mutex_);
   if (emptying_) return;  // the thread that is at it will also send ours
   emptying_ = true;
@@ -422,12 +400,12 @@ void Driver::empty_outbox() {
     outbox_empty_.notify_all();
   }};
   try {
-    while (!outbox_.empty() || !told_.empty()) {
+    while (!outbox_.empty() || readers_.any_told()) {
       orders.clear();
       lanes.clear();
       told.clear();
       orders.swap(outbox_);
-      told.swap(told_);
+      readers_.take_told(told);
       for (const Order& order : orders) {
         const auto lane = lanes_.find(order.lane);
         lanes.push_back(closing_ || lane == lanes_.end() ? nullptr : lane->second.lane.get());
@@ -443,8 +421,7 @@ void Driver::empty_outbox() {
         if (lanes[i]) execute(*lanes[i], orders[i]);
       }
       // Readers after lanes: to wake a sleeping thread costs more than all of apply().
-      for (const auto& record : told) record->ready.notify_all();
-      if (!told.empty()) news_ready_.notify_all();
+      readers_.wake(told);
     }
   } catch (...) {  // with the lock held: what was to be sent is not known
     lose();
@@ -529,7 +506,7 @@ void Driver::admit(const RequestSpec& spec) const {
             ", up to which requests are admitted: read the events of others to their end, or "
             "raise image_bytes");
   }
-  const std::size_t ended = records_.size() - unread();
+  const std::size_t ended = readers_.all().size() - readers_.unread();
   if (ended >= config_.max_unforgotten) {
     throw Error(ErrorCode::kOverloaded,
                 "[Driver.submit] " + std::to_string(ended) +
@@ -553,21 +530,19 @@ RequestId Driver::submit(RequestSpec spec) {
     admit(spec);
     request = ++last_request_;
     const std::set<Key> inputs(spec.images.begin(), spec.images.end());
-    const auto record = std::make_shared<Record>();
-    record->deadline = spec.deadline;
-    records_.emplace(request, record);
+    readers_.add(request, spec.deadline);
     for (const Key& image : inputs) images_.hold(image, ImageOwner::kTrajectory);
     refused_.reset();
     try {
       apply(Submit{request, std::move(spec)});
     } catch (...) {
-      records_.erase(request);
+      readers_.erase(request);
       throw;
     }
     refused = std::exchange(refused_, std::nullopt);
     if (refused) {
       for (const Key& image : inputs) images_.drop(image, ImageOwner::kTrajectory);
-      records_.erase(request);
+      readers_.erase(request);
     }
   }
   empty_outbox();
@@ -580,13 +555,11 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
   std::optional<ReaderEvent> event;
   {
     std::unique_lock lock(mutex_);
-    const auto found = records_.find(request);
-    if (found == records_.end() || found->second->reading == Reading::kConsumed) {
-      throw Error(ErrorCode::kBadRequest,
-                  "[Driver.next_event] " + name_of(request) +
-                      (found == records_.end() ? " is unknown" : " was read to its end"));
+    const RecordRef record = readers_.find(request);  // outlives a forget() meanwhile
+    if (!record || record->reading == Reading::kConsumed) {
+      throw Error(ErrorCode::kBadRequest, "[Driver.next_event] " + name_of(request) +
+                                              (record ? " was read to its end" : " is unknown"));
     }
-    const std::shared_ptr<Record> record = found->second;  // outlives a forget() meanwhile
     ++record->readers;
     const Finally gone{[&record] { --record->readers; }};
     if (told_room_.little && record->events.empty()) {  // now there may be room for it
@@ -595,13 +568,8 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
       empty_outbox();
       lock.lock();
     }
-    record->ready.wait_for(lock, timeout, [&record] {
-      return !record->events.empty() || record->reading == Reading::kConsumed || record->abandoned;
-    });
-    if (record->events.empty()) return std::nullopt;
-    event = std::move(record->events.front());
-    record->events.pop_front();
-    if (event->image) images_.drop(event->image->key, ImageOwner::kNotice);
+    if (!readers_.wait(lock, *record, timeout)) return std::nullopt;
+    event = readers_.take(*record);
     try {
       if (std::holds_alternative<RequestEnded>(event->notice)) {
         consume(request, *record);
@@ -616,27 +584,18 @@ std::optional<ReaderEvent> Driver::next_event(RequestId request,
   return event;
 }
 
-void Driver::add_news(RequestId request) {
-  if (std::find(news_.begin(), news_.end(), request) == news_.end()) news_.push_back(request);
-}
-
 void Driver::watch(RequestId request) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = records_.find(request);
-    if (found == records_.end()) return;
-    found->second->watched = true;
-    add_news(request);
+  change([&] {
+    const RecordRef& record = readers_.find(request);
+    if (!record) return;
+    readers_.watch(request, *record);
     if (told_room_.little) apply(Tick{});
-  }
-  news_ready_.notify_all();
-  empty_outbox();
+  });
 }
 
 std::vector<RequestId> Driver::next_news(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  news_ready_.wait_for(lock, timeout, [this] { return !news_.empty() || closing_; });
-  return std::exchange(news_, {});
+  return readers_.next_news(lock, timeout);
 }
 
 void Driver::consume(RequestId request, Record& record) {
@@ -645,46 +604,34 @@ void Driver::consume(RequestId request, Record& record) {
   apply(Consumed{request});
 }
 
-void Driver::drop_unread(Record& record) {
-  for (const ReaderEvent& event : record.events) {
-    if (event.image) images_.drop(event.image->key, ImageOwner::kNotice);
-  }
-  record.events.clear();
-}
-
 void Driver::cancel(RequestId request) {
   change([&] {
-    const auto found = records_.find(request);
-    if (found == records_.end() || found->second->reading != Reading::kOpen) return;
-    apply(CancelRequest{request});
+    const RecordRef& record = readers_.find(request);
+    if (record && record->reading == Reading::kOpen) apply(CancelRequest{request});
   });
 }
 
 void Driver::forget(RequestId request) {
   change([&] {
-    const auto found = records_.find(request);
-    if (found == records_.end()) return;
-    const std::shared_ptr<Record> record = found->second;
+    const RecordRef record = readers_.find(request);
+    if (!record) return;
     record->abandoned = true;
-    drop_unread(*record);
+    readers_.drop_unread(*record);
     record->ready.notify_all();
     if (record->reading == Reading::kOpen) {
       apply(CancelRequest{request});  // deliver() erases it at its end
     } else {
       if (record->reading == Reading::kEnded) consume(request, *record);
-      records_.erase(request);
+      readers_.erase(request);
     }
   });
 }
 
 Trace Driver::trace(RequestId request) const {
   const std::lock_guard lock(mutex_);
-  const auto found = records_.find(request);
-  if (found == records_.end()) {
-    throw Error(ErrorCode::kBadRequest,
-                "[Driver.trace] " + name_of(request) + " is unknown or was forgotten");
-  }
-  return found->second->trace;
+  if (const RecordRef& record = readers_.find(request)) return record->trace;
+  throw Error(ErrorCode::kBadRequest,
+              "[Driver.trace] " + name_of(request) + " is unknown or was forgotten");
 }
 
 // ---- the engine as a whole ------------------------------------------------------------------
@@ -695,14 +642,9 @@ void Driver::set_draining(bool draining) {
   scheduler_->set_draining(draining);
 }
 
-std::size_t Driver::unread() const {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      records_, [](const auto& entry) { return entry.second->reading != Reading::kConsumed; }));
-}
-
 int Driver::live() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<int>(unread());
+  return static_cast<int>(readers_.unread());
 }
 
 std::vector<LaneState> Driver::lanes() const {
@@ -719,8 +661,8 @@ DriverCounters Driver::counters() const {
   out.scheduler = scheduler_->counters();
   out.stray_reports = stray_reports_;
   out.begun_anew = begun_anew_;
-  out.live = static_cast<int>(unread());
-  out.records = records_.size();
+  out.live = static_cast<int>(readers_.unread());
+  out.records = readers_.all().size();
   out.running = runs_.size();
   out.images = images_.size();
   out.image_bytes = images_.bytes();
@@ -736,7 +678,7 @@ void Driver::close() {
     closing_ = true;
     try {
       if (lost_) begin_anew();  // not from within the loop over the records
-      for (auto next = records_.begin(); next != records_.end();) {
+      for (auto next = readers_.all().begin(); next != readers_.all().end();) {
         const auto [request, record] = *next++;  // one that was abandoned is erased at its end
         if (record->reading == Reading::kOpen) apply(CancelRequest{request});
       }
@@ -751,9 +693,7 @@ void Driver::close() {
     }
     outbox_empty_.wait(lock, [this] { return !emptying_; });
     outbox_.clear();
-    for (const auto& record : told_) record->ready.notify_all();
-    told_.clear();
-    news_ready_.notify_all();
+    readers_.close();
     lanes.swap(lanes_);
   }
   timer_.stop();

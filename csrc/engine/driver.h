@@ -29,9 +29,9 @@
 #include "core/message.h"
 #include "engine/images.h"
 #include "engine/lane.h"
+#include "engine/readers.h"
 #include "engine/text_broker.h"
 #include "engine/timer.h"
-#include "engine/trace.h"
 #include "sched/scheduler.h"
 
 namespace irt {
@@ -65,12 +65,6 @@ struct LaneState {
   bool up = true;
   int times_down = 0;
   std::string why_down;  // the last time
-};
-
-// What a reader is told, with the pixels of the image that it tells of.
-struct ReaderEvent {
-  Notice notice;
-  ImageRef image;  // AttemptReady only
 };
 
 // Thread-safe. Lanes hold references to it and are destroyed by close().
@@ -128,22 +122,6 @@ class Driver final : public LaneEvents {
   void up(LaneId lane) override;
 
  private:
-  // What the reader of a request may still ask for.
-  enum class Reading {
-    kOpen,      // more notices will come
-    kEnded,     // RequestEnded waits among the notices
-    kConsumed,  // it was taken: the request holds no place any more
-  };
-  struct Record {
-    std::deque<ReaderEvent> events;  // bounded by the spec: t_max and max_steps
-    std::condition_variable ready;
-    Reading reading = Reading::kOpen;
-    int readers = 0;  // that wait for a notice
-    bool watched = false;
-    bool abandoned = false;  // forgotten before its end: erased when that comes
-    TimePoint deadline = kNever;
-    Trace trace;
-  };
   struct Run {
     LaneCallRef call;
     LaneId lane = 0;
@@ -195,27 +173,21 @@ class Driver final : public LaneEvents {
   void end_call(const LaneCall& call, SpanOutcome outcome, Event event,
                 std::shared_ptr<StoredImage> image = nullptr);
   void consume(RequestId request, Record& record);
-  void drop_unread(Record& record);
-  void add_news(RequestId request);
   void admit(const RequestSpec& spec) const;
-  [[nodiscard]] std::size_t unread() const;  // records that hold a place
 
   const DriverConfig config_;
   Clock clock_;
   ImageStore images_;
+  Readers readers_{images_};
   TextBroker text_;
 
   mutable std::mutex mutex_;
   std::unique_ptr<Scheduler> scheduler_;
   std::map<LaneId, KnownLane> lanes_;
-  std::map<RequestId, std::shared_ptr<Record>> records_;  // in the order of submission
   Runs runs_;
   std::deque<Event> events_;       // to be applied, oldest first
   std::vector<Command> commands_;  // of one event
   std::vector<Order> outbox_;
-  std::vector<std::shared_ptr<Record>> told_;  // their readers are to be woken, after the outbox
-  std::vector<RequestId> news_;                // watched requests with something new
-  std::condition_variable news_ready_;
   std::condition_variable outbox_empty_;
   std::optional<Failure> refused_;  // by the last Submit
   ImageRoom told_room_;
