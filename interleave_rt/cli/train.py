@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from interleave_rt.errors import BadRequestError, CancelledError
 
+from .options import check_packages
 from .signals import Interrupted, signals
 from .train_data import data
 
@@ -60,7 +60,7 @@ def shapes(
             raise BadRequestError(f"[train] {name} is {value}: at least 1 is wanted")
     if minutes is not None and not minutes > 0:
         raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
-    _check_packages()
+    check_packages("train", ("torch", "transformers", "diffusers", "safetensors"), extras="train")
     from interleave_rt.files import check_folder
     from interleave_rt.train.shapes.cli import check_inputs, train_parts
 
@@ -74,11 +74,3 @@ def shapes(
         signals.caught()
         raise CancelledError("interrupted", hint="--resume goes on from the last checkpoint") from None
     return 0
-
-
-def _check_packages() -> None:
-    for package in ("torch", "transformers", "diffusers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise BadRequestError(
-                f"[train] {package} is not installed", hint='pip install "interleave-rt[train]"'
-            )

@@ -58,7 +58,7 @@ def test_errors_carry_code_and_message() -> None:
     engine.set_draining(True)
     assert code_of(engine.submit, spec()) == "overloaded"
     engine.close()
-    assert code_of(engine.submit, spec()) == "cancelled"
+    assert code_of(engine.submit, spec()) == "closed"
 
 
 @pytest.mark.parametrize(
