@@ -2,11 +2,12 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interleave_rt.train.data import score
+from interleave_rt.train.data import oracle, score
 from interleave_rt.train.data.recipe import Selection
 from interleave_rt.train.data.select import Attempt, StepItem, balanced, reason_to_drop, select, split
 from interleave_rt.train.data.taxonomy import fill, load_world, near_duplicates, normal, words_of
@@ -139,3 +140,11 @@ def test_the_taxonomy_is_as_large_as_is_said():
     assert len(templates) == len(set(templates)) >= 100
     used = {slot for one in world for text in one.templates for slot in one.banks if "{" + slot + "}" in text}
     assert used == {bank for one in world for bank in one.banks}
+
+
+def test_the_oracle_knows_no_sentence_that_people_wrote(monkeypatch):
+    rng = random.Random(1)
+    request = next(one for one in iter(lambda: oracle.narrative(rng), None) if one.split == "train")
+    texts = iter(["Draw a red circle.", request.text])
+    monkeypatch.setattr(oracle, "narrative", lambda _: replace(request, text=next(texts)))
+    assert oracle._Wishes().number(request.kind, 0).text == request.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -72,11 +73,13 @@ def test_a_drawing_is_finished_with_what_can_be_seen_and_its_defaults() -> None:
 
 
 @pytest.mark.parametrize("make", [continuations.continue_in_place, continuations.continue_drawing])
-def test_swapped_pictures_change_the_plan_under_the_same_words(make: object) -> None:
+def test_swapped_pictures_change_the_plan_under_the_same_words(
+    make: Callable[[random.Random], Request],
+) -> None:
     rng = random.Random(5)
     found = 0
     for _ in range(200):
-        request: Request = make(rng)  # type: ignore[operator]
+        request: Request = make(rng)
         assert request.swapped is not None
         other = request.swapped(rng)
         if other is None:

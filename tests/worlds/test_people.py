@@ -11,6 +11,7 @@ from interleave_rt.worlds.shapes.oracle import matches
 from interleave_rt.worlds.shapes.people import (
     is_kept_out,
     normalised,
+    offered,
     outside,
     phrasings,
     sentences,
@@ -155,6 +156,14 @@ def test_what_is_not_in_the_notation_is_refused() -> None:
     for wanted in ("purple circle", "-a", "house(wings=red)", "a=star; b@top", "circle@nowhere"):
         with pytest.raises(ValueError, match="not in the notation"):
             wanted_of(wanted)
+
+
+def test_what_a_refusal_may_offer_is_any_text() -> None:
+    two = offered("two red circles")
+    assert two is not None
+    assert two.shows(*scenes_of("white: small red circle@left, large red circle@top"))
+    for text in ("", "a", "an ,", "two", "a dog", "a 2", "a 999999999999 star", "red circle"):
+        assert offered(text) is None, text
 
 
 def test_the_sentences_are_kept_out_however_they_are_written() -> None:

@@ -23,7 +23,7 @@ from interleave_rt.worlds.shapes.language import (
     step_between,
 )
 from interleave_rt.worlds.shapes.language.phrases import slip
-from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, steps_of
+from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, _called, steps_of
 from interleave_rt.worlds.shapes.people import is_kept_out
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
@@ -99,6 +99,15 @@ def test_what_cannot_be_is_no_request() -> None:
     assert steps_of(Talk([Item(_CIRCLE, red)], [Edit("colour", 0, red)])) is None
     assert steps_of(Talk([Item(_CIRCLE), Item(_STAR, cell=1)], [Edit("move", 0, 1)])) is None
     assert steps_of(Talk([Item(_CIRCLE), Item(_STAR)], [Edit("remove", 0), Edit("colour", 0, 5)])) is None
+
+
+def test_a_thing_is_called_by_the_looks_that_it_has_by_then() -> None:
+    rng = random.Random(7)
+    red, blue = COLOURS.index("red"), COLOURS.index("blue")
+    talk = Talk([Item(_CIRCLE, red), Item(_STAR, blue)], [Edit("colour", 1, red), Edit("shape", 0, _STAR)])
+    assert {_called(rng, talk, 0, last=1) for _ in range(200)} == {"the first one", "the first star"}
+    talk.edits.append(Edit("colour", 1, blue))
+    assert {"the red one", "the red star"} <= {_called(rng, talk, 0, last=1) for _ in range(200)}
 
 
 def test_a_slip_is_one_letter_in_a_long_word() -> None:

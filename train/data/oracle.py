@@ -28,6 +28,7 @@ from interleave_rt.worlds.shapes.language import (
 )
 from interleave_rt.worlds.shapes.language.places import STYLES
 from interleave_rt.worlds.shapes.oracle import Reading, read
+from interleave_rt.worlds.shapes.people import is_kept_out
 from interleave_rt.worlds.shapes.scene import CELLS, Scene, Thing, random_layout, render
 
 from . import asking
@@ -138,7 +139,7 @@ class Oracle:
 
 
 class _Wishes:
-    """The world's requests of its training split, by kind and number, and by their text."""
+    """The world's requests of its training split that no person wrote, by kind and number, and by their text."""
 
     def __init__(self) -> None:
         self._lists: dict[str, list[Request]] = {kind: [] for kind in _KINDS.values()}
@@ -162,7 +163,8 @@ class _Wishes:
 
     def _make(self) -> None:
         request = narrative(self._rng)
-        if request.split == "train" and request.text not in self._by_text:
+        new = request.split == "train" and request.text not in self._by_text
+        if new and not is_kept_out(request.text):
             self._by_text[request.text] = request
             self._lists[request.kind].append(request)
 

@@ -67,12 +67,11 @@ class Edit:
 
 @dataclass(slots=True)
 class Talk:
-    """Things and what is done to them, in order, with the words for it."""
+    """Things and what is done to them, in order."""
 
     items: list[Item] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     ground: int | None = None
-    words: list[str] = field(default_factory=list)
 
 
 def _settle(talk: Talk) -> tuple[int, list[tuple[Thing, int]]] | None:
@@ -228,21 +227,27 @@ def _name(item: Item) -> str:
 
 def _called(rng: random.Random, talk: Talk, number: int, last: int) -> str | None:
     """How a thing is spoken of: "it" where it came up last, by its looks, or by its place in the order."""
-    item = talk.items[number]
-    shapes = [one.shape for one in talk.items]
+    items = list(talk.items)  # as the changes so far have made them
+    for edit in talk.edits:
+        if edit.kind == "colour":
+            items[edit.item] = replace(items[edit.item], colour=edit.value)
+        elif edit.kind == "shape":
+            items[edit.item] = replace(items[edit.item], shape=edit.value)
+    item = items[number]
+    shapes = [one.shape for one in items]
     ways = []
     if number == last:
         ways += ["it", "it"]
-    if len(talk.items) > 1 and number < len(ORDINALS):
-        alike = {_name(one) for one in talk.items} == {_name(item)}
+    if len(items) > 1 and number < len(ORDINALS):
+        alike = {_name(one) for one in items} == {_name(item)}
         ways += [f"the {ORDINALS[number]} one"] * (4 if alike else 1)
-        if number == len(talk.items) - 1:
+        if number == len(items) - 1:
             ways.append("the last one")
         if alike and number < len(ORDINALS):
             ways.append(f"the {ORDINALS[number]} {SHAPES[item.shape]}")
     if shapes.count(item.shape) == 1:
         ways += [f"the {SHAPES[item.shape]}"] * 2
-    if item.colour is not None and sum(one.colour == item.colour for one in talk.items) == 1:
+    if item.colour is not None and sum(one.colour == item.colour for one in items) == 1:
         ways += [f"the {COLOURS[item.colour]} one", f"the {COLOURS[item.colour]} {SHAPES[item.shape]}"]
     return rng.choice(ways) if ways else None
 

@@ -159,7 +159,10 @@ class _Reader:
         labels, _, what = text.rpartition("=")
         words, _, place = what.partition("@")
         count = re.match(r"(\d+) ", words)
-        names = labels.split() or [""] * (int(count[1]) if count else 1)
+        many = int(count[1]) if count else 1
+        if many > CELLS:
+            raise ValueError(f"there is no room for {many} things")
+        names = labels.split() or [""] * many
         words = words[count.end() :] if count else words
         found: list[Ways] = []
         for name in names:
@@ -173,7 +176,10 @@ class _Reader:
             return ((functools.partial(_ground, Choice(_indices(text[7:])["colour"])),),)
         if text.startswith("-"):
             return ((functools.partial(_drop, self.known(text[1:])),),)
-        label, mark, what = re.match(r"(\w+)([:@]?)(.*)", text).groups()  # type: ignore[union-attr]  # of any text
+        found = re.match(r"(\w+)([:@]?)(.*)", text)
+        if found is None:
+            raise ValueError(f"{text!r} names nothing")
+        label, mark, what = found.groups()
         if label not in self.first or not mark:
             return None
         if mark == "@":
@@ -270,7 +276,7 @@ def _choices(said: dict[str, tuple[int, ...]]) -> dict[str, Choice]:
 
 def _options(text: str) -> list[str]:
     """The same with every `@any` and every `steps=` spelt out."""
-    match = re.search(r"([a-z ]+)\(([^()]*(?:@any|steps=\d+)[^()]*)\)", text)
+    match = re.search(r"([a-z ]+)\(([^()]*(?:@any|steps=(\d+))[^()]*)\)", text)
     if match is None:
         return [text]
     name, given = match[1].strip(), match[2]
@@ -279,7 +285,7 @@ def _options(text: str) -> list[str]:
         spelt = [f"{name}({given.replace('@any', f'@{column}')})" for column in _COLUMNS]
     else:
         parts = [part.name for part in COMPOSITES[name].parts]
-        steps = int(re.search(r"steps=(\d+)", given)[1])  # type: ignore[index]  # it is there
+        steps = int(match[3])
         others = ", ".join(one for one in given.split(", ") if not one.startswith("steps="))
         if steps > len(parts):
             spelt = [f"{{{name}({others}), {steps - len(parts)} thing}}"]
