@@ -55,7 +55,7 @@ class Trio:
     ) -> _core.NativeVlm:
         """A role's model; `constrained` as in `EngineConfig`."""
         spec: VlmRole = getattr(self.pack.manifest.roles, role)
-        config = vlm_config(self.pack, spec, EngineConfig(threads=1, constrained=constrained))  # type: ignore[arg-type]
+        config = vlm_config(self.pack, spec, EngineConfig(threads=1, constrained=constrained))
         config["temperature"] = temperature
         config["max_new_tokens"] = max_new_tokens or config["max_new_tokens"]
         return _core.NativeVlm(config, slots)

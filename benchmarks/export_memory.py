@@ -11,17 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-SHARD = 500_000_000
 PRECISIONS = ("bf16", "int8", "int4")
 MB = 1e6
 
@@ -30,7 +25,7 @@ def configuration(gigabytes: float) -> Any:
     """As wide as the 2B model; its layers are as many as it takes."""
     from transformers import Qwen3VLConfig
 
-    layers = max(2, round((gigabytes * 1e9 / 2 - 311e6 - 110e6) / 50.3e6))
+    layers = max(2, round((gigabytes * 1e9 / 2 - 311e6 - 181e6) / 50.3e6))
     return Qwen3VLConfig(
         text_config={
             "vocab_size": 151_936,
@@ -66,49 +61,18 @@ def configuration(gigabytes: float) -> Any:
 
 def make(folder: Path, gigabytes: float) -> None:
     """A checkpoint with the embedded tokenizer."""
-    from interleave_rt.export.checkpoint import Checkpoint
-    from interleave_rt.export.families import qwen3_vl_written
+    import torch
+    from transformers import Qwen3VLForConditionalGeneration
 
     from interleave_rt.pack import EMBEDDED
 
-    config = configuration(gigabytes)
-    folder.mkdir(parents=True)
-    config.save_pretrained(folder)
+    torch.set_default_dtype(torch.bfloat16)
+    model = Qwen3VLForConditionalGeneration(configuration(gigabytes))
+    model.save_pretrained(folder, max_shard_size="500MB")
     for name in ("tokenizer.json", "chat_template.jinja"):
         (folder / name).write_bytes((EMBEDDED / "tokenizer" / name).read_bytes())
     size = {"shortest_edge": 65_536, "longest_edge": 16_777_216}
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": size}))
-    shapes = {}
-    for part in qwen3_vl_written.weights(config, Checkpoint(folder, {}, {"lm_head.weight": None})).values():  # type: ignore[dict-item]
-        shapes |= {name: shape for name, shape in part.items() if name != "lm_head.weight"}
-    noise = np.random.default_rng(0).standard_normal(1 << 24).astype(np.float32) * np.float32(0.02)
-    pool = (noise.view(np.uint32) >> 16).astype(np.uint16)
-    groups: list[list[str]] = [[]]
-    used = 0
-    for name, shape in shapes.items():
-        if used > SHARD:
-            groups.append([])
-            used = 0
-        groups[-1].append(name)
-        used += 2 * math.prod(shape)
-    index = {}
-    for number, names in enumerate(groups, 1):
-        file = f"model-{number:05}-of-{len(groups):05}.safetensors"
-        ends = np.cumsum([0, *(2 * math.prod(shapes[name]) for name in names)]).tolist()
-        head: dict[str, Any] = {
-            name: {"dtype": "BF16", "shape": shapes[name], "data_offsets": place}
-            for name, place in zip(names, pairwise(ends), strict=True)
-        }
-        raw = json.dumps(head).encode()
-        with (folder / file).open("wb") as out:
-            out.write(len(raw).to_bytes(8, "little") + raw)
-            for name in names:
-                left = math.prod(shapes[name])
-                while left:
-                    out.write(pool[: min(left, len(pool))].data)
-                    left -= min(left, len(pool))
-                index[name] = file
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
 
 
 def memory(name: str) -> float:
@@ -123,20 +87,15 @@ def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
     """One export, in this process."""
     from interleave_rt.export.checkpoint import Checkpoint
     from interleave_rt.export.families import qwen3_vl_written
-    from interleave_rt.export.role import RoleSettings, export_role
-    from interleave_rt.export.written import head_precision, stored_bytes
+    from interleave_rt.export.role import RoleSettings, data_bytes, export_role
 
     before, start = memory("VmHWM"), time.perf_counter()
     settings = RoleSettings(precision=precision, cache_length=512, cache_bytes=1, prove=False)
     export_role("planner", source, out, settings)
     took = time.perf_counter() - start
     checkpoint = Checkpoint.open(source)
-    ideal = 0
-    for part in qwen3_vl_written.weights(configuration_of(source), checkpoint).values():
-        for name, shape in part.items():
-            kind = "fp32" if len(shape) < 2 else precision
-            kind = head_precision(kind) if "embed" in name or "visual" in name else kind
-            ideal += stored_bytes(shape[0], math.prod(shape[1:]), kind)
+    parts = qwen3_vl_written.weights(qwen3_vl_written.configuration(checkpoint), checkpoint)
+    ideal = data_bytes(qwen3_vl_written, parts, precision)
     size = sum(file.stat().st_size for file in out.rglob("*.data"))
     return {
         "seconds": round(took, 1),
@@ -146,13 +105,6 @@ def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
         "over_ideal": round(size / ideal, 4),
         "checkpoint_mb": round(sum(file.stat().st_size for file in source.glob("*.safetensors")) / MB),
     }
-
-
-def configuration_of(source: Path) -> Any:
-    """What the export reads."""
-    from transformers import Qwen3VLConfig
-
-    return Qwen3VLConfig.from_pretrained(source)
 
 
 def load(out: Path) -> dict[str, Any]:
@@ -166,7 +118,7 @@ def load(out: Path) -> dict[str, Any]:
     start = time.perf_counter()
     pack = load_pack(out)
     checked = time.perf_counter()
-    model = _core.NativeVlm(vlm_config(pack, pack.manifest.roles.planner, EngineConfig()))  # type: ignore[arg-type]
+    model = _core.NativeVlm(vlm_config(pack, pack.manifest.roles.planner, EngineConfig()))
     ready = time.perf_counter()
     size = sum(entry.size for entry in pack.manifest.files.values())
     del model
