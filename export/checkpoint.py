@@ -19,13 +19,13 @@ import numpy.typing as npt
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import MAX_JSON_BYTES, read_json, read_text
 
-__all__ = ["Checkpoint", "StoredTensor"]
+__all__ = ["Checkpoint", "StoredTensor", "area_limits", "image_sizes"]
 
 Floats = npt.NDArray[np.float32]
 
 _STORED: dict[str, type[np.generic]] = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
 _LIMITS = (("shortest", "min"), ("longest", "max"))
-_MANY_PIXELS = 384 * 384  # of each picture of a request with many
+_MANY, _MANY_PIXELS = 5, 384 * 384  # so many pictures of a request have no more pixels each
 _PIECE = 32 << 20  # bytes of a weight as float32 that are held at once
 _AGAIN = "copy the checkpoint again"
 
@@ -79,12 +79,9 @@ class Checkpoint:
             found |= _head(file)
         return cls(directory, _object(directory / "config.json"), found)
 
-    def json(self, *names: str) -> dict[str, Any] | None:
-        """The first of these files that is there; None where none is."""
-        for name in names:
-            if (self.directory / name).is_file():
-                return _object(self.directory / name)
-        return None
+    def json(self, name: str) -> dict[str, Any]:
+        """What a file says; nothing where it is not there."""
+        return _said(self.directory / name)
 
     def chat_template(self) -> str:
         """The Jinja text of the checkpoint's own template, wherever its version of the libraries put it.
@@ -96,7 +93,7 @@ class Checkpoint:
         if file.is_file():
             return read_text(file, what="export", error=BadPackError, hint=_AGAIN)
         for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-            found = (self.json(name) or {}).get("chat_template")
+            found = self.json(name).get("chat_template")
             if isinstance(found, list):  # several by name
                 named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
                 found = named.get("default")
@@ -113,28 +110,13 @@ class Checkpoint:
         Raises:
             BadPackError: There is no preprocessor, or it says no limits.
         """
-        raw = self.json("preprocessor_config.json")
-        if raw is None:
-            raw = (self.json("processor_config.json") or {}).get("image_processor")
-        if not isinstance(raw, dict):
+        found = image_sizes(self.directory)
+        if found is None:
             raise BadPackError(
                 f"[export] {self.directory} has no preprocessor_config.json, which says how large its images are",
                 hint="copy it from the checkpoint too",
             )
-        size = raw.get("size") or {}
-        least, most = (size.get(f"{edge}_edge", raw.get(f"{name}_pixels")) for edge, name in _LIMITS)
-        if least is None or most is None:
-            raise BadPackError(
-                f"[export] the preprocessor of {self.directory} says no limits of an image's pixels",
-                hint='it should say "size": {"shortest_edge": ..., "longest_edge": ...}, in pixels of the area',
-            )
-        found = {
-            "min_pixels": least,
-            "max_pixels": most,
-            "max_pixels_many": min(_MANY_PIXELS, most),
-            "many": 5,
-        }
-        return found | {name: raw[name] for name in ("image_mean", "image_std") if name in raw}
+        return found
 
     def need(self, name: str, *shape: int) -> StoredTensor:
         """A weight of this shape.
@@ -183,6 +165,41 @@ class Checkpoint:
                 if found.kind == "BF16":
                     stored = (stored.astype(np.uint32) << 16).view(np.float32)
                 yield stored.astype(np.float32, copy=False).reshape(-1, columns)
+
+
+def image_sizes(folder: Path) -> dict[str, Any] | None:
+    """What the preprocessor in a folder says of images, as keys of `vision_config`; None where there is none.
+
+    Raises:
+        BadPackError: It says no limits.
+    """
+    raw = _said(folder / "preprocessor_config.json") or _said(folder / "processor_config.json").get(
+        "image_processor"
+    )
+    if not isinstance(raw, dict):
+        return None
+    size = raw.get("size") or {}
+    least, most = (size.get(f"{edge}_edge", raw.get(f"{name}_pixels")) for edge, name in _LIMITS)
+    if least is None or most is None:
+        raise BadPackError(
+            f"[export] the preprocessor of {folder} says no limits of an image's pixels",
+            hint='it should say "size": {"shortest_edge": ..., "longest_edge": ...}, in pixels of the area',
+        )
+    return area_limits(least, most) | {name: raw[name] for name in ("image_mean", "image_std") if name in raw}
+
+
+def area_limits(least: int, most: int) -> dict[str, Any]:
+    """The keys of `vision_config` about an image's pixels, which are between these two."""
+    return {
+        "min_pixels": least,
+        "max_pixels": most,
+        "max_pixels_many": min(_MANY_PIXELS, most),
+        "many": _MANY,
+    }
+
+
+def _said(file: Path) -> dict[str, Any]:
+    return _object(file) if file.is_file() else {}
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.files import saving, swap_folders, write_file
+from interleave_rt.files import swap_folders, write_file
 from interleave_rt.pack.chat import ChatEncoder
 from interleave_rt.pack.manifest import Manifest, VlmRole, verify_files
 from interleave_rt.pack.templates import TextPart
@@ -29,13 +29,16 @@ from .proof.checks import Comparison
 from .recipe import Recipe
 from .written import Precision, stored_bytes
 
-__all__ = ["FAMILIES", "RoleSettings", "export_role"]
+__all__ = ["FAMILIES", "RoleSettings", "data_bytes", "export_role"]
 
 FAMILIES = {"qwen3_vl": "qwen3_vl_written"}
 """`model_type` of a config.json, and the file of `families` that writes it."""
 
 _TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
 _MAX_SLOTS = 8
+_MAX_NEW_TOKENS = 4096
+_TEXTS = 64 << 20  # room for graphs and tokenizer
+_SEED = 0  # of the proof's inputs
 _NEUTRAL = {
     "repetition_penalty": 1.0,
     "min_p": 0.0,
@@ -55,22 +58,18 @@ class RoleSettings:
         cache_length: Tokens of a sequence, prompt and answer.
         cache_bytes: Of K/V memory for all sequences together; decides how many there are at once.
         prefill_chunk: Tokens of a prompt in one call.
-        max_new_tokens: Of an answer.
         prompts: Folder of prompts, as `Prompts.from_folder`; None: the built-in ones.
         dialect: In what the answers are written; only JSON can be constrained.
         prove: Prove batch invariance; without that, sequences run one after another.
-        seed: Of the proof's inputs.
     """
 
     precision: Precision = "bf16"
     cache_length: int = 8192
     cache_bytes: int = 4 << 30
     prefill_chunk: int = 256
-    max_new_tokens: int = 4096
     prompts: Path | None = None
     dialect: Literal["json", "python"] = "json"
     prove: bool = True
-    seed: int = 0
 
 
 class WrittenFamily(Protocol):
@@ -81,6 +80,9 @@ class WrittenFamily(Protocol):
 
     def weights(self, config: Any, checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]]]:
         """Names and shapes of the weights of every part."""
+
+    def stored_as(self, name: str, precision: Precision) -> Precision:
+        """How the matrix of this name is stored in a pack of this precision."""
 
     def architecture(self, config: Any) -> dict[str, int]:
         """`architecture` of the manifest, but for what the tokenizer says."""
@@ -133,17 +135,16 @@ def export_role(
         raise BadRequestError(
             f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
         )
-    with saving(out):
+    try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _need_room(out.parent, weights, settings.precision)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        fresh = Path(scratch) / "pack"
-        folder = fresh / role
-        folder.mkdir(parents=True)
-        progress("reading the tokenizer")
-        texts = _write_texts(folder, role, checkpoint, prompts, described)
-        progress("writing the graphs")
-        with saving(out):
+        _need_room(out.parent, data_bytes(family, weights, settings.precision))
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            fresh = Path(scratch) / "pack"
+            folder = fresh / role
+            folder.mkdir(parents=True)
+            progress("reading the tokenizer")
+            texts = _write_texts(folder, role, checkpoint, prompts, described)
+            progress("writing the graphs")
             family.write(
                 checkpoint,
                 config,
@@ -151,24 +152,27 @@ def export_role(
                 precision=settings.precision,
                 cache_length=described["cache_length"],
             )
-        parts = {
-            part: {
-                "file": f"{role}/{part}.onnx",
-                "data": [f"{role}/{part}.onnx{DATA_SUFFIX}"],
-                "precision": "fp16-weights" if settings.precision == "fp16" else settings.precision,
-                "batch_invariant": False,
+            parts = {
+                part: {
+                    "file": f"{role}/{part}.onnx",
+                    "data": [f"{role}/{part}.onnx{DATA_SUFFIX}"],
+                    "precision": "fp16-weights" if settings.precision == "fp16" else settings.precision,
+                    "batch_invariant": False,
+                }
+                for part in weights
             }
-            for part in weights
-        }
-        raw = {"runtime": "native", **parts, **texts, **described}
-        proved: list[Comparison] = []
-        if settings.prove:
-            progress("proving batch invariance")
-            proved = family.invariance(folder, VlmRole.model_validate(raw), settings.seed)
-        manifest = write_manifest(fresh, _recipe(role, checkpoint, out), {role: raw}, proved)
-        verify_files(fresh, manifest)
-        with saving(out):
+            raw = {"runtime": "native", **parts, **texts, **described}
+            proved: list[Comparison] = []
+            if settings.prove:
+                progress("proving batch invariance")
+                proved = family.invariance(folder, VlmRole.model_validate(raw), _SEED)
+            manifest = write_manifest(fresh, _recipe(role, checkpoint, out), {role: raw}, proved)
+            verify_files(fresh, manifest)
             swap_folders(fresh, out)
+    except OSError as error:
+        raise BadRequestError(
+            f"[export] {out} was not written: {error}", hint="make room, or choose another --out"
+        ) from None
     return proved, manifest
 
 
@@ -182,14 +186,21 @@ def _family(checkpoint: Checkpoint) -> WrittenFamily:
     return cast("WrittenFamily", import_module(f".families.{FAMILIES[kind]}", __package__))
 
 
-def _need_room(
-    folder: Path, weights: Mapping[str, Mapping[str, tuple[int, ...]]], precision: Precision
-) -> None:
-    needed = 64 << 20  # graphs, tokenizer
-    for part in weights.values():
-        for shape in part.values():
-            rows, columns = shape[0], prod(shape[1:])
-            needed += stored_bytes(rows, columns, precision if len(shape) > 1 else "fp32")
+def data_bytes(
+    family: WrittenFamily, weights: Mapping[str, Mapping[str, tuple[int, ...]]], precision: Precision
+) -> int:
+    """What the weights take as they are stored."""
+    return sum(
+        stored_bytes(
+            shape[0], prod(shape[1:]), family.stored_as(name, precision) if len(shape) > 1 else "fp32"
+        )
+        for part in weights.values()
+        for name, shape in part.items()
+    )
+
+
+def _need_room(folder: Path, data: int) -> None:
+    needed = data + _TEXTS
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise BadRequestError(
@@ -205,7 +216,7 @@ def _describe(
     architecture = family.architecture(config)
     length = min(settings.cache_length, architecture.pop("max_position_embeddings"))
     slot = 8 * architecture["layers"] * architecture["kv_heads"] * architecture["head_dim"] * length
-    generation = checkpoint.json("generation_config.json") or {}
+    generation = checkpoint.json("generation_config.json")
     said = {**checkpoint.config, **(checkpoint.config.get("text_config") or {}), **generation}
     ends, pad = said.get("eos_token_id"), said.get("pad_token_id")
     ends = list(ends) if isinstance(ends, list) else [ends]
@@ -219,7 +230,7 @@ def _describe(
         | {"eos_token_ids": ends, "pad_token_id": ends[-1] if pad is None else pad},
         "vision_config": family.vision(config) | checkpoint.images(),
         "generation": _sampling(checkpoint, generation)
-        | {"max_new_tokens": min(settings.max_new_tokens, length - 1)},
+        | {"max_new_tokens": min(_MAX_NEW_TOKENS, length - 1)},
         "cache_length": length,
         "slots": max(1, min(_MAX_SLOTS, settings.cache_bytes // slot)),
         "prefill_chunk": min(settings.prefill_chunk, length),

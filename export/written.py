@@ -23,6 +23,7 @@ from .storage import BLOCK
 __all__ = [
     "FUSED",
     "GraphWriter",
+    "Nodes",
     "Precision",
     "Table",
     "WeightFile",
@@ -91,14 +92,10 @@ class Table:
     columns: int
 
 
-class GraphWriter:
-    """Collects nodes and weights. Methods return the name of what they made.
+class Nodes:
+    """Collects nodes and tensors. Methods return the name of what they made; `out` names a value and its node."""
 
-    `out` names a value and the node that makes it. Matrices are named by the weights of the checkpoint that they are.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, weights: WeightFile) -> None:
-        self._checkpoint, self._weights = checkpoint, weights
+    def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
 
@@ -115,14 +112,39 @@ class GraphWriter:
         return list(out)
 
     def constant(self, name: str, value: npt.ArrayLike) -> str:
-        """A small tensor within the graph, made once."""
+        """A tensor within the graph, made once."""
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.array(value), name)
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
     def sizes(self, *sizes: int) -> str:
         """A list of numbers, e.g. a shape."""
         return self.constant("sizes." + ".".join(map(str, sizes)), np.array(sizes, np.int64))
+
+    def model(
+        self,
+        name: str,
+        inputs: Iterable[tuple[str, int, Sequence[Any]]],
+        outputs: Iterable[tuple[str, int, Sequence[Any]]],
+    ) -> onnx.ModelProto:
+        """The graph; inputs and outputs as (name, ONNX type, shape)."""
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info(*item) for item in inputs],
+            [helper.make_tensor_value_info(*item) for item in outputs],
+            list(self.initializers.values()),
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
+
+
+class GraphWriter(Nodes):
+    """Nodes with the weights of a checkpoint; matrices are named by the weights that they are."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: WeightFile) -> None:
+        super().__init__()
+        self._checkpoint, self._weights = checkpoint, weights
 
     def vector(self, name: str) -> str:
         """A weight that is read as it is: a norm, a bias."""
@@ -214,23 +236,6 @@ class GraphWriter:
             out=[out, "", "", out_sum], domain=FUSED, epsilon=epsilon,
         )  # fmt: skip
         return out, out_sum
-
-    def model(
-        self,
-        name: str,
-        inputs: Iterable[tuple[str, int, Sequence[Any]]],
-        outputs: Iterable[tuple[str, int, Sequence[Any]]],
-    ) -> onnx.ModelProto:
-        """The graph; inputs and outputs as (name, ONNX type, shape)."""
-        graph = helper.make_graph(
-            self.nodes,
-            name,
-            [helper.make_tensor_value_info(*item) for item in inputs],
-            [helper.make_tensor_value_info(*item) for item in outputs],
-            list(self.initializers.values()),
-        )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
 
     def _matrix(self, names: Sequence[str]) -> _Matrix:
         shapes = [self._checkpoint.tensors[name].shape for name in names]

@@ -8,7 +8,6 @@ gate and up. It reads text tokens only, whose three m-rope positions are equal: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -24,64 +23,40 @@ from interleave_rt.errors import BadPackError
 
 from ..graph import save_graph
 from ..storage import HalfReport, store_half
+from ..written import FUSED, Nodes
 from .qwen3_vl import VlmShape, cache_names
 
 __all__ = ["decode_model", "export_decode_graph"]
 
-_OPSET = 24
-_IR = 11  # what this opset belongs to
-_FUSED = "com.microsoft"
 _HEAD_MULTIPLE = 16  # of the fused operator's rotary embedding
 
 
-@dataclass
-class _Nodes:
-    """Collects nodes and weights; methods return the name of what they made."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    weights: list[onnx.TensorProto] = field(default_factory=list)
-
-    def op(self, kind: str, *inputs: str, out: str, domain: str = "", **attributes: Any) -> str:
-        return self.many(kind, *inputs, out=[out], name=out, domain=domain, **attributes)[0]
-
-    def many(self, kind: str, *inputs: str, out: list[str], name: str, **attributes: Any) -> list[str]:
-        self.nodes.append(helper.make_node(kind, list(inputs), out, name, **attributes))
-        return out
-
-    def weight(self, name: str, value: npt.NDArray[Any]) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+class _Nodes(Nodes):
+    """Nodes with the weights of a model, as float32."""
 
     def linear(self, x: str, out: str, *weights: Tensor) -> str:
         """One product for matrices that share their input; results side by side."""
         columns = np.concatenate([_array(weight) for weight in weights]).T
-        return self.op("MatMul", x, self.weight(f"{out}.weight", columns), out=out)
+        return self.op("MatMul", x, self.constant(f"{out}.weight", columns), out=out)
 
     def norm(self, x: str, norm: Any, out: str) -> str:
-        weight = self.weight(f"{out}.norm", _array(norm.weight))
+        weight = self.constant(f"{out}.norm", _array(norm.weight))
         epsilon = float(norm.variance_epsilon)
         return self.op("RMSNormalization", x, weight, out=out, axis=-1, epsilon=epsilon)
 
     def head_norm(self, x: str, heads: int, norm: Any) -> str:
         """The norm of every head of [b, 1, heads * head_dim]."""
         width = len(norm.weight)
-        split = self.op("Reshape", x, self.shape(0, heads, width), out=f"{x}.split")
+        split = self.op("Reshape", x, self.sizes(0, heads, width), out=f"{x}.split")
         normed = self.norm(split, norm, f"{x}.normed")
-        return self.op("Reshape", normed, self.shape(0, 1, heads * width), out=f"{x}.joined")
-
-    def shape(self, *sizes: int) -> str:
-        """A constant, made once."""
-        name = "shape." + ".".join(map(str, sizes))
-        if all(tensor.name != name for tensor in self.weights):
-            self.weight(name, np.array(sizes, np.int64))
-        return name
+        return self.op("Reshape", normed, self.sizes(0, 1, heads * width), out=f"{x}.joined")
 
     def add_norm(self, x: str, skip: str, norm: Any, out: str) -> tuple[str, str]:
         """The norm of a sum, and the sum."""
-        weight = self.weight(f"{out}.norm", _array(norm.weight))
+        weight = self.constant(f"{out}.norm", _array(norm.weight))
         names, epsilon = [f"{out}.normed", "", "", f"{out}.sum"], float(norm.variance_epsilon)
         kind = "SkipSimplifiedLayerNormalization"
-        self.many(kind, x, skip, weight, out=names, name=out, domain=_FUSED, epsilon=epsilon)
+        self.many(kind, x, skip, weight, out=names, domain=FUSED, epsilon=epsilon)
         return names[0], names[3]
 
 
@@ -108,9 +83,9 @@ def _layer(nodes: _Nodes, layer: Any, index: int, x: str, residual: str, followi
         x, f"{name}.qkv", attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
     )
     heads, shared, width = config.num_attention_heads, config.num_key_value_heads, attention.head_dim
-    sizes = nodes.shape(heads * width, shared * width, shared * width)
+    sizes = nodes.sizes(heads * width, shared * width, shared * width)
     parts = [f"{name}.{kind}" for kind in ("q", "k", "v")]
-    nodes.many("Split", qkv, sizes, out=parts, name=f"{name}.parts", axis=-1)
+    nodes.many("Split", qkv, sizes, out=parts, axis=-1)
     query = nodes.head_norm(parts[0], heads, attention.q_norm)
     key = nodes.head_norm(parts[1], shared, attention.k_norm)
     cache = [f"past_k.{index}", f"past_v.{index}", "past_len", "total_length"]
@@ -118,8 +93,7 @@ def _layer(nodes: _Nodes, layer: Any, index: int, x: str, residual: str, followi
         "GroupQueryAttention",
         *(query, key, parts[2], *cache, "cos", "sin", "position_ids"),
         out=[f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
-        name=f"{name}.attention",
-        domain=_FUSED,
+        domain=FUSED,
         num_heads=heads,
         kv_num_heads=shared,
         scale=float(attention.scaling),
@@ -128,10 +102,8 @@ def _layer(nodes: _Nodes, layer: Any, index: int, x: str, residual: str, followi
     out = nodes.linear(f"{name}.attention", f"{name}.out", attention.o_proj.weight)
     normed, total = nodes.add_norm(residual, out, layer.post_attention_layernorm, f"{name}.middle")
     both = nodes.linear(normed, f"{name}.gate_up", mlp.gate_proj.weight, mlp.up_proj.weight)
-    halves = nodes.many(
-        "Split", both, out=[f"{name}.gate", f"{name}.up"], name=f"{name}.split", axis=-1, num_outputs=2
-    )
-    gate = nodes.op("QuickGelu", halves[0], out=f"{name}.silu", domain=_FUSED, alpha=1.0)
+    halves = nodes.many("Split", both, out=[f"{name}.gate", f"{name}.up"], axis=-1, num_outputs=2)
+    gate = nodes.op("QuickGelu", halves[0], out=f"{name}.silu", domain=FUSED, alpha=1.0)
     wide = nodes.op("Mul", gate, halves[1], out=f"{name}.wide")
     down = nodes.linear(wide, f"{name}.down", mlp.down_proj.weight)
     return nodes.add_norm(total, down, following, f"{name}.end")
@@ -169,7 +141,7 @@ def decode_model(model: Qwen3VLForConditionalGeneration, positions: int) -> onnx
     nodes = _Nodes()
     for name, rope in zip(("cos", "sin"), _rope_tables(language, positions), strict=True):
         nodes.op("Constant", out=name, value=numpy_helper.from_array(np.ascontiguousarray(rope)))
-    table = nodes.weight("embedding", _array(language.embed_tokens.weight))
+    table = nodes.constant("embedding", _array(language.embed_tokens.weight))
     residual = nodes.op("Gather", table, "input_ids", out="embedded", axis=0)
     layers = list(language.layers)
     x = nodes.norm(residual, layers[0].input_layernorm, "first")
@@ -192,15 +164,7 @@ def decode_model(model: Qwen3VLForConditionalGeneration, positions: int) -> onnx
         ("logits", f32, ["b", 1, shape.vocab]),
         *((name, f32, cache) for name in cache_names(shape.layers, "present")),
     ]
-    graph = helper.make_graph(
-        nodes.nodes,
-        "decode",
-        [helper.make_tensor_value_info(*item) for item in inputs],
-        [helper.make_tensor_value_info(*item) for item in outputs],
-        nodes.weights,
-    )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
+    return nodes.model("decode", inputs, outputs)
 
 
 def export_decode_graph(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, Qwen3VLForConditionalGeneration
 from transformers.masking_utils import AttentionMaskInterface
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import area_limits, image_sizes
 from ..graph import GraphSpec, export_graph, op, parameters, swapped
 from ..recipe import VlmRecipe
 from ..storage import HalfReport
@@ -30,6 +30,7 @@ from .qwen3_vl_proof import invariance, outputs, parity
 __all__ = [
     "NEEDED",
     "VlmShape",
+    "architecture",
     "cache_names",
     "decoder_spec",
     "decoder_trace",
@@ -39,6 +40,8 @@ __all__ = [
     "load",
     "outputs",
     "parity",
+    "rope_axes",
+    "vision",
     "vision_spec",
 ]
 
@@ -74,33 +77,45 @@ def export(
     yield path.stem, export_graph(vision_spec(model), path, external=recipe.external_data)
 
 
+def architecture(config: Any) -> dict[str, int]:
+    """`architecture` of the manifest, and how many positions there are."""
+    text = config.text_config
+    return {
+        "layers": text.num_hidden_layers,
+        "hidden": text.hidden_size,
+        "kv_heads": text.num_key_value_heads,
+        "head_dim": text.head_dim,
+        "vocab": text.vocab_size,
+        "deepstack_levels": len(config.vision_config.deepstack_visual_indexes),
+        "image_token_id": config.image_token_id,
+        "max_position_embeddings": text.max_position_embeddings,
+    }
+
+
+def vision(config: Any) -> dict[str, int]:
+    """`vision_config` of the manifest, but for what the preprocessor says."""
+    found = config.vision_config
+    return {
+        "patch_size": found.patch_size,
+        "merge_size": found.spatial_merge_size,
+        "temporal_patch_size": found.temporal_patch_size,
+    }
+
+
 def describe(model: Qwen3VLForConditionalGeneration, recipe: VlmRecipe) -> dict[str, Any]:
     """What the manifest says of the role, but for its files."""
-    shape = VlmShape.of(model)
-    vision = model.config.vision_config
+    told = architecture(model.config)
     generation = model.generation_config
     ends = generation.eos_token_id
-    side = int(vision.num_position_embeddings**0.5) * vision.patch_size
-    length = min(recipe.cache_length, int(model.config.text_config.max_position_embeddings))
+    length = min(recipe.cache_length, told.pop("max_position_embeddings"))
     sampled = bool(generation.do_sample)
     return {
         "architecture": {
-            "layers": shape.layers,
-            "hidden": shape.hidden,
-            "kv_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "vocab": shape.vocab,
-            "deepstack_levels": shape.deepstack_levels,
-            "image_token_id": shape.image_token_id,
+            **told,
             "eos_token_ids": list(ends) if isinstance(ends, (list, tuple)) else [ends],
             "pad_token_id": generation.pad_token_id,
         },
-        "vision_config": {
-            "patch_size": vision.patch_size,
-            "merge_size": vision.spatial_merge_size,
-            "temporal_patch_size": vision.temporal_patch_size,
-            **_images(model, side * side),
-        },
+        "vision_config": vision(model.config) | _images(model.config),
         "generation": {
             "temperature": (generation.temperature or 1.0) if sampled else 0.0,
             "top_k": (generation.top_k or 0) if sampled else 0,
@@ -116,13 +131,14 @@ def describe(model: Qwen3VLForConditionalGeneration, recipe: VlmRecipe) -> dict[
     }
 
 
-def _images(model: Qwen3VLForConditionalGeneration, pixels: int) -> dict[str, Any]:
+def _images(config: Any) -> dict[str, Any]:
     """As the preprocessor beside the weights says; models without one have seen images of one size alone."""
-    folder = Path(model.config._name_or_path)
-    if model.config._name_or_path and (folder / "preprocessor_config.json").is_file():
-        return Checkpoint(folder, {}, {}).images()
-    sizes = {"min_pixels": pixels, "max_pixels": pixels, "max_pixels_many": min(384 * 384, pixels), "many": 5}
-    return {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], **sizes}
+    told = image_sizes(Path(config._name_or_path)) if config._name_or_path else None
+    if told is not None:
+        return told
+    seen = config.vision_config
+    pixels = int(seen.num_position_embeddings) * seen.patch_size**2
+    return {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], **area_limits(pixels, pixels)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +217,20 @@ def _rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tenso
     return op(_OPSET, "RotaryEmbedding", query, cos, sin), op(_OPSET, "RotaryEmbedding", key, cos, sin)
 
 
-def _half_tables(rope: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The multimodal rope with one gather: which of time, height and width turns a frequency is fixed."""
+def rope_axes(rope: Any) -> Tensor:
+    """Which of time, height and width (0, 1, 2) turns each frequency of the multimodal rope: [head_dim / 2]."""
     half = rope.inv_freq.shape[0]
     probe = torch.arange(3.0)[:, None, None, None].repeat(1, 1, 1, half)
-    axis = rope.recomposition_frequencies(probe)[0, 0, :half].long()
+    axes: Tensor = rope.recomposition_frequencies(probe)[0, 0, :half].long()
+    return axes
+
+
+def _half_tables(rope: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The multimodal rope with one gather."""
+    axes = rope_axes(rope)
 
     def tables(_hidden: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        angles = position_ids.float().index_select(0, axis).permute(1, 2, 0) * rope.inv_freq
+        angles = position_ids.float().index_select(0, axes).permute(1, 2, 0) * rope.inv_freq
         return angles.cos() * rope.attention_scaling, angles.sin() * rope.attention_scaling
 
     return tables

@@ -33,10 +33,19 @@ from ..proof.checks import Comparison, picture
 from ..proof.invariance import thread_invariance
 from ..proof.written import written_invariance
 from ..written import FUSED, GraphWriter, Precision, WeightFile, head_precision
-from .qwen3_vl import cache_names, vision_spec
+from .qwen3_vl import architecture, cache_names, rope_axes, vision, vision_spec
 from .qwen3_vl_proof import patchify
 
-__all__ = ["TextShape", "architecture", "configuration", "invariance", "vision", "weights", "write"]
+__all__ = [
+    "TextShape",
+    "architecture",
+    "configuration",
+    "invariance",
+    "stored_as",
+    "vision",
+    "weights",
+    "write",
+]
 
 _PREFIX = "model.language_model"
 _VISION = "model.visual."
@@ -141,29 +150,9 @@ def weights(config: Any, checkpoint: Checkpoint) -> dict[str, dict[str, tuple[in
     }
 
 
-def architecture(config: Any) -> dict[str, int]:
-    """`architecture` of the manifest, and how many positions there are."""
-    text = config.text_config
-    return {
-        "layers": text.num_hidden_layers,
-        "hidden": text.hidden_size,
-        "kv_heads": text.num_key_value_heads,
-        "head_dim": text.head_dim,
-        "vocab": text.vocab_size,
-        "deepstack_levels": len(config.vision_config.deepstack_visual_indexes),
-        "image_token_id": config.image_token_id,
-        "max_position_embeddings": text.max_position_embeddings,
-    }
-
-
-def vision(config: Any) -> dict[str, int]:
-    """`vision_config` of the manifest, but for what the preprocessor says."""
-    found = config.vision_config
-    return {
-        "patch_size": found.patch_size,
-        "merge_size": found.spatial_merge_size,
-        "temporal_patch_size": found.temporal_patch_size,
-    }
+def stored_as(name: str, precision: Precision) -> Precision:
+    """How a matrix is stored in a pack of this precision."""
+    return precision if name.startswith(f"{_PREFIX}.layers.") else head_precision(precision)
 
 
 def write(
@@ -277,16 +266,12 @@ class _Decoder:
         graph.op("Cast", longest, out="longest", to=TensorProto.INT32)
 
     def _rope(self, text: Any) -> None:
-        """Cosines and sines [b, s, head_dim / 2]: which of time, height and width turns a frequency is fixed."""
+        """Cosines and sines [b, s, head_dim / 2]."""
         rope = Qwen3VLTextRotaryEmbedding(text)
-        half = rope.inv_freq.shape[0]
-        probe = torch.arange(3.0)[:, None, None, None].repeat(1, 1, 1, half)
-        axis = rope.recomposition_frequencies(probe)[0, 0, :half].long().numpy()
         graph = self._graph
         positions = graph.op("Cast", "position_ids", out="positions.float", to=TensorProto.FLOAT)
-        chosen = graph.op(
-            "Gather", positions, graph.constant("rope.axis", axis), out="positions.chosen", axis=0
-        )
+        axes = graph.constant("rope.axis", rope_axes(rope).numpy())
+        chosen = graph.op("Gather", positions, axes, out="positions.chosen", axis=0)
         last = graph.op("Transpose", chosen, out="positions", perm=[1, 2, 0])
         frequencies = graph.constant("rope.frequencies", rope.inv_freq.float().numpy())
         angles = graph.op("Mul", last, frequencies, out="angles")

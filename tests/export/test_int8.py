@@ -107,6 +107,6 @@ def test_the_command(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "int8"
     assert main(["int8", "--pack", str(exported.pack), "--out", str(out), "--block", "64"]) == 0
     assert "1 - cosine" in capsys.readouterr().out
-    assert load_manifest(out).roles.critic.parts["decoder"].precision == "int8"  # type: ignore[union-attr]
+    assert load_manifest(out).roles.critic.parts["decoder"].precision == "int8"
     assert main(["int8", "--pack", str(exported.pack), "--out", str(out)]) == BadRequestError.exit_code
     assert "not an empty directory" in " ".join(capsys.readouterr().err.split())  # the console wraps

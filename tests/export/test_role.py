@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import pytest
 import torch
 from interleave_rt.export.checkpoint import Checkpoint
 from interleave_rt.export.families import qwen3_vl_written
-from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate
+from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate, patchify
 from interleave_rt.export.proof.checks import picture
 from interleave_rt.export.proof.sessions import DecoderRunner, open_session
 from interleave_rt.export.proof.written import written_invariance
-from interleave_rt.export.role import RoleSettings, export_role
+from interleave_rt.export.role import RoleSettings, data_bytes, export_role
 from interleave_rt.export.written import stored_bytes
 
 from interleave_rt import Engine, Options, Request, _core, load_pack
@@ -117,8 +118,6 @@ def prompt_of(made: Any, model: Any, pixels: list[np.ndarray], grids: list[np.nd
 def test_a_whole_prompt_with_pictures_is_answered_as_by_the_library(
     made: Any, source: Path, exported: Any
 ) -> None:
-    from interleave_rt.export.families.qwen3_vl_proof import patchify
-
     model, role = made.load(source), exported.manifest.roles.critic
     rng = np.random.default_rng(5)
     images = [picture(rng, 256, 256), picture(rng, 192, 384)]
@@ -206,7 +205,7 @@ def test_quantised_decoders_are_smaller_close_and_batch_invariant(
     qwen3_vl_written.write_decoder(checkpoint, config, out, precision=precision, cache_length=160)
     shapes = qwen3_vl_written.weights(config, checkpoint)["decoder"]
     ideal = sum(
-        stored_bytes(shape[0], shape[1], "int8" if "embed" in name else precision)
+        stored_bytes(shape[0], shape[1], qwen3_vl_written.stored_as(name, precision))
         for name, shape in shapes.items()
         if len(shape) > 1
     )
@@ -393,6 +392,51 @@ def test_a_full_disk_is_said_first(source: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
     with pytest.raises(BadRequestError, match="GB free"):
         export_role("planner", source, tmp_path / "out", FEW)
+
+
+@pytest.fixture(scope="module", params=["bf16", "int8", "int4"])
+def written(made: Any, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Both graphs of an untied model: checkpoint, folder, precision."""
+    folder = tmp_path_factory.mktemp(request.param)
+    config = made.configuration(tied=False, rows=9000, layers=2)
+    checkpoint = Checkpoint.open(made.save(folder / "checkpoint", config))
+    qwen3_vl_written.write(checkpoint, config, folder, precision=request.param, cache_length=64)
+    return checkpoint, folder, request.param
+
+
+def test_the_room_that_is_asked_for_is_what_the_weights_take(written: Any) -> None:
+    checkpoint, folder, precision = written
+    config = qwen3_vl_written.configuration(checkpoint)
+    asked = data_bytes(qwen3_vl_written, qwen3_vl_written.weights(config, checkpoint), precision)
+    taken = sum(file.stat().st_size for file in folder.glob("*.data"))
+    assert 0.9 * asked < taken < 1.1 * asked  # at this size page borders count
+
+
+def test_vision_encoders_are_close_to_the_librarys(made: Any, written: Any) -> None:
+    import onnx
+
+    checkpoint, folder, precision = written
+    path = folder / "vision.onnx"
+    visual = made.load(checkpoint.directory).model.visual
+    nodes = Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
+    products = sum(isinstance(one, torch.nn.Linear) for one in visual.modules())
+    assert nodes["MatMulNBits"] == (0 if precision == "bf16" else products)
+    pixels, grid = patchify(picture(np.random.default_rng(8), 128, 192), 16, 2, 2)
+    embeds, levels = open_session(path).run(None, {"pixel_values": pixels, "grid_thw": grid})
+    with torch.no_grad():
+        wanted = visual(torch.from_numpy(pixels), grid_thw=torch.from_numpy(grid))
+    for ours, theirs in zip(
+        (embeds, *levels), (wanted.pooler_output, *wanted.deepstack_features), strict=True
+    ):
+        gap = 1 - torch.cosine_similarity(torch.from_numpy(ours), theirs, dim=-1)
+        assert gap.max() < (1e-5 if precision == "bf16" else 1e-3)
+
+
+def test_a_file_system_that_refuses_is_said(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 250)  # a name that fits, but not that of the folder beside it
+    with pytest.raises(BadRequestError, match=r"was not written: .*name too long"):
+        export_role("planner", source, out, FEW)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_were_altered_are_found(exported: Any, tmp_path: Path) -> None:
