@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interleave_rt.export.checkpoint import Checkpoint
+from interleave_rt.export.checkpoint import Checkpoint, image_sizes
 from interleave_rt.export.families import qwen3_vl_written
 from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate, patchify
 from interleave_rt.export.proof.checks import picture
@@ -245,6 +245,21 @@ def test_images_of_the_older_export_are_the_preprocessors_too(made: Any, source:
 
     said = qwen3_vl.describe(made.load(source), VlmRecipe(cache_length=64))["vision_config"]
     assert (said["min_pixels"], said["max_pixels"]) == (65_536, 16_777_216)
+
+
+def test_sizes_of_images_stand_in_either_file(made: Any, tmp_path: Path) -> None:
+    assert image_sizes(tmp_path) is None
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": made.PREPROCESSOR}))
+    found = image_sizes(tmp_path)
+    assert found is not None
+    assert (found["min_pixels"], found["max_pixels"]) == (65_536, 16_777_216)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"min_pixels": 1024, "max_pixels": 4096}))
+    assert image_sizes(tmp_path) == {
+        "min_pixels": 1024,
+        "max_pixels": 4096,
+        "max_pixels_many": 4096,
+        "many": 5,
+    }
 
 
 @pytest.fixture(scope="module")
