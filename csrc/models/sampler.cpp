@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
+#include <numeric>
 #include <vector>
 
 #include "core/key.h"
@@ -12,8 +14,9 @@
 namespace irt {
 namespace {
 
-constexpr std::size_t kLanes = 16;   // independent maxima, so that compilers vectorise the loop
-constexpr std::size_t kBlock = 128;  // values that are looked at one by one or not at all
+constexpr std::size_t kLanes = 8;       // independent maxima, so that compilers vectorise the loop
+constexpr std::size_t kBlock = 128;     // values that are looked at one by one or not at all
+constexpr std::size_t kSamples = 1024;  // logits by which the border of a nucleus is guessed
 
 struct Candidate {
   float logit = 0.0F;
@@ -23,6 +26,30 @@ struct Candidate {
 // Greatest first; ties: the lowest id first.
 [[nodiscard]] bool before(const Candidate& a, const Candidate& b) noexcept {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+// Sorts candidates that stand in the order of their ids. Many: by digits of their bits, stably.
+void sort(std::vector<Candidate>& candidates) {
+  constexpr std::size_t kDigit = 11;
+  constexpr std::size_t kValues = std::size_t{1} << kDigit;
+  if (candidates.size() < kValues) {
+    std::ranges::sort(candidates, before);
+    return;
+  }
+  const auto bits = [](const Candidate& it) {  // greater logits have lesser bits
+    const auto raw = std::bit_cast<std::uint32_t>(it.logit + 0.0F);  // -0 is 0
+    return raw & 0x80000000U ? raw : raw ^ 0x7fffffffU;
+  };
+  thread_local std::vector<Candidate> sorted;
+  sorted.resize(candidates.size());
+  for (std::size_t shift = 0; shift < 32; shift += kDigit) {
+    std::array<std::size_t, kValues> place{};
+    const auto digit = [&](const Candidate& it) { return (bits(it) >> shift) % kValues; };
+    for (const Candidate& it : candidates) ++place[digit(it)];
+    std::exclusive_scan(place.begin(), place.end(), place.begin(), std::size_t{0});
+    for (const Candidate& it : candidates) sorted[place[digit(it)]++] = it;
+    candidates.swap(sorted);
+  }
 }
 
 [[nodiscard]] float maximum(std::span<const float> values) noexcept {
@@ -66,6 +93,10 @@ void greatest(std::span<const float> values, std::size_t count,
   std::ranges::sort(candidates, before);
 }
 
+[[nodiscard]] double weight_of(float logit, float highest, const SamplingParams& params) {
+  return std::exp((static_cast<double>(logit) - highest) / static_cast<double>(params.temperature));
+}
+
 // How many candidates top_k and top_p leave: the first ones, with their weights.
 [[nodiscard]] std::size_t truncate(std::vector<Candidate>& candidates, std::vector<double>& weights,
                                    const SamplingParams& params, float highest) {
@@ -73,8 +104,7 @@ void greatest(std::span<const float> values, std::size_t count,
   weights.resize(kept);
   double total = 0.0;
   for (std::size_t i = 0; i < kept; ++i) {
-    weights[i] = std::exp((static_cast<double>(candidates[i].logit) - highest) /
-                          static_cast<double>(params.temperature));
+    weights[i] = weight_of(candidates[i].logit, highest, params);
     total += weights[i];
   }
   if (params.top_p >= 1.0F) return kept;
@@ -84,6 +114,89 @@ void greatest(std::span<const float> values, std::size_t count,
     if (mass >= static_cast<double>(params.top_p) * total) return i + 1;
   }
   return kept;
+}
+
+// exp(x) for x <= 0 with a relative error below 3e-7 (and at least exp(-700)). Unlike std::exp it
+// vectorises.
+[[nodiscard]] double rough_exp(double x) noexcept {
+  constexpr double kRound = 0x1.8p52;  // added to a number, leaves its integer in the low bits
+  x = x < -700.0 ? -700.0 : x;
+  const double shifted = x * std::numbers::log2e + kRound;
+  const double r = x - (shifted - kRound) * std::numbers::ln2;  // |r| <= ln(2) / 2
+  double sum = 1.0 / 720;
+  for (const double factor : {1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0}) {
+    sum = sum * r + factor;
+  }
+  return std::bit_cast<double>(std::bit_cast<std::uint64_t>(sum) +
+                               (std::bit_cast<std::uint64_t>(shifted) << 52));
+}
+
+// The sum of all weights, with a relative error below 4e-7, that of the exact sum's rounding in
+// whatever order included.
+[[nodiscard]] double rough_total(std::span<const float> logits, float highest,
+                                 const SamplingParams& params) noexcept {
+  const double scale = 1.0 / static_cast<double>(params.temperature);
+  std::array<double, kLanes> lanes{};
+  std::size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += rough_exp((static_cast<double>(logits[i + lane]) - highest) * scale);
+    }
+  }
+  for (; i < logits.size(); ++i) {
+    lanes[0] += rough_exp((static_cast<double>(logits[i]) - highest) * scale);
+  }
+  return std::accumulate(lanes.begin(), lanes.end(), 0.0);
+}
+
+// The greatest of some logits below which about `mass` of the weights lies, judged by the same.
+[[nodiscard]] float border(std::span<const float> logits, float highest, double mass,
+                           const SamplingParams& params) {
+  thread_local std::vector<float> some;
+  some.clear();
+  const std::size_t stride = logits.size() / kSamples | 1;
+  for (std::size_t i = 0; i < logits.size(); i += stride) some.push_back(logits[i]);
+  std::ranges::sort(some);
+  float found = some.front();
+  for (const float logit : some) {
+    mass -= static_cast<double>(stride) * weight_of(logit, highest, params);
+    if (mass < 0.0) break;
+    found = logit;
+  }
+  return found;
+}
+
+// What a sort of everything and `truncate` leave of top_p, without the sort: candidates from a
+// border upwards, whose masses are summed in the same order. The total is only known within bounds.
+// 0 where these do not decide, or where too little lies above the border.
+[[nodiscard]] std::size_t nucleus(std::span<const float> logits, float highest,
+                                  std::vector<Candidate>& candidates, std::vector<double>& weights,
+                                  const SamplingParams& params) {
+  const double total = rough_total(logits, highest, params);
+  const double top_p = static_cast<double>(params.top_p);
+  const double least = top_p * (total * (1.0 - 4e-7));
+  const double most = top_p * (total * (1.0 + 4e-7));
+  for (const double share : {0.7, 0.2}) {  // of what top_p leaves out
+    const float low = border(logits, highest, share * (1.0 - top_p) * total, params);
+    candidates.clear();
+    for (std::size_t first = 0; first < logits.size(); first += kBlock) {
+      const auto block = logits.subspan(first, std::min(kBlock, logits.size() - first));
+      if (maximum(block) < low) continue;
+      for (std::size_t i = 0; i < block.size(); ++i) {
+        if (block[i] >= low) candidates.push_back({block[i], static_cast<std::int32_t>(first + i)});
+      }
+    }
+    sort(candidates);
+    weights.clear();
+    double mass = 0.0;
+    for (const Candidate& candidate : candidates) {
+      weights.push_back(weight_of(candidate.logit, highest, params));
+      mass += weights.back();
+      if (mass >= most) return weights.size();
+      if (mass >= least) return 0;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
@@ -134,18 +247,25 @@ std::int64_t sample(std::span<const float> logits, const SamplingParams& params,
     logits = lifted;
   }
   const auto most = params.top_k > 0 ? static_cast<std::size_t>(params.top_k) : logits.size();
+  std::size_t kept = 0;
   if (most < logits.size()) {
     greatest(logits, most, candidates);
+    kept = truncate(candidates, weights, params, candidates.front().logit);
   } else {
-    candidates.resize(logits.size());
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      candidates[i] = {logits[i], static_cast<std::int32_t>(i)};
+    const float highest = maximum(logits);
+    const bool cut = params.top_p < 1.0F;
+    if (cut && logits.size() > 4 * kSamples) {
+      kept = nucleus(logits, highest, candidates, weights, params);
     }
-    if (params.top_p < 1.0F) std::ranges::sort(candidates, before);
+    if (kept == 0) {
+      candidates.resize(logits.size());
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        candidates[i] = {logits[i], static_cast<std::int32_t>(i)};
+      }
+      if (cut) sort(candidates);
+      kept = truncate(candidates, weights, params, highest);
+    }
   }
-  const bool sorted = most < logits.size() || params.top_p < 1.0F;
-  const float highest = sorted ? candidates.front().logit : maximum(logits);
-  const std::size_t kept = truncate(candidates, weights, params, highest);
   double total = 0.0;
   for (std::size_t i = 0; i < kept; ++i) total += weights[i];
   double left = uniform(params.seed, index) * total;

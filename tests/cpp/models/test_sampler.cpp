@@ -21,6 +21,31 @@ std::vector<float> random_logits(std::size_t count, std::uint32_t seed) {
   return logits;
 }
 
+// What `sample` is: everything sorted, weighed and cut, in this order.
+std::int64_t by_the_book(const std::vector<float>& logits, const SamplingParams& params,
+                         std::uint64_t index) {
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&](auto a, auto b) { return logits[a] > logits[b]; });
+  if (params.top_k > 0) order.resize(std::min(order.size(), std::size_t(params.top_k)));
+  std::vector<double> weights;
+  for (const std::size_t id : order) {
+    weights.push_back(std::exp((double(logits[id]) - logits[order[0]]) / params.temperature));
+  }
+  const double bound = params.top_p * std::accumulate(weights.begin(), weights.end(), 0.0);
+  double mass = 0.0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    mass += weights[i];
+    if (mass >= bound) weights.resize(i + 1);
+  }
+  double left = uniform(params.seed, index) * std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    left -= weights[i];
+    if (left < 0.0) return std::int64_t(order[i]);
+  }
+  return std::int64_t(order[weights.size() - 1]);
+}
+
 std::int64_t argmax(const std::vector<float>& logits) { return sample(logits, {}, 0); }
 
 }  // namespace
@@ -126,6 +151,27 @@ TEST_CASE("top_k keeps what a sort of everything keeps, ties by the lowest id") 
       const auto id = static_cast<std::size_t>(sample(logits, {1.0F, top_k, 1.0F, 7}, i));
       CHECK((border || count <= order.size() || id == order[place]));
       CHECK(std::ranges::find(order, id) != order.end());
+    }
+  }
+}
+
+TEST_CASE("a nucleus of a large vocabulary is what a sort of everything leaves, to the bit") {
+  std::minstd_rand random(4);
+  for (int round = 0; round < 60; ++round) {
+    std::vector<float> logits = random_logits(4097 + random() % 30000, std::uint32_t(random()));
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      float& value = logits[i];
+      if (round % 6 == 1) value *= 4.0F;                           // a few are all
+      if (round % 6 == 2) value = std::round(value);               // ties, and both zeros
+      if (round % 6 == 3) value = 1.5F;                            // flat
+      if (round % 6 == 4) value = 1e30F * value;                   // no weight but one
+      if (round % 6 == 5) value = -2.0F * std::log(float(i + 1));  // sampled by the greatest
+    }
+    for (const float top_p : {1e-6F, 0.3F, 0.8F, 0.95F, 0.9999999F}) {
+      const SamplingParams params{round % 2 == 0 ? 0.7F : 1.3F, 0, top_p, random()};
+      for (std::uint64_t index = 0; index < 3; ++index) {
+        CHECK(sample(logits, params, index) == by_the_book(logits, params, index));
+      }
     }
   }
 }
