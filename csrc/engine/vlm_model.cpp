@@ -35,11 +35,12 @@ Size white_size(const LaneCall& call) {
 
 VlmModel::VlmModel(const VlmConfig& config)
     : config_(completed(config)),
+      vision_(config_.vision.empty() ? nullptr
+                                     : std::make_unique<VisionEncoder>(
+                                           config_.vision, config_.vision_config, config_.session)),
       decoder_(config_.decoder, config_.decoder_config, config_.session),
       features_(config_.vision_cache) {
   running_.reserve(static_cast<std::size_t>(capacity()));  // no slot is lost for want of memory
-  if (config_.vision.empty()) return;
-  vision_ = std::make_unique<VisionEncoder>(config_.vision, config_.vision_config, config_.session);
 }
 
 void VlmModel::admit(const LaneCallRef& call) { admit(call, make_reader(*call)); }

@@ -80,8 +80,9 @@ class VlmModel final : public RoleModel {
   LaneCallRef release(std::vector<Running>::iterator running);
 
   VlmConfig config_;
+  std::unique_ptr<VisionEncoder>
+      vision_;  // before the decoder, which allocates by the same numbers
   BatchedDecoder decoder_;
-  std::unique_ptr<VisionEncoder> vision_;
   Lru<Key, FeaturesRef> features_;
   std::vector<Running> running_;
   std::vector<TokenOut> tokens_;  // of the last step

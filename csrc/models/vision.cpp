@@ -38,6 +38,25 @@ VisionEncoder::VisionEncoder(const std::string& path, const VisionConfig& config
     session_.require_output("deepstack", ElementType::kFloat32,
                             {config.deepstack_levels, kAny, config.hidden});
   }
+  const bool any_size = session_.input("pixel_values")->shape[0] < 0;
+  if (any_size && session_.device()->is_host()) check_merging();
+}
+
+void VisionEncoder::check_merging() {
+  const int side = config_.merge_size;
+  const auto squared = [](int length) { return static_cast<std::size_t>(length * length); };
+  pixels_.assign(3 * static_cast<std::size_t>(config_.temporal_patch_size) *
+                     squared(config_.patch_size) * squared(side),
+                 0.0F);
+  try {
+    (void)run(side, side);
+  } catch (const Error& error) {
+    const std::string patches = std::to_string(side) + "x" + std::to_string(side);
+    throw Error(ErrorCode::kBadPack, "[VisionEncoder] " + session_.path() + ": " + patches +
+                                         " patches do not become one token, as merge_size of "
+                                         "pack.json says: export the pack again (" +
+                                         error.what() + ")");
+  }
 }
 
 Size VisionEncoder::target(Size size, std::int64_t max_pixels) const {
@@ -51,27 +70,36 @@ int VisionEncoder::count_tokens(Size size, std::int64_t max_pixels) const {
 }
 
 VisionFeatures VisionEncoder::encode(const ImageView& image, std::int64_t max_pixels) {
-  const Size size{image.width, image.height};
-  const Size target = this->target(size, max_pixels);
+  const Size target = this->target({image.width, image.height}, max_pixels);
   PixelBuffer resized;
   ImageView view = image;
   if (target.width != image.width || target.height != image.height) {
     resized = resize(image, target.width, target.height);
     view = resized.view();
   }
-  VisionFeatures features;
-  features.grid_height = target.height / config_.patch_size;
-  features.grid_width = target.width / config_.patch_size;
-  features.tokens = count_tokens(size, max_pixels);
   pixels_.resize(view.bytes() * static_cast<std::size_t>(config_.temporal_patch_size));
   family_.patchify(view, config_, pixels_);
-  const std::int64_t patches = std::int64_t{features.grid_height} * features.grid_width;
+  VisionFeatures features =
+      run(target.height / config_.patch_size, target.width / config_.patch_size);
+  if (session_.device()->is_host() && !all_finite(features.embeds.as<float>())) {
+    throw Error(ErrorCode::kBackendFailed,
+                "[VisionEncoder] " + session_.path() +
+                    ": the features of an image are not finite: check the pack's parity report");
+  }
+  return features;
+}
+
+VisionFeatures VisionEncoder::run(int grid_height, int grid_width) {
+  VisionFeatures features;
+  features.grid_height = grid_height;
+  features.grid_width = grid_width;
+  features.tokens = grid_height / config_.merge_size * (grid_width / config_.merge_size);
+  const std::int64_t patches = std::int64_t{grid_height} * grid_width;
   const auto patch_values = static_cast<std::int64_t>(pixels_.size()) / patches;
   const DeviceRef& device = session_.device();
   features.embeds = Tensor(ElementType::kFloat32, {features.tokens, config_.hidden}, device);
   run_.bind_input("pixel_values", Tensor::over(std::span<float>(pixels_), {patches, patch_values}));
-  run_.bind_input("grid_thw",
-                  Tensor::of<std::int64_t>({1, features.grid_height, features.grid_width}, {1, 3}));
+  run_.bind_input("grid_thw", Tensor::of<std::int64_t>({1, grid_height, grid_width}, {1, 3}));
   run_.bind_output("embeds", features.embeds);
   if (config_.deepstack_levels > 0) {
     features.deepstack = Tensor(
@@ -81,11 +109,6 @@ VisionFeatures VisionEncoder::encode(const ImageView& image, std::int64_t max_pi
   const StopSwitch::Work work(stop_);
   stop_.run(run_);
   run_.clear_bindings();  // the features are the caller's
-  if (device->is_host() && !all_finite(features.embeds.as<float>())) {
-    throw Error(ErrorCode::kBackendFailed,
-                "[VisionEncoder] " + session_.path() +
-                    ": the features of an image are not finite: check the pack's parity report");
-  }
   return features;
 }
 

@@ -34,6 +34,11 @@ class VisionEncoder {
 
  private:
   [[nodiscard]] Size target(Size size, std::int64_t max_pixels) const;
+  // Throws Error(kBadPack) where the graph does not make one token of a block of patches: its
+  // shapes do not say that.
+  void check_merging();
+  // Of the patches in `pixels_`.
+  [[nodiscard]] VisionFeatures run(int grid_height, int grid_width);
 
   VisionConfig config_;
   const VlmFamily& family_;

@@ -6,13 +6,17 @@ encoded as plain text: a request that spells `<|im_end|>` gets the tokens of tho
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence, Sized
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +35,12 @@ Ids = npt.NDArray[np.int64]
 
 _MAX_SHAPES = 256
 """Message shapes (which parts, in which order) whose rendered template is kept."""
+
+_RENDER_S = 10.0
+"""Seconds that a template may take for one message: some thousand times what any needs."""
+
+_MAX_REPEATED = 1 << 20
+"""Letters, items or bits of a number that one product in a template may have."""
 
 
 class EncodedPrompt(NamedTuple):
@@ -61,7 +71,7 @@ class ChatEncoder:
         image_token: What the template writes for an image, once each; the core expands it.
 
     Raises:
-        BadPackError: A file cannot be read, or the template changes the texts that it is given.
+        BadPackError: A file cannot be read, or the template does not end, or changes the texts that it is given.
     """
 
     def __init__(
@@ -177,12 +187,10 @@ class ChatEncoder:
         parts = [{"type": "image"} if kind == "i" else {"type": "text", "text": next(rest)} for kind in shape]
         messages = [{"role": "user", "content": texts[0] if shape == "s" else parts}]
         thinking = {"enable_thinking": False} if shape == "s" else {}
+        known = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+        template = self._template
         try:
-            return str(
-                self._template.render(
-                    messages=messages, tools=None, documents=None, add_generation_prompt=True, **thinking
-                )
-            )
+            return _soon(lambda: str(template.render(known | thinking)))
         except Exception as error:  # noqa: BLE001  (a template may raise anything)
             raise BadPackError(
                 f"[ChatEncoder] {self._path} cannot be rendered: {type(error).__name__}: {error}",
@@ -201,6 +209,32 @@ class ChatEncoder:
                     f"[ChatEncoder] {self._path} changes the texts that it is given",
                     hint="use a template that copies the content of a message, white space included",
                 )
+
+
+def _soon(work: Callable[[], str]) -> str:
+    """What `work` returns; raises `TimeoutError` where that takes over `_RENDER_S`, and ends its thread.
+
+    Whoever waits can be interrupted.
+    """
+    made: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            made.set_exception(error)
+
+    thread = threading.Thread(target=run, name="interleave-rt-template", daemon=True)
+    thread.start()
+    try:
+        if not wait([made], _RENDER_S).done:
+            raise TimeoutError(f"it has not ended after {_RENDER_S:.0f} s")
+        return made.result()
+    finally:
+        if not made.done():  # it may loop for ever: ended at its next step
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+            )
 
 
 def _hole(index: str) -> str:
@@ -237,6 +271,22 @@ def _special(tokenizer: Tokenizer, path: Path) -> dict[str, int]:
     return special
 
 
+def _times(left: Any, right: Any) -> Any:
+    whole = isinstance(left, int) and isinstance(right, int)
+    sizes = [
+        len(one) if isinstance(one, Sized) else one.bit_length() if whole else one for one in (left, right)
+    ]
+    if (sum(sizes) if whole else math.prod(sizes)) > _MAX_REPEATED:
+        raise ValueError("a product is too large")
+    return left * right
+
+
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _MAX_REPEATED:
+        raise ValueError("a power is too large")
+    return left**right
+
+
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
     """Jinja as `transformers` sets it up; a template is data and runs in a sandbox."""
@@ -253,6 +303,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
         value, **{"ensure_ascii": False, **options}
     )
     environment.globals["raise_exception"] = refuse
+    # One step that nothing can interrupt must not be endless; range() has a bound already.
+    environment.intercepted_binops = frozenset(["*", "**"])
+    environment.binop_table |= {"*": _times, "**": _power}
     return environment
 
 

@@ -1,4 +1,4 @@
-"""Which files an ONNX graph takes weights from: read from its bytes, as the `onnx` package is not needed to run one."""
+"""Which files an ONNX graph reads: found in its bytes, as the `onnx` package is not needed to run one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ _LEADS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
+_COMPILED = b"EPContext"
 _DEEPEST = 100
 
 
 def find_data(path: Path) -> tuple[str, ...]:
-    """Names of the files that hold weights of a graph, as it spells them: relative to its own folder.
+    """Names of the files that a graph reads, as it spells them: relative to its own folder.
+
+    They hold weights (external data), or what a provider has compiled (EPContext nodes) and the graph behind that.
 
     Raises:
         BadPackError: The file names such files, and is no ONNX model.
@@ -34,11 +37,12 @@ def find_data(path: Path) -> tuple[str, ...]:
     if path.stat().st_size == 0:
         return ()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data.find(b"location") < 0:  # the key under which every such name stands
+        # Without these words there is no such name.
+        if data.find(b"location") < 0 and data.find(_COMPILED) < 0:
             return ()
         try:
             return tuple(dict.fromkeys(_locations(data, 0, len(data), "model", 0)))
-        except (IndexError, ValueError):
+        except (LookupError, ValueError):
             raise BadPackError(
                 f"[verify_files] {path} is no ONNX model", hint="copy it again, or export the pack again"
             ) from None
@@ -48,6 +52,8 @@ def _locations(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> 
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
     leads = _LEADS[message]
+    if message == "node":
+        yield from _compiled(data, at, end)
     for field, first, last in _fields(data, at, end):
         kind = leads.get(field)
         if kind == "entry":
@@ -58,13 +64,34 @@ def _locations(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> 
             yield from _locations(data, first, last, kind, depth + 1)
 
 
+def _compiled(data: mmap.mmap, at: int, end: int) -> Iterator[str]:
+    """The files of a node that stands for a compiled graph: what was compiled, unless it is inside, and from what."""
+    fields = list(_fields(data, at, end))
+    if all(field != 4 or data[first:last] != _COMPILED for field, first, last in fields):
+        return
+    attributes = {}
+    for field, first, last in fields:
+        if field == 5:
+            found = {number: slice(a, b) for number, a, b in _fields(data, first, last)}
+            attributes[data[found[1]]] = found
+    inside = attributes.get(b"embed_mode", {3: slice(0, 0)})
+    names = [b"onnx_model_filename"]
+    if 3 not in inside or data[inside[3]] == b"\0":
+        names.append(b"ep_cache_context")
+    for name in names:
+        if name in attributes:
+            yield data[attributes[name][4]].decode("utf-8")
+
+
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of the fields of a message that have a length; the others are passed over."""
+    """Number, begin and end of the fields of a message; those of a fixed length are passed over."""
     while at < end:
         key, at = _number(data, at)
         wire = key & 7
         if wire == 0:
-            _, at = _number(data, at)
+            _, after = _number(data, at)
+            yield key >> 3, at, after
+            at = after
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
         elif wire == 2:

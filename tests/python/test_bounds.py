@@ -111,6 +111,10 @@ def test_a_cache_is_float32_unless_the_decoder_computes_in_float16() -> None:
     [
         ("generator", {"token_pixels": 8}, "vae_decoder"),
         ("generator", {"token_pixels": 1}, "token_pixels 1"),
+        ("planner", {"vision_config": {"merge_size": 1}}, "merge_size of pack.json"),
+        ("critic", {"vision_config": {"merge_size": 3}}, "merge_size of pack.json"),
+        ("critic", {"vision_config": {"patch_size": 8}}, "`pixel_values`"),
+        ("critic", {"vision_config": {"temporal_patch_size": 1}}, "`pixel_values`"),
         (
             "critic",
             {"verdict_tokens": {"true": [493], "false": [491]}},
@@ -121,7 +125,11 @@ def test_a_cache_is_float32_unless_the_decoder_computes_in_float16() -> None:
 def test_numbers_are_compared_with_graphs_and_tables(
     copied: Path, role: str, change: dict[str, Any], says: str
 ) -> None:
-    edit_pack(copied, lambda raw: raw["roles"][role].update(change))
+    def edit(raw: Any) -> None:
+        told = raw["roles"][role]
+        told |= {name: told[name] | one if name == "vision_config" else one for name, one in change.items()}
+
+    edit_pack(copied, edit)
     with refused(BadPackError, says):
         Engine.load(copied)
 

@@ -344,6 +344,40 @@ def test_weights_beside_a_graph_are_of_the_manifest(pack: Path) -> None:
         _unverified(_write(pack, raw), "planner/decoder.onnx", "no ONNX model")
 
 
+def test_files_behind_a_compiled_graph_are_of_the_manifest(pack: Path) -> None:
+    """What a provider has compiled, the graph that it was made from, and the weights of that."""
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper
+
+    def graph(name: str, *nodes: Any, weights: Any = ()) -> bytes:
+        made = make.make_graph(list(nodes), name, [], [], list(weights))
+        data = make.make_model(made).SerializeToString()
+        raw["files"][f"planner/{name}"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        (pack / "planner" / name).write_bytes(data)
+        return bytes(data)
+
+    def compiled(**attributes: Any) -> Any:
+        return make.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", **attributes)
+
+    raw = _raw()
+    graph("decoder.onnx", compiled(embed_mode=1, ep_cache_context=b"\xff\0engine"))
+    verify_files(_write(pack, raw), load_manifest(pack))
+    weight = onnx.TensorProto(name="w", dims=[4], data_type=1, data_location=1)
+    weight.external_data.add(key="location", value="weights.bin")
+    graph("source.onnx", weights=[weight])
+    whole = {"embed_mode": 0, "ep_cache_context": "plan.engine", "onnx_model_filename": "source.onnx"}
+    within = make.make_node("If", ["c"], ["y"], then_branch=make.make_graph([compiled(**whole)], "t", [], []))
+    graph("decoder.onnx", within)
+    del raw["files"]["planner/source.onnx"]
+    for file in ("source.onnx", "plan.engine", "weights.bin"):
+        _unverified(_write(pack, raw), ".onnx reads", repr(file), "does not list")
+        path = pack / "planner" / file
+        path.touch()
+        data = path.read_bytes()
+        raw["files"][f"planner/{file}"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    verify_files(_write(pack, raw), load_manifest(pack))
+
+
 def test_links_to_a_pack_and_inside_it_are_fine(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (pack / "planner/vision.onnx").rename(pack / "planner/real.onnx")
     (pack / "planner/vision.onnx").symlink_to("real.onnx")

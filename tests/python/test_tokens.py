@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, wait_until
 from tokenizers import AddedToken, Tokenizer, models
 
 from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.pack import EMBEDDED
+from interleave_rt.pack import EMBEDDED, chat
 from interleave_rt.pack.templates import ImagePart, Templates, TextPart
 from interleave_rt.pack.tokens import (
     ChatEncoder,
@@ -175,6 +176,9 @@ def test_a_text_that_is_no_unicode_is_a_bad_request(encoder):
         (CHAT.replace("{{- part.text -}}", ""), "renders 0 of 1 texts"),
         (CHAT.replace("<|image_pad|>", ""), "0 of 1 images"),
         (CHAT.replace("{{- part.text -}}", "{{- part.text + part.text -}}"), "renders 2 of 1 texts"),
+        ("{{ messages[0].role * 10**10 }}", "product is too large"),
+        ("{{ 10**6 * ['x'] * 10 }}", "product is too large"),
+        ("{{ 9**(9**9) }}", "power is too large"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(files, tmp_path: Path, template, said):
@@ -183,6 +187,28 @@ def test_a_template_that_cannot_work_is_refused(files, tmp_path: Path, template,
     with refused(BadPackError, said, "chat.jinja") as caught:
         ChatEncoder(files.tokenizer, file).encode_messages([IMAGE, TextPart("x")])
     assert caught.value.hint
+
+
+ENDLESS = "{%- for a in range(99999) -%}" * 4 + "{%- endfor -%}" * 4
+
+
+def test_a_template_that_does_not_end_is_refused_and_leaves_no_thread_at_work(
+    files, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(chat, "_RENDER_S", 1.0)
+    file = tmp_path / "chat.jinja"
+    file.write_text(ENDLESS + CHAT, encoding="utf-8")
+    with refused(BadPackError, "chat.jinja", "not ended", hint="template"):
+        ChatEncoder(files.tokenizer, file)
+    # Only messages of four pictures: those fail, and others are encoded.
+    file.write_text(
+        "{%- if messages[0].content | length == 4 -%}" + ENDLESS + "{%- endif -%}" + CHAT, encoding="utf-8"
+    )
+    encoder = ChatEncoder(files.tokenizer, file)
+    with refused(BadPackError, "not ended"):
+        encoder.encode_messages([IMAGE] * 4)
+    assert len(encoder.encode_messages([IMAGE, TextPart("x")])) > 3
+    wait_until(lambda: not any(one.name == "interleave-rt-template" for one in threading.enumerate()))
 
 
 def test_a_tokenizer_that_cannot_be_read_is_named(files, tmp_path: Path):

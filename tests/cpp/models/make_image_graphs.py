@@ -46,14 +46,19 @@ def wide_vision(hidden: int) -> str:
 
 
 def endless_vision(hidden: int) -> str:
-    """The same, but it turns for hours between two nodes, unless somebody ends the run."""
+    """The same, but for more than one token it turns for hours between two nodes, unless somebody ends the run."""
     turning = """row = MatMul(grid, places)
+    patches = ReduceProd<keepdims: int = 0>(grid_thw)
+    more = Sub(patches, four)
+    turns = Mul(more, many)
     where = Loop<body = turn (int64 i, bool go, float[1, w] x) => (bool on, float[1, w] y) {
         on = Identity(go)
         y = Neg(x)
     }>(turns, always, row)"""
     text = wide_vision(hidden).replace("where = MatMul(grid, places)", turning)
-    return text.replace("<int64[2] block", "<int64 turns = {10000000000}, bool always = {1}, int64[2] block")
+    return text.replace(
+        "<int64[2] block", "<int64 many = {10000000000}, int64 four = {4}, bool always = {1}, int64[2] block"
+    )
 
 
 TEXT_ENCODER = """

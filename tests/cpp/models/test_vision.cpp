@@ -69,6 +69,8 @@ TEST_CASE("vision: errors name the file and what is wrong") {
   refused([](VisionConfig& c) { c.patch_size = 4; }, path, "`pixel_values` is float32 [?, 24]");
   refused([](VisionConfig& c) { c.hidden = 8; }, path, "`embeds`");
   refused([](VisionConfig& c) { c.deepstack_levels = 3; }, path, "`deepstack`");
+  refused([](VisionConfig& c) { c.merge_size = 1; }, path, "1x1 patches do not become one token");
+  refused([](VisionConfig& c) { c.merge_size = 4; }, path, "4x4 patches do not become one token");
   refused([](VisionConfig& c) { c.std = {0.5F, 0.0F, 0.5F}; }, path, "image_std");
   refused([](VisionConfig& c) { c.max_pixels = 1; }, path, "min_pixels");
   refused([](VisionConfig&) {}, graph_path("text_encoder.onnx"), "`pixel_values` is missing");
