@@ -277,6 +277,9 @@ class ExternalLane:
         What its model wrote, for the trace, and why it wrote no more; before its end.
         """
 
+    def cut_prompt(self, call: int) -> bool:
+        """Its model does not read its prompt to the end; before its end."""
+
     def progress(self, call: int) -> bool:
         """Keeps the lease of the call."""
 

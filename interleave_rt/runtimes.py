@@ -47,6 +47,7 @@ _OPENERS = {
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
 _LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s", "process")
+_OF_ROLE: dict[str, tuple[str, ...]] = {"planner": ("declines",)}  # beside these
 _TOLD = ("version", "lora")  # in results, beside where a role runs: of what its weights are
 _GIVEN = ("role", "prompts", "directory", "url", "model", "stay")  # not by options
 
@@ -68,7 +69,7 @@ def open_role(role: Role, spec: RoleSpec, prompts: Prompts | None = None, stay: 
     arguments: dict[str, Any] = {
         name: value
         for name, value in spec.options.items()
-        if name in known or (anything and name not in _LANE_OPTIONS)
+        if name in known or (anything and name not in _lane_options(role))
     }
     if "role" in known:
         arguments["role"] = role
@@ -95,12 +96,16 @@ def _opener(role: Role, spec: RoleSpec) -> tuple[Callable[..., Any], Mapping[str
     known = inspect.signature(opener).parameters
     anything = any(one.kind is one.VAR_KEYWORD for one in known.values())  # it checks them itself
     for name in spec.options:
-        if name in _GIVEN or not (anything or name in known or name in _LANE_OPTIONS):
-            names = [one for one in known if one not in _GIVEN] + [*_LANE_OPTIONS]
+        if name in _GIVEN or not (anything or name in known or name in _lane_options(role)):
+            names = [one for one in known if one not in _GIVEN] + [*_lane_options(role)]
             raise BadRequestError(
                 f"[{role}] {spec.runtime} has no option {name!r}", hint=f"options are {', '.join(names)}"
             )
     return opener, known, anything
+
+
+def _lane_options(role: str) -> tuple[str, ...]:
+    return (*_LANE_OPTIONS, *_OF_ROLE.get(role, ()))
 
 
 def share_devices(pack: Pack, config: EngineConfig) -> Any:
@@ -147,7 +152,7 @@ def open_backend(pack: Pack, store: CallStore | None = None, config: EngineConfi
             else:
                 told = {**spec.options, **threads.get(role, {})}
                 chosen = spec.model_copy(update={"options": told})
-                backends.append(_outside(role, chosen, prompts, store, stays.get(role)))
+                backends.append(_outside(role, chosen, prompts, store, stays.get(role), pack.declines))
         if here:
             backends.append(NativeBackend(pack, here))
     except BaseException:
@@ -265,7 +270,12 @@ def _other(pack: Pack, role: str, spec: RoleSpec) -> Pack:
 
 
 def _outside(
-    role: Role, spec: RoleSpec, prompts: Prompts | None, store: CallStore | None, stay: Any
+    role: Role,
+    spec: RoleSpec,
+    prompts: Prompts | None,
+    store: CallStore | None,
+    stay: Any,
+    declines: Sequence[str],
 ) -> OutsideBackend:
     options: Mapping[str, Any] = spec.options
     if "capacity" in options:
@@ -292,6 +302,7 @@ def _outside(
             longest_call_s=float(options.get("longest_call_s", _longest(opened, spec))),
             name=said.get("name", str(spec)),
             store=store,
+            declines=options.get("declines", declines),
         )
     except BaseException:
         if hasattr(opened, "close"):

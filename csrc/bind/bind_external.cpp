@@ -135,6 +135,8 @@ void bind_external(nb::module_& m) {
           },
           "call"_a, "answer"_a, "stop"_a,
           "What its model wrote, for the trace, and why it wrote no more; before its end.")
+      .def("cut_prompt", on_lane(&E::cut_prompt), "call"_a, Unlocked(),
+           "Its model does not read its prompt to the end; before its end.")
       .def("progress", on_lane(&E::progress), "call"_a, Unlocked(), "Keeps the lease of the call.")
       .def("wanted", on_lane(&E::wanted), "call"_a, Unlocked())
       .def(

@@ -230,7 +230,8 @@ void Driver::end_call(const LaneCall& call, SpanOutcome outcome, Event event,
       if (image) {
         last_image_ = image->pixels.data.size();
         const ImageRef kept = images_.put(key, std::move(image), ImageOwner::kTrajectory);
-        event = CallDone{key, Image{key, kept->hash, call.text && call.text->cut}};
+        const bool cut = call.prompt_cut || (call.text && call.text->cut);
+        event = CallDone{key, Image{key, kept->hash, cut}};
       }
     } catch (...) {
       outcome = SpanOutcome::kFailed;

@@ -94,6 +94,13 @@ bool ExternalLane::wrote(std::uint64_t id, std::string_view answer, StopReason s
   return true;
 }
 
+bool ExternalLane::cut_prompt(std::uint64_t id) {
+  const auto lock = queue_.lock();
+  const Held* held = partial(id);
+  if (held) held->call->prompt_cut = true;
+  return held != nullptr;
+}
+
 bool ExternalLane::progress(std::uint64_t id) {
   const auto lock = queue_.lock();
   return queue_.touch(id);

@@ -55,6 +55,8 @@ class ExternalLane final : public Lane {
   bool verdict_known(std::uint64_t id, bool accepted, double p_success);
   // What its model wrote, for the trace, and why it wrote no more.
   bool wrote(std::uint64_t id, std::string_view answer, StopReason stop);
+  // Its model did not read its prompt to the end.
+  bool cut_prompt(std::uint64_t id);
   // The call is being worked at.
   bool progress(std::uint64_t id);
   [[nodiscard]] bool wanted(std::uint64_t id);

@@ -35,6 +35,8 @@ struct LaneCall {
   // UTF-8, and why no token followed (kNone: nobody said).
   std::string answer;
   StopReason stop = StopReason::kNone;
+  // The end of its prompt was not read by a model that reads texts by itself; likewise.
+  bool prompt_cut = false;
   // Set by other threads at any time.
   std::atomic<bool> cancelled = false;
   std::atomic<bool> speculative = false;

@@ -1,8 +1,8 @@
 """A role in a process of its own, so that roles in Python do not wait for one interpreter lock.
 
 Messages on the connection, in both directions, are tuples: a word, the number of a call, and what belongs to it. The
-parent says `call` (a method, its arguments, which of `on_step` and `on_verdict` it wants), `cancel` and `end`; the child
-says `opened`, and of a call `on_step`, `on_verdict`, `done` and `failed`. Both ends are this file, of one version.
+parent says `call` (a method, its arguments, which of `on_step` and the like it wants), `cancel` and `end`; the child
+says `opened`, and of a call `on_step` and the like, `done` and `failed`. Both ends are this file, of one version.
 """
 
 from __future__ import annotations
@@ -83,9 +83,14 @@ class RoleApart:
         """As `Roles.plan`."""
         return self._call("plan", arguments, cancelled, on_step=on_step, on_answer=on_answer)
 
-    def generate(self, *arguments: Any, cancelled: Callable[[], bool] = never) -> Any:
+    def generate(
+        self,
+        *arguments: Any,
+        cancelled: Callable[[], bool] = never,
+        on_cut: Callable[[], None] | None = None,
+    ) -> Any:
         """As `Roles.generate`."""
-        return self._call("generate", arguments, cancelled)
+        return self._call("generate", arguments, cancelled, on_cut=on_cut)
 
     def judge(
         self,

@@ -42,7 +42,8 @@ class OutsideBackend:
     that says whether the call should be given up (it may then raise anything, or return anything); of `plan` also
     `on_step`, to be called with each step as soon as it can be read; of `judge` also `on_verdict`, to be called with
     the verdict's boolean and its p(success) as soon as they are known, while the refined prompt is still written; of
-    both `on_answer`, to be called with what the model wrote (bytes) and why it wrote no more (`Span.stop`), for the trace.
+    both `on_answer`, to be called with what the model wrote (bytes) and why it wrote no more (`Span.stop`), for the trace;
+    of `generate` `on_cut`, to be called where the prompt is longer than the model reads (`Attempt.prompt_cut`).
 
     Args:
         roles: The models; see `interleave_rt.roles.base.Roles`. What does not serve a role needs no method for it.
@@ -56,6 +57,7 @@ class OutsideBackend:
         name: For results and messages.
         store: Answers of earlier runs: a call that it holds is not made. The roles must say by `info()["identity"]`
             what their answers depend on.
+        declines: How its planner's words begin where it cannot do what is asked; none: what `roles.declines` says.
 
     Example:
         >>> from interleave_rt import Engine
@@ -82,6 +84,7 @@ class OutsideBackend:
         longest_call_s: float = 600.0,
         name: str = "outside",
         store: CallStore | None = None,
+        declines: Sequence[str] = (),
     ) -> None:
         if capacity < 1:
             raise BadRequestError(f"[OutsideBackend] capacity is {capacity}: give 1 or more")
@@ -98,7 +101,9 @@ class OutsideBackend:
         self.lossless = lossless or ("bitwise" if said.get("lossless") == "bitwise" else "replay")
         self.name, self.store = name, store
         self.references = getattr(roles, "references", 1) if "generator" in self.serves else 1
-        self.declines: Sequence[str] = getattr(roles, "declines", ()) if "planner" in self.serves else ()
+        self.declines = (
+            checked_words(declines or getattr(roles, "declines", ())) if "planner" in self.serves else ()
+        )
         whole(f"[{name}] references", self.references, 0, MOST_REFERENCES)
         self.lease_s, self.longest_call_s = lease_s, longest_call_s
         self._calls = Calls(0)  # until it is attached
@@ -276,7 +281,11 @@ class _Crew:
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
-        more = accepted(self._roles.generate, cancelled=cancelled)
+
+        def on_cut() -> None:
+            self._lane.cut_prompt(call["id"])
+
+        more = accepted(self._roles.generate, cancelled=cancelled, on_cut=on_cut)
         *earlier, source = call["images"]
         if earlier:
             source = [*earlier, source]
@@ -309,6 +318,17 @@ class _Crew:
         if verdict is None or verdict.accepted != said.accepted:
             return said
         return replace(verdict, p_success=said.p_success)
+
+
+def checked_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Beginnings of answers: texts that are not blank, as every answer begins with nothing."""
+    told = (words,) if isinstance(words, str) else tuple(words)
+    for one in told:
+        if not isinstance(one, str) or not one.strip():
+            raise BadRequestError(
+                f"[planner] declines has {one!r}: give the words with which its refusals begin"
+            )
+    return told
 
 
 def accepted(method: Callable[..., Any], **offered: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Pack:
     path: Path
     manifest: Manifest
     prompts: Path | None = None  # what roles elsewhere are asked with; None: the built-in prompts
+    declines: tuple[str, ...] = ()  # of the planner of its own in whose place another one stands
 
     @property
     def name(self) -> str:
@@ -68,7 +69,8 @@ class Pack:
         given = _given(specs)
         roles = self.manifest.roles.model_copy(update=given)
         folder = self.prompts if prompts is None else Path(prompts).expanduser().resolve()
-        return Pack(self.path, self.manifest.model_copy(update={"roles": roles}), folder)
+        declines = getattr(self.manifest.roles.planner, "declines", self.declines)
+        return Pack(self.path, self.manifest.model_copy(update={"roles": roles}), folder, declines)
 
     @classmethod
     def of_roles(cls, name: str = "your models", **specs: str | RoleSpec | None) -> Pack:

@@ -16,6 +16,7 @@ Runtime = Literal["native", "torch", "openai", "scripted"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 Value = bool | int | float | str | tuple[str, ...]
 
+_SEVERAL = ("lora", "declines")  # options that may be given more than once
 _OPTION = re.compile(r",([a-z][a-z0-9_]*)=([^,]*)$")
 
 
@@ -26,7 +27,8 @@ class RoleSpec(BaseModel):
         runtime: What runs it.
         place: `torch`: a directory in Hugging Face layout; `openai`: a URL, `#` and the model's name; `native`: the
             folder of the pack that has the role; `scripted`: nothing.
-        options: Keywords of what opens the role, e.g. `device` of `torch`. `lora` is a file, or several of them.
+        options: Keywords of what opens the role, e.g. `device` of `torch`. `lora` is a file, or several of them; `declines`
+            the words, or several, with which a planner's answer begins where it cannot do what is asked.
 
     Example:
         >>> spec = RoleSpec.parse("torch:models/critic,device=cuda:1")
@@ -44,7 +46,7 @@ class RoleSpec(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> RoleSpec:
-        """Reads `RUNTIME:PLACE[,OPTION=VALUE...]`; `lora` may be given more than once.
+        """Reads `RUNTIME:PLACE[,OPTION=VALUE...]`; `lora` and `declines` may be given more than once.
 
         Raises:
             BadRequestError: There is no such runtime, the place is missing, or an option is given twice.
@@ -55,11 +57,13 @@ class RoleSpec(BaseModel):
             given.insert(0, (found[1], found[2]))
             head = head[: found.start()]
         options: dict[str, Value] = {}
-        loras = tuple(value for name, value in given if name == "lora")
         for name, value in given:
-            if name in options and name != "lora":
+            if name in _SEVERAL:
+                options[name] = tuple(one for other, one in given if other == name)
+                continue
+            if name in options:
                 raise BadRequestError(f"[role] {text!r} gives {name} twice", hint="leave one of them out")
-            options[name] = loras if name == "lora" else _value(value)
+            options[name] = _value(value)
         runtime, _, place = head.partition(":")
         if runtime not in RUNTIMES:
             raise BadRequestError(

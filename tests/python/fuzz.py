@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import wait_until
 from PIL import Image
 
 from interleave_rt import Engine, Options, Request, Result
@@ -233,6 +234,7 @@ def requests(folder: Path) -> Iterator[Try]:  # noqa: ARG001
 
         yield one
         assert engine.drain(20)
+        wait_until(lambda: not engine.counters()["running_calls"])  # calls of requests that were given up
         counters = engine.counters()
         # nothing that was refused has left a picture behind
         assert counters["images"] == 0 == counters["live"], counters

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import edit_pack, refused
+from helpers import edit_pack, python, refused
 
 from interleave_rt import Engine, load_pack
 from interleave_rt.backends import native
@@ -145,6 +145,31 @@ def test_a_token_table_of_another_model_is_refused(copied: Path, change: dict[st
     edit_pack(copied, files={"tokenizer/token_bytes.json": json.dumps(change).encode()})
     with refused(BadPackError, says):
         Engine.load(copied)
+
+
+LOADED = """
+import os, sys
+os.dup2(1, 2)
+from interleave_rt import Engine, InterleaveError
+for pack in sys.argv[1:]:
+    try:
+        with Engine.load(pack) as engine:
+            engine.run("Draw a snowman", deadline_s=0.05)
+    except InterleaveError as error:
+        print(error.code, flush=True)
+"""
+
+
+def test_onnx_runtime_prints_nothing_beside_our_errors(copied: Path) -> None:
+    """Neither of a graph that it cannot open, of which it would log an error, nor of a run that is given up."""
+    onnx = pytest.importorskip("onnx")
+    weight = onnx.TensorProto(name="w", dims=[4], data_type=onnx.TensorProto.FLOAT, raw_data=b"short")
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    floats = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", floats[:1], floats[1:], [weight])
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    edit_pack(copied, files={"critic/vision.onnx": model.SerializeToString()})
+    assert python(LOADED, str(copied), str(EMBEDDED)).split() == ["bad_pack", "deadline"]
 
 
 def test_numbers_are_finite(copied: Path) -> None:

@@ -25,8 +25,10 @@ from interleave_rt.backends.mixed import MixedBackend
 from interleave_rt.backends.outside import OutsideBackend
 from interleave_rt.backends.scripted import Script, ScriptedBackend
 from interleave_rt.config import EngineConfig
+from interleave_rt.result import AttemptImageEvent
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.roles.scripted import ScriptedRoles
+from interleave_rt.wire import PlanStep, WrittenPlan
 
 SCRIPT = Script(
     generator_ms=1, critic_ms=1, min_steps=1, max_steps=3, accept_prob=0.5, text_only_prob=0.1,
@@ -128,6 +130,48 @@ def test_the_trace_holds_what_models_outside_wrote():
     said = {"plan": ("a plan \ufffd", "length"), "judge": ("a verdict", "early"), "generate": ("", "none")}
     assert {span.kind: (span.answer[:9].rstrip("."), span.stop) for span in spans} == said
     assert max(len(span.answer.encode()) for span in spans) == 64 * 1024
+
+
+@pytest.mark.parametrize("said", ["roles", "backend"])
+def test_a_planner_outside_declines_in_its_own_words(said: str):
+    class Declining(ScriptedRoles):
+        declines = ("I cannot", "Sorry") if said == "roles" else ()
+
+        def plan(self, request: Request, *_: Any) -> Any:
+            return WrittenPlan((PlanStep(1, "answer", auxiliary_text=request.text),))
+
+    declines = ("Sorry", "I cannot") if said == "backend" else ()
+    with Engine(OutsideBackend(Declining(SCRIPT), declines=declines)) as engine:
+        ends = {
+            text: engine.run(text).outcome
+            for text in ("I cannot draw that.", "Sorry!", "Blue.", "Well, sorry")
+        }
+    assert list(ends.values()) == ["declined", "declined", "finished", "finished"]
+
+
+@pytest.mark.parametrize("declines", [("",), ("I cannot", " \n"), " ", (5,)])
+def test_words_that_every_answer_begins_with_are_refused(declines: Any):
+    with pytest.raises(BadRequestError, match="declines has"):
+        OutsideBackend(ScriptedRoles(SCRIPT), declines=declines)
+
+
+def test_a_prompt_that_a_generator_outside_cuts_is_told():
+    class Cutting(ScriptedRoles):
+        def generate(self, prompt: str, *args: Any, on_cut: Any) -> Any:
+            if prompt.endswith("1"):
+                on_cut()
+            return super().generate(prompt, *args)
+
+        def plan(self, *_: Any) -> Any:
+            steps = [PlanStep(n, "s", instruction="i", prompt=f"prompt {n}") for n in (1, 2)]
+            return WrittenPlan(tuple(steps))
+
+    script = Script(accept_prob=1.0)
+    with Engine(OutsideBackend(Cutting(script))) as engine:
+        events = list(engine.stream("x"))
+    told = [event.attempt.prompt_cut for event in events if isinstance(event, AttemptImageEvent)]
+    kept = [attempt.prompt_cut for step in events[-1].result.steps for attempt in step.attempts]
+    assert told == kept == [True, False]
 
 
 def test_pictures_of_the_request_reach_the_planner_and_the_first_step():

@@ -71,6 +71,27 @@ def test_lora_files_of_a_role_are_named_by_whole_paths(tmp_path):
     assert RoleSpec.parse("torch:m").loras == ()
 
 
+def test_a_planner_elsewhere_declines_in_its_words_or_in_those_of_the_one_that_it_stands_for():
+    spec = RoleSpec.parse("scripted,declines=I cannot draw,seed=2,declines=Sorry")
+    assert spec.options == {"declines": ("I cannot draw", "Sorry"), "seed": 2}
+    assert RoleSpec.parse(str(spec)) == spec == RoleSpec.model_validate_json(spec.model_dump_json())
+    own = load_pack().manifest.roles.planner.declines
+    assert own
+    others = {"generator": "scripted", "critic": "scripted"}
+    for pack, declines in (
+        (load_pack().with_roles(planner="scripted"), own),
+        (load_pack().with_roles(planner="scripted").with_roles(critic="scripted"), own),
+        (load_pack().with_roles(planner=spec), ("I cannot draw", "Sorry")),
+        (Pack.of_roles(planner="scripted,declines=Sorry", **others), ("Sorry",)),
+        (Pack.of_roles(planner="scripted", **others), ()),
+    ):
+        backend = open_backend(pack)
+        assert tuple(backend.declines) == declines
+        backend.detach()
+    with pytest.raises(BadRequestError, match="no option 'declines'"):
+        open_backend(Pack.of_roles(planner="scripted", **others | {"critic": spec}))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

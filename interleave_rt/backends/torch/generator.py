@@ -15,6 +15,7 @@ from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestErr
 
 from .checkpoint import PIPELINE_INDEX, Lora, content_hash, need, no_bars, place, read_json, use_threads
 from .compiled import compile_pipeline
+from .cuts import Cuts
 from .families import FamilySettings, Sources, settings_for
 from .footprint import is_encoder
 from .processors import load_processor
@@ -94,6 +95,7 @@ class TorchGenerator:
         self._turns = Turns(torch, self.placement.device)
         self._torch, self._noise = torch, noise
         self.pipeline = self._load(diffusers)
+        self._cuts = Cuts(self.pipeline.components.values())
         self._add_lora()
         self.settle(stay)
         if compile:
@@ -131,6 +133,7 @@ class TorchGenerator:
         options: Options,
         *,
         cancelled: Cancelled = never,
+        on_cut: Callable[[], None] | None = None,
     ) -> Pixels:
         """A picture, uint8 [height, width, 3].
 
@@ -141,6 +144,7 @@ class TorchGenerator:
             options: Whose `width`, `height` and `denoising_steps` are used; 0: those of the (last) source, or of the
                 settings.
             cancelled: Asked before each denoising step; true ends the call with `CancelledError`.
+            on_cut: Called where the prompt is longer than the pipeline reads.
         """
         sources = self._sources(source)
         width, height = self._size(sources, options)
@@ -155,6 +159,7 @@ class TorchGenerator:
             asked = self._arguments(prompt, sources, seed, width, height, options.denoising_steps)
             if "callback_on_step_end" in self._parameters:
                 asked["callback_on_step_end"] = between_steps
+            self._cuts.begin()
             try:
                 (made,) = self.pipeline(**asked, output_type="pt").images
                 levels = (made.float().nan_to_num() * 255).round().clamp(0, 255)
@@ -167,6 +172,8 @@ class TorchGenerator:
                 ) from None
             finally:
                 self.pipeline.maybe_free_model_hooks()
+            if on_cut is not None and not self._cuts.whole:
+                on_cut()
         return picture
 
     def _sources(self, source: Pixels | Sequence[Pixels] | None) -> list[Pixels]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from interleave_rt import BadPackError, BadRequestError, Engine, Options, load_pack
 from interleave_rt.backends.torch import FAMILIES, FamilySettings, TorchGenerator
 from interleave_rt.backends.torch.compiled import _Recorded
+from interleave_rt.backends.torch.cuts import Cuts
 from interleave_rt.errors import CancelledError, LimitExceededError
 from interleave_rt.pack.compose import check_places, write_pack
 from interleave_rt.reports.trace import chrome_trace
@@ -50,6 +54,30 @@ def test_the_size_is_asked_for_or_inherited(generator: TorchGenerator) -> None:
         generator.generate("x", None, 1, Options(width=65))
     with pytest.raises(BadRequestError, match="up to 128"):
         generator.generate("x", None, 1, Options(height=256))
+
+
+def test_a_prompt_that_is_too_long_is_told_and_the_picture_is_the_same(generator: TorchGenerator) -> None:
+    told: list[str] = []
+    for prompt in ("a red circle", "a red circle " * 40, "a red circle"):
+        picture = generator.generate(prompt, None, 7, SMALL, on_cut=lambda said=prompt: told.append(said))
+        assert np.array_equal(picture, generator.generate(prompt, None, 7, SMALL))
+    assert told == ["a red circle " * 40]
+
+
+def test_of_two_tokenizers_one_must_read_the_prompt_to_its_end() -> None:
+    def tokenizer(longest: int) -> Any:
+        made = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))  # noqa: S106
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest, pad_token="?")  # noqa: S106
+
+    short, long = tokenizer(3), tokenizer(5)
+    cuts = Cuts([short, SimpleNamespace(tokenizer=long), None, "no part"])
+    for words, whole in ((2, True), (4, True), (6, False)):
+        cuts.begin()
+        for one in (short, long):
+            one(["a"], truncation=True)
+            one(["a " * words], truncation=True)
+        assert cuts.whole == whole
 
 
 @pytest.mark.parametrize("steps_wanted", [0, 1, 2])
