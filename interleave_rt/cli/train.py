@@ -43,6 +43,10 @@ def shapes(
         float | None, typer.Option(help="End each part after this time; --resume goes on. Default: no limit.")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="Saved weights that generator, critic or planner go on from instead of new ones."),
+    ] = None,
 ) -> int:
     """Train the trio of the closed shapes world, or one part of it; takes hours on a CPU.
 
@@ -64,11 +68,18 @@ def shapes(
     from interleave_rt.files import check_folder
     from interleave_rt.train.shapes.cli import check_inputs, train_parts
 
-    check_inputs(part, out)
+    check_inputs(part, out, start_from)
     check_folder(out)
     try:
         train_parts(
-            part, out, seed=seed, resume=resume, iterations=iterations, minutes=minutes, threads=threads
+            part,
+            out,
+            seed=seed,
+            resume=resume,
+            iterations=iterations,
+            minutes=minutes,
+            threads=threads,
+            start_from=start_from,
         )
     except Interrupted:
         signals.caught()

@@ -144,46 +144,31 @@ def test_old_lessons_give_way_to_new_ones_on_own_pictures_where_these_are_right(
     assert taught.steps == before
 
 
-def _sums(channel: torch.Tensor) -> torch.Tensor:
-    """What the four tokens of each token's cell sum up to, [n, 36]."""
-    blocks = channel.view(-1, 3, 2, 3, 2)
-    return blocks.sum((2, 4), keepdim=True).expand_as(blocks).reshape(-1, vae.TOKENS)
-
-
-def test_noise_tells_the_choices_that_nobody_asked_for(taught: lessons.Lessons) -> None:
+def test_noise_tells_whether_a_lesson_is_wrong(taught: lessons.Lessons) -> None:
     torch.manual_seed(3)
     rng = random.Random(4)
-    drawn, sides, wrong = [], Counter(), 0
+    drawn, wrong = [], 0
     for _ in range(40):
         lesson = taught.draw(rng, 64)
         noise = lesson.noise()
         drawn.append(noise[..., :4])
-        assert lesson.signs.shape == (64, vae.TOKENS)
-        assert lesson.signs.dtype == torch.float32
-        told = lesson.signs != 0
-        assert torch.equal(_sums(noise[..., 0]).sign()[told], lesson.signs[told])
-        sides.update(lesson.signs[told].tolist())
         level = torch.special.ndtr(noise[..., 1].sum(1) / vae.TOKENS**0.5)
         assert torch.equal(level < lesson.share, lesson.wrong)
         wrong += int(lesson.wrong.sum())
-    assert set(sides) == {-1.0, 1.0}
-    assert min(sides.values()) > 4 * 100
     assert wrong > 250
     every = torch.cat(drawn).flatten(0, 1)
     assert every.mean(0).abs().max() < 0.02
     assert (every.std(0) - 1).abs().max() < 0.02
 
 
-def test_noise_is_turned_in_two_channels_only_and_no_more_than_needed(taught: lessons.Lessons) -> None:
+def test_noise_is_shifted_in_one_channel_only_and_no_more_than_needed(taught: lessons.Lessons) -> None:
     lesson = taught.draw(random.Random(5), 64)
     torch.manual_seed(6)
     plain = torch.randn_like(lesson.target)
     torch.manual_seed(6)
     noise = lesson.noise()
     assert torch.equal(noise[..., 2:], plain[..., 2:])
-    turned = lesson.signs * _sums(plain[..., 0]) < 0
-    assert turned.any()
-    assert torch.equal(noise[..., 0], torch.where(turned, -plain[..., 0], plain[..., 0]))
+    assert torch.equal(noise[..., 0], plain[..., 0])
     shift = noise[..., 1] - plain[..., 1]
     assert torch.allclose(shift, shift[:, :1].expand_as(shift), atol=1e-5)  # only the sum of it is told
 
@@ -199,21 +184,3 @@ def test_noise_of_clean_lessons_tells_no_mistake(taught: lessons.Lessons) -> Non
         levels.append(torch.special.ndtr(lesson.noise()[..., 1].sum(1) / vae.TOKENS**0.5))
     every = torch.cat(levels).sort().values
     assert (every - torch.linspace(0, 1, len(every))).abs().max() < 0.05  # anything, as often
-
-
-def test_signs_are_the_sides_of_new_small_things_that_stand_alone(taught: lessons.Lessons) -> None:
-    seen = Counter()
-    for kind in (0, 1):
-        readings = oracle.read_batch(_pictures(None, taught._tokens[1 + kind]))
-        for row, (step, reading) in enumerate(zip(taught.steps, readings, strict=True)):
-            wanted = torch.zeros(6, 6)
-            for cell, spot in enumerate(reading.layout):
-                new = step.before is None or step.before.cells[cell] is None
-                if new and spot in ((-4, 4), (4, 4)):
-                    assert not reading.scene.at(cell).size
-                    down, right = divmod(cell, 3)
-                    wanted[2 * down : 2 * down + 2, 2 * right : 2 * right + 2] = spot.right // 4
-                    seen[spot] += 1
-            assert torch.equal(taught._signs[kind, row].view(6, 6), wanted)
-            assert kind or step.operation not in ("remove", "recolour") or not wanted.any()
-    assert set(seen) == {(-4, 4), (4, 4)}

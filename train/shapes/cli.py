@@ -14,7 +14,7 @@ from interleave_rt.errors import BadRequestError
 if TYPE_CHECKING:
     from ..loop import Part
 
-__all__ = ["OLD_NAMES", "PARTS", "check_inputs", "main", "train_parts"]
+__all__ = ["CONTINUED", "OLD_NAMES", "PARTS", "check_inputs", "main", "train_parts"]
 
 PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
 """In the order in which they need each other."""
@@ -26,6 +26,8 @@ NEEDS = {
     "planner": ("tokenizer", "critic"),
 }
 """What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
+CONTINUED = ("generator", "critic", "planner")
+"""Parts that can begin with the weights of an earlier run."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
 
@@ -63,13 +65,24 @@ def _attempts(out: Path) -> Path:
     return before if before.exists() and not (out / "attempts.pkl").exists() else out / "attempts.pkl"
 
 
-def check_inputs(part: str, out: Path) -> None:
+def check_inputs(part: str, out: Path, start_from: Path | None = None) -> None:
     """Every input of a part has to be there before it begins; whether its training came to its end is not looked at.
 
+    What a part would begin with, were it not for `start_from`, is not needed with it.
+
     Raises:
-        BadRequestError: One is missing.
+        BadRequestError: One is missing, or the part begins with nothing that was saved.
     """
+    if start_from is not None:
+        if part not in CONTINUED:
+            raise BadRequestError(
+                f"[train] --start-from goes with --part {', '.join(CONTINUED)}; --part is {part}"
+            )
+        if not start_from.is_dir():
+            raise BadRequestError(f"[train] --start-from: {start_from} is no folder of saved weights")
     for needed in NEEDS.get(part, ()):
+        if start_from is not None and needed in ("vision", "critic"):
+            continue
         place = _attempts(out) if needed == "attempts" else _folder(out, needed)
         if not place.exists():
             raise BadRequestError(
@@ -77,8 +90,8 @@ def check_inputs(part: str, out: Path) -> None:
             )
 
 
-def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, float]:
-    check_inputs(part, out)
+def _train(part: str, out: Path, seed: int, start_from: Path | None, run: dict[str, Any]) -> dict[str, float]:
+    check_inputs(part, out, start_from)
     from ..loop import train
     from .attempts import make_attempts
     from .critic import Critic
@@ -96,11 +109,20 @@ def _train(part: str, out: Path, seed: int, run: dict[str, Any]) -> dict[str, fl
     made: dict[str, Callable[[], Part]] = {
         "vision": lambda: Vision(folder, tokenizer_dir=words, seed=seed),
         "vae": lambda: Vae(folder, seed=seed),
-        "generator": lambda: Painting(folder, vae_dir=out / "vae", tokenizer_dir=words, seed=seed),
-        "critic": lambda: Critic(
-            folder, vision=_folder(out, "vision"), attempts=_attempts(out), tokenizer_dir=words, seed=seed
+        "generator": lambda: Painting(
+            folder, vae_dir=out / "vae", tokenizer_dir=words, start_from=start_from, seed=seed
         ),
-        "planner": lambda: Planner(folder, start_from=out / "critic", tokenizer_dir=words, seed=seed),
+        "critic": lambda: Critic(
+            folder,
+            vision=None if start_from else _folder(out, "vision"),
+            attempts=_attempts(out),
+            tokenizer_dir=words,
+            start_from=start_from,
+            seed=seed,
+        ),
+        "planner": lambda: Planner(
+            folder, start_from=start_from or out / "critic", tokenizer_dir=words, seed=seed
+        ),
     }
     return train(made[part](), **run)
 
@@ -122,12 +144,16 @@ def train_parts(
     iterations: int | None = None,
     minutes: float | None = None,
     threads: int = 1,
+    start_from: Path | None = None,
 ) -> None:
-    """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON."""
+    """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON.
+
+    With `start_from`, one of `CONTINUED` begins with these saved weights of its own kind instead of new ones.
+    """
     _use(threads)
     run = {"resume": resume, "minutes": minutes, "iterations": iterations}
     for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
-        print(json.dumps({name: _train(name, out, seed, run)}))
+        print(json.dumps({name: _train(name, out, seed, start_from, run)}))
 
 
 def _check(story: Path) -> int:

@@ -56,7 +56,7 @@ from .augmentation import augmented
 from .models import build_vlm
 from .tokenizer import load_tokenizer
 from .vision import open_tower
-from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels
+from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels, open_vlm
 
 __all__ = ["Critic", "measure_critic"]
 
@@ -274,7 +274,8 @@ def measure_critic(model: Any, encoder: CaseEncoder, cases: list[Case]) -> dict[
 class Critic(VlmPart):
     """The critic in training, with a `vision` tower that can read already.
 
-    It learns from the `attempts` of a generator and from drawn cases; without `attempts` from drawn cases alone.
+    It learns from the `attempts` of a generator and from drawn cases; without `attempts` from drawn cases alone. With
+    `start_from` it begins with the weights of an earlier critic, tower and all.
     """
 
     name = "critic"
@@ -288,16 +289,20 @@ class Critic(VlmPart):
         tokenizer_dir: Path,
         vision: Path | None = None,
         attempts: Path | None = None,
+        start_from: Path | None = None,
         batch: int = 32,
         tests: int = 256,
         seed: int = 0,
     ) -> None:
         arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts}
-        super().__init__(out, seed, 3, **arguments, batch=batch, tests=tests)
+        super().__init__(out, seed, 3, **arguments, start_from=start_from, batch=batch, tests=tests)
         self.encoder = CaseEncoder(load_tokenizer(tokenizer_dir))
-        model = build_vlm(self.encoder.ids)
-        if vision is not None:
-            open_tower(model, vision)
+        if start_from is not None:
+            model = open_vlm(start_from)
+        else:
+            model = build_vlm(self.encoder.ids)
+            if vision is not None:
+                open_tower(model, vision)
         self.learn(Trainee(model, Heads(model.config.text_config.hidden_size)), batch)
         self._cases = Cases(self.rng)
         drawn = Cases(random.Random(77))

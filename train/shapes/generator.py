@@ -202,6 +202,15 @@ def measure_generator(
     for style, name in enumerate(STYLES):
         made = studio.paint([explicit(step, style) for step in edits], befores, seed, steps)
         result[name] = float(np.mean(_right(made, edits)))
+    for fewer in (1, 2):
+        made = studio.paint([explicit(step) for step in edits], befores, seed, fewer)
+        result[f"plain, {fewer} of {steps} denoising steps"] = float(np.mean(_right(made, edits)))
+    for name in ("another thing", "another background"):
+        kind = "replace" if name == "another thing" else "ground"
+        changed = [random_transition(rng, kind) for _ in range(count // 4)]
+        befores_of = drawn([step.before for step in changed if step.before is not None], rng)
+        made = studio.paint([explicit(step) for step in changed], befores_of, seed, steps)
+        result[name] = float(np.mean(_right(made, changed)))
     for name in ("relation", "attribute"):
         kind = [
             (i, step) for i, step in enumerate(edits) if (step.operation == "add") == (name == "relation")
@@ -264,18 +273,23 @@ class Painting(Part):
         *,
         vae_dir: Path,
         tokenizer_dir: Path,
+        start_from: Path | None = None,
         batch: int = 32,
         lessons: int = 24000,
         tests: int = 100,
         seed: int = 0,
     ) -> None:
-        arguments = {"vae_dir": vae_dir, "tokenizer_dir": tokenizer_dir, "batch": batch, "lessons": lessons}
-        super().__init__(out, seed, 7, **arguments, tests=tests)
+        arguments = {"vae_dir": vae_dir, "tokenizer_dir": tokenizer_dir, "start_from": start_from}
+        super().__init__(out, seed, 7, **arguments, batch=batch, lessons=lessons, tests=tests)
         tokenizer = load_tokenizer(tokenizer_dir)
         vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
         self._vae, self._tokenizer = vae, tokenizer
         self._batch, self._size, self._tests = batch, lessons, tests
-        self.module = _Trainee(Generator(TokenIds.of(tokenizer), vae.config.latent_channels))
+        if start_from is None:
+            model = Generator(TokenIds.of(tokenizer), vae.config.latent_channels)
+        else:
+            model = load_generator(start_from).model.train()
+        self.module = _Trainee(model)
         self.optimizers = Optimizers(
             [self.module],
             lambda name, w: w.ndim == 2 and ("blocks" in name or "layers." in name),

@@ -45,7 +45,7 @@ MISLABELLED = {"plain": 0.0, "corner": 0.4, "row": 0.3, "relation": 0.35, "attri
 
 _GROUNDED_SHARE = 0.55
 _CLEAN_GROUNDED_SHARE = 0.4
-_SHARES = (0.26, 0.31, 0.09, 0.14, 0.1, 0.06, 0.04)
+_SHARES = (0.24, 0.28, 0.09, 0.13, 0.1, 0.09, 0.07)
 """Of the operations: drawing from nothing has no picture to help, and every sequence begins with it."""
 _STYLE_SHARES = (0.6, 0.2, 0.2)
 _CHANGED_WEIGHT = 10.0
@@ -67,8 +67,7 @@ class Painter(Protocol):
 class Lesson:
     """A batch: prompts, tokens of source and target float32 [n, 36, c], loss weights [n, 36], and which are edits.
 
-    `labels` says what the target shows at every token, int64 [n, 36, 5] (`vlm.cell_labels`); `signs` on which side of
-    its cell a new small thing sits that leans on nothing, float32 [n, 36] (1 right, -1 left, 0 elsewhere); `share` how
+    `labels` says what the target shows at every token, int64 [n, 36, 5] (`vlm.cell_labels`); `share` how
     often a lesson of this kind is wrong, float32 [n], and `wrong` whether this one is, bool [n].
     """
 
@@ -78,23 +77,18 @@ class Lesson:
     weight: Tensor
     edits: Tensor
     labels: Tensor
-    signs: Tensor
     share: Tensor
     wrong: Tensor
 
     def noise(self) -> Tensor:
         """Noise for the targets, float32 [n, 36, c], standard normal, that belongs to their choices.
 
-        What nobody asked for is read off the noise: the side of its cell that a small thing sits on is the sign of the
-        cell's sum in channel 0, and whether the lesson is wrong is told by the whole picture's sum in channel 1.
-        Otherwise a sampler of few steps would paint the average of the choices.
+        Whether the lesson is wrong is told by the whole picture's sum in channel 1: otherwise a sampler of few steps
+        would paint the average of right and wrong. Where in its cell a small thing sits that stands alone is told by
+        nothing: it is found while sampling, and that is what takes several steps.
         """
         noise = torch.randn_like(self.target)
-        count = len(noise)
-        side = _PER_CELL * GRID
-        blocks = noise[..., 0].view(count, GRID, _PER_CELL, GRID, _PER_CELL)
-        sums = blocks.sum((2, 4), keepdim=True).expand_as(blocks).reshape(count, side * side)
-        noise[..., 0] *= torch.where(self.signs * sums < 0, -1.0, 1.0)
+        count, side = len(noise), _PER_CELL * GRID
         low = torch.where(self.wrong, 0.0, self.share)
         high = torch.where(self.wrong, self.share, 1.0)
         level = (low + (high - low) * torch.rand(count)).clamp(1e-4, 1 - 1e-4)
@@ -120,18 +114,7 @@ def _per_token(cells: Tensor) -> Tensor:
     return grid.reshape(TOKENS, *cells.shape[1:])
 
 
-def _signs(before: Scene | None, after: Scene, layout: Layout) -> Tensor:
-    """Sides of new small things that lean on nothing, by token, float32 [36]."""
-    found = torch.zeros(CELLS)
-    for cell in after.occupied:
-        spot = layout[cell]
-        old = None if before is None else before.cells[cell]
-        if spot is not None and spot.right and spot.down and old is None:
-            found[cell] = 1.0 if spot.right > 0 else -1.0
-    return _per_token(found)
-
-
-_RING = ("steps", "_tokens", "_weights", "_signs", "_labels", "_next")
+_RING = ("steps", "_tokens", "_weights", "_labels", "_next")
 
 
 class Lessons:
@@ -142,7 +125,6 @@ class Lessons:
         self.steps: list[Transition] = []
         self._tokens = torch.zeros(3, size, TOKENS, channels)  # source, right, wrong
         self._weights = torch.zeros(2, size, TOKENS)
-        self._signs = torch.zeros(2, size, TOKENS)
         self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long)
         self._next = 0
 
@@ -212,7 +194,6 @@ class Lessons:
             self._tokens[1 + kind, rows] = encode_tokens(vae, render_batch(scenes, after))
             for row, step, scene, layout in zip(rows, steps, scenes, after, strict=True):
                 self._weights[kind, row] = _token_weight(step.before, scene, step.touched)
-                self._signs[kind, row] = _signs(step.before, scene, layout)
                 self._labels[kind, row] = _per_token(torch.tensor(cell_labels(scene)))
         self._tokens[0, rows] = source
         for row, step in zip(rows, steps, strict=True):
@@ -247,7 +228,6 @@ class Lessons:
             self._weights[kinds, rows],
             torch.tensor([step.before is not None for step in steps]),
             self._labels[kinds, rows],
-            self._signs[kinds, rows],
             torch.tensor([0.0 if clean else share for _, share in words]),
             torch.tensor(kinds, dtype=torch.bool),
         )

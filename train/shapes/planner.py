@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen3VLForConditionalGeneration
 
 from interleave_rt.request import Options
 from interleave_rt.roles.answers import read_plan
@@ -37,7 +36,7 @@ from ..loop import Schedule
 from .augmentation import augmented
 from .models import build_vlm
 from .tokenizer import load_tokenizer
-from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels, collate
+from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels, collate, open_vlm
 
 __all__ = ["Planner", "measure_planner"]
 
@@ -147,8 +146,7 @@ class Planner(VlmPart):
         super().__init__(out, seed, 5, **arguments, batch=batch, tests=tests)
         self.encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
         if start_from is not None:
-            model = Qwen3VLForConditionalGeneration.from_pretrained(start_from).train()
-            model.model.visual.requires_grad_(False)
+            model = open_vlm(start_from)
         else:
             model = build_vlm(self.encoder.ids)
         self.learn(Trainee(model, _Heads(model.config.text_config.hidden_size)), batch)

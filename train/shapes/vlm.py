@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3_vl
 
 from interleave_rt.worlds.shapes.language import IMAGE_TOKENS
@@ -36,6 +38,7 @@ __all__ = [
     "batched_vision",
     "cell_labels",
     "collate",
+    "open_vlm",
 ]
 
 _PATCHES = 36
@@ -260,6 +263,13 @@ def _greedy(
             token = out.logits[:, -1].argmax(-1)
             done = done | (token == names.end)
     return results
+
+
+def open_vlm(folder: Path) -> Any:
+    """A saved model to train on; its tower stays as it is: training on words would blur it."""
+    model: Any = Qwen3VLForConditionalGeneration.from_pretrained(folder).train()
+    model.model.visual.requires_grad_(False)
+    return model
 
 
 class Trainee(nn.Module):
