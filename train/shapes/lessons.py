@@ -192,7 +192,7 @@ class Lessons:
                 for step, layout, scene in zip(steps, layouts, scenes, strict=True)
             ]
             self._tokens[1 + kind, rows] = encode_tokens(vae, render_batch(scenes, after))
-            for row, step, scene, layout in zip(rows, steps, scenes, after, strict=True):
+            for row, step, scene in zip(rows, steps, scenes, strict=True):
                 self._weights[kind, row] = _token_weight(step.before, scene, step.touched)
                 self._labels[kind, row] = _per_token(torch.tensor(cell_labels(scene)))
         self._tokens[0, rows] = source

@@ -145,10 +145,7 @@ class Planner(VlmPart):
         arguments = {"tokenizer_dir": tokenizer_dir, "start_from": start_from}
         super().__init__(out, seed, 5, **arguments, batch=batch, tests=tests)
         self.encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
-        if start_from is not None:
-            model = open_vlm(start_from)
-        else:
-            model = build_vlm(self.encoder.ids)
+        model = build_vlm(self.encoder.ids) if start_from is None else open_vlm(start_from)
         self.learn(Trainee(model, _Heads(model.config.text_config.hidden_size)), batch)
         self._held = held_out("validation", tests, seed=1)
 
