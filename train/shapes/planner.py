@@ -61,8 +61,9 @@ class PlanEncoder(Encoder):
         """Prompt and right plan."""
         prompt = self.prompt(request)
         answer = [*self.encode(plan_answer(request)), self.ids.end]
-        # an answer in words hangs on a word or two
-        weight = (1 if request.scenes else 4) / 80
+        # An answer to a question hangs on a word or two. A refusal must not weigh more than a plan: a model that is
+        # taught so refuses what it could draw.
+        weight = (1 if request.scenes or request.kind == OUTSIDE else 4) / 80
         return Example(prompt.ids + answer, prompt.weights + [weight] * len(answer), prompt.images, request)
 
 
