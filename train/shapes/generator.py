@@ -205,9 +205,8 @@ def measure_generator(
     for fewer in (1, 2):
         made = studio.paint([explicit(step) for step in edits], befores, seed, fewer)
         result[f"plain, {fewer} of {steps} denoising steps"] = float(np.mean(_right(made, edits)))
-    for name in ("another thing", "another background"):
-        kind = "replace" if name == "another thing" else "ground"
-        changed = [random_transition(rng, kind) for _ in range(count // 4)]
+    for name, operation in (("another thing", "replace"), ("another background", "ground")):
+        changed = [random_transition(rng, operation) for _ in range(count // 4)]
         befores_of = drawn([step.before for step in changed if step.before is not None], rng)
         made = studio.paint([explicit(step) for step in changed], befores_of, seed, steps)
         result[name] = float(np.mean(_right(made, changed)))

@@ -41,6 +41,7 @@ __all__ = [
     "outside_request",
     "question",
     "sample",
+    "spoken",
     "unseen",
 ]
 
