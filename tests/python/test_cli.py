@@ -355,14 +355,49 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, command, tmp_pa
 
 
 def test_options_reach_the_training(trained, command):
-    given = "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --threads 2"
-    assert command("train", "shapes").code == command("train", "shapes", *given.split()).code == 0
-    defaults = {"seed": 0, "resume": False, "iterations": None, "minutes": None, "threads": 1}
+    given = "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --threads 2".split()
+    assert command("train", "shapes").code == command("train", "shapes", *given).code == 0
+    defaults = {
+        "seed": 0,
+        "resume": False,
+        "iterations": None,
+        "minutes": None,
+        "threads": 1,
+        "start_from": None,
+    }
     assert trained == [
         (("all", Path("runs/shapes")), defaults),
-        (("vae", Path("here")), {"seed": 3, "resume": True, "iterations": 5, "minutes": 0.5, "threads": 2}),
+        (
+            ("vae", Path("here")),
+            {
+                "seed": 3,
+                "resume": True,
+                "iterations": 5,
+                "minutes": 0.5,
+                "threads": 2,
+                "start_from": None,
+            },
+        ),
     ]
     assert (*training.PARTS, "all") == verb._PARTS
+
+
+def test_saved_weights_to_go_on_from(trained, command, tmp_path):
+    """A critic that starts from another needs no tower; what cannot start from weights says so."""
+    (tmp_path / "here" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "here" / "attempts.pkl").touch()
+    (tmp_path / "old").mkdir()
+    ask = ("train", "shapes", "--out", "here", "--part")
+    assert command(*ask, "critic", "--start-from", "old").code == 0
+    assert trained[0][1]["start_from"] == Path("old")
+    for part, start, said in (
+        ("vae", "old", "--start-from goes with --part generator, critic, planner; --part is vae"),
+        ("critic", "none", "none is no folder of saved weights"),
+    ):
+        code, _, heard = command(*ask, part, "--start-from", start)
+        assert code == 2
+        assert said in heard
+    assert len(trained) == 1
 
 
 def test_old_names_of_parts_and_their_folders_are_known(trained, command, tmp_path):
