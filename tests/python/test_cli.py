@@ -355,8 +355,8 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, command, tmp_pa
 
 
 def test_options_reach_the_training(trained, command):
-    given = "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --threads 2".split()
-    assert command("train", "shapes").code == command("train", "shapes", *given).code == 0
+    given = "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --threads 2"
+    assert command("train", "shapes").code == command("train", "shapes", *given.split()).code == 0
     defaults = {
         "seed": 0,
         "resume": False,
