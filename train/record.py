@@ -26,7 +26,7 @@ __all__ = ["FOLDER", "Record", "source_revision", "write_config"]
 log = logging.getLogger(__name__)
 
 FOLDER = "record"
-_PACKAGES = ("torch", "transformers", "diffusers", "numpy")
+_PACKAGES = ("torch", "transformers", "diffusers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
 def source_revision(folder: Path = Path(__file__).parent) -> str | None:

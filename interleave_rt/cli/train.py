@@ -12,15 +12,20 @@ from interleave_rt.errors import BadRequestError, CancelledError
 from .options import check_packages
 from .signals import Interrupted, signals
 from .train_data import data
+from .train_tune import grpo, sft
 
 # As in the training, which is not loaded to show a help text.
 _PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
 _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 
 train = typer.Typer(
-    name="train", help="Train models from nothing (needs the extra [train]).", rich_markup_mode=None
+    name="train",
+    help="Train models from nothing, or tune others (needs the extra [train] or [tune]).",
+    rich_markup_mode=None,
 )
 train.add_typer(data)
+train.command()(sft)
+train.command()(grpo)
 
 
 @train.callback()

@@ -22,6 +22,8 @@ __all__ = [
     "trl",
 ]
 
+_OFFICIAL = ("origin_prompt", "rewritten_prompt", "origin_image_path", "edited_image_path", "evaluation")
+
 BLANK = "pictures/data/interleave/white.png"
 """Where the blank picture lies in a set: the official reward knows it by the end of this path."""
 
@@ -32,7 +34,8 @@ def trl(item: Item, path_of: PathOf) -> dict[str, Any]:
     """A line for TRL: `prompt` and `completion` as messages of parts in their order, `images` as paths.
 
     As parts, because TRL puts the pictures of a message that is one string in front of its text. The columns of the RL
-    set stand beside them, for reward functions.
+    set stand beside them, for reward functions; so does `call`, from which the engine's seeds follow: the request's seed,
+    the step (from 0) and the attempt (from 1).
     """
     asked = [{"type": "text", "text": part.text} if part.text else {"type": "image"} for part in item.asked]
     told = [{"type": "text", "text": item.answer}]
@@ -41,6 +44,7 @@ def trl(item: Item, path_of: PathOf) -> dict[str, Any]:
         "completion": [{"role": "assistant", "content": told}],
         "images": [path_of(name) for name in item.pictures],
         **official_rl(item, path_of),
+        **{name: item.more[name] for name in ("call",) if name in item.more},
     }
 
 
@@ -70,12 +74,11 @@ def dataset_info(names: Iterable[str]) -> dict[str, Any]:
 
 def official_rl(item: Item, path_of: PathOf) -> dict[str, Any]:
     """The fields that the official loader and reward read; none of an item that is not the critic's."""
-    paths = {
-        name: path_of(item.more[name])
-        for name in ("origin_image_path", "edited_image_path")
+    return {
+        name: path_of(item.more[name]) if name.endswith("_path") else item.more[name]
+        for name in _OFFICIAL
         if name in item.more
     }
-    return {**item.more, **paths}
 
 
 def execution_record(line: Mapping[str, Any], path_of: PathOf) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def continued(
 
 
 def critic_item(step: StepItem, number: int, prompts: Prompts, *, repeat: bool) -> Item:
-    """An attempt to be judged; its columns are the official ones of the RL set."""
+    """An attempt to be judged; its columns are the official ones of the RL set, and where its seed comes from."""
     attempt = step.attempts[number]
     assert attempt.score is not None
     before = step.before or WHITE
@@ -120,6 +120,7 @@ def critic_item(step: StepItem, number: int, prompts: Prompts, *, repeat: bool) 
             "quality": attempt.score.quality,
             "success": attempt.accepted,
         },
+        "call": {"seed": step.seed, "step": step.index, "attempt": number + 1},
     }
     return Item(f"{step.key}/{number}", "critic", _asked(parts, [before, attempt.picture]), answer, more)
 

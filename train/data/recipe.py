@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,14 +18,21 @@ else:
 
 __all__ = [
     "PRESETS",
+    "Amount",
+    "Any0",
     "Budget",
     "Estimate",
     "GeneratorChoice",
+    "Part",
     "Price",
     "Recipe",
     "Selection",
+    "Share",
+    "Some",
     "Targets",
+    "TeacherChoice",
     "load_recipe",
+    "read_recipe",
     "tomllib",
 ]
 
@@ -38,11 +45,11 @@ Any0 = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TeacherChoice(_Part):
+class TeacherChoice(Part):
     """Who plans, judges, scores and finds words.
 
     Args:
@@ -72,7 +79,7 @@ class TeacherChoice(_Part):
     max_tokens: Some = 4096
 
 
-class GeneratorChoice(_Part):
+class GeneratorChoice(Part):
     """One of the generators.
 
     Args:
@@ -91,7 +98,7 @@ class GeneratorChoice(_Part):
     about: str = ""
 
 
-class PromptChoice(_Part):
+class PromptChoice(Part):
     """How many prompts, of which domains.
 
     Args:
@@ -111,7 +118,7 @@ class PromptChoice(_Part):
     exclude: tuple[str, ...] = ()
 
 
-class TrajectoryChoice(_Part):
+class TrajectoryChoice(Part):
     """How the engine runs them; see `Options`.
 
     Args:
@@ -127,7 +134,7 @@ class TrajectoryChoice(_Part):
     height: Any0 = 0
 
 
-class Selection(_Part):
+class Selection(Part):
     """Thresholds of `select`, in points of the overall score (0 to 10).
 
     Args:
@@ -147,7 +154,7 @@ class Selection(_Part):
     balance: Annotated[float, Field(ge=0.5, le=1)] = 0.5
 
 
-class Targets(_Part):
+class Targets(Part):
     """Items of the three sets at most; 0: all that there are."""
 
     planner: Any0 = 0
@@ -155,7 +162,7 @@ class Targets(_Part):
     critic_rl: Any0 = 0
 
 
-class Imported(_Part):
+class Imported(Part):
     """An interleaved set of somebody else's: JSON lines, see `imported.read_imported`."""
 
     path: str
@@ -163,7 +170,7 @@ class Imported(_Part):
     licence: str
 
 
-class SetPrompts(_Part):
+class SetPrompts(Part):
     """How the sets ask what the models are to answer.
 
     Args:
@@ -175,7 +182,7 @@ class SetPrompts(_Part):
     repeat: bool = False
 
 
-class Price(_Part):
+class Price(Part):
     """In one currency, of a million tokens and of one picture."""
 
     input: Amount = 0.0
@@ -183,7 +190,7 @@ class Price(_Part):
     picture: Amount = 0.0
 
 
-class Budget(_Part):
+class Budget(Part):
     """Where the run stops, between two items; 0: no limit."""
 
     calls: Any0 = 0
@@ -191,7 +198,7 @@ class Budget(_Part):
     money: Amount = 0.0
 
 
-class Estimate(_Part):
+class Estimate(Part):
     """What a dry run reckons with."""
 
     steps: Amount = 4.0
@@ -204,7 +211,7 @@ class Estimate(_Part):
     kept_steps: Share = 0.7
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A whole run; `seed` and the models determine its sets."""
 
     name: str
@@ -232,25 +239,33 @@ class Recipe(_Part):
         return self
 
 
-def load_recipe(given: str) -> Recipe:
-    """Reads a file, or one of the recipes that come along (`shapes`, `paper`).
+_Made = TypeVar("_Made", bound=BaseModel)
 
-    What it names by relative paths lies beside the file; for a recipe that comes along, in the working folder.
+
+def load_recipe(given: str) -> Recipe:
+    """Reads a file, or one of the recipes that come along (`shapes`, `paper`); see `read_recipe`."""
+    return read_recipe(Recipe, PRESETS, given)
+
+
+def read_recipe(kind: type[_Made], presets: Path, given: str) -> _Made:
+    """Reads a recipe of a kind: a file, or one of those that come along, by its name.
+
+    What it names by relative paths lies beside the file (`folder`); for a recipe that comes along, in the working folder.
 
     Raises:
         BadRequestError: It cannot be read, or a field is wrong; the message names it.
     """
-    own = PRESETS / f"{given}.toml"
+    own = presets / f"{given}.toml"
     path = own if own.exists() and not Path(given).is_file() else Path(given)
     folder = Path.cwd() if path == own else path.resolve().parent
     text = read_text(
         path,
         what="recipe",
-        hint="name a TOML file, or " + " or ".join(sorted(one.stem for one in PRESETS.glob("*.toml"))),
+        hint="name a TOML file, or " + " or ".join(sorted(one.stem for one in presets.glob("*.toml"))),
     )
     try:
         raw: dict[str, Any] = tomllib.loads(text)
-        return Recipe(**{**raw, "folder": folder})
+        return kind(**{**raw, "folder": folder})
     except tomllib.TOMLDecodeError as error:
         raise BadRequestError(f"[recipe] {path} is no TOML: {error}") from None
     except ValidationError as error:

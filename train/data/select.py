@@ -41,12 +41,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class StepItem:
-    """A step of a trajectory: what was wished for, from which picture (None: from nothing), and its attempts."""
+    """A step of a trajectory: what was wished for, from which picture (None: from nothing), and its attempts.
+
+    `seed` is the trajectory's, `index` the step's place in the plan, from 0: with an attempt's number they give its seed.
+    """
 
     key: str
     wish: str
     before: str | None
     attempts: tuple[Attempt, ...]
+    seed: int = 0
+    index: int = 0
 
     @property
     def scores(self) -> list[float]:
@@ -171,6 +176,10 @@ def steps_of(
                     None if scores is None else Score(*scores),
                 )
             )
-        found.append(StepItem(f"{key}/{step['index']}", wish, before, tuple(attempts)))
+        found.append(
+            StepItem(
+                f"{key}/{step['index']}", wish, before, tuple(attempts), line.get("seed", 0), step["index"]
+            )
+        )
         before = step["attempts"][-1]["picture"]
     return found

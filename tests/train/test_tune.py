@@ -1,0 +1,335 @@
+"""SFT and GRPO of the embedded critic, an ordinary Qwen3-VL directory: a few updates, through TRL."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+pytest.importorskip("peft")
+pytest.importorskip("datasets")
+
+from interleave_rt.train.data.recipe import Recipe  # noqa: E402
+from interleave_rt.train.data.run import Run  # noqa: E402
+from interleave_rt.train.grpo import train_grpo  # noqa: E402
+from interleave_rt.train.models import base_folder  # noqa: E402
+from interleave_rt.train.recipe import GrpoRecipe, SftRecipe  # noqa: E402
+from interleave_rt.train.sets import read_rows  # noqa: E402
+from interleave_rt.train.sft import train_sft  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+torch.set_num_threads(1)
+
+DATA = {
+    "name": "tune",
+    "licence": "Apache-2.0",
+    "world": "shapes",
+    "seed": 2,
+    "teacher": {"model": "shapes-oracle", "concurrency": 2},
+    "generators": [{"name": "weak", "spec": "drawn,success=0.6"}],
+    "prompts": {"count": 10, "words": 150, "near": 1.0},
+    "select": {"rl_variance": 11},
+    "ask": {"folder": "shapes", "repeat": True},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with sets, and the embedded pack's checkpoints in base/."""
+    out = tmp_path_factory.mktemp("tune")
+    with Run(Recipe(**DATA), out / "data") as run:
+        run.run()
+    base_folder(sft_recipe(out, base="shapes:critic"), out)
+    return out
+
+
+def sft_recipe(place, **more):
+    told = {
+        "name": "t",
+        "base": "base/critic",
+        "data": "data/sets/trl_critic_sft.jsonl",
+        "batch": 4,
+        "per_device": 2,
+        "steps": 3,
+        "learning_rate": 5e-4,
+        "schedule": "constant",
+        "save_every": 2,
+        "max_tokens": 512,
+    }
+    return SftRecipe(**{**told, **more}, folder=place)
+
+
+def grpo_recipe(place, **more):
+    told = {
+        "name": "t",
+        "base": "base/critic",
+        "data": "data/sets/trl_critic_rl.jsonl",
+        "batch": 2,
+        "per_device": 8,
+        "group": 4,
+        "temperature": 1.5,
+        "steps": 2,
+        "learning_rate": 5e-4,
+        "answer_tokens": 100,
+        "save_every": 1,
+        "at_once": 1,
+        "max_share": 1.0,
+        "generator": {"name": "drawn", "spec": "drawn,success=0.7"},
+        "scorer": {"model": "shapes-oracle"},
+    }
+    return GrpoRecipe(**{**told, **more}, folder=place)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def tower(found):
+    return {name: value for name, value in found.items() if "visual" in name}
+
+
+def curve(folder, *left_out):
+    with (folder / "record" / "curve.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in line.items() if name != "seconds"}
+            for line in csv.DictReader(file)
+        ]
+
+
+def resumed(place, out, again, train, recipe, last):
+    """The run in `again`, which goes on from `out` without its last checkpoint, of which a half is left."""
+    shutil.copytree(out, again)
+    (again / "checkpoints" / f"checkpoint-{last}" / "trainer_state.json").write_text('{"torn')
+    (again / "model.safetensors").unlink()
+    train(recipe, again, resume=True)
+    return weights(again)
+
+
+def test_sft_learns_the_tower_stays_and_a_killed_run_goes_on_to_the_same_bits(place, tmp_path):
+    recipe, base = sft_recipe(place), weights(place / "base" / "critic")
+    train_sft(recipe, tmp_path / "a")
+    made = weights(tmp_path / "a")
+    losses = [float(line["loss"]) for line in curve(tmp_path / "a")]
+    assert losses[-1] < losses[0]
+    assert equal(tower(made), tower(base))
+    assert sum(not torch.equal(made[name], base[name]) for name in made) == len(base) - len(tower(base))
+    again = resumed(place, tmp_path / "a", tmp_path / "b", train_sft, recipe, 3)
+    assert equal(made, again)
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+    told = json.loads((tmp_path / "b" / "record" / "config.json").read_text())
+    assert told["start"] == 2
+    assert len(told["arguments"]["data sha256"]) == len(told["arguments"]["base sha256"]) == 64
+    assert (tmp_path / "b" / "record" / "curve.png").is_file() or "matplotlib" not in sys.modules
+
+
+def test_a_lora_learns_the_language_model_alone_and_is_merged(place, tmp_path):
+    train_sft(sft_recipe(place, lora={"rank": 4}, steps=2, learning_rate=5e-3), tmp_path)
+    made, base = weights(tmp_path), weights(place / "base" / "critic")
+    assert made.keys() == base.keys()
+    moved = {name for name in made if not torch.equal(made[name], base[name])}
+    assert moved
+    assert all("language_model.layers" in name and "_proj" in name for name in moved)
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert adapter
+    assert not any("visual" in name for name in adapter)
+
+
+def test_grpo_moves_the_critic_by_rewards_and_goes_on_to_the_same_bits(place, tmp_path):
+    recipe, base = grpo_recipe(place), weights(place / "base" / "critic")
+    train_grpo(recipe, tmp_path / "a")
+    made = weights(tmp_path / "a")
+    assert equal(tower(made), tower(base))
+    assert not equal(made, base)
+    lines = curve(tmp_path / "a")
+    assert len(lines) == 2
+    assert float(lines[0]["kl"]) == 0
+    parts = sum(float(lines[0][f"reward {name}"]) for name in ("form", "accuracy", "semantics", "quality"))
+    assert float(lines[0]["reward"]) == pytest.approx(parts, abs=1e-4)
+    for name in ("entropy", "length", "accepted", "dropped"):
+        assert lines[0][name]
+    again = resumed(place, tmp_path / "a", tmp_path / "b", train_grpo, recipe, 2)
+    assert equal(made, again)
+
+
+def test_a_dropped_answer_leaves_its_group_and_the_token_count(place, tmp_path, monkeypatch):
+    from interleave_rt.train import grpo, scorer
+
+    seen = []
+    score, make = scorer.Scorer.__call__, grpo._Trainer._generate_and_score_completions
+
+    def some(self, *args, **columns):
+        rewards = score(self, *args, **columns)
+        return [None if place % 4 == 0 else 0.1 * place for place in range(len(rewards))]
+
+    def kept(self, inputs):
+        made = make(self, inputs)
+        seen.append(made)
+        return made
+
+    monkeypatch.setattr(scorer.Scorer, "__call__", some)
+    monkeypatch.setattr(grpo._Trainer, "_generate_and_score_completions", kept)
+    train_grpo(grpo_recipe(place, steps=1), tmp_path)
+    mask, advantages = seen[0]["completion_mask"], seen[0]["advantages"]
+    assert mask[::4].sum() == 0
+    assert (mask.sum(1) > 0).sum() == 6
+    assert seen[0]["num_items_in_batch"] == mask.sum()
+    assert torch.equal(advantages[::4], torch.zeros(2))
+    assert advantages[1:4].sum() == pytest.approx(0, abs=1e-5)
+
+
+def test_bad_sets_are_refused_before_a_step(place, tmp_path):
+    sets = place / "data" / "sets"
+    lines = (sets / "trl_critic_sft.jsonl").read_text().splitlines()
+
+    def refused(match, *rows, recipe=None):
+        (sets / "bad.jsonl").write_text("\n".join(rows) + "\n")
+        with pytest.raises(BadRequestError, match=match):
+            train_sft(recipe or sft_recipe(place, data="data/sets/bad.jsonl"), tmp_path)
+
+    item = json.loads(lines[0])
+    refused(
+        "line 2: evaluation.semantics",
+        lines[0],
+        json.dumps({**item, "evaluation": {**item["evaluation"], "semantics": 11}}),
+    )
+    refused("line 1: the line: Invalid JSON|line 1", "{")
+    refused(
+        "1 pictures of .* are missing",
+        *lines,
+        json.dumps({**item, "images": [item["images"][0], "pictures/x.png"]}),
+    )
+    accepted = [line for line in lines if json.loads(line)["evaluation"]["success"]]
+    refused("verdicts", *accepted)
+    refused("more than max_tokens 60", *lines, recipe=sft_recipe(place, max_tokens=60))
+    with pytest.raises(BadRequestError, match="a batch of 3 cannot be shared"):
+        train_sft(sft_recipe(place, batch=3), tmp_path)
+    with pytest.raises(BadRequestError, match="wants 2 processes, here are 1"):
+        train_sft(sft_recipe(place, processes=2), tmp_path)
+    with pytest.raises(BadRequestError, match="no item of a critic"):
+        read_rows(sets / "trl_planner_sft.jsonl", critic=True)
+
+
+SCORER = {"model": "shapes-oracle", "give_up_after": 2}
+
+
+def test_a_dead_scorer_and_a_full_disk_end_the_run_and_it_goes_on(place, tmp_path, monkeypatch):
+    from interleave_rt.train.data import oracle
+
+    def dead(*_):
+        raise BackendFailedError("[teacher] connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(oracle.Oracle, "chat", dead)
+        with pytest.raises(BackendFailedError, match="2 pictures in a row .*connection refused"):
+            train_grpo(grpo_recipe(place, steps=1, scorer=SCORER), tmp_path / "g")
+    train_grpo(grpo_recipe(place, steps=1), tmp_path / "g", resume=True)
+    assert (tmp_path / "g" / "model.safetensors").is_file()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(BadRequestError, match="No space left"):
+            train_sft(sft_recipe(place), tmp_path / "s")
+    assert not (tmp_path / "s" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(place, tmp_path):
+    recipe = {
+        "name": "t",
+        "base": str(place / "base" / "critic"),
+        "data": str(place / "data" / "sets" / "trl_critic_sft.jsonl"),
+        "batch": 4,
+        "per_device": 2,
+        "steps": 2,
+        "learning_rate": 5e-4,
+        "processes": 2,
+    }
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in recipe.items())
+    (tmp_path / "two.toml").write_text(text)
+    started = [
+        sys.executable,
+        "-P",
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29517",
+    ]
+    command = [*started, "-m", "interleave_rt", "train", "sft", "--recipe", "two.toml", "--out", "two"]
+    told = subprocess.run(
+        command,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert told.returncode == 0, told.stderr
+    train_sft(SftRecipe(**{**recipe, "processes": 1}, folder=Path()), tmp_path / "one")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
+    assert (
+        json.loads((tmp_path / "two" / "record" / "config.json").read_text())["arguments"]["processes"] == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "recipe"), [("sft", "paper-8b-critic"), ("sft", "paper-8b-planner"), ("grpo", "paper-8b-rl")]
+)
+def test_the_papers_recipes_are_dry_run(verb, recipe, monkeypatch, capsys):
+    from interleave_rt.train import dry_run
+
+    from interleave_rt.cli import main
+
+    told = []
+    look = dry_run.dry_run
+    monkeypatch.setattr(dry_run, "dry_run", lambda *given: told.append(look(*given)) or told[0])
+    assert main(["train", verb, "--recipe", recipe, "--dry-run", "--config", "qwen3-vl-8b"]) == 0
+    (found,) = told
+    sizes, frozen = found["parameters"], found["frozen"]
+    assert sum(sizes.values()) == pytest.approx(8.77e9, rel=0.01)
+    assert all(name.startswith("model.visual.") for name in frozen)
+    assert bool(frozen) == (verb == "sft")
+    assert any("merger" in name for name in frozen) == (verb == "sft")
+    learned = sizes["decayed"] + sizes["not decayed"]
+    assert found["bytes"] == (16 * learned + 4 * sizes["frozen"]) // 8
+    assert "GiB" in capsys.readouterr().out
+
+
+def test_recipes_and_launch_files_that_come_along_fit_each_other():
+    from interleave_rt.train.recipe import PRESETS, load_grpo, load_sft
+
+    names = {file.stem for file in PRESETS.glob("*.toml")}
+    assert names == {
+        "paper-8b-critic",
+        "paper-8b-planner",
+        "paper-8b-rl",
+        "shapes-critic",
+        "shapes-planner",
+        "shapes-rl",
+    }
+    for name in names:
+        told = load_grpo(name) if name.endswith("-rl") else load_sft(name)
+        rows = told.batch * getattr(told, "group", 1)
+        assert rows % (told.per_device * max(1, told.processes)) == 0
+    yaml = pytest.importorskip("yaml")
+    for file in (PRESETS.parent / "launch").glob("*.yaml"):
+        assert yaml.safe_load(file.read_text())["num_processes"] == load_sft("paper-8b-critic").processes

@@ -1,0 +1,78 @@
+"""What a recipe would learn and what it takes, seen on a model without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import transformers
+
+from interleave_rt.errors import BadRequestError
+from interleave_rt.files import read_json
+from interleave_rt.synthetic.catalogue import entry
+
+from .models import check_vision, freeze_vision, lora_layers
+from .recipe import TuneRecipe
+
+__all__ = ["config_of", "dry_run"]
+
+
+def config_of(recipe: TuneRecipe, given: str) -> Mapping[str, Any]:
+    """The configuration of a recipe's base, or of a layout that is known by name (such as `qwen3-vl-8b`).
+
+    Raises:
+        BadRequestError: There is none.
+    """
+    if given:
+        config: Mapping[str, Any] = entry(given)["config"]
+        return config
+    path = recipe.folder / recipe.base / "config.json"
+    told: Mapping[str, Any] = read_json(
+        path, what="train", error=BadRequestError, hint="give the base's folder, or --config qwen3-vl-8b"
+    )
+    return told
+
+
+def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """What would be learned and what it takes, on a model without weights.
+
+    Args:
+        recipe: Whose choices are looked at.
+        config: Of a Qwen3-VL.
+        say: Told the lines.
+
+    Returns:
+        Numbers of parameters by group, names of what is frozen, bytes of a process.
+    """
+    with torch.device("meta"):
+        model = transformers.Qwen3VLForConditionalGeneration(transformers.Qwen3VLConfig(**config))
+    check_vision(model)
+    if recipe.freeze_vision:
+        freeze_vision(model)
+    if recipe.lora is not None:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(r=recipe.lora.rank, target_modules=lora_layers()))
+    decayed = set(
+        transformers.trainer_pt_utils.get_parameter_names(
+            model, [torch.nn.LayerNorm], ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", "_norm"]
+        )
+    )
+    sizes = {"decayed": 0, "not decayed": 0, "frozen": 0}
+    frozen: set[str] = set()
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            sizes["frozen"] += weight.numel()
+            frozen.add(name)
+        else:
+            sizes["decayed" if name in decayed else "not decayed"] += weight.numel()
+    learned = sizes["decayed"] + sizes["not decayed"]
+    processes = max(1, recipe.processes)
+    # float32 weights, gradients and Adam's two moments of what is learned, shared out; frozen weights likewise.
+    bytes_ = (16 * learned + 4 * sizes["frozen"]) // processes
+    told = {"parameters": sizes, "frozen": sorted(frozen), "processes": processes, "bytes": bytes_}
+    say(f"parameters: {', '.join(f'{name} {count:,}' for name, count in sizes.items())}")
+    say(f"memory of each of {processes} processes, without activations: {bytes_ / 2**30:.1f} GiB")
+    say("nothing was loaded and nothing run: this is what the configuration says")
+    return told

@@ -1,0 +1,104 @@
+"""The model that is tuned: opened from a directory, with what must not move frozen, and saved as one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch import nn
+
+from interleave_rt.backends.torch.families import SETTINGS_FILE
+from interleave_rt.backends.torch.processors import load_processor
+from interleave_rt.errors import BadPackError, BadRequestError
+
+from .checkpoint import save_model
+
+if TYPE_CHECKING:
+    from .recipe import TuneRecipe
+
+__all__ = ["base_folder", "freeze_vision", "load_base", "lora_layers", "save_tuned"]
+
+_SHAPES = ("shapes:critic", "shapes:planner")
+_LAYERS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+
+
+def base_folder(recipe: TuneRecipe, out: Path) -> Path:
+    """The directory of a recipe's base; the embedded pack's models are written into `out` for it."""
+    if recipe.base not in _SHAPES:
+        return recipe.folder / recipe.base
+    from interleave_rt.pack import load_pack
+
+    from .shapes.from_pack import write_checkpoints
+
+    folder, role = out / "base", recipe.base.partition(":")[2]
+    if not (folder / "generator" / SETTINGS_FILE).exists():  # what is written last
+        write_checkpoints(load_pack(), folder)
+    return folder / role
+
+
+def load_base(folder: Path) -> tuple[Any, Any]:
+    """Model, float32, and processor of a directory.
+
+    Raises:
+        BadRequestError: It cannot be loaded.
+    """
+    try:
+        model = transformers.AutoModelForImageTextToText.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32
+        )
+        processor = load_processor(folder)
+    except BadPackError as error:
+        raise BadRequestError(f"[train] {error.message}", hint=error.hint) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise BadRequestError(
+            f"[train] the base {folder} cannot be loaded: {error}",
+            hint="`base` of the recipe is a Qwen3-VL directory in Hugging Face layout",
+        ) from None
+    check_vision(model)
+    return model, processor
+
+
+def check_vision(model: nn.Module) -> None:
+    """Raises `BadRequestError` for a model that keeps its vision tower elsewhere than Qwen3-VL does."""
+    if not hasattr(getattr(model, "model", None), "visual"):
+        raise BadRequestError(
+            f"[train] a {type(model).__name__} has no vision tower at model.visual",
+            hint="tuning is for Qwen3-VL and models that are laid out as it is",
+        )
+
+
+def freeze_vision(model: Any) -> None:
+    """Vision tower and projectors (the mergers in it) are not learned."""
+    model.model.visual.requires_grad_(False)
+
+
+def lora_layers() -> str:
+    """A pattern of the linear layers of the language model alone: its tower has layers of other names, and some of the same."""
+    return rf".*language_model.*\.({_LAYERS})"
+
+
+def save_tuned(model: Any, state: dict[str, Any], base: Path, out: Path) -> None:
+    """The tuned weights as a directory in `out`, in the precision of the base, with its tokenizer and processor."""
+    config = transformers.AutoConfig.from_pretrained(base, local_files_only=True)
+    dtype = config.dtype or torch.float32
+    out.mkdir(parents=True, exist_ok=True)
+    for file in base.iterdir():
+        if file.suffix in (".json", ".jinja", ".txt") and not file.name.startswith(("config.", "model.")):
+            shutil.copy(file, out / file.name)
+    save_model(_Saved(model, {name: value.to(dtype) for name, value in state.items()}, dtype), out)
+
+
+class _Saved:
+    def __init__(self, model: Any, state: dict[str, Any], dtype: torch.dtype) -> None:
+        self._model, self._state, self._dtype = model, state, dtype
+
+    def save_pretrained(self, directory: Path) -> None:
+        kept = self._model.config.dtype
+        self._model.config.dtype = self._dtype
+        try:
+            self._model.save_pretrained(directory, state_dict=self._state)
+        finally:
+            self._model.config.dtype = kept

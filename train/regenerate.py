@@ -1,0 +1,158 @@
+"""Pictures that are made anew from a critic's prompts, and their scores: equal ones once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interleave_rt import _core
+from interleave_rt.errors import BackendFailedError, InterleaveError
+from interleave_rt.pack.spec import RoleSpec
+from interleave_rt.request import Options
+
+from .data import asking
+from .data.journal import Journal
+from .data.score import quality, semantics
+from .data.teacher import Chat, HttpChat, Teacher, UnreadableError
+from .rewards import Seen
+
+if TYPE_CHECKING:
+    from interleave_rt.request import Pixels
+
+    from .recipe import GrpoRecipe
+
+__all__ = ["Regenerator", "Wanted", "open_generator", "seed_of_call"]
+
+log = logging.getLogger(__name__)
+
+
+class Wanted(NamedTuple):
+    """A picture that is to be made and scored; `source` is a file's path, None where it is made from the text alone."""
+
+    source: str | None
+    prompt: str
+    seed: int
+    wish: str
+
+
+def seed_of_call(rule: str, seed: int, step: int, attempt: int) -> int:
+    """The seed of a picture that follows on an attempt, for a whole group.
+
+    Args:
+        rule: As of `GrpoRecipe.seeds`.
+        seed: Of the request.
+        step: From 0.
+        attempt: That was judged, from 1.
+    """
+    if rule == "zero":
+        return 0
+    return _core.seed_of(seed, "counter", "generate", step, attempt + (rule == "next"), 0)
+
+
+def open_generator(spec: str, folder: Path) -> Any:
+    """Something with `generate`, as of `Roles`; `spec` as of `GeneratorChoice`."""
+    from interleave_rt.pack import load_pack
+    from interleave_rt.roles.native import NativeRoles
+    from interleave_rt.runtimes import open_role
+
+    kind, _, rest = spec.partition(",")
+    if kind == "pack":
+        return NativeRoles(load_pack(), ["generator"])
+    if kind == "drawn":
+        from .data.oracle import DrawnGenerator
+
+        return DrawnGenerator(float(rest.partition("=")[2] or 0.6))
+    told = RoleSpec.parse(spec).within(folder)
+    if told.runtime == "native":
+        return NativeRoles(load_pack(told.place), ["generator"])
+    opened = open_role("generator", told)
+    if hasattr(opened, "check"):
+        opened.check()
+    return opened
+
+
+class Regenerator:
+    """Makes and scores what is wanted; what has been made is not made again.
+
+    Args:
+        recipe: Whose generator and scorer.
+        replies: File of the scorer's replies, of this process alone: none is paid twice.
+        generator: Instead of the recipe's.
+        chat: Instead of the recipe's scorer.
+
+    Raises:
+        InterleaveError: Generator or scorer cannot be used.
+    """
+
+    def __init__(
+        self, recipe: GrpoRecipe, replies: Path, *, generator: Any = None, chat: Chat | None = None
+    ) -> None:
+        if generator is None:
+            generator = open_generator(recipe.generator.spec, recipe.folder)
+        self._generator = generator
+        if chat is None:
+            if recipe.scorer.url:
+                chat = HttpChat(recipe.scorer)
+            else:
+                from .data.oracle import Oracle
+
+                chat = Oracle()
+        chat.check()
+        self._chat = chat
+        self._journal = Journal(replies)
+        self._teacher = Teacher(chat, self._journal, recipe.scorer, recipe.price, recipe.budget)
+        self._options = Options(
+            width=recipe.width, height=recipe.height, denoising_steps=recipe.generator.denoising_steps
+        )
+        self._pool = ThreadPoolExecutor(recipe.at_once)
+        self._known: dict[Wanted, Seen] = {}
+        self._failed, self._most_failures = 0, recipe.scorer.give_up_after
+
+    def close(self) -> None:
+        """Ends threads and connections."""
+        self._pool.shutdown()
+        self._chat.close()
+        self._journal.close()
+
+    def scores(self, wanted: Sequence[Wanted]) -> tuple[list[Seen | None], int]:
+        """Scores of each, None where generator or scorer has failed; and how many pictures were made for it.
+
+        A failure is not remembered: the same picture is tried again when it is wanted again.
+
+        Raises:
+            BackendFailedError: As many in a row have failed as the recipe's scorer allows (`give_up_after`).
+            BudgetSpentError: What the recipe allows is spent.
+        """
+        self._teacher.check_budget()
+        fresh = [one for one in dict.fromkeys(wanted) if one not in self._known]
+        for one, made in zip(fresh, self._pool.map(self._made, fresh), strict=True):
+            if isinstance(made, Seen):
+                self._known[one] = made
+                self._failed = 0
+                continue
+            log.warning("dropped: %s", made)
+            self._failed += 1
+            if self._failed >= self._most_failures:
+                raise BackendFailedError(
+                    f"[train] {self._failed} pictures in a row could not be made or scored: {made}",
+                    hint="look after generator and scorer, then run again with --resume",
+                )
+        return [self._known.get(one) for one in wanted], len(fresh)
+
+    def _made(self, wanted: Wanted) -> Seen | str:
+        """The scores, or what has failed."""
+        from interleave_rt.pack.images import load_image
+
+        try:
+            source: Pixels | None = None if wanted.source is None else load_image(wanted.source)
+            picture = self._generator.generate(wanted.prompt, source, wanted.seed, self._options)
+            edit, _ = self._teacher.ask(asking.score_edit(source, picture, wanted.wish), asking.read_edit)
+            look, _ = self._teacher.ask(asking.score_quality(picture), asking.read_quality)
+        except UnreadableError:
+            return "the scorer's reply cannot be read"
+        except (InterleaveError, _core.CoreError, OSError) as error:
+            return str(error)
+        return Seen(semantics(*edit), quality(*look))

@@ -1,0 +1,233 @@
+"""What SFT and GRPO share: arguments of TRL's trainers, the run with its record and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from interleave_rt.backends.torch.checkpoint import content_hash
+from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.files import check_folder
+
+from .models import base_folder, load_base, lora_layers, save_tuned
+from .recipe import TuneRecipe
+from .record import Record
+
+__all__ = ["Keep", "Tuning", "trainer_settings"]
+
+log = logging.getLogger(__name__)
+
+_CHECKPOINTS = "checkpoints"
+_DONE = "trainer_state.json"
+
+
+class Tuning:
+    """One run in its folder: the base, where to go on from, and what is kept of it.
+
+    Args:
+        recipe: What is done.
+        out: The folder: weights, `record/`, `checkpoints/`.
+        resume: Go on from the last whole checkpoint.
+
+    Raises:
+        BadRequestError: The folder or the base cannot be used, or there are other processes than are wanted.
+    """
+
+    def __init__(self, recipe: TuneRecipe, out: Path, *, resume: bool) -> None:
+        self.recipe, self.out = recipe, check_folder(out)
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        if recipe.processes and recipe.processes != self.world:
+            raise BadRequestError(
+                f"[train] the recipe wants {recipe.processes} processes, here are {self.world}",
+                hint="start it with torchrun --nproc_per_node or accelerate launch, or change `processes`",
+            )
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.data = recipe.folder / recipe.data
+        self.base = base_folder(recipe, out)
+        self.checkpoint = _last_checkpoint(out / _CHECKPOINTS) if resume else None
+        datasets.disable_progress_bars()
+        transformers.utils.logging.disable_progress_bar()
+        self.model, self.processor = load_base(self.base)
+
+    def passes(self, batch: int) -> int:
+        """Passes of a process that make an update of `batch` rows."""
+        at_once = self.recipe.per_device * self.world
+        if batch % at_once:
+            raise BadRequestError(
+                f"[train] a batch of {batch} cannot be shared among {self.world} processes of {self.recipe.per_device}",
+                hint="batch must be a multiple of per_device times the processes",
+            )
+        return batch // at_once
+
+    def lora(self) -> Any:
+        """The configuration of an adapter; None where all weights are learned."""
+        chosen = self.recipe.lora
+        if chosen is None:
+            return None
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=chosen.rank,
+            lora_alpha=chosen.alpha,
+            lora_dropout=chosen.dropout,
+            target_modules=lora_layers(),
+        )
+
+    def run(
+        self, trainer: Any, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool = False
+    ) -> dict[str, float]:
+        """Trains, and saves; returns the last figures of the curve.
+
+        Args:
+            trainer: Of TRL.
+            told: What the record says beside the recipe.
+            names: Of the trainer's figures that are kept, and what they are called in the curve.
+            zero_is_wrong: A loss of 0 ends the run.
+
+        Raises:
+            BadRequestError: Nothing can be written any more.
+            BackendFailedError: The loss is 0 or no number.
+        """
+        if trainer.accelerator.num_processes != self.world:
+            raise BadRequestError(
+                f"[train] {self.world} processes were started, the trainer sees {trainer.accelerator.num_processes}",
+                hint="on a CPU: torchrun --nproc_per_node, not accelerate launch",
+            )
+        keep = Keep(self, told, names, zero_is_wrong=zero_is_wrong)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(keep)
+        try:
+            trainer.train(resume_from_checkpoint=self.checkpoint)
+            self._save(trainer)
+        except (OSError, RuntimeError) as error:
+            if not _no_room(error):
+                raise
+            raise BadRequestError(
+                f"[save] {self.out} cannot be written: {error}",
+                hint="make room, then run again with --resume: the last whole checkpoint is kept",
+            ) from None
+        finally:
+            keep.close()
+        return keep.last
+
+    def _save(self, trainer: Any) -> None:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if self.rank:
+            return
+        if self.recipe.lora is not None:
+            model.save_pretrained(self.out / "adapter", state_dict=state)
+            model = model.merge_and_unload()
+            state = model.state_dict()
+        save_tuned(model, state, self.base, self.out)
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The last one that was written to its end."""
+    if not folder.is_dir():
+        return None
+    for half in folder.glob("checkpoint-*"):
+        if not _whole(half / _DONE):
+            half.rename(half.with_name(f"half-{half.name}"))
+    found: str | None = get_last_checkpoint(str(folder))
+    return found
+
+
+def _whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _no_room(error: BaseException) -> bool:
+    return isinstance(error, OSError) or any(
+        word in str(error) for word in ("PytorchStreamWriter", "No space left", "unexpected pos")
+    )
+
+
+def trainer_settings(tuning: Tuning) -> dict[str, Any]:
+    """The arguments that trainers of TRL have in common."""
+    recipe = tuning.recipe
+    return {
+        "output_dir": str(tuning.out / _CHECKPOINTS),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "per_device_train_batch_size": recipe.per_device,
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.steps or -1,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": recipe.warmup,  # below 1: a share
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.clip,
+        "bf16": recipe.precision == "bfloat16",
+        "gradient_checkpointing": recipe.checkpoint_activations,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "save_strategy": "steps",
+        "save_steps": recipe.save_every,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "full_determinism": False,
+    }
+
+
+class Keep(TrainerCallback):  # type: ignore[misc]
+    """Keeps the curve and the configuration, and ends a run that does not learn."""
+
+    def __init__(
+        self, tuning: Tuning, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool
+    ) -> None:
+        self._names, self._zero_is_wrong, self.last = names, zero_is_wrong, dict[str, float]()
+        start = 0
+        if tuning.checkpoint is not None:
+            start = int(Path(tuning.checkpoint).name.rpartition("-")[2])
+        config = {
+            "recipe": tuning.recipe.model_dump(mode="json"),
+            "processes": tuning.world,
+            "data sha256": hashlib.sha256(tuning.data.read_bytes()).hexdigest(),
+            "base": str(tuning.base),
+            "base sha256": content_hash(tuning.base),
+            **told,
+        }
+        self._record = None if tuning.rank else Record(tuning.out, config, start)
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+        """As transformers calls it."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss) or (self._zero_is_wrong and loss == 0.0):
+            raise BackendFailedError(
+                f"[train] the loss of update {state.global_step} is {loss}",
+                hint="0: no token is learned from; no number: lower learning_rate. The last checkpoint is kept",
+            )
+        self.last = {
+            name: float(logs[found]) for found, name in self._names.items() if logs.get(found) is not None
+        }
+        if self._record is not None:
+            self._record.log(state.global_step, **self.last)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in self.last.items())
+            log.info("update %d of %d: %s", state.global_step, state.max_steps, shown)
+
+    def close(self) -> None:
+        """Draws the curve."""
+        if self._record is not None:
+            self._record.close()
