@@ -19,11 +19,12 @@ import numpy.typing as npt
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import MAX_JSON_BYTES, read_json, read_text
 
-__all__ = ["Checkpoint", "StoredTensor", "area_limits", "image_sizes"]
+__all__ = ["Checkpoint", "StoredTensor", "area_limits", "chat_template", "image_sizes", "said"]
 
 Floats = npt.NDArray[np.float32]
 
 _STORED: dict[str, type[np.generic]] = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
+_STEMS = ("model", "diffusion_pytorch_model")  # of the weight files of transformers and of diffusers
 _LIMITS = (("shortest", "min"), ("longest", "max"))
 _MANY, _MANY_PIXELS = 5, 384 * 384  # so many pictures of a request have no more pixels each
 _PIECE = 32 << 20  # bytes of a weight as float32 that are held at once
@@ -72,7 +73,7 @@ class Checkpoint:
             raise BadPackError(
                 f"[export] {directory} has no config.json"
                 + (": it is a diffusers pipeline, a generator" if pipeline else ""),
-                hint="give the folder of a vision-language model in Hugging Face layout",
+                hint="give the folder of a model in Hugging Face layout",
             )
         found: dict[str, StoredTensor] = {}
         for file in _weight_files(directory):
@@ -81,28 +82,7 @@ class Checkpoint:
 
     def json(self, name: str) -> dict[str, Any]:
         """What a file says; nothing where it is not there."""
-        return _said(self.directory / name)
-
-    def chat_template(self) -> str:
-        """The Jinja text of the checkpoint's own template, wherever its version of the libraries put it.
-
-        Raises:
-            BadPackError: It has none.
-        """
-        file = self.directory / "chat_template.jinja"
-        if file.is_file():
-            return read_text(file, what="export", error=BadPackError, hint=_AGAIN)
-        for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-            found = self.json(name).get("chat_template")
-            if isinstance(found, list):  # several by name
-                named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-                found = named.get("default")
-            if isinstance(found, str):
-                return found
-        raise BadPackError(
-            f"[export] {self.directory} has no chat template",
-            hint="copy chat_template.jinja (or chat_template.json, tokenizer_config.json) of the checkpoint too",
-        )
+        return said(self.directory / name)
 
     def images(self) -> dict[str, Any]:
         """Sizes and colours of images as its preprocessor wants them: keys of `vision_config` in a manifest.
@@ -167,13 +147,35 @@ class Checkpoint:
                 yield stored.astype(np.float32, copy=False).reshape(-1, columns)
 
 
+def chat_template(folder: Path) -> str:
+    """The Jinja text of a checkpoint's own template, wherever its version of the libraries put it.
+
+    Raises:
+        BadPackError: It has none.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return read_text(file, what="export", error=BadPackError, hint=_AGAIN)
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        found = said(folder / name).get("chat_template")
+        if isinstance(found, list):  # several by name
+            named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+            found = named.get("default")
+        if isinstance(found, str):
+            return found
+    raise BadPackError(
+        f"[export] {folder} has no chat template",
+        hint="copy chat_template.jinja (or chat_template.json, tokenizer_config.json) of the checkpoint too",
+    )
+
+
 def image_sizes(folder: Path) -> dict[str, Any] | None:
     """What the preprocessor in a folder says of images, as keys of `vision_config`; None where there is none.
 
     Raises:
         BadPackError: It says no limits.
     """
-    raw = _said(folder / "preprocessor_config.json") or _said(folder / "processor_config.json").get(
+    raw = said(folder / "preprocessor_config.json") or said(folder / "processor_config.json").get(
         "image_processor"
     )
     if not isinstance(raw, dict):
@@ -198,7 +200,8 @@ def area_limits(least: int, most: int) -> dict[str, Any]:
     }
 
 
-def _said(file: Path) -> dict[str, Any]:
+def said(file: Path) -> dict[str, Any]:
+    """The JSON object of a file; nothing where it is not there."""
     return _object(file) if file.is_file() else {}
 
 
@@ -210,32 +213,34 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    index = directory / "model.safetensors.index.json"
-    whole = directory / "model.safetensors"
-    if index.is_file():
-        named = _object(index).get("weight_map")
-        if not isinstance(named, dict) or not named:
-            raise BadPackError(f"[export] {index} names no weights", hint=_AGAIN)
-        files = []
-        for name in sorted({str(shard) for shard in named.values()}):
-            file = directory / name
-            if Path(name).name != name:
-                raise BadPackError(
-                    f"[export] {index} names {name}, which is outside of its folder", hint=_AGAIN
-                )
-            if not file.is_file():
-                raise BadPackError(f"[export] {file} is missing: {index.name} names it", hint="copy it too")
-            files.append(file)
-        return files
-    if whole.is_file():
-        return [whole]
+    for stem in _STEMS:
+        index, whole = directory / f"{stem}.safetensors.index.json", directory / f"{stem}.safetensors"
+        if index.is_file():
+            return _shards(index)
+        if whole.is_file():
+            return [whole]
     pickles = sorted([*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")])
     if pickles:
         raise BadPackError(
             f"[export] {directory} has its weights as pickles ({pickles[0].name}), which are not opened",
             hint="save it as safetensors: model.save_pretrained(folder)",
         )
-    raise BadPackError(f"[export] {directory} has no model.safetensors", hint=_AGAIN)
+    raise BadPackError(f"[export] {directory} has no {' or '.join(_STEMS)}.safetensors", hint=_AGAIN)
+
+
+def _shards(index: Path) -> list[Path]:
+    named = _object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise BadPackError(f"[export] {index} names no weights", hint=_AGAIN)
+    files = []
+    for name in sorted({str(shard) for shard in named.values()}):
+        if Path(name).name != name:
+            raise BadPackError(f"[export] {index} names {name}, which is outside of its folder", hint=_AGAIN)
+        file = index.with_name(name)
+        if not file.is_file():
+            raise BadPackError(f"[export] {file} is missing: {index.name} names it", hint="copy it too")
+        files.append(file)
+    return files
 
 
 def _head(file: Path) -> dict[str, StoredTensor]:

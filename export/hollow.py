@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
 import onnx_ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
-from .graph import DATA_SUFFIX, GraphSpec, strip_debug, trace
-from .written import GraphWriter, Precision, WeightFile, exact, is_quantised
+from .graph import DATA_SUFFIX, GraphSpec, strip_debug, swapped, trace
+from .written import FUSED, GraphWriter, Precision, WeightFile, exact
 
 __all__ = ["export_hollow", "fill_hollow"]
+
+_PRODUCT = "FusedMatMul"
 
 
 def fill_hollow(module: nn.Module) -> None:
@@ -29,7 +31,11 @@ def fill_hollow(module: nn.Module) -> None:
 
 
 def export_hollow(
-    spec: GraphSpec, path: Path, checkpoint: Checkpoint, names: Mapping[str, str], precision: Precision
+    spec: GraphSpec,
+    path: Path,
+    checkpoint: Checkpoint,
+    names: Mapping[str, str],
+    stored_as: Callable[[str], Precision],
 ) -> None:
     """Writes the graph of a module with hollow weights, and the checkpoint's beside it.
 
@@ -38,9 +44,11 @@ def export_hollow(
         path: Where to.
         checkpoint: Whose weights.
         names: What the checkpoint calls each parameter of the module.
-        precision: Of the matrices; where that is int8, of those that are multiplied, others as bfloat16.
+        stored_as: Precision of a weight, by the checkpoint's name; where that is int8 or int4, of matrices that are
+            multiplied, others as bfloat16.
     """
-    traced = trace(spec).model
+    with swapped(nn.Linear, forward=_product):
+        traced = trace(spec).model
     graph = traced.graph
     lost = sorted(set(names) - set(graph.initializers))
     if lost:
@@ -53,40 +61,47 @@ def export_hollow(
     model = onnx_ir.to_proto(traced)
     strip_debug(model)
     with WeightFile(path.with_name(path.name + DATA_SUFFIX)) as weights:
-        _fill_in(model, GraphWriter(checkpoint, weights), names, precision)
+        _fill_in(model, GraphWriter(checkpoint, weights), names, stored_as)
     onnx.save(model, path)
 
 
+def _product(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer that reads its weight row by row, as it lies: a transposed one would be a copy of it."""
+    shape = (*x.shape[:-1], layer.out_features)
+    product: Tensor = torch.onnx.ops.symbolic(
+        f"{FUSED}::{_PRODUCT}", (x, layer.weight), {"transB": 1}, dtype=x.dtype, shape=shape, version=1
+    )
+    return product if layer.bias is None else product + layer.bias
+
+
 def _fill_in(
-    model: onnx.ModelProto, writer: GraphWriter, names: Mapping[str, str], precision: Precision
+    model: onnx.ModelProto,
+    writer: GraphWriter,
+    names: Mapping[str, str],
+    stored_as: Callable[[str], Precision],
 ) -> None:
     """Puts the checkpoint's weights into the graph, in the order of the nodes that read them."""
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     given: dict[str, str] = {}
 
-    def weight(name: str, *, vector: bool) -> str:
-        if name in names and name not in given:
+    def weight(name: str) -> str:
+        if name not in given:
             source = names[name]
             given[name] = (
                 writer.vector(source)
-                if vector
-                else writer.plain(source, out=name, precision=exact(precision))
+                if writer.rank(source) < 2
+                else writer.plain(source, out=name, precision=exact(stored_as(source)))
             )
-        return given.get(name, name)
+        return given[name]
 
     for node in model.graph.node:
-        product = node.op_type == "Gemm" and node.input[1] in names
-        if product and is_quantised(precision):
-            if [attribute.i for attribute in node.attribute if attribute.name == "transB"] != [1]:
-                raise RuntimeError(f"[export_hollow] {node.name} does not read its weight row by row")
-            bias = weight(node.input[2], vector=True) if len(node.input) > 2 else None
-            writer.linear(
-                node.input[0], names[node.input[1]], out=node.output[0], precision=precision, bias=bias
-            )
+        if node.op_type == _PRODUCT and node.input[1] in names:
+            source = names[node.input[1]]
+            writer.linear(node.input[0], source, out=node.output[0], precision=stored_as(source))
             continue
         for place, name in enumerate(node.input):
             if name in names:
-                node.input[place] = weight(name, vector=writer.rank(names[name]) < 2)
+                node.input[place] = weight(name)
         writer.nodes.append(node)
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(writer.nodes)

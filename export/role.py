@@ -6,8 +6,6 @@ sampling. What can be refused is refused before a weight is read.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,18 +13,17 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from interleave_rt.errors import BadPackError, BadRequestError
-from interleave_rt.files import swap_folders, write_file
+from interleave_rt.errors import BadPackError
+from interleave_rt.files import write_file
 from interleave_rt.pack.chat import ChatEncoder
 from interleave_rt.pack.manifest import Manifest, VlmRole, verify_files
 from interleave_rt.pack.templates import TextPart
 from interleave_rt.roles.prompts import Prompts
 
 from .checkpoint import Checkpoint
-from .graph import DATA_SUFFIX
 from .pack import verdict_tokens, write_manifest, write_token_bytes
+from .place import describe_parts, new_pack, recipe_of, write_tokenizer
 from .proof.checks import Comparison
-from .recipe import Recipe
 from .written import Precision, stored_bytes
 
 __all__ = ["FAMILIES", "RoleSettings", "data_bytes", "export_role"]
@@ -37,7 +34,6 @@ FAMILIES = {"qwen3_vl": "qwen3_vl_written"}
 _TEMPLATES = {"planner": ("narrative", "guidance"), "critic": ("critic",)}
 _MAX_SLOTS = 8
 _MAX_NEW_TOKENS = 4096
-_TEXTS = 64 << 20  # room for graphs and tokenizer
 _SEED = 0  # of the proof's inputs
 _NEUTRAL = {
     "repetition_penalty": 1.0,
@@ -131,48 +127,28 @@ def export_role(
             checkpoint.need(name, *shape)
     described = _describe(checkpoint, family, config, settings)
     prompts = Prompts.default() if settings.prompts is None else Prompts.from_folder(settings.prompts)
-    if out.exists() and any(out.iterdir()) and not (out / "pack.json").is_file():
-        raise BadRequestError(
-            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
+    with new_pack(out, data_bytes(family, weights, settings.precision)) as fresh:
+        folder = fresh / role
+        folder.mkdir()
+        progress("reading the tokenizer")
+        texts = _write_texts(folder, role, checkpoint, prompts, described)
+        progress("writing the graphs")
+        family.write(
+            checkpoint,
+            config,
+            folder,
+            precision=settings.precision,
+            cache_length=described["cache_length"],
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _need_room(out.parent, data_bytes(family, weights, settings.precision))
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-            fresh = Path(scratch) / "pack"
-            folder = fresh / role
-            folder.mkdir(parents=True)
-            progress("reading the tokenizer")
-            texts = _write_texts(folder, role, checkpoint, prompts, described)
-            progress("writing the graphs")
-            family.write(
-                checkpoint,
-                config,
-                folder,
-                precision=settings.precision,
-                cache_length=described["cache_length"],
-            )
-            parts = {
-                part: {
-                    "file": f"{role}/{part}.onnx",
-                    "data": [f"{role}/{part}.onnx{DATA_SUFFIX}"],
-                    "precision": "fp16-weights" if settings.precision == "fp16" else settings.precision,
-                    "batch_invariant": False,
-                }
-                for part in weights
-            }
-            raw = {"runtime": "native", **parts, **texts, **described}
-            proved: list[Comparison] = []
-            if settings.prove:
-                progress("proving batch invariance")
-                proved = family.invariance(folder, VlmRole.model_validate(raw), _SEED)
-            manifest = write_manifest(fresh, _recipe(role, checkpoint, out), {role: raw}, proved)
-            verify_files(fresh, manifest)
-            swap_folders(fresh, out)
-    except OSError as error:
-        raise BadRequestError(
-            f"[export] {out} was not written: {error}", hint="make room, or choose another --out"
-        ) from None
+        parts = describe_parts(role, weights, settings.precision)
+        raw = {"runtime": "native", **parts, **texts, **described}
+        proved: list[Comparison] = []
+        if settings.prove:
+            progress("proving batch invariance")
+            proved = family.invariance(folder, VlmRole.model_validate(raw), _SEED)
+        recipe = recipe_of(role, checkpoint.directory, checkpoint.config, out)
+        manifest = write_manifest(fresh, recipe, {role: raw}, proved)
+        verify_files(fresh, manifest)
     return proved, manifest
 
 
@@ -197,16 +173,6 @@ def data_bytes(
         for part in weights.values()
         for name, shape in part.items()
     )
-
-
-def _need_room(folder: Path, data: int) -> None:
-    needed = data + _TEXTS
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise BadRequestError(
-            f"[export] the pack takes about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
-            hint="make room, choose another --out, or a smaller --precision",
-        )
 
 
 def _describe(
@@ -262,14 +228,7 @@ def _write_texts(
     folder: Path, role: str, checkpoint: Checkpoint, prompts: Prompts, described: dict[str, Any]
 ) -> dict[str, Any]:
     """Tokenizer and prompts; adds to `described` what they say."""
-    source = checkpoint.directory / "tokenizer.json"
-    if not source.is_file():
-        raise BadPackError(
-            f"[export] {checkpoint.directory} has no tokenizer.json",
-            hint="save its fast tokenizer: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-        )
-    shutil.copyfile(source, folder / "tokenizer.json")
-    write_file(folder / "chat_template.jinja", checkpoint.chat_template())
+    files = write_tokenizer(checkpoint.directory, folder)
     table = write_token_bytes(folder, described["architecture"]["vocab"])
     if role == "critic":
         described["verdict_tokens"] = verdict_tokens(table)
@@ -280,30 +239,7 @@ def _write_texts(
     for name in _TEMPLATES[role]:
         write_file(folder / f"{name}.txt", getattr(prompts.templates, name))
     return {
-        "tokenizer": f"{role}/tokenizer.json",
-        "chat_template": f"{role}/chat_template.jinja",
+        **files,
         "token_bytes": f"{role}/token_bytes.json",
         "templates": {name: f"{role}/{name}.txt" for name in _TEMPLATES[role]},
     }
-
-
-def _recipe(role: str, checkpoint: Checkpoint, out: Path) -> Recipe:
-    name = str(checkpoint.config.get("_name_or_path") or checkpoint.directory.resolve().name)
-    return Recipe(
-        name=out.name,
-        version="1",
-        description=f"{role} from {name}",
-        license=_license(checkpoint),
-        source=name,
-    )
-
-
-def _license(checkpoint: Checkpoint) -> str:
-    """As the head of the model card says it."""
-    card = checkpoint.directory / "README.md"
-    if card.is_file():
-        for line in card.read_text(encoding="utf-8", errors="replace").split("---")[:2][-1].splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "license" and value.strip():
-                return value.strip()
-    return "that of the checkpoint"

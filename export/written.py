@@ -29,7 +29,6 @@ __all__ = [
     "WeightFile",
     "exact",
     "head_precision",
-    "is_quantised",
     "stored_bytes",
 ]
 
@@ -159,19 +158,17 @@ class GraphWriter(Nodes):
         if all(opset.domain != FUSED for opset in model.opset_import):
             model.opset_import.append(helper.make_opsetid(FUSED, 1))
 
-    def linear(self, x: str, *names: str, out: str, precision: Precision, bias: str | None = None) -> str:
-        """X [..., columns] times the rows of these weights, [..., rows], perhaps with a bias [rows]."""
+    def linear(self, x: str, *names: str, out: str, precision: Precision) -> str:
+        """X [..., columns] times the rows of these weights, [..., rows]."""
         if precision in _BITS:
             matrix = self._matrix(names)
             packed, scales = self._quantised(matrix, _BITS[precision], out=f"{out}.weight")
             return self.op(
-                "MatMulNBits", x, packed, scales, *(["", "", bias] if bias else []), out=out, domain=FUSED,
+                "MatMulNBits", x, packed, scales, out=out, domain=FUSED,
                 K=matrix.columns, N=matrix.rows, bits=_BITS[precision], block_size=BLOCK, accuracy_level=_ACCURACY,
             )  # fmt: skip
         weight = self.plain(*names, out=f"{out}.weight", precision=precision)
-        product = out if bias is None else f"{out}.product"
-        self.op("FusedMatMul", x, weight, out=product, domain=FUSED, transB=1)
-        return product if bias is None else self.op("Add", product, bias, out=out)
+        return self.op("FusedMatMul", x, weight, out=out, domain=FUSED, transB=1)
 
     def plain(self, *names: str, out: str, precision: Precision) -> str:
         """Weights as a float32 tensor, stored as `precision` says: of one weight in its shape, of several by rows."""
@@ -268,11 +265,6 @@ class GraphWriter(Nodes):
 def head_precision(precision: Precision) -> Precision:
     """Of embeddings, heads and vision: they keep 8 bits in int4 packs, where errors count for more than bytes."""
     return "int8" if precision == "int4" else precision
-
-
-def is_quantised(precision: Precision) -> bool:
-    """Whether matrices have scales."""
-    return precision in _BITS
 
 
 def exact(precision: Precision) -> Precision:

@@ -30,11 +30,15 @@ from ..weights import Weights, quiet_libraries
 __all__ = [
     "NEEDED",
     "GeneratorChain",
+    "denoising",
+    "drawing_specs",
     "flow_sigmas",
     "generator_specs",
     "generator_trace",
     "padded_tokens",
     "pipeline_image",
+    "places",
+    "token_pixels",
 ]
 
 NEEDED = ("vae/config.json", "transformer/config.json", "text_encoder/config.json", "model_index.json")
@@ -42,6 +46,8 @@ NEEDED = ("vae/config.json", "transformer/config.json", "text_encoder/config.jso
 _OPSET = 23
 _PACK = 2  # latents are packed in 2x2 blocks
 _REFERENCE_TIME = 10
+_BATCH, _WORDS = 2, 5  # of the examples that are traced
+_ROWS: dict[int, str] = {0: "b", 1: "t"}
 _PROMPT = "add a small green star at the top left"
 
 
@@ -66,7 +72,7 @@ def export(
 
 def describe(pipeline: Flux2KleinPipeline, recipe: GeneratorRecipe) -> dict[str, Any]:
     """What the manifest says of the role, but for its files."""
-    pixels = token_pixels(pipeline)
+    pixels = token_pixels(pipeline.vae)
     side = recipe.image_side
     return {
         "max_sequence_length": recipe.max_sequence_length,
@@ -201,9 +207,9 @@ class _VaeDecoder(_Codec):
         return image
 
 
-def token_pixels(pipeline: Flux2KleinPipeline) -> int:
+def token_pixels(vae: AutoencoderKLFlux2) -> int:
     """Pixels of a side of one packed latent token."""
-    return int(_PACK * 2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+    return int(_PACK * 2 ** (len(vae.config.block_out_channels) - 1))
 
 
 def generator_specs(pipeline: Flux2KleinPipeline, layers: Sequence[int]) -> dict[str, GraphSpec]:
@@ -211,27 +217,33 @@ def generator_specs(pipeline: Flux2KleinPipeline, layers: Sequence[int]) -> dict
 
     `layers` are the hidden states of the text encoder that are concatenated (9, 18, 27 for FLUX.2-klein).
     """
-    channels = pipeline.transformer.config.in_channels
-    text_dim = pipeline.transformer.config.joint_attention_dim
-    b, n, t = 2, 6, 5
-    pixels = token_pixels(pipeline)
-    ids = torch.zeros(b, t, dtype=torch.long)
-    rows: dict[int, str] = {0: "b", 1: "t"}
-    denoising = [
+    ids = torch.zeros(_BATCH, _WORDS, dtype=torch.long)
+    texts = [("input_ids", ids, _ROWS), ("attention_mask", torch.ones_like(ids), _ROWS)]
+    encoder = _TextEncoder(pipeline.text_encoder, layers).eval()
+    return {
+        "text_encoder": GraphSpec(encoder, texts, ["prompt_embeds"], _OPSET),
+        **drawing_specs(pipeline.transformer, pipeline.vae),
+    }
+
+
+def drawing_specs(transformer: Flux2Transformer2DModel, vae: AutoencoderKLFlux2) -> dict[str, GraphSpec]:
+    """The same of the parts that read no words."""
+    channels = transformer.config.in_channels
+    b, n, t = _BATCH, 6, _WORDS
+    pixels = token_pixels(vae)
+    noisy = [
         ("hidden_states", torch.zeros(b, n, channels), {0: "b", 1: "n"}),
-        ("encoder_hidden_states", torch.zeros(b, t, text_dim), rows),
+        ("encoder_hidden_states", torch.zeros(b, t, transformer.config.joint_attention_dim), _ROWS),
         ("timestep", torch.full((b,), 0.5), {0: "b"}),
         ("img_ids", torch.zeros(n, 4, dtype=torch.long), {0: "n"}),
         ("txt_ids", torch.zeros(t, 4, dtype=torch.long), {0: "t"}),
     ]
-    texts = [("input_ids", ids, rows), ("attention_mask", torch.ones_like(ids), rows)]
     image = ("image", torch.zeros(b, 3, 2 * pixels, 3 * pixels), {0: "b", 2: "H", 3: "W"})
     latents = ("latents", torch.zeros(b, 2, 3, channels), {0: "b", 1: "rows", 2: "columns"})
     made = {
-        "text_encoder": (_TextEncoder(pipeline.text_encoder, layers), texts, "prompt_embeds"),
-        "transformer": (_Transformer(pipeline.transformer), denoising, "velocity"),
-        "vae_encoder": (_VaeEncoder(pipeline.vae), [image], "latents"),
-        "vae_decoder": (_VaeDecoder(pipeline.vae), [latents], "image"),
+        "transformer": (_Transformer(transformer), noisy, "velocity"),
+        "vae_encoder": (_VaeEncoder(vae), [image], "latents"),
+        "vae_decoder": (_VaeDecoder(vae), [latents], "image"),
     }
     return {
         part: GraphSpec(module.eval(), inputs, [output], _OPSET)
@@ -311,7 +323,7 @@ class GeneratorChain:
             mask = (np.arange(length)[None] < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
             ids = rng.integers(8, 250, (batch, length))
             feeds["text_encoder"].append({"input_ids": ids, "attention_mask": mask})
-            feeds["transformer"].append(_denoising(role, rng, batch, length, where))
+            feeds["transformer"].append(denoising(role, rng, batch, length, where))
             latents = rng.standard_normal((batch, rows, columns, self.channels), dtype=np.float32)
             feeds["vae_decoder"].append({"latents": latents})
             sides = (rows * self.token_pixels, columns * self.token_pixels)
@@ -414,7 +426,7 @@ def outputs(
     return np.concatenate([session.run(None, feed)[0].ravel() for feed in _feeds(role, seed)[part]])[None]
 
 
-def _denoising(
+def denoising(
     role: GeneratorRole, rng: np.random.Generator, batch: int, length: int, where: Ints
 ) -> dict[str, Any]:
     """Random inputs of the transformer; `where`: position ids of the image's tokens."""
@@ -440,7 +452,7 @@ def _feeds(role: GeneratorRole, seed: int) -> dict[str, list[dict[str, Any]]]:
     denoise: list[dict[str, Any]] = []
     for references in (0, 1):
         where = np.concatenate([places(0, side, side), *[places(_REFERENCE_TIME, side, side)] * references])
-        denoise.append(_denoising(role, rng, batch, length, where))
+        denoise.append(denoising(role, rng, batch, length, where))
     size = (role.image.width, role.image.width)
     image = {"image": rng.random((batch, 3, *size), dtype=np.float32) * 2 - 1}
     latents = {"latents": rng.standard_normal((batch, side, side, role.latent_channels), dtype=np.float32)}

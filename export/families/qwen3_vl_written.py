@@ -33,6 +33,7 @@ from ..proof.checks import Comparison, picture
 from ..proof.invariance import thread_invariance
 from ..proof.written import written_invariance
 from ..written import FUSED, GraphWriter, Precision, WeightFile, head_precision
+from .qwen3_layers import LayerShape, LayerWriter
 from .qwen3_vl import architecture, cache_names, rope_axes, vision, vision_spec
 from .qwen3_vl_proof import patchify
 
@@ -52,87 +53,34 @@ _VISION = "model.visual."
 
 
 @dataclass(frozen=True, slots=True)
-class TextShape:
+class TextShape(LayerShape):
     """The numbers of a decoder, from the configuration of the libraries (`Qwen3VLConfig`)."""
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    wide: int
-    vocab: int
     levels: int
     image_token: int
-    epsilon: float
     tied: bool
 
     @classmethod
-    def of(cls, config: Any, checkpoint: Checkpoint) -> TextShape:
-        """Refuses what the graph would get wrong.
-
-        Raises:
-            BadPackError: The decoder has a part that is not written here.
-        """
-        text, vision = config.text_config, config.vision_config
-        why = ""
-        if text.hidden_act != "silu":
-            why = f"its activation is {text.hidden_act}, not silu"
-        elif text.attention_bias:
-            why = "its attention has biases"
-        elif text.rope_parameters["rope_type"] in ("dynamic", "longrope"):
-            why = (
-                f"its rotary embedding is {text.rope_parameters['rope_type']}, which changes with the length"
-            )
-        if why:
-            raise BadPackError(f"[export] no graph of this decoder can be written: {why}")
-        tied = bool(config.tie_word_embeddings) or "lm_head.weight" not in checkpoint.tensors
-        return cls(
-            layers=text.num_hidden_layers,
-            hidden=text.hidden_size,
-            heads=text.num_attention_heads,
-            kv_heads=text.num_key_value_heads,
-            head_dim=text.head_dim,
-            wide=text.intermediate_size,
-            vocab=text.vocab_size,
-            levels=len(vision.deepstack_visual_indexes),
+    def read(cls, config: Any, checkpoint: Checkpoint) -> TextShape:
+        """Refuses what the graph would get wrong."""
+        return cls.of(
+            config.text_config,
+            levels=len(config.vision_config.deepstack_visual_indexes),
             image_token=config.image_token_id,
-            epsilon=float(text.rms_norm_eps),
-            tied=tied,
+            tied=bool(config.tie_word_embeddings) or "lm_head.weight" not in checkpoint.tensors,
         )
 
-    def weights(self) -> dict[str, tuple[int, ...]]:
+    def all_weights(self) -> dict[str, tuple[int, ...]]:
         """Every weight of the decoder, and its shape."""
-        inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        found: dict[str, tuple[int, ...]] = {
-            f"{_PREFIX}.embed_tokens.weight": (self.vocab, self.hidden),
-            f"{_PREFIX}.norm.weight": (self.hidden,),
-        }
-        if not self.tied:
-            found["lm_head.weight"] = (self.vocab, self.hidden)
-        for index in range(self.layers):
-            layer = f"{_PREFIX}.layers.{index}"
-            found |= {
-                f"{layer}.input_layernorm.weight": (self.hidden,),
-                f"{layer}.post_attention_layernorm.weight": (self.hidden,),
-                f"{layer}.self_attn.q_proj.weight": (inner, self.hidden),
-                f"{layer}.self_attn.k_proj.weight": (shared, self.hidden),
-                f"{layer}.self_attn.v_proj.weight": (shared, self.hidden),
-                f"{layer}.self_attn.o_proj.weight": (self.hidden, inner),
-                f"{layer}.self_attn.q_norm.weight": (self.head_dim,),
-                f"{layer}.self_attn.k_norm.weight": (self.head_dim,),
-                f"{layer}.mlp.gate_proj.weight": (self.wide, self.hidden),
-                f"{layer}.mlp.up_proj.weight": (self.wide, self.hidden),
-                f"{layer}.mlp.down_proj.weight": (self.hidden, self.wide),
-            }
-        return found
+        found = self.weights(_PREFIX, self.layers)
+        return found if self.tied else found | {"lm_head.weight": (self.vocab, self.hidden)}
 
 
 def configuration(checkpoint: Checkpoint) -> Qwen3VLConfig:
     """As the library reads it."""
     try:
         config = Qwen3VLConfig.from_dict(dict(checkpoint.config))
-        TextShape.of(config, checkpoint)
+        TextShape.read(config, checkpoint)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadPackError(
             f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
@@ -145,7 +93,7 @@ def weights(config: Any, checkpoint: Checkpoint) -> dict[str, dict[str, tuple[in
     """Names and shapes of the weights of every part."""
     visual = _visual(config)
     return {
-        "decoder": TextShape.of(config, checkpoint).weights(),
+        "decoder": TextShape.read(config, checkpoint).all_weights(),
         "vision": {f"{_VISION}{name}": tuple(one.shape) for name, one in visual.named_parameters()},
     }
 
@@ -167,14 +115,14 @@ def write(
     fill_hollow(visual)
     spec = vision_spec(SimpleNamespace(model=SimpleNamespace(visual=visual), config=config))
     names = {f"visual.{name}": f"{_VISION}{name}" for name, _ in visual.named_parameters()}
-    export_hollow(spec, folder / "vision.onnx", checkpoint, names, head_precision(precision))
+    export_hollow(spec, folder / "vision.onnx", checkpoint, names, lambda name: stored_as(name, precision))
 
 
 def write_decoder(
     checkpoint: Checkpoint, config: Any, path: Path, *, precision: Precision, cache_length: int
 ) -> None:
     """The decoder alone."""
-    shape = TextShape.of(config, checkpoint)
+    shape = TextShape.read(config, checkpoint)
     with WeightFile(path.with_name(path.name + DATA_SUFFIX)) as file:
         model = _Decoder(checkpoint, file, shape, precision).model(config.text_config, cache_length)
     onnx.save(model, path)
@@ -222,12 +170,14 @@ class _Decoder:
         """The graph for caches of this length."""
         graph, shape = self._graph, self._shape
         self._lengths()
-        self._rope(text)
+        layers = LayerWriter(graph, shape, _PREFIX, self._precision, self._attend)
+        self._rope(text, layers)
         table = graph.table(f"{_PREFIX}.embed_tokens.weight", precision=head_precision(self._precision))
         residual = self._with_pictures(graph.rows(table, "input_ids", out="embedded"))
-        x = graph.norm(residual, self._norm_before(0), out="first", epsilon=shape.epsilon)
+        x = layers.first(residual)
         for index in range(shape.layers):
-            x, residual = self._layer(index, x, residual)
+            seen = self._level(index) if index < shape.levels else ""
+            x, residual = layers.layer(index, x, residual, extra=seen)
         where = graph.op("Unsqueeze", "last_index", graph.sizes(1), out="last_index.column")
         last = graph.op("GatherND", x, where, out="last_hidden", batch_dims=1)
         if shape.tied:
@@ -265,22 +215,13 @@ class _Decoder:
         longest = graph.op("ReduceMax", end, out="longest.int64", keepdims=0)
         graph.op("Cast", longest, out="longest", to=TensorProto.INT32)
 
-    def _rope(self, text: Any) -> None:
-        """Cosines and sines [b, s, head_dim / 2]."""
+    def _rope(self, text: Any, layers: LayerWriter) -> None:
         rope = Qwen3VLTextRotaryEmbedding(text)
         graph = self._graph
         positions = graph.op("Cast", "position_ids", out="positions.float", to=TensorProto.FLOAT)
         axes = graph.constant("rope.axis", rope_axes(rope).numpy())
         chosen = graph.op("Gather", positions, axes, out="positions.chosen", axis=0)
-        last = graph.op("Transpose", chosen, out="positions", perm=[1, 2, 0])
-        frequencies = graph.constant("rope.frequencies", rope.inv_freq.float().numpy())
-        angles = graph.op("Mul", last, frequencies, out="angles")
-        scaled = rope.attention_scaling != 1.0
-        for kind, out in (("Cos", "cos"), ("Sin", "sin")):
-            found = graph.op(kind, angles, out=f"{out}.plain" if scaled else out)
-            if scaled:
-                scale = graph.constant("rope.scaling", np.float32(rope.attention_scaling))
-                graph.op("Mul", found, scale, out=out)
+        layers.tables(graph.op("Transpose", chosen, out="positions", perm=[1, 2, 0]), rope)
 
     def _with_pictures(self, embedded: str) -> str:
         graph = self._graph
@@ -289,58 +230,21 @@ class _Decoder:
         column = graph.op("Unsqueeze", places, graph.sizes(2), out="is_image.column")
         return graph.op("Where", column, "visual_embeds", embedded, out="hidden")
 
-    def _norm_before(self, index: int) -> str:
-        """The norm whose result layer `index` reads; after the last one, the head."""
-        if index == self._shape.layers:
-            return f"{_PREFIX}.norm.weight"
-        return f"{_PREFIX}.layers.{index}.input_layernorm.weight"
+    def _level(self, index: int) -> str:
+        """What a level of the vision encoder adds to a layer."""
+        graph = self._graph
+        level = graph.constant(f"level.{index}", np.int64(index))
+        return graph.op("Gather", "deepstack", level, out=f"layer.{index}.seen", axis=0)
 
-    def _layer(self, index: int, x: str, residual: str) -> tuple[str, str]:
-        """One layer from its normed input to the normed input of what follows, and the sum behind that."""
-        graph, shape, precision = self._graph, self._shape, self._precision
-        name, source = f"layer.{index}", f"{_PREFIX}.layers.{index}"
-        attention, mlp = f"{source}.self_attn", f"{source}.mlp"
-        qkv = [f"{attention}.{kind}_proj.weight" for kind in "qkv"]
-        joined = graph.linear(x, *qkv, out=f"{name}.qkv", precision=precision)
-        inner, shared = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-        parts = [f"{name}.{kind}" for kind in "qkv"]
-        graph.many("Split", joined, graph.sizes(inner, shared, shared), out=parts, axis=-1)
-        query = self._turned(parts[0], f"{attention}.q_norm.weight", shape.heads)
-        key = self._turned(parts[1], f"{attention}.k_norm.weight", shape.kv_heads)
-        graph.many(
+    def _attend(self, index: int, name: str, query: str, key: str, value: str) -> str:
+        """Over the cached tokens, in place."""
+        shape = self._shape
+        return self._graph.many(
             "GroupQueryAttention",
-            *(query, key, parts[2], f"past_k.{index}", f"past_v.{index}", "lasts", "longest"),
+            *(query, key, value, f"past_k.{index}", f"past_v.{index}", "lasts", "longest"),
             out=[f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
             domain=FUSED,
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
             scale=shape.head_dim**-0.5,
-        )
-        out = graph.linear(
-            f"{name}.attention", f"{attention}.o_proj.weight", out=f"{name}.out", precision=precision
-        )
-        norm = f"{source}.post_attention_layernorm.weight"
-        normed, total = graph.add_norm(out, residual, norm, out=f"{name}.middle", epsilon=shape.epsilon)
-        both = [f"{mlp}.{kind}_proj.weight" for kind in ("gate", "up")]
-        wide = graph.linear(normed, *both, out=f"{name}.gate_up", precision=precision)
-        halves = [f"{name}.gate", f"{name}.up"]
-        graph.many("Split", wide, out=halves, axis=-1, num_outputs=2)
-        gate = graph.op("QuickGelu", halves[0], out=f"{name}.silu", domain=FUSED, alpha=1.0)
-        product = graph.op("Mul", gate, halves[1], out=f"{name}.wide")
-        down = graph.linear(product, f"{mlp}.down_proj.weight", out=f"{name}.down", precision=precision)
-        if index < shape.levels:
-            level = graph.constant(f"level.{index}", np.int64(index))
-            seen = graph.op("Gather", "deepstack", level, out=f"{name}.seen", axis=0)
-            total = graph.op("Add", total, seen, out=f"{name}.with_seen")
-        end = index + 1 == shape.layers
-        return graph.add_norm(
-            down, total, self._norm_before(index + 1), out=f"{name}.end", epsilon=shape.epsilon, keep=not end
-        )
-
-    def _turned(self, x: str, norm: str, heads: int) -> str:
-        """Query or key [b, s, heads * head_dim] with the norm of every head, turned by the rotary embedding."""
-        graph, width = self._graph, self._shape.head_dim
-        split = graph.op("Reshape", x, graph.sizes(0, 0, heads, width), out=f"{x}.split")
-        normed = graph.norm(split, norm, out=f"{x}.normed", epsilon=self._shape.epsilon)
-        joined = graph.op("Reshape", normed, graph.sizes(0, 0, heads * width), out=f"{x}.joined")
-        return graph.op("RotaryEmbedding", joined, "cos", "sin", out=f"{x}.turned", num_heads=heads)
+        )[0]

@@ -21,6 +21,7 @@ class ExportedRole(str, Enum):
 
     planner = "planner"
     critic = "critic"
+    generator = "generator"
 
 
 class Dialect(str, Enum):
@@ -32,7 +33,10 @@ class Dialect(str, Enum):
 
 def export(
     role: Annotated[ExportedRole, typer.Argument(help="What the model is to be.", show_choices=True)],
-    source: Annotated[Path, typer.Argument(help="Checkpoint in Hugging Face layout (safetensors).")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Checkpoint in Hugging Face layout (safetensors); a generator's: of diffusers."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the pack; a pack there is replaced.")],
     precision: Annotated[
         str, typer.Option(metavar="|".join(_PRECISIONS), help="How its matrices are stored.")
@@ -48,6 +52,10 @@ def export(
     dialect: Annotated[
         Dialect, typer.Option(help="What the model answers in; only JSON can be constrained.")
     ] = Dialect.json,
+    steps: Annotated[
+        int, typer.Option(help="Denoising steps of a generator's picture. Default: what it is made for.")
+    ] = 0,
+    slots: Annotated[int, typer.Option(help="Pictures of a generator that may share a denoising step.")] = 1,
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Prove batch invariance; without, nothing is batched.")
     ] = True,
@@ -61,24 +69,32 @@ def export(
     one_of("[export] --precision", precision, _PRECISIONS)
     whole("[export] --cache-length", cache_length, 16, 1 << 20)
     within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
-    check_packages(
-        "export", ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"), extras="cpu,export"
-    )
+    whole("[export] --steps", steps, 0, 1000)
+    whole("[export] --slots", slots, 1, 64)
+    packages = ["torch", "transformers", "onnx", "onnxscript", "onnxruntime"]
+    if role is ExportedRole.generator:
+        packages.append("diffusers")
+    check_packages("export", packages, extras="cpu,export")
     from rich.console import Console
 
+    from interleave_rt.export.generator import GeneratorSettings, export_generator
     from interleave_rt.export.role import RoleSettings, export_role
 
-    settings = RoleSettings(
-        precision=precision,
-        cache_length=cache_length,
-        cache_bytes=int(cache_gib * (1 << 30)),
-        prompts=prompts,
-        dialect=dialect.value,
-        prove=proof,
-    )
     console = Console(stderr=True)
     with console.status("loading the libraries") as status:
-        checks, manifest = export_role(role.value, source, out, settings, progress=status.update)
+        if role is ExportedRole.generator:
+            drawing = GeneratorSettings(precision=precision, steps=steps or None, slots=slots, prove=proof)
+            checks, manifest = export_generator(source, out, drawing, progress=status.update)
+        else:
+            settings = RoleSettings(
+                precision=precision,
+                cache_length=cache_length,
+                cache_bytes=int(cache_gib * (1 << 30)),
+                prompts=prompts,
+                dialect=dialect.value,
+                prove=proof,
+            )
+            checks, manifest = export_role(role.value, source, out, settings, progress=status.update)
     size = sum(entry.size for entry in manifest.files.values())
     print(f"{out}: {role.value}, {precision}, {len(manifest.files)} files, {size / 1e6:.1f} MB")
     for check in checks:

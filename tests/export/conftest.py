@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,28 @@ MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
+def beside(name: str) -> Any:
+    """A file beside this one, whatever the import mode is."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Any:
-    """tiny.py beside this file, whatever the import mode is."""
+    """Models of the embedded architectures."""
     import torch
 
     torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location("export_tiny", Path(__file__).with_name("tiny.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside("tiny")
+
+
+@pytest.fixture(scope="session")
+def klein() -> Any:
+    """Small FLUX.2-klein checkpoints."""
+    beside("qwen3_vl_checkpoints")
+    return beside("flux2_checkpoints")
 
 
 @dataclass(frozen=True)

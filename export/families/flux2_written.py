@@ -1,0 +1,236 @@
+"""FLUX.2-klein from its own files: the text encoder written, transformer and codec traced without their weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
+from torch import nn
+from transformers import Qwen3Config
+
+from interleave_rt.errors import BadPackError
+from interleave_rt.pack.manifest import GeneratorRole
+
+from ..checkpoint import Checkpoint
+from ..hollow import export_hollow, fill_hollow
+from ..pipeline import Pipeline
+from ..proof.checks import Comparison, picture
+from ..proof.invariance import batch_invariance, thread_invariance
+from ..proof.sessions import Floats
+from ..written import Precision, head_precision
+from . import qwen3_text
+from .flux2 import denoising, drawing_specs, generator_trace, places, token_pixels
+
+__all__ = ["Klein", "describe", "invariance", "open_parts", "stored_as", "weights", "write"]
+
+_DISTILLED_STEPS = 4
+_SMALLEST, _LARGEST = 64, 2048  # pixels of a side: the pipeline refuses smaller pictures to start from
+_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")
+_CODEC = {
+    "vae_encoder": ("vae.encoder.", "vae.quant_conv."),
+    "vae_decoder": ("vae.decoder.", "vae.post_quant_conv."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Klein:
+    """A pipeline, read but for its weights.
+
+    Args:
+        pipeline: Its folder.
+        text: The text encoder's checkpoint, and `words` its configuration.
+        words: See there.
+        taps: Layers of the text encoder that are read.
+        transformer: The denoiser without weights, with the checkpoint that has them.
+        vae: The codec likewise; its statistics are there.
+    """
+
+    pipeline: Pipeline
+    text: Checkpoint
+    words: Qwen3Config
+    taps: tuple[int, ...]
+    transformer: tuple[nn.Module, Checkpoint]
+    vae: tuple[nn.Module, Checkpoint]
+
+
+def open_parts(pipeline: Pipeline) -> Klein:
+    """Everything that is read before weights are.
+
+    Raises:
+        BadPackError: A component is missing, or not as it is written and traced here.
+    """
+    text = pipeline.component("text_encoder", "Qwen3ForCausalLM")
+    transformer = _hollow(pipeline, "transformer", Flux2Transformer2DModel)
+    vae = _hollow(pipeline, "vae", AutoencoderKLFlux2)
+    words, taps = (
+        qwen3_text.configuration(text),
+        _default(Flux2KleinPipeline.__call__, "text_encoder_out_layers"),
+    )
+    told, codec = transformer[0].config, vae[0].config
+    wide = words.hidden_size * len(taps)
+    why = ""
+    if max(taps) > words.num_hidden_layers:
+        why = f"the text encoder has {words.num_hidden_layers} layers, the pipeline reads layer {max(taps)}"
+    elif told.joint_attention_dim != wide:
+        why = f"the transformer reads {told.joint_attention_dim} numbers of a word, {len(taps)} layers say {wide}"
+    elif told.in_channels != 4 * codec.latent_channels or tuple(codec.patch_size) != (2, 2):
+        why = (
+            f"the transformer reads {told.in_channels} channels, the codec packs {4 * codec.latent_channels}"
+        )
+    elif told.guidance_embeds:
+        why = "the transformer takes guidance as an input"
+    if why:
+        raise BadPackError(
+            f"[export] {pipeline.directory} cannot be exported: {why}",
+            hint="its components are of different models, or it is no FLUX.2-klein",
+        )
+    for name in ("bn.running_mean", "bn.running_var"):
+        vae[1].need(name, told.in_channels)
+        setattr(vae[0].bn, name[3:], torch.from_numpy(vae[1].read(name)))
+    return Klein(pipeline, text, words, taps, transformer, vae)
+
+
+def _hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[nn.Module, Checkpoint]:
+    checkpoint = pipeline.component(name, kind.__name__)
+    try:
+        with torch.device("meta"):
+            made = kind.from_config(dict(checkpoint.config)).eval()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise BadPackError(
+            f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
+            hint="copy the checkpoint again",
+        ) from None
+    return made, checkpoint
+
+
+def _default(function: Callable[..., Any], name: str) -> Any:
+    """What the pipeline does where it is not told: nothing of it stands in the checkpoint."""
+    return inspect.signature(function).parameters[name].default
+
+
+def weights(klein: Klein) -> dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]]:
+    """Of every part: whose weights they are, their names and shapes."""
+    found = {"text_encoder": (klein.text, qwen3_text.weights(klein.words, klein.taps))}
+    for part, names in _names(klein).items():
+        module, checkpoint = klein.transformer if part == "transformer" else klein.vae
+        shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
+        found[part] = checkpoint, {name: shapes[name] for name in names.values()}
+    return found
+
+
+def stored_as(part: str, name: str, precision: Precision) -> Precision:
+    """How a matrix is stored in a pack of this precision; what is not of a block keeps 8 bits in int4 packs."""
+    if part == "text_encoder":
+        return qwen3_text.stored_as(name, precision)
+    return precision if name.startswith(_BLOCKS) else head_precision(precision)
+
+
+def describe(klein: Klein) -> dict[str, Any]:
+    """What the manifest says of the role, but for its files and its tokenizer."""
+    told, pixels = klein.transformer[0].config, token_pixels(klein.vae[0])
+    call, distilled = Flux2KleinPipeline.__call__, bool(klein.pipeline.index.get("is_distilled", False))
+    if not distilled:
+        raise BadPackError(
+            f"[export] {klein.pipeline.directory} is not distilled: it needs guidance",
+            hint="take the distilled checkpoint",
+        )
+    side = 128 * pixels // 2
+    return {
+        "max_sequence_length": _default(call, "max_sequence_length"),
+        "scheduler": {
+            **_schedule(klein.pipeline),
+            "num_inference_steps": _DISTILLED_STEPS if distilled else _default(call, "num_inference_steps"),
+        },
+        "image": {
+            "width": side,
+            "height": side,
+            "multiple_of": pixels,
+            "min": _SMALLEST,
+            "max": _LARGEST,
+        },
+        "latent_channels": told.in_channels,
+        "text_dim": told.joint_attention_dim,
+        "token_pixels": pixels,
+        "reference_time": _default(Flux2KleinPipeline._prepare_image_ids, "scale"),
+    }
+
+
+def _schedule(pipeline: Pipeline) -> dict[str, Any]:
+    said = pipeline.settings("scheduler", "scheduler_config.json")
+    needed = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "num_train_timesteps": 1000,
+        "use_dynamic_shifting": True,
+        "time_shift_type": "exponential",
+    } | dict.fromkeys(
+        (
+            *("shift_terminal", "use_flow_sigmas", "use_karras_sigmas", "use_exponential_sigmas"),
+            *("use_beta_sigmas", "invert_sigmas", "stochastic_sampling"),
+        )
+    )
+    for name, value in needed.items():
+        found = said.get(name, value) or None
+        if found != value:
+            raise BadPackError(
+                f"[export] the scheduler of {pipeline.directory} has {name} {found}, the native runtime {value}",
+                hint="run this checkpoint on PyTorch: --generator torch:FOLDER",
+            )
+    return {"kind": "flow_match_euler", "shift": "flux2_empirical"}
+
+
+def write(klein: Klein, folder: Path, *, precision: Precision) -> None:
+    """Writes the graph of every part, `PART.onnx`, with its weights beside it."""
+    qwen3_text.write(klein.text, klein.words, folder / "text_encoder.onnx", klein.taps, precision=precision)
+    for module, _ in (klein.transformer, klein.vae):
+        fill_hollow(module)
+    with generator_trace():
+        for part, spec in drawing_specs(klein.transformer[0], klein.vae[0]).items():
+            checkpoint = (klein.transformer if part == "transformer" else klein.vae)[1]
+            stored = partial(stored_as, part, precision=precision)
+            export_hollow(spec, folder / f"{part}.onnx", checkpoint, _names(klein)[part], stored)
+
+
+def _names(klein: Klein) -> dict[str, Mapping[str, str]]:
+    """What the checkpoint calls the parameters of every traced module."""
+    codec = [name for name, _ in klein.vae[0].named_parameters()]
+    return {
+        "transformer": {f"model.{name}": name for name, _ in klein.transformer[0].named_parameters()},
+        **{
+            part: {f"vae.{name}": name for name in codec if f"vae.{name}".startswith(prefixes)}
+            for part, prefixes in _CODEC.items()
+        },
+    }
+
+
+def invariance(folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]:
+    """The transformer over batches, without and with a picture to start from; the others, called for one, over threads."""
+    rng = np.random.default_rng(seed)
+    length, pixels = role.max_sequence_length, role.token_pixels
+    feeds = []
+    for rows, columns, references in ((4, 5, 0), (3, 4, 1)):
+        grids = [places(time * role.reference_time, rows, columns) for time in range(references + 1)]
+        feeds.append(denoising(role, rng, role.slots, length, np.concatenate(grids)))
+    ids = rng.integers(8, 250, (1, length))
+    mask = (np.arange(length)[None] < length // 3).astype(np.int64)
+    alone: dict[str, dict[str, Any]] = {
+        "text_encoder": {"input_ids": ids, "attention_mask": mask},
+        "vae_encoder": {"image": _planar(picture(rng, 4 * pixels, 6 * pixels))},
+        "vae_decoder": {"latents": rng.standard_normal((1, 4, 5, role.latent_channels), dtype=np.float32)},
+    }
+    return [
+        batch_invariance(folder / "transformer.onnx", feeds, slots=role.slots, shared=("img_ids", "txt_ids")),
+        *(thread_invariance(folder / f"{part}.onnx", [feed]) for part, feed in alone.items()),
+    ]
+
+
+def _planar(image: Any) -> Floats:
+    """Pixels uint8 [H, W, 3] as float32 [1, 3, H, W] in -1..1."""
+    scaled = image.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(scaled)

@@ -1,0 +1,166 @@
+"""The generator from its checkpoint: `interleave-rt export generator SOURCE --out PACK`.
+
+As with the other roles (`role.py`), everything that the checkpoint says of itself is taken from its own files, and
+what can be refused is refused before a weight is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from tokenizers import Tokenizer
+
+from interleave_rt.errors import BadPackError
+from interleave_rt.pack.chat import ChatEncoder
+from interleave_rt.pack.manifest import GeneratorRole, Manifest, verify_files
+
+from .checkpoint import Checkpoint, said
+from .pack import write_manifest
+from .pipeline import Pipeline
+from .place import describe_parts, new_pack, recipe_of, write_tokenizer
+from .proof.checks import Comparison
+from .written import Precision, stored_bytes
+
+__all__ = ["PIPELINES", "GeneratorSettings", "export_generator"]
+
+PIPELINES = {"Flux2KleinPipeline": "flux2_written"}
+"""`_class_name` of a model_index.json, and the file of `families` that writes it."""
+
+_SEED = 0  # of the proof's inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorSettings:
+    """What an export is told beyond the checkpoint.
+
+    Args:
+        precision: Of the matrices.
+        steps: Denoising steps of a picture; None: what the pipeline is made for.
+        slots: Pictures that may share a denoising step.
+        prove: Prove batch invariance; without that, pictures are made one after another.
+    """
+
+    precision: Precision = "bf16"
+    steps: int | None = None
+    slots: int = 1
+    prove: bool = True
+
+
+class WrittenGenerator(Protocol):
+    """What a file of `PIPELINES` offers."""
+
+    def open_parts(self, pipeline: Pipeline) -> Any:
+        """Everything that is read before weights are; refuses what cannot be written."""
+
+    def weights(self, parts: Any) -> dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]]:
+        """Of every part of the manifest: whose weights they are, their names and shapes."""
+
+    def stored_as(self, part: str, name: str, precision: Precision) -> Precision:
+        """How the matrix of this name is stored in a pack of this precision."""
+
+    def describe(self, parts: Any) -> dict[str, Any]:
+        """What the manifest says of the role, but for its files and its tokenizer."""
+
+    def write(self, parts: Any, folder: Path, *, precision: Precision) -> None:
+        """Writes the graph of every part, `PART.onnx`."""
+
+    def invariance(self, folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]:
+        """Every graph over the ways of batching it that the runtime may choose."""
+
+
+def export_generator(
+    source: Path,
+    out: Path,
+    settings: GeneratorSettings | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Comparison], Manifest]:
+    """Writes a pack with this one role; arguments, results and errors as of `export_role`."""
+    settings = settings or GeneratorSettings()
+    progress("reading the checkpoint")
+    pipeline = Pipeline.open(source)
+    if pipeline.kind not in PIPELINES:
+        raise BadPackError(
+            f"[export] {source} is a {pipeline.kind}; supported are {', '.join(PIPELINES)}",
+            hint="other generators run on PyTorch or on a server: --generator torch:FOLDER",
+        )
+    family = cast("WrittenGenerator", import_module(f".families.{PIPELINES[pipeline.kind]}", __package__))
+    parts = family.open_parts(pipeline)
+    weights = family.weights(parts)
+    for checkpoint, shapes in weights.values():
+        for name, shape in shapes.items():
+            checkpoint.need(name, *shape)
+    described = family.describe(parts)
+    if settings.steps is not None:
+        described["scheduler"]["num_inference_steps"] = settings.steps
+    words = {"pad_token_id": _pad_token(pipeline.directory / "tokenizer")}
+    counted = {
+        (checkpoint.directory, name): prod(tensor.shape)
+        for checkpoint, _ in weights.values()
+        for name, tensor in checkpoint.tensors.items()
+    }
+    with new_pack(out, _data_bytes(family, weights, settings.precision)) as fresh:
+        folder = fresh / "generator"
+        folder.mkdir()
+        texts = write_tokenizer(pipeline.directory / "tokenizer", folder)
+        ChatEncoder(folder / "tokenizer.json", folder / "chat_template.jinja")  # refuses what it cannot use
+        progress("writing the graphs")
+        family.write(parts, folder, precision=settings.precision)
+        raw = {
+            "runtime": "native",
+            **describe_parts("generator", weights, settings.precision),
+            **texts,
+            **described,
+            **words,
+            "slots": settings.slots,
+            "providers": ["CPUExecutionProvider"],
+            "parameters": sum(counted.values()),
+        }
+        proved: list[Comparison] = []
+        if settings.prove:
+            progress("proving batch invariance")
+            proved = family.invariance(folder, GeneratorRole.model_validate(raw), _SEED)
+        recipe = recipe_of("generator", source, pipeline.index, out)
+        manifest = write_manifest(fresh, recipe, {"generator": raw}, proved)
+        verify_files(fresh, manifest)
+    return proved, manifest
+
+
+def _data_bytes(
+    family: WrittenGenerator,
+    weights: dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]],
+    precision: Precision,
+) -> int:
+    """What the weights take as they are stored."""
+    return sum(
+        stored_bytes(
+            shape[0], prod(shape[1:]), family.stored_as(part, name, precision) if len(shape) > 1 else "fp32"
+        )
+        for part, (_, shapes) in weights.items()
+        for name, shape in shapes.items()
+    )
+
+
+def _pad_token(folder: Path) -> int:
+    """The id that fills a prompt up behind its end."""
+    told = said(folder / "tokenizer_config.json")
+    if told.get("padding_side", "right") != "right":
+        raise BadPackError(
+            f"[export] the tokenizer of {folder} pads before a prompt",
+            hint='set "padding_side": "right" if the model was trained so',
+        )
+    pad = told.get("pad_token")
+    text = pad.get("content") if isinstance(pad, dict) else pad
+    file = folder / "tokenizer.json"
+    found = Tokenizer.from_file(str(file)).token_to_id(text) if text and file.is_file() else None
+    if found is None:
+        raise BadPackError(
+            f"[export] {folder} names no token that fills a prompt up",
+            hint="copy tokenizer.json and tokenizer_config.json of the checkpoint too",
+        )
+    return int(found)

@@ -1,0 +1,248 @@
+"""`export generator`: packs from diffusers folders in the layout of the published ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from interleave_rt.export.families import flux2
+from interleave_rt.export.generator import GeneratorSettings, export_generator
+from interleave_rt.export.proof.checks import picture
+from interleave_rt.export.proof.sessions import open_session
+from PIL import Image
+
+from interleave_rt import Engine, Options, Request, _core, load_pack
+from interleave_rt.backends.native import generator_config
+from interleave_rt.backends.ort import load_runtime
+from interleave_rt.config import EngineConfig
+from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.pack import choose_pack
+from interleave_rt.pack.chat import ChatEncoder
+from interleave_rt.roles.reference import run_reference
+from interleave_rt.runtimes import PlainRoles, open_backend
+
+ERROR = 2e-4
+TAPS = (9, 18, 27)
+SIDES = 96, 64
+PROMPT = "a red star over 3 hills"
+
+
+@pytest.fixture(scope="module")
+def source(klein: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return klein.save(tmp_path_factory.mktemp("published") / "klein")
+
+
+@pytest.fixture(scope="module")
+def library(klein: Any, source: Path) -> Any:
+    torch.set_num_threads(1)
+    return klein.load(source)
+
+
+@pytest.fixture(scope="module")
+def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("generator") / "pack"
+    proved, _ = export_generator(source, out, GeneratorSettings(precision="fp32", slots=2))
+    assert all(check.passed for check in proved), proved
+    return load_pack(out)
+
+
+def test_graphs_are_those_of_the_library(library: Any, exported: Any) -> None:
+    specs = flux2.generator_specs(library, TAPS)
+    role, rng = exported.manifest.roles.generator, np.random.default_rng(1)
+    ids, mask = flux2.padded_tokens(library.tokenizer, PROMPT, role.max_sequence_length)
+    grids = [flux2.places(time, 3, 4) for time in (0, 10, 20)]
+    latents = rng.standard_normal((1, 4, 6, role.latent_channels), dtype=np.float32)
+    feeds: dict[str, dict[str, Any]] = {
+        "text_encoder": {"input_ids": ids, "attention_mask": mask},
+        "transformer": flux2.denoising(role, rng, 2, role.max_sequence_length, np.concatenate(grids)),
+        "vae_encoder": {"image": rng.random((1, 3, 64, 96), dtype=np.float32) * 2 - 1},
+        "vae_decoder": {"latents": latents},
+    }
+    for part, feed in feeds.items():
+        found = open_session(exported.path / f"generator/{part}.onnx").run(None, feed)[0]
+        with torch.no_grad():
+            wanted = specs[part].module(*(torch.from_numpy(value) for value in feed.values())).numpy()
+        assert np.abs(found - wanted).max() < ERROR, part
+
+
+def drawn(pack: Any, sources: list[Any], seed: int) -> Any:
+    role = pack.manifest.roles.generator
+    load_runtime()
+    native = _core.NativeGenerator(generator_config(pack, role, EngineConfig()))
+    encoder = ChatEncoder(pack.path / role.tokenizer, pack.path / role.chat_template)
+    ids, mask, _ = encoder.encode_prompt(PROMPT, role.max_sequence_length, role.pad_token_id)
+    return native.generate(ids, mask, sources[0] if sources else None, seed, *SIDES)
+
+
+def by_library(library: Any, sources: list[Any], seed: int, steps: int, guidance: float) -> Any:
+    columns, rows = (side // 16 for side in SIDES)
+    noise = np.asarray(_core.gaussian_noise(seed, rows * columns * 128)).reshape(1, rows, columns, 128)
+    made = library(
+        prompt=PROMPT,
+        image=[Image.fromarray(one) for one in sources] or None,
+        latents=torch.from_numpy(np.ascontiguousarray(noise.transpose(0, 3, 1, 2))),
+        width=SIDES[0],
+        height=SIDES[1],
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        output_type="np",
+    )
+    return np.round(made.images[0] * 255).astype(int)
+
+
+@pytest.mark.parametrize("references", [0, 1])
+def test_pictures_are_those_of_the_library(library: Any, exported: Any, references: int) -> None:
+    rng = np.random.default_rng(2)
+    sources = [picture(rng, 64, 96), picture(rng, 70, 90)][:references]
+    found = drawn(exported, sources, 7)
+    assert found.std() > 10
+    gap = np.abs(found.astype(int) - by_library(library, sources, 7, 4, 1.0))
+    assert gap.max() <= 2
+    assert (gap <= 1).mean() >= 0.999
+
+
+def test_the_manifest_says_what_the_checkpoint_says(exported: Any) -> None:
+    role = exported.manifest.roles.generator
+    assert (role.max_sequence_length, role.pad_token_id, role.text_dim) == (512, 151_643, 96)
+    assert (role.image.width, role.image.height, role.image.multiple_of) == (1024, 1024, 16)
+    assert (role.latent_channels, role.token_pixels, role.reference_time) == (128, 16, 10)
+    assert role.scheduler.num_inference_steps == 4
+    assert role.batch_invariant
+    assert {data for part in role.parts.values() for data in part.data} < set(exported.manifest.files)
+
+
+def test_token_ids_are_those_of_the_pipeline(library: Any, exported: Any) -> None:
+    role = exported.manifest.roles.generator
+    ours = ChatEncoder(exported.path / role.tokenizer, exported.path / role.chat_template)
+    rng = np.random.default_rng(7)
+    letters = list('etaoinshrdlu ETAO.,!?\n"{}0123456789äß中文🙂')
+    for number in range(200):
+        prompt = "".join(rng.choice(letters, int(rng.integers(1, 900 if number % 10 == 0 else 120))))
+        ids, mask = flux2.padded_tokens(library.tokenizer, prompt, role.max_sequence_length)
+        found = ours.encode_prompt(prompt, role.max_sequence_length, role.pad_token_id)
+        assert np.array_equal(found.ids, ids[0])
+        assert np.array_equal(found.mask, mask[0])
+
+
+def test_law_1(exported: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(exported.path, folder)
+    raw = json.loads((folder / "pack.json").read_text())
+    raw["roles"]["generator"] |= {"max_sequence_length": 24}  # of 512, for speed
+    (folder / "pack.json").write_text(json.dumps(raw))
+    mixed = choose_pack(None, planner="scripted:", critic="scripted:", generator=f"native:{folder}")
+    size = {"width": 64, "height": 64, "denoising_steps": 2}
+    asked = [(f"story {seed}", {"seed": seed, "t_max": 3, **size}) for seed in range(10)]
+    roles = PlainRoles(open_backend(mixed))
+    expected = [run_reference(Request(text), Options(**said), roles) for text, said in asked]
+    for speculation, at_once in (("off", 1), ("depth=2", 8)):
+        with Engine.load(mixed, config=EngineConfig(max_live=at_once)) as engine:
+            handles = []
+            for text, said in asked:
+                handles.append(engine.submit(text, options=Options(**said, speculation=speculation)))
+                if at_once == 1:
+                    handles[-1].finished(60)
+            assert [handle.finished(60).result.canonical() for handle in handles] == expected
+
+
+@pytest.fixture
+def copied(source: Path, tmp_path: Path) -> Path:
+    """The same checkpoint, to be spoilt: its files are links."""
+    folder = tmp_path / "copied"
+    shutil.copytree(source, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
+    return folder
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    raw = json.loads(file.read_text()) | changes
+    file.unlink()
+    file.write_text(json.dumps(raw))
+
+
+def spoil_family(folder: Path) -> str:
+    rewrite(folder / "model_index.json", _class_name="SanaPipeline")
+    return "is a SanaPipeline; supported are Flux2KleinPipeline"
+
+
+def spoil_component(folder: Path) -> str:
+    rewrite(folder / "model_index.json", text_encoder=["transformers", "T5EncoderModel"])
+    return "text_encoder .* is T5EncoderModel"
+
+
+def spoil_shard(folder: Path) -> str:
+    shard = max((folder / "transformer").glob("*.safetensors"))
+    shard.unlink()
+    return f"{shard.name} is missing"
+
+
+def spoil_pickles(folder: Path) -> str:
+    for file in (folder / "vae").glob("*.safetensors"):
+        file.unlink()
+    (folder / "vae/diffusion_pytorch_model.bin").write_bytes(b"\x80")
+    return "pickles"
+
+
+def spoil_shape(folder: Path) -> str:
+    rewrite(folder / "transformer/config.json", mlp_ratio=2.0)
+    return "config.json asks for"
+
+
+def spoil_width(folder: Path) -> str:
+    rewrite(folder / "transformer/config.json", joint_attention_dim=64)
+    return "reads 64 numbers of a word, 3 layers say 96"
+
+
+def spoil_layers(folder: Path) -> str:
+    rewrite(folder / "text_encoder/config.json", num_hidden_layers=20, layer_types=None)
+    return "has 20 layers, the pipeline reads layer 27"
+
+
+def spoil_schedule(folder: Path) -> str:
+    rewrite(folder / "scheduler/scheduler_config.json", use_karras_sigmas=True)
+    return "use_karras_sigmas True"
+
+
+def spoil_padding(folder: Path) -> str:
+    rewrite(folder / "tokenizer/tokenizer_config.json", padding_side="left")
+    return "pads before a prompt"
+
+
+def spoil_tokenizer(folder: Path) -> str:
+    (folder / "tokenizer/tokenizer.json").unlink()
+    return "names no token that fills a prompt up"
+
+
+SPOILT = [
+    spoil_family,
+    spoil_component,
+    spoil_shard,
+    spoil_pickles,
+    spoil_shape,
+    spoil_width,
+    spoil_layers,
+    spoil_schedule,
+    spoil_padding,
+    spoil_tokenizer,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=lambda one: one.__name__.removeprefix("spoil_"))
+def test_what_cannot_be_exported_is_said_before_anything_is_written(
+    copied: Path, tmp_path: Path, spoil: Any
+) -> None:
+    said = spoil(copied)
+    with pytest.raises(BadPackError, match=said):
+        export_generator(copied, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    with pytest.raises(BadRequestError, match="GB free"):
+        export_generator(source, tmp_path / "out")
