@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["BLOCK", "HalfReport", "quantise", "store_half"]
+__all__ = ["BLOCK", "HalfReport", "plain_weights", "quantise", "store_half"]
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def _rename_inputs(model: onnx.ModelProto, rename: dict[str, str]) -> None:
                 node.input[position] = rename[name]
 
 
-def _with_plain_weights(model: onnx.ModelProto) -> None:
+def plain_weights(model: onnx.ModelProto) -> None:
     """Turn what `store_half` made of a weight (a Cast, a Transpose) back into a float32 one, as the quantiser wants it."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     kept = []
@@ -147,7 +147,7 @@ def quantise(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.ModelProt
     """The graph with its matrices as int8 and all other weights as float16 where exact; and how many matrices that are."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    _with_plain_weights(model)
+    plain_weights(model)
     logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)  # it tells of every node
     quantiser = MatMulNBitsQuantizer(
         model, bits=_BITS, block_size=block, is_symmetric=True, accuracy_level=_ACCURACY

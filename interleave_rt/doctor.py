@@ -189,12 +189,24 @@ def _onnxruntime() -> Iterator[Finding]:
             "cuda provider", "note", "there is a GPU, but this ONNX Runtime has no CUDA",
             "pip uninstall -y onnxruntime && pip install 'interleave-rt[cuda]'",
         )  # fmt: skip
-    tensorrt = _version("tensorrt")
-    if tensorrt and "Tensorrt" in names and not tensorrt.startswith("10."):
-        yield Finding(
-            "tensorrt", "fault", f"TensorRT {tensorrt} is installed; ONNX Runtime {version} asks for version 10",
-            "pip install 'tensorrt-cu13==10.*' from NVIDIA's index",
-        )  # fmt: skip
+    yield from _engines("Tensorrt" in names)
+
+
+def _engines(runs_tensorrt: bool) -> Iterator[Finding]:
+    from .backends.engines import LIBRARIES, installed_version
+
+    for module, library in LIBRARIES.items():
+        version = installed_version(module)
+        if version is None:
+            continue
+        if version.startswith(library.series):
+            yield Finding(module, "note", f"{library.name} {version}: experimental (built, never run)")
+        elif runs_tensorrt or library.provider != "TensorrtExecutionProvider":
+            yield Finding(
+                module, "fault",
+                f"{library.name} {version} is installed; ONNX Runtime's provider asks for {library.series}x",
+                library.install,
+            )  # fmt: skip
 
 
 def _extras() -> Iterator[Finding]:

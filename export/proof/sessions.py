@@ -153,6 +153,21 @@ class DecoderRunner:
         nothing = np.zeros((1 + self.levels, count, self.hidden), np.float32)
         return RowInput(ids, where, nothing[0], nothing[1:])
 
+    def feed(self, tokens: RowInput) -> dict[str, Any]:
+        """What a run over all tokens of a row would be given, with an empty cache."""
+        cache = {name: np.zeros_like(buffer.numpy()) for name, buffer in self._cache.items()}
+        last = np.array([len(tokens.ids) - 1])
+        levels = {"deepstack": tokens.deepstack[:, None]} if self.levels else {}
+        return {
+            "input_ids": tokens.ids[None],
+            "position_ids": tokens.positions[:, None],
+            "past_len": np.zeros(1, np.int64),
+            "last_index": last[None] if self._tells_all else last,
+            "visual_embeds": tokens.visual[None],
+            **levels,
+            **cache,
+        }
+
     def load(self, row: int, cache: Sequence[Floats]) -> None:
         """Make a row hold what `cache_of` returned, of any runner of this graph."""
         for buffer, held in zip(self._cache.values(), cache, strict=True):

@@ -23,6 +23,7 @@ from interleave_rt.placement import gb
 from interleave_rt.request import Options
 
 from .constrain import Constraint, find_constraint
+from .engines import require_engines
 from .ort import load_runtime
 from .proof import require_proof
 from .threads import thread_budget
@@ -238,6 +239,7 @@ def _graph(pack: Pack, part: Part) -> str:
 
 def _session(pack: Pack, role: VlmRole | GeneratorRole, config: EngineConfig, threads: int) -> dict[str, Any]:
     providers = list(config.providers or role.providers)
+    require_engines(pack, role)
     require_proof(pack, providers, batching=config.batching)
     return {"intra_op_threads": threads, "providers": providers}
 

@@ -10,6 +10,7 @@ import typer
 
 from interleave_rt.shown import shown
 
+from .engines import engines
 from .options import AsJson, Critic, Generator, Planner, Prompts, print_json
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def verify(folder: Annotated[Path | None, typer.Argument(help="Folder. Default: 
     else:
         print(shown(f"{found.name}: {files} files and {places} folders of models are as they were written"))
     return 0
+
+
+pack.command()(engines)
 
 
 def _show(found: Pack, as_json: bool) -> None:

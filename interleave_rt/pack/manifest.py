@@ -114,6 +114,26 @@ class FileEntry(_Model):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Engine(_Model):
+    """What a graph of one `EPContext` node carries: an engine, for one kind of card and one version of its library.
+
+    Args:
+        library: Module that built it.
+        version: Of the library; no other one reads the engine.
+        target: Compute capability, as in `sm86`.
+        precision: That was asked for; a part without matrices has none of it.
+        source: Name of the pack that it was built from.
+        status: What is known of it.
+    """
+
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")]
+    target: Annotated[str, Field(pattern=r"^sm[0-9]{2,3}$")]
+    precision: Literal["fp16", "int8", "fp8"]
+    source: Annotated[str, Field(min_length=1, max_length=1000)]
+    status: Literal["experimental (built, never run)"] = "experimental (built, never run)"
+
+
 class Part(_Model):
     """One graph.
 
@@ -123,6 +143,7 @@ class Part(_Model):
         precision: Of its weights.
         types: Element types of inputs and outputs that are not those of the family's contract.
         batch_invariant: A row's output is bit-equal whatever else is in the batch (proved at export).
+        engine: Where the graph carries one.
     """
 
     file: RelativePath
@@ -130,6 +151,7 @@ class Part(_Model):
     precision: Precision = "fp16-weights"
     types: dict[str, ElementType] = {}
     batch_invariant: bool = False
+    engine: Engine | None = None
 
 
 class Architecture(_Model):
