@@ -10,8 +10,9 @@ Importing the package loads nothing heavy: public names are resolved at their fi
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,7 +90,19 @@ _HOMES = {
 }
 
 
+def not_installed() -> str:
+    """Why this Python cannot use the package; empty: it can."""
+    if importlib.util.find_spec("interleave_rt._core") is not None:
+        return ""
+    return (
+        f"{__path__[0]} is the source of interleave-rt, and this Python ({sys.executable}) has no installed one: "
+        "pip install '.[cpu]' in the folder above, or install a wheel (README, \"Install\")"
+    )
+
+
 def __getattr__(name: str) -> Any:
+    if name == "_core" and (why := not_installed()):
+        raise ImportError(why)
     if name == "__version__":
         from importlib.metadata import version
 

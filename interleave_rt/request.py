@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     ImageSource = str | PathLike[str] | bytes | PilImage.Image | Pixels
 
 IMAGE_MARK = "<image>"
+_ANY_MARK = re.compile(IMAGE_MARK, re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Request:
     """A text, with pictures to go on from where there are any.
 
     Args:
-        text: What to make. `<image>` marks where a picture stands; without marks the pictures come first.
+        text: What to make. `<image>`, in letters of either case, marks where a picture stands; without marks the
+            pictures come first.
         images: Paths, encoded bytes, Pillow images or uint8 arrays [height, width, 3]; one of these is a list of one.
 
     Example:
@@ -55,6 +58,8 @@ class Request:
         )
         one = one or getattr(self.images, "ndim", 4) != 4  # an array; one of four dimensions is a batch
         object.__setattr__(self, "images", (self.images,) if one else tuple(self.images))
+        text = _ANY_MARK.sub(IMAGE_MARK, text)
+        object.__setattr__(self, "text", text)
         marks = text.count(IMAGE_MARK)
         if marks not in (0, len(self.images)):
             raise BadRequestError(

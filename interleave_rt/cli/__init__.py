@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from interleave_rt import not_installed
+
 from .signals import Interrupted, signals
 
 __all__ = ["command", "main"]
@@ -15,6 +17,9 @@ __all__ = ["command", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if why := not_installed():
+        print(f"error: {why}", file=sys.stderr)
+        return 1
     if args[:1] in (["run"], ["bench"]) and "--json" not in args and sys.stderr and sys.stderr.isatty():
         # The libraries alone may take seconds on a busy machine; the next line is written over this one.
         print("loading", end="\r", file=sys.stderr, flush=True)

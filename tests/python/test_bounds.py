@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import edit_pack, python, refused
 
 from interleave_rt import Engine, load_pack
 from interleave_rt.backends import native
-from interleave_rt.errors import BadPackError
+from interleave_rt.errors import BackendFailedError, BadPackError
 from interleave_rt.pack import EMBEDDED
 from interleave_rt.pack.manifest import Manifest, load_manifest
 
@@ -145,6 +146,24 @@ def test_a_token_table_of_another_model_is_refused(copied: Path, change: dict[st
     edit_pack(copied, files={"tokenizer/token_bytes.json": json.dumps(change).encode()})
     with refused(BadPackError, says):
         Engine.load(copied)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "planner/decoder.onnx", "critic/vision.onnx", "generator/text_encoder.onnx", "generator/transformer.onnx",
+        "generator/vae_encoder.onnx", "generator/vae_decoder.onnx",
+    ],
+)  # fmt: skip
+def test_numbers_that_are_not_finite_name_the_graph_that_made_them(copied: Path, name: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(copied / name)
+    weight = next(one for one in model.graph.initializer if len(one.dims) > 1 and one.data_type in (1, 10))
+    nan = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
+    weight.CopyFrom(onnx.numpy_helper.from_array(nan, weight.name))
+    edit_pack(copied, files={name: model.SerializeToString()})
+    with Engine.load(copied) as engine, refused(BackendFailedError, name, "not finite"):
+        engine.run("Draw a snowman", seed=1, t_max=2)
 
 
 LOADED = """

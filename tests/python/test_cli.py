@@ -54,6 +54,10 @@ WRONG = [
     ("walk", 2, "no such command 'walk'", "--help"),
     ("run|x|--out|notes.txt", 2, "notes.txt cannot be written", "another output folder"),
     ("run|x|--trace|notes.txt/t.json", 2, "notes.txt/t.json cannot be written", ""),
+    ("run|x|--trace|.", 2, ". cannot be written: Is a directory", ""),
+    ("run|x|--trace|", 2, ". cannot be written: Is a directory", ""),
+    ("run|x|--trace|/dev/full", 2, "/dev/full cannot be written", "regular file"),
+    ("eval|shapes|--rows|,", 2, "--rows names a row twice, or none", "rows are plans"),
     ("run|x|--pack|nowhere", 3, "nowhere is not a directory", "pack.json"),
     ("run|x|--pack|.", 3, "pack.json cannot be read", ""),
     ("examples|--pack|nowhere", 3, "nowhere is not a directory", ""),
@@ -317,6 +321,18 @@ def test_examples_are_listed_without_models(given, text, listed, command, tmp_pa
     assert command("examples", "--pack", ".") == (0, text, "")
     code, said, heard = command("examples", "--pack", ".", "--json")
     assert (code, json.loads(said), heard) == (0, {"pack": "shapes", "examples": listed}, "")
+
+
+def test_nothing_that_a_pack_says_reaches_the_terminal_raw(copied, command):
+    nasty = "e\x1b]0;owned\x07\x9b31m"
+    edit_pack(copied, lambda manifest: manifest.update(name=nasty, description=nasty, examples=[nasty]))
+    bench = "bench --num-requests 1 --warmup 0 --arms speculative --threads 1+1 --t-max 1"
+    for asked in ("examples", "pack show", bench):
+        flag = () if asked == "pack show" else ("--pack",)
+        said = command(*asked.split(), *flag, copied)
+        assert said.code == 0, said
+        assert "owned" in said.out
+        assert not set(said.out + said.err) & set("\x1b\x07\x9b"), said
 
 
 def test_examples_of_a_bad_pack_are_an_error(copied, command):

@@ -476,6 +476,14 @@ def test_what_a_caller_gives_is_looked_at_and_nothing_is_kept(wrong, engine):
     assert engine.counters()["images"] == 0
 
 
+def test_marks_are_read_in_letters_of_either_case(engine):
+    given = Request("Look: <IMAGE> and <Image>, add a star", [picture(), picture(1)])
+    assert given.marked_text == "Look: <image> and <image>, add a star"
+    assert engine.run(given).request == given.marked_text
+    with refused(BadRequestError, "1 <image> mark for 0 images"):
+        Request("a <IMAGE>")
+
+
 def test_numbers_of_numpy_and_a_single_picture_are_taken(engine):
     assert engine.run("x", seed=np.int64(3), t_max=np.int32(2)).options.seed == 3
     for images in (picture(), Image.fromarray(picture()), encode_png(picture())):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+from pathlib import Path
 
 import pytest
 from helpers import python
@@ -58,6 +59,23 @@ def test_sources_that_hide_the_installed_package_find_its_compiled_module(tmp_pa
     home, version = python(program).split()
     assert home == str(sources / "__init__.py")
     assert version == interleave_rt.__version__
+
+
+def test_sources_that_nobody_has_installed_say_so(tmp_path):
+    sources, left_out = tmp_path / "interleave_rt", shutil.ignore_patterns("_core.*", "packs", "__pycache__")
+    shutil.copytree(Path(interleave_rt.__file__).parent, sources, ignore=left_out)
+    program = (
+        f"import sys; sys.path[:] = [{str(tmp_path)!r}, *(one for one in sys.path if 'site-packages' not in one)]\n"
+        "sys.meta_path = [one for one in sys.meta_path if 'Redirecting' not in type(one).__name__]\n"
+        "import os; os.dup2(1, 2)\n"
+        "try:\n from interleave_rt import Engine\n"
+        "except ImportError as error:\n print(error, flush=True)\n"
+        "from interleave_rt.cli import main; print(main(['run', 'x']))"
+    )
+    imported, ran, code = python(program).splitlines()
+    assert imported.startswith(f"{sources} is the source of interleave-rt")
+    assert "pip install" in imported
+    assert (ran, code) == (f"error: {imported}", "1")
 
 
 def test_public_names_are_the_documented_ones_and_all_resolve():

@@ -105,6 +105,10 @@ def without_critic(manifest):
     manifest["roles"]["critic"] = None
 
 
+def another_image_token(manifest):
+    manifest["roles"]["planner"]["architecture"]["image_token_id"] = 3
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -113,6 +117,11 @@ def without_critic(manifest):
         ({"files": {"critic/decoder.onnx": b"not a graph"}}, "decoder.onnx"),
         ({"files": {"generator/transformer.onnx": b"not a graph"}}, "transformer.onnx"),
         ({"files": {"tokenizer/token_bytes.json": b'{"tokens": ["?"]}'}}, "token_bytes.json"),
+        (
+            {"files": {"tokenizer/token_bytes.json": b'{"tokens": ["QQ=="], "special": ["x"]}'}},
+            "token_bytes.json cannot be read",
+        ),
+        ({"change": another_image_token}, "image_token_id is 3, that of the tokenizer"),
         ({"change": without_critic}, "no critic"),
     ],
 )
