@@ -42,12 +42,14 @@ class GeneratorSettings:
         precision: Of the matrices.
         steps: Denoising steps of a picture; None: what the pipeline is made for.
         slots: Pictures that may share a denoising step.
+        references: Pictures of the story that one starts from at most, the last one among them.
         prove: Prove batch invariance; without that, pictures are made one after another.
     """
 
     precision: Precision = "bf16"
     steps: int | None = None
     slots: int = 1
+    references: int = 1
     prove: bool = True
 
 
@@ -118,6 +120,7 @@ def export_generator(
             **described,
             **words,
             "slots": settings.slots,
+            "references": settings.references,
             "providers": ["CPUExecutionProvider"],
             "parameters": sum(counted.values()),
         }

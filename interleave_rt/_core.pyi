@@ -71,8 +71,10 @@ def runtime_version() -> str: ...
 def gaussian_noise(seed: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
     """The generator's noise: float32 [n], a function of seed and index."""
 
-def flow_sigmas(steps: int, tokens: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
-    """Sigmas of the denoising schedule: float32 [steps + 1]."""
+def flow_sigmas(steps: int, tokens: int, shift: float = 0.0, terminal: float = 0.0) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """
+    Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: FLUX.2's own, terminal 0: none.
+    """
 
 def hash_pixels(pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> int:
     """Content hash of uint8 [height, width, 3]."""
@@ -150,7 +152,7 @@ class NativeGenerator:
 
     def __init__(self, config: dict[str, Any]) -> None: ...
 
-    def generate(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], source: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)] | None, seed: int, width: int = 0, height: int = 0, steps: int = 0) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)]:
+    def generate(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], sources: Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]], seed: int, width: int = 0, height: int = 0, steps: int = 0) -> Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None), writable=False)]:
         """Makes one image: uint8 [height, width, 3], read-only."""
 
 class ScriptedRoles:

@@ -99,8 +99,9 @@ struct Fields<ImageModelConfig> {
       join(At<&C::generator>::fields<&G::family, &G::parts, &G::latent_channels, &G::text_dim,
                                      &G::max_sequence_length, &G::token_pixels, &G::reference_time,
                                      &G::default_width, &G::default_height, &G::default_steps,
-                                     &G::max_batch>(),
-           fields<&C::slots, &C::latent_cache, &C::session>());
+                                     &G::shift, &G::shift_terminal, &G::max_batch>(),
+           fields<&C::slots, &C::latent_cache, &C::negative_ids, &C::negative_mask, &C::guidance,
+                  &C::session>());
 };
 
 template <>
@@ -250,16 +251,16 @@ void bind_native(nb::module_& m) {
       .def(
           "generate",
           [](InlineGenerator& self, const IdsIn& ids, const IdsIn& mask,
-             const std::optional<PixelsIn>& source, std::uint64_t seed, int width, int height,
+             const std::vector<PixelsIn>& sources, std::uint64_t seed, int width, int height,
              int steps) {
+            std::vector<ImageView> views;
+            for (const PixelsIn& source : sources) views.push_back(view_of(source));
             return array_of(unlocked([&] {
-              return self.generate(span_of(ids), span_of(mask),
-                                   source ? view_of(*source) : ImageView{}, seed, width, height,
-                                   steps);
+              return self.generate(span_of(ids), span_of(mask), views, seed, width, height, steps);
             }));
           },
-          "ids"_a, "mask"_a, "source"_a.none(), "seed"_a, "width"_a = 0, "height"_a = 0,
-          "steps"_a = 0, "Makes one image: uint8 [height, width, 3], read-only.");
+          "ids"_a, "mask"_a, "sources"_a, "seed"_a, "width"_a = 0, "height"_a = 0, "steps"_a = 0,
+          "Makes one image: uint8 [height, width, 3], read-only.");
 }
 
 }  // namespace irt

@@ -64,11 +64,13 @@ void bind_rt(nb::module_& m) {
       "seed"_a, "n"_a, "The generator's noise: float32 [n], a function of seed and index.");
   m.def(
       "flow_sigmas",
-      [](int steps, int tokens) {
+      [](int steps, int tokens, double shift, double terminal) {
         require(steps >= 1 && tokens >= 1, "[_core.flow_sigmas] give steps >= 1 and tokens >= 1");
-        return array_of_floats(flow_sigmas(steps, tokens));
+        return array_of_floats(flow_sigmas(steps, tokens, shift, terminal));
       },
-      "steps"_a, "tokens"_a, "Sigmas of the denoising schedule: float32 [steps + 1].");
+      "steps"_a, "tokens"_a, "shift"_a = 0.0, "terminal"_a = 0.0,
+      "Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: FLUX.2's own, terminal 0: "
+      "none.");
   m.def(
       "hash_pixels",
       [](const PixelsIn& pixels) { return unlocked([&] { return hash_pixels(view_of(pixels)); }); },

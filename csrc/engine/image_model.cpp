@@ -21,6 +21,8 @@ Key key_of(const EncodedText& text) {
 
 ImageModel::ImageModel(const ImageModelConfig& config)
     : slots_(std::max(config.slots, 1)),
+      negative_{config.negative_ids, config.negative_mask},
+      guidance_(config.guidance),
       generator_(make_generator(config.generator, config.session)),
       texts_(config.text_cache),
       references_(config.latent_cache) {}
@@ -54,6 +56,10 @@ void ImageModel::admit(const LaneCallRef& made) {
   const Call& call = made->call;
   ImageTask task;
   task.text = embed(*made->text, made->images, call.optimizations.encode_text_ahead);
+  if (!negative_.ids.empty()) {
+    task.negative = embed(negative_, made->images, true);
+    task.guidance = guidance_;
+  }
   for (const ImageRef& image : made->images) {
     if (image) task.references.push_back(encode(image, call.optimizations.cache_vision));
   }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -19,6 +20,10 @@ struct ImageModelConfig {
   int slots = 1;                  // images under way; those of one shape share batches
   std::size_t text_cache = 256;   // prompts whose embeddings are kept
   std::size_t latent_cache = 32;  // source images whose latents are kept
+  // The other half of guidance pairs, encoded like a prompt; empty: no guidance.
+  std::vector<std::int64_t> negative_ids;
+  std::vector<std::int64_t> negative_mask;
+  float guidance = 1.0F;
   SessionOptions session;
 };
 
@@ -49,6 +54,8 @@ class ImageModel final : public RoleModel {
   void finish(const Running& running, LaneEvents& events);
 
   int slots_;
+  EncodedText negative_;
+  float guidance_;
   std::unique_ptr<Generator> generator_;
   Lru<Key, ConditioningRef> texts_;
   Lru<Key, ReferenceRef> references_;

@@ -73,7 +73,6 @@ LaneCallRef make_call(Role role, std::span<const std::int64_t> ids,
 }
 
 ImageRef copy_of(const ImageView& image) {
-  if (image.data == nullptr) return nullptr;
   auto made = std::make_shared<StoredImage>();
   made->pixels = {image.width, image.height, {image.data, image.data + image.bytes()}};
   return made;
@@ -113,13 +112,14 @@ Answer InlineVlm::answer(const Question& question) {
 }
 
 PixelBuffer InlineGenerator::generate(std::span<const std::int64_t> ids,
-                                      std::span<const std::int64_t> mask, const ImageView& source,
-                                      std::uint64_t seed, int width, int height, int steps) {
+                                      std::span<const std::int64_t> mask,
+                                      std::span<const ImageView> sources, std::uint64_t seed,
+                                      int width, int height, int steps) {
   const LaneCallRef made = make_call(Role::kGenerator, ids, mask, seed);
   made->call.width = width;
   made->call.height = height;
   made->call.denoising_steps = steps;
-  made->images.push_back(copy_of(source));
+  for (const ImageView& source : sources) made->images.push_back(copy_of(source));
   model_.admit(made);
   Inline events;
   events.running.push_back(made);

@@ -48,10 +48,11 @@ class InlineVlm {
 class InlineGenerator {
  public:
   explicit InlineGenerator(const ImageModelConfig& config) : model_(config) {}
-  // `source` without data: text-to-image. Sizes and steps 0 = the pack's defaults.
+  // Without sources: text-to-image. Sizes and steps 0 = the pack's defaults.
   [[nodiscard]] PixelBuffer generate(std::span<const std::int64_t> ids,
-                                     std::span<const std::int64_t> mask, const ImageView& source,
-                                     std::uint64_t seed, int width, int height, int steps);
+                                     std::span<const std::int64_t> mask,
+                                     std::span<const ImageView> sources, std::uint64_t seed,
+                                     int width, int height, int steps);
 
  private:
   ImageModel model_;

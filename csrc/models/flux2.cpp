@@ -40,7 +40,7 @@ constexpr std::int64_t kMaxReferenceArea = 1024 * 1024;
 
 }  // namespace
 
-std::vector<float> flow_sigmas(int steps, int image_tokens) {
+std::vector<float> flow_sigmas(int steps, int image_tokens, double shift, double terminal) {
   if (steps < 1 || steps > kTrainedSteps || image_tokens < 1) {
     throw refused(std::to_string(steps) + " denoising steps for " + std::to_string(image_tokens) +
                   " image tokens: pass 1 to " + std::to_string(kTrainedSteps) + " steps");
@@ -48,14 +48,21 @@ std::vector<float> flow_sigmas(int steps, int image_tokens) {
   // numpy's linspace in double; everything after it in float, as the scheduler does.
   const double last = 1.0 / steps;
   const double stride = steps > 1 ? (last - 1.0) / (steps - 1) : 0.0;
-  const auto shift = static_cast<float>(std::exp(empirical_mu(image_tokens, steps)));
+  const auto fixed = static_cast<float>(shift);
+  const auto less = static_cast<float>(shift - 1.0);
+  const auto odds_shift = static_cast<float>(std::exp(empirical_mu(image_tokens, steps)));
   std::vector<float> sigmas;
   sigmas.reserve(static_cast<std::size_t>(steps) + 1);
   for (int i = 0; i < steps; ++i) {
     const double linear = i + 1 == steps ? last : i * stride + 1.0;
     const auto t = static_cast<float>(linear);
     const float odds = 1.0F / t - 1.0F;
-    sigmas.push_back(shift / (shift + odds));
+    sigmas.push_back(shift > 0.0 ? fixed * t / (1.0F + less * t)
+                                 : odds_shift / (odds_shift + odds));
+  }
+  if (terminal > 0.0) {
+    const float scale = (1.0F - sigmas.back()) / static_cast<float>(1.0 - terminal);
+    for (float& sigma : sigmas) sigma = 1.0F - (1.0F - sigma) / scale;
   }
   sigmas.push_back(0.0F);
   return sigmas;
@@ -91,9 +98,12 @@ void add_grid(std::vector<std::int64_t>& ids, int time, const std::pair<int, int
 // copies only what changed.
 class Plan {
  public:
-  Plan(const Session& transformer, const GeneratorConfig& config, Sides sides, int batch)
+  // `negative`: of the other half of guidance pairs.
+  Plan(const Session& transformer, const GeneratorConfig& config, Sides sides, int batch,
+       bool negative)
       : sides_(std::move(sides)),
         batch_(batch),
+        negative_(negative),
         resident_(static_cast<std::size_t>(batch)),
         run_(transformer) {
     std::vector<std::int64_t> image_ids;
@@ -121,8 +131,8 @@ class Plan {
     run_.bind_output("velocity", velocity_);
   }
 
-  [[nodiscard]] bool fits(const Sides& sides, int batch) const noexcept {
-    return sides == sides_ && batch == batch_;
+  [[nodiscard]] bool fits(const Sides& sides, int batch, bool negative) const noexcept {
+    return sides == sides_ && batch == batch_ && negative == negative_;
   }
   // Jobs of this plan's shape, one a row.
   void load(std::span<Flux2Job* const> jobs) {
@@ -141,9 +151,10 @@ class Plan {
         }
         resident.references = job.references;
       }
-      if (resident.text != job.text) {
-        text_.rows(row, 1).copy_from(job.text->data);
-        resident.text = job.text;
+      const auto& text = negative_ ? job.negative : job.text;
+      if (resident.text != text) {
+        text_.rows(row, 1).copy_from(text->data);
+        resident.text = text;
       }
       // The pipeline passes 1000 * sigma / 1000, rounded twice.
       const float scaled = job.sigmas[static_cast<std::size_t>(job.next_step)] * 1000.0F;
@@ -151,16 +162,20 @@ class Plan {
     }
   }
   [[nodiscard]] Run& run() noexcept { return run_; }
-  // After the run: the latents of row `row` one Euler step further.
-  void advance(std::size_t row, const Flux2Job& job, Tensor& out) const {
+  // After the run: the latents of row `row` one Euler step further. `negative`: the plan of the
+  // other half of its guidance pair, run as well.
+  void advance(std::size_t row, const Flux2Job& job, const Plan* negative, Tensor& out) const {
     const auto step = static_cast<std::size_t>(job.next_step);
     const float delta = job.sigmas[step + 1] - job.sigmas[step];
     const std::span<const float> latents = job.latents.as<float>();
-    const float* velocity = velocity_.rows(static_cast<std::int64_t>(row), 1).as<float>().data();
+    const float* velocity = velocity_of(row);
+    const float* away = negative == nullptr ? nullptr : negative->velocity_of(row);
     if (out.shape() != job.latents.shape()) out = Tensor(job.latents.type(), job.latents.shape());
     float* moved = out.as<float>().data();
     for (std::size_t i = 0; i < latents.size(); ++i) {
-      const float move = delta * velocity[i];
+      float towards = velocity[i];
+      if (away != nullptr) towards = away[i] + job.guidance * (velocity[i] - away[i]);
+      const float move = delta * towards;
       moved[i] = latents[i] + move;
     }
   }
@@ -172,8 +187,13 @@ class Plan {
     std::vector<ReferencePtr> references;
   };
 
+  [[nodiscard]] const float* velocity_of(std::size_t row) const {
+    return velocity_.rows(static_cast<std::int64_t>(row), 1).as<float>().data();
+  }
+
   Sides sides_;
   int batch_;
+  bool negative_;
   std::int64_t tokens_ = 0;  // of a row: noise, then references
   std::int64_t noise_ = 0;   // of these, noise
   // Where the session works: the parts of a row that change are copied into it.
@@ -264,14 +284,12 @@ class Flux2 final : public Generator {
   std::unique_ptr<GeneratorJob> begin(const ImageTask& task) override {
     const int token = config_.token_pixels;
     auto job = std::make_unique<Flux2Job>();
-    job->text = std::dynamic_pointer_cast<const Flux2Text>(task.text);
-    const Shape text{1, config_.max_sequence_length, config_.text_dim};
-    if (job->text == nullptr || job->text->data.shape() != text) {
-      throw refused("the text embedding is not one of this model: call encode_text");
+    job->text = own(task.text);
+    if ((task.negative != nullptr) != (task.guidance != 1.0F)) {
+      throw refused("guidance and a negative prompt go together: pass both or none");
     }
-    if (task.negative != nullptr || task.guidance != 1.0F) {
-      throw refused("this family is distilled to run without guidance: pass no negative prompt");
-    }
+    if (task.negative != nullptr) job->negative = own(task.negative);
+    job->guidance = task.guidance;
     for (const ReferenceRef& given : task.references) {
       auto reference = std::dynamic_pointer_cast<const Flux2Reference>(given);
       if (reference == nullptr || reference->rows < 1 || reference->columns < 1 ||
@@ -293,7 +311,8 @@ class Flux2 final : public Generator {
     job->rows = height / token;
     job->columns = width / token;
     job->steps = task.steps == 0 ? config_.default_steps : task.steps;
-    job->sigmas = flow_sigmas(job->steps, job->rows * job->columns);
+    job->sigmas =
+        flow_sigmas(job->steps, job->rows * job->columns, config_.shift, config_.shift_terminal);
     job->latents =
         Tensor(ElementType::kFloat32, {job->rows * job->columns, config_.latent_channels});
     gaussian_noise(task.seed, job->latents.as<float>());
@@ -301,7 +320,7 @@ class Flux2 final : public Generator {
   }
 
   bool same_shape(const GeneratorJob& a, const GeneratorJob& b) const override {
-    return sides_of(dynamic_cast<const Flux2Job&>(a)) == sides_of(dynamic_cast<const Flux2Job&>(b));
+    return alike(dynamic_cast<const Flux2Job&>(a), dynamic_cast<const Flux2Job&>(b));
   }
 
   void step(std::span<GeneratorJob* const> jobs) override {
@@ -317,18 +336,17 @@ class Flux2 final : public Generator {
     std::size_t done = 0;
     while (done < order_.size()) {
       // Gather the jobs of one shape behind `done`, in their order.
-      const Sides sides = sides_of(*order_[done]);
+      const Flux2Job& first = *order_[done];
       std::size_t end = done;
       for (std::size_t i = done;
            i < order_.size() && end - done < static_cast<std::size_t>(config_.max_batch); ++i) {
-        if (sides_of(*order_[i]) == sides) std::swap(order_[end++], order_[i]);
+        if (alike(*order_[i], first)) std::swap(order_[end++], order_[i]);
       }
       const std::span<Flux2Job* const> group(order_.data() + done, end - done);
-      Plan& plan = plan_for(sides, static_cast<int>(group.size()));
-      plan.load(group);
-      stop_.run(plan.run());
+      const Plan& plan = run(group, false);
+      const Plan* const negative = first.negative == nullptr ? nullptr : &run(group, true);
       for (std::size_t row = 0; row < group.size(); ++row) {
-        plan.advance(row, *group[row], staged_[done + row]);
+        plan.advance(row, *group[row], negative, staged_[done + row]);
       }
       done = end;
     }
@@ -423,21 +441,46 @@ class Flux2 final : public Generator {
     const auto bad = [](const Tensor& tensor) {
       return !all_finite(tensor.on(host()).as<float>());
     };
-    if (bad(job.text->data)) return text_encoder_;
+    if (bad(job.text->data) || (job.negative != nullptr && bad(job.negative->data))) {
+      return text_encoder_;
+    }
     for (const ReferencePtr& reference : job.references) {
       if (bad(reference->data)) return vae_encoder_;
     }
     return bad(job.latents) ? transformer_ : vae_decoder_;
   }
 
-  [[nodiscard]] Plan& plan_for(const Sides& sides, int batch) {
-    const auto found =
-        std::ranges::find_if(plans_, [&](const auto& plan) { return plan->fits(sides, batch); });
+  [[nodiscard]] std::shared_ptr<const Flux2Text> own(const ConditioningRef& given) const {
+    auto text = std::dynamic_pointer_cast<const Flux2Text>(given);
+    if (text == nullptr ||
+        text->data.shape() != Shape{1, config_.max_sequence_length, config_.text_dim}) {
+      throw refused("the text embedding is not one of this model: call encode_text");
+    }
+    return text;
+  }
+
+  // Whether two jobs may be rows of one run.
+  [[nodiscard]] static bool alike(const Flux2Job& a, const Flux2Job& b) {
+    return sides_of(a) == sides_of(b) && (a.negative == nullptr) == (b.negative == nullptr);
+  }
+
+  // Jobs of one shape through the transformer, with their prompts or with the negative ones.
+  const Plan& run(std::span<Flux2Job* const> jobs, bool negative) {
+    Plan& plan = plan_for(sides_of(*jobs.front()), static_cast<int>(jobs.size()), negative);
+    plan.load(jobs);
+    stop_.run(plan.run());
+    return plan;
+  }
+
+  [[nodiscard]] Plan& plan_for(const Sides& sides, int batch, bool negative) {
+    const auto found = std::ranges::find_if(
+        plans_, [&](const auto& plan) { return plan->fits(sides, batch, negative); });
     if (found != plans_.end()) {
       std::rotate(plans_.begin(), found, found + 1);
     } else {
       if (plans_.size() == kMaxPlans) plans_.pop_back();
-      plans_.insert(plans_.begin(), std::make_unique<Plan>(transformer_, config_, sides, batch));
+      plans_.insert(plans_.begin(),
+                    std::make_unique<Plan>(transformer_, config_, sides, batch, negative));
     }
     return *plans_.front();
   }

@@ -12,10 +12,13 @@ namespace irt {
 [[nodiscard]] std::unique_ptr<Generator> make_flux2(const GeneratorConfig& config,
                                                     const SessionOptions& options);
 
-// Sigmas of flow-match Euler with FLUX.2's empirical shift: steps + 1 values, the last one 0; those
-// of diffusers' Flux2KleinPipeline, bit for bit. Formula: linspace(1, 1/n, n), then e^mu / (e^mu +
-// 1/s - 1), mu by resolution and step count. Throws Error(kBadRequest) unless 1 <= steps <= 1000.
-[[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens);
+// Sigmas of flow-match Euler: steps + 1 values, the last one 0; those of diffusers'
+// Flux2KleinPipeline, bit for bit. Formula: linspace(1, 1/n, n), then, with `shift` 0, FLUX.2's
+// empirical e^mu / (e^mu + 1/s - 1), mu by resolution and step count, else shift * s / (1 + (shift
+// - 1) * s). With `terminal` they are stretched so that the last but one is `terminal`. Throws
+// Error(kBadRequest) unless 1 <= steps <= 1000.
+[[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens, double shift = 0.0,
+                                             double terminal = 0.0);
 
 // Text conditioning: [max_sequence_length, text_dim], where the transformer's session works.
 struct Flux2Text final : Conditioning {
@@ -33,6 +36,8 @@ struct Flux2Reference final : Reference {
 
 struct Flux2Job final : GeneratorJob {
   std::shared_ptr<const Flux2Text> text;
+  std::shared_ptr<const Flux2Text> negative;  // of a guidance pair; null: none
+  float guidance = 1.0F;
   std::vector<std::shared_ptr<const Flux2Reference>> references;
   int rows = 0;  // in tokens
   int columns = 0;

@@ -31,7 +31,9 @@ struct GeneratorConfig {
   int default_width = 0;
   int default_height = 0;
   int default_steps = 4;
-  int max_batch = 1;  // 1 where the transformer is not batch-invariant
+  double shift = 0.0;           // of the noise schedule; 0: the family's own, by resolution
+  double shift_terminal = 0.0;  // where the schedule is stretched to end before 0; 0: it is not
+  int max_batch = 1;            // 1 where the transformer is not batch-invariant
 
   // Throws Error(kBadPack) where there is no such part.
   [[nodiscard]] const std::string& part(const std::string& name) const;

@@ -136,13 +136,10 @@ def describe(klein: Klein) -> dict[str, Any]:
     """What the manifest says of the role, but for its files and its tokenizer."""
     told, pixels = klein.transformer[0].config, token_pixels(klein.vae[0])
     call, distilled = Flux2KleinPipeline.__call__, bool(klein.pipeline.index.get("is_distilled", False))
-    if not distilled:
-        raise BadPackError(
-            f"[export] {klein.pipeline.directory} is not distilled: it needs guidance",
-            hint="take the distilled checkpoint",
-        )
     side = 128 * pixels // 2
+    guidance = {} if distilled else {"guidance": {"scale": _default(call, "guidance_scale")}}
     return {
+        **guidance,
         "max_sequence_length": _default(call, "max_sequence_length"),
         "scheduler": {
             **_schedule(klein.pipeline),
@@ -167,11 +164,10 @@ def _schedule(pipeline: Pipeline) -> dict[str, Any]:
     needed = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "num_train_timesteps": 1000,
-        "use_dynamic_shifting": True,
         "time_shift_type": "exponential",
     } | dict.fromkeys(
         (
-            *("shift_terminal", "use_flow_sigmas", "use_karras_sigmas", "use_exponential_sigmas"),
+            *("use_flow_sigmas", "use_karras_sigmas", "use_exponential_sigmas"),
             *("use_beta_sigmas", "invert_sigmas", "stochastic_sampling"),
         )
     )
@@ -182,7 +178,9 @@ def _schedule(pipeline: Pipeline) -> dict[str, Any]:
                 f"[export] the scheduler of {pipeline.directory} has {name} {found}, the native runtime {value}",
                 hint="run this checkpoint on PyTorch: --generator torch:FOLDER",
             )
-    return {"kind": "flow_match_euler", "shift": "flux2_empirical"}
+    dynamic, ends = said.get("use_dynamic_shifting", False), said.get("shift_terminal")
+    shift = {"shift": "flux2_empirical"} if dynamic else {"shift": "fixed", "value": said.get("shift", 1.0)}
+    return {"kind": "flow_match_euler", **shift, **({"terminal": ends} if ends else {})}
 
 
 def write(klein: Klein, folder: Path, *, precision: Precision) -> None:

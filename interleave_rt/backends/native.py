@@ -16,6 +16,7 @@ from interleave_rt.config import EngineConfig, ThreadBudget
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.files import read_json
 from interleave_rt.pack import Pack
+from interleave_rt.pack.chat import ChatEncoder
 from interleave_rt.pack.grammar import answer_grammar
 from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
 from interleave_rt.pack.tokens import TextEncoder
@@ -51,7 +52,7 @@ class NativeBackend:
         }
         self._generator = native_role(pack, "generator", GeneratorRole) if "generator" in roles else None
         self.encodes = tuple(name for name in ROLES if name in roles)
-        self.references = 1
+        self.references = 1 if self._generator is None else self._generator.references
         self.declines = self._vlms["planner"].declines if "planner" in self._vlms else ()
         self.shares_cpu = (
             False  # with roles that compute on all cores: the lanes are then one device with them
@@ -64,7 +65,8 @@ class NativeBackend:
     def info(self) -> Mapping[str, str]:
         """Name, version and promise of the pack, whether its answers are constrained, the threads of its lanes."""
         threads = {} if self._budget is None else {"threads": str(self._budget)}
-        return {**self.pack.info(), "constrained": str(self._constraint), **threads}
+        several = {} if self.references == 1 else {"references": str(self.references)}
+        return {**self.pack.info(), **several, "constrained": str(self._constraint), **threads}
 
     def check(self, options: Options, pictures: int) -> None:  # noqa: ARG002 - its generators start from one
         """Raises `BadRequestError` for an image size that the generator cannot make."""
@@ -210,6 +212,9 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> d
     names = ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time")
     return {
         **{name: getattr(role, name) for name in names},
+        **_guidance(pack, role),
+        "shift": role.scheduler.value or 0.0,
+        "shift_terminal": role.scheduler.terminal or 0.0,
         "family": role.family,
         "parts": [{"name": name, "path": _graph(pack, part)} for name, part in role.parts.items()],
         "default_width": role.image.width,
@@ -219,6 +224,19 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> d
         "max_batch": slots,
         "latent_cache": config.latent_cache,
         "session": _session(pack, role, config, config.budget().generator),
+    }
+
+
+def _guidance(pack: Pack, role: GeneratorRole) -> dict[str, Any]:
+    if role.guidance is None:
+        return {}
+    chat = None if role.chat_template is None else pack.path / role.chat_template
+    encoder = ChatEncoder(pack.path / role.tokenizer, chat)
+    found = encoder.encode_prompt(role.guidance.negative, role.max_sequence_length, role.pad_token_id)
+    return {
+        "guidance": role.guidance.scale,
+        "negative_ids": found.ids.tolist(),
+        "negative_mask": found.mask.tolist(),
     }
 
 

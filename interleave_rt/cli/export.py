@@ -56,6 +56,9 @@ def export(
         int, typer.Option(help="Denoising steps of a generator's picture. Default: what it is made for.")
     ] = 0,
     slots: Annotated[int, typer.Option(help="Pictures of a generator that may share a denoising step.")] = 1,
+    references: Annotated[
+        int, typer.Option(help="Pictures of the story that a generator's picture starts from, at most.")
+    ] = 1,
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Prove batch invariance; without, nothing is batched.")
     ] = True,
@@ -71,6 +74,7 @@ def export(
     within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
     whole("[export] --steps", steps, 0, 1000)
     whole("[export] --slots", slots, 1, 64)
+    whole("[export] --references", references, 1, 16)
     packages = ["torch", "transformers", "onnx", "onnxscript", "onnxruntime"]
     if role is ExportedRole.generator:
         packages.append("diffusers")
@@ -83,7 +87,9 @@ def export(
     console = Console(stderr=True)
     with console.status("loading the libraries") as status:
         if role is ExportedRole.generator:
-            drawing = GeneratorSettings(precision=precision, steps=steps or None, slots=slots, prove=proof)
+            drawing = GeneratorSettings(
+                precision=precision, steps=steps or None, slots=slots, references=references, prove=proof
+            )
             checks, manifest = export_generator(source, out, drawing, progress=status.update)
         else:
             settings = RoleSettings(

@@ -47,13 +47,13 @@ class Family:
         parts: Graphs that a role of this family must have.
         optional: Graphs that it may have.
         batched: Those that see several rows in one call: the role is batched where all of these are batch-invariant.
-        scheduler: `kind` and `shift` of a generator's noise schedule.
+        scheduler: `kind` and the names of `shift` of a generator's noise schedule.
     """
 
     parts: tuple[str, ...]
     optional: tuple[str, ...] = ()
     batched: tuple[str, ...] = ()
-    scheduler: tuple[str, str] | None = None
+    scheduler: tuple[str, tuple[str, ...]] | None = None
 
 
 # A new family: one entry here, one file in `export/families`, one in `csrc/models`.
@@ -64,7 +64,7 @@ GENERATOR_FAMILIES = {
     "flux2": Family(
         ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
         batched=("transformer",),
-        scheduler=("flow_match_euler", "flux2_empirical"),
+        scheduler=("flow_match_euler", ("flux2_empirical", "fixed")),
     )
 }
 
@@ -341,11 +341,34 @@ class VlmRole(_Role):
 
 
 class SchedulerSpec(_Model):
-    """The noise schedule, as the family of the generator knows it, and how many denoising steps are usual."""
+    """The noise schedule, as the family of the generator knows it, and how many denoising steps are usual.
+
+    `shift`: by resolution and steps as the family has it, or `fixed`, by `value`. `terminal`: where the schedule is
+    stretched to end before its last step to nothing.
+    """
 
     kind: str = "flow_match_euler"
     shift: str = "flux2_empirical"
+    value: Annotated[float, Field(gt=0, le=1000)] | None = None
+    terminal: Annotated[float, Field(gt=0, lt=1)] | None = None
     num_inference_steps: Steps = 4
+
+    @model_validator(mode="after")
+    def _shift_is_said(self) -> SchedulerSpec:
+        if (self.shift == "fixed") != (self.value is not None):
+            raise ValueError(
+                f"the shift is {self.shift}, its value {self.value}: only a fixed one has a value"
+            )
+        return self
+
+
+class GuidanceSpec(_Model):
+    """Classifier-free guidance: every denoising step is made with the prompt and with `negative`, and their
+    difference is taken `scale` times.
+    """
+
+    scale: Annotated[float, Field(gt=1, le=100)]
+    negative: Text = ""
 
 
 class ImageSpec(_Model):
@@ -380,6 +403,9 @@ class GeneratorRole(_Role):
     text_dim: TextWidth
     token_pixels: Patch
     reference_time: Tokens = 10
+    # Pictures that one starts from: those before it in the story, the last one among them.
+    references: Annotated[int, Field(ge=1, le=16)] = 1
+    guidance: GuidanceSpec | None = None
 
     @model_validator(mode="after")
     def _sizes_are_whole_tokens(self) -> GeneratorRole:
@@ -391,10 +417,11 @@ class GeneratorRole(_Role):
 
     @model_validator(mode="after")
     def _schedule_of_its_family(self) -> GeneratorRole:
-        found, known = (self.scheduler.kind, self.scheduler.shift), self.families[self.family].scheduler
-        if known is not None and found != known:
+        said, known = self.scheduler, self.families[self.family].scheduler
+        if known is not None and (said.kind != known[0] or said.shift not in known[1]):
             raise ValueError(
-                f"the scheduler is {' with '.join(found)}; {self.family} has {' with '.join(known)}"
+                f"the scheduler is {said.kind} with {said.shift}; {self.family} has {known[0]} with "
+                + " or ".join(known[1])
             )
         return self
 

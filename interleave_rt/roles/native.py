@@ -63,6 +63,7 @@ class NativeRoles(SharedRules):
                 self._critic = _core.NativeVlm(vlm_config(pack, native_role(pack, "critic", VlmRole), config))
             if "generator" in roles:
                 generator = native_role(pack, "generator", GeneratorRole)
+                self.references = generator.references
                 self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
         except _core.CoreError as error:
             raise from_code(*error.args) from None
@@ -93,12 +94,15 @@ class NativeRoles(SharedRules):
             for answer, request in zip(answers, requests, strict=True)
         ]
 
-    def generate(self, prompt: str, source: Pixels | None, seed: int, options: Options) -> Pixels:
+    def generate(
+        self, prompt: str, source: Pixels | Sequence[Pixels] | None, seed: int, options: Options
+    ) -> Pixels:
         """As `Roles.generate`."""
+        sources = [] if source is None else [source] if isinstance(source, np.ndarray) else list(source)
         ids, mask, _ = self._texts.generate(prompt)
         size = options.width, options.height
         try:
-            return self._generator.generate(ids, mask, source, seed, *size, options.denoising_steps)
+            return self._generator.generate(ids, mask, sources, seed, *size, options.denoising_steps)
         except _core.CoreError as error:
             raise from_code(*error.args) from None
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interleave_rt.export.families import flux2
+from interleave_rt.export.families import flux2, flux2_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
+from interleave_rt.export.pipeline import Pipeline
 from interleave_rt.export.proof.checks import picture
 from interleave_rt.export.proof.sessions import open_session
 from PIL import Image
@@ -76,7 +77,7 @@ def drawn(pack: Any, sources: list[Any], seed: int) -> Any:
     native = _core.NativeGenerator(generator_config(pack, role, EngineConfig()))
     encoder = ChatEncoder(pack.path / role.tokenizer, pack.path / role.chat_template)
     ids, mask, _ = encoder.encode_prompt(PROMPT, role.max_sequence_length, role.pad_token_id)
-    return native.generate(ids, mask, sources[0] if sources else None, seed, *SIDES)
+    return native.generate(ids, mask, sources, seed, *SIDES)
 
 
 def by_library(library: Any, sources: list[Any], seed: int, steps: int, guidance: float) -> Any:
@@ -95,15 +96,68 @@ def by_library(library: Any, sources: list[Any], seed: int, steps: int, guidance
     return np.round(made.images[0] * 255).astype(int)
 
 
-@pytest.mark.parametrize("references", [0, 1])
+def close(found: Any, wanted: Any) -> None:
+    assert found.std() > 10
+    gap = np.abs(found.astype(int) - wanted)
+    assert gap.max() <= 2
+    assert (gap <= 1).mean() >= 0.999
+
+
+@pytest.mark.parametrize("references", [0, 1, 2])
 def test_pictures_are_those_of_the_library(library: Any, exported: Any, references: int) -> None:
     rng = np.random.default_rng(2)
     sources = [picture(rng, 64, 96), picture(rng, 70, 90)][:references]
-    found = drawn(exported, sources, 7)
-    assert found.std() > 10
-    gap = np.abs(found.astype(int) - by_library(library, sources, 7, 4, 1.0))
-    assert gap.max() <= 2
-    assert (gap <= 1).mean() >= 0.999
+    close(drawn(exported, sources, 7), by_library(library, sources, 7, 4, 1.0))
+
+
+def changed(pack: Any, out: Path, **role: Any) -> Any:
+    """A copy of the pack whose manifest says something else of the generator."""
+    shutil.copytree(pack.path, out)
+    raw = json.loads((out / "pack.json").read_text())
+    raw["roles"]["generator"] |= role
+    (out / "pack.json").write_text(json.dumps(raw))
+    return load_pack(out)
+
+
+def test_pictures_with_guidance_are_those_of_the_library(library: Any, exported: Any, tmp_path: Path) -> None:
+    guided = changed(
+        exported,
+        tmp_path / "guided",
+        guidance={"scale": 4.0},
+        scheduler={"shift": "fixed", "value": 3.0, "num_inference_steps": 3},
+    )
+    dynamic = library.scheduler
+    library.register_to_config(is_distilled=False)
+    library.scheduler = type(dynamic).from_config(dynamic.config, use_dynamic_shifting=False)
+    wanted = by_library(library, [], 7, 3, 4.0)
+    library.register_to_config(is_distilled=True)
+    library.scheduler = dynamic
+    close(drawn(guided, [], 7), wanted)
+    assert np.abs(wanted - by_library(library, [], 7, 3, 1.0)).max() > 10
+
+
+def test_schedules_are_the_librarys() -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    for steps, shift, terminal in ((4, 3.0, None), (8, 1.0, 0.02), (30, 2.5, 0.1)):
+        theirs = FlowMatchEulerDiscreteScheduler(shift=shift, shift_terminal=terminal)
+        theirs.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps))
+        found = _core.flow_sigmas(steps, 100, shift, terminal or 0.0)
+        assert np.allclose(found, theirs.sigmas.numpy(), rtol=0, atol=2e-7)
+
+
+def test_what_is_not_distilled_gets_guidance(copied: Path) -> None:
+    rewrite(copied / "model_index.json", is_distilled=False)
+    rewrite(copied / "scheduler/scheduler_config.json", use_dynamic_shifting=False, shift_terminal=0.02)
+    told = flux2_written.describe(flux2_written.open_parts(Pipeline.open(copied)))
+    assert told["guidance"] == {"scale": 4.0}
+    assert told["scheduler"] == {
+        "kind": "flow_match_euler",
+        "shift": "fixed",
+        "value": 3.0,
+        "terminal": 0.02,
+        "num_inference_steps": 50,
+    }
 
 
 def test_the_manifest_says_what_the_checkpoint_says(exported: Any) -> None:
@@ -129,12 +183,10 @@ def test_token_ids_are_those_of_the_pipeline(library: Any, exported: Any) -> Non
         assert np.array_equal(found.mask, mask[0])
 
 
-def test_law_1(exported: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("references", [1, 3])
+def test_law_1(exported: Any, tmp_path: Path, references: int) -> None:
     folder = tmp_path / "short"
-    shutil.copytree(exported.path, folder)
-    raw = json.loads((folder / "pack.json").read_text())
-    raw["roles"]["generator"] |= {"max_sequence_length": 24}  # of 512, for speed
-    (folder / "pack.json").write_text(json.dumps(raw))
+    changed(exported, folder, max_sequence_length=24, references=references)  # 24 of 512 for speed
     mixed = choose_pack(None, planner="scripted:", critic="scripted:", generator=f"native:{folder}")
     size = {"width": 64, "height": 64, "denoising_steps": 2}
     asked = [(f"story {seed}", {"seed": seed, "t_max": 3, **size}) for seed in range(10)]

@@ -297,8 +297,10 @@ TEST_CASE("inline roles: a device gives the bits of the CPU") {
       probabilities.push_back(answer.p_success);
     }
     const std::vector<std::int64_t> prompt(kPromptLength, 3);
-    for (const ImageView source : {before.view(), ImageView{}}) {
-      images.push_back(generator.generate(prompt, prompt, source, 9, 0, 0, 3).data);
+    const ImageView sources[] = {before.view(), after.view()};
+    for (const std::size_t count : {0U, 1U, 2U}) {
+      images.push_back(
+          generator.generate(prompt, prompt, std::span(sources).first(count), 9, 0, 0, 3).data);
     }
     return std::tuple(texts, probabilities, images);
   };

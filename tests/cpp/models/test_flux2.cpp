@@ -49,7 +49,11 @@ std::vector<double> stepped(const Flux2Job& job, std::span<const double> latents
     end_place = time + 0.1 * (reference->rows - 1) + 0.01 * (reference->columns - 1);
   }
   const std::span<const double> end = std::span(all).last(kChannels);
-  const double text = 2.0 * static_cast<double>(values_of(job.text->data)[2 * 6 + 4]);
+  const auto said = [](const Flux2Text& of) {
+    return 2.0 * static_cast<double>(values_of(of.data)[2 * 6 + 4]);
+  };
+  double text = said(*job.text);
+  if (job.negative) text = said(*job.negative) + job.guidance * (text - said(*job.negative));
   const auto at = static_cast<std::size_t>(step);
   const double sigma = job.sigmas[at];
   const double delta = static_cast<double>(job.sigmas[at + 1]) - sigma;
@@ -112,6 +116,30 @@ TEST_CASE("flux2: text, position ids, reference tokens and Euler steps") {
   CHECK(both->columns == 4);  // the size of the first one
   CHECK_FALSE(generator->same_shape(*both, *edit));
   check_run(*generator, *both);
+}
+
+TEST_CASE("flux2: a guidance pair beside a job without guidance") {
+  IRT_NEEDS_ORT();
+  const auto generator = make_generator(small_generator(), {});
+  ImageTask task = task_of(text_of(*generator, 3), {}, 7, 8, 8, 3);
+  const auto plain = begin(*generator, task);
+  task.negative = text_of(*generator, 1);
+  task.guidance = 2.5F;
+  const auto guided = begin(*generator, task);
+  CHECK_FALSE(generator->same_shape(*plain, *guided));
+  const std::vector<float> noise = values_of(guided->latents);
+  std::vector<double> want(noise.begin(), noise.end());
+  std::vector<double> without = want;
+  for (int step = 0; step < 3; ++step) {
+    want = stepped(*guided, want, step);
+    without = stepped(*plain, without, step);
+    GeneratorJob* const jobs[] = {guided.get(), plain.get()};
+    generator->step(jobs);
+  }
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    REQUIRE(values_of(guided->latents)[i] == doctest::Approx(want[i]).epsilon(1e-4));
+    REQUIRE(values_of(plain->latents)[i] == doctest::Approx(without[i]).epsilon(1e-4));
+  }
 }
 
 TEST_CASE("flux2: images go through the codec unchanged") {
@@ -210,6 +238,9 @@ TEST_CASE("flux2: requests that cannot be made are refused") {
   refused(task_of(text, {nullptr}, 0, 8, 8, 4), "encode_image");
   ImageTask guided = task_of(text, {}, 0, 8, 8, 4);
   guided.negative = text;
+  refused(guided, "guidance");
+  guided.negative = nullptr;
+  guided.guidance = 2.0F;
   refused(guided, "guidance");
   check_throws(ErrorCode::kBadRequest, [&] { (void)text_of(*generator, 1, 4); }, "pad both to 5");
 
