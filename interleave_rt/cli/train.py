@@ -42,7 +42,10 @@ def shapes(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and data.")] = 0,
     iterations: Annotated[
-        int | None, typer.Option(help="Length of the run. Default: that of the models that ship.")
+        int | None,
+        typer.Option(
+            help="Length of the run (of attempts: rounds of 96 plans). Default: that of the models that ship."
+        ),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="End each part after this time; --resume goes on. Default: no limit.")

@@ -32,11 +32,13 @@ from interleave_rt.worlds.shapes.scene import (
 from ..record import write_config
 from .generator import Studio, load_generator
 
-__all__ = ["Attempt", "collect", "load_attempts", "make_attempts", "save_attempts"]
+__all__ = ["ROUNDS", "Attempt", "collect", "load_attempts", "make_attempts", "save_attempts"]
 
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+ROUNDS = 25
+"""What `make_attempts` collects when nobody says otherwise: some 12,000 attempts."""
 _DOUBTFUL = (0.105, 0.145)
 """Errors of a picture's worst cell, around the oracle's tolerance, of which nobody can see which side they are on."""
 
@@ -197,7 +199,7 @@ def collect(studio: Studio, rounds: int, rng: random.Random, width: int = 96) ->
 
 
 def make_attempts(
-    out: Path, *, generator_dir: Path, rounds: int = 25, width: int = 96, seed: int = 0
+    out: Path, *, generator_dir: Path, rounds: int = ROUNDS, width: int = 96, seed: int = 0
 ) -> dict[str, float]:
     """Collect attempts of the saved generator into the file `out`, in random order."""
     write_config(out.with_suffix(""), dict(locals()))

@@ -96,7 +96,7 @@ def check_inputs(part: str, out: Path, start_from: Path | None = None) -> None:
 def _train(part: str, out: Path, seed: int, start_from: Path | None, run: dict[str, Any]) -> dict[str, float]:
     check_inputs(part, out, start_from)
     from ..loop import train
-    from .attempts import make_attempts
+    from .attempts import ROUNDS, make_attempts
     from .critic import Critic
     from .generator import Painting
     from .planner import Planner
@@ -108,7 +108,8 @@ def _train(part: str, out: Path, seed: int, start_from: Path | None, run: dict[s
     if part == "tokenizer":
         return {"tokens": float(train_tokenizer(folder, seed=seed))}
     if part == "attempts":
-        return make_attempts(out / "attempts.pkl", generator_dir=out / "generator", seed=seed)
+        rounds = run["iterations"] or ROUNDS
+        return make_attempts(out / "attempts.pkl", generator_dir=out / "generator", rounds=rounds, seed=seed)
     made: dict[str, Callable[[], Part]] = {
         "vision": lambda: Vision(folder, tokenizer_dir=words, seed=seed),
         "vae": lambda: Vae(folder, seed=seed),
