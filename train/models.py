@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,20 @@ _SHAPES = ("shapes:critic", "shapes:planner")
 _LAYERS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
-def base_folder(recipe: TuneRecipe, out: Path) -> Path:
-    """The directory of a recipe's base; the embedded pack's models are written into `out` for it."""
+def base_folder(recipe: TuneRecipe, out: Path, processes: int = 1) -> Path:
+    """The directory of a recipe's base; the embedded pack's models are written into `out` for it.
+
+    Raises:
+        BadRequestError: Several processes would write it.
+    """
     if recipe.base not in _SHAPES:
         return recipe.folder / recipe.base
+    if processes > 1:
+        raise BadRequestError(
+            f"[train] {recipe.base} would be written by {processes} processes at once",
+            hint="write it once: python -m interleave_rt.train shapes-base --out runs/base; then base = "
+            f'"runs/base/{recipe.base.partition(":")[2]}"',
+        )
     from interleave_rt.pack import load_pack
 
     from .shapes.from_pack import write_checkpoints
@@ -92,13 +103,15 @@ def save_tuned(model: Any, state: dict[str, Any], base: Path, out: Path) -> None
 
 
 class _Saved:
+    """A model whose weights are written in another precision than it was tuned in."""
+
     def __init__(self, model: Any, state: dict[str, Any], dtype: torch.dtype) -> None:
         self._model, self._state, self._dtype = model, state, dtype
 
     def save_pretrained(self, directory: Path) -> None:
-        kept = self._model.config.dtype
-        self._model.config.dtype = self._dtype
-        try:
-            self._model.save_pretrained(directory, state_dict=self._state)
-        finally:
-            self._model.config.dtype = kept
+        self._model.save_pretrained(directory, state_dict=self._state)
+        # The library writes the precision of the model, not that of the weights it was given.
+        config = directory / "config.json"
+        told = json.loads(config.read_text(encoding="utf-8"))
+        told["dtype"] = str(self._dtype).removeprefix("torch.")
+        config.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

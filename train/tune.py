@@ -55,7 +55,7 @@ class Tuning:
             )
         self.rank = int(os.environ.get("RANK", "0"))
         self.data = recipe.folder / recipe.data
-        self.base = base_folder(recipe, out)
+        self.base = base_folder(recipe, out, self.world)
         self.checkpoint = _last_checkpoint(out / _CHECKPOINTS) if resume else None
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()

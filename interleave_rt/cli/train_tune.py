@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +90,7 @@ def _dry_run(recipe: Any, config: str) -> int:
 
 
 def _tuned(run: Callable[[], dict[str, float]], out: Path) -> int:
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         print_json({"out": str(out), **run()})

@@ -23,6 +23,7 @@ from interleave_rt.train.recipe import GrpoRecipe, SftRecipe  # noqa: E402
 from interleave_rt.train.sets import read_rows  # noqa: E402
 from interleave_rt.train.sft import train_sft  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from transformers import AutoModelForImageTextToText  # noqa: E402
 
 from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E402
 
@@ -135,6 +136,41 @@ def test_sft_learns_the_tower_stays_and_a_killed_run_goes_on_to_the_same_bits(pl
     assert (tmp_path / "b" / "record" / "curve.png").is_file() or "matplotlib" not in sys.modules
 
 
+def published(source, folder):
+    """A checkpoint in the shape of the published ones: shards of bfloat16, an image processor that needs torchvision."""
+    model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.bfloat16)
+    model.generation_config.update(do_sample=True, temperature=0.7, top_k=20, top_p=0.8)
+    model.save_pretrained(folder, max_shard_size="2MB")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, folder / name)
+    told = json.loads((source / "preprocessor_config.json").read_text())
+    told["image_processor_type"] = "Qwen2VLImageProcessorFast"
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_checkpoint_as_they_are_published_keeps_its_kind(place, tmp_path):
+    base = published(place / "base" / "critic", tmp_path / "base")
+    assert len(list(base.glob("*.safetensors"))) > 1
+    train_sft(sft_recipe(place, base=str(base), steps=1), tmp_path / "a")
+    one, other = (
+        AutoModelForImageTextToText.from_pretrained(folder, dtype="auto").state_dict()
+        for folder in (base, tmp_path / "a")
+    )
+    assert equal(tower(one), tower(other))
+    assert not equal(one, other)
+    assert {value.dtype for value in other.values()} == {torch.bfloat16}
+    for name in (
+        "tokenizer.json",
+        "chat_template.jinja",
+        "preprocessor_config.json",
+        "generation_config.json",
+    ):
+        assert (tmp_path / "a" / name).read_bytes() == (base / name).read_bytes()
+    train_grpo(grpo_recipe(place, base=str(tmp_path / "a"), steps=1), tmp_path / "b")
+    assert float(curve(tmp_path / "b")[0]["reward form"]) > 0
+
+
 def test_a_lora_learns_the_language_model_alone_and_is_merged(place, tmp_path):
     train_sft(sft_recipe(place, lora={"rank": 4}, steps=2, learning_rate=5e-3), tmp_path)
     made, base = weights(tmp_path), weights(place / "base" / "critic")
@@ -145,6 +181,16 @@ def test_a_lora_learns_the_language_model_alone_and_is_merged(place, tmp_path):
     adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert adapter
     assert not any("visual" in name for name in adapter)
+
+
+def test_grpo_of_a_lora_has_the_base_for_its_reference(place, tmp_path):
+    train_grpo(grpo_recipe(place, lora={"rank": 4}, learning_rate=5e-3), tmp_path)
+    made, base = weights(tmp_path), weights(place / "base" / "critic")
+    moved = {name for name in made if not torch.equal(made[name], base[name])}
+    assert moved
+    assert all("language_model.layers" in name for name in moved)
+    first, second = (float(line["kl"]) for line in curve(tmp_path))
+    assert first == 0 < second
 
 
 def test_grpo_moves_the_critic_by_rewards_and_goes_on_to_the_same_bits(place, tmp_path):
@@ -280,7 +326,7 @@ def test_two_processes_learn_what_one_does(place, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=290,
     )
     assert told.returncode == 0, told.stderr
     train_sft(SftRecipe(**{**recipe, "processes": 1}, folder=Path()), tmp_path / "one")

@@ -45,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         "shapes-check", help="judge a saved story with the oracle: exit 1 where a picture is wrong"
     )
     check.add_argument("story", type=Path, help="the directory that `interleave-rt run --out` wrote")
+    base = worlds.add_parser(
+        "shapes-base", help="the embedded pack's planner and critic as Qwen3-VL directories, to be tuned"
+    )
+    base.add_argument("--out", type=Path, default=Path("runs/base"))
     torch_eval = worlds.add_parser(
         "shapes-eval", help="run the loop of a trained trio in torch, judged by the oracle"
     )
@@ -185,6 +189,13 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "shapes-check":
         return _check(arguments.story)
+    if arguments.command == "shapes-base":
+        from interleave_rt.pack import load_pack
+
+        from .from_pack import write_checkpoints
+
+        write_checkpoints(load_pack(), arguments.out)
+        return 0
     _use(arguments.threads)
     from .evaluate import evaluate
 
