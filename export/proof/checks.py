@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,10 @@ class Parity:
 
 @dataclass(slots=True)
 class Comparison:
-    """Bit-equality of one part over the ways of batching it; `kinds` counts what was varied."""
+    """Bit-equality of one part over the ways of batching it; `kinds` counts what was varied.
+
+    `method`: of what it was proved, the whole graph or every kernel of it.
+    """
 
     part: str
     compared: int = 0
@@ -55,11 +58,12 @@ class Comparison:
     largest: float = 0.0
     kinds: dict[str, int] = field(default_factory=dict)
     first: str = ""
+    method: Literal["graph", "kernels"] = "graph"
 
     @classmethod
-    def of(cls, graph: Path) -> Comparison:
+    def of(cls, graph: Path, method: Literal["graph", "kernels"] = "graph") -> Comparison:
         """Nothing compared yet, of the graph ROLE/PART.onnx."""
-        return cls(f"{graph.parent.name}/{graph.stem}")
+        return cls(f"{graph.parent.name}/{graph.stem}", method=method)
 
     def compare(self, kind: str, case: str, expected: Iterable[Floats], actual: Iterable[Floats]) -> None:
         """One comparison: all arrays bit for bit. `kind` names what varies, `case` says which."""

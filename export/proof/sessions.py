@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DecoderRunner", "Floats", "Ints", "RowInput", "open_session"]
+__all__ = ["DecoderRunner", "Floats", "Ints", "RowInput", "open_session", "session_options"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-def open_session(path: Path, threads: int = 1) -> Any:
-    """A CPU session. Telemetry of ONNX Runtime is switched off before its library is loaded."""
+def session_options(threads: int = 1) -> Any:
+    """Of a CPU session. Telemetry of ONNX Runtime is switched off before its library is loaded."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -30,6 +30,14 @@ def open_session(path: Path, threads: int = 1) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def open_session(path: Path, threads: int = 1) -> Any:
+    """A CPU session."""
+    options = session_options(threads)
+    import onnxruntime
+
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -7,14 +7,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from .census import kernel_census
 from .checks import Comparison
 from .invariance import ANSWER, THREADS, random_row
 from .sessions import DecoderRunner, Floats, RowInput, open_session
 
-__all__ = ["written_invariance"]
+__all__ = ["written_census", "written_invariance"]
 
 _SMALL = 18  # every chunk size below it is tried, and those around powers of two
+
+
+def _sizes(chunk: int) -> list[int]:
+    odd = {2**power + more for power in range(5, 12) for more in (-1, 0, 1)}
+    return sorted({size for size in {*range(1, _SMALL), *odd} if size < chunk} | {chunk})
+
+
+def written_census(path: Path, *, slots: int, chunk: int) -> Comparison:
+    """The same by a census of the graph's kernels: without the weights, and in minutes however many layers there are."""
+    shapes = {
+        item.name: [one.dim_value for one in item.type.tensor_type.shape.dim]
+        for item in onnx.load(path, load_external_data=False).graph.input
+    }
+
+    def feed(rows: int, tokens: int) -> dict[str, Any]:
+        places = np.arange(tokens)
+        hidden = shapes["visual_embeds"][2]
+        caches = {
+            name: (rows, *shape[1:])
+            for name, shape in shapes.items()
+            if name.startswith("past_") and shape[1:]
+        }
+        pictures = {"visual_embeds": (rows, tokens, hidden)}
+        if "deepstack" in shapes:
+            pictures["deepstack"] = (shapes["deepstack"][0], rows, tokens, hidden)
+        return {name: np.zeros(shape, np.float32) for name, shape in {**caches, **pictures}.items()} | {
+            "input_ids": np.tile(places + 1, (rows, 1)),
+            "position_ids": np.tile(places, (3, rows, 1)),
+            "past_len": np.zeros(rows, np.int64),
+            "last_index": np.full(rows, tokens - 1),
+        }
+
+    prompts = [(1, size) for size in _sizes(chunk // 2 * 2) if size % 2 == 0]
+    return kernel_census(path, feed, [prompts, [(rows, 1) for rows in range(1, slots + 1)]])
 
 
 def written_invariance(
@@ -46,8 +82,7 @@ def written_invariance(
         return [logits, *runner.cache_of(0)]
 
     caches = [prompt(session, row, chunk) for row in rows]
-    odd = {2**power + more for power in range(5, 12) for more in (-1, 0, 1)}
-    tried = sorted({size for size in {*range(1, _SMALL), *odd} if size < chunk} | {chunk})
+    tried = _sizes(chunk)
 
     def answers(session: Any, chosen: Sequence[int]) -> list[list[Floats]]:
         """Each row's logits, token by token, then its cache; rows pause at random."""

@@ -1,0 +1,179 @@
+"""The census of kernels: it says of a graph what the proof on the whole graph says, and finds what is known to be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from interleave_rt.export.families.flux2 import _feeds
+from interleave_rt.export.proof.census import batch_census, kernel_census, node_kinds
+from interleave_rt.export.proof.invariance import batch_invariance
+from interleave_rt.pack import EMBEDDED
+from interleave_rt.pack.manifest import load_manifest
+
+HIDDEN = 256
+
+
+def save(path: Path, nodes: list[Any], weights: dict[str, Any], inputs: dict[str, Any]) -> Path:
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info(name, floats, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info("y", floats, None)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    domains = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=10), path)
+    return path
+
+
+def quantised(path: Path, bits: int, block: int) -> Path:
+    """x [b, s, 256] times an int4 or int8 matrix."""
+    rng = np.random.default_rng(1)
+    packed = rng.integers(0, 256, (512, HIDDEN // block, block * bits // 8), np.uint8)
+    scales = rng.random((512, HIDDEN // block), np.float32)
+    node = helper.make_node(
+        "MatMulNBits",
+        ["x", "w", "scales"],
+        ["y"],
+        domain="com.microsoft",
+        K=HIDDEN,
+        N=512,
+        bits=bits,
+        block_size=block,
+        accuracy_level=4,
+    )
+    return save(path, [node], {"w": packed, "scales": scales}, {"x": ["b", "s", HIDDEN]})
+
+
+def tokens(rows: int, chunk: int) -> dict[str, Any]:
+    return {"x": np.zeros((rows, chunk, HIDDEN), np.float32)}
+
+
+def decoder_feed(path: Path) -> Any:
+    """Inputs of a traced decoder: random tokens behind a past, in caches of 192."""
+    shapes = {
+        item.name: [one.dim_value for one in item.type.tensor_type.shape.dim]
+        for item in onnx.load(path, load_external_data=False).graph.input
+    }
+    hidden = shapes["visual_embeds"][2]
+
+    def feed(rows: int, chunk: int) -> dict[str, Any]:
+        caches = {
+            name: (rows, shape[1], 192, shape[3])
+            for name, shape in shapes.items()
+            if name.startswith(("past_k", "past_v"))
+        }
+        floats = {
+            "visual_embeds": (rows, chunk, hidden),
+            "deepstack": (shapes["deepstack"][0], rows, chunk, hidden),
+        }
+        return {name: np.zeros(shape, np.float32) for name, shape in {**caches, **floats}.items()} | {
+            "input_ids": np.random.default_rng(2).integers(0, 50, (rows, chunk)),
+            "position_ids": np.tile(np.arange(chunk), (3, rows, 1)),
+            "past_len": np.arange(rows) * 9,
+            "last_index": np.tile(np.arange(chunk), (rows, 1)),
+        }
+
+    return feed
+
+
+@pytest.mark.parametrize("part", ["planner", "critic"])
+def test_it_agrees_with_the_proof_of_the_embedded_decoders(part: str) -> None:
+    role = getattr(load_manifest(EMBEDDED).roles, part)
+    path = EMBEDDED / role.parts["decoder"].file
+    sizes = [
+        (1, 64),
+        *((1, chunk) for chunk in (1, 2, 3, 8, 31, 63)),
+        *((rows, s) for rows in (2, 5, 8) for s in (1, 3, 64)),
+    ]
+    found = kernel_census(path, decoder_feed(path), [sizes])
+    assert found.passed is role.parts["decoder"].batch_invariant, found.first
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "MatMul"]
+    assert 0 < found.kinds["MatMul"] / sum(rows for rows, _ in sizes) < len(nodes)  # layers are told once
+
+
+def test_it_agrees_with_the_proof_of_the_embedded_generator() -> None:
+    role = load_manifest(EMBEDDED).roles.generator
+    for part, feeds in _feeds(role, 0).items():
+        shared = ("img_ids", "txt_ids") if part == "transformer" else ()
+        found = batch_census(EMBEDDED / role.parts[part].file, feeds[-1], slots=role.slots, shared=shared)
+        assert found.passed is role.parts[part].batch_invariant, found.first
+
+
+ONE_ROW = [(1, 16), (1, 1), (8, 1)]
+ODD = [(1, 16), (1, 3), (1, 7)]
+EVEN = [(1, 16), (1, 2), (1, 8)]
+
+
+@pytest.mark.parametrize(
+    ("bits", "block", "calls", "passes"),
+    [
+        (4, 32, [*ONE_ROW, *ODD], True),
+        (8, 32, [*ONE_ROW, *ODD], True),
+        (4, 128, ONE_ROW, False),
+        (4, 128, ODD, False),
+        (8, 128, ONE_ROW, False),
+        (8, 128, ODD, False),
+        (8, 128, EVEN, True),  # rows that are padded to an even number
+        (4, 128, EVEN, True),
+    ],
+)
+def test_blocks_of_quantised_matrices(
+    tmp_path: Path, bits: int, block: int, calls: Any, passes: bool
+) -> None:
+    found = kernel_census(quantised(tmp_path / "graph.onnx", bits, block), tokens, [calls])
+    assert found.passed is passes, found.first
+
+
+def test_products_of_one_row_round_otherwise(tmp_path: Path) -> None:
+    """Without weights that are packed, ONNX Runtime takes another kernel for one row."""
+    node = helper.make_node("MatMul", ["x", "z"], ["y"])
+    path = save(tmp_path / "graph.onnx", [node], {}, {"x": ["b", "s", HIDDEN], "z": ["b", HIDDEN, 96]})
+
+    def feed(rows: int, chunk: int) -> dict[str, Any]:
+        return tokens(rows, chunk) | {"z": np.zeros((rows, HIDDEN, 96), np.float32)}
+
+    found = kernel_census(path, feed, [ONE_ROW])
+    assert not found.passed
+    assert found.first.startswith("MatMul: ")
+    assert "1 rows of 1 tokens" in found.first
+
+
+def test_a_scale_over_the_batch_is_found_by_both_proofs(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    path = save(tmp_path / "graph.onnx", nodes, {}, {"x": ["b", HIDDEN]})
+    feed = {"x": np.random.default_rng(3).standard_normal((4, HIDDEN), np.float32)}
+    assert not batch_invariance(path, [feed], slots=4).passed
+    assert not batch_census(path, feed, slots=4).passed
+
+
+def test_what_cannot_be_tried_is_not_passed(tmp_path: Path) -> None:
+    """Rows that are folded into one: no axis of the output counts them."""
+    nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
+    path = save(tmp_path / "graph.onnx", nodes, {}, {"x": ["b", HIDDEN]})
+    feed = {"x": np.ones((4, HIDDEN), np.float32)}
+    assert not batch_census(path, feed, slots=4).passed
+
+
+def test_equal_layers_are_one_kernel(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    weights = {f"w{layer}": rng.standard_normal((HIDDEN, HIDDEN), np.float32) for layer in range(6)}
+    weights["wide"] = rng.standard_normal((HIDDEN, 300), np.float32)
+    names = ["x", *(f"x{layer}" for layer in range(6)), "y"]
+    nodes = [
+        helper.make_node("MatMul", [names[at], name], [names[at + 1]]) for at, name in enumerate(weights)
+    ]
+    path = save(tmp_path / "graph.onnx", nodes, weights, {"x": ["b", HIDDEN]})
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    assert [node.input[1] for node in node_kinds(model)] == ["w0", "wide"]
+    assert batch_census(path, {"x": np.ones((3, HIDDEN), np.float32)}, slots=3).passed
