@@ -260,7 +260,9 @@ def write_manifest(
         "roles": roles,
         "files": list_files(out, files),
         "examples": list(recipe.examples),
-        "exporter": _versions() | {"proved_on": " ".join(machine().values()) if proved else ""} | methods(proved),
+        "exporter": _versions()
+        | {"proved_on": " ".join(machine().values()) if proved else ""}
+        | _methods(proved),
         "parity": PARITY if (out / PARITY).is_file() else None,
     }
     manifest = Manifest.model_validate(raw)
@@ -268,7 +270,7 @@ def write_manifest(
     return manifest
 
 
-def methods(proved: Iterable[Comparison]) -> dict[str, str]:
+def _methods(proved: Iterable[Comparison]) -> dict[str, str]:
     """What was proved of every part's batch invariance, and for which provider, as the manifest says it."""
     return {
         f"proof of {check.part}": f"{'bit-equal' if check.passed else 'differs'} by {check.method}, CPUExecutionProvider"

@@ -21,6 +21,7 @@ from interleave_rt.pack.manifest import GeneratorRole
 from ..checkpoint import Checkpoint
 from ..hollow import export_hollow, fill_hollow
 from ..pipeline import Pipeline
+from ..proof.census import batch_census, takes_census
 from ..proof.checks import Comparison, picture
 from ..proof.invariance import batch_invariance, thread_invariance
 from ..proof.sessions import Floats
@@ -222,10 +223,17 @@ def invariance(folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]
         "vae_encoder": {"image": _planar(picture(rng, 4 * pixels, 6 * pixels))},
         "vae_decoder": {"latents": rng.standard_normal((1, 4, 5, role.latent_channels), dtype=np.float32)},
     }
-    return [
-        batch_invariance(folder / "transformer.onnx", feeds, slots=role.slots, shared=("img_ids", "txt_ids")),
-        *(thread_invariance(folder / f"{part}.onnx", [feed]) for part, feed in alone.items()),
-    ]
+    transformer, shared = folder / "transformer.onnx", ("img_ids", "txt_ids")
+    if takes_census(transformer):
+        found = [batch_census(transformer, feeds[-1], slots=role.slots, shared=shared)]
+    else:
+        found = [batch_invariance(transformer, feeds, slots=role.slots, shared=shared)]
+    for part, feed in alone.items():
+        path = folder / f"{part}.onnx"
+        found.append(
+            batch_census(path, feed, slots=1) if takes_census(path) else thread_invariance(path, [feed])
+        )
+    return found
 
 
 def _planar(image: Any) -> Floats:

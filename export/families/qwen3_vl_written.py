@@ -29,9 +29,10 @@ from interleave_rt.pack.manifest import VlmRole
 from ..checkpoint import Checkpoint
 from ..graph import DATA_SUFFIX
 from ..hollow import export_hollow, fill_hollow
+from ..proof.census import takes_census
 from ..proof.checks import Comparison, picture
 from ..proof.invariance import thread_invariance
-from ..proof.written import written_invariance
+from ..proof.written import written_census, written_invariance
 from ..written import FUSED, GraphWriter, Precision, WeightFile, head_precision
 from .qwen3_layers import LayerShape, LayerWriter
 from .qwen3_vl import architecture, cache_names, rope_axes, vision, vision_spec
@@ -138,15 +139,20 @@ def invariance(folder: Path, role: VlmRole, seed: int) -> list[Comparison]:
         image = picture(rng, rows * block, columns * block)
         values, grid = patchify(image, size.patch_size, size.merge_size, size.temporal_patch_size)
         feeds.append({"pixel_values": values, "grid_thw": grid})
-    return [
-        written_invariance(
-            folder / "decoder.onnx",
-            slots=role.slots,
-            chunk=role.prefill_chunk,
+    decoder, slots, chunk = folder / "decoder.onnx", role.slots, role.prefill_chunk
+    if takes_census(decoder):
+        proved = written_census(decoder, slots=slots, chunk=chunk)
+    else:
+        proved = written_invariance(
+            decoder,
+            slots=slots,
+            chunk=chunk,
             length=role.cache_length,
             image=told.image_token_id,
             seed=seed,
-        ),
+        )
+    return [
+        proved,
         thread_invariance(folder / "vision.onnx", feeds),
     ]
 

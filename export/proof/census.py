@@ -21,17 +21,21 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper
 
+from ..graph import DATA_SUFFIX
 from .checks import Comparison
 from .invariance import THREADS
 from .sessions import Floats, session_options
 
-__all__ = ["Call", "Feed", "batch_census", "kernel_census", "node_kinds"]
+__all__ = ["Call", "Feed", "batch_census", "kernel_census", "node_kinds", "takes_census"]
 
 Array = npt.NDArray[Any]
 Call = tuple[int, int]
 """Rows of a call, and tokens of each."""
 Feed = Callable[[int, int], Mapping[str, Array]]
 """Inputs of the graph for so many rows and tokens: integers as they would come, floats of any value."""
+
+MOST_WHOLE = 1 << 30
+"""Bytes of a graph and its weights up to which the whole graph is run for its proof."""
 
 _LARGE = 1 << 16  # values of a weight that is not read
 _LONGEST = 2048  # tokens of a cache that an attention is tried with
@@ -41,10 +45,64 @@ _SCALE = 0.02  # of random weights
 
 # No rounding, or one for an element: no neighbour can change it.
 _EXACT = frozenset(
-    "Abs Add And ArgMax Cast Ceil Clip Concat Constant ConstantOfShape CumSum Div DequantizeLinear Equal Expand Flatten Floor "
-    "Gather GatherElements GatherND Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg NonZero Not Or Pad Range "
-    "Relu ReorderInput ReorderOutput Reshape Round ScatterElements ScatterND Shape Sign Size Slice Split Sqrt Squeeze Sub Tile TensorScatter "
-    "Transpose Trilu Unsqueeze Where".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "ArgMax",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "CumSum",
+        "Div",
+        "DequantizeLinear",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "NonZero",
+        "Not",
+        "Or",
+        "Pad",
+        "Range",
+        "Relu",
+        "ReorderInput",
+        "ReorderOutput",
+        "Reshape",
+        "Round",
+        "ScatterElements",
+        "ScatterND",
+        "Shape",
+        "Sign",
+        "Size",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tile",
+        "TensorScatter",
+        "Transpose",
+        "Trilu",
+        "Unsqueeze",
+        "Where",
+    ]
 )
 
 
@@ -100,11 +158,17 @@ def kernel_census(path: Path, feed: Feed, groups: Sequence[Sequence[Call]]) -> C
             for node in kinds:
                 try:
                     _Kernel(model, node, axes, values, most, Path(scratch)).prove(group, tally)
-                except Exception as error:  # noqa: BLE001: whatever stops a kernel, it is not proved
+                except Exception as error:  # noqa: BLE001 (whatever stops a kernel, it is not proved)
                     tally.compared += 1
                     tally.different += 1
                     tally.first = tally.first or f"{node.op_type} {node.name} was not tried: {error}"
     return tally
+
+
+def takes_census(path: Path) -> bool:
+    """Whether a graph is so large that its kernels are proved, not the whole of it."""
+    files = (path, path.with_name(path.name + DATA_SUFFIX))
+    return sum(file.stat().st_size for file in files if file.is_file()) > MOST_WHOLE
 
 
 def batch_census(

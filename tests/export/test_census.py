@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
 from interleave_rt.export.families.flux2 import _feeds
 from interleave_rt.export.proof.census import batch_census, kernel_census, node_kinds
 from interleave_rt.export.proof.invariance import batch_invariance
+from onnx import TensorProto, helper, numpy_helper
+
 from interleave_rt.pack import EMBEDDED
 from interleave_rt.pack.manifest import load_manifest
 

@@ -55,6 +55,7 @@ def test_the_manifest_holds(exported: Any, recipe: Any) -> None:
         assert (role.slots, role.prefill_chunk, role.cache_length) == (3, 6, 96)
     assert manifest.roles.generator.image.width == recipe.roles["generator"].image_side
     assert manifest.exporter["torch"]
+    assert manifest.exporter["proof of critic/decoder"] == "bit-equal by graph, CPUExecutionProvider"
 
 
 def test_the_report_says_what_was_proved(exported: Any) -> None:

@@ -16,9 +16,9 @@ import torch
 from interleave_rt.export.checkpoint import Checkpoint, image_sizes
 from interleave_rt.export.families import qwen3_vl_written
 from interleave_rt.export.families.qwen3_vl_proof import VlmChain, VlmPrompt, hf_generate, patchify
-from interleave_rt.export.proof.checks import picture
+from interleave_rt.export.proof.checks import Comparison, picture
 from interleave_rt.export.proof.sessions import DecoderRunner, open_session
-from interleave_rt.export.proof.written import written_invariance
+from interleave_rt.export.proof.written import written_census, written_invariance
 from interleave_rt.export.role import RoleSettings, data_bytes, export_role
 from interleave_rt.export.written import stored_bytes
 
@@ -221,6 +221,7 @@ def test_quantised_decoders_are_smaller_close_and_batch_invariant(
     proved = written_invariance(out, slots=3, chunk=64, length=160, image=0, seed=1)
     assert proved.passed, proved.first
     assert proved.compared > 50
+    assert written_census(out, slots=3, chunk=64).passed
 
 
 def test_a_part_is_never_said_to_be_invariant_that_is_not(made: Any, tmp_path: Path) -> None:
@@ -237,6 +238,18 @@ def test_a_part_is_never_said_to_be_invariant_that_is_not(made: Any, tmp_path: P
                 attribute.i = 0  # its kernel rounds a single row otherwise
     onnx.save(model, out)
     assert not written_invariance(out, slots=3, chunk=16, length=160, image=0, seed=1).passed
+    assert not written_census(out, slots=3, chunk=16).passed
+
+
+def test_a_large_decoder_is_proved_by_its_kernels(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Comparison("critic/decoder", compared=1, method="kernels")
+    monkeypatch.setattr(qwen3_vl_written, "takes_census", lambda path: path.stat().st_size > 0)
+    monkeypatch.setattr(qwen3_vl_written, "written_census", lambda *_, **__: found)
+    proved = qwen3_vl_written.invariance(exported.path / "critic", exported.manifest.roles.critic, 0)
+    assert {check.part: check.method for check in proved} == {
+        "critic/decoder": "kernels",
+        "critic/vision": "graph",
+    }
 
 
 def test_images_of_the_older_export_are_the_preprocessors_too(made: Any, source: Path) -> None:
