@@ -11,7 +11,6 @@ import trl
 
 from interleave_rt.errors import BackendFailedError
 
-from .models import freeze_vision
 from .recipe import GrpoRecipe
 from .regenerate import Regenerator
 from .scorer import COLUMNS, PARTS, Scorer
@@ -111,15 +110,13 @@ def train_grpo(
         beta=recipe.kl,
         use_vllm=False,
     )
-    if recipe.freeze_vision:
-        freeze_vision(tuning.model)
     tuning.processor.tokenizer.padding_side = (
         "left"  # TRL pads prompts there, and takes the kinds of tokens as they come
     )
     made = regenerator or Regenerator(recipe, out / f"replies-{tuning.rank}.log")
     try:
         trainer = _Trainer(
-            model=tuning.model,
+            model=tuning.model(),
             args=arguments,
             train_dataset=dataset_of(tuning.data, rows, ("prompt", "images", *COLUMNS)),
             processing_class=tuning.processor,

@@ -20,7 +20,7 @@ from .checkpoint import save_model
 if TYPE_CHECKING:
     from .recipe import TuneRecipe
 
-__all__ = ["base_folder", "freeze_vision", "load_base", "lora_layers", "save_tuned"]
+__all__ = ["base_folder", "freeze_vision", "load_model", "lora_layers", "processor_of", "save_tuned"]
 
 _SHAPES = ("shapes:critic", "shapes:planner")
 _LAYERS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
@@ -50,26 +50,35 @@ def base_folder(recipe: TuneRecipe, out: Path, processes: int = 1) -> Path:
     return folder / role
 
 
-def load_base(folder: Path) -> tuple[Any, Any]:
-    """Model, float32, and processor of a directory.
+def load_model(folder: Path) -> Any:
+    """The model of a directory, float32.
 
     Raises:
-        BadRequestError: It cannot be loaded.
+        BadRequestError: It cannot be loaded, or is no Qwen3-VL.
     """
     try:
         model = transformers.AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32
         )
-        processor = load_processor(folder)
-    except BadPackError as error:
-        raise BadRequestError(f"[train] {error.message}", hint=error.hint) from None
     except (OSError, ValueError, KeyError) as error:
         raise BadRequestError(
             f"[train] the base {folder} cannot be loaded: {error}",
             hint="`base` of the recipe is a Qwen3-VL directory in Hugging Face layout",
         ) from None
     check_vision(model)
-    return model, processor
+    return model
+
+
+def processor_of(folder: Path) -> Any:
+    """The processor of a directory.
+
+    Raises:
+        BadRequestError: It has none.
+    """
+    try:
+        return load_processor(folder)
+    except BadPackError as error:
+        raise BadRequestError(f"[train] {error.message}", hint=error.hint) from None
 
 
 def check_vision(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interleave_rt import _core
-from interleave_rt.errors import BackendFailedError, InterleaveError
+from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError
 from interleave_rt.pack.spec import RoleSpec
 from interleave_rt.request import Options
 
@@ -149,10 +149,15 @@ class Regenerator:
         try:
             source: Pixels | None = None if wanted.source is None else load_image(wanted.source)
             picture = self._generator.generate(wanted.prompt, source, wanted.seed, self._options)
+        except (InterleaveError, _core.CoreError) as error:
+            return str(error)
+        try:
             edit, _ = self._teacher.ask(asking.score_edit(source, picture, wanted.wish), asking.read_edit)
             look, _ = self._teacher.ask(asking.score_quality(picture), asking.read_quality)
         except UnreadableError:
             return "the scorer's reply cannot be read"
-        except (InterleaveError, _core.CoreError, OSError) as error:
+        except BadRequestError:
+            raise  # its reply cannot be kept
+        except InterleaveError as error:
             return str(error)
         return Seen(semantics(*edit), quality(*look))

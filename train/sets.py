@@ -18,9 +18,9 @@ from interleave_rt.files import read_text
 if TYPE_CHECKING:
     from .recipe import TuneRecipe
 
-__all__ = ["Row", "check_lengths", "dataset_of", "read_rows"]
+__all__ = ["MAX_SET_BYTES", "Row", "check_lengths", "dataset_of", "read_rows"]
 
-_MAX_BYTES = 1 << 32
+MAX_SET_BYTES = 1 << 32
 
 
 class _Text(BaseModel):
@@ -79,7 +79,7 @@ def read_rows(path: Path, *, critic: bool = False, max_share: float = 1.0) -> li
     Raises:
         BadRequestError: A line is damaged, a field wrong, a picture missing or damaged, or the verdicts unbalanced.
     """
-    text = read_text(path, _MAX_BYTES, what="data", hint="make it with interleave-rt train data")
+    text = read_text(path, MAX_SET_BYTES, what="data", hint="make it with interleave-rt train data")
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         where = f"[data] {path}, line {number}"

@@ -10,7 +10,6 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from interleave_rt.errors import BadRequestError
 
-from .models import freeze_vision
 from .recipe import SftRecipe
 from .sets import check_lengths, dataset_of, read_rows
 from .tune import Tuning, trainer_settings
@@ -60,10 +59,8 @@ def train_sft(recipe: SftRecipe, out: Path, *, resume: bool = False) -> dict[str
         max_length=None,
         packing=False,
     )
-    if recipe.freeze_vision:
-        freeze_vision(tuning.model)
     trainer = trl.SFTTrainer(
-        model=tuning.model,
+        model=tuning.model(),
         args=arguments,
         train_dataset=dataset_of(tuning.data, rows, ("prompt", "completion", "images")),
         processing_class=tuning.processor,

@@ -19,11 +19,12 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from interleave_rt.backends.torch.checkpoint import content_hash
 from interleave_rt.errors import BackendFailedError, BadRequestError
-from interleave_rt.files import check_folder
+from interleave_rt.files import check_folder, read_file, read_json
 
-from .models import base_folder, load_base, lora_layers, save_tuned
+from .models import base_folder, freeze_vision, load_model, lora_layers, processor_of, save_tuned
 from .recipe import TuneRecipe
-from .record import Record
+from .record import FOLDER, Record
+from .sets import MAX_SET_BYTES
 
 __all__ = ["Keep", "Tuning", "trainer_settings"]
 
@@ -56,10 +57,37 @@ class Tuning:
         self.rank = int(os.environ.get("RANK", "0"))
         self.data = recipe.folder / recipe.data
         self.base = base_folder(recipe, out, self.world)
-        self.checkpoint = _last_checkpoint(out / _CHECKPOINTS) if resume else None
+        self.checkpoint = _last_checkpoint(out / _CHECKPOINTS)
+        if self.checkpoint is not None and not resume:
+            raise BadRequestError(
+                f"[train] {out} holds a run already",
+                hint="--resume goes on with it; or choose another folder",
+            )
+        self.hashes = {"data sha256": _sha256(self.data), "base sha256": _base_hash(self.base)}
+        if self.checkpoint is not None:
+            self._check_same()
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
-        self.model, self.processor = load_base(self.base)
+        self.processor = processor_of(self.base)
+
+    def model(self) -> Any:
+        """The base, with what must not move frozen. Once the trainer's arguments are there: where weights are shared out
+        among processes, the library then loads them once.
+        """
+        model = load_model(self.base)
+        if self.recipe.freeze_vision:
+            freeze_vision(model)
+        return model
+
+    def _check_same(self) -> None:
+        """A run goes on with what it was begun with."""
+        begun = read_json(self.out / FOLDER / "config.json", what="train")["arguments"]
+        for name, found in self.hashes.items():
+            if begun.get(name) != found:
+                raise BadRequestError(
+                    f"[train] {self.out} was begun with another {name.partition(' ')[0]}",
+                    hint="take what it was begun with, or choose another folder",
+                )
 
     def passes(self, batch: int) -> int:
         """Passes of a process that make an update of `batch` rows."""
@@ -134,6 +162,20 @@ class Tuning:
         save_tuned(model, state, self.base, self.out)
 
 
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(read_file(file, MAX_SET_BYTES, what="data")).hexdigest()
+
+
+def _base_hash(folder: Path) -> str:
+    try:
+        return content_hash(folder)
+    except OSError as error:
+        raise BadRequestError(
+            f"[train] the base {folder} cannot be read: {error}",
+            hint="`base` of the recipe is a directory in Hugging Face layout",
+        ) from None
+
+
 def _last_checkpoint(folder: Path) -> str | None:
     """The last one that was written to its end."""
     if not folder.is_dir():
@@ -202,9 +244,8 @@ class Keep(TrainerCallback):  # type: ignore[misc]
         config = {
             "recipe": tuning.recipe.model_dump(mode="json"),
             "processes": tuning.world,
-            "data sha256": hashlib.sha256(tuning.data.read_bytes()).hexdigest(),
             "base": str(tuning.base),
-            "base sha256": content_hash(tuning.base),
+            **tuning.hashes,
             **told,
         }
         self._record = None if tuning.rank else Record(tuning.out, config, start)

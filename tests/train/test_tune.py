@@ -130,6 +130,10 @@ def test_sft_learns_the_tower_stays_and_a_killed_run_goes_on_to_the_same_bits(pl
     again = resumed(place, tmp_path / "a", tmp_path / "b", train_sft, recipe, 3)
     assert equal(made, again)
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
+    with pytest.raises(BadRequestError, match="holds a run already"):
+        train_sft(recipe, tmp_path / "a")
+    with pytest.raises(BadRequestError, match="begun with another data"):
+        train_sft(sft_recipe(place, data="data/sets/trl_critic_rl.jsonl"), tmp_path / "a", resume=True)
     told = json.loads((tmp_path / "b" / "record" / "config.json").read_text())
     assert told["start"] == 2
     assert len(told["arguments"]["data sha256"]) == len(told["arguments"]["base sha256"]) == 64
@@ -295,7 +299,7 @@ def test_a_dead_scorer_and_a_full_disk_end_the_run_and_it_goes_on(place, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(place, tmp_path):
+def test_two_processes_and_a_sharded_model_learn_what_one_does(place, tmp_path):
     recipe = {
         "name": "t",
         "base": str(place / "base" / "critic"),
@@ -308,19 +312,9 @@ def test_two_processes_learn_what_one_does(place, tmp_path):
     }
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in recipe.items())
     (tmp_path / "two.toml").write_text(text)
-    started = [
-        sys.executable,
-        "-P",
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "29517",
-    ]
-    command = [*started, "-m", "interleave_rt", "train", "sft", "--recipe", "two.toml", "--out", "two"]
+    started = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     told = subprocess.run(
-        command,
+        [*started, str(Path(__file__).with_name("two_processes.py")), "two.toml", "two"],
         check=False,
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -335,6 +329,10 @@ def test_two_processes_learn_what_one_does(place, tmp_path):
     assert (
         json.loads((tmp_path / "two" / "record" / "config.json").read_text())["arguments"]["processes"] == 2
     )
+    sharded = json.loads((tmp_path / "two" / "sharded.json").read_text())
+    assert sharded["processes"] == 2
+    assert sharded["difference"] < 1e-5
+    assert set(one) - set(tower(one)) == set(sharded["moved"]) - {"lm_head.weight"}  # which is tied
 
 
 @pytest.mark.parametrize(
