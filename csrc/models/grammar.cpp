@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::string_view kEndThink = "</think>";
 
+// Up to this temperature the greatest logit is what a model means.
+constexpr float kMeant = 1.0F;
+
 // Of the second draw of a token; any constant that makes another counter of the same seed.
 constexpr std::uint64_t kAgain = 0x67726d2d64726177ULL;
 
@@ -59,6 +62,12 @@ std::int64_t GrammarState::pick(std::span<const float> logits, const SamplingPar
     }
   } else {
     matcher_->allowed(bits);
+    const bool meant = params.temperature <= kMeant &&
+                       std::ranges::max(logits) == logits[static_cast<std::size_t>(token)];
+    if (meant && meant_as_text(token, bits)) {
+      let_go_ = true;
+      return token;
+    }
   }
   token = sample_allowed(logits, bits, params, index);
   ++corrected_;
@@ -84,6 +93,7 @@ bool GrammarState::take(std::int64_t token) {
     return std::ranges::find(vocabulary.eos(), token) != vocabulary.eos().end();
   }
   const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
+  if (let_go_) return true;
   if (id >= vocabulary.size() || vocabulary.is_control(token)) return false;
   if (settled_ && vocabulary.is_plain(token)) return true;  // leaves the matcher where it is
   if (!advance(token)) return false;
@@ -92,6 +102,29 @@ bool GrammarState::take(std::int64_t token) {
   const char last = grammar_.last_;
   complete_ = (last == '\0' || vocabulary.bytes(token).find(last) != std::string_view::npos) &&
               matcher_->complete();
+  return true;
+}
+
+// Whether a token that may not follow goes on with a string that a quote has just ended: nothing
+// that stands behind a string, misspelled or not, begins like it. A name is no such string: its
+// colon may have been forgotten.
+bool GrammarState::meant_as_text(std::int64_t token, std::span<const std::uint32_t> allowed) const {
+  const Vocabulary& vocabulary = *grammar_.vocabulary_;
+  if (thinking_ || read_.empty() || static_cast<std::size_t>(token) >= vocabulary.size()) {
+    return false;
+  }
+  const std::string_view bytes = vocabulary.bytes(token);
+  const std::size_t first = bytes.find_first_not_of(" \t\r\n");
+  if (!vocabulary.bytes(read_.back()).ends_with('"') || first == std::string_view::npos ||
+      std::string_view(",:}]<\"").find(bytes[first]) != std::string_view::npos) {
+    return false;
+  }
+  const std::size_t known = std::min(allowed.size() * 32, vocabulary.size());
+  for (std::size_t id = 0; id < known; ++id) {
+    const bool may_follow = (allowed[id / 32] >> (id % 32) & 1U) != 0;
+    if (may_follow && vocabulary.bytes(static_cast<std::int64_t>(id)).starts_with(':'))
+      return false;
+  }
   return true;
 }
 

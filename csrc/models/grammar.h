@@ -6,6 +6,11 @@
 // greedily that is the greatest allowed logit; with sampling a second draw with a counter of its
 // own, so that (without top-k and top-p) every allowed token has its probability given that it is
 // allowed. Logits are never altered: p(success) is read from them as the model gave them.
+//
+// A quote that the model meant as a letter of a string ends it for the grammar. What the model
+// wants to write behind it shows that: such an answer is its own from there on, and the reader
+// makes of it what it makes of any answer. Corrected, it would be a piece of what was meant. (Not
+// above temperature 1: what is drawn there need not be meant.)
 #pragma once
 
 #include <cstdint>
@@ -91,6 +96,8 @@ class GrammarState {
   [[nodiscard]] bool take(std::int64_t token);  // false: it may not follow
   [[nodiscard]] bool advance(std::int64_t token);
   void watch_think(std::int64_t token);
+  [[nodiscard]] bool meant_as_text(std::int64_t token,
+                                   std::span<const std::uint32_t> allowed) const;
 
   const Grammar& grammar_;
   const TokenMatcher* start_;  // where matcher_ began
@@ -101,6 +108,7 @@ class GrammarState {
   bool settled_ = false;     // thoughts so far say nothing of what may follow
   std::size_t matched_ = 0;  // bytes of "</think>" that the text ends with
   bool complete_ = false;
+  bool let_go_ = false;  // the rest of the answer is the model's own
   int corrected_ = 0;
 };
 

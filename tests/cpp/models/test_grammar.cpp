@@ -83,6 +83,45 @@ TEST_CASE("greedy: the greatest allowed logit, whatever the greatest of all is")
   CHECK(kept->corrected() == 0);  // a candidate that is allowed is not drawn again
 }
 
+TEST_CASE("a quote that was meant as text lets the answer go, one before punctuation does not") {
+  const std::vector<std::string> tokens{"{", " \"", "}", "O", " ,", "", " x", "\n", ": "};
+  const std::vector<std::int32_t> special{5};
+  const std::vector<std::int64_t> eos{5};
+  const auto vocabulary = std::make_shared<const Vocabulary>(tokens, special, eos);
+  const Grammar grammar("test", vocabulary,
+                        std::make_unique<ListMatcher>(ListMatcher::Path{{0}, {1}, {2}}), nullptr,
+                        0);
+  const Grammar name("test", vocabulary,
+                     std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {2, 8}}), nullptr, 0);
+  const auto wants = [](std::int64_t token) {
+    std::vector<float> logits(9, 0.0F);
+    logits[static_cast<std::size_t>(token)] = 9.0F;
+    return logits;
+  };
+  const auto of_a_name = name.begin(10);  // a colon may follow
+  CHECK(of_a_name->pick(wants(1), {}, 0) == 1);
+  CHECK(of_a_name->pick(wants(3), {}, 1) == 2);
+  for (const float temperature : {1.0F, 1.5F}) {
+    const auto state = grammar.begin(10);
+    const SamplingParams params{temperature, 1, 1.0F, 7};
+    CHECK(state->pick(wants(0), params, 0) == 0);
+    CHECK(state->pick(wants(1), params, 1) == 1);
+    CHECK(state->pick(wants(3), params, 2) == (temperature > 1.0F ? 2 : 3));
+  }
+  // {first wish behind the quote, what is written}: text stays, all else is corrected.
+  for (const auto& [wish, written] : {std::pair{3, 3}, {6, 6}, {4, 2}, {5, 2}, {7, 2}, {1, 2}}) {
+    CAPTURE(wish);
+    const auto state = grammar.begin(10);
+    CHECK(state->pick(wants(3), {}, 0) == 0);  // no quote before: corrected
+    CHECK(state->pick(wants(1), {}, 1) == 1);
+    CHECK(state->pick(wants(wish), {}, 2) == written);
+    CHECK(state->corrected() == (wish == written ? 1 : 2));
+    for (const int next : {1, 0, 7, 5}) {  // then anything may follow, or only the end
+      CHECK(state->pick(wants(next), {}, 3) == (wish == written ? next : 5));
+    }
+  }
+}
+
 TEST_CASE("sampling: allowed tokens in proportion to their probabilities") {
   const Grammar grammar = make({{1, 4}});
   const std::vector<float> logits{2, 1, 3, 0, std::log(2.0F) + 1, 5, 0, 0};  // 4: twice as likely
