@@ -238,7 +238,7 @@ def _hollow(item: TensorProto) -> int:
     """Makes it zeros that lie outside; returns how many bytes of them."""
     bits = {TensorProto.INT4: 4, TensorProto.UINT4: 4}.get(item.data_type)
     width = helper.tensor_dtype_to_np_dtype(item.data_type).itemsize * 8 if bits is None else bits
-    size = (prod(item.dims) * width + 7) // 8
+    size: int = (prod(item.dims) * width + 7) // 8
     for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
         item.ClearField(field)
     item.data_location = TensorProto.EXTERNAL

@@ -39,7 +39,7 @@ def written_census(path: Path, *, slots: int, chunk: int) -> Comparison:
             for name, shape in shapes.items()
             if name.startswith("past_") and shape[1:]
         }
-        pictures = {"visual_embeds": (rows, tokens, hidden)}
+        pictures: dict[str, tuple[int, ...]] = {"visual_embeds": (rows, tokens, hidden)}
         if "deepstack" in shapes:
             pictures["deepstack"] = (shapes["deepstack"][0], rows, tokens, hidden)
         return {name: np.zeros(shape, np.float32) for name, shape in {**caches, **pictures}.items()} | {

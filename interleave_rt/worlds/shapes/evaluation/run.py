@@ -35,7 +35,7 @@ from .samples import AT_ONCE, Samples
 from .settings import ROWS, Settings
 from .verdicts import measure_critic
 
-__all__ = ["Evaluation", "evaluate", "measure"]
+__all__ = ["Evaluation", "check_size", "evaluate", "measure"]
 
 FORMAT = 1
 
@@ -116,7 +116,7 @@ def evaluate(
         BadPackError: The pack cannot be loaded, or is of another world.
     """
     if "generator" not in pack.elsewhere:
-        _check_size(pack, pack.image_size)
+        check_size(pack, pack.image_size)
     if pack.elsewhere:
         rows = tuple(name for name in settings.rows if name != "cost")
         settings = replace(settings, rows=rows)
@@ -128,12 +128,13 @@ def evaluate(
         roles = PlainRoles(backend, batching=True, threads=min(_MOST_THREADS, usable_cores()))
         if "generator" in pack.elsewhere:
             height, width, _ = roles.generate("a red circle", None, 0, Options()).shape
-            _check_size(pack, (width, height))
+            check_size(pack, (width, height))
         engine = cache(lambda: stack.enter_context(Engine(backend, config)))
         return measure(pack, Samples(roles, engine, settings, progress), out, environment)
 
 
-def _check_size(pack: Pack, size: tuple[int, int] | None) -> None:
+def check_size(pack: Pack, size: tuple[int, int] | None) -> None:
+    """Refuses pictures that the world's oracle cannot read."""
     if size != (SIDE, SIDE):
         made = "no pictures" if size is None else "pictures of {}x{}".format(*size)
         raise BadPackError(
