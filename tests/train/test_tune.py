@@ -25,6 +25,7 @@ from interleave_rt.train.sft import train_sft  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
+from interleave_rt.cli import main  # noqa: E402
 from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -270,6 +271,28 @@ def test_bad_sets_are_refused_before_a_step(place, tmp_path):
         train_sft(sft_recipe(place, processes=2), tmp_path)
     with pytest.raises(BadRequestError, match="no item of a critic"):
         read_rows(sets / "trl_planner_sft.jsonl", critic=True)
+
+
+def test_the_commands(place, tmp_path, capsys):
+    told = sft_recipe(place, steps=1, batch=2).model_dump(mode="json", exclude={"lora"})
+    places = {
+        "base": str(place / "base" / "critic"),
+        "data": str(place / "data" / "sets" / "trl_critic_sft.jsonl"),
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**told, **places}.items()]
+    file = tmp_path / "my.toml"
+    file.write_text("\n".join(lines))
+    assert main(["train", "sft", "--recipe", str(file), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] > 0
+    for more, said in (("batches = 3", "batches: Extra inputs"), ('base = "x"', "is no TOML")):
+        file.write_text("\n".join([*lines, more]))
+        assert main(["train", "sft", "--recipe", str(file), "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
+    file.write_text("\n".join(lines).replace("base/critic", "base/nobody"))
+    assert main(["train", "sft", "--recipe", str(file), "--out", str(tmp_path / "new")]) == 2
+    assert "the base" in capsys.readouterr().err
+    assert main(["train", "grpo", "--recipe", str(file), "--out", str(tmp_path / "new")]) == 2
+    assert "generator: Field required" in capsys.readouterr().err
 
 
 SCORER = {"model": "shapes-oracle", "give_up_after": 2}
