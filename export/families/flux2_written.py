@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
-from torch import nn
 from transformers import Qwen3Config
 
 from interleave_rt.errors import BadPackError
@@ -57,8 +56,8 @@ class Klein:
     text: Checkpoint
     words: Qwen3Config
     taps: tuple[int, ...]
-    transformer: tuple[nn.Module, Checkpoint]
-    vae: tuple[nn.Module, Checkpoint]
+    transformer: tuple[Any, Checkpoint]
+    vae: tuple[Any, Checkpoint]
 
 
 def open_parts(pipeline: Pipeline) -> Klein:
@@ -98,7 +97,7 @@ def open_parts(pipeline: Pipeline) -> Klein:
     return Klein(pipeline, text, words, taps, transformer, vae)
 
 
-def _hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[nn.Module, Checkpoint]:
+def _hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[Any, Checkpoint]:
     checkpoint = pipeline.component(name, kind.__name__)
     try:
         with torch.device("meta"):
