@@ -47,7 +47,7 @@ class _Trainer(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _calculate_rewards(self, inputs: Any, *more: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, *more)  # of all processes
-        labels = torch.tensor([row["evaluation"]["success"] for row in inputs], device=rewards.device)
+        labels = torch.tensor([int(row["evaluation"]["success"]) for row in inputs], device=rewards.device)
         self._tell_spread(rewards[:, 0], self.accelerator.gather(labels))
         first = self.accelerator.process_index * len(inputs)
         dropped = rewards[:, 0].isnan()
@@ -73,7 +73,7 @@ class _Trainer(trl.GRPOTrainer):  # type: ignore[misc]
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         made = super()._generate_and_score_completions(inputs)
-        if self.accelerator.gather(self._dropped).any():
+        if self.accelerator.gather(self._dropped.int()).any():
             made["completion_mask"] = made["completion_mask"] * (~self._dropped).unsqueeze(1)
             made["num_items_in_batch"] = self.accelerator.gather(made["completion_mask"].sum()).sum()
         return made

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interleave_rt.train.data import oracle, score
+from interleave_rt.train.data.items import critic_item
 from interleave_rt.train.data.recipe import Selection
 from interleave_rt.train.data.select import Attempt, StepItem, balanced, reason_to_drop, select, split
 from interleave_rt.train.data.taxonomy import fill, load_world, near_duplicates, normal, words_of
+
+from interleave_rt.roles.prompts import Prompts
 
 points = st.floats(0, 10, allow_nan=False)
 curves = st.lists(points, min_size=1, max_size=6)
@@ -122,6 +125,19 @@ def test_near_duplicates_are_those_that_a_plain_look_finds(every, near):
         ]
         assert bool(same) == (number in dropped), (every, number)
         kept += [] if same else [text]
+
+
+def test_a_first_attempt_is_asked_about_with_its_prompt_or_as_the_official_sets_without(tmp_path):
+    (tmp_path / "critic.txt").write_text("<image><image>{original_instruction}|{rewritten_prompt}|")
+    prompts, tried = Prompts.from_folder(tmp_path), replace(step("a", [0.0, 9.0]), seed=5, index=2)
+
+    def asked(number, first_empty):
+        item = critic_item(tried, number, prompts, repeat=True, first_empty=first_empty)
+        return "".join(part.text for part in item.asked), item.more["rewritten_prompt"], item.more["call"]
+
+    assert asked(0, False) == ("wish|p0|", "p0", {"seed": 5, "step": 2, "attempt": 1})
+    assert asked(0, True)[:2] == ("wish||", "p0")
+    assert asked(1, True)[:2] == ("wish|p1|", "p1")
 
 
 def test_words_lose_their_repeats_and_come_in_turn():

@@ -70,7 +70,11 @@ def build_sets(
     chosen = select(steps, recipe.select, recipe.seed)
 
     def items(pairs: Iterable[tuple[StepItem, int]]) -> list[Item]:
-        return [critic_item(step, number, prompts, repeat=recipe.ask.repeat) for step, number in pairs]
+        ask = recipe.ask
+        return [
+            critic_item(step, number, prompts, repeat=ask.repeat, first_empty=ask.first_empty)
+            for step, number in pairs
+        ]
 
     sets = {"planner_sft": planner, "critic_sft": items(chosen.sft), "critic_rl": items(chosen.rl)}
     targets = (recipe.targets.planner, recipe.targets.critic_sft, recipe.targets.critic_rl)

@@ -102,12 +102,15 @@ def continued(
     return Item(key, source, _asked(parts, pictures), plan_answer("", rest))
 
 
-def critic_item(step: StepItem, number: int, prompts: Prompts, *, repeat: bool) -> Item:
+def critic_item(
+    step: StepItem, number: int, prompts: Prompts, *, repeat: bool, first_empty: bool = False
+) -> Item:
     """An attempt to be judged; its columns are the official ones of the RL set, and where its seed comes from."""
     attempt = step.attempts[number]
     assert attempt.score is not None
     before = step.before or WHITE
-    parts = prompts.templates.render_critic(step.wish, attempt.prompt)
+    used = "" if first_empty and number == 0 else attempt.prompt
+    parts = prompts.templates.render_critic(step.wish, used)
     refined = (attempt.prompt if repeat else None) if attempt.accepted else attempt.refined
     answer = _answer(attempt.thought, {"previous_step_success": attempt.accepted, "refine_prompt": refined})
     more = {

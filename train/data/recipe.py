@@ -175,11 +175,14 @@ class SetPrompts(Part):
 
     Args:
         folder: As of `Prompts.from_folder`; empty: our own, `shapes`: those of the embedded trio.
+        first_empty: Of a step's first attempt the critic is not told the prompt that was used, as in the official sets; by
+            default it is told the wish, as the engine does.
         repeat: An accepted attempt's `refine_prompt` repeats the prompt that was used, as the official sets do; else null.
     """
 
     folder: str = ""
     repeat: bool = False
+    first_empty: bool = False
 
 
 class Price(Part):
