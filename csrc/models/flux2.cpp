@@ -122,7 +122,7 @@ class Plan {
     hidden_ = Tensor(real, {batch, tokens_, config.latent_channels}, device);
     text_ = Tensor(real, {batch, config.max_sequence_length, config.text_dim}, device);
     timestep_ = Tensor(real, {batch});
-    velocity_ = Tensor(real, hidden_.shape());
+    velocity_ = Tensor(real, hidden_.shape(), device);
     run_.bind_input("hidden_states", hidden_);
     run_.bind_input("encoder_hidden_states", text_);
     run_.bind_input("timestep", timestep_);
@@ -167,17 +167,16 @@ class Plan {
   void advance(std::size_t row, const Flux2Job& job, const Plan* negative, Tensor& out) const {
     const auto step = static_cast<std::size_t>(job.next_step);
     const float delta = job.sigmas[step + 1] - job.sigmas[step];
-    const std::span<const float> latents = job.latents.as<float>();
-    const float* velocity = velocity_of(row);
-    const float* away = negative == nullptr ? nullptr : negative->velocity_of(row);
-    if (out.shape() != job.latents.shape()) out = Tensor(job.latents.type(), job.latents.shape());
-    float* moved = out.as<float>().data();
-    for (std::size_t i = 0; i < latents.size(); ++i) {
-      float towards = velocity[i];
-      if (away != nullptr) towards = away[i] + job.guidance * (velocity[i] - away[i]);
-      const float move = delta * towards;
-      moved[i] = latents[i] + move;
+    const Shape& shape = job.latents.shape();
+    if (out.shape() != shape) out = Tensor(job.latents.type(), shape, job.latents.device());
+    Tensor towards = velocity_of(row, shape);
+    if (negative != nullptr) {  // away + guidance * (towards - away)
+      const Tensor away = negative->velocity_of(row, shape);
+      out.add_scaled(towards, -1.0F, away);
+      out.add_scaled(away, job.guidance, out);
+      towards = out;
     }
+    out.add_scaled(job.latents, delta, towards);
   }
 
  private:
@@ -187,8 +186,9 @@ class Plan {
     std::vector<ReferencePtr> references;
   };
 
-  [[nodiscard]] const float* velocity_of(std::size_t row) const {
-    return velocity_.rows(static_cast<std::int64_t>(row), 1).as<float>().data();
+  // Of the noise of a row, in the shape of its latents.
+  [[nodiscard]] Tensor velocity_of(std::size_t row, const Shape& shape) const {
+    return velocity_.rows(static_cast<std::int64_t>(row), 1).view(0, shape);
   }
 
   Sides sides_;
@@ -200,7 +200,7 @@ class Plan {
   Tensor hidden_;  // [batch, tokens, channels]
   Tensor text_;    // [batch, max_sequence_length, text_dim]
   Tensor timestep_;
-  Tensor velocity_;  // as hidden_, on the host
+  Tensor velocity_;  // as hidden_
   std::vector<Resident> resident_;
   Run run_;
 };
@@ -313,9 +313,9 @@ class Flux2 final : public Generator {
     job->steps = task.steps == 0 ? config_.default_steps : task.steps;
     job->sigmas =
         flow_sigmas(job->steps, job->rows * job->columns, config_.shift, config_.shift_terminal);
-    job->latents =
-        Tensor(ElementType::kFloat32, {job->rows * job->columns, config_.latent_channels});
-    gaussian_noise(task.seed, job->latents.as<float>());
+    const Tensor noise(ElementType::kFloat32, {job->rows * job->columns, config_.latent_channels});
+    gaussian_noise(task.seed, noise.as<float>());
+    job->latents = noise.on(transformer_.device());
     return job;
   }
 

@@ -42,8 +42,8 @@ struct Flux2Job final : GeneratorJob {
   int rows = 0;  // in tokens
   int columns = 0;
   std::vector<float> sigmas;
-  // [rows * columns, latent_channels], on the host: an Euler step is float arithmetic of our own.
-  // Noise is indexed by token, then channel.
+  // [rows * columns, latent_channels], where the transformer's session works. Noise is indexed by
+  // token, then channel.
   Tensor latents;
 };
 

@@ -116,21 +116,38 @@ void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::s
 
 // ---- device memory ------------------------------------------------------------------------
 
-// A graph that copies its input, as the library reads it: Identity over uint8 [n].
-[[nodiscard]] std::string copying_graph() {
+struct GraphNode {
+  const char* kind;
+  std::vector<const char*> inputs;
+  const char* output;
+};
+
+// A graph as the library reads it, from vectors x, ... of any length to a vector y.
+[[nodiscard]] std::string vector_graph(ElementType type, const std::vector<const char*>& inputs,
+                                       const std::vector<GraphNode>& nodes) {
   // Protocol buffers: a field is its number and kind, then its value.
   const auto text = [](int field, const std::string& value) {
-    return std::string{static_cast<char>(field << 3 | 2), static_cast<char>(value.size())} + value;
+    std::string made{static_cast<char>(field << 3 | 2)};
+    std::size_t size = value.size();
+    for (; size > 0x7f; size >>= 7U) made += static_cast<char>((size & 0x7fU) | 0x80U);
+    return made + static_cast<char>(size) + value;
   };
   const auto number = [](int field, int value) {
     return std::string{static_cast<char>(field << 3), static_cast<char>(value)};
   };
-  const std::string shape = text(1, text(2, "n"));
-  const std::string bytes = text(1, number(1, to_onnx(ElementType::kUint8)) + text(2, shape));
-  const std::string node = text(1, "x") + text(2, "y") + text(4, "Identity");
-  const std::string graph = text(1, node) + text(2, "copy") +
-                            text(11, text(1, "x") + text(2, bytes)) +
-                            text(12, text(1, "y") + text(2, bytes));
+  const auto vector = [&](const std::string& name) {  // of a length of its own
+    const std::string shape = text(1, text(2, name == "y" ? "x" : name));
+    return text(1, name) + text(2, text(1, number(1, to_onnx(type)) + text(2, shape)));
+  };
+  std::string graph;
+  for (const GraphNode& node : nodes) {
+    std::string said;
+    for (const char* input : node.inputs) said += text(1, input);
+    graph += text(1, said + text(2, node.output) + text(4, node.kind));
+  }
+  graph += text(2, "vectors");
+  for (const char* input : inputs) graph += text(11, vector(input));
+  graph += text(12, vector("y"));
   return number(1, 8) + text(7, graph) + text(8, text(1, "") + number(2, 13));
 }
 
@@ -142,14 +159,19 @@ class OrtDevice final : public Device {
   OrtDevice(std::string name, const char* memory, const SessionOptions& options)
       : rt_(runtime("Device")), name_(std::move(name)), where_("[Device " + name_ + "]") {
     const OptionsPtr made = make_options(rt_, options, where_);
-    const std::string graph = copying_graph();
-    session_ = make<abi::CreateSessionFromArray, SessionPtr>(
-        rt_, kFailed, where_, rt_.env, graph.data(), graph.size(), made.get());
+    const auto open = [&](Operation& operation, const std::string& graph) {
+      operation.session = make<abi::CreateSessionFromArray, SessionPtr>(
+          rt_, kFailed, where_, rt_.env, graph.data(), graph.size(), made.get());
+      operation.binding =
+          make<abi::CreateIoBinding, BindingPtr>(rt_, kFailed, where_, operation.session.get());
+    };
+    open(copy_, vector_graph(ElementType::kUint8, {"x"}, {{"Identity", {"x"}, "y"}}));
+    open(add_, vector_graph(ElementType::kFloat32, {"x", "scale", "d"},
+                            {{"Mul", {"d", "scale"}, "move"}, {"Add", {"x", "move"}, "y"}}));
     info_ = make<abi::CreateMemoryInfo, MemoryInfoPtr>(
         rt_, kFailed, where_, memory, abi::kDeviceAllocator, 0, abi::kDefaultMemory);
-    allocator_ =
-        make<abi::CreateAllocator, AllocatorPtr>(rt_, kFailed, where_, session_.get(), info_.get());
-    binding_ = make<abi::CreateIoBinding, BindingPtr>(rt_, kFailed, where_, session_.get());
+    allocator_ = make<abi::CreateAllocator, AllocatorPtr>(rt_, kFailed, where_, copy_.session.get(),
+                                                          info_.get());
     try_copies();
   }
 
@@ -187,20 +209,50 @@ class OrtDevice final : public Device {
     }
   }
 
+  void add_scaled(std::byte* to, const std::byte* from, float scale, const std::byte* direction,
+                  std::size_t count) override {
+    if (count == 0) return;
+    const auto there = [&](const std::byte* memory) {
+      return floats(info_.get(), const_cast<std::byte*>(memory), count);
+    };
+    const Operand inputs[] = {
+        {"x", there(from)}, {"scale", floats(rt_.cpu_memory, &scale, 1)}, {"d", there(direction)}};
+    run(add_, inputs, there(to));
+  }
+
  private:
+  struct Operation {
+    SessionPtr session;
+    BindingPtr binding;
+  };
+  struct Operand {
+    const char* name;
+    ValuePtr value;
+  };
+
+  [[nodiscard]] ValuePtr floats(const OrtMemoryInfo* info, void* memory, std::size_t count) const {
+    return wrap(rt_, info, memory, count * sizeof(float), {static_cast<std::int64_t>(count)},
+                to_onnx(ElementType::kFloat32), where_);
+  }
+
   void copy(const OrtMemoryInfo* to_info, void* to, const OrtMemoryInfo* from_info, void* from,
             std::size_t bytes) {
     if (bytes == 0) return;
     const Shape shape{static_cast<std::int64_t>(bytes)};
     const abi::Enum type = to_onnx(ElementType::kUint8);
-    const ValuePtr x = wrap(rt_, from_info, from, bytes, shape, type, where_);
-    const ValuePtr y = wrap(rt_, to_info, to, bytes, shape, type, where_);
-    OrtIoBinding* const binding = binding_.get();
+    Operand x{"x", wrap(rt_, from_info, from, bytes, shape, type, where_)};
+    run(copy_, {&x, 1}, wrap(rt_, to_info, to, bytes, shape, type, where_));
+  }
+
+  void run(Operation& operation, std::span<const Operand> inputs, const ValuePtr& y) {
+    OrtIoBinding* const binding = operation.binding.get();
     const std::lock_guard lock(mutex_);
-    call<abi::BindInput>(rt_, kFailed, where_, binding, "x", x.get());
+    for (const Operand& input : inputs) {
+      call<abi::BindInput>(rt_, kFailed, where_, binding, input.name, input.value.get());
+    }
     call<abi::BindOutput>(rt_, kFailed, where_, binding, "y", y.get());
     call<abi::SynchronizeBoundInputs>(rt_, kFailed, where_, binding);
-    call<abi::RunWithBinding>(rt_, kFailed, where_, session_.get(), nullptr, binding);
+    call<abi::RunWithBinding>(rt_, kFailed, where_, operation.session.get(), nullptr, binding);
     call<abi::SynchronizeBoundOutputs>(rt_, kFailed, where_, binding);
   }
 
@@ -217,18 +269,33 @@ class OrtDevice final : public Device {
     copy_out(back.data(), second.get(), back.size());
     std::string blank(there.size(), 'x');
     copy_out(blank.data(), first.get(), blank.size());
-    if (back == there && blank == std::string(blank.size(), '\0')) return;
-    throw Error(kFailed, where_ + ": bytes that were copied there and back are not the same");
+    if (back != there || blank != std::string(blank.size(), '\0')) {
+      throw Error(kFailed, where_ + ": bytes that were copied there and back are not the same");
+    }
+    const float one = 1.0F;
+    const float third = 1.0F / 3.0F;
+    float sum = 0.0F;
+    copy_in(first.get(), reinterpret_cast<const std::byte*>(&one), sizeof one);
+    copy_in(second.get(), reinterpret_cast<const std::byte*>(&third), sizeof third);
+    add_scaled(first.get(), first.get(), third, second.get(), 1);
+    copy_out(&sum, first.get(), sizeof sum);
+    float expected = 0.0F;
+    host()->add_scaled(reinterpret_cast<std::byte*>(&expected),
+                       reinterpret_cast<const std::byte*>(&one), third,
+                       reinterpret_cast<const std::byte*>(&third), 1);
+    if (sum != expected) {
+      throw Error(kFailed, where_ + ": it adds otherwise than the host");
+    }
   }
 
   const Runtime& rt_;
   std::string name_;
   std::string where_;
-  SessionPtr session_;
+  Operation copy_;
+  Operation add_;
   MemoryInfoPtr info_;
   AllocatorPtr allocator_;
-  std::mutex mutex_;  // of the binding
-  BindingPtr binding_;
+  std::mutex mutex_;  // of the bindings
 };
 
 // Where the tensors of such a session should live: one object for each device, so that tensors of

@@ -34,6 +34,16 @@ class Host final : public Device {
     std::memcpy(to, from, bytes);
   }
   void zero(std::byte* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
+  void add_scaled(std::byte* to, const std::byte* from, float scale, const std::byte* direction,
+                  std::size_t count) override {
+    auto* moved = reinterpret_cast<float*>(to);
+    const auto* start = reinterpret_cast<const float*>(from);
+    const auto* along = reinterpret_cast<const float*>(direction);
+    for (std::size_t i = 0; i < count; ++i) {
+      const float move = scale * along[i];
+      moved[i] = start[i] + move;
+    }
+  }
 
  private:
   std::string name_ = "cpu";
@@ -133,6 +143,16 @@ void Tensor::copy_from(const Tensor& other) const {
   } else {
     copy_from(other.on(host()));
   }
+}
+
+void Tensor::add_scaled(const Tensor& from, float scale, const Tensor& direction) const {
+  for (const Tensor* other : {&from, &direction}) {
+    if (type_ != ElementType::kFloat32 || other->type_ != type_ || other->count_ != count_ ||
+        other->device_ != device_) {
+      throw misused("sums are of floats of one size on one device");
+    }
+  }
+  device_->add_scaled(data(), from.data(), scale, direction.data(), count_);
 }
 
 void Tensor::read_from(const void* memory, std::size_t bytes) const {

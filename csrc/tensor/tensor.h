@@ -55,6 +55,9 @@ class Device {
   virtual void copy_out(void* to_host, const std::byte* from, std::size_t bytes) = 0;
   virtual void copy_within(std::byte* to, const std::byte* from, std::size_t bytes) = 0;
   virtual void zero(std::byte* to, std::size_t bytes) = 0;
+  // to[i] = from[i] + scale * direction[i] for floats, rounded twice; `to` may be either.
+  virtual void add_scaled(std::byte* to, const std::byte* from, float scale,
+                          const std::byte* direction, std::size_t count) = 0;
 };
 using DeviceRef = std::shared_ptr<Device>;
 
@@ -106,6 +109,8 @@ class Tensor {
   void zero() const;
   // Of the same number of bytes, on any device; a copy between two devices goes through the host.
   void copy_from(const Tensor& other) const;
+  // This one = from + scale * direction, of floats of one size on one device.
+  void add_scaled(const Tensor& from, float scale, const Tensor& direction) const;
   // From host memory. Throws Error(kInternal) unless `bytes` is the size of this tensor.
   void read_from(const void* memory, std::size_t bytes) const;
   // This tensor, or a copy of it where it lives elsewhere.

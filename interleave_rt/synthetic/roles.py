@@ -26,6 +26,7 @@ from interleave_rt import _core
 from interleave_rt.backends.torch import FAMILIES, TorchGenerator, TorchVlm
 from interleave_rt.backends.torch.checkpoint import Placement
 from interleave_rt.backends.torch.compiled import compile_pipeline
+from interleave_rt.backends.torch.cuts import Cuts
 from interleave_rt.backends.torch.decoder import Decoder, Prompt
 from interleave_rt.backends.torch.fp8 import to_fp8
 from interleave_rt.backends.torch.processors import PatchesOnce, _without_videos
@@ -124,6 +125,7 @@ class MadeGenerator(TorchGenerator):
         self._turns = Turns(torch, device)
         self._torch, self._noise, self._lora = torch, None, []
         self.pipeline = self._made(pipeline)
+        self._cuts = Cuts(self.pipeline.components.values())
         self.compiled = False
         self.flop: dict[str, float] = {}  # of parts, as counted before they are compiled
 

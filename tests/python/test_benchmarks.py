@@ -7,10 +7,12 @@ import math
 import random
 import sys
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
 import ablation
+import cuda_check
 import gpu_check
 import load
 import lossless
@@ -245,6 +247,42 @@ def test_card_check_counts_every_comparison(stage, code, monkeypatch, capsys):
     code, said = run(monkeypatch, capsys, gpu_check)
     assert code == 2
     assert "the card is gone" in said.err
+
+
+@pytest.mark.parametrize(("wrong", "code"), [("", 0), ("law", 1), ("bits", 1), ("token", 1), ("time", 1)])
+def test_script_for_a_card_goes_on_and_says_what_failed(wrong, code, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    first_of = cuda_check.feeds_of
+    monkeypatch.setattr(cuda_check, "feeds_of", lambda pack: islice(first_of(pack), 1))
+    row = {"requests": 2, "equal": 1 if wrong == "law" else 2}
+    for name, found in (("draw_cases", []), ("prove", ([row], None)), ("denoising_step", [])):
+        monkeypatch.setattr(cuda_check, name, lambda *_a, found=found, **_k: found)
+
+    def token(*_arguments):
+        if wrong == "token":
+            raise RuntimeError("no kernel for it")
+        return []
+
+    monkeypatch.setattr(cuda_check, "token", token)
+    if wrong == "bits":
+        joined = cuda_check.joined
+        monkeypatch.setattr(cuda_check, "joined", lambda feeds: joined([feeds[0]] * len(feeds)))
+    output = tmp_path / "cuda.json"
+    minutes = 0 if wrong == "time" else 8
+    arguments = ["--device", "cpu", "--size", "tiny", "--minutes", minutes, "--output", output]
+    assert run(monkeypatch, capsys, cuda_check, *arguments)[0] == code
+    found = json.loads(output.read_text())
+    if wrong == "time":
+        assert found["law_1"] == found["denoising"] == "not run: no time left"
+        return
+    assert found["denoising"]["found"] == []
+    assert found["copies"]["found"]["planner/decoder"]["copies"] == 0
+    table = found["invariance"]["found"]
+    assert [line["batch"] for line in table] == list(range(2, 9))
+    assert all(line["holds"] for line in table) == (wrong != "bits")
+    if wrong == "token":
+        assert found["token"]["error"] == "RuntimeError: no kernel for it"
 
 
 def test_lossless_refuses_arms_that_are_none(monkeypatch, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from interleave_rt import cgroups, config, doctor, load_pack
+from interleave_rt.backends import engines
 from interleave_rt.cli import main
 from interleave_rt.errors import BadPackError
 
@@ -112,6 +113,17 @@ def test_both_distributions_of_the_runtime_are_a_fault(monkeypatch):
     (found,) = fault()
     assert "overwrite each other" in found.said
     assert "pip uninstall" in (found.mend or "")
+
+
+def test_libraries_of_engines_are_experimental_or_of_the_wrong_version(monkeypatch):
+    versions = {"tensorrt": "11.4.0", "tensorrt_rtx": "1.7.1"}
+    monkeypatch.setattr(engines, "installed_version", versions.get)
+    found = {one.name: one for one in doctor._engines(runs_tensorrt=True)}
+    assert found["tensorrt_rtx"].state == "note"
+    assert "experimental (built, never run)" in found["tensorrt_rtx"].said
+    assert found["tensorrt"].state == "fault"
+    assert "asks for 10." in found["tensorrt"].said
+    assert "pypi.nvidia.com" in found["tensorrt"].mend
 
 
 def test_too_little_memory_and_a_quota_are_said(monkeypatch):

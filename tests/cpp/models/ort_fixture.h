@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "support/fake_device.h"
 #include "tensor/runtime.h"
 #include "tensor/tensor.h"
 
@@ -44,11 +45,17 @@ inline bool ort_ready() {
   void* base = dlsym(library, "OrtGetApiBase");
   REQUIRE(base != nullptr);
   load_runtime(reinterpret_cast<std::uintptr_t>(base));
+  if (std::getenv("IRT_GUARDED") != nullptr) guard_every_session();
   return true;
 }
 
 inline std::string graph_path(const std::string& name) {
   return setting("IRT_TEST_GRAPHS", IRT_TEST_GRAPHS) + "/" + name;
+}
+
+// Gives a tensor these values, wherever it lives.
+inline void set_values(const Tensor& tensor, const std::vector<float>& values) {
+  tensor.read_from(values.data(), values.size() * sizeof(float));
 }
 
 // The values of a tensor, wherever it lives.

@@ -249,7 +249,9 @@ TEST_CASE("flux2: requests that cannot be made are refused") {
   finish(*generator, *job);
   GeneratorJob* const jobs[] = {job.get()};
   check_throws(ErrorCode::kInternal, [&] { generator->step(jobs); }, "finished");
-  job->latents.as<float>().front() = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> torn_latents = values_of(job->latents);
+  torn_latents.front() = std::numeric_limits<float>::quiet_NaN();
+  set_values(job->latents, torn_latents);
   check_throws(ErrorCode::kBackendFailed, [&] { (void)generator->decode(*job); }, "not finite");
 }
 
@@ -300,8 +302,8 @@ TEST_CASE("flux2: no job advances when one cannot, and a terminated run can be r
     for (int i = 0; i < 200 && !cancelled; ++i) {
       try {
         generator->step(both);
-        std::ranges::copy(before, good->latents.as<float>().begin());
-        std::ranges::copy(noise, large->latents.as<float>().begin());
+        set_values(good->latents, before);
+        set_values(large->latents, noise);
         good->next_step = large->next_step = 0;
       } catch (const Error& error) {
         CHECK(error.code() == ErrorCode::kCancelled);

@@ -23,13 +23,15 @@ TEST_CASE("vision: features, deepstack and grid are the graph's") {
     CHECK(encoder.count_tokens({24, 16}) == 24);
     REQUIRE(features.embeds.size() == 96);
     REQUIRE(features.deepstack.size() == 96);
+    const std::vector<float> embeds = values_of(features.embeds);
+    const std::vector<float> deepstack = values_of(features.deepstack);
     for (std::size_t i = 0; i < 96; i += 4) {  // of vision.onnx: the grid, and a mean times 1 to 4
-      const float* embed = &features.embeds.as<float>()[i];
+      const float* embed = &embeds[i];
       const float mean = embed[0] - 800.0F;
       CHECK(embed[1] - 12000.0F == doctest::Approx(2.0F * mean).epsilon(0.01));
       CHECK(embed[3] == doctest::Approx(4.0F * mean).epsilon(0.001));
       for (std::size_t c = 0; c < 4; ++c) {
-        CHECK(features.deepstack.as<float>()[i + c] == 2.0F * embed[c]);
+        CHECK(deepstack[i + c] == 2.0F * embed[c]);
       }
     }
   }
@@ -45,8 +47,7 @@ TEST_CASE("vision: images are resized into the limits, which a call may lower") 
   CHECK(features.grid_height * 2 == size.height);
   CHECK(size.width * size.height <= 1024);
   const PixelBuffer resized = resize(large.view(), size.width, size.height);
-  CHECK(std::ranges::equal(features.embeds.as<float>(),
-                           encoder.encode(resized.view()).embeds.as<float>()));
+  CHECK(values_of(features.embeds) == values_of(encoder.encode(resized.view()).embeds));
 
   const VisionFeatures lower = encoder.encode(large.view(), 256);
   CHECK(lower.grid_width * lower.grid_height * 4 <= 256);

@@ -86,7 +86,7 @@ class FakeGraph final : public Graph {
 
  private:
   static SessionOptions on_cpu(SessionOptions options) {
-    options.providers = {"CPUExecutionProvider"};
+    options.providers.clear();  // the CPU's, whoever goes by that name
     return options;
   }
 
@@ -141,13 +141,27 @@ void FakeDevice::zero(std::byte* to, std::size_t bytes) {
   std::memset(host_address(to), 0, bytes);
 }
 
-void add_fake_provider() {
-  for (const char* name : {kFake, kFakeBesideHost}) {
-    add_provider(name, [](const std::string& path, const SessionOptions& options) {
-      return std::make_unique<FakeGraph>(path, options);
-    });
-  }
+void FakeDevice::add_scaled(std::byte* to, const std::byte* from, float scale,
+                            const std::byte* direction, std::size_t count) {
+  host()->add_scaled(host_address(to), real(from), scale, real(direction), count);
 }
+
+namespace {
+
+void add_as(const char* name) {
+  add_provider(name, [](const std::string& path, const SessionOptions& options) {
+    return std::make_unique<FakeGraph>(path, options);
+  });
+}
+
+}  // namespace
+
+void add_fake_provider() {
+  add_as(kFake);
+  add_as(kFakeBesideHost);
+}
+
+void guard_every_session() { add_as("CPUExecutionProvider"); }
 
 SessionOptions fake_session(bool consumers_on_host) {
   add_fake_provider();

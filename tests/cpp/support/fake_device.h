@@ -36,6 +36,8 @@ class FakeDevice final : public Device {
   void copy_out(void* to_host, const std::byte* from, std::size_t bytes) override;
   void copy_within(std::byte* to, const std::byte* from, std::size_t bytes) override;
   void zero(std::byte* to, std::size_t bytes) override;
+  void add_scaled(std::byte* to, const std::byte* from, float scale, const std::byte* direction,
+                  std::size_t count) override;
 
   std::atomic<int> in = 0;
   std::atomic<int> out = 0;
@@ -51,6 +53,9 @@ class FakeDevice final : public Device {
 // the provider option "consumers" = "host" also one that lies on the device, as where the node that
 // reads it runs on the CPU.
 void add_fake_provider();
+// From now on whoever asks for the CPU's provider gets this one: a whole test program without a
+// session on the host.
+void guard_every_session();
 // Options of a session on it.
 [[nodiscard]] SessionOptions fake_session(bool consumers_on_host = false);
 
