@@ -183,13 +183,32 @@ def test_token_ids_are_those_of_the_pipeline(library: Any, exported: Any) -> Non
         assert np.array_equal(found.mask, mask[0])
 
 
-@pytest.mark.parametrize("references", [1, 3])
-def test_law_1(exported: Any, tmp_path: Path, references: int) -> None:
+@pytest.fixture(scope="module")
+def quantised(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("int8") / "pack"
+    proved, _ = export_generator(source, out, GeneratorSettings(precision="int8", slots=2))
+    assert all(check.passed for check in proved), proved
+    return load_pack(out)
+
+
+def test_int8_is_smaller_and_close(exported: Any, quantised: Any) -> None:
+    sizes = [
+        sum(entry.size for name, entry in pack.manifest.files.items() if name.endswith(".data"))
+        for pack in (exported, quantised)
+    ]
+    assert sizes[1] < 0.35 * sizes[0]
+    first, second = (drawn(pack, [], 7).astype(float) for pack in (exported, quantised))
+    assert 0 < np.abs(first - second).mean() < 0.1 * first.std()
+
+
+@pytest.mark.parametrize(("precision", "references"), [("fp32", 3), ("int8", 1)])
+def test_law_1(exported: Any, quantised: Any, tmp_path: Path, precision: str, references: int) -> None:
     folder = tmp_path / "short"
-    changed(exported, folder, max_sequence_length=24, references=references)  # 24 of 512 for speed
+    pack = quantised if precision == "int8" else exported
+    changed(pack, folder, max_sequence_length=64, references=references)  # 64 of 512 for speed
     mixed = choose_pack(None, planner="scripted:", critic="scripted:", generator=f"native:{folder}")
     size = {"width": 64, "height": 64, "denoising_steps": 2}
-    asked = [(f"story {seed}", {"seed": seed, "t_max": 3, **size}) for seed in range(10)]
+    asked = [(f"story {seed}", {"seed": seed, "t_max": 2, "max_steps": 2, **size}) for seed in range(5)]
     roles = PlainRoles(open_backend(mixed))
     expected = [run_reference(Request(text), Options(**said), roles) for text, said in asked]
     for speculation, at_once in (("off", 1), ("depth=2", 8)):
