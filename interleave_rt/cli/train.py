@@ -20,7 +20,7 @@ _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 
 train = typer.Typer(
     name="train",
-    help="Train models from nothing, or tune others (needs the extra [train] or [tune]).",
+    help="Train models from nothing, or tune others ([train], [tune]).",
     rich_markup_mode=None,
 )
 train.add_typer(data)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
+from interleave_rt.train.recipe import GrpoRecipe, SftRecipe
 from pydantic import BaseModel
 
 from interleave_rt.backends.openai import OpenAiGenerator, OpenAiVlm
@@ -23,10 +24,15 @@ from interleave_rt.request import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 ADVICE = re.compile(
-    r"\b(?:raise|lower|set|give|forget)\s+([a-z]+(?:_[a-z]+)+)(?:(?:,| or| and)\s+([a-z]+(?:_[a-z]+)+))?"
+    r"\b(?:raise|lower|set|give|forget)\s+([a-z]+(?:_[a-z]+)+)\b(?!\.[a-z])(?:(?:,| or| and)\s+([a-z]+(?:_[a-z]+)+))?"
 )
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--help", "--upgrade", "--force-reinstall", "--gpus"}  # every command; pip; docker
+OF_OTHERS = {
+    *("--help", "--gpus"),  # of every command, of docker
+    *("--upgrade", "--force-reinstall", "--extra-index-url"),  # of pip
+    *("--query-gpu", "--format"),  # of nvidia-smi
+    "--nproc",  # of torchrun: --nproc_per_node
+}
 
 
 @cache
@@ -73,7 +79,7 @@ def settings() -> set[str]:
     classes = (TorchVlm, TorchGenerator, OpenAiVlm, OpenAiGenerator)
     keywords = {name for one in classes for name in inspect.signature(one).parameters}
     known = {name for one in (EngineConfig, Options, Script) for name in one.__dataclass_fields__}
-    return known | keywords | fields_of(Manifest)
+    return known | keywords | fields_of(Manifest) | fields_of(SftRecipe) | fields_of(GrpoRecipe)
 
 
 def flags() -> set[str]:
