@@ -15,7 +15,6 @@ import datasets
 import torch
 import transformers
 from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from interleave_rt.backends.torch.checkpoint import content_hash
 from interleave_rt.errors import BackendFailedError, BadRequestError
@@ -178,13 +177,12 @@ def _base_hash(folder: Path) -> str:
 
 def _last_checkpoint(folder: Path) -> str | None:
     """The last one that was written to its end."""
-    if not folder.is_dir():
-        return None
-    for half in folder.glob("checkpoint-*"):
-        if not _whole(half / _DONE):
-            half.rename(half.with_name(f"half-{half.name}"))
-    found: str | None = get_last_checkpoint(str(folder))
-    return found
+    whole = [one for one in folder.glob("checkpoint-*") if _whole(one / _DONE)]
+    return str(max(whole, key=_updates)) if whole else None
+
+
+def _updates(checkpoint: Path | str) -> int:
+    return int(Path(checkpoint).name.rpartition("-")[2])
 
 
 def _whole(state: Path) -> bool:
@@ -238,9 +236,7 @@ class Keep(TrainerCallback):  # type: ignore[misc]
         self, tuning: Tuning, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool
     ) -> None:
         self._names, self._zero_is_wrong, self.last = names, zero_is_wrong, dict[str, float]()
-        start = 0
-        if tuning.checkpoint is not None:
-            start = int(Path(tuning.checkpoint).name.rpartition("-")[2])
+        start = 0 if tuning.checkpoint is None else _updates(tuning.checkpoint)
         config = {
             "recipe": tuning.recipe.model_dump(mode="json"),
             "processes": tuning.world,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,9 @@ def _tuned(run: Callable[[], dict[str, float]], out: Path) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        print_json({"out": str(out), **run()})
+        told = {"out": str(out), **run()}
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            print_json(told)
     except Interrupted:
         signals.caught()
         raise CancelledError("interrupted", hint="--resume goes on from the last checkpoint") from None
