@@ -18,6 +18,9 @@ _LARGE = 512 << 20  # more is not opened for a trial: threads share the reading 
 _WORTH = 1.15  # times as fast, at least
 _RUNS = 3
 _PAST = 128  # tokens in the cache of a trial
+_TOKENS = (
+    512  # of a picture, at most: with more of them threads help all the more, and a trial would take minutes
+)
 
 
 def thread_budget(pack: Pack, config: EngineConfig) -> ThreadBudget:
@@ -79,7 +82,7 @@ def _decoder(role: VlmRole) -> tuple[Part, dict[str, Any]]:
 def _transformer(role: GeneratorRole) -> tuple[Part, dict[str, Any]]:
     """A denoising step with a reference."""
     image, words = role.image, role.max_sequence_length
-    tokens = 2 * (image.width // role.token_pixels) * (image.height // role.token_pixels)
+    tokens = min(2 * (image.width // role.token_pixels) * (image.height // role.token_pixels), _TOKENS)
     latents = (1, tokens, role.latent_channels)
     return role.parts["transformer"], {
         "hidden_states": latents,
