@@ -85,7 +85,7 @@ def _painting(
     encoder = ChatEncoder(pack / role.tokenizer, pack / role.chat_template if role.chat_template else None)
     rows, columns = role.image.height // role.token_pixels, role.image.width // role.token_pixels
     picture = None
-    for text in texts:
+    for text in texts if len(texts) > 1 else [*texts, *texts]:  # one without and one with a picture
         prompt = encoder.encode_prompt(text, role.max_sequence_length, role.pad_token_id)
         ids, mask = (np.asarray(values, np.int64)[None] for values in (prompt.ids, prompt.mask))
         noise = rng.standard_normal((1, chain.channels, rows, columns), dtype=np.float32)
