@@ -252,7 +252,7 @@ def spoil_shard(folder: Path) -> str:
 
 
 def spoil_pickles(folder: Path) -> str:
-    for file in (folder / "vae").glob("*.safetensors"):
+    for file in (folder / "vae").glob("*.safetensors*"):
         file.unlink()
     (folder / "vae/diffusion_pytorch_model.bin").write_bytes(b"\x80")
     return "pickles"
