@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from ..graph import DATA_SUFFIX
 from .checks import Comparison
@@ -42,6 +42,8 @@ _LONGEST = 2048  # tokens of a cache that an attention is tried with
 _PAST = 37  # tokens that lie in it before
 _ZEROS = "zeros"
 _SCALE = 0.02  # of random weights
+_DEPTH = 4
+_SIZES = 8  # integers that may be the sizes of a shape
 
 # No rounding, or one for an element: no neighbour can change it.
 _EXACT = frozenset(
@@ -186,25 +188,42 @@ def batch_census(
 
 
 def node_kinds(model: ModelProto) -> list[NodeProto]:
-    """One node of every distinct kernel whose arithmetic might depend on its neighbours."""
-    constants = {item.name: (item.data_type, *item.dims) for item in model.graph.initializer}
-    known = {
-        item.name: item.type.SerializeToString()
-        for item in (*model.graph.value_info, *model.graph.input, *model.graph.output)
-    }
+    """One node of every distinct kernel whose arithmetic might depend on its neighbours.
+
+    ONNX Runtime tells no shapes between nodes. What fixes them does: the constants and inputs of a node, and operators,
+    attributes and constants of what it reads from, `_DEPTH` nodes far.
+    """
+    graph = model.graph
+    constants = {item.name: item for item in graph.initializer}
+    given = {item.name: item.type.SerializeToString() for item in graph.input}
+    maker = {name: (at, node) for node in graph.node for at, name in enumerate(node.output)}
+
+    def told(name: str, depth: int) -> Any:
+        if name in constants:
+            item = constants[name]
+            sizes = item.data_type == TensorProto.INT64 and prod(item.dims) <= _SIZES
+            return item.data_type, *item.dims, _values(item) if sizes else ()
+        if name not in maker:
+            return given.get(name)
+        at, node = maker[name]
+        return (at, *kind(node, depth - 1)) if depth else None
+
+    def kind(node: NodeProto, depth: int) -> tuple[Any, ...]:
+        attributes = tuple(sorted(item.SerializeToString() for item in node.attribute))
+        return node.domain, node.op_type, attributes, tuple(told(name, depth) for name in node.input)
+
     made = set(constants)
     found: dict[Any, NodeProto] = {}
-    for node in model.graph.node:
+    for node in graph.node:
         if all(name in made for name in node.input):
             made.update(node.output)  # of constants alone
-            continue
-        if node.op_type in _EXACT:
-            continue
-        attributes = tuple(sorted(item.SerializeToString() for item in node.attribute))
-        # A shape that is not known is nobody else's.
-        inputs = tuple(constants.get(name) or known.get(name, name) for name in node.input)
-        found.setdefault((node.domain, node.op_type, attributes, inputs), node)
+        elif node.op_type not in _EXACT:
+            found.setdefault(kind(node, _DEPTH), node)
     return list(found.values())
+
+
+def _values(item: TensorProto) -> tuple[int, ...]:
+    return tuple(numpy_helper.to_array(item).ravel().tolist())
 
 
 def _optimised(path: Path, scratch: Path) -> ModelProto:

@@ -96,7 +96,9 @@ def test_it_agrees_with_the_proof_of_the_embedded_decoders(part: str) -> None:
     found = kernel_census(path, decoder_feed(path), [sizes])
     assert found.passed is role.parts["decoder"].batch_invariant, found.first
     nodes = [node for node in onnx.load(path).graph.node if node.op_type == "MatMul"]
-    assert 0 < found.kinds["MatMul"] / sum(rows for rows, _ in sizes) < len(nodes)  # layers are told once
+    assert (
+        0 < found.kinds["MatMul"] / sum(rows for rows, _ in sizes) <= len(nodes) / 2
+    )  # layers are told once
 
 
 def test_it_agrees_with_the_proof_of_the_embedded_generator() -> None:
@@ -167,13 +169,13 @@ def test_what_cannot_be_tried_is_not_passed(tmp_path: Path) -> None:
 
 def test_equal_layers_are_one_kernel(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    weights = {f"w{layer}": rng.standard_normal((HIDDEN, HIDDEN), np.float32) for layer in range(6)}
+    weights = {f"w{layer}": rng.standard_normal((HIDDEN, HIDDEN), np.float32) for layer in range(40)}
     weights["wide"] = rng.standard_normal((HIDDEN, 300), np.float32)
-    names = ["x", *(f"x{layer}" for layer in range(6)), "y"]
+    names = ["x", *(f"x{layer}" for layer in range(40)), "y"]
     nodes = [
         helper.make_node("MatMul", [names[at], name], [names[at + 1]]) for at, name in enumerate(weights)
     ]
     path = save(tmp_path / "graph.onnx", nodes, weights, {"x": ["b", HIDDEN]})
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    assert [node.input[1] for node in node_kinds(model)] == ["w0", "wide"]
+    assert len(node_kinds(model)) < 8  # the first ones can be told by the input, the last by its width
     assert batch_census(path, {"x": np.ones((3, HIDDEN), np.float32)}, slots=3).passed
