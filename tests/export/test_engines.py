@@ -39,11 +39,12 @@ PARTS = [
 
 @pytest.fixture(scope="module")
 def planner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded pack's planner alone."""
+    """The embedded pack's planner alone, with one example."""
     folder = tmp_path_factory.mktemp("planner") / "pack"
     shutil.copytree(EMBEDDED, folder)
     raw = json.loads((folder / "pack.json").read_text())
     raw["roles"] = {"planner": raw["roles"]["planner"]}
+    raw["examples"] = raw["examples"][:1]
     (folder / "pack.json").write_text(json.dumps(raw))
     return folder
 
