@@ -1,4 +1,4 @@
-"""One script for a machine with a card, without network, in eight minutes: what the native lanes do on CUDA.
+"""One script for a machine with a card, without network: what the native lanes do on CUDA.
 
     python benchmarks/cuda_check.py --output cuda.json             # needs pip install ".[cuda,export]" and PyTorch with CUDA
     python benchmarks/cuda_check.py --device cpu --size tiny       # the same way without a card
@@ -148,7 +148,9 @@ def invariance(pack: Pack, providers: tuple[str, ...]) -> list[dict[str, Any]]:
     """Bits of rows in batches of every size against the same rows alone."""
     rows, sessions = [], {}
     for name, path, declared, shape, feeds in feeds_of(pack):
-        session = sessions.setdefault(path, session_on(path, providers))
+        if path not in sessions:
+            sessions[path] = session_on(path, providers)
+        session = sessions[path]
         alone = [session.run(None, feed)[0][0] for feed in feeds]
         for batch in range(2, len(feeds) + 1):
             together = session.run(None, joined(feeds[:batch]))[0]
