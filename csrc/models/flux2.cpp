@@ -60,7 +60,7 @@ std::vector<float> flow_sigmas(int steps, int image_tokens, double shift, double
     sigmas.push_back(shift > 0.0 ? fixed * t / (1.0F + less * t)
                                  : odds_shift / (odds_shift + odds));
   }
-  if (terminal > 0.0) {
+  if (terminal > 0.0 && steps > 1) {  // one step starts at 1: nothing can be stretched
     const float scale = (1.0F - sigmas.back()) / static_cast<float>(1.0 - terminal);
     for (float& sigma : sigmas) sigma = 1.0F - (1.0F - sigma) / scale;
   }

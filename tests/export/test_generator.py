@@ -183,6 +183,7 @@ def test_schedules_are_the_librarys() -> None:
         theirs.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps))
         found = _core.flow_sigmas(steps, 100, shift, terminal or 0.0)
         assert np.allclose(found, theirs.sigmas.numpy(), rtol=0, atol=2e-7)
+    assert list(_core.flow_sigmas(1, 100, 3.0, 0.1)) == [1, 0]  # theirs divides by 0
 
 
 def test_what_is_not_distilled_gets_guidance(copied: Path) -> None:
