@@ -2,11 +2,13 @@
 
     python benchmarks/torch_lanes.py --requests 50 --parity 30
     python benchmarks/torch_lanes.py --requests 50 --planner torch:DIR --generator torch:DIR --critic torch:DIR
+    python benchmarks/torch_lanes.py --requests 50 --edit-shaped
 
 The models are the embedded pack's, taken back out of it. Arms off, auto and depth=3, with 1 and 8 requests at once, must
 give the results of the sequential loop over the same models at batch 1. The overhead is the engine with one request at a
 time and nothing overlapped, over that loop, in turns; so is what streaming and speculation gain. Exits with 1 where a
-result differs, where the loop over a run's own answers gives another result, or where native and PyTorch calls are further apart than 1/255 a pixel, 1e-3 of p(success) or a word. With roles of your own only the first is looked at.
+result differs, where the loop over a run's own answers gives another result, or where native and PyTorch calls are further apart than 1/255 a pixel, 1e-3 of p(success) or a word. With roles of your own only the first is looked at; `--edit-shaped` is the embedded planner and critic
+with a small generator of the shape of Qwen-Image-Edit and random weights, which sees several pictures at 64 x 64.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from checkpoints import save_qwen_edit
 from frame import finish, parser_of, say
-from interleave_rt.train.shapes.from_pack import roles_from_pack
+from interleave_rt.train.shapes.from_pack import roles_from_pack, write_checkpoints
 from lossless import draw_cases
 from paired import paired_ratio
 
@@ -33,7 +36,7 @@ from interleave_rt.config import EngineConfig, usable_cores
 from interleave_rt.measure.arms import NOTHING
 from interleave_rt.measure.environment import describe_environment
 from interleave_rt.measure.load import SampleRequest
-from interleave_rt.pack import choose_pack
+from interleave_rt.pack import Pack, choose_pack
 from interleave_rt.pack.manifest import ROLES
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.roles.native import NativeRoles
@@ -190,6 +193,28 @@ def outside_the_roles(roles: Any, cases: Sequence[SampleRequest]) -> dict[str, A
     }
 
 
+def edit_shaped(pack: Pack, folder: Path) -> dict[str, str]:
+    """What runs each role where the generator has the shape of Qwen-Image-Edit; its pictures are kept small."""
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as pipeline
+
+    pipeline.VAE_IMAGE_SIZE, pipeline.CONDITION_IMAGE_SIZE = 64 * 64, 56 * 56
+    write_checkpoints(pack, folder)
+    save_qwen_edit(folder / "edit", "float32", width=128, text=(128, 4))
+    return {
+        "planner": f"torch:{folder / 'planner'}",
+        "generator": f"torch:{folder / 'edit'}",
+        "critic": f"torch:{folder / 'critic'}",
+    }
+
+
+def law1_of(own: dict[str, str], cases: Sequence[SampleRequest], pack: Any, prompts: Any) -> dict[str, Any]:
+    """Law 1 of roles that somebody names."""
+    backend = open_backend(choose_pack(pack, prompts=prompts, **own))
+    found = {"roles": own, "law1": law1(PlainRoles(backend), cases)}
+    backend.detach()
+    return found
+
+
 def main() -> int:
     parser = parser_of(__doc__, requests=50, output=True)
     parser.add_argument("--parity", type=int, default=30, help="requests whose calls native roles answer too")
@@ -201,18 +226,22 @@ def main() -> int:
             f"--{role}", help="what runs it in place of the pack's, as `interleave-rt run` takes it"
         )
     parser.add_argument("--prompts", help="as of `interleave-rt run`")
+    parser.add_argument("--edit-shaped", action="store_true", help="with a small generator that edits")
     arguments = parser.parse_args()
     import torch
 
     torch.set_num_threads(arguments.threads)
     own = {role: getattr(arguments, role) for role in ROLES}
     document: dict[str, Any] = {"seed": arguments.seed, "threads": arguments.threads}
-    if any(own.values()):
-        cases = draw_cases(arguments.requests, arguments.seed)
-        backend = open_backend(choose_pack(arguments.pack, prompts=arguments.prompts, **own))
-        document["roles"] = own
-        document["law1"] = law1(PlainRoles(backend), cases)
-        backend.detach()
+    cases = draw_cases(arguments.requests, arguments.seed)
+    if any(own.values()) or arguments.edit_shaped:
+        with tempfile.TemporaryDirectory() as folder:
+            prompts = arguments.prompts
+            if arguments.edit_shaped:
+                own, prompts = edit_shaped(load_pack(arguments.pack), Path(folder)), f"{folder}/prompts"
+                small = {"width": 64, "height": 64, "denoising_steps": 2}
+                cases = [replace(case, options=replace(case.options, **small)) for case in cases]
+            document |= law1_of(own, cases, arguments.pack, prompts)
         document["environment"] = describe_environment(gpu=False)
         return finish(document, holds=all(row["holds"] for row in document["law1"]), output=arguments.output)
     pack = load_pack(arguments.pack)
