@@ -103,6 +103,6 @@ def require_engines(pack: Pack, role: VlmRole | GeneratorRole) -> None:
             f"[engines] {part.file} of {pack.path} was built for {wanted}; here are {card or 'no card'} and "
             + (f"{library.name} {version}" if version else f"no {library.name}"),
             hint=f"build it anew: interleave-rt pack engines FOLDER-OF-{engine.source} --target {card or engine.target} "
-            f"--precision {engine.precision} --out {pack.path}"
+            f"--precision {engine.precision} --out NEW-FOLDER"
             + ("" if version else f"   after: {library.install}"),
         )

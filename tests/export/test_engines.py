@@ -10,18 +10,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
 import pytest
 from interleave_rt.export.tensorrt import builder, calibration, engines, graphs, targets
 from interleave_rt.export.tensorrt.engines import export_engines
+from interleave_rt.export.written import Precision
 from onnx import TensorProto, helper, numpy_helper
 
 from interleave_rt import load_pack
 from interleave_rt.backends import engines as running
 from interleave_rt.backends.native import vlm_config
+from interleave_rt.cli import engines as offered
+from interleave_rt.cli import export as stored
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack import EMBEDDED
@@ -67,6 +70,13 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     monkeypatch.setenv(engines.CACHE_VARIABLE, str(tmp_path / "cache"))
     return have
+
+
+def test_the_verbs_offer_what_there_is() -> None:
+    """They name it themselves, to show a help text without loading the export."""
+    assert set(offered._TARGETS) == set(targets.TARGETS)
+    assert get_args(graphs.EnginePrecision) == offered._PRECISIONS
+    assert get_args(Precision) == stored._PRECISIONS
 
 
 @pytest.mark.parametrize(
@@ -173,7 +183,7 @@ def test_a_pack_of_engines_is_refused_but_on_its_card_with_its_library(made: Pat
         here(card=card, version=version)
         with pytest.raises(BadPackError, match=re.escape(said)) as refused:
             vlm_config(pack, role, EngineConfig())
-        command = f"interleave-rt pack engines FOLDER-OF-shapes --target {card or 'sm89'} --precision fp16"
+        command = f"interleave-rt pack engines FOLDER-OF-shapes --target {card or 'sm89'} --precision fp16 --out NEW-"
         assert command in refused.value.hint
     here(card="sm89", version="1.7.1")
     with pytest.raises(BadPackError, match=r"\[proof\]"):  # the next gate: it was never shown to be right
