@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 
 from interleave_rt.checks import one_of, whole, within
+from interleave_rt.errors import BadRequestError
 
 from .options import check_packages
 
 # As in the export, which is not loaded to show a help text.
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
+
+_OF_ANSWERS = ("cache_length", "cache_gib", "prompts", "dialect")
+_OF_PICTURES = ("steps", "slots", "references")
 
 
 class ExportedRole(str, Enum):
@@ -32,6 +36,7 @@ class Dialect(str, Enum):
 
 
 def export(
+    context: typer.Context,
     role: Annotated[ExportedRole, typer.Argument(help="What the model is to be.", show_choices=True)],
     source: Annotated[
         Path,
@@ -69,6 +74,12 @@ def export(
 
     Exit codes: 0 written, 1 written but not batch-invariant, 2 bad request, 3 the checkpoint cannot be used.
     """
+    for name in _OF_ANSWERS if role is ExportedRole.generator else _OF_PICTURES:
+        said_by = context.get_parameter_source(name)
+        if said_by is not None and said_by.name == "COMMANDLINE":
+            raise BadRequestError(
+                f"[export] --{name.replace('_', '-')} does nothing for a {role.value}", hint="leave it out"
+            )
     one_of("[export] --precision", precision, _PRECISIONS)
     whole("[export] --cache-length", cache_length, 16, 1 << 20)
     within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
