@@ -244,7 +244,7 @@ def denoising_step(model: str, device: str, providers: tuple[str, ...], folder: 
     from interleave_rt.export.hollow import export_hollow, fill_hollow
 
     from interleave_rt.synthetic.clock import free, timed
-    from interleave_rt.synthetic.parts import _Seen, make_ready, seen_step
+    from interleave_rt.synthetic.parts import Seen, make_ready, seen_step
     from interleave_rt.synthetic.roles import MadeGenerator, made_pictures
 
     made = MadeGenerator(model, device)
@@ -252,7 +252,7 @@ def denoising_step(model: str, device: str, providers: tuple[str, ...], folder: 
     make_ready(made)
     work = seen_step(made, picture)
     torch_ms = timed(work, device)
-    spy = _Seen(made.pipeline.transformer)
+    spy = Seen(made.pipeline.transformer)
     work()
     spy.close()
     told = {name: value.float().cpu().numpy() for name, value in spy.told.items() if hasattr(value, "cpu")}

@@ -200,7 +200,9 @@ def _engines(runs_tensorrt: bool) -> Iterator[Finding]:
         if version is None:
             continue
         if version.startswith(library.series):
-            yield Finding(module, "note", f"{library.name} {version}: experimental (built, never run)")
+            yield Finding(
+                module, "note", f"{library.name} {version}; engines are experimental (built, never run)"
+            )
         elif runs_tensorrt or library.provider != "TensorrtExecutionProvider":
             yield Finding(
                 module, "fault",

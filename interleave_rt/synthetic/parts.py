@@ -20,7 +20,7 @@ from . import limits
 from .clock import peak_bytes, synchronize, timed
 from .roles import MadeGenerator, MadeModel, compiler, made_pictures
 
-__all__ = ["Report", "device_figures", "generator_figures", "make_ready", "seen_step", "vlm_figures"]
+__all__ = ["Report", "Seen", "device_figures", "generator_figures", "make_ready", "seen_step", "vlm_figures"]
 
 _PROMPT = "a red fox in the snow at dusk"
 
@@ -119,7 +119,7 @@ def _memory(report: Report, name: str, precision: str, **settings: int) -> None:
         )
 
 
-class _Seen:
+class Seen:
     """The last arguments of a module's calls."""
 
     def __init__(self, module: Any) -> None:
@@ -145,7 +145,7 @@ def generator_figures(report: Report, made: MadeGenerator) -> None:
     transformer = made.pipeline.transformer
 
     def look() -> None:
-        spy = _Seen(transformer)
+        spy = Seen(transformer)
         for kind, source in kinds.items():
             drawn = made.generate(_PROMPT, source, 1, Options(denoising_steps=2))
             seen[kind] = spy.told
@@ -190,7 +190,7 @@ def generator_figures(report: Report, made: MadeGenerator) -> None:
 
 def seen_step(made: MadeGenerator, picture: Any) -> Callable[[], Any]:
     """One denoising step from a picture, to be run again and again."""
-    spy = _Seen(made.pipeline.transformer)
+    spy = Seen(made.pipeline.transformer)
     made.generate(_PROMPT, picture, 1, Options(denoising_steps=2))
     spy.close()
     return lambda: _call(made.pipeline.transformer, spy.told)
