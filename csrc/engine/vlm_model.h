@@ -80,8 +80,8 @@ class VlmModel final : public RoleModel {
   LaneCallRef release(std::vector<Running>::iterator running);
 
   VlmConfig config_;
-  std::unique_ptr<VisionEncoder>
-      vision_;  // before the decoder, which allocates by the same numbers
+  // Before the decoder, which allocates by the numbers that this one checks.
+  std::unique_ptr<VisionEncoder> vision_;
   BatchedDecoder decoder_;
   Lru<Key, FeaturesRef> features_;
   std::vector<Running> running_;

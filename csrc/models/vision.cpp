@@ -50,6 +50,8 @@ void VisionEncoder::check_merging() {
                  0.0F);
   try {
     (void)run(side, side);
+  } catch (const OutOfMemory&) {
+    throw;
   } catch (const Error& error) {
     const std::string patches = std::to_string(side) + "x" + std::to_string(side);
     throw Error(ErrorCode::kBadPack, "[VisionEncoder] " + session_.path() + ": " + patches +
