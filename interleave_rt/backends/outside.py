@@ -227,19 +227,23 @@ class _Crew:
         if (known := self._calls.find(call["request"], key)) is not None:
             return known[0]
         make = getattr(self, f"_{call['role']}")
+        told = self._calls.told(call["request"], key)
         # What was heard of a lost run must not be contradicted by an answer of somebody else's.
-        if self._store is None or self._calls.told(call["request"], key):
+        if self._store is None or told:
             return make(call, cancelled)
         stored = hashlib.blake2b(f"{self._identity}/{key}".encode(), digest_size=16).hexdigest()
-        if (known := self._store.begin(stored, cancelled)) is not None:
-            return known[0]
+        if (stored_answer := self._store.begin(stored, cancelled)) is not None:
+            answer, cut = stored_answer
+            if cut:
+                told.append(True)
+            return answer
         kept = None
         try:
             answer = make(call, cancelled)
             # What a role returns once it is cancelled is anything; what cannot be read may be readable next time.
             unreadable = answer is None or (isinstance(answer, WrittenPlan) and not answer.steps)
             if not unreadable and not cancelled():
-                kept = (answer,)
+                kept = answer, call["role"] == "generator" and bool(told)
         finally:
             self._store.end(stored, cancelled, kept)
         return answer
@@ -251,6 +255,8 @@ class _Crew:
         if isinstance(answer, WrittenPlan):
             self._lane.finish_plan(number, answer.as_dict())
         elif call["role"] == "generator":
+            if self._calls.told(call["request"], call["key"]):
+                self._lane.cut_prompt(number)
             self._lane.finish_image(number, answer)
         else:
             self._lane.finish_verdict(number, None if answer is None else answer.as_dict())
@@ -281,9 +287,11 @@ class _Crew:
 
     def _generator(self, call: Mapping[str, Any], cancelled: Callable[[], bool]) -> Any:
         sizes = {name: call[name] for name in ("width", "height", "denoising_steps")}
+        told = self._calls.told(call["request"], call["key"])
 
         def on_cut() -> None:
-            self._lane.cut_prompt(call["id"])
+            if not told:
+                told.append(True)
 
         more = accepted(self._roles.generate, cancelled=cancelled, on_cut=on_cut)
         *earlier, source = call["images"]

@@ -104,8 +104,10 @@ class CallStore:
         self._makers: dict[str, Callable[[], bool]] = {}  # who makes the call of a key
         self.reused, self.kept = 0, 0
 
-    def begin(self, key: str, cancelled: Callable[[], bool]) -> tuple[Any] | None:
-        """The answer of a call, in a tuple; None: there is none, the caller makes the call and says `end`.
+    def begin(self, key: str, cancelled: Callable[[], bool]) -> tuple[Any, bool] | None:
+        """The answer of a call, and whether its generator has cut the prompt.
+
+        None: there is none, the caller makes the call and says `end`.
 
         Waits while another caller that is still wanted makes the same call.
 
@@ -129,11 +131,11 @@ class CallStore:
                 self.reused += 1
         return found
 
-    def end(self, key: str, cancelled: Callable[[], bool], answer: tuple[Any] | None) -> None:
-        """The call has been made by this caller; None: it has no answer worth keeping."""
+    def end(self, key: str, cancelled: Callable[[], bool], answer: tuple[Any, bool] | None) -> None:
+        """The call has been made by this caller; `answer` as of `begin`, None: it has none worth keeping."""
         try:
             if answer is not None:
-                self._write(key, answer[0])
+                self._write(key, *answer)
         finally:
             self._leave(key, cancelled)
 
@@ -143,27 +145,27 @@ class CallStore:
                 del self._makers[key]
             self._lock.notify_all()
 
-    def _read(self, key: str) -> tuple[Any] | None:
+    def _read(self, key: str) -> tuple[Any, bool] | None:
         path = self.folder / f"{key}.json"
         try:
             raw = read_json(path, what="record")
             kind = raw["kind"]
             if kind == "image":
-                return (load_image(self.folder / f"{key}.png"),)
+                return load_image(self.folder / f"{key}.png"), raw.get("prompt_cut") is True
             if kind == "plan":
-                return (WrittenPlan.from_dict(raw),)
+                return WrittenPlan.from_dict(raw), False
             verdict = raw["verdict"]
-            return (None if verdict is None else Verdict.from_dict(verdict),)
+            return None if verdict is None else Verdict.from_dict(verdict), False
         except (KeyError, TypeError, InterleaveError):
             return None  # none, or somebody else's: the call is made again
 
-    def _write(self, key: str, answer: Any) -> None:
+    def _write(self, key: str, answer: Any, cut: bool) -> None:
         if isinstance(answer, WrittenPlan):
             told: dict[str, Any] = {"kind": "plan", **answer.as_dict()}
         elif answer is None or isinstance(answer, Verdict):
             told = {"kind": "verdict", "verdict": None if answer is None else answer.as_dict()}
         else:
-            told = {"kind": "image"}
+            told = {"kind": "image", "prompt_cut": cut}
             self._save(f"{key}.png", encode_png(answer))
         self._save(f"{key}.json", json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"))
         with self._lock:
@@ -212,7 +214,7 @@ class Calls:
     def told(self, request: int, key: str) -> list[Any]:
         """What the engine has heard of a call before its end: its run may be lost, and the next must not contradict it.
 
-        The steps of a plan, or a verdict; the caller adds to it.
+        The steps of a plan, a verdict, or that a prompt was cut; the caller adds to it.
         """
         with self._lock:
             if request in self._taken:

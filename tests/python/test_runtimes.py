@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -420,18 +421,23 @@ def test_what_is_recorded_in_a_folder_is_not_asked_again(tmp_path):
     asked = []
 
     class Counting(Fickle):
-        def generate(self, *arguments: Any) -> Any:
+        def generate(self, *arguments: Any, on_cut: Callable[[], None]) -> Any:
             asked.append("generate")
+            if len(asked) == 1:
+                on_cut()
             return super().generate(*arguments)
 
     def run(seed: int) -> Any:
         store = CallStore(tmp_path / "calls")
         with Engine(OutsideBackend(Counting(), lossless="replay", store=store)) as engine:
-            return engine.run("again", seed=seed, speculation="off").canonical()
+            result = engine.run("again", seed=seed, speculation="off")
+        cut = [attempt.prompt_cut for step in result.steps for attempt in step.attempts]
+        return result.canonical(), cut
 
     first = run(1)
     made = len(asked)
-    assert made > 0
+    assert made > 1
+    assert first[1] == [True] + [False] * (made - 1)
     assert run(1) == first
     assert len(asked) == made
     run(2)
@@ -449,12 +455,14 @@ def test_the_folder_is_read_with_care_and_bounded(tmp_path):
     answers = {"a" * 32: plan, "b" * 32: picture, "c" * 32: Verdict(False, 0.25, "more"), "d" * 32: None}
     for key, answer in answers.items():
         assert store.begin(key, wanted) is None
-        store.end(key, wanted, (answer,))
+        store.end(key, wanted, (answer, key[0] == "b"))
     again = CallStore(tmp_path)
     assert again.begin("a" * 32, wanted)[0].steps[0].prompt == "ü ?"
-    assert np.array_equal(again.begin("b" * 32, wanted)[0], picture)
-    assert again.begin("c" * 32, wanted) == (Verdict(False, 0.25, "more"),)
-    assert again.begin("d" * 32, wanted) == (None,)
+    read, cut = again.begin("b" * 32, wanted)
+    assert np.array_equal(read, picture)
+    assert cut is True
+    assert again.begin("c" * 32, wanted) == (Verdict(False, 0.25, "more"), False)
+    assert again.begin("d" * 32, wanted) == (None, False)
     (tmp_path / f"{'b' * 32}.png").write_bytes(b"half")
     (tmp_path / f"{'c' * 32}.json").write_text("{}", encoding="utf-8")
     assert again.begin("b" * 32, wanted) is None
@@ -469,7 +477,7 @@ def test_the_folder_is_read_with_care_and_bounded(tmp_path):
     with pytest.raises(CancelledError):
         again.begin("e" * 32, lambda: True)
     for index in range(60):
-        store.end(f"{index:032x}", wanted, (plan,))
+        store.end(f"{index:032x}", wanted, (plan, False))
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4000
     file = tmp_path / "file"
     file.write_bytes(b"")
