@@ -18,9 +18,8 @@ _LARGE = 512 << 20  # more is not opened for a trial: threads share the reading 
 _WORTH = 1.15  # times as fast, at least
 _RUNS = 3
 _PAST = 128  # tokens in the cache of a trial
-_TOKENS = (
-    512  # of a picture, at most: with more of them threads help all the more, and a trial would take minutes
-)
+# Tokens of a trial's picture, at most: with more of them threads help all the more, and a trial would take minutes.
+_TOKENS = 512
 
 
 def thread_budget(pack: Pack, config: EngineConfig) -> ThreadBudget:

@@ -79,8 +79,9 @@ def _compiled(data: mmap.mmap, at: int, end: int) -> Iterator[str]:
     if 3 not in inside or data[inside[3]] == b"\0":
         names.append(b"ep_cache_context")
     for name in names:
-        if name in attributes:
-            yield data[attributes[name][4]].decode("utf-8")
+        # ONNX Runtime leaves them empty where there is no such file, as of a graph that it was given in memory.
+        if name in attributes and (file := data[attributes[name][4]]):
+            yield file.decode("utf-8")
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -360,7 +360,8 @@ def test_files_behind_a_compiled_graph_are_of_the_manifest(pack: Path) -> None:
         return make.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", **attributes)
 
     raw = _raw()
-    graph("decoder.onnx", compiled(embed_mode=1, ep_cache_context=b"\xff\0engine"))
+    inside = {"embed_mode": 1, "ep_cache_context": b"\xff\0engine"}
+    graph("decoder.onnx", compiled(**inside, onnx_model_filename=""))
     verify_files(_write(pack, raw), load_manifest(pack))
     weight = onnx.TensorProto(name="w", dims=[4], data_type=1, data_location=1)
     weight.external_data.add(key="location", value="weights.bin")
