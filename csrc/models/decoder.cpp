@@ -417,6 +417,7 @@ struct BatchedDecoder::Impl {
       const std::int64_t token = slot.state->pick(out.logits, slot.sampling, index);
       ++counters.constrained_tokens;
       counters.corrected_tokens += static_cast<std::uint64_t>(slot.state->corrected() - corrected);
+      if (slot.state->let_go()) slot.state.reset();
       return token;
     } catch (const std::exception& error) {
       slot.problem = error.what();

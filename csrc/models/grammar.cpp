@@ -93,7 +93,6 @@ bool GrammarState::take(std::int64_t token) {
     return std::ranges::find(vocabulary.eos(), token) != vocabulary.eos().end();
   }
   const auto id = static_cast<std::size_t>(token);  // a model may have more rows than tokens
-  if (let_go_) return true;
   if (id >= vocabulary.size() || vocabulary.is_control(token)) return false;
   if (settled_ && vocabulary.is_plain(token)) return true;  // leaves the matcher where it is
   if (!advance(token)) return false;

@@ -86,10 +86,13 @@ class GrammarState {
   // The answer's next token, number `index` from 0. Throws Error(kBackendFailed) when the library
   // fails or no token is allowed; the sequence has failed then, others are not touched.
   // No allocation, but in the library and where the scratch space of the thread grows.
+  // Not to be called once the answer has been let go.
   [[nodiscard]] std::int64_t pick(std::span<const float> logits, const SamplingParams& params,
                                   std::uint64_t index);
   // Tokens so far that had to be drawn again.
   [[nodiscard]] int corrected() const noexcept { return corrected_; }
+  // The rest of the answer is the model's own: it is drawn as without a grammar.
+  [[nodiscard]] bool let_go() const noexcept { return let_go_; }
 
  private:
   void close_think();
@@ -108,7 +111,7 @@ class GrammarState {
   bool settled_ = false;     // thoughts so far say nothing of what may follow
   std::size_t matched_ = 0;  // bytes of "</think>" that the text ends with
   bool complete_ = false;
-  bool let_go_ = false;  // the rest of the answer is the model's own
+  bool let_go_ = false;
   int corrected_ = 0;
 };
 

@@ -116,8 +116,10 @@ TEST_CASE("a quote that was meant as text lets the answer go, one before punctua
     CHECK(state->pick(wants(1), {}, 1) == 1);
     CHECK(state->pick(wants(wish), {}, 2) == written);
     CHECK(state->corrected() == (wish == written ? 1 : 2));
-    for (const int next : {1, 0, 7, 5}) {  // then anything may follow, or only the end
-      CHECK(state->pick(wants(next), {}, 3) == (wish == written ? next : 5));
+    CHECK(state->let_go() == (wish == written));
+    if (state->let_go()) continue;
+    for (const int next : {1, 0, 7, 5}) {  // only the end may follow
+      CHECK(state->pick(wants(next), {}, 3) == 5);
     }
   }
 }
@@ -216,4 +218,27 @@ TEST_CASE("decoder: forbidden tokens are never drawn, their logits stay") {
   std::vector<float> rest = free.logits[0];
   rest[static_cast<std::size_t>(greatest)] = -1e30F;
   CHECK(bound.tokens[0] == sample(rest, {}, 0));
+}
+
+TEST_CASE("decoder: an answer that is let go goes on as without a grammar, forbidden tokens too") {
+  if (!ort_ready()) return;
+  DecoderConfig config = decoder_config(1, 16);
+  config.eos_token_ids = {95};
+  Prompt prompt = text_prompt({7, 14, 7, 12}, 8);
+  const Answer wanted = alone(prompt, config);
+  const std::int64_t quote = wanted.tokens[0];
+  const std::int64_t text = wanted.tokens[1];
+  REQUIRE(wanted.tokens[2] != quote);
+  REQUIRE(wanted.tokens[2] != text);
+  config.forbidden_token_ids = {wanted.tokens[2]};  // behind the one that is let go
+  const Answer free = alone(prompt, config);
+  REQUIRE(quote != text);
+  std::vector<std::string> texts(96, "t");
+  texts[static_cast<std::size_t>(quote)] = std::string(1, '"');
+  const auto vocabulary =
+      std::make_shared<const Vocabulary>(texts, std::vector<std::int32_t>{}, config.eos_token_ids);
+  const ListMatcher::Path path{{quote}, {text == 7 ? 8 : 7}};
+  prompt.grammar = std::make_shared<const Grammar>("test", vocabulary,
+                                                   std::make_unique<ListMatcher>(path), nullptr, 0);
+  CHECK(alone(prompt, config) == free);
 }
