@@ -13,7 +13,7 @@ from interleave_rt.files import read_json
 from interleave_rt.synthetic.catalogue import entry
 
 from .models import check_vision, freeze_vision, lora_layers
-from .recipe import TuneRecipe
+from .recipe import GrpoRecipe, TuneRecipe
 
 __all__ = ["config_of", "dry_run"]
 
@@ -54,11 +54,7 @@ def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], 
         from peft import LoraConfig, get_peft_model
 
         model = get_peft_model(model, LoraConfig(r=recipe.lora.rank, target_modules=lora_layers()))
-    decayed = set(
-        transformers.trainer_pt_utils.get_parameter_names(
-            model, [torch.nn.LayerNorm], ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", "_norm"]
-        )
-    )
+    decayed = set(transformers.Trainer.get_decay_parameter_names(None, model))  # it looks at the model alone
     sizes = {"decayed": 0, "not decayed": 0, "frozen": 0}
     frozen: set[str] = set()
     for name, weight in model.named_parameters():
@@ -70,7 +66,10 @@ def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], 
     learned = sizes["decayed"] + sizes["not decayed"]
     processes = max(1, recipe.processes)
     # float32 weights, gradients and Adam's two moments of what is learned, shared out; frozen weights likewise.
-    bytes_ = (16 * learned + 4 * sizes["frozen"]) // processes
+    bytes_ = 16 * learned + 4 * sizes["frozen"]
+    if isinstance(recipe, GrpoRecipe) and recipe.kl and recipe.lora is None:
+        bytes_ += 4 * (learned + sizes["frozen"])  # the base once more, which is diverged from
+    bytes_ //= processes
     told = {"parameters": sizes, "frozen": sorted(frozen), "processes": processes, "bytes": bytes_}
     say(f"parameters: {', '.join(f'{name} {count:,}' for name, count in sizes.items())}")
     say(f"memory of each of {processes} processes, without activations: {bytes_ / 2**30:.1f} GiB")

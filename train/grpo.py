@@ -110,9 +110,8 @@ def train_grpo(
         beta=recipe.kl,
         use_vllm=False,
     )
-    tuning.processor.tokenizer.padding_side = (
-        "left"  # TRL pads prompts there, and takes the kinds of tokens as they come
-    )
+    # TRL pads prompts on this side, and takes the kinds of tokens as the processor pads them.
+    tuning.processor.tokenizer.padding_side = "left"
     made = regenerator or Regenerator(recipe, out / f"replies-{tuning.rank}.log")
     try:
         trainer = _Trainer(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from torch import nn
 
+from interleave_rt.backends.torch.checkpoint import weight_files
 from interleave_rt.backends.torch.families import SETTINGS_FILE
 from interleave_rt.backends.torch.processors import load_processor
 from interleave_rt.errors import BadPackError, BadRequestError
@@ -102,13 +104,19 @@ def lora_layers() -> str:
 
 def save_tuned(model: Any, state: dict[str, Any], base: Path, out: Path) -> None:
     """The tuned weights as a directory in `out`, in the precision of the base, with its tokenizer and processor."""
-    config = transformers.AutoConfig.from_pretrained(base, local_files_only=True)
-    dtype = config.dtype or torch.float32
+    dtype = _dtype_of(base)
     out.mkdir(parents=True, exist_ok=True)
     for file in base.iterdir():
         if file.suffix in (".json", ".jinja", ".txt") and not file.name.startswith(("config.", "model.")):
             shutil.copy(file, out / file.name)
     save_model(_Saved(model, {name: value.to(dtype) for name, value in state.items()}, dtype), out)
+
+
+def _dtype_of(base: Path) -> torch.dtype:
+    """Of the weights themselves: configurations say it in several places, or nowhere."""
+    with safe_open(weight_files(base)[0], "pt") as file:
+        found: torch.dtype = file.get_slice(next(iter(file.keys())))[:0].dtype
+    return found
 
 
 class _Saved:

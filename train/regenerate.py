@@ -113,7 +113,7 @@ class Regenerator:
 
     def close(self) -> None:
         """Ends threads and connections."""
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)  # what has not begun is not waited for
         self._chat.close()
         self._journal.close()
 

@@ -63,6 +63,11 @@ class Row(BaseModel):
     call: _Call | None = None
 
     @property
+    def used(self) -> tuple[str | None, ...]:
+        """Of a critic's item: what its picture was asked for with, and made from."""
+        return self.origin_prompt, self.rewritten_prompt, self.origin_image_path
+
+    @property
     def answer(self) -> str:
         """The text that is learned."""
         return "".join(part.text for part in self.completion[0].content if isinstance(part, _Text))
@@ -77,11 +82,13 @@ def read_rows(path: Path, *, critic: bool = False, max_share: float = 1.0) -> li
         max_share: Largest share that one verdict may have, where lines have verdicts.
 
     Raises:
-        BadRequestError: A line is damaged, a field wrong, a picture missing or damaged, or the verdicts unbalanced.
+        BadRequestError: A line is damaged, a field wrong, a picture missing, or the verdicts unbalanced.
     """
     text = read_text(path, MAX_SET_BYTES, what="data", hint="make it with interleave-rt train data")
+    if not text.strip():
+        raise BadRequestError(f"[data] {path} is empty")
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.rstrip().split("\n"), 1):  # splitlines() also cuts at U+2028 in a text
         where = f"[data] {path}, line {number}"
         try:
             row = Row.model_validate_json(line)
@@ -96,18 +103,17 @@ def read_rows(path: Path, *, critic: bool = False, max_share: float = 1.0) -> li
             raise BadRequestError(f"{where}: {len(row.images)} pictures for {places} places")
         if not row.answer.strip():
             raise BadRequestError(f"{where}: there is no answer to learn")
-        if critic and (row.evaluation is None or row.origin_prompt is None or len(row.images) != 2):
+        if critic and (None in (row.evaluation, *row.used) or len(row.images) != 2):
             raise BadRequestError(f"{where} is no item of a critic", hint="give trl_critic_rl.jsonl")
         rows.append(row)
-    if not rows:
-        raise BadRequestError(f"[data] {path} is empty")
     _check_pictures(path, rows)
     _check_balance(path, rows, max_share)
     return rows
 
 
 def _check_pictures(path: Path, rows: Sequence[Row]) -> None:
-    missing = sorted({name for row in rows for name in row.images if not (path.parent / name).is_file()})
+    named = {name for row in rows for name in (*row.images, row.origin_image_path) if name is not None}
+    missing = sorted(name for name in named if not (path.parent / name).is_file())
     if missing:
         raise BadRequestError(
             f"[data] {len(missing)} pictures of {path} are missing, the first is {path.parent / missing[0]}",
@@ -129,7 +135,14 @@ def _check_balance(path: Path, rows: Sequence[Row], max_share: float) -> None:
 
 
 def check_lengths(path: Path, rows: Sequence[Row], processor: Any, recipe: TuneRecipe, room: int = 0) -> int:
-    """The longest item in tokens, pictures included, with `room` more.
+    """The longest item in tokens, pictures included.
+
+    Args:
+        path: Of the set.
+        rows: Its lines.
+        processor: Of the model.
+        recipe: How many tokens are allowed.
+        room: Tokens for an answer that is written; 0: that of the set is learned.
 
     Raises:
         BadRequestError: It is longer than the recipe allows, or a picture cannot be read.
@@ -139,7 +152,9 @@ def check_lengths(path: Path, rows: Sequence[Row], processor: Any, recipe: TuneR
     sizes: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         text = processor.apply_chat_template(
-            [message.model_dump() for message in (*row.prompt, *row.completion)], tokenize=False
+            [message.model_dump() for message in (*row.prompt, *(() if room else row.completion))],
+            tokenize=False,
+            add_generation_prompt=bool(room),
         )
         length = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + room
         for name in row.images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
 from interleave_rt.backends.torch.checkpoint import content_hash
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _CHECKPOINTS = "checkpoints"
 _DONE = "trainer_state.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Tuning:
@@ -56,6 +59,8 @@ class Tuning:
         self.rank = int(os.environ.get("RANK", "0"))
         self.data = recipe.folder / recipe.data
         self.base = base_folder(recipe, out, self.world)
+        if self.base.resolve() == out.resolve():
+            raise BadRequestError(f"[train] {out} is the base itself", hint="choose another folder for --out")
         self.checkpoint = _last_checkpoint(out / _CHECKPOINTS)
         if self.checkpoint is not None and not resume:
             raise BadRequestError(
@@ -124,7 +129,7 @@ class Tuning:
             zero_is_wrong: A loss of 0 ends the run.
 
         Raises:
-            BadRequestError: Nothing can be written any more.
+            BadRequestError: Nothing can be written any more, or a picture is damaged.
             BackendFailedError: The loss is 0 or no number.
         """
         if trainer.accelerator.num_processes != self.world:
@@ -138,7 +143,9 @@ class Tuning:
         try:
             trainer.train(resume_from_checkpoint=self.checkpoint)
             self._save(trainer)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, OSError) and error.errno is None:  # of Pillow: no error of the system
+                raise BadRequestError(f"[data] a picture of {self.data} cannot be read: {error}") from None
             if not _no_room(error):
                 raise
             raise BadRequestError(
@@ -194,9 +201,9 @@ def _whole(state: Path) -> bool:
 
 
 def _no_room(error: BaseException) -> bool:
-    return isinstance(error, OSError) or any(
-        word in str(error) for word in ("PytorchStreamWriter", "No space left", "unexpected pos")
-    )
+    """Libraries written in C++ and Rust tell it in words alone."""
+    words = ("PytorchStreamWriter", "unexpected pos", *(os.strerror(number) for number in _NO_ROOM))
+    return getattr(error, "errno", None) in _NO_ROOM or any(word in str(error) for word in words)
 
 
 def trainer_settings(tuning: Tuning) -> dict[str, Any]:
@@ -223,6 +230,7 @@ def trainer_settings(tuning: Tuning) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # else a loss that is no number is logged as an ordinary one
         "report_to": "none",
         "disable_tqdm": True,
         "full_determinism": False,

@@ -22,6 +22,8 @@ from interleave_rt.train.models import base_folder  # noqa: E402
 from interleave_rt.train.recipe import GrpoRecipe, SftRecipe  # noqa: E402
 from interleave_rt.train.sets import read_rows  # noqa: E402
 from interleave_rt.train.sft import train_sft  # noqa: E402
+from interleave_rt.train.tune import _no_room  # noqa: E402
+from safetensors import SafetensorError  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
@@ -142,7 +144,7 @@ def test_sft_learns_the_tower_stays_and_a_killed_run_goes_on_to_the_same_bits(pl
 
 
 def published(source, folder):
-    """A checkpoint in the shape of the published ones: shards of bfloat16, an image processor that needs torchvision."""
+    """A checkpoint in the shape of the published ones: shards of bfloat16, as its text part says, an image processor that needs torchvision."""
     model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.bfloat16)
     model.generation_config.update(do_sample=True, temperature=0.7, top_k=20, top_p=0.8)
     model.save_pretrained(folder, max_shard_size="2MB")
@@ -151,6 +153,9 @@ def published(source, folder):
     told = json.loads((source / "preprocessor_config.json").read_text())
     told["image_processor_type"] = "Qwen2VLImageProcessorFast"
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    told = json.loads((folder / "config.json").read_text())
+    told["text_config"]["dtype"] = told.pop("dtype")  # where the published ones say it
+    (folder / "config.json").write_text(json.dumps(told))
     return folder
 
 
@@ -271,6 +276,31 @@ def test_bad_sets_are_refused_before_a_step(place, tmp_path):
         train_sft(sft_recipe(place, processes=2), tmp_path)
     with pytest.raises(BadRequestError, match="no item of a critic"):
         read_rows(sets / "trl_planner_sft.jsonl", critic=True)
+    (sets / "bad.jsonl").write_text(json.dumps({**item, "rewritten_prompt": None}))
+    with pytest.raises(BadRequestError, match="no item of a critic"):
+        read_rows(sets / "bad.jsonl", critic=True)
+    (sets / "bad.jsonl").write_text(json.dumps({**item, "origin_prompt": "a\u2028b"}, ensure_ascii=False))
+    assert read_rows(sets / "bad.jsonl")[0].origin_prompt == "a\u2028b"
+    with pytest.raises(BadRequestError, match="is the base itself"):
+        train_sft(sft_recipe(place), place / "base" / "critic")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(place, tmp_path):
+    with pytest.raises(BackendFailedError, match="the loss of update 2 is (nan|inf)"):
+        train_sft(sft_recipe(place, batch=2, learning_rate=1e30), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
+        (OSError("image file is truncated (3 bytes not processed)"), False),
+        (FileNotFoundError(2, "No such file or directory"), False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_errors(error, full):
+    assert _no_room(error) == full
 
 
 def test_the_commands(place, tmp_path, capsys):
@@ -335,9 +365,8 @@ def test_two_processes_and_a_sharded_model_learn_what_one_does(place, tmp_path):
     }
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in recipe.items())
     (tmp_path / "two.toml").write_text(text)
-    started = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     told = subprocess.run(
-        [*started, str(Path(__file__).with_name("two_processes.py")), "two.toml", "two"],
+        [sys.executable, "-P", str(Path(__file__).with_name("two_processes.py")), "two.toml", "two"],
         check=False,
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -377,7 +406,8 @@ def test_the_papers_recipes_are_dry_run(verb, recipe, monkeypatch, capsys):
     assert bool(frozen) == (verb == "sft")
     assert any("merger" in name for name in frozen) == (verb == "sft")
     learned = sizes["decayed"] + sizes["not decayed"]
-    assert found["bytes"] == (16 * learned + 4 * sizes["frozen"]) // 8
+    reference = 4 * sum(sizes.values()) * (verb == "grpo")
+    assert found["bytes"] == (16 * learned + 4 * sizes["frozen"] + reference) // 8
     assert "GiB" in capsys.readouterr().out
 
 

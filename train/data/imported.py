@@ -109,7 +109,8 @@ def read_imported(
 
 def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
-    for number, line in enumerate(read_text(path, _MAX_BYTES, what=what).splitlines(), 1):
+    # Not splitlines(), which also cuts at U+2028 and the like in a text.
+    for number, line in enumerate(read_text(path, _MAX_BYTES, what=what).split("\n"), 1):
         if line.strip():
             yield number, line
 
