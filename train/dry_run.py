@@ -72,6 +72,8 @@ def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], 
     bytes_ //= processes
     told = {"parameters": sizes, "frozen": sorted(frozen), "processes": processes, "bytes": bytes_}
     say(f"parameters: {', '.join(f'{name} {count:,}' for name, count in sizes.items())}")
-    say(f"memory of each of {processes} processes, without activations: {bytes_ / 2**30:.1f} GiB")
+    say(
+        f"memory of each of {processes} processes that share it out, without activations: {bytes_ / 2**30:.1f} GiB"
+    )
     say("nothing was loaded and nothing run: this is what the configuration says")
     return told

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from interleave_rt.files import write_file
+from interleave_rt.files import saving, write_file
 
 __all__ = ["FOLDER", "Record", "source_revision", "write_config"]
 
@@ -93,7 +93,7 @@ class Record:
         self._save()
 
     def close(self) -> None:
-        """Draw `curve.png`, where matplotlib is installed."""
+        """Draw `curve.png`, where matplotlib is installed; raises `BadRequestError` where it cannot be written."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
@@ -108,7 +108,8 @@ class Record:
         axes[1].set(xlabel="iteration", ylabel="measures")
         if axes[1].lines:
             axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
-        figure.savefig(self._folder / "curve.png", dpi=120)
+        with saving(self._folder / "curve.png"):
+            figure.savefig(self._folder / "curve.png", dpi=120)
 
     def _columns(self) -> list[str]:
         names = ("iteration", "seconds", "loss", *(name for row in self._rows.values() for name in row))

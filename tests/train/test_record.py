@@ -18,6 +18,8 @@ torch = pytest.importorskip("torch")
 from interleave_rt.train import record as module
 from interleave_rt.train.record import Record, source_revision, write_config
 
+from interleave_rt.errors import BadRequestError
+
 
 def _lines(out: Path) -> list[dict[str, str]]:
     with (out / "record" / "curve.csv").open(newline="") as file:
@@ -124,3 +126,15 @@ def test_without_matplotlib_a_line_says_so(
         Record(tmp_path, {}, 0).close()
     assert "matplotlib is not installed" in caplog.text
     assert not (tmp_path / "record" / "curve.png").exists()
+
+
+def test_a_curve_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure.Figure, "savefig", full)
+    record = Record(tmp_path, {}, 0)
+    with pytest.raises(BadRequestError, match=r"curve\.png cannot be written: No space left"):
+        record.close()

@@ -105,7 +105,7 @@ def tower(found):
     return {name: value for name, value in found.items() if "visual" in name}
 
 
-def curve(folder, *left_out):
+def curve(folder):
     with (folder / "record" / "curve.csv").open(newline="") as file:
         return [
             {name: value for name, value in line.items() if name != "seconds"}
@@ -392,8 +392,6 @@ def test_two_processes_and_a_sharded_model_learn_what_one_does(place, tmp_path):
 )
 def test_the_papers_recipes_are_dry_run(verb, recipe, monkeypatch, capsys):
     from interleave_rt.train import dry_run
-
-    from interleave_rt.cli import main
 
     told = []
     look = dry_run.dry_run
