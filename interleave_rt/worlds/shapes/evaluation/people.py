@@ -124,7 +124,10 @@ def measure_people(samples: Samples) -> Row:
     )
     possible = [one for one in told_of if not one.wanted.decline]
     row.share("declined", "declined although possible", [o.declined for o in possible], Target(high=0.04))
-    row.share("stubborn", "steps in which right pictures are refused three times in a row", [s.stubborn for s in steps if s.meaning], Target(high=0.01))  # fmt: skip
+    stubborn = [step.stubborn for step in steps if step.meaning]
+    row.share(
+        "stubborn", "steps in which right pictures are refused three times in a row", stubborn, Target(high=0.01)
+    )
     refusals = [one.plan for one in told_of if one.declined]
     refusals += _outside(samples, row)
     _offers(samples, row, refusals)
