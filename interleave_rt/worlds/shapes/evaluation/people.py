@@ -126,7 +126,10 @@ def measure_people(samples: Samples) -> Row:
     row.share("declined", "declined although possible", [o.declined for o in possible], Target(high=0.04))
     stubborn = [step.stubborn for step in steps if step.meaning]
     row.share(
-        "stubborn", "steps in which right pictures are refused three times in a row", stubborn, Target(high=0.01)
+        "stubborn",
+        "steps in which right pictures are refused three times in a row",
+        stubborn,
+        Target(high=0.01),
     )
     refusals = [one.plan for one in told_of if one.declined]
     refusals += _outside(samples, row)
