@@ -206,7 +206,7 @@ def measure_generator(
         made = studio.paint([explicit(step) for step in edits], befores, seed, fewer)
         result[f"plain, {fewer} of {steps} denoising steps"] = float(np.mean(_right(made, edits)))
     for name, operation in (("another thing", "replace"), ("another background", "ground")):
-        changed = [random_transition(rng, operation) for _ in range(count // 4)]
+        changed = [random_transition(rng, operation) for _ in range(max(1, count // 4))]
         befores_of = drawn([step.before for step in changed if step.before is not None], rng)
         made = studio.paint([explicit(step) for step in changed], befores_of, seed, steps)
         result[name] = float(np.mean(_right(made, changed)))
