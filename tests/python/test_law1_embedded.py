@@ -63,10 +63,18 @@ def test_the_requests_try_the_law(cases, wanted):
     assert shares["reaching_t_max"] >= 0.05
 
 
-def test_speculation_was_wrong_often_enough():
-    print(discarded)
-    if len(discarded) == len(RUNS):  # not where somebody picked single runs
-        assert sum(discarded.values()) >= 200
+def test_speculation_was_wrong_often_enough(cases, wanted, engines):
+    """On a busy machine less is begun ahead, so the deepest arm runs until it has guessed wrongly often enough."""
+    (deepest,) = (arm for arm in lossless.ARMS if arm.speculation == "depth=3")
+    wrong = sum(discarded.values())
+    for _ in range(10 if len(discarded) == len(RUNS) else 0):  # not where somebody picked single runs
+        if wrong >= 200:
+            break
+        row = lossless.compare(engines[deepest.batching], deepest, cases, wanted, 1)
+        assert row["equal"] == row["requests"]
+        wrong += row["discarded"]
+    print(discarded, wrong)
+    assert wrong >= 200 or len(discarded) < len(RUNS)
 
 
 def test_a_difference_is_found_and_named():

@@ -46,13 +46,13 @@ _KINDS = {
 def test_training_meets_every_kind_with_every_number_of_pictures_and_steps(drawn: list[Request]) -> None:
     kinds = Counter(request.kind for request in drawn)
     assert min(count for kind, count in kinds.items() if kind != "about") > 50
-    assert kinds["about"] > 10  # there are five of them, and people ask some of these, too
+    assert kinds["about"] > 5  # there are five of them, and people ask some of these, too
     counts = {kind: {len(request.images) for request in drawn if request.kind == kind} for kind in kinds}
     assert counts == _KINDS
     assert {len(request.steps) for request in drawn} == {1, 2, 3, 4, 5, 6}
     assert max(len(request.steps) for request in drawn if request.kind == "wish") == 5
     two = [len(request.images) == 2 for request in drawn if request.kind == "question"]
-    assert 0.1 < sum(two) / len(two) < 0.3
+    assert 0.05 < sum(two) / len(two) < 0.3
 
 
 def test_words_and_pictures_have_one_right_plan(drawn: list[Request]) -> None:
