@@ -207,14 +207,6 @@ def edit_shaped(pack: Pack, folder: Path) -> dict[str, str]:
     }
 
 
-def law1_of(own: dict[str, str], cases: Sequence[SampleRequest], pack: Any, prompts: Any) -> dict[str, Any]:
-    """Law 1 of roles that somebody names."""
-    backend = open_backend(choose_pack(pack, prompts=prompts, **own))
-    found = {"roles": own, "law1": law1(PlainRoles(backend), cases)}
-    backend.detach()
-    return found
-
-
 def main() -> int:
     parser = parser_of(__doc__, requests=50, output=True)
     parser.add_argument("--parity", type=int, default=30, help="requests whose calls native roles answer too")
@@ -233,15 +225,18 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     own = {role: getattr(arguments, role) for role in ROLES}
     document: dict[str, Any] = {"seed": arguments.seed, "threads": arguments.threads}
-    cases = draw_cases(arguments.requests, arguments.seed)
     if any(own.values()) or arguments.edit_shaped:
+        cases = draw_cases(arguments.requests, arguments.seed)
         with tempfile.TemporaryDirectory() as folder:
             prompts = arguments.prompts
             if arguments.edit_shaped:
                 own, prompts = edit_shaped(load_pack(arguments.pack), Path(folder)), f"{folder}/prompts"
                 small = {"width": 64, "height": 64, "denoising_steps": 2}
                 cases = [replace(case, options=replace(case.options, **small)) for case in cases]
-            document |= law1_of(own, cases, arguments.pack, prompts)
+            backend = open_backend(choose_pack(arguments.pack, prompts=prompts, **own))
+            document["roles"] = own
+            document["law1"] = law1(PlainRoles(backend), cases)
+            backend.detach()
         document["environment"] = describe_environment(gpu=False)
         return finish(document, holds=all(row["holds"] for row in document["law1"]), output=arguments.output)
     pack = load_pack(arguments.pack)

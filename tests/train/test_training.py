@@ -110,6 +110,31 @@ def test_the_cache_holds_judged_attempts(trio: Path) -> None:
     for attempt in found[:5]:
         reading = oracle.read(attempt.image)
         assert (reading.scene, reading.clean) == (attempt.seen, attempt.clean)
+        assert abs(reading.worst_rmse - oracle.TOLERANCE) > 0.015  # else nobody could see whether it is right
+
+
+def test_parts_go_on_from_saved_weights(trio: Path, tmp_path: Path) -> None:
+    words = {"tokenizer_dir": trio / "tokenizer"}
+    painting = generator.Painting(tmp_path, vae_dir=trio / "vae", start_from=trio / "generator", **words)
+    judge = critic.Critic(tmp_path, start_from=trio / "critic", tests=2, **words)
+    saved = generator.load_generator(trio / "generator").model
+    pairs = [
+        (painting.module.generator, saved),
+        (judge.module.model, Qwen3VLForConditionalGeneration.from_pretrained(trio / "critic")),
+    ]
+    for ours, theirs in pairs:
+        wanted = theirs.state_dict()
+        assert all(torch.equal(weight, wanted[name]) for name, weight in ours.state_dict().items())
+    assert not any(weight.requires_grad for weight in judge.module.model.model.visual.parameters())
+
+
+def test_a_refusal_weighs_no_more_than_a_plan_and_an_answer_in_words_more(trio: Path) -> None:
+    encoder = planner.PlanEncoder(tokenizer.load_tokenizer(trio / "tokenizer"))
+    heaviest = [
+        max(encoder.full(collect(make, "train", 1, "weights")[0]).weights)
+        for make in (narrative, outside_request, question)
+    ]
+    assert heaviest[0] == heaviest[1] < heaviest[2]
 
 
 def test_a_part_leaves_its_record_and_goes_on_from_its_state(tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +26,6 @@ NEEDS = {
     "planner": ("tokenizer", "critic"),
 }
 """What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 CONTINUED = ("generator", "critic", "planner")
 """Parts that can begin with the weights of an earlier run."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
@@ -139,16 +136,11 @@ def _use(threads: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     import torch
 
+    from interleave_rt.backends.torch.residency import roomy_heap
+
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    _keep_memory()
-
-
-def _keep_memory() -> None:
-    """Memory of tensors up to 32 MiB is used again instead of given back: page faults took two fifths of a generator's run."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    roomy_heap()
 
 
 def train_parts(

@@ -27,7 +27,7 @@ from interleave_rt.errors import CancelledError
 from .checkpoint import need
 from .turns import Cancelled
 
-__all__ = ["ALWAYS", "Party", "Seat", "Stay", "Weights", "lean_heap"]
+__all__ = ["ALWAYS", "Party", "Seat", "Stay", "Weights", "lean_heap", "roomy_heap"]
 
 _ALIGN = 512  # as PyTorch's own allocator on a card
 _POLL_S = 0.02
@@ -371,9 +371,21 @@ def lean_heap() -> None:
     Left alone, it learns from the first of them to keep such memory: the peak of a process is then the sum of what its
     models need one after the other. It costs some page faults.
     """
+    _set_heap(_LARGE, 4 * _LARGE)
+
+
+def roomy_heap() -> None:
+    """The opposite, for a process that does one thing again and again: memory of tensors up to 32 MiB is used again
+    instead of given back, so that no step pays for its pages anew.
+    """
+    _set_heap(32 << 20, 2**31 - 1)
+
+
+def _set_heap(mapped: int, kept: int) -> None:
+    """Bytes from which a block is mapped on its own, and what may lie free before it is given back; glibc's alone."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        library.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
+        library.mallopt(_M_MMAP_THRESHOLD, mapped)
+        library.mallopt(_M_TRIM_THRESHOLD, kept)
 
 
 def _trim_heap() -> None:
