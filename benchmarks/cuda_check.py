@@ -8,7 +8,7 @@ Parts, each with what it took; one that fails is written down with its error, on
     provider      loads, copies to the card and back
     law_1         requests through the engine and the sequential loop, as `python -m interleave_rt.prove`; keeps the proof
     invariance    every batched graph of the pack, by shape: bits of a row alone and beside others
-    copies        copies between host and card inside one run of every graph, as ONNX Runtime's profile counts them
+    copies        copies between host and card inside one run of every batched graph, as ONNX Runtime's profile counts them
     token         Qwen3-VL of random weights: a token, native over the compiled PyTorch lane
     denoising     FLUX.2-klein of random weights: a denoising step, likewise
 
@@ -18,15 +18,12 @@ Exits with 1 where law 1 or a declared invariance does not hold or a part fails,
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 from frame import Said, finish, parser_of, say
@@ -38,6 +35,8 @@ from interleave_rt.pack.manifest import GeneratorRole, VlmRole
 from interleave_rt.prove import prove, providers_of
 
 SIZES = {"tiny": ("tiny-vl", "tiny-klein"), "real": ("qwen3-vl-2b", "klein-4b")}
+# As the native runtime opens it: without these, other arithmetic would be measured.
+OF_PROVIDERS = {"CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}}
 PAST = 128  # tokens before the one that is timed
 PRECISIONS = ("bf16", "int8")  # of the native decoder's matrices
 
@@ -72,14 +71,15 @@ class Checks:
 
 def session_on(path: Path, providers: tuple[str, ...], profile: str = "") -> Any:
     """A session with the options of the native runtime; `profile`: what the files of its profile begin with."""
+    from interleave_rt.export.proof.sessions import session_options
+
+    options = session_options()
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    chosen = [(name, OF_PROVIDERS.get(name, {})) for name in providers]
+    return onnxruntime.InferenceSession(str(path), options, providers=chosen)
 
 
 def opened(providers: tuple[str, ...]) -> str:
@@ -171,7 +171,7 @@ def invariance(pack: Pack, providers: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def copies(pack: Pack, providers: tuple[str, ...], folder: Path) -> dict[str, dict[str, int]]:
-    """Copies between host and card that ONNX Runtime put into every graph, and nodes that run on the CPU, in one run."""
+    """Copies between host and card that ONNX Runtime put into every batched graph, and nodes that run on the CPU, in one run."""
     counted = {}
     for name, path, _, _, feeds in feeds_of(pack):
         if name in counted:
@@ -237,7 +237,7 @@ def token(model: str, device: str, providers: tuple[str, ...], folder: Path) -> 
 
 
 def denoising_step(model: str, device: str, providers: tuple[str, ...], folder: Path) -> list[dict[str, Any]]:
-    """A denoising step from a picture, likewise; the arithmetic of the native one is float32 (TF32 on a card)."""
+    """A denoising step from a picture, likewise; the arithmetic of the native one is float32."""
     import torch
     from interleave_rt.export.checkpoint import Checkpoint
     from interleave_rt.export.families.flux2 import drawing_specs, generator_trace
