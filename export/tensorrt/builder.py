@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from interleave_rt.backends.engines import LIBRARIES
 from interleave_rt.errors import BadPackError
 
 from .profiles import Profile
@@ -19,7 +20,7 @@ class Plan:
 
     Args:
         part: `ROLE/PART`, for messages.
-        graph: sha256 of the graph and its weights.
+        graph: sha256 of the graph, and behind a + that of its weights where they lie outside.
         library: Module that builds it.
         target: Compute capability, as in `sm86`.
         precision: Of the matrices; the graph says every type itself.
@@ -64,7 +65,7 @@ def build(trt: Any, plan: Plan, graph: Path, timing: Path | None = None) -> byte
             layer.__class__ = trt.IAttentionInputLayer
             layer.attention.decomposable = True
     config = builder.create_builder_config()
-    if plan.library == "tensorrt_rtx":  # the other one builds for the card that it runs on
+    if not LIBRARIES[plan.library].needs_card:  # the other one builds for the card that it runs on
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, plan.target.upper()), 0)
     cache = None

@@ -31,6 +31,7 @@ from interleave_rt.pack.manifest import (
     GeneratorRole,
     Manifest,
     VlmRole,
+    hash_file,
     load_manifest,
     verify_files,
 )
@@ -118,13 +119,15 @@ def export_engines(
                     where = f"{name}/{part}"
                     progress(f"writing {where} in {precision}")
                     feeds = work[part]
-                    graph = scratch / "graph.onnx"
+                    graph = scratch / f"{part}.onnx"  # it names the file of its weights
                     origin = source / role.parts[part].file
                     quantised = _rewrite(origin, graph, feeds, precision, spans, scratch)
+                    data = graph.with_name(graph.name + DATA_SUFFIX)
+                    files = [file for file in (graph, data) if file.exists()]
                     model = onnx.load(graph, load_external_data=False)
                     plan = Plan(
                         part=where,
-                        graph=_hash(graph),
+                        graph="+".join(hash_file(file) for file in files),
                         library=chosen.library,
                         target=target,
                         precision=precision if quantised else "fp16",
@@ -133,13 +136,14 @@ def export_engines(
                     found = Built(plan, quantised, _compare(origin, graph, feeds, plan))
                     (fresh / name).mkdir(exist_ok=True)
                     if plan_only:
-                        for file in (graph, _data(graph)):
-                            if file.exists():
-                                shutil.move(file, fresh / name / file.name.replace("graph", part, 1))
+                        for file in files:
+                            shutil.move(file, fresh / name)
                     else:
                         progress(f"building {where} for {target}")
                         found = _engine(trt, version, found, graph, fresh, kept)
                         _write_context(model, fresh, found.plan, version)
+                        for file in files:
+                            file.unlink()
                     built.append(found)
             _write_report(fresh, chosen, version, built)
             if not plan_only:
@@ -200,7 +204,6 @@ def _rewrite(
     model = onnx.load(origin)
     set_lengths(model, fixed(spans))
     quantised = 0 if precision == "fp16" else quantise(model, feeds, precision, scratch)
-    _data(graph).unlink(missing_ok=True)
     save_graph(half(model), graph, check=False)
     return quantised
 
@@ -321,38 +324,20 @@ def _write_manifest(
     raw["name"] = f"{manifest.name}-{target.name}-{precision}"
     raw["parity"] = _REPORT
     raw.setdefault("exporter", {})["proved_on"] = ""
-    graphs = {path for role in _parts(manifest) for path in role}
+    roles = (getattr(manifest.roles, name) for name in ROLES)
+    graphs = {
+        path
+        for role in roles
+        if isinstance(role, VlmRole | GeneratorRole)
+        for part in role.parts.values()
+        for path in (part.file, *part.data)
+    }
     for file in manifest.files.keys() - graphs - {manifest.parity}:
         (fresh / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, fresh / file)
     found = sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file())
     raw["files"] = list_files(fresh, found)
     write_json(fresh / MANIFEST_NAME, raw)
-
-
-def _parts(manifest: Manifest) -> list[tuple[str, ...]]:
-    """Graphs and their weights, of every part."""
-    roles = (getattr(manifest.roles, name) for name in ROLES)
-    return [
-        (part.file, *part.data)
-        for role in roles
-        if isinstance(role, VlmRole | GeneratorRole)
-        for part in role.parts.values()
-    ]
-
-
-def _hash(graph: Path) -> str:
-    digest = hashlib.sha256()
-    for file in (graph, _data(graph)):
-        if file.is_file():
-            with file.open("rb") as opened:
-                while chunk := opened.read(1 << 20):
-                    digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _data(graph: Path) -> Path:
-    return graph.with_name(graph.name + DATA_SUFFIX)
 
 
 def _cache_folder() -> Path:

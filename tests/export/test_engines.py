@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import onnx
 import pytest
+from interleave_rt.export import graph
 from interleave_rt.export.tensorrt import builder, calibration, engines, graphs, targets
 from interleave_rt.export.tensorrt.engines import export_engines
 from interleave_rt.export.written import Precision
@@ -28,6 +29,7 @@ from interleave_rt.cli import export as stored
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack import EMBEDDED
+from interleave_rt.pack.manifest import hash_file
 
 spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).with_name("fake_tensorrt.py"))
 fake = importlib.util.module_from_spec(spec)
@@ -130,6 +132,7 @@ def test_the_plan_for_a_card_that_is_elsewhere_is_what_its_library_takes(
     here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "_EXAMPLES", 1)
+    monkeypatch.setattr(graph, "_MOST_INLINE", 0)  # all weights lie outside, as those of a large pack do
     here()
     out = tmp_path / "out"
     found = export_engines(EMBEDDED, out, target="sm90", precision="fp8", plan_only=True)
@@ -140,6 +143,9 @@ def test_the_plan_for_a_card_that_is_elsewhere_is_what_its_library_takes(
     for one, said in zip(found, report["engines"], strict=True):
         plan = one.plan
         assert json.loads(json.dumps(plan.as_dict())) == {key: said[key] for key in plan.as_dict()}
+        assert plan.graph == "+".join(
+            hash_file(out / f"{plan.part}{ending}") for ending in (".onnx", ".onnx.data")
+        )
         timing = tmp_path / "timing"
         assert builder.build(trt, plan, out / f"{plan.part}.onnx", timing)
         assert timing.read_bytes() == b"timings"
