@@ -110,7 +110,7 @@ def precision(
     narrower than half of the margin to both sides. How often plans are equal, verdicts turn and pictures differ is told of any
     pack. Both packs are in memory.
 
-    Exit codes: as of `run`; 1 the interval's lower end is below the margin.
+    Exit codes: as of `run`; 1 the interval's lower end is below the margin, or no request was answered by both packs.
     """
     from contextlib import ExitStack
 
@@ -164,7 +164,7 @@ def _show_precision(document: dict[str, Any]) -> None:
     success = document["success"]
     print(f"{document['requests']} requests, {document['failed']} failed")
     if success["difference"] is not None:
-        low, high = (100 * end for end in success["interval"] or (float("nan"),) * 2)
+        low, high = (100 * end for end in success["interval"])
         print(
             f"step success: {100 * success['difference']:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
         )

@@ -58,7 +58,8 @@ def test_the_interval_is_that_of_paired_differences() -> None:
     half = 1.959964 * np.std(differences, ddof=1) / math.sqrt(400)
     assert (low, high) == pytest.approx((0.0625 - half, 0.0625 + half))
     assert paired_interval([0.0] * 100) == pytest.approx((-0.03, 0.03))  # not sure after 100 equal pairs
-    assert paired_interval([0.0]) is None
+    assert paired_interval([0.0]) == (-3.0, 3.0)  # says nothing
+    assert paired_interval([]) is None
 
 
 def test_equal_packs_pass_as_soon_as_the_interval_is_narrow_enough() -> None:
@@ -94,6 +95,14 @@ def test_requests_that_fail_have_no_right_step() -> None:
     assert found.failed == 20
     assert found.document()["success"]["difference"] == pytest.approx(-1 / 3, abs=1e-4)
     assert len(found.plans) == 40
+
+
+def test_nothing_is_shown_where_both_fail() -> None:
+    found = compare(Draws(fails=1), Draws(fails=1), TASKS, margin=0.125)
+    assert found.failed == found.requests == len(TASKS)  # there is never enough
+    assert found.document()["success"]["interval"] == [-0.05, 0.05]
+    assert found.met is False
+    assert compare(Draws(), Draws(), TASKS[:1], margin=0.125).met is False
 
 
 def test_other_requests_are_held_against_each_other_without_an_oracle() -> None:

@@ -28,15 +28,15 @@ _UNSEEN = 3.0  # over n: what a share may be, at 95 %, that was not seen once in
 
 
 def paired_interval(differences: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the mean of paired differences, each in -1..1; None below two of them.
+    """The 95 % interval of the mean of paired differences, each in -1..1; None without any.
 
     Never narrower than n pairs allow that do not differ at all: 3 / n to both sides.
     """
     n = len(differences)
-    if n < 2:
+    if not n:
         return None
     mean = math.fsum(differences) / n
-    deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in differences) / (n - 1))
+    deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in differences) / max(n - 1, 1))
     half = max(_Z * deviation / math.sqrt(n), _UNSEEN / n)
     return mean - half, mean + half
 
@@ -67,13 +67,16 @@ class Precision:
     def enough(self) -> bool:
         """Whether the interval is so narrow that no loss of half of the margin or less is taken for more."""
         found = self.interval
-        return found is not None and found[1] - found[0] <= self.margin
+        return found is not None and bool(self.plans) and found[1] - found[0] <= self.margin
 
     @property
     def met(self) -> bool | None:
-        """Whether at most the margin is lost, by the interval's lower end; None where no oracle has judged."""
+        """Whether at most the margin is lost, by the interval's lower end; None where no oracle has judged.
+
+        Requests that fail in both packs do not differ: not met where no request was answered by both.
+        """
         found = self.interval
-        return None if found is None else found[0] >= -self.margin
+        return None if found is None else bool(self.plans) and found[0] >= -self.margin
 
     def document(self) -> dict[str, Any]:
         """Plain data: shares in 0..1; `picture_distance`: mean absolute difference of pixels, of 255."""
