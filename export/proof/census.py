@@ -153,12 +153,17 @@ def kernel_census(path: Path, feed: Feed, groups: Sequence[Sequence[Call]]) -> C
         session = _session(Path(scratch) / "probe.onnx", 1, optimise=False)
         chunks = max(tokens for group in groups for _, tokens in group) > 1
         few = [(2, 4), (3, 4), (2, 6)] if chunks else [(1, 1), (2, 1)][: max(rows for rows, _ in groups[0])]
-        axes = _axes([(call, _shapes(session, feed, call)) for call in few])
+        shapes = [(call, _shapes(session, feed, call)) for call in few]
         for group in groups:
             most = max(rows for rows, _ in group), max(tokens for _, tokens in group)
             values = _run(session, feed, most)
             for node in kinds:
                 try:
+                    axes = {
+                        name: _axes(name, shapes)
+                        for name in (*node.input, *node.output)
+                        if name in shapes[0][1]
+                    }
                     _Kernel(model, node, axes, values, most, Path(scratch)).prove(group, tally)
                 except Exception as error:  # noqa: BLE001 (whatever stops a kernel, it is not proved)
                     tally.compared += 1
@@ -320,20 +325,18 @@ def _shapes(session: Any, feed: Feed, call: Call) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in _run(session, feed, call).items()}
 
 
-def _axes(found: Sequence[tuple[Call, Mapping[str, tuple[int, ...]]]]) -> dict[str, _Axes]:
-    """Read from how shapes change with the call: the second has more rows, the third more tokens."""
+def _axes(name: str, found: Sequence[tuple[Call, Mapping[str, tuple[int, ...]]]]) -> _Axes:
+    """Read from how a shape changes with the call: the second has more rows, the third more tokens."""
     (call, shapes), *others = found
-    axes = {}
-    for name, shape in shapes.items():
-        changed: list[int | None] = [None, None]
-        for which, (other, theirs) in enumerate(others):
-            for axis, size in enumerate(shape):
-                if theirs[name][axis] != size:
-                    if theirs[name][axis] * call[which] != size * other[which] or changed[which] is not None:
-                        raise ValueError(f"{name} {shape} does not grow with the call")
-                    changed[which] = axis
-        axes[name] = _Axes(shape, *changed)
-    return axes
+    shape = shapes[name]
+    changed: list[int | None] = [None, None]
+    for which, (other, theirs) in enumerate(others):
+        for axis, size in enumerate(shape):
+            if theirs[name][axis] != size:
+                if theirs[name][axis] * call[which] != size * other[which] or changed[which] is not None:
+                    raise ValueError(f"{name} {shape} does not grow with the call")
+                changed[which] = axis
+    return _Axes(shape, *changed)
 
 
 class _Kernel:

@@ -167,6 +167,18 @@ def test_what_cannot_be_tried_is_not_passed(tmp_path: Path) -> None:
     assert not batch_census(path, feed, slots=4).passed
 
 
+def test_rows_beside_constant_ones_cannot_be_tried(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "more"], ["all"], axis=0),
+        helper.make_node("Softmax", ["all"], ["y"]),
+    ]
+    weights = {"more": np.zeros((2, HIDDEN), np.float32)}
+    path = save(tmp_path / "graph.onnx", nodes, weights, {"x": ["b", HIDDEN]})
+    found = batch_census(path, {"x": np.ones((4, HIDDEN), np.float32)}, slots=4)
+    assert not found.passed
+    assert "does not grow with the call" in found.first
+
+
 def test_equal_layers_are_one_kernel(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     weights = {f"w{layer}": rng.standard_normal((HIDDEN, HIDDEN), np.float32) for layer in range(40)}
