@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import trl
 
-from interleave_rt.errors import BackendFailedError
+from interleave_rt.errors import BackendFailedError, BadRequestError
 
 from .recipe import GrpoRecipe
 from .regenerate import Regenerator
@@ -100,6 +100,11 @@ def train_grpo(
     """
     tuning = Tuning(recipe, out, resume=resume)
     rows = read_rows(tuning.data, critic=True, max_share=recipe.max_share)
+    if recipe.seeds != "zero" and any(row.call is None for row in rows):
+        raise BadRequestError(
+            f"[data] {tuning.data} does not say where its seeds come from",
+            hint='build it again with train data stage build, or choose seeds = "zero"',
+        )
     longest = check_lengths(tuning.data, rows, tuning.processor, recipe, recipe.answer_tokens)
     arguments = trl.GRPOConfig(
         **trainer_settings(tuning),
@@ -112,7 +117,7 @@ def train_grpo(
     )
     # TRL pads prompts on this side, and takes the kinds of tokens as the processor pads them.
     tuning.processor.tokenizer.padding_side = "left"
-    made = regenerator or Regenerator(recipe, out / f"replies-{tuning.rank}.log")
+    made = regenerator or Regenerator(recipe, out / f"replies-{tuning.rank}.log", processes=tuning.world)
     try:
         trainer = _Trainer(
             model=tuning.model(),

@@ -82,13 +82,21 @@ class Regenerator:
         replies: File of the scorer's replies, of this process alone: none is paid twice.
         generator: Instead of the recipe's.
         chat: Instead of the recipe's scorer.
+        processes: That share the recipe's budget. Tokens and calls of earlier runs count, as `replies` knows them; the
+            money for pictures is counted anew, and after --resume those that are wanted again are made again.
 
     Raises:
         InterleaveError: Generator or scorer cannot be used.
     """
 
     def __init__(
-        self, recipe: GrpoRecipe, replies: Path, *, generator: Any = None, chat: Chat | None = None
+        self,
+        recipe: GrpoRecipe,
+        replies: Path,
+        *,
+        generator: Any = None,
+        chat: Chat | None = None,
+        processes: int = 1,
     ) -> None:
         if generator is None:
             generator = open_generator(recipe.generator.spec, recipe.folder)
@@ -103,7 +111,10 @@ class Regenerator:
         chat.check()
         self._chat = chat
         self._journal = Journal(replies)
-        self._teacher = Teacher(chat, self._journal, recipe.scorer, recipe.price, recipe.budget)
+        self._price = recipe.price.picture
+        self._teacher = Teacher(
+            chat, self._journal, recipe.scorer, recipe.price, recipe.budget.share(processes)
+        )
         self._options = Options(
             width=recipe.width, height=recipe.height, denoising_steps=recipe.generator.denoising_steps
         )
@@ -132,6 +143,7 @@ class Regenerator:
             if isinstance(made, Seen):
                 self._known[one] = made
                 self._failed = 0
+                self._teacher.pictures_money += self._price
                 continue
             log.warning("dropped: %s", made)
             self._failed += 1

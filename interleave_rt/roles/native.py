@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -24,9 +25,11 @@ from .base import SharedRules
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
+_Answer = TypeVar("_Answer")
+
 
 class NativeRoles(SharedRules):
-    """The graphs of a pack, called one at a time: no scheduler, no cache, no early stop.
+    """The graphs of a pack, called one at a time (threads wait for their turn): no scheduler, no cache, no early stop.
 
     Args:
         pack: Whose graphs.
@@ -69,6 +72,7 @@ class NativeRoles(SharedRules):
             raise from_code(*error.args) from None
         self._texts = NativeBackend(pack, roles).texts
         self.image_sides = pack.image_sides
+        self._turn = threading.Lock()  # the core's roles are not thread-safe, and let go of the GIL
 
     def plan(self, request: Request, max_steps: int, seed: int, retry: int) -> WrittenPlan:
         """As `Roles.plan`."""
@@ -85,10 +89,7 @@ class NativeRoles(SharedRules):
             )
             for request in requests
         ]
-        try:
-            answers = self._planner.answers(questions)
-        except _core.CoreError as error:
-            raise from_code(*error.args) from None
+        answers = self._call(self._planner.answers, questions)
         return [
             read_plan(answer.text, request.mode, max_steps)
             for answer, request in zip(answers, requests, strict=True)
@@ -101,10 +102,7 @@ class NativeRoles(SharedRules):
         sources = [] if source is None else [source] if isinstance(source, np.ndarray) else list(source)
         ids, mask, _ = self._texts.generate(prompt)
         size = options.width, options.height
-        try:
-            return self._generator.generate(ids, mask, sources, seed, *size, options.denoising_steps)
-        except _core.CoreError as error:
-            raise from_code(*error.args) from None
+        return self._call(self._generator.generate, ids, mask, sources, seed, *size, options.denoising_steps)
 
     def judge(
         self, before: Pixels | None, after: Pixels, original_prompt: str, prompt: str, seed: int, retry: int
@@ -112,10 +110,18 @@ class NativeRoles(SharedRules):
         """As `Roles.judge`."""
         ids = self._texts.judge(original_prompt, prompt)
         white = np.full_like(after, 255)
-        answer = self._critic.answer(ids, [white if before is None else before, after], seed, retry)
+        pictures = [white if before is None else before, after]
+        answer = self._call(self._critic.answer, ids, pictures, seed, retry)
 
         def success_p(start: int) -> float:
             # The verdict token is the last one that begins at or before the boolean's first byte.
             return answer.verdict_p[max(i for i, offset in enumerate(answer.offsets) if offset <= start)]
 
         return read_verdict(answer.text, success_p)
+
+    def _call(self, ask: Callable[..., _Answer], *given: Any) -> _Answer:
+        with self._turn:
+            try:
+                return ask(*given)
+            except _core.CoreError as error:
+                raise from_code(*error.args) from None

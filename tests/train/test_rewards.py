@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from interleave_rt.train.data.formats import BLANK
 from interleave_rt.train.data.oracle import Oracle
+from interleave_rt.train.data.teacher import BudgetSpentError
 from interleave_rt.train.recipe import GrpoRecipe
-from interleave_rt.train.regenerate import Regenerator, seed_of_call
+from interleave_rt.train.regenerate import Regenerator, Wanted, seed_of_call
 from interleave_rt.train.rewards import Judgement, Seen, official, paper, read_judgement
 from interleave_rt.train.scorer import Scorer
 
 from interleave_rt import Options
-from interleave_rt.errors import BackendFailedError, BadRequestError
+from interleave_rt.errors import BackendFailedError
 from interleave_rt.pack.images import encode_png
 from interleave_rt.roles.base import SharedRules
 from interleave_rt.worlds.shapes.language import parse
@@ -121,7 +122,7 @@ def scorer(recipe, tmp_path):
     made.close()
 
 
-def ask(scorer, answers, *, label=False, call=True):
+def ask(scorer, answers, *, label=False):
     told = {}
 
     def tell(name, value):
@@ -133,7 +134,7 @@ def ask(scorer, answers, *, label=False, call=True):
         "rewritten_prompt": [WISH] * n,
         "origin_image_path": [BLANK] * n,
         "evaluation": [{"semantics": 0.0, "quality": 10.0, "success": label}] * n,
-        "call": [{"seed": 3, "step": 0, "attempt": 1} if call else None] * n,
+        "call": [{"seed": 3, "step": 0, "attempt": 1}] * n,
     }
     return scorer(completions=[[{"content": one}] for one in answers], log_metric=tell, **columns), told
 
@@ -168,5 +169,30 @@ def test_what_ends_a_run_says_why(scorer):
     judge, _ = scorer
     with pytest.raises(BackendFailedError, match="10 pictures in a row"):
         ask(judge, [said(False, f"fail {i}") for i in range(12)])
-    with pytest.raises(BadRequestError, match="seeds"):
-        ask(judge, [said(False, WISH)], call=False)
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent"),
+    [({"budget": {"calls": 1}}, "of 1 calls"), ({"budget": {"money": 8}, "price": {"picture": 0.5}}, "of 1 money")],
+)  # fmt: skip
+def test_each_process_has_its_share_of_the_budget_and_pictures_cost_money(recipe, tmp_path, limits, spent):
+    recipe = GrpoRecipe(**{**recipe.model_dump(), **limits})
+    made = Regenerator(recipe, tmp_path / "replies.log", generator=Painter(), chat=Oracle(), processes=8)
+    wanted = [Wanted(None, WISH, seed, WISH) for seed in range(3)]
+    assert None not in made.scores(wanted[:2])[0]
+    with pytest.raises(BudgetSpentError, match=spent):
+        made.scores(wanted[2:])
+    made.close()
+
+
+def test_graphs_make_pictures_one_at_a_time(recipe, tmp_path):
+    wanted = [Wanted(None, WISH, seed, WISH) for seed in range(6)]
+    found = []
+    for at_once in (1, 2):
+        made = Regenerator(
+            recipe.model_copy(update={"at_once": at_once}), tmp_path / f"{at_once}.log", chat=Oracle()
+        )
+        found.append(made.scores(wanted))
+        made.close()
+    assert found[0] == found[1]
+    assert None not in found[0][0]

@@ -279,6 +279,9 @@ def test_bad_sets_are_refused_before_a_step(place, tmp_path):
     (sets / "bad.jsonl").write_text(json.dumps({**item, "rewritten_prompt": None}))
     with pytest.raises(BadRequestError, match="no item of a critic"):
         read_rows(sets / "bad.jsonl", critic=True)
+    (sets / "bad.jsonl").write_text(json.dumps({**item, "call": None}))
+    with pytest.raises(BadRequestError, match="where its seeds come from"):
+        train_grpo(grpo_recipe(place, data="data/sets/bad.jsonl"), tmp_path)
     (sets / "bad.jsonl").write_text(json.dumps({**item, "origin_prompt": "a\u2028b"}, ensure_ascii=False))
     assert read_rows(sets / "bad.jsonl")[0].origin_prompt == "a\u2028b"
     with pytest.raises(BadRequestError, match="is the base itself"):

@@ -200,6 +200,11 @@ class Budget(Part):
     tokens: Any0 = 0
     money: Amount = 0.0
 
+    def share(self, processes: int) -> Budget:
+        """What each of so many processes may spend. A limit stays one: of calls and tokens each has one at least."""
+        calls, tokens = (limit and max(1, limit // processes) for limit in (self.calls, self.tokens))
+        return Budget(calls=calls, tokens=tokens, money=self.money / processes)
+
 
 class Estimate(Part):
     """What a dry run reckons with."""

@@ -177,9 +177,7 @@ def steps_of(
                 )
             )
         found.append(
-            StepItem(
-                f"{key}/{step['index']}", wish, before, tuple(attempts), line.get("seed", 0), step["index"]
-            )
+            StepItem(f"{key}/{step['index']}", wish, before, tuple(attempts), line["seed"], step["index"])
         )
         before = step["attempts"][-1]["picture"]
     return found
