@@ -15,10 +15,12 @@ class Cuts:
     """
 
     def __init__(self, parts: Iterable[Any]) -> None:
+        from transformers import PreTrainedTokenizerBase
+
         self._cut: dict[int, bool] = {}  # of the tokenizers that have been asked
         for part in parts:
             tokenizer = getattr(part, "tokenizer", part)
-            if hasattr(tokenizer, "encode") and callable(tokenizer):
+            if isinstance(tokenizer, PreTrainedTokenizerBase):
                 self._listen(tokenizer)
 
     def begin(self) -> None:

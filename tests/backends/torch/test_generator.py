@@ -70,8 +70,15 @@ def test_of_two_tokenizers_one_must_read_the_prompt_to_its_end() -> None:
         made.pre_tokenizer = pre_tokenizers.Whitespace()
         return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest, pad_token="?")  # noqa: S106
 
-    short, long = tokenizer(3), tokenizer(5)
-    cuts = Cuts([short, SimpleNamespace(tokenizer=long), None, "no part"])
+    class Pictures:
+        """As the autoencoders of diffusers: it can be called, and encodes."""
+
+        def encode(self) -> None: ...
+        def __call__(self) -> None: ...
+
+    short, long, pictures = tokenizer(3), tokenizer(5), Pictures()
+    cuts = Cuts([short, SimpleNamespace(tokenizer=long), pictures, None, "no part"])
+    assert type(pictures) is Pictures
     for words, whole in ((2, True), (4, True), (6, False)):
         cuts.begin()
         for one in (short, long):
