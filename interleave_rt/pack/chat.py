@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import re
 import threading
 from collections.abc import Callable, Sequence, Sized
@@ -39,8 +38,11 @@ _MAX_SHAPES = 256
 _RENDER_S = 10.0
 """Seconds that a template may take for one message: some thousand times what any needs."""
 
-_MAX_REPEATED = 1 << 20
-"""Letters, items or bits of a number that one product in a template may have."""
+_MAX_MADE = 1 << 20
+"""Letters, items or bits of a number that one product, power or `%` in a template may make."""
+
+_FIELDS = re.compile(r"%%|%(?:\([^)]*\))?[-+ #0]*(\*|\d*)\.?(\*|\d*)")
+"""The fields of a format as `%` reads it: width and precision."""
 
 
 class EncodedPrompt(NamedTuple):
@@ -272,19 +274,29 @@ def _special(tokenizer: Tokenizer, path: Path) -> dict[str, int]:
 
 
 def _times(left: Any, right: Any) -> Any:
-    whole = isinstance(left, int) and isinstance(right, int)
-    sizes = [
-        len(one) if isinstance(one, Sized) else one.bit_length() if whole else one for one in (left, right)
-    ]
-    if (sum(sizes) if whole else math.prod(sizes)) > _MAX_REPEATED:
+    size = 0  # other numbers are of one size
+    if isinstance(left, int) and isinstance(right, int):
+        size = left.bit_length() + right.bit_length()
+    for items, times in ((left, right), (right, left)):
+        if isinstance(items, Sized) and isinstance(times, int):
+            size = len(items) * times
+    if size > _MAX_MADE:
         raise ValueError("a product is too large")
     return left * right
 
 
 def _power(left: Any, right: Any) -> Any:
-    if isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _MAX_REPEATED:
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _MAX_MADE:
         raise ValueError("a power is too large")
     return left**right
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if isinstance(left, str):  # a format
+        sizes = [size for field in _FIELDS.findall(left) for size in field if size]
+        if "*" in sizes or sum(map(int, sizes)) > _MAX_MADE:
+            raise ValueError("a format is too wide, or does not say how wide it is")
+    return left % right
 
 
 @cache
@@ -303,9 +315,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
         value, **{"ensure_ascii": False, **options}
     )
     environment.globals["raise_exception"] = refuse
-    # One step that nothing can interrupt must not be endless; range() has a bound already.
-    environment.intercepted_binops = frozenset(["*", "**"])
-    environment.binop_table |= {"*": _times, "**": _power}
+    # One step cannot be interrupted. Bounded here: products, powers and the widths of `%`; range() has a bound
+    # already. Not bounded: what filters and methods make of an argument, such as `center`, and sums.
+    environment.intercepted_binops = frozenset(["*", "**", "%"])
+    environment.binop_table |= {"*": _times, "**": _power, "%": _remainder}
     return environment
 
 

@@ -179,6 +179,10 @@ def test_a_text_that_is_no_unicode_is_a_bad_request(encoder):
         ("{{ messages[0].role * 10**10 }}", "product is too large"),
         ("{{ 10**6 * ['x'] * 10 }}", "product is too large"),
         ("{{ 9**(9**9) }}", "power is too large"),
+        ("{{ '%0300000000d' % 1 }}", "format is too wide"),
+        ("{{ '%(a)-.300000000f' % {'a': 1} }}", "format is too wide"),
+        ("{{ ('%09999d' * 1000) % ((1,) * 1000) }}", "format is too wide"),
+        ("{{ '%*d' % (300000000, 1) }}", "does not say how wide"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(files, tmp_path: Path, template, said):
@@ -187,6 +191,26 @@ def test_a_template_that_cannot_work_is_refused(files, tmp_path: Path, template,
     with refused(BadPackError, said, "chat.jinja") as caught:
         ChatEncoder(files.tokenizer, file).encode_messages([IMAGE, TextPart("x")])
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("2000.0 * 1000.0", "2000000.0"),
+        ("2000000 * 1000000", "2000000000000"),
+        ("2 * 'ab'", "abab"),
+        ("2 ** 10", "1024"),
+        ("7000000 % 4", "0"),
+        ("'%03d of 12345678 %%12345678' % 7", "007 of 12345678 %12345678"),
+    ],
+)
+def test_a_template_may_calculate_and_format(files, tmp_path: Path, term, said):
+    made = []
+    for name, text in (("term", f"{{{{ {term} }}}}"), ("said", said)):
+        file = tmp_path / name
+        file.write_text(text + CHAT, encoding="utf-8")
+        made.append(ChatEncoder(files.tokenizer, file).encode_messages([TextPart("x")]).tolist())
+    assert made[0] == made[1]
 
 
 ENDLESS = "{%- for a in range(99999) -%}" * 4 + "{%- endfor -%}" * 4
