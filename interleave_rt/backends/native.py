@@ -16,7 +16,6 @@ from interleave_rt.config import EngineConfig, ThreadBudget
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError, from_code
 from interleave_rt.files import read_json
 from interleave_rt.pack import Pack
-from interleave_rt.pack.chat import ChatEncoder
 from interleave_rt.pack.grammar import answer_grammar
 from interleave_rt.pack.manifest import ROLES, GeneratorRole, Part, VlmRole
 from interleave_rt.pack.tokens import TextEncoder
@@ -87,6 +86,7 @@ class NativeBackend:
         if self.shares_cpu:
             budget = replace(budget, separate=False)
         self._budget = budget
+        texts = self.texts  # read now: the first request must not wait for the tokenizer
         config = replace(config, generator_threads=budget.generator, vlm_threads=budget.vlm)
         self._constraint = find_constraint(config.constrained)
         try:
@@ -97,9 +97,8 @@ class NativeBackend:
                 add = core.add_planner if name == "planner" else core.add_critic
                 add(vlm, _device(vlm, budget.vlm_device), name)
             if self._generator is not None:
-                made = generator_config(pack, self._generator, config)
+                made = generator_config(pack, self._generator, config, texts)
                 core.add_generator(made, _device(made, budget.generator_device), "generator")
-            _ = self.texts  # read now: the first request must not wait for the tokenizer
         except _core.CoreError as error:
             raise from_code(*error.args) from None
 
@@ -206,13 +205,15 @@ def _grammars(pack: Pack, role: VlmRole, constraint: Constraint) -> list[dict[st
     return grammars
 
 
-def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> dict[str, Any]:
-    """What the core is told of a generator."""
+def generator_config(
+    pack: Pack, role: GeneratorRole, config: EngineConfig, texts: TextEncoder
+) -> dict[str, Any]:
+    """What the core is told of a generator; `texts` encodes its negative prompt."""
     slots = role.slots if _may_batch(pack, config, role.batch_invariant) else 1
     names = ("latent_channels", "text_dim", "max_sequence_length", "token_pixels", "reference_time")
     return {
         **{name: getattr(role, name) for name in names},
-        **_guidance(pack, role),
+        **_guidance(role, texts),
         "shift": role.scheduler.value or 0.0,
         "shift_terminal": role.scheduler.terminal or 0.0,
         "family": role.family,
@@ -227,12 +228,10 @@ def generator_config(pack: Pack, role: GeneratorRole, config: EngineConfig) -> d
     }
 
 
-def _guidance(pack: Pack, role: GeneratorRole) -> dict[str, Any]:
+def _guidance(role: GeneratorRole, texts: TextEncoder) -> dict[str, Any]:
     if role.guidance is None:
         return {}
-    chat = None if role.chat_template is None else pack.path / role.chat_template
-    encoder = ChatEncoder(pack.path / role.tokenizer, chat)
-    found = encoder.encode_prompt(role.guidance.negative, role.max_sequence_length, role.pad_token_id)
+    found = texts.generate(role.guidance.negative)
     return {
         "guidance": role.guidance.scale,
         "negative_ids": found.ids.tolist(),

@@ -58,6 +58,7 @@ class NativeRoles(SharedRules):
             generator_threads=threads,
             vlm_threads=threads,
         )
+        self._texts = NativeBackend(pack, roles).texts
         try:
             if "planner" in roles:
                 native = vlm_config(pack, native_role(pack, "planner", VlmRole), config)
@@ -67,10 +68,11 @@ class NativeRoles(SharedRules):
             if "generator" in roles:
                 generator = native_role(pack, "generator", GeneratorRole)
                 self.references = generator.references
-                self._generator = _core.NativeGenerator(generator_config(pack, generator, config))
+                self._generator = _core.NativeGenerator(
+                    generator_config(pack, generator, config, self._texts)
+                )
         except _core.CoreError as error:
             raise from_code(*error.args) from None
-        self._texts = NativeBackend(pack, roles).texts
         self.image_sides = pack.image_sides
         self._turn = threading.Lock()  # the core's roles are not thread-safe, and let go of the GIL
 

@@ -26,6 +26,7 @@ from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack import choose_pack
 from interleave_rt.pack.chat import ChatEncoder
+from interleave_rt.pack.tokens import TextEncoder
 from interleave_rt.roles.reference import run_reference
 from interleave_rt.runtimes import PlainRoles, open_backend
 
@@ -121,9 +122,9 @@ def test_graphs_are_those_of_the_library(library: Any, exported: Any) -> None:
 def drawn(pack: Any, sources: list[Any], seed: int) -> Any:
     role = pack.manifest.roles.generator
     load_runtime()
-    native = _core.NativeGenerator(generator_config(pack, role, EngineConfig()))
-    encoder = ChatEncoder(pack.path / role.tokenizer, pack.path / role.chat_template)
-    ids, mask, _ = encoder.encode_prompt(PROMPT, role.max_sequence_length, role.pad_token_id)
+    texts = TextEncoder.of_pack(pack.path, pack.manifest)
+    native = _core.NativeGenerator(generator_config(pack, role, EngineConfig(), texts))
+    ids, mask, _ = texts.generate(PROMPT)
     return native.generate(ids, mask, sources, seed, *SIDES)
 
 

@@ -26,6 +26,7 @@ from interleave_rt import Pack, _core, load_pack
 from interleave_rt.backends.native import generator_config, vlm_config
 from interleave_rt.backends.ort import load_runtime
 from interleave_rt.config import EngineConfig
+from interleave_rt.pack.tokens import TextEncoder
 
 SEED = 20261121
 TOKENS = 40
@@ -117,7 +118,8 @@ def test_greedy_tokens_and_probabilities_are_those_of_generate(trio, role):
 @pytest.mark.slow
 def test_images_are_those_of_diffusers(trio):
     role = trio.pack.manifest.roles.generator
-    native = _core.NativeGenerator(generator_config(trio.pack, role, EngineConfig()))
+    texts = TextEncoder.of_pack(trio.pack.path, trio.pack.manifest)
+    native = _core.NativeGenerator(generator_config(trio.pack, role, EngineConfig(), texts))
     rng = np.random.default_rng(SEED)
     side, tokens = role.image.width, role.image.width // role.token_pixels
     worst = 0
