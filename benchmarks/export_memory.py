@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
     """One export, in this process."""
     from interleave_rt.export.checkpoint import Checkpoint
     from interleave_rt.export.families import qwen3_vl_written
-    from interleave_rt.export.role import RoleSettings, data_bytes, export_role
+    from interleave_rt.export.place import data_bytes
+    from interleave_rt.export.role import RoleSettings, export_role
 
     before, start = memory("VmHWM"), time.perf_counter()
     settings = RoleSettings(precision=precision, cache_length=512, cache_bytes=1, prove=False)
@@ -95,7 +97,8 @@ def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
     took = time.perf_counter() - start
     checkpoint = Checkpoint.open(source)
     parts = qwen3_vl_written.weights(qwen3_vl_written.configuration(checkpoint), checkpoint)
-    ideal = data_bytes(qwen3_vl_written, parts, precision)
+    stored_as = partial(qwen3_vl_written.stored_as, precision=precision)
+    ideal = sum(data_bytes(part, stored_as) for part in parts.values())
     size = sum(file.stat().st_size for file in out.rglob("*.data"))
     return {
         "seconds": round(took, 1),

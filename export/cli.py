@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from interleave_rt.errors import BadRequestError, InterleaveError
-from interleave_rt.files import saving, swap_folders
+from interleave_rt.errors import InterleaveError
 from interleave_rt.pack import load_pack
-from interleave_rt.pack.manifest import MANIFEST_NAME, Manifest, load_manifest, verify_files
+from interleave_rt.pack.manifest import Manifest, load_manifest, verify_files
 from interleave_rt.shown import for_people, shown
 
 from .families import find_family
+from .place import check_place, new_pack
 from .proof.checks import Comparison, Parity, all_passed
 from .recipe import Recipe, shapes_recipe
 from .weights import Weights
@@ -126,10 +125,8 @@ def export_shapes(
     weights = Weights.find(weights_dir, needed, templates)
     if verify_only:
         verify_files(out, load_manifest(out))
-    elif out.exists() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise BadRequestError(
-            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
-        )
+    else:
+        check_place(out)
     from . import pack
 
     console = console or Console(quiet=True)
@@ -142,10 +139,7 @@ def export_shapes(
             invariance = pack.prove_invariance(out, roles, seed, say)
             parity = pack.prove_parity(out, weights, models, roles, recipe, seed, say)
             return [*parity, *invariance], manifest
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-            fresh = Path(scratch) / "pack"
-            fresh.mkdir()
+        with new_pack(out, 0) as fresh:
             described, storage = pack.build_roles(fresh, weights, models, recipe, say)
             roles = pack.read_roles(described)
             invariance = pack.prove_invariance(fresh, roles, seed, say)
@@ -153,8 +147,6 @@ def export_shapes(
             pack.write_report(fresh, seed, parity, invariance, storage)
             manifest = pack.write_manifest(fresh, recipe, described, invariance)
             verify_files(fresh, manifest)
-            with saving(out):
-                swap_folders(fresh, out)  # the old one goes with the scratch folder
     return [*parity, *invariance], manifest
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol, cast
-
-from tokenizers import Tokenizer
 
 from interleave_rt.errors import BadPackError
 from interleave_rt.pack.chat import ChatEncoder
@@ -22,9 +21,9 @@ from interleave_rt.pack.manifest import GeneratorRole, Manifest, verify_files
 from .checkpoint import Checkpoint, said
 from .pack import write_manifest
 from .pipeline import Pipeline
-from .place import describe_parts, new_pack, recipe_of, write_tokenizer
+from .place import data_bytes, describe_parts, new_pack, recipe_of, understood_role, write_tokenizer
 from .proof.checks import Comparison
-from .written import Precision, stored_bytes
+from .written import Precision
 
 __all__ = ["PIPELINES", "GeneratorSettings", "export_generator"]
 
@@ -100,56 +99,45 @@ def export_generator(
     described = family.describe(parts)
     if settings.steps is not None:
         described["scheduler"]["num_inference_steps"] = settings.steps
-    words = {"pad_token_id": _pad_token(pipeline.directory / "tokenizer")}
     counted = {
         (checkpoint.directory, name): prod(tensor.shape)
         for checkpoint, _ in weights.values()
         for name, tensor in checkpoint.tensors.items()
     }
-    with new_pack(out, _data_bytes(family, weights, settings.precision)) as fresh:
+    size = sum(
+        data_bytes(shapes, partial(family.stored_as, part, precision=settings.precision))
+        for part, (_, shapes) in weights.items()
+    )
+    with new_pack(out, size) as fresh:
         folder = fresh / "generator"
         folder.mkdir()
         texts = write_tokenizer(pipeline.directory / "tokenizer", folder)
-        ChatEncoder(folder / "tokenizer.json", folder / "chat_template.jinja")  # refuses what it cannot use
-        progress("writing the graphs")
-        family.write(parts, folder, precision=settings.precision)
+        encoder = ChatEncoder(pipeline.directory / "tokenizer/tokenizer.json", folder / "chat_template.jinja")
         raw = {
             "runtime": "native",
             **describe_parts("generator", weights, settings.precision),
             **texts,
             **described,
-            **words,
+            "pad_token_id": _pad_token(pipeline.directory / "tokenizer", encoder),
             "slots": settings.slots,
             "references": settings.references,
             "providers": ["CPUExecutionProvider"],
             "parameters": sum(counted.values()),
         }
+        role = understood_role(GeneratorRole, raw, source)
+        progress("writing the graphs")
+        family.write(parts, folder, precision=settings.precision)
         proved: list[Comparison] = []
         if settings.prove:
             progress("proving batch invariance")
-            proved = family.invariance(folder, GeneratorRole.model_validate(raw), _SEED)
+            proved = family.invariance(folder, role, _SEED)
         recipe = recipe_of("generator", source, pipeline.index, out)
         manifest = write_manifest(fresh, recipe, {"generator": raw}, proved)
         verify_files(fresh, manifest)
     return proved, manifest
 
 
-def _data_bytes(
-    family: WrittenGenerator,
-    weights: dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]],
-    precision: Precision,
-) -> int:
-    """What the weights take as they are stored."""
-    return sum(
-        stored_bytes(
-            shape[0], prod(shape[1:]), family.stored_as(part, name, precision) if len(shape) > 1 else "fp32"
-        )
-        for part, (_, shapes) in weights.items()
-        for name, shape in shapes.items()
-    )
-
-
-def _pad_token(folder: Path) -> int:
+def _pad_token(folder: Path, encoder: ChatEncoder) -> int:
     """The id that fills a prompt up behind its end."""
     told = said(folder / "tokenizer_config.json")
     if told.get("padding_side", "right") != "right":
@@ -159,11 +147,10 @@ def _pad_token(folder: Path) -> int:
         )
     pad = told.get("pad_token")
     text = pad.get("content") if isinstance(pad, dict) else pad
-    file = folder / "tokenizer.json"
-    found = Tokenizer.from_file(str(file)).token_to_id(text) if text and file.is_file() else None
+    found = encoder.tokenizer.token_to_id(text) if isinstance(text, str) else None
     if found is None:
         raise BadPackError(
             f"[export] {folder} names no token that fills a prompt up",
-            hint="copy tokenizer.json and tokenizer_config.json of the checkpoint too",
+            hint="copy tokenizer_config.json of the checkpoint too",
         )
     return int(found)

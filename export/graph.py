@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from .storage import HalfReport, store_half
+from .storage import DATA_SUFFIX, HalfReport, store_half
 
 __all__ = [
     "DATA_SUFFIX",
@@ -31,8 +31,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-DATA_SUFFIX = ".data"
-"""Of the file beside a graph that holds its weights, where the graph does not."""
 _MOST_INLINE = (1 << 31) - (64 << 20)  # bytes of weights; protobuf ends at 2 GiB
 
 

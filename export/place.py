@@ -5,20 +5,33 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import swap_folders, write_file
+from interleave_rt.pack.manifest import MANIFEST_NAME
 
 from .checkpoint import chat_template
-from .graph import DATA_SUFFIX
 from .recipe import Recipe
-from .written import Precision
+from .storage import DATA_SUFFIX
+from .written import Precision, exact, stored_bytes
 
-__all__ = ["describe_parts", "new_pack", "recipe_of", "write_tokenizer"]
+__all__ = [
+    "check_place",
+    "data_bytes",
+    "describe_parts",
+    "new_pack",
+    "recipe_of",
+    "understood_role",
+    "write_tokenizer",
+]
 
+_Role = TypeVar("_Role", bound=BaseModel)
 _TEXTS = 64 << 20  # room for graphs and tokenizer
 
 
@@ -33,10 +46,7 @@ def new_pack(out: Path, data: int) -> Iterator[Path]:
     Raises:
         BadRequestError: `out` is something else, has no room, or cannot be written.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "pack.json").is_file():
-        raise BadRequestError(
-            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
-        )
+    check_place(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _need_room(out.parent, data + _TEXTS)
@@ -51,6 +61,18 @@ def new_pack(out: Path, data: int) -> Iterator[Path]:
         ) from None
 
 
+def check_place(out: Path) -> None:
+    """Refuses what is neither new, nor an empty folder, nor a pack.
+
+    Raises:
+        BadRequestError: `out` is something else.
+    """
+    if out.exists() and not (out.is_dir() and ((out / MANIFEST_NAME).is_file() or not any(out.iterdir()))):
+        raise BadRequestError(
+            f"[export] {out} exists and is not a pack", hint="give an empty or new directory with --out"
+        )
+
+
 def _need_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -58,6 +80,23 @@ def _need_room(folder: Path, needed: int) -> None:
             f"[export] the pack takes about {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
             hint="make room, choose another --out, or a smaller --precision",
         )
+
+
+def data_bytes(weights: Mapping[str, tuple[int, ...]], stored_as: Callable[[str], Precision]) -> int:
+    """What the weights of a part take in its file.
+
+    Args:
+        weights: Their names and shapes.
+        stored_as: Precision of a matrix; vectors are float32, and what has more axes is not quantised.
+    """
+
+    def stored(name: str) -> Precision:
+        axes = len(weights[name])
+        if axes < 2:
+            return "fp32"
+        return stored_as(name) if axes == 2 else exact(stored_as(name))
+
+    return sum(stored_bytes(shape[0], prod(shape[1:]), stored(name)) for name, shape in weights.items())
 
 
 def write_tokenizer(source: Path, folder: Path) -> dict[str, str]:
@@ -93,11 +132,28 @@ def describe_parts(role: str, parts: Iterable[str], precision: Precision) -> dic
     }
 
 
+def understood_role(kind: type[_Role], raw: Mapping[str, Any], source: Path) -> _Role:
+    """A role as the manifest will have it.
+
+    Raises:
+        BadPackError: It has a value that no manifest may have.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadPackError(
+            f"[export] {source} cannot be exported: {f'{place}: ' if place else ''}{first['msg']}",
+            hint="correct it in the files of the checkpoint, or run that on PyTorch: torch:FOLDER",
+        ) from None
+
+
 def recipe_of(role: str, source: Path, config: Mapping[str, Any], out: Path) -> Recipe:
     """Name, origin and licence of a pack with one role."""
     name = str(config.get("_name_or_path") or source.resolve().name)
     return Recipe(
-        name=out.name,
+        name=out.absolute().name,
         version="1",
         description=f"{role} from {name}",
         license=_license(source),

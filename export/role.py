@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -22,11 +23,11 @@ from interleave_rt.roles.prompts import Prompts
 
 from .checkpoint import Checkpoint
 from .pack import verdict_tokens, write_manifest, write_token_bytes
-from .place import describe_parts, new_pack, recipe_of, write_tokenizer
+from .place import data_bytes, describe_parts, new_pack, recipe_of, understood_role, write_tokenizer
 from .proof.checks import Comparison
-from .written import Precision, stored_bytes
+from .written import Precision
 
-__all__ = ["FAMILIES", "RoleSettings", "data_bytes", "export_role"]
+__all__ = ["FAMILIES", "RoleSettings", "export_role"]
 
 FAMILIES = {"qwen3_vl": "qwen3_vl_written"}
 """`model_type` of a config.json, and the file of `families` that writes it."""
@@ -127,11 +128,15 @@ def export_role(
             checkpoint.need(name, *shape)
     described = _describe(checkpoint, family, config, settings)
     prompts = Prompts.default() if settings.prompts is None else Prompts.from_folder(settings.prompts)
-    with new_pack(out, data_bytes(family, weights, settings.precision)) as fresh:
+    stored_as = partial(family.stored_as, precision=settings.precision)
+    with new_pack(out, sum(data_bytes(part, stored_as) for part in weights.values())) as fresh:
         folder = fresh / role
         folder.mkdir()
         progress("reading the tokenizer")
         texts = _write_texts(folder, role, checkpoint, prompts, described)
+        parts = describe_parts(role, weights, settings.precision)
+        raw = {"runtime": "native", **parts, **texts, **described}
+        read = understood_role(VlmRole, raw, source)
         progress("writing the graphs")
         family.write(
             checkpoint,
@@ -140,12 +145,10 @@ def export_role(
             precision=settings.precision,
             cache_length=described["cache_length"],
         )
-        parts = describe_parts(role, weights, settings.precision)
-        raw = {"runtime": "native", **parts, **texts, **described}
         proved: list[Comparison] = []
         if settings.prove:
             progress("proving batch invariance")
-            proved = family.invariance(folder, VlmRole.model_validate(raw), _SEED)
+            proved = family.invariance(folder, read, _SEED)
         recipe = recipe_of(role, checkpoint.directory, checkpoint.config, out)
         manifest = write_manifest(fresh, recipe, {role: raw}, proved)
         verify_files(fresh, manifest)
@@ -160,19 +163,6 @@ def _family(checkpoint: Checkpoint) -> WrittenFamily:
             hint="other models run on PyTorch or on a server: --planner torch:FOLDER, --planner openai:URL#MODEL",
         )
     return cast("WrittenFamily", import_module(f".families.{FAMILIES[kind]}", __package__))
-
-
-def data_bytes(
-    family: WrittenFamily, weights: Mapping[str, Mapping[str, tuple[int, ...]]], precision: Precision
-) -> int:
-    """What the weights take as they are stored."""
-    return sum(
-        stored_bytes(
-            shape[0], prod(shape[1:]), family.stored_as(name, precision) if len(shape) > 1 else "fp32"
-        )
-        for part in weights.values()
-        for name, shape in part.items()
-    )
 
 
 def _describe(
@@ -229,10 +219,10 @@ def _write_texts(
 ) -> dict[str, Any]:
     """Tokenizer and prompts; adds to `described` what they say."""
     files = write_tokenizer(checkpoint.directory, folder)
+    encoder = ChatEncoder(checkpoint.directory / "tokenizer.json", folder / "chat_template.jinja")
     table = write_token_bytes(folder, described["architecture"]["vocab"])
     if role == "critic":
         described["verdict_tokens"] = verdict_tokens(table)
-    encoder = ChatEncoder(folder / "tokenizer.json", folder / "chat_template.jinja")
     ids = encoder.encode_messages([TextPart("x")]).tolist()
     if encoder.tokenizer.decode(ids, skip_special_tokens=False).rstrip().endswith("<think>"):
         described["grammar"]["reasoning"] = "opened"

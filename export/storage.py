@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["BLOCK", "HalfReport", "plain_weights", "quantise", "store_half"]
+__all__ = ["BLOCK", "DATA_SUFFIX", "HalfReport", "plain_weights", "quantise", "store_half"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _MIN_ELEMENTS = 64
 BLOCK = 32
 """int8 weights that share a scale."""
+DATA_SUFFIX = ".data"
+"""Of the file beside a graph that holds its weights, where the graph does not."""
 _BITS = 8
 _ACCURACY = 4  # int8 activations, the level that is batch-invariant
 # Above this a float32 tensor is worth a warning: it is a weight, not a table.

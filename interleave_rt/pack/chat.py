@@ -251,7 +251,8 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001  (tokenizers raises nothing more precise)
         raise BadPackError(
-            f"[ChatEncoder] {path} is no tokenizer: {error}", hint="export the pack again"
+            f"[ChatEncoder] {path} is no tokenizer: {error}",
+            hint="copy the checkpoint's tokenizer.json again, and export the pack again",
         ) from None
     tokenizer.no_padding()
     tokenizer.no_truncation()

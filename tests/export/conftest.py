@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NEEDED = ("torch", "transformers", "diffusers", "onnx", "onnxscript", "onnxruntime")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
-
-
-def beside(name: str) -> Any:
-    """A file beside this one, whatever the import mode is."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+sys.path.append(str(Path(__file__).parent))  # the checkpoints, and what tests share
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +32,15 @@ def tiny() -> Any:
     import torch
 
     torch.set_num_threads(1)
-    return beside("tiny")
+    return importlib.import_module("tiny")
 
 
-@pytest.fixture(scope="session")
-def klein() -> Any:
-    """Small FLUX.2-klein checkpoints."""
-    beside("qwen3_vl_checkpoints")
-    return beside("flux2_checkpoints")
+@pytest.fixture
+def copied(source: Path, tmp_path: Path) -> Path:
+    """The same checkpoint, to be spoilt: its files are links."""
+    folder = tmp_path / "copied"
+    shutil.copytree(source, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
+    return folder
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def test_what_cannot_be_exported_is_said_by_the_exit_code(tmp_path: Path, capsys
         (tmp_path / "nowhere", tmp_path / "pack", [], BadRequestError, "is not a directory"),
         (broken, tmp_path / "pack", [], BadPackError, "planner/config.json"),
         (whole, home, [], BadRequestError, "is not a pack"),
+        (whole, home / "letter.txt", [], BadRequestError, "is not a pack"),
         (whole, tmp_path / "pack", ["--verify-only"], BadPackError, "pack"),
     ):
         assert main(["shapes", "--weights", str(weights), "--out", str(out), *options]) == error.exit_code
