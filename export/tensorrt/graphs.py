@@ -34,6 +34,7 @@ _KINDS: dict[str, tuple[Any, float]] = {
     "fp8": (ml_dtypes.float8_e4m3fn, 448.0),
 }
 """Element type and largest value."""
+_NOT_INFERRED_FROM = 1024  # bytes of a weight
 _SMALLEST = 2.0**-14  # scales are float16 in the end: none of them may be subnormal
 
 
@@ -62,7 +63,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type in _EXACT
     )
     made: onnx.ModelProto = convert_float_to_float16(
-        shape_inference.infer_shapes(model),  # which values are float32 must be known for all of them
+        _typed(model),  # which values are float32 must be known for all of them
         keep_io_types=[name for name in names if not name.startswith(CACHE)],
         disable_shape_infer=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_EXACT, *_ANGLES],
@@ -70,6 +71,23 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     made.graph.ClearField("value_info")
     _keep_exact(made, {node.name for node in model.graph.node})
+    return made
+
+
+def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with the types that ONNX infers, which is told it without large weights: 2 GiB are the most it reads."""
+    large = {
+        tensor.name: tensor.raw_data
+        for tensor in model.graph.initializer
+        if len(tensor.raw_data) > _NOT_INFERRED_FROM
+    }
+    for tensor in model.graph.initializer:
+        if tensor.name in large:
+            tensor.ClearField("raw_data")
+    made: onnx.ModelProto = shape_inference.infer_shapes(model)
+    for tensor in made.graph.initializer:
+        if tensor.name in large:
+            tensor.raw_data = large[tensor.name]
     return made
 
 

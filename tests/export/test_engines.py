@@ -234,6 +234,29 @@ def test_angles_stay_exact_and_scales_are_of_columns(tmp_path: Path) -> None:
         assert (np.abs(found - exact).max(0) / np.abs(exact).max(0)).max() < allowed
 
 
+def test_types_are_inferred_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX reads no more than 2 GiB, a pack may have more."""
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    wide = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")],
+        "g",
+        [wide("x", TensorProto.FLOAT, ["n", 64])],
+        [wide("y", TensorProto.FLOAT, ["n", 64])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    infer, sizes = graphs.shape_inference.infer_shapes, []
+
+    def measured(model: onnx.ModelProto) -> Any:
+        sizes.append(model.ByteSize())
+        return infer(model)
+
+    monkeypatch.setattr(graphs.shape_inference, "infer_shapes", measured)
+    half = graphs.half(helper.make_model(made, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
+    assert max(sizes) < 1000
+    assert np.array_equal(numpy_helper.to_array(half.graph.initializer[0]), weight.astype(np.float16))
+
+
 def test_the_fake_has_the_signatures_of_the_library() -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     for name, (mine, calls) in fake.CALLS.items():
