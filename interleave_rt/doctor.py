@@ -194,15 +194,14 @@ def _onnxruntime() -> Iterator[Finding]:
 
 def _engines(runs_tensorrt: bool) -> Iterator[Finding]:
     from .backends.engines import LIBRARIES, installed_version
+    from .pack.manifest import ENGINE_STATUS
 
     for module, library in LIBRARIES.items():
         version = installed_version(module)
         if version is None:
             continue
         if version.startswith(library.series):
-            yield Finding(
-                module, "note", f"{library.name} {version}; engines are experimental (built, never run)"
-            )
+            yield Finding(module, "note", f"{library.name} {version}; engines are {ENGINE_STATUS}")
         elif runs_tensorrt or library.provider != "TensorrtExecutionProvider":
             yield Finding(
                 module, "fault",

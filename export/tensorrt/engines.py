@@ -25,6 +25,7 @@ from interleave_rt.backends.engines import LIBRARIES
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.files import saving, swap_folders, write_file
 from interleave_rt.pack.manifest import (
+    ENGINE_STATUS,
     MANIFEST_NAME,
     ROLES,
     Engine,
@@ -277,7 +278,7 @@ def _write_report(fresh: Path, target: Target, version: str, built: list[Built])
         fresh / _REPORT,
         {
             "format_version": 1,
-            "status": Engine.model_fields["status"].default,
+            "status": ENGINE_STATUS,
             "library": target.library,
             "version": version or None,
             "target": target.name,

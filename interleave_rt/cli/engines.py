@@ -39,6 +39,7 @@ def engines(
     from rich.console import Console
 
     from interleave_rt.export.tensorrt.engines import export_engines
+    from interleave_rt.pack.manifest import ENGINE_STATUS
 
     console = Console(stderr=True)
     with console.status("reading the pack") as status:
@@ -48,5 +49,5 @@ def engines(
     for one in built:
         took = f"{one.size / 1e6:8.2f} MB {one.seconds:7.1f} s" if one.size else "planned"
         print(f"  {one.plan.part:<24}{one.plan.precision:<6}{took}   1 - cosine of the graph {one.gap:.1e}")
-    print(f"{out}: {'plans' if plan_only else 'engines'} for {target}; experimental (built, never run)")
+    print(f"{out}: {'plans' if plan_only else 'engines'} for {target}; {ENGINE_STATUS}")
     return 0

@@ -134,6 +134,10 @@ class Engine(_Model):
     status: Literal["experimental (built, never run)"] = "experimental (built, never run)"
 
 
+ENGINE_STATUS: str = Engine.model_fields["status"].default
+"""What is known of engines."""
+
+
 class Part(_Model):
     """One graph.
 
