@@ -2,7 +2,7 @@
 
 The graph is optimised as it will run, with zeros for weights that take no memory. Nodes with the same operator, attributes, types and
 shapes run the same kernel: one of each is run with random weights over the allowed batches and chunks, and every row must keep its
-bits. What copies, compares or computes with one rounding per element cannot depend on a neighbour. So rows that every node
+bits. Where ONNX does not infer a shape, it is taken to follow from the nodes and constants up to `_DEPTH` nodes before. What copies, compares or computes with one rounding per element cannot depend on a neighbour. So rows that every node
 keeps apart are kept apart by the graph. Numbers of tokens that are not tried, and caches longer than `_LONGEST`, are taken to
 behave as those that are.
 """
@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    external_data_helper,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 
 from ..graph import DATA_SUFFIX
 from .checks import Comparison
@@ -195,10 +204,14 @@ def batch_census(
 def node_kinds(model: ModelProto) -> list[NodeProto]:
     """One node of every distinct kernel whose arithmetic might depend on its neighbours.
 
-    ONNX Runtime tells no shapes between nodes. What fixes them does: the constants and inputs of a node, and operators,
-    attributes and constants of what it reads from, `_DEPTH` nodes far.
+    ONNX Runtime tells no shapes between nodes, and ONNX does not infer all of them. What fixes the others is compared: the
+    constants and inputs of a node, and operators, attributes and constants of what it reads from, `_DEPTH` nodes far.
     """
     graph = model.graph
+    shapes = {
+        item.name: tuple(one.dim_value for one in item.type.tensor_type.shape.dim)
+        for item in shape_inference.infer_shapes(model).graph.value_info
+    }
     constants = {item.name: item for item in graph.initializer}
     given = {item.name: item.type.SerializeToString() for item in graph.input}
     maker = {name: (at, node) for node in graph.node for at, name in enumerate(node.output)}
@@ -223,7 +236,7 @@ def node_kinds(model: ModelProto) -> list[NodeProto]:
         if all(name in made for name in node.input):
             made.update(node.output)  # of constants alone
         elif node.op_type not in _EXACT:
-            found.setdefault(kind(node, _DEPTH), node)
+            found.setdefault((kind(node, _DEPTH), *map(shapes.get, node.input)), node)
     return list(found.values())
 
 
