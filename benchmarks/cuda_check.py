@@ -1,6 +1,7 @@
 """One script for a machine with a card, without network: what the native lanes do on CUDA.
 
     python benchmarks/cuda_check.py --output cuda.json             # needs pip install ".[cuda,export]" and PyTorch with CUDA
+    python benchmarks/cuda_check.py --only law_1,stream            # what needs pip install ".[cuda]" alone
     python benchmarks/cuda_check.py --device cpu --size tiny       # the same way without a card
 
 Parts, each with what it took; one that fails is written down with its error, one for which no time is left is "not run":
@@ -11,8 +12,11 @@ Parts, each with what it took; one that fails is written down with its error, on
     copies        copies between host and card inside one run of every batched graph, as ONNX Runtime's profile counts them
     token         Qwen3-VL of random weights: a token, native over the compiled PyTorch lane
     denoising     FLUX.2-klein of random weights: a denoising step, likewise
+    stream        the arms of `interleave-rt bench`, single-stream, whose results must be equal, too
 
-Exits with 1 where law 1 or a declared invariance does not hold or a part fails, with 2 where the provider cannot be used.
+The pack's proof of batch invariance was made on the CPU: where only batching differs, the proof that is kept covers
+`batching=False`. Exits with 1 where results differ, a declared invariance does not hold or a part fails, with 2 where the
+provider cannot be used.
 """
 
 from __future__ import annotations
@@ -29,11 +33,16 @@ import numpy as np
 from frame import Said, finish, parser_of, say
 from lossless import draw_cases
 
-from interleave_rt import InterleaveError, Pack, load_pack
+from interleave_rt import InterleaveError, Options, Pack, load_pack
+from interleave_rt.backends.proof import proving
+from interleave_rt.measure.arms import ARMS, pack_target
 from interleave_rt.measure.environment import describe_environment
+from interleave_rt.measure.load import Load, world_requests
+from interleave_rt.measure.runner import BenchConfig, measure
 from interleave_rt.pack.manifest import GeneratorRole, VlmRole
 from interleave_rt.prove import prove, providers_of
 
+PARTS = ("law_1", "invariance", "copies", "token", "denoising", "stream")
 SIZES = {"tiny": ("tiny-vl", "tiny-klein"), "real": ("qwen3-vl-2b", "klein-4b")}
 # As the native runtime opens it: without these, other arithmetic would be measured.
 OF_PROVIDERS = {"CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}}
@@ -92,7 +101,8 @@ def opened(providers: tuple[str, ...]) -> str:
     if not np.array_equal(back, values):
         raise RuntimeError("an array that went to the card came back changed")
     pack = load_pack()
-    session = session_on(pack.path / pack.manifest.roles.generator.parts["text_encoder"].file, providers)
+    graph = pack.path / pack.manifest.roles.generator.parts["text_encoder"].file
+    session = onnxruntime.InferenceSession(str(graph), providers=list(providers))
     if session.get_providers()[0] != providers[0]:
         raise RuntimeError(f"{providers[0]} was asked for, {session.get_providers()[0]} was opened")
     return f"onnxruntime {onnxruntime.__version__}"
@@ -186,6 +196,16 @@ def copies(pack: Pack, providers: tuple[str, ...], folder: Path) -> dict[str, di
             "on_the_cpu": sum(told.get("provider", "").startswith("CPU") for told in kernels),
         }
     return counted
+
+
+def single_stream(pack: Pack, providers: tuple[str, ...], requests: int, seed: int) -> dict[str, Any]:
+    """What `interleave-rt bench` says of its three arms."""
+    cases = world_requests(requests, seed, Options())
+    config = BenchConfig(Load(seed=seed), list(ARMS.values()))
+    with proving(providers):
+        found = measure(config, pack_target(pack, providers), cases, Said())
+    made = found.document({})
+    return {key: made[key] for key in ("arms", "speedup", "lossless")}
 
 
 def bound(session: Any, feed: Mapping[str, Any], kind: str) -> Callable[[], Any]:
@@ -306,14 +326,25 @@ def main() -> int:
         "--size", choices=tuple(SIZES), default="real", help="of the models with random weights"
     )
     parser.add_argument("--minutes", type=float, default=8.0, help="no part begins later")
+    parser.add_argument(
+        "--only", metavar="PART[,PART..]", default=",".join(PARTS), help="default: %(default)s"
+    )
     arguments = parser.parse_args()
+    if arguments.requests < 1:
+        parser.error("--requests: at least 1 is wanted")
+    asked = arguments.only.split(",")
+    if strange := set(asked) - set(PARTS):
+        parser.error(f"--only: no part {', '.join(sorted(strange))}; there are {', '.join(PARTS)}")
     device = "cuda:0" if arguments.device == "cuda" else "cpu"
     checks = Checks(60 * arguments.minutes, arguments.output)
     try:
         providers = providers_of(arguments.device)
         pack = load_pack(arguments.pack)
         said = opened(providers)
-    except (InterleaveError, RuntimeError) as error:
+    except InterleaveError as error:
+        say(f"error: {error.message}\n{error.hint or ''}")
+        return 2
+    except RuntimeError as error:
         say(f"error: {error}")
         return 2
     checks.part("provider", lambda: said)
@@ -324,13 +355,19 @@ def main() -> int:
         return {"declared": pack.manifest.lossless, "rows": rows, "proof": proof and str(proof)}
 
     vlm, klein = SIZES[arguments.size]
-    checks.part("law_1", law)
-    checks.part("invariance", lambda: invariance(pack, providers))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checks.part("copies", lambda: copies(pack, providers, folder))
-        checks.part("token", lambda: token(vlm, device, providers, folder / "vlm"))
-        checks.part("denoising", lambda: denoising_step(klein, device, providers, folder / "klein"))
+        parts: dict[str, Callable[[], Any]] = {
+            "law_1": law,
+            "invariance": lambda: invariance(pack, providers),
+            "copies": lambda: copies(pack, providers, folder),
+            "token": lambda: token(vlm, device, providers, folder / "vlm"),
+            "denoising": lambda: denoising_step(klein, device, providers, folder / "klein"),
+            "stream": lambda: single_stream(pack, providers, arguments.requests, arguments.seed),
+        }
+        for part in PARTS:
+            if part in asked:
+                checks.part(part, parts[part])
     found = checks.found
     environment = describe_environment(gpu=arguments.device == "cuda")
     return finish(
@@ -341,13 +378,16 @@ def main() -> int:
 
 
 def holds(found: Mapping[str, Any]) -> bool:
-    """Whether nothing failed, and law 1 and what is declared were looked at and hold."""
-    looked = [found[name] for name in ("law_1", "invariance")]
-    if any("error" in one for one in found.values()) or any(isinstance(one, str) for one in looked):
+    """Whether nothing failed, and what was asked of law 1, the arms and what is declared was looked at and holds."""
+    looked = {name: found[name] for name in ("law_1", "stream", "invariance") if name in found}
+    if any("error" in one for one in found.values()) or any(isinstance(one, str) for one in looked.values()):
         return False
-    law, table = (one["found"] for one in looked)
-    return all(0 < row["requests"] == row["equal"] for row in law["rows"]) and all(
-        row["holds"] for row in table
+    told = {name: one["found"] for name, one in looked.items()}
+    compared = [*told["law_1"]["rows"]] if "law_1" in told else []
+    if "stream" in told:
+        compared.append(told["stream"]["lossless"])
+    return all(0 < row["requests"] == row["equal"] for row in compared) and all(
+        row["holds"] for row in told.get("invariance", [])
     )
 
 

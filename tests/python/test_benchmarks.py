@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import ablation
 import cuda_check
-import gpu_check
 import load
 import lossless
 import numpy as np
@@ -29,7 +28,6 @@ from wide_pack import wider
 
 from interleave_rt import BadPackError, Engine, Request, load_pack
 from interleave_rt.backends.scripted import Script, ScriptedBackend
-from interleave_rt.errors import BackendFailedError
 from interleave_rt.measure.arms import scripted_target
 from interleave_rt.measure.load import numbered_requests
 from interleave_rt.request import Optimizations, Options
@@ -218,45 +216,29 @@ def test_plot_is_small(tmp_path):
 def test_card_check_says_what_is_missing(monkeypatch, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    code, said = run(monkeypatch, capsys, gpu_check)
+    code, said = run(monkeypatch, capsys, cuda_check)
     assert code == 2
     assert "has no CUDAExecutionProvider (it has CPUExecutionProvider)" in said.err
     assert "interleave-rt[cuda]" in said.err
-    assert gpu_check.providers_of("cpu") == ("CPUExecutionProvider",)
+    assert cuda_check.providers_of("cpu") == ("CPUExecutionProvider",)
 
 
-@pytest.mark.parametrize(("stage", "code"), [("law", 1), ("bench", 1), ("neither", 0)])
-def test_card_check_counts_every_comparison(stage, code, monkeypatch, capsys):
-    pytest.importorskip("onnxruntime")
-    row = {"requests": 2, "equal": 1 if stage == "law" else 2}
-    stream = {"lossless": {"requests": 2, "equal": 1 if stage == "bench" else 2}}
-    for name, found in (
-        ("providers_of", ("CPUExecutionProvider",)),
-        ("load_pack", None),
-        ("draw_cases", []),
-        ("prove", ([row], None)),
-        ("single_stream", stream),
-    ):
-        monkeypatch.setattr(gpu_check, name, lambda *_a, found=found: found)
-    assert run(monkeypatch, capsys, gpu_check)[0] == code
-
-    def fails(*_arguments):
-        raise BackendFailedError("the card is gone", hint="look at it")
-
-    monkeypatch.setattr(gpu_check, "single_stream", fails)
-    code, said = run(monkeypatch, capsys, gpu_check)
-    assert code == 2
-    assert "the card is gone" in said.err
-
-
-@pytest.mark.parametrize(("wrong", "code"), [("", 0), ("law", 1), ("bits", 1), ("token", 1), ("time", 1)])
+@pytest.mark.parametrize(
+    ("wrong", "code"), [("", 0), ("law", 1), ("bench", 1), ("bits", 1), ("token", 1), ("time", 1)]
+)
 def test_script_for_a_card_goes_on_and_says_what_failed(wrong, code, monkeypatch, capsys, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     first_of = cuda_check.feeds_of
     monkeypatch.setattr(cuda_check, "feeds_of", lambda pack: islice(first_of(pack), 1))
     row = {"requests": 2, "equal": 1 if wrong == "law" else 2}
-    for name, found in (("draw_cases", []), ("prove", ([row], None)), ("denoising_step", [])):
+    stream = {"lossless": {"requests": 2, "equal": 1 if wrong == "bench" else 2}}
+    for name, found in (
+        ("draw_cases", []),
+        ("prove", ([row], None)),
+        ("denoising_step", []),
+        ("single_stream", stream),
+    ):
         monkeypatch.setattr(cuda_check, name, lambda *_a, found=found, **_k: found)
 
     def token(*_arguments):
@@ -283,6 +265,37 @@ def test_script_for_a_card_goes_on_and_says_what_failed(wrong, code, monkeypatch
     assert all(line["holds"] for line in table) == (wrong != "bits")
     if wrong == "token":
         assert found["token"]["error"] == "RuntimeError: no kernel for it"
+
+
+def test_script_for_a_card_does_what_is_asked(monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(cuda_check, "session_on", None)  # needs the export, which the extra for a card is not
+    stream = {"lossless": {"requests": 1, "equal": 1}}
+    monkeypatch.setattr(cuda_check, "single_stream", lambda *_: stream)
+    code, said = run(monkeypatch, capsys, cuda_check, "--device", "cpu", "--only", "stream")
+    assert code == 0
+    found = json.loads(said.out)
+    assert found["stream"]["found"] == stream
+    assert not set(cuda_check.PARTS) & set(found) - {"stream"}
+    for wrong, text in (("--only", "no part bench; there are law_1"), ("--requests", "at least 1")):
+        with pytest.raises(SystemExit) as refused:
+            run(monkeypatch, capsys, cuda_check, wrong, "bench" if wrong == "--only" else 0)
+        assert refused.value.code == 2
+        assert text in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_script_for_a_card_measures_without_one(monkeypatch, capsys):
+    for needed in ("onnxruntime", "onnx", "torch", "transformers", "diffusers"):
+        pytest.importorskip(needed)
+    arguments = ["--device", "cpu", "--size", "tiny", "--requests", 1, "--only", "token,denoising,stream"]
+    code, said = run(monkeypatch, capsys, cuda_check, *arguments)
+    found = json.loads(said.out)
+    assert code == 0, found
+    assert found["stream"]["found"]["lossless"]["equal"] == 1
+    times = [*found["token"]["found"], *found["denoising"]["found"]]
+    assert [line["precision"] for line in times] == ["bf16", "int8", "bf16 stored"]
+    assert all(line["native_ms"] > 0 < line["pytorch_bf16_ms"] for line in times)
 
 
 def test_lossless_refuses_arms_that_are_none(monkeypatch, capsys):
