@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interleave_rt import _core
 from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError
-from interleave_rt.pack.spec import RoleSpec
+from interleave_rt.pack import Pack
+from interleave_rt.pack.images import load_image
 from interleave_rt.request import Options
+from interleave_rt.roles.native import NativeRoles
 
-from .data import asking
+from .data.generators import opened
 from .data.journal import Journal
-from .data.score import quality, semantics
-from .data.teacher import Chat, HttpChat, Teacher, UnreadableError
+from .data.teacher import Chat, Teacher, UnreadableError, open_chat
 from .rewards import Seen
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .recipe import GrpoRecipe
 
-__all__ = ["Regenerator", "Wanted", "open_generator", "seed_of_call"]
+__all__ = ["Regenerator", "Wanted", "seed_of_call"]
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +53,6 @@ def seed_of_call(rule: str, seed: int, step: int, attempt: int) -> int:
     return _core.seed_of(seed, "counter", "generate", step, attempt + (rule == "next"), 0)
 
 
-def open_generator(spec: str, folder: Path) -> Any:
-    """Something with `generate`, as of `Roles`; `spec` as of `GeneratorChoice`."""
-    from interleave_rt.pack import load_pack
-    from interleave_rt.roles.native import NativeRoles
-    from interleave_rt.runtimes import open_role
-
-    kind, _, rest = spec.partition(",")
-    if kind == "pack":
-        return NativeRoles(load_pack(), ["generator"])
-    if kind == "drawn":
-        from .data.oracle import DrawnGenerator
-
-        return DrawnGenerator(float(rest.partition("=")[2] or 0.6))
-    told = RoleSpec.parse(spec).within(folder)
-    if told.runtime == "native":
-        return NativeRoles(load_pack(told.place), ["generator"])
-    opened = open_role("generator", told)
-    if hasattr(opened, "check"):
-        opened.check()
-    return opened
-
-
 class Regenerator:
     """Makes and scores what is wanted; what has been made is not made again.
 
@@ -99,21 +78,14 @@ class Regenerator:
         processes: int = 1,
     ) -> None:
         if generator is None:
-            generator = open_generator(recipe.generator.spec, recipe.folder)
-        self._generator = generator
-        if chat is None:
-            if recipe.scorer.url:
-                chat = HttpChat(recipe.scorer)
-            else:
-                from .data.oracle import Oracle
-
-                chat = Oracle()
-        chat.check()
-        self._chat = chat
+            generator = opened(recipe.generator.spec, recipe.folder)
+        self._generator = NativeRoles(generator, ["generator"]) if isinstance(generator, Pack) else generator
+        self._chat = chat or open_chat(recipe.scorer)
+        self._chat.check()
         self._journal = Journal(replies)
         self._price = recipe.price.picture
         self._teacher = Teacher(
-            chat, self._journal, recipe.scorer, recipe.price, recipe.budget.share(processes)
+            self._chat, self._journal, recipe.scorer, recipe.price, recipe.budget.share(processes)
         )
         self._options = Options(
             width=recipe.width, height=recipe.height, denoising_steps=recipe.generator.denoising_steps
@@ -156,20 +128,17 @@ class Regenerator:
 
     def _made(self, wanted: Wanted) -> Seen | str:
         """The scores, or what has failed."""
-        from interleave_rt.pack.images import load_image
-
         try:
             source: Pixels | None = None if wanted.source is None else load_image(wanted.source)
             picture = self._generator.generate(wanted.prompt, source, wanted.seed, self._options)
         except (InterleaveError, _core.CoreError) as error:
             return str(error)
         try:
-            edit, _ = self._teacher.ask(asking.score_edit(source, picture, wanted.wish), asking.read_edit)
-            look, _ = self._teacher.ask(asking.score_quality(picture), asking.read_quality)
+            score = self._teacher.score(source, picture, wanted.wish)
         except UnreadableError:
             return "the scorer's reply cannot be read"
         except BadRequestError:
             raise  # its reply cannot be kept
         except InterleaveError as error:
             return str(error)
-        return Seen(semantics(*edit), quality(*look))
+        return Seen(score.semantics, score.quality)

@@ -19,7 +19,7 @@ from .items import Item
 from .journal import Counts, Journal, Pictures, count, key_of
 from .recipe import Price, Recipe
 from .taxonomy import SLOT, Domain, fill, load_world, near_duplicates, normal, words_of
-from .teacher import Chat, HttpChat, Teacher, UnreadableError
+from .teacher import Teacher, UnreadableError, open_chat
 from .trajectories import (
     choose_generators,
     in_parallel,
@@ -75,13 +75,7 @@ class Run:
     def teacher(self) -> Teacher:
         """Opened, and its server looked for, when it is first needed."""
         if self._teacher is None:
-            chat: Chat
-            if self.recipe.teacher.url:
-                chat = HttpChat(self.recipe.teacher)
-            else:
-                from .oracle import Oracle
-
-                chat = Oracle()
+            chat = open_chat(self.recipe.teacher)
             self._ends.callback(chat.close)
             chat.check()
             price = self.recipe.prices.get(self.recipe.teacher.model, Price())

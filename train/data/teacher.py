@@ -19,11 +19,21 @@ from . import asking
 from .asking import Content
 from .journal import Journal, key_of, picture_name
 from .recipe import Budget, Price, TeacherChoice
+from .score import Score
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
-__all__ = ["BudgetSpentError", "Chat", "HttpChat", "Reply", "Teacher", "TeacherRoles", "UnreadableError"]
+__all__ = [
+    "BudgetSpentError",
+    "Chat",
+    "HttpChat",
+    "Reply",
+    "Teacher",
+    "TeacherRoles",
+    "UnreadableError",
+    "open_chat",
+]
 
 T = TypeVar("T")
 
@@ -107,6 +117,15 @@ class HttpChat(OnServer):
         return reply
 
 
+def open_chat(choice: TeacherChoice) -> Chat:
+    """Whoever a recipe chose; not checked yet."""
+    if choice.url:
+        return HttpChat(choice)
+    from .oracle import Oracle
+
+    return Oracle()
+
+
 def _reply(answer: Answer) -> Reply:
     raw = answer.json()
     try:
@@ -182,6 +201,12 @@ class Teacher:
             if found is not None:
                 return found, line["text"]
         raise UnreadableError
+
+    def score(self, before: Pixels | None, after: Pixels, wish: str) -> Score:
+        """What it gives an attempt; raises as `ask`."""
+        edit, _ = self.ask(asking.score_edit(before, after, wish), asking.read_edit)
+        look, _ = self.ask(asking.score_quality(after), asking.read_quality)
+        return Score(*edit, *look)
 
     def _line(self, key: str, content: Content, retry: int) -> Mapping[str, Any]:
         """The reply's line. Of threads that ask the same, one calls and the others wait."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from interleave_rt.backends import Backend
@@ -17,15 +17,16 @@ from interleave_rt.backends.record import CallStore
 from interleave_rt.config import EngineConfig
 from interleave_rt.engine import Engine
 from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError
-from interleave_rt.pack import load_pack
+from interleave_rt.pack import Pack
 from interleave_rt.pack.spec import RoleSpec
 from interleave_rt.request import Options
 from interleave_rt.result import FinishedEvent
-from interleave_rt.runtimes import open_role
 from interleave_rt.wire import AttemptImageEvent, PlanStepEvent, StepCommittedEvent, VerdictEvent
 
 from . import asking
+from .generators import opened
 from .journal import Journal, Pictures, key_of
+from .oracle import DrawnGenerator
 from .recipe import GeneratorChoice, Price, Recipe
 from .select import steps_of
 from .teacher import Teacher, TeacherRoles, UnreadableError
@@ -151,28 +152,19 @@ def _engine(recipe: Recipe, choice: GeneratorChoice, roles: TeacherRoles, pictur
 
 
 def _generator(recipe: Recipe, choice: GeneratorChoice, pictures: Pictures) -> Backend:
-    kind, _, rest = choice.spec.partition(",")
-    if kind == "pack":
-        return NativeBackend(load_pack(), ["generator"])
-    if kind == "drawn":
-        from .oracle import DrawnGenerator
-
-        drawn: Any = DrawnGenerator(float(rest.partition("=")[2] or 0.6))
+    made = opened(choice.spec, recipe.folder)
+    if isinstance(made, Pack):
+        return NativeBackend(made, ["generator"])
+    if isinstance(made, DrawnGenerator):
+        drawn: Any = made
         return OutsideBackend(drawn, serves=("generator",), device="drawn", lossless="bitwise", name="drawn")
-    spec = RoleSpec.parse(choice.spec).within(recipe.folder)
-    if spec.runtime == "native":
-        return NativeBackend(load_pack(spec.place), ["generator"])
-    opened = open_role("generator", spec)
-    if hasattr(opened, "check"):
-        opened.check()
     store = CallStore(pictures.folder.parent / "generated", max_bytes=_RECORD_BYTES)
-    capacity = int(opened.info().get("capacity", 1))
-    device = opened.info().get("device", spec.runtime)
+    info = made.info()
     return OutsideBackend(
-        opened,
+        made,
         serves=("generator",),
-        capacity=capacity,
-        device=device,
+        capacity=int(info.get("capacity", 1)),
+        device=info.get("device", RoleSpec.parse(choice.spec).runtime),
         name=choice.name,
         store=store,
         longest_call_s=3600,
@@ -297,15 +289,14 @@ def score_attempts(
         made = pictures.get(after)
         start = None if before is None else pictures.get(before)
         try:
-            edit, _ = teacher.ask(asking.score_edit(start, made, prompt), asking.read_edit)
-            look, _ = teacher.ask(asking.score_quality(made), asking.read_quality)
+            score = teacher.score(start, made, prompt)
         except UnreadableError:
             return {"outcome": "unreadable"}
         except BadRequestError:
             raise
         except InterleaveError as error:
             return {"outcome": "failed", "error": error.message}
-        return {"outcome": "kept", "score": [*edit, *look]}
+        return {"outcome": "kept", "score": list(astuple(score))}
 
     left = [key for key in wanted if journal.get(key) is None]
     for key, told in in_parallel(left, make, recipe.teacher.concurrency, teacher.check_budget):
