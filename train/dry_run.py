@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from interleave_rt.errors import BadRequestError
 from interleave_rt.files import read_json
 from interleave_rt.synthetic.catalogue import entry
 
-from .models import check_vision, freeze_vision, lora_layers
+from .models import base_folder, check_vision, freeze_vision, lora_config
 from .recipe import GrpoRecipe, TuneRecipe
 
 __all__ = ["config_of", "dry_run"]
@@ -27,10 +29,13 @@ def config_of(recipe: TuneRecipe, given: str) -> Mapping[str, Any]:
     if given:
         config: Mapping[str, Any] = entry(given)["config"]
         return config
-    path = recipe.folder / recipe.base / "config.json"
-    told: Mapping[str, Any] = read_json(
-        path, what="train", error=BadRequestError, hint="give the base's folder, or --config qwen3-vl-8b"
-    )
+    with TemporaryDirectory() as scratch:  # for a base that comes along
+        told: Mapping[str, Any] = read_json(
+            base_folder(recipe, Path(scratch)) / "config.json",
+            what="train",
+            error=BadRequestError,
+            hint="make the base first, as the recipe says, or give --config qwen3-vl-8b",
+        )
     return told
 
 
@@ -51,9 +56,9 @@ def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], 
     if recipe.freeze_vision:
         freeze_vision(model)
     if recipe.lora is not None:
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        model = get_peft_model(model, LoraConfig(r=recipe.lora.rank, target_modules=lora_layers()))
+        model = get_peft_model(model, lora_config(recipe.lora))
     decayed = set(transformers.Trainer.get_decay_parameter_names(None, model))  # it looks at the model alone
     sizes = {"decayed": 0, "not decayed": 0, "frozen": 0}
     frozen: set[str] = set()
@@ -65,15 +70,16 @@ def dry_run(recipe: TuneRecipe, config: Mapping[str, Any], say: Callable[[str], 
             sizes["decayed" if name in decayed else "not decayed"] += weight.numel()
     learned = sizes["decayed"] + sizes["not decayed"]
     processes = max(1, recipe.processes)
-    # float32 weights, gradients and Adam's two moments of what is learned, shared out; frozen weights likewise.
+    # float32 weights, gradients and Adam's two moments of what is learned; frozen weights.
     bytes_ = 16 * learned + 4 * sizes["frozen"]
     if isinstance(recipe, GrpoRecipe) and recipe.kl and recipe.lora is None:
         bytes_ += 4 * (learned + sizes["frozen"])  # the base once more, which is diverged from
-    bytes_ //= processes
+    shared = recipe.lora is None  # launch/fsdp-8.yaml; for a LoRA launch/ddp-8.yaml, where each has all of it
+    if shared:
+        bytes_ //= processes
     told = {"parameters": sizes, "frozen": sorted(frozen), "processes": processes, "bytes": bytes_}
     say(f"parameters: {', '.join(f'{name} {count:,}' for name, count in sizes.items())}")
-    say(
-        f"memory of each of {processes} processes that share it out, without activations: {bytes_ / 2**30:.1f} GiB"
-    )
+    who = "that share it out" if shared else "with a whole model each"
+    say(f"memory of each of {processes} processes {who}, without activations: {bytes_ / 2**30:.1f} GiB")
     say("nothing was loaded and nothing run: this is what the configuration says")
     return told

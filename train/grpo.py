@@ -11,6 +11,7 @@ import trl
 
 from interleave_rt.errors import BackendFailedError, BadRequestError
 
+from .models import lora_config
 from .recipe import GrpoRecipe
 from .regenerate import Regenerator
 from .scorer import COLUMNS, PARTS, Scorer
@@ -125,7 +126,7 @@ def train_grpo(
             train_dataset=dataset_of(tuning.data, rows, ("prompt", "images", *COLUMNS)),
             processing_class=tuning.processor,
             reward_funcs=Scorer(recipe, made, tuning.data.parent),
-            peft_config=tuning.lora(),
+            peft_config=lora_config(recipe.lora),
         )
         return tuning.run(trainer, {"items": len(rows), "longest item": longest}, _CURVE)
     finally:

@@ -20,12 +20,13 @@ from interleave_rt.errors import BadPackError, BadRequestError
 from .checkpoint import save_model
 
 if TYPE_CHECKING:
-    from .recipe import TuneRecipe
+    from .recipe import LoraChoice, TuneRecipe
 
-__all__ = ["base_folder", "freeze_vision", "load_model", "lora_layers", "processor_of", "save_tuned"]
+__all__ = ["base_folder", "freeze_vision", "load_model", "lora_config", "processor_of", "save_tuned"]
 
 _SHAPES = ("shapes:critic", "shapes:planner")
-_LAYERS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""The linear layers of the language model alone: the vision tower has layers of other names, and some of the same."""
 
 
 def base_folder(recipe: TuneRecipe, out: Path, processes: int = 1) -> Path:
@@ -97,9 +98,15 @@ def freeze_vision(model: Any) -> None:
     model.model.visual.requires_grad_(False)
 
 
-def lora_layers() -> str:
-    """A pattern of the linear layers of the language model alone: its tower has layers of other names, and some of the same."""
-    return rf".*language_model.*\.({_LAYERS})"
+def lora_config(choice: LoraChoice | None) -> Any:
+    """The configuration of an adapter; None where all weights are learned."""
+    if choice is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=choice.rank, lora_alpha=choice.alpha, lora_dropout=choice.dropout, target_modules=_LAYERS
+    )
 
 
 def save_tuned(model: Any, state: dict[str, Any], base: Path, out: Path) -> None:

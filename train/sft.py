@@ -10,6 +10,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from interleave_rt.errors import BadRequestError
 
+from .models import lora_config
 from .recipe import SftRecipe
 from .sets import check_lengths, dataset_of, read_rows
 from .tune import Tuning, trainer_settings
@@ -65,6 +66,6 @@ def train_sft(recipe: SftRecipe, out: Path, *, resume: bool = False) -> dict[str
         train_dataset=dataset_of(tuning.data, rows, ("prompt", "completion", "images")),
         processing_class=tuning.processor,
         data_collator=_Collator(tuning.processor, completion_only_loss=True),
-        peft_config=tuning.lora(),
+        peft_config=lora_config(recipe.lora),
     )
     return tuning.run(trainer, {"items": len(rows), "longest item": longest}, _CURVE, zero_is_wrong=True)

@@ -22,7 +22,7 @@ from interleave_rt.backends.torch.checkpoint import content_hash
 from interleave_rt.errors import BackendFailedError, BadRequestError
 from interleave_rt.files import check_folder, read_file, read_json
 
-from .models import base_folder, freeze_vision, load_model, lora_layers, processor_of, save_tuned
+from .models import base_folder, freeze_vision, load_model, processor_of, save_tuned
 from .recipe import TuneRecipe
 from .record import FOLDER, Record
 from .sets import MAX_SET_BYTES
@@ -102,20 +102,6 @@ class Tuning:
                 hint="batch must be a multiple of per_device times the processes",
             )
         return batch // at_once
-
-    def lora(self) -> Any:
-        """The configuration of an adapter; None where all weights are learned."""
-        chosen = self.recipe.lora
-        if chosen is None:
-            return None
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=chosen.rank,
-            lora_alpha=chosen.alpha,
-            lora_dropout=chosen.dropout,
-            target_modules=lora_layers(),
-        )
 
     def run(
         self, trainer: Any, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool = False

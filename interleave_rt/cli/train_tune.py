@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
-from interleave_rt.errors import CancelledError
+from interleave_rt.errors import BadRequestError, CancelledError
 
 from .options import check_packages, print_json
 from .signals import Interrupted, signals
@@ -40,20 +40,7 @@ def sft(
 
     Exit codes: 0 trained, 2 bad request, 5 the loss is 0 or no number, 130 interrupted.
     """
-    check_packages("train", _PACKAGES, extras="tune")
-    from interleave_rt.train.recipe import load_sft
-
-    chosen = load_sft(recipe)
-    if dry_run:
-        return _dry_run(chosen, config)
-
-    def run() -> dict[str, float]:
-        from interleave_rt.train.sft import train_sft
-
-        told: dict[str, float] = train_sft(chosen, out, resume=resume)
-        return told
-
-    return _tuned(run, out)
+    return _tuned("sft", recipe, out, resume=resume, dry_run=dry_run, config=config)
 
 
 def grpo(
@@ -67,34 +54,36 @@ def grpo(
 
     Exit codes: 0 trained, 2 bad request, 5 generator or scorer is down, 8 the budget is spent, 130 interrupted.
     """
+    return _tuned("grpo", recipe, out, resume=resume, dry_run=dry_run, config=config)
+
+
+def _tuned(
+    verb: Literal["sft", "grpo"], given: str, out: Path, *, resume: bool, dry_run: bool, config: str
+) -> int:
+    if config and not dry_run:
+        raise BadRequestError("[train] --config is for --dry-run alone", hint="the recipe names the base")
+    if sys.version_info < (3, 11):
+        raise BadRequestError(
+            "[train] tuning needs Python 3.11 or newer, as TRL does",
+            hint='pip install "interleave-rt[tune]" with a newer Python',
+        )
     check_packages("train", _PACKAGES, extras="tune")
-    from interleave_rt.train.recipe import load_grpo
+    from interleave_rt.train import recipe as recipes
 
-    chosen = load_grpo(recipe)
+    recipe = recipes.load_sft(given) if verb == "sft" else recipes.load_grpo(given)
     if dry_run:
-        return _dry_run(chosen, config)
+        from interleave_rt.train import dry_run as dry
 
-    def run() -> dict[str, float]:
-        from interleave_rt.train.grpo import train_grpo
-
-        told: dict[str, float] = train_grpo(chosen, out, resume=resume)
-        return told
-
-    return _tuned(run, out)
-
-
-def _dry_run(recipe: Any, config: str) -> int:
-    from interleave_rt.train.dry_run import config_of, dry_run
-
-    dry_run(recipe, config_of(recipe, config), print)
-    return 0
-
-
-def _tuned(run: Callable[[], dict[str, float]], out: Path) -> int:
+        dry.dry_run(recipe, dry.config_of(recipe, config), print)
+        return 0
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        told = {"out": str(out), **run()}
+        if verb == "sft":
+            from interleave_rt.train.sft import train_sft as train
+        else:
+            from interleave_rt.train.grpo import train_grpo as train
+        told = {"out": str(out), **train(recipe, out, resume=resume)}
         if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
             print_json(told)
     except Interrupted:

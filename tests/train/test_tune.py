@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +28,7 @@ from safetensors import SafetensorError  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
-from interleave_rt.cli import main  # noqa: E402
+from interleave_rt.cli import main, train_tune  # noqa: E402
 from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -410,6 +411,32 @@ def test_the_papers_recipes_are_dry_run(verb, recipe, monkeypatch, capsys):
     reference = 4 * sum(sizes.values()) * (verb == "grpo")
     assert found["bytes"] == (16 * learned + 4 * sizes["frozen"] + reference) // 8
     assert "GiB" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_the_embedded_models_and_of_a_lora(place, capsys):
+    from interleave_rt.train.dry_run import config_of, dry_run
+
+    assert main(["train", "sft", "--recipe", "shapes-critic", "--dry-run"]) == 0
+    assert "each of 1 processes that share it out" in capsys.readouterr().out
+    recipe = sft_recipe(place, lora={"rank": 4}, processes=2)
+    said = []
+    told = dry_run(recipe, config_of(recipe, ""), said.append)
+    sizes = told["parameters"]
+    learned = sizes["decayed"] + sizes["not decayed"]
+    assert 0 < learned < sizes["frozen"]
+    assert told["bytes"] == 16 * learned + 4 * sizes["frozen"]
+    assert "2 processes with a whole model each" in said[1]
+
+
+def test_what_cannot_be_tuned_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "grpo", "--recipe", "shapes-rl", "--dry-run"]) == 2
+    assert "make the base first" in capsys.readouterr().err
+    assert main(["train", "sft", "--recipe", "shapes-critic", "--config", "qwen3-vl-8b"]) == 2
+    assert "--config is for --dry-run alone" in capsys.readouterr().err
+    monkeypatch.setattr(train_tune, "sys", SimpleNamespace(version_info=(3, 10, 12)))
+    assert main(["train", "sft", "--recipe", "shapes-critic", "--dry-run"]) == 2
+    assert "tuning needs Python 3.11" in capsys.readouterr().err
 
 
 def test_recipes_and_launch_files_that_come_along_fit_each_other():
