@@ -119,8 +119,9 @@ def train_grpo(
     # TRL pads prompts on this side, and takes the kinds of tokens as the processor pads them.
     tuning.processor.tokenizer.padding_side = "left"
     made = regenerator or Regenerator(recipe, out / f"replies-{tuning.rank}.log", processes=tuning.world)
-    try:
-        trainer = _Trainer(
+
+    def trainer() -> Any:
+        return _Trainer(
             model=tuning.model(),
             args=arguments,
             train_dataset=dataset_of(tuning.data, rows, ("prompt", "images", *COLUMNS)),
@@ -128,6 +129,8 @@ def train_grpo(
             reward_funcs=Scorer(recipe, made, tuning.data.parent),
             peft_config=lora_config(recipe.lora),
         )
+
+    try:
         return tuning.run(trainer, {"items": len(rows), "longest item": longest}, _CURVE)
     finally:
         made.close()

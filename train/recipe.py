@@ -98,6 +98,7 @@ class GrpoRecipe(TuneRecipe):
         width: Of a picture; 0: the generator's own.
         height: Likewise.
         at_once: Pictures that are made and scored side by side.
+        budget: Of all processes, each of which has its share; after --resume the money for pictures is counted anew.
     """
 
     generator: GeneratorChoice

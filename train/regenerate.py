@@ -61,8 +61,8 @@ class Regenerator:
         replies: File of the scorer's replies, of this process alone: none is paid twice.
         generator: Instead of the recipe's.
         chat: Instead of the recipe's scorer.
-        processes: That share the recipe's budget. Tokens and calls of earlier runs count, as `replies` knows them; the
-            money for pictures is counted anew, and after --resume those that are wanted again are made again.
+        processes: That share the recipe's budget. What `replies` holds of earlier runs counts; the pictures that they have
+            made are not known any more: they are made again where they are wanted again.
 
     Raises:
         InterleaveError: Generator or scorer cannot be used.

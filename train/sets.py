@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,9 +17,9 @@ from interleave_rt.files import read_text
 if TYPE_CHECKING:
     from .recipe import TuneRecipe
 
-__all__ = ["MAX_SET_BYTES", "Row", "check_lengths", "dataset_of", "read_rows"]
+__all__ = ["Row", "check_lengths", "dataset_of", "read_rows"]
 
-MAX_SET_BYTES = 1 << 32
+_MAX_SET_BYTES = 1 << 32
 
 
 class _Text(BaseModel):
@@ -58,7 +57,6 @@ class Row(BaseModel):
     origin_prompt: str | None = None
     rewritten_prompt: str | None = None
     origin_image_path: str | None = None
-    edited_image_path: str | None = None
     evaluation: _Evaluation | None = None
     call: _Call | None = None
 
@@ -84,7 +82,7 @@ def read_rows(path: Path, *, critic: bool = False, max_share: float = 1.0) -> li
     Raises:
         BadRequestError: A line is damaged, a field wrong, a picture missing, or the verdicts unbalanced.
     """
-    text = read_text(path, MAX_SET_BYTES, what="data", hint="make it with interleave-rt train data")
+    text = read_text(path, _MAX_SET_BYTES, what="data", hint="make it with interleave-rt train data")
     if not text.strip():
         raise BadRequestError(f"[data] {path} is empty")
     rows = []
@@ -183,10 +181,13 @@ def _tokens_of(path: Path, images: Any) -> int:
 
 def dataset_of(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> Dataset:
     """The data set of these columns; pictures are opened when an item is drawn."""
-    made = Dataset.from_list([_told(path, row, columns) for row in rows])
+    made = Dataset.from_list(
+        [
+            {
+                **row.model_dump(include=set(columns)),
+                "images": [str(path.parent / name) for name in row.images],
+            }
+            for row in rows
+        ]
+    )
     return made.cast_column("images", List(Image()))
-
-
-def _told(path: Path, row: Row, columns: Sequence[str]) -> Mapping[str, Any]:
-    told = json.loads(row.model_dump_json(include=set(columns)))
-    return {**told, "images": [str(path.parent / name) for name in row.images]}

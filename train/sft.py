@@ -60,12 +60,15 @@ def train_sft(recipe: SftRecipe, out: Path, *, resume: bool = False) -> dict[str
         max_length=None,
         packing=False,
     )
-    trainer = trl.SFTTrainer(
-        model=tuning.model(),
-        args=arguments,
-        train_dataset=dataset_of(tuning.data, rows, ("prompt", "completion", "images")),
-        processing_class=tuning.processor,
-        data_collator=_Collator(tuning.processor, completion_only_loss=True),
-        peft_config=lora_config(recipe.lora),
-    )
+
+    def trainer() -> Any:
+        return trl.SFTTrainer(
+            model=tuning.model(),
+            args=arguments,
+            train_dataset=dataset_of(tuning.data, rows, ("prompt", "completion", "images")),
+            processing_class=tuning.processor,
+            data_collator=_Collator(tuning.processor, completion_only_loss=True),
+            peft_config=lora_config(recipe.lora),
+        )
+
     return tuning.run(trainer, {"items": len(rows), "longest item": longest}, _CURVE, zero_is_wrong=True)

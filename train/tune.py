@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,21 @@ from transformers import PrinterCallback, TrainerCallback
 
 from interleave_rt.backends.torch.checkpoint import content_hash
 from interleave_rt.errors import BackendFailedError, BadRequestError
-from interleave_rt.files import check_folder, read_file, read_json
+from interleave_rt.files import check_folder, read_json
+from interleave_rt.pack.manifest import hash_file
 
 from .models import base_folder, freeze_vision, load_model, processor_of, save_tuned
 from .recipe import TuneRecipe
 from .record import FOLDER, Record
-from .sets import MAX_SET_BYTES
 
-__all__ = ["Keep", "Tuning", "trainer_settings"]
+__all__ = ["Tuning", "trainer_settings"]
 
 log = logging.getLogger(__name__)
 
 _CHECKPOINTS = "checkpoints"
 _DONE = "trainer_state.json"
+_MAY_CHANGE = ("name", "base", "data", "steps", "epochs", "save_every", "at_once", "budget", "price")
+"""Of a recipe, where a run goes on; base and data may lie elsewhere: what is in them is compared."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -67,7 +69,7 @@ class Tuning:
                 f"[train] {out} holds a run already",
                 hint="--resume goes on with it; or choose another folder",
             )
-        self.hashes = {"data sha256": _sha256(self.data), "base sha256": _base_hash(self.base)}
+        self.hashes = _hashes(self.data, self.base)
         if self.checkpoint is not None:
             self._check_same()
         datasets.disable_progress_bars()
@@ -86,12 +88,14 @@ class Tuning:
     def _check_same(self) -> None:
         """A run goes on with what it was begun with."""
         begun = read_json(self.out / FOLDER / "config.json", what="train")["arguments"]
-        for name, found in self.hashes.items():
-            if begun.get(name) != found:
-                raise BadRequestError(
-                    f"[train] {self.out} was begun with another {name.partition(' ')[0]}",
-                    hint="take what it was begun with, or choose another folder",
-                )
+        others = [name.partition(" ")[0] for name, found in self.hashes.items() if begun.get(name) != found]
+        before, now = begun["recipe"], self.recipe.model_dump(mode="json")
+        others += [name for name in sorted(before.keys() | now) if _fixed(before, name) != _fixed(now, name)]
+        if others:
+            raise BadRequestError(
+                f"[train] {self.out} was begun with another {others[0]}",
+                hint="take what it was begun with, or choose another folder",
+            )
 
     def passes(self, batch: int) -> int:
         """Passes of a process that make an update of `batch` rows."""
@@ -104,12 +108,17 @@ class Tuning:
         return batch // at_once
 
     def run(
-        self, trainer: Any, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool = False
+        self,
+        make: Callable[[], Any],
+        told: Mapping[str, Any],
+        names: Mapping[str, str],
+        *,
+        zero_is_wrong: bool = False,
     ) -> dict[str, float]:
         """Trains, and saves; returns the last figures of the curve.
 
         Args:
-            trainer: Of TRL.
+            make: Of the trainer, TRL's: it looks at the first item already.
             told: What the record says beside the recipe.
             names: Of the trainer's figures that are kept, and what they are called in the curve.
             zero_is_wrong: A loss of 0 ends the run.
@@ -118,17 +127,28 @@ class Tuning:
             BadRequestError: Nothing can be written any more, or a picture is damaged.
             BackendFailedError: The loss is 0 or no number.
         """
+        with self._errors_named():
+            trainer = make()
         if trainer.accelerator.num_processes != self.world:
             raise BadRequestError(
                 f"[train] {self.world} processes were started, the trainer sees {trainer.accelerator.num_processes}",
                 hint="on a CPU: torchrun --nproc_per_node, not accelerate launch",
             )
-        keep = Keep(self, told, names, zero_is_wrong=zero_is_wrong)
+        keep = _Keep(self, told, names, zero_is_wrong=zero_is_wrong)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(keep)
         try:
-            trainer.train(resume_from_checkpoint=self.checkpoint)
-            self._save(trainer)
+            with self._errors_named():
+                trainer.train(resume_from_checkpoint=self.checkpoint)
+                self._save(trainer)
+        finally:
+            keep.close()
+        return keep.last
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, RuntimeError, SafetensorError) as error:
             if isinstance(error, OSError) and error.errno is None:  # of Pillow: no error of the system
                 raise BadRequestError(f"[data] a picture of {self.data} cannot be read: {error}") from None
@@ -138,9 +158,6 @@ class Tuning:
                 f"[save] {self.out} cannot be written: {error}",
                 hint="make room, then run again with --resume: the last whole checkpoint is kept",
             ) from None
-        finally:
-            keep.close()
-        return keep.last
 
     def _save(self, trainer: Any) -> None:
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -154,17 +171,20 @@ class Tuning:
         save_tuned(model, state, self.base, self.out)
 
 
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(read_file(file, MAX_SET_BYTES, what="data")).hexdigest()
+def _fixed(recipe: Mapping[str, Any], name: str) -> Any:
+    """What a run must go on with: of a scorer, its model alone."""
+    if name in _MAY_CHANGE:
+        return None
+    return recipe.get(name) if name != "scorer" else recipe.get(name, {}).get("model")
 
 
-def _base_hash(folder: Path) -> str:
+def _hashes(data: Path, base: Path) -> dict[str, str]:
     try:
-        return content_hash(folder)
+        return {"data sha256": hash_file(data), "base sha256": content_hash(base)}
     except OSError as error:
         raise BadRequestError(
-            f"[train] the base {folder} cannot be read: {error}",
-            hint="`base` of the recipe is a directory in Hugging Face layout",
+            f"[train] the set or the base cannot be read: {error}",
+            hint="`data` of the recipe is a trl_*.jsonl of train data, `base` a directory in Hugging Face layout",
         ) from None
 
 
@@ -215,15 +235,13 @@ def trainer_settings(tuning: Tuning) -> dict[str, Any]:
         "save_steps": recipe.save_every,
         "save_total_limit": 2,
         "logging_steps": 1,
-        "logging_first_step": True,
         "logging_nan_inf_filter": False,  # else a loss that is no number is logged as an ordinary one
         "report_to": "none",
         "disable_tqdm": True,
-        "full_determinism": False,
     }
 
 
-class Keep(TrainerCallback):  # type: ignore[misc]
+class _Keep(TrainerCallback):  # type: ignore[misc]
     """Keeps the curve and the configuration, and ends a run that does not learn."""
 
     def __init__(

@@ -110,7 +110,9 @@ def test_the_cache_holds_judged_attempts(trio: Path) -> None:
     for attempt in found[:5]:
         reading = oracle.read(attempt.image)
         assert (reading.scene, reading.clean) == (attempt.seen, attempt.clean)
-        assert abs(reading.worst_rmse - oracle.TOLERANCE) > 0.015  # else nobody could see whether it is right
+        assert (
+            abs(reading.worst_rmse - oracle.TOLERANCE) > 0.0199
+        )  # else nobody could see whether it is right
 
 
 def test_parts_go_on_from_saved_weights(trio: Path, tmp_path: Path) -> None:

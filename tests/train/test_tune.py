@@ -131,13 +131,16 @@ def test_sft_learns_the_tower_stays_and_a_killed_run_goes_on_to_the_same_bits(pl
     assert losses[-1] < losses[0]
     assert equal(tower(made), tower(base))
     assert sum(not torch.equal(made[name], base[name]) for name in made) == len(base) - len(tower(base))
-    again = resumed(place, tmp_path / "a", tmp_path / "b", train_sft, recipe, 3)
+    often = sft_recipe(place, save_every=1)
+    again = resumed(place, tmp_path / "a", tmp_path / "b", train_sft, often, 3)
     assert equal(made, again)
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
     with pytest.raises(BadRequestError, match="holds a run already"):
         train_sft(recipe, tmp_path / "a")
     with pytest.raises(BadRequestError, match="begun with another data"):
         train_sft(sft_recipe(place, data="data/sets/trl_critic_rl.jsonl"), tmp_path / "a", resume=True)
+    with pytest.raises(BadRequestError, match="begun with another learning_rate"):
+        train_sft(sft_recipe(place, learning_rate=1e-3), tmp_path / "a", resume=True)
     told = json.loads((tmp_path / "b" / "record" / "config.json").read_text())
     assert told["start"] == 2
     assert len(told["arguments"]["data sha256"]) == len(told["arguments"]["base sha256"]) == 64
@@ -217,8 +220,11 @@ def test_grpo_moves_the_critic_by_rewards_and_goes_on_to_the_same_bits(place, tm
     assert float(lines[0]["reward"]) == pytest.approx(parts, abs=1e-4)
     for name in ("entropy", "length", "accepted", "dropped"):
         assert lines[0][name]
-    again = resumed(place, tmp_path / "a", tmp_path / "b", train_grpo, recipe, 2)
+    again = resumed(place, tmp_path / "a", tmp_path / "b", train_grpo, grpo_recipe(place, scorer=SCORER), 2)
     assert equal(made, again)
+    for name, value in (("group", 2), ("scorer", {"model": "another"})):
+        with pytest.raises(BadRequestError, match=f"begun with another {name}"):
+            train_grpo(grpo_recipe(place, **{name: value}), tmp_path / "a", resume=True)
 
 
 def test_a_dropped_answer_leaves_its_group_and_the_token_count(place, tmp_path, monkeypatch):
@@ -262,7 +268,7 @@ def test_bad_sets_are_refused_before_a_step(place, tmp_path):
         lines[0],
         json.dumps({**item, "evaluation": {**item["evaluation"], "semantics": 11}}),
     )
-    refused("line 1: the line: Invalid JSON|line 1", "{")
+    refused("line 1: the line: Invalid JSON", "{")
     refused(
         "1 pictures of .* are missing",
         *lines,
@@ -287,6 +293,18 @@ def test_bad_sets_are_refused_before_a_step(place, tmp_path):
     assert read_rows(sets / "bad.jsonl")[0].origin_prompt == "a\u2028b"
     with pytest.raises(BadRequestError, match="is the base itself"):
         train_sft(sft_recipe(place), place / "base" / "critic")
+
+
+def test_a_picture_that_ends_too_soon_is_named(place, tmp_path):
+    sets = tmp_path / "sets"
+    shutil.copytree(place / "data" / "sets", sets)
+    data = sets / "trl_critic_sft.jsonl"
+    first = {sets / name for name in json.loads(data.read_text().split("\n")[0])["images"]}
+    for files in (set(sets.rglob("*.png")) - first, first):  # the first item is looked at sooner
+        for file in files:
+            file.write_bytes(file.read_bytes()[:-40])  # its header is whole
+        with pytest.raises(BadRequestError, match=r"a picture of .*trl_critic_sft.jsonl cannot be read"):
+            train_sft(sft_recipe(place, data=str(data)), tmp_path / "out")
 
 
 def test_a_loss_that_is_no_number_ends_the_run(place, tmp_path):

@@ -44,7 +44,7 @@ def trl(item: Item, path_of: PathOf) -> dict[str, Any]:
         "completion": [{"role": "assistant", "content": told}],
         "images": [path_of(name) for name in item.pictures],
         **official_rl(item, path_of),
-        **{name: item.more[name] for name in ("call",) if name in item.more},
+        **({"call": item.more["call"]} if "call" in item.more else {}),
     }
 
 

@@ -17,9 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from interleave_rt.files import write_file
-from interleave_rt.worlds.shapes.language import STYLES, Request, explicit, grounded, misread, parse, rewrite
-from interleave_rt.worlds.shapes.oracle import read_batch
-from interleave_rt.worlds.shapes.requests import narrative, spoken
+from interleave_rt.worlds.shapes.language import (
+    STYLES,
+    Request,
+    explicit,
+    grounded,
+    misread,
+    narrative,
+    parse,
+    rewrite,
+    spoken,
+)
+from interleave_rt.worlds.shapes.oracle import TOLERANCE, read_batch
 from interleave_rt.worlds.shapes.scene import (
     Scene,
     Thing,
@@ -39,7 +48,7 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 ROUNDS = 25
 """What `make_attempts` collects when nobody says otherwise: some 12,000 attempts."""
-_DOUBTFUL = (0.105, 0.145)
+_DOUBTFUL = (TOLERANCE - 0.02, TOLERANCE + 0.02)
 """Errors of a picture's worst cell, around the oracle's tolerance, of which nobody can see which side they are on."""
 
 

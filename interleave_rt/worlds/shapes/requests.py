@@ -41,7 +41,6 @@ __all__ = [
     "outside_request",
     "question",
     "sample",
-    "spoken",
     "unseen",
 ]
 
