@@ -12,22 +12,18 @@ import pytest
 from interleave_rt.train.data.journal import Journal, count
 from interleave_rt.train.data.recipe import PRESETS, Recipe, load_recipe
 from interleave_rt.train.data.run import STAGES, Run
+from small_recipes import SMALL
 
 from interleave_rt.cli import train_data
 from interleave_rt.errors import BadRequestError, InterleaveError
 
-SMALL = {
-    "name": "small",
-    "licence": "Apache-2.0",
-    "world": "shapes",
-    "seed": 1,
-    "teacher": {"model": "shapes-oracle", "concurrency": 2},
+TWO = {
+    **SMALL,
     "generators": [
         {"name": "strong", "spec": "drawn,success=0.9"},
         {"name": "weak", "spec": "drawn,success=0.5"},
     ],
     "prompts": {"count": 12, "words": 20, "near": 1.0},
-    "ask": {"folder": "shapes", "repeat": True},
 }
 
 
@@ -35,7 +31,7 @@ SMALL = {
 def small(tmp_path_factory):
     """A whole small run: its folder and its card."""
     out = tmp_path_factory.mktemp("small")
-    with Run(Recipe(**SMALL), out) as run:
+    with Run(Recipe(**TWO), out) as run:
         return out, run.run()["card"]
 
 
@@ -90,7 +86,7 @@ def test_a_small_run_makes_all_sets_and_its_counts_add_up(small):
 
 def test_a_run_that_is_killed_goes_on_to_the_same_sets(small, tmp_path):
     recipe = tmp_path / "small.json"
-    recipe.write_text(json.dumps(SMALL))
+    recipe.write_text(json.dumps(TWO))
     code = (
         "import sys, json, pathlib\n"
         "from interleave_rt.train.data.recipe import Recipe\n"
@@ -108,7 +104,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_sets(small, tmp_path):
         time.sleep(0.005)
     process.wait()
     assert not (tmp_path / "out" / "sets").exists()
-    with Run(Recipe(**SMALL), tmp_path / "out") as run:
+    with Run(Recipe(**TWO), tmp_path / "out") as run:
         assert run.run()["card"]["hash"] == small[1]["hash"]
 
 

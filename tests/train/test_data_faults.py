@@ -16,23 +16,15 @@ from interleave_rt.train.data.recipe import Recipe, load_recipe
 from interleave_rt.train.data.run import Run
 from interleave_rt.train.data.serve import Faults, OracleServer
 from interleave_rt.train.data.teacher import BudgetSpentError
+from small_recipes import SMALL
 
 from interleave_rt.errors import BackendFailedError, BadRequestError
 
-SMALL = {
-    "name": "small",
-    "licence": "Apache-2.0",
-    "world": "shapes",
-    "seed": 1,
-    "teacher": {"model": "shapes-oracle", "concurrency": 4, "backoff_s": 0.01, "tries": 4},
-    "generators": [{"name": "weak", "spec": "drawn,success=0.6"}],
-    "prompts": {"count": 6, "words": 10, "near": 1.0},
-    "ask": {"folder": "shapes", "repeat": True},
-}
+TEACHER = {**SMALL["teacher"], "concurrency": 4, "backoff_s": 0.01, "tries": 4}
 
 
 def recipe(url="", **changes):
-    teacher = {**SMALL["teacher"], "url": url, **changes.pop("teacher", {})}
+    teacher = {**TEACHER, "url": url, **changes.pop("teacher", {})}
     return Recipe(**{**SMALL, **changes, "teacher": teacher})
 
 

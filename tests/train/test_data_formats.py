@@ -12,30 +12,13 @@ import subprocess
 import pytest
 from interleave_rt.train.data.formats import BLANK, easy, reflection, sharegpt, trl
 from interleave_rt.train.data.items import Item, Part
-from interleave_rt.train.data.recipe import Recipe
-from interleave_rt.train.data.run import Run
 
 from interleave_rt.pack import load_pack
 
-RECIPE = {
-    "name": "formats",
-    "licence": "Apache-2.0",
-    "world": "shapes",
-    "seed": 2,
-    "teacher": {"model": "shapes-oracle", "concurrency": 2},
-    "generators": [{"name": "weak", "spec": "drawn,success=0.6"}],
-    "prompts": {"count": int(os.environ.get("IRT_DATA_PROMPTS", "10")), "words": 150, "near": 1.0},
-    "select": {"rl_variance": 16},
-    "ask": {"folder": "shapes", "repeat": True},
-}
-
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    out = tmp_path_factory.mktemp("formats")
-    with Run(Recipe(**RECIPE), out) as run:
-        run.run()
-    return out / "sets"
+def sets(all_sets):
+    return all_sets
 
 
 def lines(path):

@@ -16,8 +16,6 @@ pytest.importorskip("trl")
 pytest.importorskip("peft")
 pytest.importorskip("datasets")
 
-from interleave_rt.train.data.recipe import Recipe  # noqa: E402
-from interleave_rt.train.data.run import Run  # noqa: E402
 from interleave_rt.train.grpo import train_grpo  # noqa: E402
 from interleave_rt.train.models import base_folder  # noqa: E402
 from interleave_rt.train.recipe import GrpoRecipe, SftRecipe  # noqa: E402
@@ -34,25 +32,12 @@ from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E4
 pytestmark = pytest.mark.filterwarnings("ignore")
 torch.set_num_threads(1)
 
-DATA = {
-    "name": "tune",
-    "licence": "Apache-2.0",
-    "world": "shapes",
-    "seed": 2,
-    "teacher": {"model": "shapes-oracle", "concurrency": 2},
-    "generators": [{"name": "weak", "spec": "drawn,success=0.6"}],
-    "prompts": {"count": 10, "words": 150, "near": 1.0},
-    "select": {"rl_variance": 11},
-    "ask": {"folder": "shapes", "repeat": True},
-}
-
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, all_sets):
     """A folder with sets, and the embedded pack's checkpoints in base/."""
     out = tmp_path_factory.mktemp("tune")
-    with Run(Recipe(**DATA), out / "data") as run:
-        run.run()
+    shutil.copytree(all_sets, out / "data" / "sets")
     base_folder(sft_recipe(out, base="shapes:critic"), out)
     return out
 

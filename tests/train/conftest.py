@@ -1,0 +1,21 @@
+"""A small run whose sets several files read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from interleave_rt.train.data.recipe import Recipe
+from interleave_rt.train.data.run import Run
+from small_recipes import ALL_SETS
+
+
+@pytest.fixture(scope="session")
+def all_sets(tmp_path_factory):
+    """The sets of a small run; not to be changed."""
+    out = tmp_path_factory.mktemp("all")
+    with Run(Recipe(**ALL_SETS), out) as run:
+        run.run()
+    return out / "sets"
