@@ -28,7 +28,7 @@ from interleave_rt.pack.manifest import (
     ENGINE_STATUS,
     MANIFEST_NAME,
     ROLES,
-    Engine,
+    EngineSpec,
     GeneratorRole,
     Manifest,
     VlmRole,
@@ -298,7 +298,7 @@ def _write_manifest(
 ) -> None:
     """The source's manifest over the engines; what was proved of its graphs is not proved of them."""
     raw = json.loads((source / MANIFEST_NAME).read_text(encoding="utf-8"))
-    engine = Engine.model_validate(
+    engine = EngineSpec.model_validate(
         {
             "library": target.library,
             "version": version,

@@ -17,6 +17,7 @@ from interleave_rt import _core
 from interleave_rt.checks import whole
 from interleave_rt.config import EngineConfig
 from interleave_rt.errors import BackendFailedError, BadRequestError, InterleaveError, from_code
+from interleave_rt.pack.manifest import MOST_REFERENCES
 from interleave_rt.request import Options, Request
 from interleave_rt.wire import PlanStep, Verdict, WrittenPlan
 
@@ -32,7 +33,6 @@ ROLES: tuple[Role, ...] = ("planner", "generator", "critic")
 
 _log = logging.getLogger("interleave_rt")
 _POLL_MS = 50
-MOST_REFERENCES = 16  # pictures that one call of a generator starts from
 
 
 class OutsideBackend:

@@ -74,6 +74,8 @@ def export(
 
     Exit codes: 0 written, 1 written but not batch-invariant, 2 bad request, 3 the checkpoint cannot be used.
     """
+    from interleave_rt.pack.manifest import MOST_REFERENCES
+
     for name in _OF_ANSWERS if role is ExportedRole.generator else _OF_PICTURES:
         said_by = context.get_parameter_source(name)
         if said_by is not None and said_by.name == "COMMANDLINE":
@@ -85,7 +87,7 @@ def export(
     within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
     whole("[export] --steps", steps, 0, 1000)
     whole("[export] --slots", slots, 1, 64)
-    whole("[export] --references", references, 1, 16)
+    whole("[export] --references", references, 1, MOST_REFERENCES)
     packages = ["torch", "transformers", "onnx", "onnxscript", "onnxruntime"]
     if role is ExportedRole.generator:
         packages.append("diffusers")

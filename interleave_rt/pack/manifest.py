@@ -31,6 +31,7 @@ from .spec import RoleSpec
 FORMAT_VERSION = 1
 MANIFEST_NAME = "pack.json"
 ROLES = ("planner", "generator", "critic")
+MOST_REFERENCES = 16  # pictures that one call of a generator starts from; as `kMaxReferences` of the core
 _MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
 _TICK_NS = 50_000_000
@@ -114,14 +115,14 @@ class FileEntry(_Model):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Engine(_Model):
+class EngineSpec(_Model):
     """What a graph of one `EPContext` node carries: an engine, for one kind of card and one version of its library.
 
     Args:
         library: Module that built it.
         version: Of the library; no other one reads the engine.
         target: Compute capability, as in `sm86`.
-        precision: That was asked for; a part without matrices has none of it.
+        precision: Asked for at the build; graphs without matrix products keep their own.
         source: Name of the pack that it was built from.
         status: What is known of it.
     """
@@ -134,7 +135,7 @@ class Engine(_Model):
     status: Literal["experimental (built, never run)"] = "experimental (built, never run)"
 
 
-ENGINE_STATUS: str = Engine.model_fields["status"].default
+ENGINE_STATUS: str = EngineSpec.model_fields["status"].default
 """What is known of engines."""
 
 
@@ -155,7 +156,7 @@ class Part(_Model):
     precision: Precision = "fp16-weights"
     types: dict[str, ElementType] = {}
     batch_invariant: bool = False
-    engine: Engine | None = None
+    engine: EngineSpec | None = None
 
 
 class Architecture(_Model):
@@ -408,7 +409,7 @@ class GeneratorRole(_Role):
     token_pixels: Patch
     reference_time: Tokens = 10
     # Pictures that one starts from: those before it in the story, the last one among them.
-    references: Annotated[int, Field(ge=1, le=16)] = 1
+    references: Annotated[int, Field(ge=1, le=MOST_REFERENCES)] = 1
     guidance: GuidanceSpec | None = None
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import numpy as np
 
 from interleave_rt.checks import one_of, whole
 from interleave_rt.errors import BadPackError, BadRequestError, InterleaveError
+from interleave_rt.pack.manifest import MOST_REFERENCES
 from interleave_rt.request import Options
 
 from .fields import Fields
@@ -91,7 +92,7 @@ class OpenAiGenerator(OnServer):
     ) -> None:
         one_of("[openai] api", api, get_args(Api))
         one_of("[openai] sources", sources, get_args(Sources))
-        whole("[openai] references", references, 1, 16)
+        whole("[openai] references", references, 1, MOST_REFERENCES)
         if not model:
             raise BadRequestError(
                 "[openai] the model has no name", hint="give the name that the server has for it"
