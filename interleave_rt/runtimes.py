@@ -47,7 +47,7 @@ _OPENERS = {
     "scripted": ("interleave_rt.roles.scripted", {"": "ScriptedRole"}),
 }
 _LANE_OPTIONS = ("capacity", "device", "lease_s", "longest_call_s", "process")
-_OF_ROLE: dict[str, tuple[str, ...]] = {"planner": ("declines",)}  # beside these
+_OF_ROLE: dict[str, tuple[str, ...]] = {"planner": ("declines",)}  # more options of one role
 _TOLD = ("version", "lora")  # in results, beside where a role runs: of what its weights are
 _GIVEN = ("role", "prompts", "directory", "url", "model", "stay")  # not by options
 

@@ -67,7 +67,7 @@ class NativeBackend:
         several = {} if self.references == 1 else {"references": str(self.references)}
         return {**self.pack.info(), **several, "constrained": str(self._constraint), **threads}
 
-    def check(self, options: Options, pictures: int) -> None:  # noqa: ARG002 - its generators see them
+    def check(self, options: Options, pictures: int) -> None:  # noqa: ARG002 - any number: a generator is given the last `references`
         """Raises `BadRequestError` for an image size that the generator cannot make."""
         if self._generator is None:
             return
