@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace irt {
@@ -48,15 +47,6 @@ Failure thrown_by(const Lane& lane) noexcept {
     // Without memory for its name the reason is enough.
   }
   return why;
-}
-
-// Equal pixels, equal key: features that a lane has cached for an image serve every request.
-Key key_of_pixels(const PixelBuffer& pixels) {
-  return KeyBuilder("irt.image.1")
-      .add(static_cast<std::uint64_t>(pixels.width))
-      .add(static_cast<std::uint64_t>(pixels.height))
-      .add(std::string_view(reinterpret_cast<const char*>(pixels.data.data()), pixels.data.size()))
-      .finish();
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/error.h"
@@ -20,6 +21,14 @@ std::shared_ptr<StoredImage> hashed(PixelBuffer pixels) {
   image->hash = hash_pixels(view);
   image->pixels = std::move(pixels);
   return image;
+}
+
+Key key_of_pixels(const PixelBuffer& pixels) {
+  return KeyBuilder("irt.image.1")
+      .add(static_cast<std::uint64_t>(pixels.width))
+      .add(static_cast<std::uint64_t>(pixels.height))
+      .add(std::string_view(reinterpret_cast<const char*>(pixels.data.data()), pixels.data.size()))
+      .finish();
 }
 
 ImageRef ImageStore::put(const Key& key, std::shared_ptr<StoredImage> image, ImageOwner owner) {

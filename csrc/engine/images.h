@@ -24,6 +24,9 @@ using ImageRef = std::shared_ptr<const StoredImage>;
 // Throws Error(kBadRequest) for anything but height x width x 3 bytes.
 [[nodiscard]] std::shared_ptr<StoredImage> hashed(PixelBuffer pixels);
 
+// Equal pixels, equal key: features that a lane has cached for an image serve every request.
+[[nodiscard]] Key key_of_pixels(const PixelBuffer& pixels);
+
 // Who keeps an image in the store: calls that read it, trajectories until ReleaseImage, notices
 // that carry it until they are read, clients until they take their put back.
 enum class ImageOwner { kCall, kTrajectory, kNotice, kClient };
