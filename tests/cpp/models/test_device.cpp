@@ -97,6 +97,15 @@ TEST_CASE("device: copies of a text, a picture, a denoising step, an image") {
   generator->step(both);
   // In: the time steps. Within: the latents of each job. Text and references stay.
   CHECK(copies_of([&] { generator->step(both); }) == Counts{1, 0, 2});
+  ImageTask guided = task;
+  guided.negative = text_of(*generator, 1);
+  guided.guidance = 2.5F;
+  const auto third = generator->begin(guided);
+  const auto fourth = generator->begin(guided);
+  GeneratorJob* const pairs[] = {third.get(), fourth.get()};
+  generator->step(pairs);
+  // Twice, as the halves of a guidance pair are runs of their own.
+  CHECK(copies_of([&] { generator->step(pairs); }) == Counts{2, 0, 4});
   finish(*generator, *first);
   // Out: the image. So the latents of a picture crossed once, as its noise.
   CHECK(copies_of([&] { (void)generator->decode(*first); }) == Counts{0, 1, 0});
