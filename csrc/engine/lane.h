@@ -35,7 +35,8 @@ struct LaneCall {
   // UTF-8, and why no token followed (kNone: nobody said).
   std::string answer;
   StopReason stop = StopReason::kNone;
-  // The end of its prompt was not read by a model that reads texts by itself; likewise.
+  // By the lane before it reports the end: its model reads texts by itself, and did not read this
+  // one to its end.
   bool prompt_cut = false;
   // Set by other threads at any time.
   std::atomic<bool> cancelled = false;

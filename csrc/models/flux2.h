@@ -12,11 +12,12 @@ namespace irt {
 [[nodiscard]] std::unique_ptr<Generator> make_flux2(const GeneratorConfig& config,
                                                     const SessionOptions& options);
 
-// Sigmas of flow-match Euler: steps + 1 values, the last one 0; those of diffusers'
-// Flux2KleinPipeline, bit for bit. Formula: linspace(1, 1/n, n), then, with `shift` 0, FLUX.2's
-// empirical e^mu / (e^mu + 1/s - 1), mu by resolution and step count, else shift * s / (1 + (shift
-// - 1) * s). With `terminal` they are stretched so that the last but one is `terminal`. Throws
-// Error(kBadRequest) unless 1 <= steps <= 1000.
+// Sigmas of flow-match Euler: steps + 1 values, the last one 0. Formula: linspace(1, 1/n, n), then,
+// with `shift` 0, FLUX.2's empirical e^mu / (e^mu + 1/s - 1), mu by resolution and step count, else
+// shift * s / (1 + (shift - 1) * s). With `terminal` they are stretched so that the last but one is
+// `terminal`; one step is not stretched. Without `shift` and `terminal` those of diffusers'
+// Flux2KleinPipeline bit for bit, else those of its scheduler to 2e-7. Throws Error(kBadRequest)
+// unless 1 <= steps <= 1000.
 [[nodiscard]] std::vector<float> flow_sigmas(int steps, int image_tokens, double shift = 0.0,
                                              double terminal = 0.0);
 
