@@ -58,8 +58,9 @@ def export(
         Dialect, typer.Option(help="What the model answers in; only JSON can be constrained.")
     ] = Dialect.json,
     steps: Annotated[
-        int, typer.Option(help="Denoising steps of a generator's picture. Default: what it is made for.")
-    ] = 0,
+        int | None,
+        typer.Option(help="Denoising steps of a generator's picture. Default: what it is made for."),
+    ] = None,
     slots: Annotated[int, typer.Option(help="Pictures of a generator that may share a denoising step.")] = 1,
     references: Annotated[
         int, typer.Option(help="Pictures of the story that a generator's picture starts from, at most.")
@@ -85,7 +86,8 @@ def export(
     one_of("[export] --precision", precision, _PRECISIONS)
     whole("[export] --cache-length", cache_length, 16, 1 << 20)
     within("[export] --cache-gib", cache_gib, 0.001, 1 << 20)
-    whole("[export] --steps", steps, 0, 1000)
+    if steps is not None:
+        whole("[export] --steps", steps, 1, 1000)
     whole("[export] --slots", slots, 1, 64)
     whole("[export] --references", references, 1, MOST_REFERENCES)
     packages = ["torch", "transformers", "onnx", "onnxscript", "onnxruntime"]
@@ -101,7 +103,7 @@ def export(
     with console.status("loading the libraries") as status:
         if role is ExportedRole.generator:
             drawing = GeneratorSettings(
-                precision=precision, steps=steps or None, slots=slots, references=references, prove=proof
+                precision=precision, steps=steps, slots=slots, references=references, prove=proof
             )
             checks, manifest = export_generator(source, out, drawing, progress=status.update)
         else:

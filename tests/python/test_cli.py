@@ -71,6 +71,7 @@ WRONG = [
     ("export|critic|x|--out|y|--cache-length|1", 2, "--cache-length is 1", ""),
     ("export|critic|x|--out|y|--cache-gib|inf", 2, "--cache-gib is inf", ""),
     ("export|critic|x|--out|y|--slots|2", 2, "--slots does nothing for a critic", "leave it out"),
+    ("export|generator|x|--out|y|--steps|0", 2, "--steps is 0", ""),
     ("export|generator|x|--out|y|--cache-gib|8", 2, "--cache-gib does nothing for a generator", ""),
     ("pack|engines|x|--out|y|--target|sm1", 2, "--target is 'sm1'", "sm86 or sm89"),
     ("train|shapes|--part|painter", 2, "--part is 'painter'", "tokenizer or vision or vae or"),
