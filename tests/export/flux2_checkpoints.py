@@ -11,10 +11,11 @@ import qwen3_vl_checkpoints as words
 import torch
 from diffusers import (
     AutoencoderKLFlux2,
-    FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
 )
+from interleave_rt.train.shapes.models import klein_scheduler
+from tiny import scramble
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 TEMPLATE = words.TEMPLATE.replace(
@@ -71,24 +72,16 @@ def pipeline(*, seed: int = 1, distilled: bool = True) -> Flux2KleinPipeline:
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
     )
+    for offset, part in enumerate((encoder, transformer, vae)):
+        scramble(part, seed + offset)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for part in (encoder, transformer, vae):
-            for weight in part.parameters():
-                noise = torch.randn(weight.shape, generator=generator)
-                if weight.dim() > 1:
-                    weight.copy_(noise / weight[0].numel() ** 0.5)
-                else:
-                    weight.add_(0.05 * noise)
         vae.decoder.conv_out.weight.mul_(0.3)  # pictures without much that is cut off
         vae.bn.running_mean.copy_(0.1 * torch.randn(128, generator=generator))
         vae.bn.running_var.copy_(0.5 + torch.rand(128, generator=generator))
     encoder.tie_weights()
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        shift=3.0, use_dynamic_shifting=True, time_shift_type="exponential"
-    )
     return Flux2KleinPipeline(
-        scheduler=scheduler,
+        scheduler=klein_scheduler(),
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer(),

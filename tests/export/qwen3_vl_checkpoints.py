@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny import scramble
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -128,14 +129,7 @@ def configuration(*, tied: bool, rows: int = ROWS, layers: int = 4, **text: Any)
 def save(folder: Path, config: Qwen3VLConfig, *, seed: int = 1, shard: str = "8MB") -> Path:
     """Random weights of unit gain as bfloat16, in shards; norms and biases keep away from their neutral values."""
     model = Qwen3VLForConditionalGeneration(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
-            if weight.dim() > 1:
-                weight.copy_(noise / weight[0].numel() ** 0.5)
-            else:
-                weight.add_(0.05 * noise)
+    scramble(model, seed)
     model.tie_weights()
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
     return folder
