@@ -6,6 +6,7 @@ model. Pickles are not opened: to read one is to run it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,20 @@ class Checkpoint:
     def json(self, name: str) -> dict[str, Any]:
         """What a file says; nothing where it is not there."""
         return said(self.directory / name)
+
+    @contextlib.contextmanager
+    def understood(self) -> Iterator[None]:
+        """What the libraries say against the configuration, as an error of the checkpoint.
+
+        Raises:
+            BadPackError: `config.json` says what they, or the graphs that are written here, have not.
+        """
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise BadPackError(
+                f"[export] {self.directory / 'config.json'} cannot be used: {error}", hint=_AGAIN
+            ) from None
 
     def images(self) -> dict[str, Any]:
         """Sizes and colours of images as its preprocessor wants them: keys of `vision_config` in a manifest.

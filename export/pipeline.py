@@ -70,15 +70,16 @@ class Pipeline:
             )
         return Checkpoint.open(self.directory / name)
 
-    def settings(self, name: str, file: str) -> dict[str, Any]:
-        """What a file of a component says.
+    def scheduler(self) -> dict[str, Any]:
+        """What the scheduler's file says.
 
         Raises:
             BadPackError: There is no such file.
         """
-        found = said(self.directory / name / file)
+        file = "scheduler/scheduler_config.json"
+        found = said(self.directory / file)
         if not found:
             raise BadPackError(
-                f"[export] {self.directory} has no {name}/{file}", hint="copy it from the checkpoint too"
+                f"[export] {self.directory} has no {file}", hint="copy it from the checkpoint too"
             )
         return found

@@ -21,9 +21,8 @@ from ..checkpoint import Checkpoint
 from ..hollow import export_hollow, fill_hollow
 from ..pipeline import Pipeline
 from ..proof.census import batch_census, takes_census
-from ..proof.checks import Comparison, picture
+from ..proof.checks import Comparison
 from ..proof.invariance import batch_invariance, thread_invariance
-from ..proof.sessions import Floats
 from ..written import Precision, head_precision
 from . import qwen3_text
 from .flux2 import denoising, drawing_specs, generator_trace, places, token_pixels
@@ -45,8 +44,8 @@ class Klein:
 
     Args:
         pipeline: Its folder.
-        text: The text encoder's checkpoint, and `words` its configuration.
-        words: See there.
+        text: The text encoder's checkpoint.
+        words: Its configuration: how a prompt's words are read.
         taps: Layers of the text encoder that are read.
         transformer: The denoiser without weights, with the checkpoint that has them.
         vae: The codec likewise; its statistics are there.
@@ -99,14 +98,8 @@ def open_parts(pipeline: Pipeline) -> Klein:
 
 def _hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[Any, Checkpoint]:
     checkpoint = pipeline.component(name, kind.__name__)
-    try:
-        with torch.device("meta"):
-            made = kind.from_config(dict(checkpoint.config)).eval()
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadPackError(
-            f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
-            hint="copy the checkpoint again",
-        ) from None
+    with checkpoint.understood(), torch.device("meta"):
+        made = kind.from_config(dict(checkpoint.config)).eval()
     return made, checkpoint
 
 
@@ -118,8 +111,7 @@ def _default(function: Callable[..., Any], name: str) -> Any:
 def weights(klein: Klein) -> dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]]:
     """Of every part: whose weights they are, their names and shapes."""
     found = {"text_encoder": (klein.text, qwen3_text.weights(klein.words, klein.taps))}
-    for part, names in _names(klein).items():
-        module, checkpoint = klein.transformer if part == "transformer" else klein.vae
+    for part, (module, checkpoint, names) in _traced(klein).items():
         shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
         found[part] = checkpoint, {name: shapes[name] for name in names.values()}
     return found
@@ -136,7 +128,7 @@ def describe(klein: Klein) -> dict[str, Any]:
     """What the manifest says of the role, but for its files and its tokenizer."""
     told, pixels = klein.transformer[0].config, token_pixels(klein.vae[0])
     call, distilled = Flux2KleinPipeline.__call__, bool(klein.pipeline.index.get("is_distilled", False))
-    side = 128 * pixels // 2
+    side = 128 * pixels // 2  # the pipeline's own default: 128 latents, two of them a token's side
     guidance = {} if distilled else {"guidance": {"scale": _default(call, "guidance_scale")}}
     return {
         **guidance,
@@ -160,7 +152,7 @@ def describe(klein: Klein) -> dict[str, Any]:
 
 
 def _schedule(pipeline: Pipeline) -> dict[str, Any]:
-    said = pipeline.settings("scheduler", "scheduler_config.json")
+    said = pipeline.scheduler()
     needed = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "num_train_timesteps": 1000,
@@ -186,22 +178,24 @@ def _schedule(pipeline: Pipeline) -> dict[str, Any]:
 def write(klein: Klein, folder: Path, *, precision: Precision) -> None:
     """Writes the graph of every part, `PART.onnx`, with its weights beside it."""
     qwen3_text.write(klein.text, klein.words, folder / "text_encoder.onnx", klein.taps, precision=precision)
+    traced = _traced(klein)
     for module, _ in (klein.transformer, klein.vae):
         fill_hollow(module)
     with generator_trace():
         for part, spec in drawing_specs(klein.transformer[0], klein.vae[0]).items():
-            checkpoint = (klein.transformer if part == "transformer" else klein.vae)[1]
+            _, checkpoint, names = traced[part]
             stored = partial(stored_as, part, precision=precision)
-            export_hollow(spec, folder / f"{part}.onnx", checkpoint, _names(klein)[part], stored)
+            export_hollow(spec, folder / f"{part}.onnx", checkpoint, names, stored)
 
 
-def _names(klein: Klein) -> dict[str, Mapping[str, str]]:
-    """What the checkpoint calls the parameters of every traced module."""
-    codec = [name for name, _ in klein.vae[0].named_parameters()]
+def _traced(klein: Klein) -> dict[str, tuple[Any, Checkpoint, Mapping[str, str]]]:
+    """Of every traced part: its module, whose weights it has, and what the checkpoint calls its parameters."""
+    names = {f"model.{name}": name for name, _ in klein.transformer[0].named_parameters()}
+    codec = {f"vae.{name}": name for name, _ in klein.vae[0].named_parameters()}
     return {
-        "transformer": {f"model.{name}": name for name, _ in klein.transformer[0].named_parameters()},
+        "transformer": (*klein.transformer, names),
         **{
-            part: {f"vae.{name}": name for name in codec if f"vae.{name}".startswith(prefixes)}
+            part: (*klein.vae, {own: name for own, name in codec.items() if own.startswith(prefixes)})
             for part, prefixes in _CODEC.items()
         },
     }
@@ -219,7 +213,7 @@ def invariance(folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]
     mask = (np.arange(length)[None] < length // 3).astype(np.int64)
     alone: dict[str, dict[str, Any]] = {
         "text_encoder": {"input_ids": ids, "attention_mask": mask},
-        "vae_encoder": {"image": _planar(picture(rng, 4 * pixels, 6 * pixels))},
+        "vae_encoder": {"image": rng.random((1, 3, 4 * pixels, 6 * pixels), dtype=np.float32) * 2 - 1},
         "vae_decoder": {"latents": rng.standard_normal((1, 4, 5, role.latent_channels), dtype=np.float32)},
     }
     transformer, shared = folder / "transformer.onnx", ("img_ids", "txt_ids")
@@ -233,9 +227,3 @@ def invariance(folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]
             batch_census(path, feed, slots=1) if takes_census(path) else thread_invariance(path, [feed])
         )
     return found
-
-
-def _planar(image: Any) -> Floats:
-    """Pixels uint8 [H, W, 3] as float32 [1, 3, H, W] in -1..1."""
-    scaled = image.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - np.float32(1)
-    return np.ascontiguousarray(scaled)

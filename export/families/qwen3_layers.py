@@ -95,7 +95,7 @@ class LayerWriter:
         shape: Of the decoder.
         prefix: Of its weights' names, without the last dot.
         precision: Of its matrices.
-        attend: Writes the attention of a layer: its index, its name in the graph, query, key and value
+        attend: Writes the attention of a layer, `layer.INDEX.attention`: its index, query, key and value
             [b, s, heads * head_dim], the first two turned; returns [b, s, heads * head_dim].
     """
 
@@ -105,7 +105,7 @@ class LayerWriter:
         shape: LayerShape,
         prefix: str,
         precision: Precision,
-        attend: Callable[[int, str, str, str, str], str],
+        attend: Callable[[int, str, str, str], str],
     ) -> None:
         self._graph, self._shape, self._prefix = graph, shape, prefix
         self._precision, self._attend = precision, attend
@@ -156,7 +156,7 @@ class LayerWriter:
         graph.many("Split", joined, graph.sizes(inner, shared, shared), out=parts, axis=-1)
         query = self._turned(parts[0], f"{attention}.q_norm.weight", shape.heads)
         key = self._turned(parts[1], f"{attention}.k_norm.weight", shape.kv_heads)
-        seen = self._attend(index, name, query, key, parts[2])
+        seen = self._attend(index, query, key, parts[2])
         out = graph.linear(seen, f"{attention}.o_proj.weight", out=f"{name}.out", precision=precision)
         norm = f"{source}.post_attention_layernorm.weight"
         normed, total = graph.add_norm(out, residual, norm, out=f"{name}.middle", epsilon=shape.epsilon)

@@ -15,8 +15,6 @@ from onnx import TensorProto
 from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
-from interleave_rt.errors import BadPackError
-
 from ..checkpoint import Checkpoint
 from ..graph import DATA_SUFFIX
 from ..written import GraphWriter, Precision, WeightFile, head_precision
@@ -33,14 +31,9 @@ def configuration(checkpoint: Checkpoint) -> Qwen3Config:
     Raises:
         BadPackError: It cannot be read, or the decoder has a part that is not written here.
     """
-    try:
+    with checkpoint.understood():
         config = Qwen3Config.from_dict(dict(checkpoint.config))
         LayerShape.of(config)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadPackError(
-            f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
-            hint="copy the checkpoint again",
-        ) from None
     return config
 
 
@@ -75,9 +68,9 @@ def write(
 def _model(graph: GraphWriter, config: Any, taps: Sequence[int], precision: Precision) -> onnx.ModelProto:
     shape = LayerShape.of(config)
 
-    def attend(index: int, name: str, query: str, key: str, value: str) -> str:  # noqa: ARG001
+    def attend(index: int, query: str, key: str, value: str) -> str:
         return graph.op(
-            "Attention", query, key, value, "seen", out=f"{name}.attention",
+            "Attention", query, key, value, "seen", out=f"layer.{index}.attention",
             q_num_heads=shape.heads, kv_num_heads=shape.kv_heads, scale=shape.head_dim**-0.5,
         )  # fmt: skip
 

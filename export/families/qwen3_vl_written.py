@@ -23,7 +23,6 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionRotaryEmbedding,
 )
 
-from interleave_rt.errors import BadPackError
 from interleave_rt.pack.manifest import VlmRole
 
 from ..checkpoint import Checkpoint
@@ -79,14 +78,9 @@ class TextShape(LayerShape):
 
 def configuration(checkpoint: Checkpoint) -> Qwen3VLConfig:
     """As the library reads it."""
-    try:
+    with checkpoint.understood():
         config = Qwen3VLConfig.from_dict(dict(checkpoint.config))
         TextShape.read(config, checkpoint)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadPackError(
-            f"[export] {checkpoint.directory / 'config.json'} cannot be used: {error}",
-            hint="copy the checkpoint again",
-        ) from None
     return config
 
 
@@ -242,13 +236,13 @@ class _Decoder:
         level = graph.constant(f"level.{index}", np.int64(index))
         return graph.op("Gather", "deepstack", level, out=f"layer.{index}.seen", axis=0)
 
-    def _attend(self, index: int, name: str, query: str, key: str, value: str) -> str:
+    def _attend(self, index: int, query: str, key: str, value: str) -> str:
         """Over the cached tokens, in place."""
         shape = self._shape
         return self._graph.many(
             "GroupQueryAttention",
             *(query, key, value, f"past_k.{index}", f"past_v.{index}", "lasts", "longest"),
-            out=[f"{name}.attention", f"present_k.{index}", f"present_v.{index}"],
+            out=[f"layer.{index}.attention", f"present_k.{index}", f"present_v.{index}"],
             domain=FUSED,
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
