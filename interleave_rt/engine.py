@@ -82,7 +82,8 @@ class Engine:
             self._ending.add(partial(self._pump.stop, self._core.close))
             backend.attach(self._core, self.config)
             worker.start()
-        except (RuntimeError, MemoryError) as error:  # what the system refuses: threads, memory
+        # What the system refuses: threads, memory, the mapping of a library.
+        except (RuntimeError, MemoryError, ImportError) as error:
             self._ending.finish()
             raise BackendFailedError(
                 f"[Engine] it cannot start: {str(error) or 'out of memory'}",

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from interleave_rt import _core
-from interleave_rt.errors import BadPackError
+from interleave_rt.errors import BadPackError, from_code
 
 __all__ = ["find_library", "load_runtime"]
 
@@ -73,6 +73,9 @@ def load_runtime() -> str:
                 address = ctypes.cast(library.OrtGetApiBase, ctypes.c_void_p).value
             except (OSError, AttributeError) as error:
                 raise BadPackError(f"[onnxruntime] {path} cannot be loaded: {error}") from None
-            _core.load_runtime(address or 0)
+            try:
+                _core.load_runtime(address or 0)
+            except _core.CoreError as error:
+                raise from_code(*error.args) from None
             _loaded.append(library)
     return _core.runtime_version()

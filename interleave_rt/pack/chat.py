@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
 from interleave_rt.files import read_text
 
 from .templates import ImagePart, Part, TextPart
@@ -193,6 +193,11 @@ class ChatEncoder:
         template = self._template
         try:
             return _soon(lambda: str(template.render(known | thinking)))
+        except MemoryError as error:
+            raise BackendFailedError(
+                f"[ChatEncoder] {self._path} cannot be rendered: {str(error) or 'out of memory'}",
+                hint="end other programs, or raise this process's limits (ulimit -u, ulimit -v)",
+            ) from None
         except Exception as error:  # noqa: BLE001  (a template may raise anything)
             raise BadPackError(
                 f"[ChatEncoder] {self._path} cannot be rendered: {type(error).__name__}: {error}",
@@ -227,7 +232,10 @@ def _soon(work: Callable[[], str]) -> str:
             made.set_exception(error)
 
     thread = threading.Thread(target=run, name="interleave-rt-template", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # what the system refuses; nothing of the template
+        raise MemoryError(str(error)) from None
     try:
         if not wait([made], _RENDER_S).done:
             raise TimeoutError(f"it has not ended after {_RENDER_S:.0f} s")

@@ -40,7 +40,8 @@ def test_what_an_import_does_not_load(code, unwanted):
 
 
 def test_import_takes_less_than_300_ms():
-    program = "import time; t = time.perf_counter(); import interleave_rt; print(time.perf_counter() - t)"
+    # Of the processor, not of the clock: a busy machine says nothing about the import.
+    program = "import time; t = time.process_time(); import interleave_rt; print(time.process_time() - t)"
     times = [float(python(program)) for _ in range(5)]
     print("import times", times)
     assert statistics.median(times) < 0.3

@@ -13,7 +13,7 @@ import pytest
 from helpers import refused, wait_until
 from tokenizers import AddedToken, Tokenizer, models
 
-from interleave_rt.errors import BadPackError, BadRequestError
+from interleave_rt.errors import BackendFailedError, BadPackError, BadRequestError
 from interleave_rt.pack import EMBEDDED, chat
 from interleave_rt.pack.templates import ImagePart, Templates, TextPart
 from interleave_rt.pack.tokens import (
@@ -233,6 +233,20 @@ def test_a_template_that_does_not_end_is_refused_and_leaves_no_thread_at_work(
         encoder.encode_messages([IMAGE] * 4)
     assert len(encoder.encode_messages([IMAGE, TextPart("x")])) > 3
     wait_until(lambda: not any(one.name == "interleave-rt-template" for one in threading.enumerate()))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_machine_without_room_is_not_a_bad_template(files, tmp_path: Path, monkeypatch, error):
+    file = tmp_path / "chat.jinja"
+    file.write_text(CHAT, encoding="utf-8")
+    encoder = ChatEncoder(files.tokenizer, file)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with refused(BackendFailedError, "chat.jinja", str(error) or "out of memory", hint="ulimit"):
+        encoder.encode_messages([TextPart("another text")])
 
 
 def test_a_tokenizer_that_cannot_be_read_is_named(files, tmp_path: Path):
