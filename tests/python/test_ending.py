@@ -70,7 +70,13 @@ def test_an_end_may_begin_on_a_thread_that_it_joins():
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("can't start new thread"), MemoryError(), ImportError("failed to map"), KeyboardInterrupt()]
+    "error",
+    [
+        RuntimeError("can't start new thread"),
+        MemoryError(),
+        ImportError("failed to map"),
+        KeyboardInterrupt(),
+    ],
 )
 @pytest.mark.parametrize("place", ["attach", "start"])
 def test_an_engine_that_cannot_start_leaves_nothing_behind(error, place, monkeypatch):
