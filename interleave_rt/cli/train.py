@@ -11,6 +11,7 @@ from interleave_rt.errors import BadRequestError, CancelledError
 
 from .options import check_packages
 from .signals import Interrupted, signals
+from .train_ablation import ablation
 from .train_data import data
 from .train_tune import grpo, sft
 
@@ -26,6 +27,7 @@ train = typer.Typer(
 train.add_typer(data)
 train.command()(sft)
 train.command()(grpo)
+train.command()(ablation)
 
 
 @train.callback()

@@ -16,7 +16,7 @@ from interleave_rt.errors import BadRequestError, CancelledError
 from .options import check_packages, print_json
 from .signals import Interrupted, signals
 
-_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 _Recipe = Annotated[str, typer.Option(help="A TOML file, or one that comes along (see train/README.md).")]
 _Out = Annotated[Path, typer.Option(help="Folder of weights, checkpoints and the record.")]
@@ -67,7 +67,7 @@ def _tuned(
             "[train] tuning needs Python 3.11 or newer, as TRL does",
             hint='pip install "interleave-rt[tune]" with a newer Python',
         )
-    check_packages("train", _PACKAGES, extras="tune")
+    check_packages("train", PACKAGES, extras="tune")
     from interleave_rt.train import recipe as recipes
 
     recipe = recipes.load_sft(given) if verb == "sft" else recipes.load_grpo(given)
