@@ -179,7 +179,8 @@ def critic_tallies(folder: Path) -> dict[str, Tally]:
     """The figures of `judge_all`, by name.
 
     refined: second pictures that are right, after a wrong first one was refused. balanced: the mean of `accepted` (right
-    first pictures that are accepted) and `refused` (wrong ones that are refused); an answer that cannot be read is wrong.
+    first pictures that are accepted) and `refused` (wrong ones that are refused); an answer that cannot be read is wrong,
+    and `read` are the others.
     step/N: steps whose last picture is right with N tries at most. sequence/N: requests all of whose steps are, each from
     its frozen source.
     """
@@ -193,6 +194,7 @@ def critic_tallies(folder: Path) -> dict[str, Tally]:
         "balanced": np.concatenate([accepted, refused]),
         "accepted": accepted,
         "refused": refused,
+        "read": _tally(rows, lambda tries: tries[0]["accepted"] is not None),
     }
     for most in TRIES:
         tallies[f"step/{most}"] = _tally(rows, lambda tries, most=most: tries[:most][-1]["right"])

@@ -21,6 +21,7 @@ _FIGURES = {
         "balanced": "balanced accuracy",
         "accepted": "right accepted",
         "refused": "wrong refused",
+        "read": "answers that can be read",
         "step/1": "steps, T_max 1",
         "step/3": "T_max 3",
         "step/5": "T_max 5",
