@@ -20,6 +20,7 @@ from interleave_rt.train.ablation.run import ablate  # noqa: E402
 from interleave_rt.train.ablation.statistics import difference, estimate, value_of  # noqa: E402
 from interleave_rt.train.data.oracle import DrawnGenerator  # noqa: E402
 
+from interleave_rt.cli import main  # noqa: E402
 from interleave_rt.errors import BadRequestError  # noqa: E402
 from interleave_rt.pack import load_pack  # noqa: E402
 from interleave_rt.roles.native import NativeRoles  # noqa: E402
@@ -161,16 +162,19 @@ def test_a_cell_is_made_once_and_its_key_is_its_content(tmp_path):
     ]
 
 
-def test_settings_are_looked_at_first():
+def test_settings_are_looked_at_first(capsys):
     for told, said in (
         ({"rows": ("critic",)}, "there is no row 'critic'"),
         ({"rows": ("critic-rl", "critic-rl")}, "names a row twice"),
         ({"seeds": -1}, "--seeds is -1"),
         ({"scale": 0.0}, "--scale is 0"),
         ({"updates": float("nan")}, "--updates is nan"),
+        ({"base": "generator"}, "--base is 'generator'"),
     ):
         with pytest.raises(BadRequestError, match=said):
             Settings(**told)
+    assert main(["train", "ablation", "--rows", "horses", "--out", "nowhere"]) == 2
+    assert "rows are no-planner, planner-sft" in capsys.readouterr().err
     assert Settings.rows_of("critic-rl, no-planner") == ("no-planner", "critic-rl")
     assert Settings.rows_of("") == tuple(ROWS)
     assert Settings(seeds=3).seeds_of("one-agent") == range(2)

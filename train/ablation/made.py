@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,9 +93,10 @@ def rebuilt(told: Mapping[str, Any]) -> Make:
 
 def _copied(source: str, target: str) -> None:
     if source.endswith(".png"):
-        os.link(source, target)
-    else:
-        shutil.copy(source, target)
+        with suppress(OSError):  # where files cannot have two names
+            os.link(source, target)
+            return
+    shutil.copy(source, target)
 
 
 def _sets(recipe: Recipe, folder: Path) -> Mapping[str, float]:
@@ -166,10 +168,19 @@ def tuned(recipe: SftRecipe | GrpoRecipe, model: str, items: str) -> Make:
             last = train_grpo(recipe.model_copy(update=places), out, resume=True)
         else:
             last = train_sft(recipe.model_copy(update=places), out, resume=True)
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        _removed(out / "checkpoints")
         return {**last, **_begun(out)}
 
     return make
+
+
+def _removed(folder: Path) -> None:
+    """Deletes a folder; a half of it is never taken for the whole."""
+    if folder.exists():
+        away = folder.with_name(f"{folder.name}.old")
+        shutil.rmtree(away, ignore_errors=True)
+        folder.rename(away)
+        shutil.rmtree(away)
 
 
 def _begun(out: Path) -> dict[str, float]:
@@ -215,6 +226,7 @@ def answers_of_planner(model: str | None, export: Export, *, count: int, seed: i
 def _native(role: Role, model: Path, folder: Path, export: Export) -> NativeRoles:
     """A tuned model on graphs, one thread; its answers are what it writes by itself."""
     pack = folder / "pack"
+    shutil.rmtree(pack, ignore_errors=True)  # a half, of a run that was killed
     export(role, model, pack)
     return NativeRoles(load_pack(pack), [role], constrained="off", threads=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -71,10 +72,8 @@ def _drawn(tallies: Sequence[Tally], against: Sequence[Tally] | None, seed: int)
     if not count or any(mean is None for mean in means):
         return Estimate(None, None, None, count, cases)
     value = means[0] - means[1] if against is not None else means[0]  # type: ignore[operator]
-    rng = np.random.default_rng(seed)
-    requests = tallies[0].shape[-1]
-    weights = rng.multinomial(requests, np.full(requests, 1 / requests), _DRAWS).astype(np.float64)
-    seeds = rng.integers(0, count, (_DRAWS, count))
+    weights = _weights(tallies[0].shape[-1], seed)
+    seeds = np.random.default_rng((seed, 1)).integers(0, count, (_DRAWS, count))
     found = np.zeros(_DRAWS)
     for sign, arm in zip((1, -1), arms, strict=False):
         sums: NDArray[np.float64] = np.einsum("dr,spcr->dspc", weights, np.stack(arm), optimize=True)
@@ -86,6 +85,13 @@ def _drawn(tallies: Sequence[Tally], against: Sequence[Tally] | None, seed: int)
         return Estimate(value, None, None, count, cases)
     low, high = np.percentile(found, [50 - _LEVEL / 2, 50 + _LEVEL / 2])
     return Estimate(value, float(low), float(high), count, cases)
+
+
+@cache
+def _weights(requests: int, seed: int) -> NDArray[np.float64]:
+    """How often each request is drawn, [draws, requests]: the same for every figure of the same requests."""
+    rng = np.random.default_rng((seed, 0))
+    return rng.multinomial(requests, np.full(requests, 1 / requests), _DRAWS).astype(np.float64)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
