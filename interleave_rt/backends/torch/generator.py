@@ -18,7 +18,7 @@ from .compiled import compile_pipeline
 from .cuts import Cuts
 from .families import FamilySettings, Sources, settings_for
 from .footprint import is_encoder
-from .processors import load_processor
+from .processors import load_processor, tell_pictures
 from .residency import ALWAYS, Stay
 from .sharing import Opened, share
 from .turns import Cancelled, Turns, never
@@ -259,6 +259,7 @@ class TorchGenerator:
                 hint="copy the whole directory again, or pip install --upgrade diffusers transformers",
             ) from None
         pipeline.set_progress_bar_config(disable=True)
+        tell_pictures(pipeline)
         return pipeline
 
     def parts(self) -> list[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from interleave_rt.errors import BadPackError
 from .checkpoint import need
 from .recent import Recent
 
-__all__ = ["PatchesOnce", "load_processor"]
+__all__ = ["PatchesOnce", "load_processor", "tell_pictures"]
 
 
 def load_processor(directory: Path) -> Any:
@@ -120,3 +121,22 @@ def _flat(images: Any) -> Iterator[Any]:
             yield from _flat(one)
         else:
             yield one
+
+
+def tell_pictures(pipeline: Any) -> None:
+    """Lets a pipeline's text encoder know which tokens of a prompt are pictures, where it reads any.
+
+    transformers 5 gives pictures positions in rows and columns only where it is told so, and the pipelines of diffusers
+    0.42 do not tell it: their pictures are then read as lines of text, without a word.
+    """
+    encoder: Any = getattr(pipeline, "text_encoder", None)
+    token = getattr(getattr(encoder, "config", None), "image_token_id", None)
+    if token is None or "mm_token_type_ids" not in inspect.signature(encoder.forward).parameters:
+        return
+
+    def tell(_module: Any, given: tuple[Any, ...], told: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if told.get("image_grid_thw") is not None and told.get("mm_token_type_ids") is None:
+            told = {**told, "mm_token_type_ids": (told["input_ids"] == token).long()}
+        return given, told
+
+    encoder.register_forward_pre_hook(tell, with_kwargs=True)

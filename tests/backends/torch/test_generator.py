@@ -128,9 +128,15 @@ def test_qwen_image_edit_sees_its_source_and_has_a_canvas_without(
     assert generator.settings.steps == 2
     passes: list[int] = []
     hook = generator.pipeline.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
+    places: list[Any] = []
+    generator.pipeline.text_encoder.model.language_model.register_forward_pre_hook(
+        lambda _module, _given, told: places.append(told["position_ids"]), with_kwargs=True
+    )
     first = generator.generate("a red circle", None, 3, SMALL)
     hook.remove()
     assert len(passes) == 4  # two steps, each with and without the prompt
+    assert len(places) == 2
+    assert all(not torch.equal(one[0], one[1]) for one in places)  # rows of the picture, not lines of text
     assert np.array_equal(first, generator.generate("a red circle", np.full_like(first, 255), 3, SMALL))
     second = generator.generate("a blue square", first, 4, SMALL)
     assert not np.array_equal(second, generator.generate("a blue square", None, 4, SMALL))
