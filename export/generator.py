@@ -27,7 +27,7 @@ from .written import Precision
 
 __all__ = ["PIPELINES", "GeneratorSettings", "export_generator"]
 
-PIPELINES = {"Flux2KleinPipeline": "flux2_written"}
+PIPELINES = {"Flux2KleinPipeline": "flux2_written", "QwenImageEditPlusPipeline": "qwen_image_written"}
 """`_class_name` of a model_index.json, and the file of `families` that writes it."""
 
 _SEED = 0  # of the proof's inputs
@@ -64,6 +64,9 @@ class WrittenGenerator(Protocol):
     def stored_as(self, part: str, name: str, precision: Precision) -> Precision:
         """How the matrix of this name is stored in a pack of this precision."""
 
+    def texts(self, parts: Any) -> tuple[Path, str | None]:
+        """The folder of its tokenizer, and its chat template; None: the tokenizer's own."""
+
     def describe(self, parts: Any) -> dict[str, Any]:
         """What the manifest says of the role, but for its files and its tokenizer."""
 
@@ -96,6 +99,7 @@ def export_generator(
     for checkpoint, shapes in weights.values():
         for name, shape in shapes.items():
             checkpoint.need(name, *shape)
+    tokenizer, template = family.texts(parts)
     described = family.describe(parts)
     if settings.steps is not None:
         described["scheduler"]["num_inference_steps"] = settings.steps
@@ -111,14 +115,14 @@ def export_generator(
     with new_pack(out, size) as fresh:
         folder = fresh / "generator"
         folder.mkdir()
-        texts = write_tokenizer(pipeline.directory / "tokenizer", folder)
-        encoder = ChatEncoder(pipeline.directory / "tokenizer/tokenizer.json", folder / "chat_template.jinja")
+        texts = write_tokenizer(tokenizer, folder, template)
+        encoder = ChatEncoder(tokenizer / "tokenizer.json", folder / "chat_template.jinja")
         raw = {
             "runtime": "native",
-            **describe_parts("generator", weights, settings.precision),
+            "parts": describe_parts("generator", weights, settings.precision),
             **texts,
             **described,
-            "pad_token_id": _pad_token(pipeline.directory / "tokenizer", encoder),
+            "pad_token_id": _pad_token(tokenizer, encoder),
             "slots": settings.slots,
             "references": settings.references,
             "providers": ["CPUExecutionProvider"],
@@ -139,13 +143,7 @@ def export_generator(
 
 def _pad_token(folder: Path, encoder: ChatEncoder) -> int:
     """The id that fills a prompt up behind its end."""
-    told = said(folder / "tokenizer_config.json")
-    if told.get("padding_side", "right") != "right":
-        raise BadPackError(
-            f"[export] the tokenizer of {folder} pads before a prompt",
-            hint='set "padding_side": "right" if the model was trained so',
-        )
-    pad = told.get("pad_token")
+    pad = said(folder / "tokenizer_config.json").get("pad_token")
     text = pad.get("content") if isinstance(pad, dict) else pad
     found = encoder.tokenizer.token_to_id(text) if isinstance(text, str) else None
     if found is None:

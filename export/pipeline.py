@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from interleave_rt.errors import BadPackError, BadRequestError
 
 from .checkpoint import Checkpoint, said
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "default", "hollow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,55 @@ class Pipeline:
             )
         return Checkpoint.open(self.directory / name)
 
-    def scheduler(self) -> dict[str, Any]:
-        """What the scheduler's file says.
+    def flow_schedule(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the scheduler's file says; and of that what a manifest says: its kind, its end, its shift if it is fixed.
 
         Raises:
-            BadPackError: There is no such file.
+            BadPackError: There is no such file, or the native runtime has no such schedule.
         """
         file = "scheduler/scheduler_config.json"
-        found = said(self.directory / file)
-        if not found:
+        told = said(self.directory / file)
+        if not told:
             raise BadPackError(
                 f"[export] {self.directory} has no {file}", hint="copy it from the checkpoint too"
             )
-        return found
+        needed = {
+            "_class_name": "FlowMatchEulerDiscreteScheduler",
+            "num_train_timesteps": 1000,
+            "time_shift_type": "exponential",
+        } | dict.fromkeys(
+            (
+                *("use_flow_sigmas", "use_karras_sigmas", "use_exponential_sigmas"),
+                *("use_beta_sigmas", "invert_sigmas", "stochastic_sampling"),
+            )
+        )
+        for name, value in needed.items():
+            found = told.get(name, value) or None
+            if found != value:
+                raise BadPackError(
+                    f"[export] the scheduler of {self.directory} has {name} {found}, the native runtime {value}",
+                    hint="run this checkpoint on PyTorch: --generator torch:FOLDER",
+                )
+        schedule: dict[str, Any] = {"kind": "flow_match_euler"}
+        if not told.get("use_dynamic_shifting", False):
+            schedule |= {"shift": "fixed", "value": told.get("shift", 1.0)}
+        if ends := told.get("shift_terminal"):
+            schedule["terminal"] = ends
+        return told, schedule
+
+
+def hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[Any, Checkpoint]:
+    """A component of diffusers without weights, and the checkpoint that has them.
+
+    Raises:
+        BadPackError: As of `Pipeline.component`, or its configuration is not understood.
+    """
+    checkpoint = pipeline.component(name, kind.__name__)
+    with checkpoint.understood(), torch.device("meta"):
+        made = kind.from_config(dict(checkpoint.config)).eval()
+    return made, checkpoint
+
+
+def default(function: Callable[..., Any], name: str) -> Any:
+    """What a pipeline does where it is not told: nothing of it stands in the checkpoint."""
+    return inspect.signature(function).parameters[name].default

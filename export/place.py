@@ -99,8 +99,8 @@ def data_bytes(weights: Mapping[str, tuple[int, ...]], stored_as: Callable[[str]
     return sum(stored_bytes(shape[0], prod(shape[1:]), stored(name)) for name, shape in weights.items())
 
 
-def write_tokenizer(source: Path, folder: Path) -> dict[str, str]:
-    """Copies a checkpoint's tokenizer and its chat template; what the manifest says of them.
+def write_tokenizer(source: Path, folder: Path, template: str | None = None) -> dict[str, str]:
+    """Copies a checkpoint's tokenizer and its chat template, or writes another one; what the manifest says of them.
 
     Raises:
         BadPackError: One of them is missing.
@@ -112,7 +112,7 @@ def write_tokenizer(source: Path, folder: Path) -> dict[str, str]:
             hint="save its fast tokenizer: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     shutil.copyfile(file, folder / "tokenizer.json")
-    write_file(folder / "chat_template.jinja", chat_template(source))
+    write_file(folder / "chat_template.jinja", chat_template(source) if template is None else template)
     return {
         "tokenizer": f"{folder.name}/tokenizer.json",
         "chat_template": f"{folder.name}/chat_template.jinja",

@@ -145,9 +145,9 @@ class GraphWriter(Nodes):
         super().__init__()
         self._checkpoint, self._weights = checkpoint, weights
 
-    def vector(self, name: str) -> str:
-        """A weight that is read as it is: a norm, a bias."""
-        return self.constant(name, self._checkpoint.read(name))
+    def vector(self, *names: str) -> str:
+        """Weights that are read as they are, one behind the other: a norm, biases."""
+        return self.constant("+".join(names), np.concatenate([self._checkpoint.read(name) for name in names]))
 
     def rank(self, name: str) -> int:
         """Axes of a weight."""

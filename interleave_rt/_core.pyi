@@ -71,9 +71,9 @@ def runtime_version() -> str: ...
 def gaussian_noise(seed: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
     """The generator's noise: float32 [n], a function of seed and index."""
 
-def flow_sigmas(steps: int, tokens: int, shift: float = 0.0, terminal: float = 0.0) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+def flow_sigmas(steps: int, tokens: int, shift: float = 0.0, terminal: float = 0.0, line: Sequence[float] = []) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
     """
-    Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: FLUX.2's own, terminal 0: none.
+    Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: on the line through two points (tokens, mu), or FLUX.2's own; terminal 0: none.
     """
 
 def hash_pixels(pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu', writable=False)]) -> int:

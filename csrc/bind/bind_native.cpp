@@ -94,14 +94,21 @@ template <>
 struct Fields<ImageModelConfig> {
   using C = ImageModelConfig;
   using G = GeneratorConfig;
+  using V = VisionConfig;
   static constexpr const char* kName = "GeneratorConfig";
-  static constexpr auto kRows =
-      join(At<&C::generator>::fields<&G::family, &G::parts, &G::latent_channels, &G::text_dim,
-                                     &G::max_sequence_length, &G::token_pixels, &G::reference_time,
-                                     &G::default_width, &G::default_height, &G::default_steps,
-                                     &G::shift, &G::shift_terminal, &G::max_batch>(),
-           fields<&C::slots, &C::latent_cache, &C::negative_ids, &C::negative_mask, &C::guidance,
-                  &C::session>());
+  static constexpr auto kRows = join(
+      At<&C::generator>::fields<&G::family, &G::parts, &G::latent_channels, &G::text_dim,
+                                &G::max_sequence_length, &G::token_pixels, &G::reference_time,
+                                &G::default_width, &G::default_height, &G::default_steps, &G::shift,
+                                &G::shift_terminal, &G::shift_line, &G::rescale_guidance,
+                                &G::max_batch, &G::image_token_id, &G::prompt_skip, &G::seen_area,
+                                &G::encoded_area, &G::between_pictures>(),
+      At<&C::generator, &G::vision>::fields<&V::patch_size, &V::merge_size, &V::temporal_patch_size,
+                                            &V::min_pixels, &V::max_pixels>(),
+      std::array{row<&C::generator, &G::vision, &V::mean>("image_mean"),
+                 row<&C::generator, &G::vision, &V::std>("image_std")},
+      fields<&C::slots, &C::latent_cache, &C::negative_ids, &C::negative_mask, &C::guidance,
+             &C::session>());
 };
 
 template <>

@@ -14,7 +14,7 @@
 #include "bind/convert.h"
 #include "bind/fields.h"
 #include "core/error.h"
-#include "models/flux2.h"
+#include "models/flow.h"
 #include "models/llguidance.h"
 #include "models/pixels.h"
 #include "models/qwen3_vl.h"
@@ -64,13 +64,14 @@ void bind_rt(nb::module_& m) {
       "seed"_a, "n"_a, "The generator's noise: float32 [n], a function of seed and index.");
   m.def(
       "flow_sigmas",
-      [](int steps, int tokens, double shift, double terminal) {
+      [](int steps, int tokens, double shift, double terminal, const std::vector<double>& line) {
         require(steps >= 1 && tokens >= 1, "[_core.flow_sigmas] give steps >= 1 and tokens >= 1");
-        return array_of_floats(flow_sigmas(steps, tokens, shift, terminal));
+        require(line.empty() || line.size() == 4, "[_core.flow_sigmas] a line has two points");
+        return array_of_floats(flow_sigmas(steps, tokens, shift, terminal, line));
       },
-      "steps"_a, "tokens"_a, "shift"_a = 0.0, "terminal"_a = 0.0,
-      "Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: FLUX.2's own, terminal 0: "
-      "none.");
+      "steps"_a, "tokens"_a, "shift"_a = 0.0, "terminal"_a = 0.0, "line"_a = std::vector<double>(),
+      "Sigmas of the denoising schedule: float32 [steps + 1]; shift 0: on the line through two "
+      "points (tokens, mu), or FLUX.2's own; terminal 0: none.");
   m.def(
       "hash_pixels",
       [](const PixelsIn& pixels) { return unlocked([&] { return hash_pixels(view_of(pixels)); }); },

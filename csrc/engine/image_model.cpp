@@ -31,9 +31,7 @@ ConditioningRef ImageModel::embed(const EncodedText& text, const std::vector<Ima
                                   bool cached) {
   std::vector<ImageView> sources;
   if (generator_->text_reads_images()) {
-    for (const ImageRef& image : images) {
-      if (image) sources.push_back(image->pixels.view());
-    }
+    for (const ImageRef& image : images) sources.push_back(image->pixels.view());
     cached = false;
   }
   return texts_.get_or(key_of(text), cached,
@@ -54,14 +52,24 @@ void ImageModel::prepare(const ImageRef& source) { static_cast<void>(encode(sour
 
 void ImageModel::admit(const LaneCallRef& made) {
   const Call& call = made->call;
+  std::vector<ImageRef> images = made->images;
+  std::erase(images, nullptr);
+  if (images.empty()) {
+    if (auto blank = generator_->blank(call.width, call.height)) {
+      auto stored = std::make_shared<StoredImage>();
+      stored->key = key_of_pixels(*blank);
+      stored->pixels = *std::move(blank);
+      images.push_back(std::move(stored));
+    }
+  }
   ImageTask task;
-  task.text = embed(*made->text, made->images, call.optimizations.encode_text_ahead);
+  task.text = embed(*made->text, images, call.optimizations.encode_text_ahead);
   if (!negative_.ids.empty()) {
-    task.negative = embed(negative_, made->images, true);
+    task.negative = embed(negative_, images, true);
     task.guidance = guidance_;
   }
-  for (const ImageRef& image : made->images) {
-    if (image) task.references.push_back(encode(image, call.optimizations.cache_vision));
+  for (const ImageRef& image : images) {
+    task.references.push_back(encode(image, call.optimizations.cache_vision));
   }
   task.seed = call.seed;
   task.width = call.width;

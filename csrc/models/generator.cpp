@@ -10,13 +10,15 @@
 #include "core/error.h"
 #include "core/key.h"
 #include "models/flux2.h"
+#include "models/qwen_image.h"
 
 namespace irt {
 namespace {
 
 std::mutex g_families_mutex;
 std::map<std::string, MakeGenerator>& families() {
-  static std::map<std::string, MakeGenerator> known{{"flux2", make_flux2}};
+  static std::map<std::string, MakeGenerator> known{{"flux2", make_flux2},
+                                                    {"qwen_image", make_qwen_image}};
   return known;
 }
 

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "models/pixels.h"
+#include "models/vlm_family.h"
 #include "tensor/session.h"
 
 namespace irt {
@@ -33,7 +35,19 @@ struct GeneratorConfig {
   int default_steps = 4;
   double shift = 0.0;           // of the noise schedule; 0: the family's own, by resolution
   double shift_terminal = 0.0;  // where the schedule is stretched to end before 0; 0: it is not
-  int max_batch = 1;            // 1 where the transformer is not batch-invariant
+  // Two points (image tokens, mu) of a linear shift; empty: the shift is another one.
+  std::vector<double> shift_line;
+  bool rescale_guidance = false;  // guided tokens are as long as without guidance
+  int max_batch = 1;              // 1 where the transformer is not batch-invariant
+
+  // Of text encoders that look at the pictures that one starts from.
+  VisionConfig vision;
+  int image_token_id = 0;         // stands once in a prompt, for the first picture
+  int prompt_skip = 0;            // tokens of a prompt that the transformer does not read
+  std::int64_t seen_area = 0;     // pixels of a picture that is looked at
+  std::int64_t encoded_area = 0;  // and of one that is encoded to latents
+  // Tokens between each picture and the next.
+  std::vector<std::vector<std::int64_t>> between_pictures;
 
   // Throws Error(kBadPack) where there is no such part.
   [[nodiscard]] const std::string& part(const std::string& name) const;
@@ -84,6 +98,11 @@ class Generator {
 
   // Whether conditioning depends on the source images: it is then kept for one call only.
   [[nodiscard]] virtual bool text_reads_images() const noexcept { return false; }
+  // What stands for the source of a picture of this size (0: the default) that starts from none;
+  // null: the family needs no source.
+  [[nodiscard]] virtual std::optional<PixelBuffer> blank(int /*width*/, int /*height*/) const {
+    return std::nullopt;
+  }
   // `ids` and `mask`: max_sequence_length values each. `sources` are for families whose text
   // encoder looks at them.
   [[nodiscard]] virtual ConditioningRef encode_text(std::span<const std::int64_t> ids,

@@ -63,4 +63,12 @@ def find_family(name: str) -> Family:
             f"[export] there is no family {name!r}; known are {', '.join(known)}",
             hint="name one of them in the recipe, or add it to interleave_rt.pack.manifest and export/families",
         )
-    return cast("Family", importlib.import_module(f".{name}", __name__))
+    try:
+        return cast("Family", importlib.import_module(f".{name}", __name__))
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise BadPackError(
+            f"[export] packs of the family {name!r} are made from a checkpoint alone",
+            hint="interleave-rt export generator FOLDER --out PACK --precision ...",
+        ) from None

@@ -38,6 +38,7 @@ __all__ = [
     "padded_tokens",
     "pipeline_image",
     "places",
+    "rope_tables",
     "token_pixels",
 ]
 
@@ -106,13 +107,13 @@ def generator_trace() -> Iterator[None]:
     The arithmetic is the same, in float32.
     """
     with (
-        swapped(transformer_flux2.Flux2PosEmbed, forward=_rope_tables),
+        swapped(transformer_flux2.Flux2PosEmbed, forward=rope_tables),
         swapped(transformer_flux2, apply_rotary_emb=_rotate),
     ):
         yield
 
 
-def _rope_tables(rope: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+def rope_tables(rope: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines [tokens, head_dim] of position ids [tokens, axes], each value twice."""
     theta, one = np.float32(rope.theta), np.float32(1)
     axis = [index for index, width in enumerate(rope.axes_dim) for _ in range(width)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,9 @@ from transformers import Qwen3Config
 from interleave_rt.errors import BadPackError
 from interleave_rt.pack.manifest import GeneratorRole
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, said
 from ..hollow import export_hollow, fill_hollow
-from ..pipeline import Pipeline
+from ..pipeline import Pipeline, default, hollow
 from ..proof.census import batch_census, takes_census
 from ..proof.checks import Comparison
 from ..proof.invariance import batch_invariance, thread_invariance
@@ -27,7 +26,7 @@ from ..written import Precision, head_precision
 from . import qwen3_text
 from .flux2 import denoising, drawing_specs, generator_trace, places, token_pixels
 
-__all__ = ["Klein", "describe", "invariance", "open_parts", "stored_as", "weights", "write"]
+__all__ = ["Klein", "describe", "invariance", "open_parts", "stored_as", "texts", "weights", "write"]
 
 _DISTILLED_STEPS = 4
 _SMALLEST, _LARGEST = 64, 2048  # pixels of a side: the pipeline refuses smaller pictures to start from
@@ -66,11 +65,11 @@ def open_parts(pipeline: Pipeline) -> Klein:
         BadPackError: A component is missing, or not as it is written and traced here.
     """
     text = pipeline.component("text_encoder", "Qwen3ForCausalLM")
-    transformer = _hollow(pipeline, "transformer", Flux2Transformer2DModel)
-    vae = _hollow(pipeline, "vae", AutoencoderKLFlux2)
+    transformer = hollow(pipeline, "transformer", Flux2Transformer2DModel)
+    vae = hollow(pipeline, "vae", AutoencoderKLFlux2)
     words, taps = (
         qwen3_text.configuration(text),
-        _default(Flux2KleinPipeline.__call__, "text_encoder_out_layers"),
+        default(Flux2KleinPipeline.__call__, "text_encoder_out_layers"),
     )
     told, codec = transformer[0].config, vae[0].config
     wide = words.hidden_size * len(taps)
@@ -96,18 +95,6 @@ def open_parts(pipeline: Pipeline) -> Klein:
     return Klein(pipeline, text, words, taps, transformer, vae)
 
 
-def _hollow(pipeline: Pipeline, name: str, kind: Any) -> tuple[Any, Checkpoint]:
-    checkpoint = pipeline.component(name, kind.__name__)
-    with checkpoint.understood(), torch.device("meta"):
-        made = kind.from_config(dict(checkpoint.config)).eval()
-    return made, checkpoint
-
-
-def _default(function: Callable[..., Any], name: str) -> Any:
-    """What the pipeline does where it is not told: nothing of it stands in the checkpoint."""
-    return inspect.signature(function).parameters[name].default
-
-
 def weights(klein: Klein) -> dict[str, tuple[Checkpoint, dict[str, tuple[int, ...]]]]:
     """Of every part: whose weights they are, their names and shapes."""
     found = {"text_encoder": (klein.text, qwen3_text.weights(klein.words, klein.taps))}
@@ -124,18 +111,35 @@ def stored_as(part: str, name: str, precision: Precision) -> Precision:
     return precision if name.startswith(_BLOCKS) else head_precision(precision)
 
 
+def texts(klein: Klein) -> tuple[Path, None]:
+    """The folder of the tokenizer, whose own chat template is used.
+
+    Raises:
+        BadPackError: It fills prompts up before their beginning.
+    """
+    folder = klein.pipeline.directory / "tokenizer"
+    if said(folder / "tokenizer_config.json").get("padding_side", "right") != "right":
+        raise BadPackError(
+            f"[export] the tokenizer of {folder} pads before a prompt",
+            hint='set "padding_side": "right" if the model was trained so',
+        )
+    return folder, None
+
+
 def describe(klein: Klein) -> dict[str, Any]:
     """What the manifest says of the role, but for its files and its tokenizer."""
     told, pixels = klein.transformer[0].config, token_pixels(klein.vae[0])
     call, distilled = Flux2KleinPipeline.__call__, bool(klein.pipeline.index.get("is_distilled", False))
     side = 128 * pixels // 2  # the pipeline's own default: 128 latents, two of them a token's side
-    guidance = {} if distilled else {"guidance": {"scale": _default(call, "guidance_scale")}}
+    guidance = {} if distilled else {"guidance": {"scale": default(call, "guidance_scale")}}
     return {
+        "family": "flux2",
         **guidance,
-        "max_sequence_length": _default(call, "max_sequence_length"),
+        "max_sequence_length": default(call, "max_sequence_length"),
         "scheduler": {
-            **_schedule(klein.pipeline),
-            "num_inference_steps": _DISTILLED_STEPS if distilled else _default(call, "num_inference_steps"),
+            "shift": "flux2_empirical",
+            **klein.pipeline.flow_schedule()[1],
+            "num_inference_steps": _DISTILLED_STEPS if distilled else default(call, "num_inference_steps"),
         },
         "image": {
             "width": side,
@@ -147,32 +151,8 @@ def describe(klein: Klein) -> dict[str, Any]:
         "latent_channels": told.in_channels,
         "text_dim": told.joint_attention_dim,
         "token_pixels": pixels,
-        "reference_time": _default(Flux2KleinPipeline._prepare_image_ids, "scale"),
+        "reference_time": default(Flux2KleinPipeline._prepare_image_ids, "scale"),
     }
-
-
-def _schedule(pipeline: Pipeline) -> dict[str, Any]:
-    said = pipeline.scheduler()
-    needed = {
-        "_class_name": "FlowMatchEulerDiscreteScheduler",
-        "num_train_timesteps": 1000,
-        "time_shift_type": "exponential",
-    } | dict.fromkeys(
-        (
-            *("use_flow_sigmas", "use_karras_sigmas", "use_exponential_sigmas"),
-            *("use_beta_sigmas", "invert_sigmas", "stochastic_sampling"),
-        )
-    )
-    for name, value in needed.items():
-        found = said.get(name, value) or None
-        if found != value:
-            raise BadPackError(
-                f"[export] the scheduler of {pipeline.directory} has {name} {found}, the native runtime {value}",
-                hint="run this checkpoint on PyTorch: --generator torch:FOLDER",
-            )
-    dynamic, ends = said.get("use_dynamic_shifting", False), said.get("shift_terminal")
-    shift = {"shift": "flux2_empirical"} if dynamic else {"shift": "fixed", "value": said.get("shift", 1.0)}
-    return {"kind": "flow_match_euler", **shift, **({"terminal": ends} if ends else {})}
 
 
 def write(klein: Klein, folder: Path, *, precision: Precision) -> None:

@@ -1,4 +1,4 @@
-"""The layers of Qwen3's decoders written node by node: what a language model and a text encoder have in common."""
+"""The layers of Qwen's decoders written node by node: what a language model and a text encoder have in common."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ class LayerShape:
     wide: int
     vocab: int
     epsilon: float
+    biased: bool  # query, key and value have biases
+    head_norms: bool  # query and key are normed head by head
 
     @classmethod
-    def of(cls, text: Any, **more: Any) -> Self:
+    def of(cls, text: Any, *, biased: bool = False, head_norms: bool = True, **more: Any) -> Self:
         """Refuses what the graph would get wrong; `more`: what a subclass adds.
 
         Raises:
@@ -41,7 +43,7 @@ class LayerShape:
         why = ""
         if text.hidden_act != "silu":
             why = f"its activation is {text.hidden_act}, not silu"
-        elif text.attention_bias:
+        elif getattr(text, "attention_bias", False):
             why = "its attention has biases"
         elif text.rope_parameters["rope_type"] in ("dynamic", "longrope"):
             why = (
@@ -56,10 +58,12 @@ class LayerShape:
             hidden=text.hidden_size,
             heads=text.num_attention_heads,
             kv_heads=text.num_key_value_heads,
-            head_dim=text.head_dim,
+            head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
             wide=text.intermediate_size,
             vocab=text.vocab_size,
             epsilon=float(text.rms_norm_eps),
+            biased=biased,
+            head_norms=head_norms,
             **more,
         )
 
@@ -78,12 +82,15 @@ class LayerShape:
                 f"{layer}.self_attn.k_proj.weight": (shared, self.hidden),
                 f"{layer}.self_attn.v_proj.weight": (shared, self.hidden),
                 f"{layer}.self_attn.o_proj.weight": (self.hidden, inner),
-                f"{layer}.self_attn.q_norm.weight": (self.head_dim,),
-                f"{layer}.self_attn.k_norm.weight": (self.head_dim,),
                 f"{layer}.mlp.gate_proj.weight": (self.wide, self.hidden),
                 f"{layer}.mlp.up_proj.weight": (self.wide, self.hidden),
                 f"{layer}.mlp.down_proj.weight": (self.hidden, self.wide),
             }
+            for kind, width in zip("qkv", (inner, shared, shared), strict=True):
+                if self.biased:
+                    found[f"{layer}.self_attn.{kind}_proj.bias"] = (width,)
+                if self.head_norms and kind != "v":
+                    found[f"{layer}.self_attn.{kind}_norm.weight"] = (self.head_dim,)
         return found
 
 
@@ -151,6 +158,9 @@ class LayerWriter:
         attention, mlp = f"{source}.self_attn", f"{source}.mlp"
         qkv = [f"{attention}.{kind}_proj.weight" for kind in "qkv"]
         joined = graph.linear(x, *qkv, out=f"{name}.qkv", precision=precision)
+        if shape.biased:
+            biases = graph.vector(*(f"{attention}.{kind}_proj.bias" for kind in "qkv"))
+            joined = graph.op("Add", joined, biases, out=f"{name}.qkv.biased")
         inner, shared = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
         parts = [f"{name}.{kind}" for kind in "qkv"]
         graph.many("Split", joined, graph.sizes(inner, shared, shared), out=parts, axis=-1)
@@ -183,9 +193,10 @@ class LayerWriter:
         return f"{self._prefix}.layers.{index}.input_layernorm.weight"
 
     def _turned(self, x: str, norm: str, heads: int) -> str:
-        """Query or key [b, s, heads * head_dim] with the norm of every head, turned by the rotary embedding."""
-        graph, width = self._graph, self._shape.head_dim
-        split = graph.op("Reshape", x, graph.sizes(0, 0, heads, width), out=f"{x}.split")
-        normed = graph.norm(split, norm, out=f"{x}.normed", epsilon=self._shape.epsilon)
-        joined = graph.op("Reshape", normed, graph.sizes(0, 0, heads * width), out=f"{x}.joined")
+        """Query or key [b, s, heads * head_dim], normed where heads are, turned by the rotary embedding."""
+        graph, width, joined = self._graph, self._shape.head_dim, x
+        if self._shape.head_norms:
+            split = graph.op("Reshape", x, graph.sizes(0, 0, heads, width), out=f"{x}.split")
+            normed = graph.norm(split, norm, out=f"{x}.normed", epsilon=self._shape.epsilon)
+            joined = graph.op("Reshape", normed, graph.sizes(0, 0, heads * width), out=f"{x}.joined")
         return graph.op("RotaryEmbedding", joined, "cos", "sin", out=f"{x}.turned", num_heads=heads)

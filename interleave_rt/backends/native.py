@@ -32,6 +32,12 @@ __all__ = ["NativeBackend", "generator_config", "native_role", "vlm_config"]
 
 Role = TypeVar("Role", VlmRole, GeneratorRole)
 
+_SEEN = (
+    *("patch_size", "merge_size", "temporal_patch_size", "min_pixels", "max_pixels"),
+    *("image_mean", "image_std"),
+)
+"""What is told of the pictures that a model looks at."""
+
 
 class NativeBackend:
     """Roles of one pack, each in a lane of its own.
@@ -173,10 +179,7 @@ def vlm_config(
         ),
         (
             role.vision_config,
-            (
-                *("patch_size", "merge_size", "temporal_patch_size", "min_pixels", "max_pixels"),
-                *("image_mean", "image_std", "max_pixels_many", "many"),
-            ),
+            (*_SEEN, "max_pixels_many", "many"),
         ),
         (role.generation, ("max_new_tokens", "temperature", "top_k", "top_p")),
     ):
@@ -214,7 +217,9 @@ def generator_config(
     return {
         **{name: getattr(role, name) for name in names},
         **_guidance(role, texts),
+        **_conditioning(role, texts),
         "shift": role.scheduler.value or 0.0,
+        "shift_line": [number for point in role.scheduler.line or () for number in point],
         "shift_terminal": role.scheduler.terminal or 0.0,
         "family": role.family,
         "parts": [{"name": name, "path": _graph(pack, part)} for name, part in role.parts.items()],
@@ -234,8 +239,23 @@ def _guidance(role: GeneratorRole, texts: TextEncoder) -> dict[str, Any]:
     found = texts.generate(role.guidance.negative)
     return {
         "guidance": role.guidance.scale,
+        "rescale_guidance": role.guidance.rescale,
         "negative_ids": found.ids.tolist(),
         "negative_mask": found.mask.tolist(),
+    }
+
+
+def _conditioning(role: GeneratorRole, texts: TextEncoder) -> dict[str, Any]:
+    seen = role.conditioning
+    if seen is None:
+        return {}
+    return {
+        **{name: getattr(seen.vision_config, name) for name in _SEEN},
+        "image_token_id": seen.image_token_id,
+        "prompt_skip": seen.skip,
+        "seen_area": seen.seen_area,
+        "encoded_area": seen.encoded_area,
+        "between_pictures": texts.between_pictures(role.references),
     }
 
 

@@ -80,13 +80,13 @@ def _decoder(role: VlmRole) -> tuple[Part, dict[str, Any]]:
 
 def _transformer(role: GeneratorRole) -> tuple[Part, dict[str, Any]]:
     """A denoising step with a reference."""
-    image, words = role.image, role.max_sequence_length
+    image, words, axes = role.image, role.max_sequence_length, role.families[role.family].axes
     tokens = min(2 * (image.width // role.token_pixels) * (image.height // role.token_pixels), _TOKENS)
     latents = (1, tokens, role.latent_channels)
     return role.parts["transformer"], {
         "hidden_states": latents,
         "velocity": latents,
-        "img_ids": (tokens, 4),
+        "img_ids": (tokens, axes),
         "encoder_hidden_states": (1, words, role.text_dim),
-        "txt_ids": (words, 4),
+        "txt_ids": (words, axes),
     }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,13 +101,16 @@ class ChatEncoder:
         texts = [part.text for part in parts if isinstance(part, TextPart)]
         return np.array(self._encode(shape, texts), dtype=np.int64)
 
-    def encode_prompt(self, text: str, max_length: int, pad_token_id: int | None = None) -> EncodedPrompt:
+    def encode_prompt(
+        self, text: str, max_length: int, pad_token_id: int | None = None, *, picture: bool = False
+    ) -> EncodedPrompt:
         """A generator's prompt as a user message without thinking, cut or padded to `max_length`.
 
         Args:
             text: The prompt.
             max_length: Tokens of the text encoder's input.
             pad_token_id: None: the tokenizer's `<|endoftext|>`.
+            picture: Behind a picture: one image token stands for it.
         """
         if pad_token_id is None:
             pad_token_id = self._special.get("<|endoftext|>")
@@ -115,12 +119,18 @@ class ChatEncoder:
                     "[ChatEncoder] the tokenizer has no <|endoftext|>",
                     hint="name a pad_token_id in the manifest",
                 )
-        found = self._encode("s", [text])
+        found = self._encode("it" if picture else "s", [text])
         used = min(len(found), max_length)
         ids = np.full(max_length, pad_token_id, dtype=np.int64)
         mask = np.zeros(max_length, dtype=np.int64)
         ids[:used], mask[:used] = found[:used], 1
         return EncodedPrompt(ids, mask, len(found) > max_length)
+
+    def between_pictures(self, count: int) -> list[list[int]]:
+        """What a message has between one picture and the next, of the first `count` of them."""
+        whole = self._encode("i" * count + "t", [""])
+        marks = [place for place, token in enumerate(whole) if token == self.image_token_id]
+        return [whole[first + 1 : second] for first, second in pairwise(marks)]
 
     def _encode(self, shape: str, texts: Sequence[str]) -> list[int]:
         ids: list[int] = []

@@ -49,12 +49,16 @@ class Family:
         optional: Graphs that it may have.
         batched: Those that see several rows in one call: the role is batched where all of these are batch-invariant.
         scheduler: `kind` and the names of `shift` of a generator's noise schedule.
+        sees: Its text encoder looks at the pictures that a generator starts from.
+        axes: Of the position of a denoiser's token.
     """
 
     parts: tuple[str, ...]
     optional: tuple[str, ...] = ()
     batched: tuple[str, ...] = ()
     scheduler: tuple[str, tuple[str, ...]] | None = None
+    sees: bool = False
+    axes: int = 4
 
 
 # A new family: one entry here, one file in `export/families`, one in `csrc/models`.
@@ -66,7 +70,14 @@ GENERATOR_FAMILIES = {
         ("text_encoder", "transformer", "vae_encoder", "vae_decoder"),
         batched=("transformer",),
         scheduler=("flow_match_euler", ("flux2_empirical", "fixed")),
-    )
+    ),
+    "qwen_image": Family(
+        ("text_encoder", "vision", "transformer", "vae_encoder", "vae_decoder"),
+        batched=("transformer",),
+        scheduler=("flow_match_euler", ("linear", "fixed")),
+        sees=True,
+        axes=3,
+    ),
 }
 
 
@@ -345,16 +356,21 @@ class VlmRole(_Role):
         }
 
 
+_Point = tuple[Tokens, Annotated[float, Field(ge=-20, le=20)]]
+
+
 class SchedulerSpec(_Model):
     """The noise schedule, as the family of the generator knows it, and how many denoising steps are usual.
 
-    `shift`: by resolution and steps as the family has it, or `fixed`, by `value`. `terminal`: where the schedule is
-    stretched to end before its last step to nothing.
+    `shift`: by resolution and steps as the family has it, `linear`, by the tokens of a picture along the `line` of two
+    of its points (tokens, shift), or `fixed`, by `value`. `terminal`: where the schedule is stretched to end before its
+    last step to nothing.
     """
 
     kind: str = "flow_match_euler"
     shift: str = "flux2_empirical"
     value: Annotated[float, Field(gt=0, le=1000)] | None = None
+    line: tuple[_Point, _Point] | None = None
     terminal: Annotated[float, Field(gt=0, lt=1)] | None = None
     num_inference_steps: Steps = 4
 
@@ -364,16 +380,41 @@ class SchedulerSpec(_Model):
             raise ValueError(
                 f"the shift is {self.shift}, its value {self.value}: only a fixed one has a value"
             )
+        if (self.shift == "linear") != (self.line is not None):
+            raise ValueError(f"the shift is {self.shift}: a linear one has a line, no other")
+        if self.line is not None and self.line[0][0] == self.line[1][0]:
+            raise ValueError("both points of the line are at one number of tokens")
         return self
 
 
 class GuidanceSpec(_Model):
     """Classifier-free guidance: every denoising step is made with the prompt and with `negative`, and their
     difference is taken `scale` times.
+
+    `rescale`: what comes of it is scaled, token by token, to the length that it has with the prompt alone.
     """
 
     scale: Annotated[float, Field(gt=1, le=100)]
     negative: Text = ""
+    rescale: bool = False
+
+
+class ConditioningSpec(_Model):
+    """How a text encoder looks at the pictures that a generator starts from.
+
+    Args:
+        vision_config: What its eyes make of a picture.
+        image_token_id: Stands in a prompt for a token of a picture.
+        skip: Tokens at the beginning of a prompt that the denoiser does not read.
+        seen_area: Pixels of the pictures that it looks at; their shape is kept, sides are multiples of 32.
+        encoded_area: Pixels of those that the codec encodes, likewise.
+    """
+
+    vision_config: VisionSpec
+    image_token_id: TokenId
+    skip: Annotated[int, Field(ge=0, le=1 << 16)]
+    seen_area: Area
+    encoded_area: Area
 
 
 class ImageSpec(_Model):
@@ -411,12 +452,24 @@ class GeneratorRole(_Role):
     # Pictures that one starts from: those before it in the story, the last one among them.
     references: Annotated[int, Field(ge=1, le=MOST_REFERENCES)] = 1
     guidance: GuidanceSpec | None = None
+    conditioning: ConditioningSpec | None = None
 
     @model_validator(mode="after")
     def _sizes_are_whole_tokens(self) -> GeneratorRole:
         if self.image.multiple_of % self.token_pixels:
             raise ValueError(
                 f"image.multiple_of {self.image.multiple_of} is no multiple of token_pixels {self.token_pixels}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _conditioning_of_its_family(self) -> GeneratorRole:
+        seen, sees = self.conditioning, self.families[self.family].sees
+        if sees != (seen is not None):
+            raise ValueError(f"{self.family} {'needs' if sees else 'has no'} conditioning by pictures")
+        if seen is not None and seen.skip >= self.max_sequence_length:
+            raise ValueError(
+                f"skip {seen.skip} leaves nothing of the {self.max_sequence_length} tokens of a prompt"
             )
         return self
 

@@ -31,9 +31,11 @@ class TextEncoder:
         encoders: Mapping[str, ChatEncoder | None],
         max_sequence_length: int = 512,
         pad_token_id: int | None = None,
+        *,
+        prompt_sees: bool = False,
     ) -> None:
         self._templates, self._encoders = templates, encoders
-        self._max_length, self._pad = max_sequence_length, pad_token_id
+        self._max_length, self._pad, self._sees = max_sequence_length, pad_token_id, prompt_sees
 
     @classmethod
     def of_pack(cls, path: Path, manifest: Manifest) -> TextEncoder:
@@ -65,6 +67,7 @@ class TextEncoder:
             encoders,
             generator.max_sequence_length if generator else 512,
             generator.pad_token_id if generator else None,
+            prompt_sees=generator is not None and generator.conditioning is not None,
         )
 
     def plan(self, mode: Mode, text: str, image_count: int) -> Ids:
@@ -76,11 +79,20 @@ class TextEncoder:
         return self._encoder("critic").encode_messages(self._templates.render_critic(original, used))
 
     def generate(self, prompt: str) -> EncodedPrompt:
-        """Ids and mask of a generator's prompt, both [max_sequence_length]; a longer one is cut."""
-        encoded = self._encoder("generator").encode_prompt(prompt, self._max_length, self._pad)
+        """Ids and mask of a generator's prompt, both [max_sequence_length]; a longer one is cut.
+
+        Where its text encoder looks at pictures, one image token stands for the first of them.
+        """
+        encoded = self._encoder("generator").encode_prompt(
+            prompt, self._max_length, self._pad, picture=self._sees
+        )
         if encoded.truncated:
             _log.warning("a prompt of %d characters was cut to %d tokens", len(prompt), self._max_length)
         return encoded
+
+    def between_pictures(self, count: int) -> list[list[int]]:
+        """Ids that a generator's prompt has between one of its first `count` pictures and the next."""
+        return self._encoder("generator").between_pictures(count)
 
     def encode(self, job: Any) -> tuple[Ids, Ids | None, bool]:
         """Of a `_core.TextJob`: ids, for a generator's prompt the mask, and whether it was cut."""
@@ -100,11 +112,13 @@ class TextEncoder:
 def _check_ids(name: str, role: Any, encoder: ChatEncoder) -> None:
     """Token ids that the manifest names, against the tokenizer."""
     size = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
+    wrong, said = False, ""
     if isinstance(role, GeneratorRole):
         wrong = role.pad_token_id >= size
         said = f"pad_token_id is {role.pad_token_id}, the tokenizer has {size} tokens"
-    else:
-        found = role.architecture.image_token_id
+    seen = role.conditioning if isinstance(role, GeneratorRole) else role.architecture
+    if not wrong and seen is not None:
+        found = seen.image_token_id
         wrong = encoder.image_token_id not in (None, found)
         said = f"image_token_id is {found}, that of the tokenizer is {encoder.image_token_id}"
     if wrong:

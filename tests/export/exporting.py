@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from interleave_rt import Engine, Options
+import numpy as np
+
+from interleave_rt import Engine, Options, load_pack
 from interleave_rt.config import EngineConfig
 
 
@@ -15,6 +18,23 @@ def rewrite(file: Path, **changes: Any) -> None:
     raw = json.loads(file.read_text()) | changes
     file.unlink()
     file.write_text(json.dumps({key: value for key, value in raw.items() if value is not None}))
+
+
+def changed(pack: Any, out: Path, **role: Any) -> Any:
+    """A copy of the pack whose manifest says something else of the generator."""
+    shutil.copytree(pack.path, out)
+    raw = json.loads((out / "pack.json").read_text())
+    raw["roles"]["generator"] |= role
+    (out / "pack.json").write_text(json.dumps(raw))
+    return load_pack(out)
+
+
+def close(found: Any, wanted: Any) -> None:
+    """The pictures of a pack and of the library, uint8 both, but for what float32 leaves open."""
+    assert found.std() > 10
+    gap = np.abs(found.astype(int) - wanted)
+    assert gap.max() <= 2
+    assert (gap <= 1).mean() >= 0.999
 
 
 def check_live(pack: Any, asked: list[tuple[str, dict[str, Any]]], expected: list[Any]) -> None:

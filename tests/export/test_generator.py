@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import flux2_checkpoints as klein
 import numpy as np
 import pytest
 import torch
-from exporting import check_live, rewrite
+from exporting import changed, check_live, close, rewrite
 from interleave_rt.export import generator, hollow
 from interleave_rt.export.families import flux2, flux2_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
@@ -96,15 +94,6 @@ def exported(export: Any) -> Any:
     return export("bf16")
 
 
-def changed(pack: Any, out: Path, **role: Any) -> Any:
-    """A copy of the pack whose manifest says something else of the generator."""
-    shutil.copytree(pack.path, out)
-    raw = json.loads((out / "pack.json").read_text())
-    raw["roles"]["generator"] |= role
-    (out / "pack.json").write_text(json.dumps(raw))
-    return load_pack(out)
-
-
 @pytest.fixture(scope="module")
 def short(exported: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Reads fewer words, to draw faster."""
@@ -161,13 +150,6 @@ def by_library(library: Any, sources: list[Any], seed: int, steps: int, guidance
         output_type="np",
     )
     return np.round(made.images[0] * 255).astype(int)
-
-
-def close(found: Any, wanted: Any) -> None:
-    assert found.std() > 10
-    gap = np.abs(found.astype(int) - wanted)
-    assert gap.max() <= 2
-    assert (gap <= 1).mean() >= 0.999
 
 
 @pytest.mark.parametrize("references", [0, 2])

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/key.h"
-#include "models/flux2.h"
+#include "models/flow.h"
 #include "models/ort_fixture.h"
 #include "models/pixels.h"
 #include "models/qwen3_vl.h"

@@ -1,4 +1,4 @@
-"""Writes the tiny image graphs that test_vision.cpp and test_flux2.cpp run.
+"""Writes the tiny image graphs that test_vision.cpp, test_flux2.cpp and test_qwen_image.cpp run.
 
     python tests/cpp/models/make_image_graphs.py OUT_DIR
 
@@ -111,8 +111,39 @@ vae_decoder (float[b, rows, columns, 48] latents) => (float[b, 3, H, W] image) {
     image = DepthToSpace<blocksize: int = 4>(deep)
 }"""
 
+# A word's number and place, and the last feature of the last picture.
+QWEN_TEXT_ENCODER = """
+text_encoder (int64[b, t] input_ids, int64[3, b, t] position_ids, float[m, 6] image_embeds)
+    => (float[b, t, 6] prompt_embeds)
+    <float small = {0.001}, int64[1] zero = {0}, int64[1] two = {2}, int64[1] last = {-1},
+     float[3, 1, 1] places = {100.0, 10.0, 1.0}> {
+    where = Cast<to: int = 1>(position_ids)
+    weighted = Mul(where, places)
+    place = ReduceSum<keepdims: int = 0>(weighted, zero)
+    word = Cast<to: int = 1>(input_ids)
+    number = Mul(word, small)
+    both = Add(place, number)
+    deep = Unsqueeze(both, two)
+    seen = Gather<axis: int = 0>(image_embeds, last)
+    prompt_embeds = Add(deep, seen)
+}"""
+
 # It fails when it runs: a reshape that does not fit for more than one row.
 BROKEN = "broken (float[b, 4] x) => (float[1, 4] y) <int64[2] shape = {1, 4}> { y = Reshape(x, shape) }"
+
+
+def qwen_transformer() -> str:
+    """The same with positions of three numbers."""
+    text = TRANSFORMER % (", int64[t, 3] txt_ids", WITH_IDS)
+    for one, other in (
+        ("int64[n, 4] img_ids", "int64[n, 3] img_ids"),
+        ("float[4, 1] places = {1.0, 0.1, 0.01, 0.001}", "float[3, 1] places = {1.0, 0.1, 0.01}"),
+        ("float[4, 1] places_text = {7.0, 7.0, 7.0, 1.0}", "float[3, 1] places_text = {0.1, 0.1, 0.1}"),
+    ):
+        assert one in text
+        text = text.replace(one, other)
+    return text
+
 
 GRAPHS = {
     "broken": BROKEN,
@@ -122,6 +153,9 @@ GRAPHS = {
     "text_encoder": TEXT_ENCODER,
     "transformer": TRANSFORMER % (", int64[t, 4] txt_ids", WITH_IDS),
     "transformer_without_ids": TRANSFORMER % ("", WITHOUT_IDS),
+    "qwen_vision": vision(6, ["0.5"] * 6, ["0.1"] * 18),
+    "qwen_text_encoder": QWEN_TEXT_ENCODER,
+    "qwen_transformer": qwen_transformer(),
     "vae_encoder": VAE_ENCODER,
     "vae_decoder": VAE_DECODER,
 }

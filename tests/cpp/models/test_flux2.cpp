@@ -14,10 +14,10 @@ using irt::ErrorCode;
 
 namespace {
 
-using Flux2JobPtr = std::unique_ptr<Flux2Job>;
+using FlowJobPtr = std::unique_ptr<FlowJob>;
 
-Flux2JobPtr begin(Generator& generator, const ImageTask& task) {
-  return Flux2JobPtr(&dynamic_cast<Flux2Job&>(*generator.begin(task).release()));
+FlowJobPtr begin(Generator& generator, const ImageTask& task) {
+  return FlowJobPtr(&dynamic_cast<FlowJob&>(*generator.begin(task).release()));
 }
 
 ImageTask task_of(ConditioningRef text, std::vector<ReferenceRef> references, std::uint64_t seed,
@@ -32,12 +32,12 @@ ImageTask task_of(ConditioningRef text, std::vector<ReferenceRef> references, st
   return task;
 }
 
-const Flux2Reference& as_flux2(const ReferenceRef& reference) {
-  return dynamic_cast<const Flux2Reference&>(*reference);
+const FlowReference& as_flux2(const ReferenceRef& reference) {
+  return dynamic_cast<const FlowReference&>(*reference);
 }
 
 // What transformer.onnx computes for one job, and one Euler step on it, in double.
-std::vector<double> stepped(const Flux2Job& job, std::span<const double> latents, int step) {
+std::vector<double> stepped(const FlowJob& job, std::span<const double> latents, int step) {
   constexpr std::size_t kChannels = 48;
   std::vector<double> all(latents.begin(), latents.end());
   double end_place = 0.1 * (job.rows - 1) + 0.01 * (job.columns - 1);
@@ -49,7 +49,7 @@ std::vector<double> stepped(const Flux2Job& job, std::span<const double> latents
     end_place = time + 0.1 * (reference->rows - 1) + 0.01 * (reference->columns - 1);
   }
   const std::span<const double> end = std::span(all).last(kChannels);
-  const auto said = [](const Flux2Text& of) {
+  const auto said = [](const FlowText& of) {
     return 2.0 * static_cast<double>(values_of(of.data)[2 * 6 + 4]);
   };
   double text = said(*job.text);
@@ -69,7 +69,7 @@ std::vector<double> stepped(const Flux2Job& job, std::span<const double> latents
   return out;
 }
 
-void check_run(Generator& generator, Flux2Job& job) {
+void check_run(Generator& generator, FlowJob& job) {
   const std::vector<float> first = values_of(job.latents);
   std::vector<double> want(first.begin(), first.end());
   const int steps = static_cast<int>(job.sigmas.size()) - 1;
@@ -88,7 +88,7 @@ TEST_CASE("flux2: text, position ids, reference tokens and Euler steps") {
   IRT_NEEDS_ORT();
   const auto generator = make_generator(small_generator(), {});
   const auto text = text_of(*generator, 3);
-  const std::vector<float> embeds = values_of(dynamic_cast<const Flux2Text&>(*text).data);
+  const std::vector<float> embeds = values_of(dynamic_cast<const FlowText&>(*text).data);
   for (std::size_t i = 0; i < 30; ++i) {
     const double id = i / 6 < 3 ? static_cast<double>(13 + 3 * (i / 6)) : 0.0;
     CHECK(embeds[i] == doctest::Approx(id * 0.01 * static_cast<double>(i % 6 + 1)));
@@ -182,7 +182,7 @@ TEST_CASE("flux2: a batch at mixed steps and shapes equals single runs") {
   const auto single = make_generator(small_generator(1), {});
   const auto reference = single->encode_image(picture(5, 12, 12).view());
   const auto all = [&](Generator& generator) {
-    std::vector<Flux2JobPtr> jobs;
+    std::vector<FlowJobPtr> jobs;
     for (int i = 0; i < 7; ++i) {
       std::vector<ReferenceRef> references;
       if (i % 3 != 0) references.push_back(reference);
@@ -191,22 +191,22 @@ TEST_CASE("flux2: a batch at mixed steps and shapes equals single runs") {
     }
     return jobs;
   };
-  const std::vector<Flux2JobPtr> alone = all(*single);
+  const std::vector<FlowJobPtr> alone = all(*single);
   CHECK_FALSE(single->same_shape(*alone[0], *alone[1]));
   CHECK(single->same_shape(*alone[1], *alone[2]));
-  for (const Flux2JobPtr& job : alone) finish(*single, *job);
+  for (const FlowJobPtr& job : alone) finish(*single, *job);
   CHECK(values_of(alone[0]->latents) != values_of(alone[3]->latents));
   for (const int largest : {1, 2, 3, 8}) {
     CAPTURE(largest);
     const auto generator = make_generator(small_generator(largest), {});
-    const std::vector<Flux2JobPtr> together = all(*generator);
+    const std::vector<FlowJobPtr> together = all(*generator);
     for (std::size_t i = 0; i < 3; ++i) {  // some are ahead of the others
       GeneratorJob* const ahead[] = {together[i].get()};
       generator->step(ahead);
     }
     for (bool more = true; more;) {
       std::vector<GeneratorJob*> jobs;
-      for (const Flux2JobPtr& job : together) {
+      for (const FlowJobPtr& job : together) {
         if (!job->finished()) jobs.push_back(job.get());
       }
       if (more = !jobs.empty(); more) generator->step(jobs);
@@ -231,8 +231,8 @@ TEST_CASE("flux2: requests that cannot be made are refused") {
   }
   refused(task_of(text, {}, 0, 8, 8, -1), "denoising steps");
   refused(task_of(nullptr, {}, 0, 8, 8, 4), "encode_text");
-  refused(task_of(std::make_shared<const Flux2Text>(), {}, 0, 8, 8, 4), "encode_text");
-  auto torn = std::make_shared<Flux2Reference>();
+  refused(task_of(std::make_shared<const FlowText>(), {}, 0, 8, 8, 4), "encode_text");
+  auto torn = std::make_shared<FlowReference>();
   torn->rows = torn->columns = 2;
   refused(task_of(text, {torn}, 0, 8, 8, 4), "encode_image");
   refused(task_of(text, {nullptr}, 0, 8, 8, 4), "encode_image");
@@ -274,7 +274,7 @@ TEST_CASE("flux2: a pack that breaks the contract is refused by name") {
   refused([](C& c) { part_of(c, "vae_encoder") = graph_path("nowhere.onnx"); }, "nowhere.onnx", "");
   refused([](C& c) { c.max_batch = 0; }, "transformer.onnx", "must be positive");
   refused([](C& c) { c.parts.resize(3); }, "vae_decoder", "flux2");
-  refused([](C& c) { c.family = "flux9"; }, "flux9", "there are flux2");
+  refused([](C& c) { c.family = "flux9"; }, "flux9", "there are flux2, qwen_image");
 }
 
 TEST_CASE("flux2: no job advances when one cannot, and a terminated run can be repeated") {

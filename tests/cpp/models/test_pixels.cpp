@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "core/error.h"
-#include "models/flux2.h"
+#include "models/flow.h"
 #include "models/image_fixture.h"
 #include "models/pixels.h"
 #include "models/qwen3_vl.h"
