@@ -50,6 +50,9 @@ def ablation(
     updates: Annotated[
         float | None, typer.Option(help="Factor of the updates of SFT and RL. Default: --scale, at most 1.")
     ] = None,
+    requests: Annotated[
+        int, typer.Option(help="Validation requests of every measurement at most. Default: as --scale says.")
+    ] = 0,
     base: Annotated[
         str,
         typer.Option(
@@ -78,7 +81,9 @@ def ablation(
     from interleave_rt.train.ablation.rows import Settings
     from interleave_rt.train.ablation.run import ablate
 
-    settings = Settings(rows=Settings.rows_of(rows), seeds=seeds, scale=scale, updates=updates, base=base)
+    settings = Settings(
+        rows=Settings.rows_of(rows), seeds=seeds, scale=scale, updates=updates, requests=requests, base=base
+    )
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
     logging.getLogger("interleave_rt.pack.tokens").setLevel(
         logging.ERROR

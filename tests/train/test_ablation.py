@@ -169,6 +169,7 @@ def test_settings_are_looked_at_first(capsys):
         ({"seeds": -1}, "--seeds is -1"),
         ({"scale": 0.0}, "--scale is 0"),
         ({"updates": float("nan")}, "--updates is nan"),
+        ({"requests": -1}, "--requests is -1"),
         ({"base": "generator"}, "--base is 'generator'"),
     ):
         with pytest.raises(BadRequestError, match=said):
@@ -179,6 +180,7 @@ def test_settings_are_looked_at_first(capsys):
     assert Settings.rows_of("") == tuple(ROWS)
     assert Settings(seeds=3).seeds_of("one-agent") == range(2)
     assert Settings(scale=2.0).length(10) == 10
+    assert [Settings(requests=few, scale=0.5).sample(100) for few in (0, 20, 80)] == [50, 20, 50]
     assert Settings(scale=0.1, updates=0.5).length(10) == 5
 
 

@@ -13,7 +13,7 @@ from ..recipe import GrpoRecipe, SftRecipe, load_grpo, load_sft
 from . import made
 from .cells import Cell, Cells
 
-__all__ = ["ROWS", "Arm", "Arms", "Row", "Settings"]
+__all__ = ["REQUESTS", "ROWS", "Arm", "Arms", "Row", "Settings"]
 
 
 class Row(NamedTuple):
@@ -46,7 +46,7 @@ GENERATOR = "pack"
 _MOST = 10.0
 _PROMPTS = 800  # of which the sets are made
 _WORDS = 300  # that are asked for at once: more prompts than are wanted
-_REQUESTS = 1000  # of validation, whose steps critics judge
+REQUESTS = 1000  # of validation, whose steps critics judge
 _PLANNED = 300  # of validation, that planners plan
 _CHOOSING = 200  # of validation, with which the critic with head-room is chosen
 _UPDATES = 300  # of SFT; RL's are its recipe's
@@ -75,6 +75,7 @@ class Settings:
         seeds: Of every row at most; 0: as many as it has.
         scale: Factor of sets and requests.
         updates: Factor of the updates of SFT and RL; None: `scale`, at most 1.
+        requests: Of validation, that each critic and each planner is measured with, at most; 0: as `scale` says.
         base: The embedded model that critics, and the one agent, are trained from: `critic`, which knows verdicts already,
             or `planner`, which sees and reads and has to learn them. Planners are trained from `planner`.
     """
@@ -83,6 +84,7 @@ class Settings:
     seeds: int = 0
     scale: float = 1.0
     updates: float | None = None
+    requests: int = 0
     base: str = "critic"
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ class Settings:
                 f"--updates is {self.updates}",
                 f"a number above 0, at most {_MOST:g}",
             ),
+            (self.requests < 0, f"--requests is {self.requests}", "a whole number; 0: as --scale says"),
             (self.base not in BASES, f"--base is {self.base!r}", "it is " + " or ".join(BASES)),
         ):
             if wrong:
@@ -119,6 +122,10 @@ class Settings:
     def size(self, count: int) -> int:
         """Requests or prompts of a sample."""
         return max(2, round(count * self.scale))
+
+    def sample(self, count: int) -> int:
+        """Requests that something is measured with."""
+        return min(self.size(count), self.requests or self.size(count))
 
     def length(self, updates: int) -> int:
         """Updates of a run."""
@@ -179,12 +186,12 @@ class Arms:
         self._unfiltered = Cell("data", "unfiltered", 0, unfiltered, made.rebuilt(unfiltered), (self._data,))
         self._form = Cell("set", "form only", 0, {"what": "form"}, made.form_only(_SEED), (self._data,))
         self._both = Cell("set", "planner and critic", 0, {"what": "both"}, made.both(_SEED), (self._data,))
-        self._items = self._frozen("items", _REQUESTS, _SEED, identity)
+        self._items = self._frozen("items", REQUESTS, _SEED, identity)
         self._choosing = self._frozen("items to choose with", _CHOOSING, _SEED + 1, identity)
         self._identity = identity
 
     def _frozen(self, label: str, count: int, seed: int, identity: Mapping[str, str]) -> Cell:
-        count = self._settings.size(count)
+        count = self._settings.sample(count)
         told = {"requests": count, "seed": seed, **identity}
         return Cell("items", label, 0, told, made.frozen(count, seed))
 
@@ -269,7 +276,7 @@ class Arms:
         return Cell("critic", label, seed, {}, make, (model, items or self._items))
 
     def _planned(self, label: str, seed: int, model: Cell | None) -> Cell:
-        how = {"count": self._settings.size(_PLANNED), "seed": _SEED, "noise": seed}
+        how = {"count": self._settings.sample(_PLANNED), "seed": _SEED, "noise": seed}
         make = made.answers_of_planner(None if model is None else made.MODEL, self._export, **how)
         told = {**how, **self._identity}
         return Cell("planner", label, seed, told, make, () if model is None else (model,))

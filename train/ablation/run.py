@@ -21,7 +21,7 @@ from .fixed import critic_tallies
 from .made import Export
 from .page import render_page
 from .planned import planner_tallies
-from .rows import ROWS, Arm, Arms, Settings
+from .rows import REQUESTS, ROWS, Arm, Arms, Settings
 from .statistics import Estimate, Tally, estimate
 
 __all__ = ["Ablation", "ablate"]
@@ -78,6 +78,7 @@ class Ablation:
             "world": "shapes",
             "scale": self.settings.scale,
             "updates": self.settings.length(1000) / 1000,
+            "requests": self.settings.sample(REQUESTS),
             "base": self.settings.base,
             "git_revision": source_revision(),
             "seeds": {row: [len(self.tallies.get(row, {})), count] for row, count in planned.items()},
