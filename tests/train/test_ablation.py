@@ -15,7 +15,7 @@ pytest.importorskip("datasets")
 from interleave_rt.train.ablation import fixed, made, planned, rows  # noqa: E402
 from interleave_rt.train.ablation.cells import Cell, Cells  # noqa: E402
 from interleave_rt.train.ablation.claims import CLAIMS, Claim, look  # noqa: E402
-from interleave_rt.train.ablation.rows import ROWS, Settings  # noqa: E402
+from interleave_rt.train.ablation.rows import ROWS, Arms, Settings  # noqa: E402
 from interleave_rt.train.ablation.run import ablate  # noqa: E402
 from interleave_rt.train.ablation.statistics import difference, estimate, value_of  # noqa: E402
 from interleave_rt.train.data.oracle import DrawnGenerator  # noqa: E402
@@ -226,6 +226,61 @@ def test_arms_have_the_same_first_pictures_and_equal_words_give_equal_pictures(t
         for most in fixed.TRIES:  # prefixes of one run
             right = [tries[:most][-1]["right"] for tries in lines[name]]
             assert value_of(of[f"step/{most}"]) == pytest.approx(np.mean(right))
+
+
+def test_rows_share_cells_and_the_critic_with_head_room_is_chosen_before_rl(tmp_path, monkeypatch):
+    order = []
+
+    def stub(name):
+        def make_of(*_, **__):
+            def make(folder, needs):
+                order.append(folder.name.partition("-")[0])
+                length = len(list(tmp_path.glob("critic-*")))
+                return {
+                    "balanced": (0.7, 0.83, 0.9, 0.95)[min(length, 4) - 1] if name.endswith("critic") else 0.0
+                }
+
+            return make
+
+        return make_of
+
+    for name in ("data", "rebuilt", "form_only", "both", "tuned", "frozen"):
+        monkeypatch.setattr(made, name, stub(name))
+    for name in ("answers_of_critic", "answers_of_planner"):
+        monkeypatch.setattr(made, name, stub(name))
+    monkeypatch.setattr(made, "base", lambda *_: {})
+    cells = Cells(tmp_path)
+    arms = Arms(Settings(), cells, export)
+    made_by = {row: [arms.arm(row, seed) for seed in (0, 1)] for row in ROWS}
+    assert sorted(order) == ["critic"] * 4 + ["data", "items"] + ["sft"] * 4
+    told = json.loads(next(tmp_path.glob("choice-*/cell.json")).read_text())["figures"]
+    assert told["share"] == 0.25
+    assert told["inside"] == 1
+    critics = {row: [arm.critic for arm in of if arm.critic] for row, of in made_by.items()}
+    answers = [cell.key for of in critics.values() for cell in of]
+    answers += [arm.planner.key for of in made_by.values() for arm in of if arm.planner]
+    assert len(set(answers)) == len(answers) == 2 * 12 + 2  # one agent has answers of both kinds
+    models = {row: [cell.needs[0] for cell in of] for row, of in critics.items() if of}
+    for row in ("critic-rl", "rl-no-step", "rl-no-kl"):
+        assert [one.needs[0].key for one in models[row]] == [one.key for one in models["critic-sft"]]
+    for row in ("small-rl", "small-no-accuracy"):
+        assert [one.needs[0].key for one in models[row]] == [one.key for one in models["small-sft"]]
+    recipe = {row: of[1].told["recipe"] for row, of in models.items()}
+    assert {one["seed"] for one in recipe.values()} == {1}
+    assert (recipe["critic-sft"]["steps"], recipe["small-sft"]["steps"], recipe["one-agent"]["steps"]) == (
+        300,
+        75,
+        600,
+    )
+    changed = {row: (recipe[row]["alpha"], recipe[row]["kl"]) for row in recipe if "alpha" in recipe[row]}
+    assert changed == {
+        "critic-rl": (0.2, 1e-3),
+        "rl-no-step": (1.0, 1e-3),
+        "rl-no-kl": (0.2, 0.0),
+        "small-rl": (0.2, 1e-3),
+        "small-no-accuracy": (0.0, 1e-3),
+    }
+    cells.close()
 
 
 TINY = {"scale": 0.008, "updates": 0.004}
