@@ -185,3 +185,9 @@ def test_a_generator_keeps_the_chat_template_of_its_own_tokenizer(tiny: Any, tmp
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadPackError, match="no family 'sdxl'; known are qwen3_vl, flux2"):
         find_family("sdxl")
+
+
+def test_a_family_of_checkpoints_alone_names_the_command_that_exports_it() -> None:
+    with pytest.raises(BadPackError, match="'qwen_image' are made from a checkpoint alone") as caught:
+        find_family("qwen_image")
+    assert "interleave-rt export generator" in str(caught.value.hint)

@@ -219,7 +219,7 @@ def test_token_ids_are_those_of_the_pipeline(library: Any, exported: Any) -> Non
     rng = np.random.default_rng(7)
     letters = list('etaoinshrdlu ETAO.,!?\n"{}0123456789äß中文🙂')
     mark = exported.manifest.roles.generator.conditioning.image_token_id
-    for number in range(100):
+    for number in range(200):
         count = 1 + number % 3
         prompt = "".join(rng.choice(letters, int(rng.integers(1, 300))))
         named = "".join(
@@ -236,11 +236,17 @@ def test_token_ids_are_those_of_the_pipeline(library: Any, exported: Any) -> Non
 
 
 def test_sides_of_a_picture_are_those_of_its_last_source(small: Any) -> None:
+    from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_dimensions
+
     generator, texts = native(small)
     ids, mask, _ = texts.generate("x")
-    assert generator.generate(ids, mask, pictures(2), 1, 0, 0, 1).shape == (64, 64, 3)
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        width, height = (int(side) for side in rng.integers(20, 120, 2))
+        sources = [np.zeros((50, 50, 3), np.uint8)] * int(width < 30)
+        made = generator.generate(ids, mask, [*sources, np.zeros((height, width, 3), np.uint8)], 1, 0, 0, 1)
+        assert made.shape[1::-1] == calculate_dimensions(edit.ENCODED, width / height)
     wide = np.zeros((40, 90, 3), np.uint8)
-    assert generator.generate(ids, mask, [wide], 1, 0, 0, 1).shape == (32, 96, 3)
     for sources, said in (([*pictures(3), wide], "takes 1 to 3"), ([wide[:1]], "too narrow")):
         with pytest.raises(_core.CoreError, match=said):
             generator.generate(ids, mask, sources, 1, 0, 0, 1)

@@ -171,6 +171,24 @@ def _generator_of(**fields: Any) -> dict[str, Any]:
     return _changed(roles__generator={name: old[name] for name in old if name not in named} | fields)
 
 
+_SEEN = {
+    "vision_config": {
+        "patch_size": 14,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "min_pixels": 3136,
+        "max_pixels": 12_845_056,
+    },
+    "image_token_id": 5,
+    "skip": 4,
+    "seen_area": 147_456,
+    "encoded_area": 1_048_576,
+}
+_QWEN_PARTS = dict.fromkeys(
+    module.GENERATOR_FAMILIES["qwen_image"].parts, {"file": "generator/transformer.onnx"}
+)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -182,6 +200,14 @@ def _generator_of(**fields: Any) -> dict[str, Any]:
         ),
         ({"transformer": None}, "no part 'transformer'"),
         ({"family": "flux2", "parts": 5}, "roles.generator.parts"),
+        ({"scheduler": {"shift": "linear"}}, "a linear one has a line"),
+        ({"scheduler": {"shift": "linear", "line": [[9, 0.5], [9, 0.9]]}}, "both points of the line"),
+        ({"conditioning": _SEEN}, "flux2 has no conditioning by pictures"),
+        ({"family": "qwen_image", "parts": _QWEN_PARTS}, "qwen_image needs conditioning by pictures"),
+        (
+            {"family": "qwen_image", "parts": _QWEN_PARTS, "conditioning": _SEEN | {"skip": 32}},
+            "skip 32 leaves nothing of the 32 tokens",
+        ),
     ],
 )
 def test_a_family_says_what_its_parts_are(pack: Path, change: dict[str, Any], says: str) -> None:
