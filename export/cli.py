@@ -1,4 +1,4 @@
-"""`python -m interleave_rt.export shapes --weights DIR --out PACK [--verify-only]`, and `... int8 --pack DIR --out PACK`."""
+"""`python -m interleave_rt.export shapes --weights DIR --out PACK [--verify-only]`, and `... int8|fp8 --pack DIR --out PACK`."""
 
 from __future__ import annotations
 
@@ -59,25 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     shapes.add_argument(
         "--verify-only", action="store_true", help="check an existing pack against the weights"
     )
-    int8 = worlds.add_parser("int8", help="a pack with int8 matrices, from one that is exported already")
-    int8.add_argument("--pack", type=Path, help="the pack to start from; default: the embedded one")
-    int8.add_argument("--out", type=Path, required=True, help="a new directory")
-    int8.add_argument(
-        "--block", type=int, default=32, choices=(16, 32, 64, 128), help="weights with one scale"
-    )
-    int8.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
+    for precision in ("int8", "fp8"):
+        smaller = worlds.add_parser(
+            precision, help=f"a pack with {precision} matrices, from one that is exported already"
+        )
+        smaller.add_argument("--pack", type=Path, help="the pack to start from; default: the embedded one")
+        smaller.add_argument("--out", type=Path, required=True, help="a new directory")
+        smaller.add_argument("--seed", type=int, default=0, help="seed of the checks' inputs")
+        if precision == "int8":
+            smaller.add_argument(
+                "--block", type=int, default=32, choices=(16, 32, 64, 128), help="weights with one scale"
+            )
     arguments = parser.parse_args(argv)
     console = Console()
     try:
-        if arguments.world == "int8":
-            from .int8 import int8_pack
+        if arguments.world in ("int8", "fp8"):
+            from .quantised import quantised_pack
 
             source = load_pack(arguments.pack, verify=False).path
             with console.status("reading the pack") as status:
-                checks, manifest = int8_pack(
+                checks, manifest = quantised_pack(
                     source,
                     arguments.out,
-                    block=arguments.block,
+                    precision=arguments.world,
+                    block=getattr(arguments, "block", None),
                     seed=arguments.seed,
                     progress=status.update,
                 )

@@ -44,7 +44,7 @@ def export_hollow(
         path: Where to.
         checkpoint: Whose weights.
         names: What the checkpoint calls each parameter of the module.
-        stored_as: Precision of a weight, by the checkpoint's name; where that is int8 or int4, of matrices that are
+        stored_as: Precision of a weight, by the checkpoint's name; where that is fp8, int8 or int4, of matrices that are
             multiplied, others as bfloat16.
     """
     with swapped(nn.Linear, forward=_product):

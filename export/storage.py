@@ -1,23 +1,35 @@
-"""How weights are stored: once, as float16 behind a Cast, or as int8 with a scale for every block of a column.
+"""How weights are stored: once, as float16 behind a Cast, or as int8 or fp8 with a scale for every block of a column.
 
 float16 is storage only: a tensor is touched only where every value of it is exactly a float16, so the graph computes the
 same float32 numbers as before; ONNX Runtime folds the Cast when it loads the graph. int8 is ONNX Runtime's
 `MatMulNBits`. At accuracy level 4 the operator rounds a row's activations to int8 as well, block by block and within
 the row, so that a row's result does not depend on its batch. (At level 0 it does, and a scale for a whole tensor
-always would.)
+always would.) fp8 (E4M3, behind a DequantizeLinear that is folded at load) is storage too: the products are float32's.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["BLOCK", "DATA_SUFFIX", "HalfReport", "plain_weights", "quantise", "store_half"]
+__all__ = [
+    "BLOCK",
+    "DATA_SUFFIX",
+    "FP8_BLOCK",
+    "HalfReport",
+    "fp8_codes",
+    "plain_weights",
+    "quantise",
+    "quantise_fp8",
+    "store_half",
+]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +37,9 @@ log = logging.getLogger(__name__)
 _MIN_ELEMENTS = 64
 BLOCK = 32
 """int8 weights that share a scale."""
+FP8_BLOCK = 128
+"""fp8 weights that share a scale, as in checkpoints that are published in fp8."""
+_FP8_MOST = 448  # the largest E4M3
 DATA_SUFFIX = ".data"
 """Of the file beside a graph that holds its weights, where the graph does not."""
 _BITS = 8
@@ -160,3 +175,50 @@ def quantise(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.ModelProt
     if count:
         store_half(made)
     return made, count
+
+
+def fp8_codes(rows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+    """E4M3 codes [n, columns] and scales [n, blocks] of rows [n, columns]: value = code * scale of its block of a row."""
+    columns = rows.shape[1]
+    blocks = -(-columns // FP8_BLOCK)
+    cut = np.pad(rows, ((0, 0), (0, blocks * FP8_BLOCK - columns))).reshape(-1, blocks, FP8_BLOCK)
+    scale = (np.abs(cut).max(-1) / np.float32(_FP8_MOST)).astype(np.float32)
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > np.finfo(np.float32).tiny)
+    codes = (cut * inverse[..., None]).astype(ml_dtypes.float8_e4m3fn)
+    return codes.reshape(-1, blocks * FP8_BLOCK)[:, :columns], scale
+
+
+def quantise_fp8(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """As `quantise`, with the matrices as fp8."""
+    plain_weights(model)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    made: set[str] = set()
+    for node in model.graph.node:
+        name = node.input[1] if node.op_type == "MatMul" else ""
+        if name in weights and len(weights[name].dims) == 2:
+            if name not in made:
+                made.add(name)
+                codes, scales = fp8_codes(numpy_helper.to_array(weights[name]).T)
+                stored = {f"{name}.codes": codes, f"{name}.scales": scales}
+                model.graph.initializer.extend(
+                    numpy_helper.from_array(np.ascontiguousarray(array.T), key)
+                    for key, array in stored.items()
+                )
+                nodes.append(
+                    helper.make_node(
+                        "DequantizeLinear", [*stored], [f"{name}.fp8"], axis=0, block_size=FP8_BLOCK
+                    )
+                )
+            node.input[1] = f"{name}.fp8"
+        nodes.append(node)
+    if not made:
+        return model, 0
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    store_half(model)
+    return model, len(made)

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .checkpoint import Checkpoint, Floats
-from .storage import BLOCK
+from .storage import BLOCK, FP8_BLOCK, fp8_codes
 
 __all__ = [
     "FUSED",
@@ -32,7 +32,7 @@ __all__ = [
     "stored_bytes",
 ]
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4"]
 """How matrices are stored; arithmetic is float32, but for the products of int8 and int4, which round activations to int8."""
 
 FUSED = "com.microsoft"
@@ -167,7 +167,11 @@ class GraphWriter(Nodes):
                 "MatMulNBits", x, packed, scales, out=out, domain=FUSED,
                 K=matrix.columns, N=matrix.rows, bits=_BITS[precision], block_size=BLOCK, accuracy_level=_ACCURACY,
             )  # fmt: skip
-        weight = self.plain(*names, out=f"{out}.weight", precision=precision)
+        weight = (
+            self._fp8(names, out=f"{out}.weight")
+            if precision == "fp8"
+            else self.plain(*names, out=f"{out}.weight", precision=precision)
+        )
         return self.op("FusedMatMul", x, weight, out=out, domain=FUSED, transB=1)
 
     def plain(self, *names: str, out: str, precision: Precision) -> str:
@@ -243,6 +247,26 @@ class GraphWriter(Nodes):
         for name in matrix.names:
             yield from self._checkpoint.pieces(name)
 
+    def _fp8(self, names: Sequence[str], *, out: str) -> str:
+        """Rows of weights as float32, stored as E4M3 with a scale for every block of a row."""
+        matrix = self._matrix(names)
+        scales: list[Floats] = []
+
+        def codes() -> Iterator[npt.NDArray[Any]]:
+            for piece in self._pieces(matrix):
+                found, scale = fp8_codes(piece)
+                scales.append(scale)
+                yield found.view(np.uint8)
+
+        shape = matrix.rows, matrix.columns
+        stored, scaled = f"{out}.fp8", f"{out}.scales"
+        self.initializers[stored] = self._weights.append(stored, TensorProto.FLOAT8E4M3FN, shape, codes())
+        blocks = -(-matrix.columns // FP8_BLOCK)
+        self.initializers[scaled] = self._weights.append(
+            scaled, TensorProto.FLOAT, (matrix.rows, blocks), scales
+        )
+        return self.op("DequantizeLinear", stored, scaled, out=out, axis=1, block_size=FP8_BLOCK)
+
     def _quantised(self, matrix: _Matrix, bits: int, *, out: str) -> tuple[str, str]:
         scales: list[Floats] = []
 
@@ -263,13 +287,14 @@ class GraphWriter(Nodes):
 
 
 def head_precision(precision: Precision) -> Precision:
-    """Of embeddings, heads and vision: they keep 8 bits in int4 packs, where errors count for more than bytes."""
-    return "int8" if precision == "int4" else precision
+    """Of embeddings, heads and vision, where errors count for more than bytes: 8 bits in int4 packs, 16 in those of fp8."""
+    kept: dict[Precision, Precision] = {"int4": "int8", "fp8": "bf16"}
+    return kept.get(precision, precision)
 
 
 def exact(precision: Precision) -> Precision:
     """Of matrices that are read rather than multiplied: as they are in a checkpoint where products are quantised."""
-    return "bf16" if precision in _BITS else precision
+    return "bf16" if precision in (*_BITS, "fp8") else precision
 
 
 def stored_bytes(rows: int, columns: int, precision: Precision) -> int:
@@ -277,6 +302,8 @@ def stored_bytes(rows: int, columns: int, precision: Precision) -> int:
     if precision in _BITS:
         blocks = -(-columns // BLOCK)
         return rows * blocks * (BLOCK * _BITS[precision] // 8 + 4)
+    if precision == "fp8":
+        return rows * (columns + -(-columns // FP8_BLOCK) * 4)
     return rows * columns * (4 if precision == "fp32" else 2)
 
 

@@ -14,7 +14,7 @@ from interleave_rt.errors import BadRequestError
 from .options import check_packages
 
 # As in the export, which is not loaded to show a help text.
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
+_PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 
 _OF_ANSWERS = ("cache_length", "cache_gib", "prompts", "dialect")
 _OF_PICTURES = ("steps", "slots", "references")

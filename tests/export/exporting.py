@@ -45,5 +45,5 @@ def check_live(pack: Any, asked: list[tuple[str, dict[str, Any]]], expected: lis
             for text, said in asked:
                 handles.append(engine.submit(text, options=Options(**said, speculation=speculation)))
                 if at_once == 1:
-                    handles[-1].finished(60)
-            assert [handle.finished(60).result.canonical() for handle in handles] == expected
+                    handles[-1].finished(600)
+            assert [handle.finished(600).result.canonical() for handle in handles] == expected

@@ -15,10 +15,10 @@ import torch
 from interleave_rt.export import cli, export_shapes
 from interleave_rt.export.families import find_family
 from interleave_rt.export.graph import GraphSpec, export_graph
-from interleave_rt.export.int8 import int8_pack
 from interleave_rt.export.proof.checks import all_passed, deviation
 from interleave_rt.export.proof.invariance import batch_invariance
 from interleave_rt.export.proof.sessions import open_session
+from interleave_rt.export.quantised import quantised_pack
 from interleave_rt.export.recipe import GeneratorRecipe, Recipe, VlmRecipe, shapes_recipe
 from torch import nn
 
@@ -131,7 +131,7 @@ def test_a_family_of_its_own_is_exported_proved_and_loaded(
     assert role.parts["net"].precision == ("fp16-weights" if exact else "fp32")
     assert role.parts["net"].data == (("generator/net.onnx.data",) if external else ())
     assert all_passed(export_shapes(weights, tmp_path / "pack", recipe=recipe, verify_only=True)[0])
-    checks, smaller = int8_pack(pack.path, tmp_path / "int8")
+    checks, smaller = quantised_pack(pack.path, tmp_path / "int8")
     assert all_passed(checks)
     assert smaller.roles.generator.parts["net"].precision == "int8"
     assert sum(f.size for f in smaller.files.values()) < sum(f.size for f in pack.manifest.files.values())

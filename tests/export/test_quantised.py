@@ -1,4 +1,4 @@
-"""A pack with int8 matrices: smaller, batch-invariant, near the one it was made from, and usable."""
+"""A pack with int8 or fp8 matrices: smaller, batch-invariant, near the one it was made from, and usable."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from interleave_rt.export.cli import main
 from interleave_rt.export.graph import save_graph
-from interleave_rt.export.int8 import int8_pack
 from interleave_rt.export.proof.checks import Comparison, Parity, all_passed
-from interleave_rt.export.storage import quantise
+from interleave_rt.export.quantised import quantised_pack
+from interleave_rt.export.storage import FP8_BLOCK, fp8_codes, quantise, quantise_fp8
 
 from interleave_rt import Engine, load_pack
 from interleave_rt.errors import BadPackError, BadRequestError
 from interleave_rt.pack.manifest import load_manifest, verify_files
 
 
-@pytest.fixture(scope="module")
-def made(exported: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    out = tmp_path_factory.mktemp("int8") / "pack"
-    checks, manifest = int8_pack(exported.pack, out)
-    return out, checks, manifest
+@pytest.fixture(scope="module", params=["int8", "fp8"])
+def made(request: Any, exported: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp(request.param) / "pack"
+    checks, manifest = quantised_pack(exported.pack, out, precision=request.param)
+    return out, checks, manifest, request.param
 
 
 def _size(manifest: Any) -> int:
@@ -32,25 +33,28 @@ def _size(manifest: Any) -> int:
 
 
 def test_it_is_smaller_and_its_manifest_is_true(exported: Any, made: Any) -> None:
-    out, _, manifest = made
+    out, _, manifest, precision = made
     assert manifest == load_manifest(out)
     verify_files(out, manifest)
     assert set(manifest.files) == set(exported.manifest.files)
     assert _size(manifest) < 0.9 * _size(exported.manifest)
     roles = manifest.roles
-    assert (
-        roles.planner.parts["decoder"].precision == roles.generator.parts["transformer"].precision == "int8"
+    changed = (
+        roles.planner.parts["decoder"],
+        roles.planner.parts["decode_graph"],
+        roles.generator.parts["transformer"],
     )
-    assert roles.planner.parts["decode_graph"].precision == "int8"
+    assert {part.precision for part in changed} == {precision}
     assert roles.generator.parts["vae_decoder"].precision == "fp16-weights"  # convolutions
     graph = onnx.load(out / "critic" / "decoder.onnx").graph
     constant = {tensor.name for tensor in graph.initializer}
-    assert sum(node.op_type == "MatMulNBits" for node in graph.node) >= 7
+    kind = {"int8": "MatMulNBits", "fp8": "DequantizeLinear"}[precision]
+    assert sum(node.op_type == kind for node in graph.node) >= 7
     assert not [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in constant]
 
 
 def test_it_is_batch_invariant_and_near_its_source(made: Any) -> None:
-    _, checks, manifest = made
+    _, checks, manifest, _ = made
     assert all_passed(checks)
     proved = {check.part for check in checks if isinstance(check, Comparison)}
     assert {"planner/decoder", "planner/decode_graph", "critic/vision", "generator/transformer"} <= proved
@@ -66,11 +70,12 @@ def test_it_is_batch_invariant_and_near_its_source(made: Any) -> None:
     assert {entry["part"] for entry in written["parity"]} == set(measured)
 
 
-def test_the_engine_runs_the_embedded_pack_in_int8(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantiser", [quantise, quantise_fp8])
+def test_the_engine_runs_the_embedded_pack_in_less(tmp_path: Path, quantiser: Any) -> None:
     source = load_pack()
     shutil.copytree(source.path, tmp_path / "pack")
     for graph in ("planner/decoder", "critic/decoder", "generator/text_encoder", "generator/transformer"):
-        made, count = quantise(onnx.load(source.path / f"{graph}.onnx"))
+        made, count = quantiser(onnx.load(source.path / f"{graph}.onnx"))
         assert count
         save_graph(made, tmp_path / "pack" / f"{graph}.onnx", check=False)
     plans = []
@@ -84,7 +89,11 @@ def test_the_engine_runs_the_embedded_pack_in_int8(tmp_path: Path) -> None:
 
 def test_a_graph_without_matrices_is_left_alone(exported: Any, made: Any) -> None:
     codec = "generator/vae_decoder.onnx"
-    assert quantise(onnx.load(exported.pack / codec))[1] == 0
+    assert (
+        quantise(onnx.load(exported.pack / codec))[1]
+        == quantise_fp8(onnx.load(exported.pack / codec))[1]
+        == 0
+    )
     assert (made[0] / codec).read_bytes() == (exported.pack / codec).read_bytes()
 
 
@@ -93,14 +102,29 @@ def test_what_is_there_is_kept_and_a_damaged_pack_is_refused(exported: Any, tmp_
     notes.write_text("mine")
     for out in (tmp_path, notes):
         with pytest.raises(BadRequestError, match="is not an empty directory"):
-            int8_pack(exported.pack, out)
+            quantised_pack(exported.pack, out)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     assert notes.read_text() == "mine"
     shutil.copytree(exported.pack, tmp_path / "pack")
     (tmp_path / "pack" / "planner" / "decoder.onnx").write_bytes(b"no")
     with pytest.raises(BadPackError):
-        int8_pack(tmp_path / "pack", tmp_path / "out")
+        quantised_pack(tmp_path / "pack", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("columns", [64, FP8_BLOCK, 200])
+def test_fp8_weights_are_the_nearest_of_their_blocks_scale(columns: int) -> None:
+    rows = np.random.default_rng(columns).standard_normal((5, columns)).astype(np.float32)
+    rows[2] = 0
+    rows[3] *= 1e-30
+    codes, scales = fp8_codes(rows)
+    assert codes.shape == rows.shape
+    assert scales.shape == (5, -(-columns // FP8_BLOCK))
+    found = codes.astype(np.float32) * np.repeat(scales, FP8_BLOCK, 1)[:, :columns]
+    # Three bits behind the point of a normal number; below 2**-6 of the scale, steps of 2**-9.
+    allowed = np.maximum(np.abs(rows) / 16, np.repeat(scales, FP8_BLOCK, 1)[:, :columns] * 2**-10)
+    assert (np.abs(found - rows) <= allowed * 1.0001).all()
+    assert np.abs(codes.astype(np.float32)).max(1)[[0, 1, 4]].tolist() == [448.0] * 3
 
 
 def test_the_command(exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

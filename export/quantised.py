@@ -1,11 +1,14 @@
-"""From a pack to the same pack with int8 matrices: `python -m interleave_rt.export int8`."""
+"""From a pack to the same pack with int8 or fp8 matrices: `python -m interleave_rt.export int8`, `... fp8`."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
@@ -17,26 +20,45 @@ from .families import find_family
 from .graph import save_graph
 from .pack import PARITY, Progress, Role, list_files, prove_invariance, write_json, write_report
 from .proof.checks import Comparison, Parity, cosine_gap, machine
-from .storage import BLOCK, quantise
+from .storage import BLOCK, FP8_BLOCK, quantise, quantise_fp8
 
-__all__ = ["int8_pack"]
+__all__ = ["quantised_pack"]
 
-# 1 - cosine, allowed between outputs with and without int8 weights: far less than a mistake makes.
+_Quantiser = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, int]]
+
+# 1 - cosine, allowed between outputs with and without these weights: far less than a mistake makes.
 _APART = 0.05
 
 
-def int8_pack(
-    source: Path, out: Path, *, block: int = BLOCK, seed: int = 0, progress: Progress = lambda _: None
+def quantised_pack(
+    source: Path,
+    out: Path,
+    *,
+    precision: Literal["int8", "fp8"] = "int8",
+    block: int | None = None,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
 ) -> tuple[list[Parity | Comparison], Manifest]:
-    """Write `out`, the pack `source` with the matrices of its graphs as int8; returns the checks and the manifest.
+    """Write `out`, the pack `source` with quantised matrices in its graphs; returns the checks and the manifest.
 
     Proved again: batch invariance of every graph, which decides what may be batched. Measured: how far the outputs
     of changed graphs are from those of the source's. What that does to answers only an evaluation says.
+
+    Args:
+        source: A pack.
+        out: Where to.
+        precision: Of the matrices. int8 rounds activations as well; fp8 (E4M3) is how weights are stored, and the graph
+            computes in float32 with what they have become.
+        block: int8 weights that share a scale; default: 32.
+        seed: Of the checks' inputs.
+        progress: Told what is done.
 
     Raises:
         BadRequestError: `out` exists and is not an empty directory.
         BadPackError: `source` is no pack, is damaged, or has no graph with a matrix.
     """
+    size = FP8_BLOCK if precision == "fp8" else block or BLOCK
+    quantiser = quantise_fp8 if precision == "fp8" else partial(quantise, block=size)
     manifest = load_manifest(source)
     verify_files(source, manifest)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -48,7 +70,7 @@ def int8_pack(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         fresh = Path(scratch) / "pack"
         shutil.copytree(source, fresh)
-        changed = _rewrite(source, fresh, roles, block, progress)
+        changed = _rewrite(source, fresh, roles, quantiser, progress)
         invariance = prove_invariance(fresh, roles, seed, progress)
         parity = []
         for name in changed:
@@ -62,9 +84,11 @@ def int8_pack(
             if outputs[0] is not None and outputs[1] is not None:
                 gap = cosine_gap(outputs[0], outputs[1])
                 parity.append(Parity(name, "1 - cosine beside the pack's own", gap, _APART))
-        weights = {name: {"int8": count, "block": block} for name, count in changed.items()}
+        weights = {name: {precision: count, "block": size} for name, count in changed.items()}
         write_report(fresh, seed, parity, invariance, weights)
-        _write_manifest(source, fresh, set(changed), {check.part: check.passed for check in invariance})
+        _write_manifest(
+            source, fresh, precision, set(changed), {check.part: check.passed for check in invariance}
+        )
         written = load_manifest(fresh)
         verify_files(fresh, written)
         with saving(out):
@@ -73,14 +97,14 @@ def int8_pack(
 
 
 def _rewrite(
-    source: Path, fresh: Path, roles: dict[str, Role], block: int, progress: Progress
+    source: Path, fresh: Path, roles: dict[str, Role], quantiser: _Quantiser, progress: Progress
 ) -> dict[str, int]:
-    """Graphs with int8 matrices, and how many matrices each has."""
+    """Graphs with quantised matrices, and how many each has."""
     changed = {}
     for name, role in roles.items():
         for part, entry in role.parts.items():
-            progress(f"int8 weights of {name}/{part}")
-            made, count = quantise(onnx.load(source / entry.file), block)
+            progress(f"weights of {name}/{part}")
+            made, count = quantiser(onnx.load(source / entry.file))
             if count:
                 save_graph(made, fresh / entry.file, external=bool(entry.data) or None, check=False)
                 changed[f"{name}/{part}"] = count
@@ -89,7 +113,9 @@ def _rewrite(
     return changed
 
 
-def _write_manifest(source: Path, fresh: Path, changed: set[str], invariant: dict[str, bool]) -> None:
+def _write_manifest(
+    source: Path, fresh: Path, precision: str, changed: set[str], invariant: dict[str, bool]
+) -> None:
     raw = json.loads((source / MANIFEST_NAME).read_text(encoding="utf-8"))
     for name in ROLES:
         role = raw["roles"].get(name) or {}
@@ -97,7 +123,7 @@ def _write_manifest(source: Path, fresh: Path, changed: set[str], invariant: dic
             if isinstance(entry, dict) and "file" in entry:
                 entry["batch_invariant"] = invariant.get(f"{name}/{part}", False)
                 if f"{name}/{part}" in changed:
-                    entry["precision"] = "int8"
+                    entry["precision"] = precision
     raw.setdefault("exporter", {})["proved_on"] = " ".join(machine().values())
     raw["parity"] = PARITY
     raw["files"] = list_files(fresh, sorted({*raw["files"], PARITY}))
