@@ -180,6 +180,26 @@ def test_graphs_are_those_of_the_library(library: Any, exported: Any) -> None:
     }
 
 
+def test_a_denoiser_without_clean_sources_is_that_of_the_library(exported: Any) -> None:
+    """Of checkpoints without `zero_cond_t`, before any trace."""
+    whole = edit.pipeline(zero_cond_t=False)
+    sides = ((4, 6), (3, 5))
+    role, rng = exported.manifest.roles.generator, np.random.default_rng(1)
+    feed = {
+        name: torch.from_numpy(value)
+        for name, value in qwen_image_graphs.denoising(role, rng, 2, 7, sides).items()
+    }
+    module = qwen_image_graphs.drawing_specs(whole.transformer, whole.vae)["transformer"].module
+    with torch.no_grad():
+        found = module(**feed)
+        wanted = whole.transformer(
+            **{name: feed[name] for name in ("hidden_states", "encoder_hidden_states", "timestep")},
+            img_shapes=[[(1, *side) for side in sides]] * 2,
+            return_dict=False,
+        )[0]
+    assert (found - wanted).abs().max() < ERROR
+
+
 def native(pack: Any) -> tuple[Any, TextEncoder]:
     role = pack.manifest.roles.generator
     load_runtime()
