@@ -92,6 +92,16 @@ def test_the_split_is_by_variance_and_two_to_one_in_steps(every, ratio, seed):
     assert split(every, rules, seed) == (sft, rl, surplus)
 
 
+def test_steps_for_sft_are_chosen_so_that_the_balance_keeps_many_items():
+    """Steps that are refused to the end have many items of one verdict: a few of them balance many that are accepted."""
+    never = [step(f"never{i}", [6.0] * 5, [False] * 5) for i in range(100)]
+    once = [step(f"once{i}", [9.0]) for i in range(300)]
+    rl = [step(f"rl{i}", [5.0, 9.0]) for i in range(60)]
+    chosen = select([*never, *once, *rl], Selection(rl_variance=2.0), 0)
+    assert len(chosen.sft_steps) == 120
+    assert len(chosen.sft) == 200  # 20 steps of five refusals, 100 of one acceptance
+
+
 @given(steps, st.floats(0.5, 1), st.integers(0, 3))
 def test_the_balance_leaves_no_verdict_more_than_its_share(every, most, seed):
     items = [(one, number) for one in every for number in range(len(one.attempts))]

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from .journal import Counts
@@ -92,18 +93,43 @@ def split(
     high = {step.key for step in rl}
     sft = [step for step in steps if step.key not in high]
     most_sft, most_rl = round(len(rl) * rules.sft_per_rl), round(len(sft) / rules.sft_per_rl)
-    # What has only accepted attempts goes first: of those there is too much for the balance anyhow.
-    mixed = [step for step in sft if not all(one.accepted for one in step.attempts)]
-    kept_mixed, _ = _drawn(mixed, most_sft if rl else len(mixed), seed, "mixed")
-    chosen = {step.key for step in kept_mixed}
-    plain = [step for step in sft if all(one.accepted for one in step.attempts)]
-    chosen |= {
-        step.key for step in _drawn(plain, most_sft - len(chosen) if rl else len(plain), seed, "sft")[0]
-    }
+    chosen = {step.key for step in _balancing(sft, most_sft if rl else len(sft), rules.balance, seed)}
     kept_sft = [step for step in sft if step.key in chosen]
     over_sft = [step for step in sft if step.key not in chosen]
     kept_rl, over_rl = _drawn(rl, most_rl if sft else len(rl), seed, "rl")
     return kept_sft, kept_rl, over_sft + over_rl
+
+
+def _balancing(steps: Sequence[StepItem], most: int, share: float, seed: int) -> list[StepItem]:
+    """At most so many of the steps: as many with refusals, the others without, as leave the most items when balanced."""
+    if len(steps) <= most:
+        return list(steps)
+    mixed, plain = (
+        random.Random(f"{seed}/{name}").sample(side, len(side))
+        for name, side in (
+            ("mixed", [step for step in steps if not all(one.accepted for one in step.attempts)]),
+            ("plain", [step for step in steps if all(one.accepted for one in step.attempts)]),
+        )
+    )
+    (accepted, refused), (plain_accepted, _) = _verdicts(mixed), _verdicts(plain)
+
+    def left(count: int) -> int:
+        small, large = sorted((accepted[count] + plain_accepted[most - count], refused[count]))
+        return small + (large if share == 1 else min(large, _allowed(small, share)))
+
+    count = max(range(max(0, most - len(plain)), min(most, len(mixed)) + 1), key=left)
+    return mixed[:count] + plain[: most - count]
+
+
+def _verdicts(steps: Sequence[StepItem]) -> tuple[list[int], list[int]]:
+    """How many attempts of the first 0, 1, ... steps are accepted, and refused."""
+    accepted = [sum(bool(one.accepted) for one in step.attempts) for step in steps]
+    refused = [len(step.attempts) - number for step, number in zip(steps, accepted, strict=True)]
+    return list(accumulate(accepted, initial=0)), list(accumulate(refused, initial=0))
+
+
+def _allowed(small: int, share: float) -> int:
+    return int(small * share / (1 - share) + 1e-9)
 
 
 def balanced(items: Sequence[tuple[StepItem, int]], most: float, seed: int) -> list[tuple[StepItem, int]]:
@@ -112,7 +138,7 @@ def balanced(items: Sequence[tuple[StepItem, int]], most: float, seed: int) -> l
     for place, (step, number) in enumerate(items):
         sides[bool(step.attempts[number].accepted)].append(place)
     small = min(map(len, sides))
-    allowed = int(small * most / (1 - most) + 1e-9) if most < 1 else len(items)
+    allowed = _allowed(small, most) if most < 1 else len(items)
     kept = [place for side in sides for place in _drawn(side, allowed, seed, "balance")[0]]
     return [items[place] for place in sorted(kept)]
 
