@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir
 import torch
+from onnxscript import rewriter
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
@@ -47,7 +48,9 @@ def export_hollow(
         stored_as: Precision of a weight, by the checkpoint's name; where that is fp8, int8 or int4, of matrices that are
             multiplied, others as bfloat16.
     """
-    with swapped(nn.Linear, forward=_product):
+    # This rule of the exporter's looks at the whole graph for every node of it: minutes, where there are many layers.
+    rules = tuple(rule for rule in rewriter._DEFAULT_REWRITE_RULES if rule.name != "SlicesSplit")
+    with swapped(nn.Linear, forward=_product), swapped(rewriter, _DEFAULT_REWRITE_RULES=rules):
         traced = trace(spec).model
     graph = traced.graph
     lost = sorted(set(names) - set(graph.initializers))

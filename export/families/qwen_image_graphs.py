@@ -145,7 +145,7 @@ def _turned(x: Tensor, swap: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _modulation(of: Tensor) -> list[Tensor]:
     """Shift, scale and gate of attention, then those of the wide layer."""
-    return [one.unsqueeze(1) for one in of.chunk(6, dim=-1)]
+    return list(of.unsqueeze(1).chunk(6, dim=-1))
 
 
 def _joint_attention(layer: Any, x: Tensor, text: Tensor, tables: Any) -> tuple[Tensor, Tensor]:
