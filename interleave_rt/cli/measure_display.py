@@ -212,7 +212,11 @@ def _stages(arms: Mapping[str, Any], *, narrow: bool) -> Table:
 
 
 def _lines(result: Mapping[str, Any]) -> list[str]:
-    lines = []
+    lines = [
+        f"{name}: {count} failed: {message}"
+        for name, arm in result["arms"].items()
+        for message, count in arm.get("failures", {}).items()
+    ]
     for name, one in result["speedup"].items():
         lines.append(f"{name.replace('_', ' ')}: {_ratio(one)}, throughput {_ratio(one['throughput'])}")
     ahead = result["speculation"]

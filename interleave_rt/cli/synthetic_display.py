@@ -42,6 +42,8 @@ def show_synthetic(document: Mapping[str, Any]) -> None:
             mean = found["e2e_latency_ms"]["mean"]
             said = "no request finished" if mean is None else f"{mean / 1e3:.2f} s a request"
             console.print(f"  {arm}: {said} ({found['completed']} requests)", highlight=False)
+            for message, count in found["failures"].items():
+                console.print(f"  {arm}: {count} failed: {message}", highlight=False, markup=False)
         for pair, found in part.get("speedup", {}).items():
             console.print(f"  {pair.replace('_', ' ')}: {found['ratio']}", highlight=False)
         if same := part.get("lossless"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -57,6 +58,11 @@ def _arm(turns: Sequence[Turn], load: Load) -> dict[str, Any]:
     wall = sum(turn.wall_s for turn in turns)
     good = sum(_keeps(record, load.slo_ms) for record in ended)
     steps = sum(record.steps for record in ended)
+    failures = Counter(
+        record.message or record.outcome
+        for record in records
+        if not record.finished and record.outcome != "overloaded"
+    )
     return {
         "e2e_latency_ms": _ms((record.e2e_s for record in ended), load),
         "ttfi_ms": _ms((record.ttfi_s for record in ended if record.ttfi_s is not None), load),
@@ -68,7 +74,8 @@ def _arm(turns: Sequence[Turn], load: Load) -> dict[str, Any]:
         "goodput": _rate(good, wall) if load.slo_ms else None,
         "slo_attained": round(good / len(records), 4) if load.slo_ms and records else None,
         "completed": len(ended),
-        "failed": sum(not record.finished and record.outcome != "overloaded" for record in records),
+        "failed": failures.total(),
+        "failures": dict(failures),
         "refused": sum(record.outcome == "overloaded" for record in records),
         "steps": steps,
         "wall_s": round(wall, 4),

@@ -152,6 +152,8 @@ def test_failing_requests_are_counted_and_compared():
     found = run(Load(), script=script, count=12)
     arms = found["arms"]
     assert 0 < arms["sequential"]["failed"] == arms["speculative"]["failed"] < 12
+    assert sum(arms["sequential"]["failures"].values()) == arms["sequential"]["failed"]
+    assert all(arms["sequential"]["failures"])
     assert found["lossless"]["equal"] == 12
     assert found["lossless"]["finished"] == arms["sequential"]["completed"]
 
