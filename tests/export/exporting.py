@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ import numpy as np
 
 from interleave_rt import Engine, Options, load_pack
 from interleave_rt.config import EngineConfig
+
+LAW_1 = os.environ.get("IRT_LAW_1_PRECISIONS", "int8").split(",")
+"""Of the packs of generators that are held to law 1."""
+
+
+def law_1_requests(usual: int) -> int:
+    """Requests of a test of law 1."""
+    return int(os.environ.get("IRT_LAW_1_REQUESTS", usual))
 
 
 def rewrite(file: Path, **changes: Any) -> None:

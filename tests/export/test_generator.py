@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import flux2_checkpoints as klein
 import numpy as np
 import pytest
 import torch
-from exporting import changed, check_live, close, rewrite
+from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite
 from interleave_rt.export import generator, hollow
 from interleave_rt.export.families import flux2, flux2_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
@@ -39,8 +38,6 @@ TOKEN = 8  # pixels of a side
 SIDES = 96, 64
 WORDS = 64  # that are read of a prompt, of 512
 PROMPT = "a red star over 3 hills"
-LAW_1 = os.environ.get("IRT_LAW_1_PRECISIONS", "int8").split(",")
-LAW_1_REQUESTS = int(os.environ.get("IRT_LAW_1_REQUESTS", "3"))
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +249,7 @@ def test_law_1(export: Any, quantised: Any, tmp_path: Path, precision: str) -> N
     size = {"width": 64, "height": 64, "denoising_steps": 2}
     asked = [
         (f"story {seed}", {"seed": seed, "t_max": 2, "max_steps": 3, **size})
-        for seed in range(LAW_1_REQUESTS)
+        for seed in range(law_1_requests(3))
     ]
     roles = PlainRoles(open_backend(mixed))
     expected = [run_reference(Request(text), Options(**said), roles) for text, said in asked]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import qwen_edit_checkpoints as edit
 import torch
-from exporting import changed, check_live, close, rewrite
+from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite
 from interleave_rt.export import hollow
 from interleave_rt.export.families import qwen_image_graphs, qwen_image_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
@@ -292,10 +292,17 @@ def test_int8_is_close(small: Any, quantised: Any) -> None:
     assert 0 < np.abs(found[0] - found[1]).mean() < 0.1 * found[0].std()
 
 
-def test_law_1(quantised: Any) -> None:
-    mixed = choose_pack(None, planner="scripted:", critic="scripted:", generator=f"native:{quantised.path}")
+@pytest.mark.parametrize("precision", LAW_1)
+def test_law_1(export: Any, quantised: Any, tmp_path: Path, precision: str) -> None:
+    pack = quantised
+    if precision != "int8":
+        pack = with_small_pictures(export(precision), tmp_path / "pack")
+    mixed = choose_pack(None, planner="scripted:", critic="scripted:", generator=f"native:{pack.path}")
     size = {"width": 32, "height": 32, "denoising_steps": 1}
-    asked = [(f"story {seed}", {"seed": seed, "t_max": 2, "max_steps": 3, **size}) for seed in range(2)]
+    asked = [
+        (f"story {seed}", {"seed": seed, "t_max": 2, "max_steps": 3, **size})
+        for seed in range(law_1_requests(2))
+    ]
     roles = PlainRoles(open_backend(mixed))
     expected = [run_reference(Request(text), Options(**said), roles) for text, said in asked]
     assert all(len(result["steps"]) == 3 for result in expected)
