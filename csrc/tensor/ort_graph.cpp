@@ -107,8 +107,10 @@ void append_provider(const Runtime& rt, OrtSessionOptions* options, const std::s
   for (const char* pool : {"session.intra_op.allow_spinning", "session.inter_op.allow_spinning"}) {
     call<abi::AddSessionConfigEntry>(rt, kFailed, where, made.get(), pool, "0");
   }
-  // Weights behind a DequantizeLinear (fp8) become float32 once, when the graph is loaded, not in every run.
-  call<abi::AddSessionConfigEntry>(rt, kFailed, where, made.get(), "session.disable_quant_qdq", "1");
+  // Weights behind a DequantizeLinear (fp8) become float32 once, when the graph is loaded, not in
+  // every run.
+  call<abi::AddSessionConfigEntry>(rt, kFailed, where, made.get(), "session.disable_quant_qdq",
+                                   "1");
   for (const std::string& provider : options.providers) {
     // The CPU provider is always there, as the last one.
     if (provider != kCpu) append_provider(rt, made.get(), provider, where);
