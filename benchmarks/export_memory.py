@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-PRECISIONS = ("bf16", "int8", "int4")
+PRECISIONS = ("bf16", "fp8", "int8", "int4")
 MB = 1e6
 
 

@@ -87,7 +87,9 @@ class Engine:
             self._ending.finish()
             raise BackendFailedError(
                 f"[Engine] it cannot start: {str(error) or 'out of memory'}",
-                hint="end other programs, or raise this process's limits (ulimit -u, ulimit -v)",
+                hint=f"pip install {error.name}"
+                if isinstance(error, ModuleNotFoundError)
+                else "end other programs, or raise this process's limits (ulimit -u, ulimit -v)",
             ) from error
         except BaseException:
             self._ending.finish()

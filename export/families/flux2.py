@@ -26,6 +26,7 @@ from ..proof.sessions import Floats, Ints, open_session
 from ..recipe import GeneratorRecipe
 from ..storage import HalfReport
 from ..weights import Weights, quiet_libraries
+from .flow import BATCH, OPSET, WORDS, drawing_graphs
 
 __all__ = [
     "NEEDED",
@@ -44,10 +45,8 @@ __all__ = [
 
 NEEDED = ("vae/config.json", "transformer/config.json", "text_encoder/config.json", "model_index.json")
 
-_OPSET = 23
 _PACK = 2  # latents are packed in 2x2 blocks
 _REFERENCE_TIME = 10
-_BATCH, _WORDS = 2, 5  # of the examples that are traced
 _ROWS: dict[int, str] = {0: "b", 1: "t"}
 _PROMPT = "add a small green star at the top left"
 
@@ -218,38 +217,26 @@ def generator_specs(pipeline: Flux2KleinPipeline, layers: Sequence[int]) -> dict
 
     `layers` are the hidden states of the text encoder that are concatenated (9, 18, 27 for FLUX.2-klein).
     """
-    ids = torch.zeros(_BATCH, _WORDS, dtype=torch.long)
+    ids = torch.zeros(BATCH, WORDS, dtype=torch.long)
     texts = [("input_ids", ids, _ROWS), ("attention_mask", torch.ones_like(ids), _ROWS)]
     encoder = _TextEncoder(pipeline.text_encoder, layers).eval()
     return {
-        "text_encoder": GraphSpec(encoder, texts, ["prompt_embeds"], _OPSET),
+        "text_encoder": GraphSpec(encoder, texts, ["prompt_embeds"], OPSET),
         **drawing_specs(pipeline.transformer, pipeline.vae),
     }
 
 
 def drawing_specs(transformer: Flux2Transformer2DModel, vae: AutoencoderKLFlux2) -> dict[str, GraphSpec]:
     """The same of the parts that read no words."""
-    channels = transformer.config.in_channels
-    b, n, t = _BATCH, 6, _WORDS
-    pixels = token_pixels(vae)
-    noisy = [
-        ("hidden_states", torch.zeros(b, n, channels), {0: "b", 1: "n"}),
-        ("encoder_hidden_states", torch.zeros(b, t, transformer.config.joint_attention_dim), _ROWS),
-        ("timestep", torch.full((b,), 0.5), {0: "b"}),
-        ("img_ids", torch.zeros(n, 4, dtype=torch.long), {0: "n"}),
-        ("txt_ids", torch.zeros(t, 4, dtype=torch.long), {0: "t"}),
-    ]
-    image = ("image", torch.zeros(b, 3, 2 * pixels, 3 * pixels), {0: "b", 2: "H", 3: "W"})
-    latents = ("latents", torch.zeros(b, 2, 3, channels), {0: "b", 1: "rows", 2: "columns"})
-    made = {
-        "transformer": (_Transformer(transformer), noisy, "velocity"),
-        "vae_encoder": (_VaeEncoder(vae), [image], "latents"),
-        "vae_decoder": (_VaeDecoder(vae), [latents], "image"),
-    }
-    return {
-        part: GraphSpec(module.eval(), inputs, [output], _OPSET)
-        for part, (module, inputs, output) in made.items()
-    }
+    return drawing_graphs(
+        _Transformer(transformer),
+        _VaeEncoder(vae),
+        _VaeDecoder(vae),
+        channels=transformer.config.in_channels,
+        words=transformer.config.joint_attention_dim,
+        pixels=token_pixels(vae),
+        axes=4,
+    )
 
 
 def flow_sigmas(steps: int, image_tokens: int) -> Floats:

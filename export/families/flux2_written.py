@@ -19,11 +19,10 @@ from interleave_rt.pack.manifest import GeneratorRole
 from ..checkpoint import Checkpoint, said
 from ..hollow import export_hollow, fill_hollow
 from ..pipeline import Pipeline, default, hollow
-from ..proof.census import batch_census, takes_census
 from ..proof.checks import Comparison
-from ..proof.invariance import batch_invariance, thread_invariance
 from ..written import Precision, head_precision
 from . import qwen3_text
+from .flow import drawn_invariance
 from .flux2 import denoising, drawing_specs, generator_trace, places, token_pixels
 
 __all__ = ["Klein", "describe", "invariance", "open_parts", "stored_as", "texts", "weights", "write"]
@@ -196,14 +195,4 @@ def invariance(folder: Path, role: GeneratorRole, seed: int) -> list[Comparison]
         "vae_encoder": {"image": rng.random((1, 3, 4 * pixels, 6 * pixels), dtype=np.float32) * 2 - 1},
         "vae_decoder": {"latents": rng.standard_normal((1, 4, 5, role.latent_channels), dtype=np.float32)},
     }
-    transformer, shared = folder / "transformer.onnx", ("img_ids", "txt_ids")
-    if takes_census(transformer):
-        found = [batch_census(transformer, feeds[-1], slots=role.slots, shared=shared)]
-    else:
-        found = [batch_invariance(transformer, feeds, slots=role.slots, shared=shared)]
-    for part, feed in alone.items():
-        path = folder / f"{part}.onnx"
-        found.append(
-            batch_census(path, feed, slots=1) if takes_census(path) else thread_invariance(path, [feed])
-        )
-    return found
+    return drawn_invariance(folder, feeds, alone, slots=role.slots)

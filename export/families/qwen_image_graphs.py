@@ -20,6 +20,7 @@ from interleave_rt.pack.manifest import GeneratorRole
 
 from ..graph import GraphSpec, swapped
 from ..proof.sessions import Ints
+from .flow import OPSET, drawing_graphs
 from .flux2 import rope_tables
 
 __all__ = [
@@ -33,9 +34,7 @@ __all__ = [
     "words",
 ]
 
-_OPSET = 23
 _PACK = 2  # latents are packed in 2x2 blocks
-_BATCH, _WORDS = 2, 5  # of the examples that are traced
 
 
 class _Vision(nn.Module):
@@ -227,30 +226,15 @@ def drawing_specs(
     transformer: QwenImageTransformer2DModel, vae: AutoencoderKLQwenImage
 ) -> dict[str, GraphSpec]:
     """Part name to graph, of denoiser and codec; trace the codec inside `still_trace()`, after `still_codec()`."""
-    channels, pixels = transformer.config.in_channels, token_pixels(vae)
-    b, n, t = _BATCH, 6, _WORDS
-    noisy = [
-        ("hidden_states", torch.zeros(b, n, channels), {0: "b", 1: "n"}),
-        (
-            "encoder_hidden_states",
-            torch.zeros(b, t, transformer.config.joint_attention_dim),
-            {0: "b", 1: "t"},
-        ),
-        ("timestep", torch.full((b,), 0.5), {0: "b"}),
-        ("img_ids", torch.zeros(n, 3, dtype=torch.long), {0: "n"}),
-        ("txt_ids", torch.zeros(t, 3, dtype=torch.long), {0: "t"}),
-    ]
-    image = ("image", torch.zeros(b, 3, 2 * pixels, 3 * pixels), {0: "b", 2: "H", 3: "W"})
-    latents = ("latents", torch.zeros(b, 2, 3, channels), {0: "b", 1: "rows", 2: "columns"})
-    made = {
-        "transformer": (_Transformer(transformer), noisy, "velocity"),
-        "vae_encoder": (_VaeEncoder(vae), [image], "latents"),
-        "vae_decoder": (_VaeDecoder(vae), [latents], "image"),
-    }
-    return {
-        part: GraphSpec(module.eval(), inputs, [output], _OPSET)
-        for part, (module, inputs, output) in made.items()
-    }
+    return drawing_graphs(
+        _Transformer(transformer),
+        _VaeEncoder(vae),
+        _VaeDecoder(vae),
+        channels=transformer.config.in_channels,
+        words=transformer.config.joint_attention_dim,
+        pixels=token_pixels(vae),
+        axes=3,
+    )
 
 
 def vision_spec(visual: Any) -> GraphSpec:
@@ -261,7 +245,7 @@ def vision_spec(visual: Any) -> GraphSpec:
         ("pixel_values", torch.zeros(side * side, values), {0: "p"}),
         ("grid_thw", torch.tensor([[1, side, side]]), {}),
     ]
-    return GraphSpec(_Vision(visual).eval(), inputs, ["embeds"], _OPSET)
+    return GraphSpec(_Vision(visual).eval(), inputs, ["embeds"], OPSET)
 
 
 def places(time: int, rows: int, columns: int) -> Ints:

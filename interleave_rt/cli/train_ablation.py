@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from interleave_rt.errors import BadRequestError, CancelledError
+from interleave_rt.errors import CancelledError
 
-from .options import AsJson, check_packages, print_json
+from .options import AsJson, print_json
 from .signals import Interrupted, signals
-from .train_tune import PACKAGES
+from .train_tune import check_tuning
 
 
 def _as_graphs(role: Literal["planner", "critic"], model: Path, pack: Path) -> None:
@@ -70,14 +70,7 @@ def ablation(
 
     Exit codes: 0 measured, whatever became of the claims; 2 bad request, 5 a training failed, 130 interrupted.
     """
-    if sys.version_info < (3, 11):
-        raise BadRequestError(
-            "[train] tuning needs Python 3.11 or newer, as TRL does",
-            hint='pip install "interleave-rt[tune]" with a newer Python',
-        )
-    check_packages(
-        "train", (*PACKAGES, "diffusers", "onnx", "onnxscript", "onnxruntime"), extras="cpu,export,tune"
-    )
+    check_tuning("diffusers", "onnx", "onnxscript", "onnxruntime", extras="cpu,export,tune")
     from interleave_rt.train.ablation.rows import Settings
     from interleave_rt.train.ablation.run import ablate
 
@@ -85,9 +78,8 @@ def ablation(
         rows=Settings.rows_of(rows), seeds=seeds, scale=scale, updates=updates, requests=requests, base=base
     )
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
-    logging.getLogger("interleave_rt.pack.tokens").setLevel(
-        logging.ERROR
-    )  # requests are long for a generator
+    # Without a planner the request is the prompt, and longer than a generator reads: the row is meant so.
+    logging.getLogger("interleave_rt.pack.tokens").setLevel(logging.ERROR)
     try:
         made = ablate(settings, out, _as_graphs, lambda said: print(said, file=sys.stderr, flush=True))
     except Interrupted:

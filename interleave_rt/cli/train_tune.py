@@ -16,7 +16,7 @@ from interleave_rt.errors import BadRequestError, CancelledError
 from .options import check_packages, print_json
 from .signals import Interrupted, signals
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 _Recipe = Annotated[str, typer.Option(help="A TOML file, or one that comes along (see train/README.md).")]
 _Out = Annotated[Path, typer.Option(help="Folder of weights, checkpoints and the record.")]
@@ -27,6 +27,16 @@ _DryRun = Annotated[
 _Config = Annotated[
     str, typer.Option(help="--dry-run: whose layout is looked at; default: the base's own config.json.")
 ]
+
+
+def check_tuning(*more: str, extras: str = "tune") -> None:
+    """Refuses where this Python or one of the packages of tuning, and of `more`, is missing."""
+    if sys.version_info < (3, 11):
+        raise BadRequestError(
+            "[train] tuning needs Python 3.11 or newer, as TRL does",
+            hint='pip install "interleave-rt[tune]" with a newer Python',
+        )
+    check_packages("train", (*_PACKAGES, *more), extras=extras)
 
 
 def sft(
@@ -62,12 +72,7 @@ def _tuned(
 ) -> int:
     if config and not dry_run:
         raise BadRequestError("[train] --config is for --dry-run alone", hint="the recipe names the base")
-    if sys.version_info < (3, 11):
-        raise BadRequestError(
-            "[train] tuning needs Python 3.11 or newer, as TRL does",
-            hint='pip install "interleave-rt[tune]" with a newer Python',
-        )
-    check_packages("train", PACKAGES, extras="tune")
+    check_tuning()
     from interleave_rt.train import recipe as recipes
 
     recipe = recipes.load_sft(given) if verb == "sft" else recipes.load_grpo(given)

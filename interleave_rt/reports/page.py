@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from markupsafe import Markup
-
 from interleave_rt.result import Result
-from interleave_rt.shown import clipped, for_people, shown
+from interleave_rt.shown import clipped, for_people
 from interleave_rt.wire import Step
 
+from .pages import page_template
 from .story import embedded
 from .timeline import LEFT, WIDTH, make_timeline
 from .trace import explain
@@ -19,13 +17,14 @@ from .trace import explain
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
 
+_TEMPLATE = Path(__file__).parent / "report.html.j2"
 _MAX_DECISIONS = 200  # in the page; the trace holds all
 _MAX_SIDE = 768  # of an image in the page; the files beside it are whole
 
 
 def render_page(result: Result) -> str:
     """The page as text: no script, no font, no image from elsewhere."""
-    return _template().render(
+    return page_template(_TEMPLATE).render(
         result=result,
         title=clipped(result.request, 120),
         steps=[_step(step) for step in result.steps],
@@ -42,24 +41,6 @@ def render_page(result: Result) -> str:
         width=WIDTH,
         left=LEFT,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("interleave_rt.reports", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_harmless,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _harmless(value: Any) -> Any:
-    """Control characters of models and requests never reach the page."""
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from interleave_rt.export import hollow
 
 from interleave_rt import Engine, Options, load_pack
 from interleave_rt.config import EngineConfig
@@ -56,3 +60,21 @@ def check_live(pack: Any, asked: list[tuple[str, dict[str, Any]]], expected: lis
                 if at_once == 1:
                     handles[-1].finished(600)
             assert [handle.finished(600).result.canonical() for handle in handles] == expected
+
+
+@contextmanager
+def traced_once(parts: int) -> Iterator[None]:
+    """PyTorch's traces, most of the time of an export, are of shapes alone: here one for all exports, of so many parts."""
+    traced: dict[type, Any] = {}
+    trace = hollow.trace
+
+    def once(spec: Any) -> Any:
+        kind = type(spec.module)
+        if kind not in traced:
+            traced[kind] = trace(spec)
+        return traced[kind]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hollow, "trace", once)
+        yield
+    assert len(traced) == parts

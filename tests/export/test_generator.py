@@ -10,8 +10,8 @@ import flux2_checkpoints as klein
 import numpy as np
 import pytest
 import torch
-from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite
-from interleave_rt.export import generator, hollow
+from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite, traced_once
+from interleave_rt.export import generator
 from interleave_rt.export.families import flux2, flux2_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
 from interleave_rt.export.pipeline import Pipeline
@@ -53,16 +53,7 @@ def library(source: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def export(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Any]]:
-    """Exports in a precision. PyTorch's traces, most of the time, are of shapes alone: one for all precisions."""
-    traced: dict[type, Any] = {}
-    trace = hollow.trace
-
-    def once(spec: Any) -> Any:
-        kind = type(spec.module)
-        if kind not in traced:
-            traced[kind] = trace(spec)
-        return traced[kind]
-
+    """Exports in a precision."""
     asked: list[int] = []
 
     def place(out: Path, data: int) -> Any:
@@ -82,11 +73,9 @@ def export(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         assert 0.95 * asked[-1] < taken < 1.06 * asked[-1]  # page borders
         return load_pack(out)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(hollow, "trace", once)
+    with traced_once(3), pytest.MonkeyPatch.context() as patched:
         patched.setattr(generator, "new_pack", place)
         yield make
-    assert len(traced) == 3
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from interleave_rt.export.cli import main
 from interleave_rt.export.graph import save_graph
 from interleave_rt.export.proof.checks import Comparison, Parity, all_passed
+from interleave_rt.export.proof.sessions import session_options
 from interleave_rt.export.quantised import quantised_pack
 from interleave_rt.export.storage import FP8_BLOCK, fp8_codes, quantise, quantise_fp8
 
@@ -85,6 +86,17 @@ def test_the_engine_runs_the_embedded_pack_in_less(tmp_path: Path, quantiser: An
         assert all(step.image is not None for step in result.steps)
         plans.append([step.plan.prompt for step in result.steps])
     assert plans[0] == plans[1]
+
+
+def test_fp8_weights_are_folded_when_a_graph_is_loaded(tmp_path: Path) -> None:
+    import onnxruntime
+
+    made, _ = quantise_fp8(onnx.load(load_pack().path / "critic/decoder.onnx"))
+    options = session_options()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    assert "DequantizeLinear" in {node.op_type for node in made.graph.node}
+    assert "DequantizeLinear" not in {node.op_type for node in onnx.load(tmp_path / "loaded.onnx").graph.node}
 
 
 def test_a_graph_without_matrices_is_left_alone(exported: Any, made: Any) -> None:

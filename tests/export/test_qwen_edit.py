@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import qwen_edit_checkpoints as edit
 import torch
-from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite
-from interleave_rt.export import hollow
+from exporting import LAW_1, changed, check_live, close, law_1_requests, rewrite, traced_once
 from interleave_rt.export.families import qwen_image_graphs, qwen_image_written
 from interleave_rt.export.generator import GeneratorSettings, export_generator
 from interleave_rt.export.pipeline import Pipeline
@@ -59,15 +58,7 @@ def library(source: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def export(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Any]]:
-    """Exports in a precision. PyTorch's traces, most of the time, are of shapes alone: one for all precisions."""
-    traced: dict[type, Any] = {}
-    trace = hollow.trace
-
-    def once(spec: Any) -> Any:
-        kind = type(spec.module)
-        if kind not in traced:
-            traced[kind] = trace(spec)
-        return traced[kind]
+    """Exports in a precision."""
 
     def make(precision: Any) -> Any:
         out = tmp_path_factory.mktemp(precision) / "pack"
@@ -76,10 +67,8 @@ def export(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         assert all(check.passed for check in proved), proved
         return load_pack(out)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(hollow, "trace", once)
+    with traced_once(4):
         yield make
-    assert len(traced) == 4
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import pytest
-from helpers import python
+from helpers import python, refused
 
 from interleave_rt import BackendFailedError, Engine
 from interleave_rt.backends.scripted import ScriptedBackend
@@ -90,6 +90,19 @@ def test_an_engine_that_cannot_start_leaves_nothing_behind(error, place, monkeyp
     with pytest.raises(kind):
         Engine(ScriptedBackend())
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [(ModuleNotFoundError("No module named 'x'", name="x"), "pip install x"), (MemoryError(), "ulimit")],
+)
+def test_an_engine_that_cannot_start_says_what_to_do(error, hint, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ScriptedBackend, "attach", fail)
+    with refused(BackendFailedError, "cannot start", hint=hint):
+        Engine(ScriptedBackend())
 
 
 def test_a_template_that_never_ends_does_not_hold_the_engine(monkeypatch):

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import data_storm
 import pytest
 from interleave_rt.train.data import serve
 from interleave_rt.train.data.estimate import estimate
@@ -61,6 +62,15 @@ def test_faults_that_clear_change_nothing(undisturbed, tmp_path):
         assert max(server.asked.values()) > 1  # there were faults
     keys = [line["key"] for line in lines_of(tmp_path / "replies.log")]
     assert len(keys) == len(set(keys))
+
+
+def test_the_storm_leaves_the_same_sets(tmp_path, monkeypatch, capsys):
+    drawn = ["--strong", "drawn,success=0.9", "--weak", "drawn,success=0.6", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["storm", "--prompts", "3", "--kills", "2", "--restarts", "1", *drawn])
+    data_storm.main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["same sets"]
+    assert not told["keys twice"]
 
 
 def test_lasting_faults_are_counted_by_rule(tmp_path):

@@ -24,7 +24,7 @@ from interleave_rt.worlds.shapes.requests import sample
 from interleave_rt.worlds.shapes.scene import Scene
 
 from ..data.journal import Journal, Pictures
-from .statistics import Tally
+from .statistics import Tally, counted
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -200,7 +200,7 @@ def critic_tallies(folder: Path) -> dict[str, Tally]:
         tallies[f"step/{most}"] = _tally(rows, lambda tries, most=most: tries[:most][-1]["right"])
     for most in TRIES:
         whole = [[all(tries[:most][-1]["right"] for tries in row)] if row else [] for row in rows]
-        tallies[f"sequence/{most}"] = _counted(whole)
+        tallies[f"sequence/{most}"] = counted(whole)
     return tallies
 
 
@@ -211,8 +211,4 @@ def _refined(tries: Sequence[Mapping[str, Any]]) -> bool | None:
 
 def _tally(rows: Sequence[Sequence[Any]], hit: Any) -> Tally:
     """Of all items for which `hit` is not None, by request."""
-    return _counted([[found for tries in row if (found := hit(tries)) is not None] for row in rows])
-
-
-def _counted(rows: Sequence[Sequence[bool]]) -> Tally:
-    return np.array([[[sum(row) for row in rows], [len(row) for row in rows]]], np.float64)
+    return counted([[found for tries in row if (found := hit(tries)) is not None] for row in rows])

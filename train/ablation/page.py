@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
+from interleave_rt.reports.pages import page_template
 
 if TYPE_CHECKING:
     from .claims import Claim, Found
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render_page"]
 
+_TEMPLATE = Path(__file__).parent / "page.html.j2"
 _FIGURES = {
     "critic": {
         "refined": "refined prompts that succeed",
@@ -55,7 +55,7 @@ def render_page(
         paper: The lines of the paper's table.
         drawn: Whether there is a plot.
     """
-    return _template().render(
+    return page_template(_TEMPLATE).render(
         document=document,
         rows=rows,
         claims=claims,
@@ -74,15 +74,3 @@ def _percent(one: Any, *, points: bool = False) -> str:
     if one["low"] is None:
         return shown
     return f"{shown} ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from interleave_rt.request import Options
 from interleave_rt.request import Request as Asked
@@ -19,7 +17,7 @@ from interleave_rt.worlds.shapes.scene import Scene
 
 from ..data.journal import Journal
 from .fixed import generator, seed_of, shows
-from .statistics import Tally
+from .statistics import Tally, counted
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -92,12 +90,8 @@ def planner_tallies(folder: Path) -> dict[str, Tally]:
     journal.close()
     rows = [journal.lines[key] for key in sorted(journal.lines, key=int)]
     return {
-        "plan": _shares([[row["plan"]] for row in rows]),
-        "final": _shares([[row["final"]] for row in rows]),
-        "asked": _shares([[row["plan"] and all(row["steps"])] for row in rows]),
-        "drawn": _shares([row["steps"] for row in rows]),
+        "plan": counted([[row["plan"]] for row in rows]),
+        "final": counted([[row["final"]] for row in rows]),
+        "asked": counted([[row["plan"] and all(row["steps"])] for row in rows]),
+        "drawn": counted([row["steps"] for row in rows]),
     }
-
-
-def _shares(rows: Sequence[Sequence[Any]]) -> Tally:
-    return np.array([[[sum(row) for row in rows], [len(row) for row in rows]]], np.float64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "Tally", "difference", "estimate", "value_of"]
+__all__ = ["Estimate", "Tally", "counted", "difference", "estimate", "value_of"]
 
 Tally = NDArray[np.float64]
 """A figure of one arm and seed, [parts, 2, requests]: hits and cases of each request. Its value is the mean, over the parts,
@@ -30,6 +30,11 @@ class Estimate(NamedTuple):
     high: float | None
     seeds: int
     cases: int
+
+
+def counted(rows: Sequence[Sequence[bool]]) -> Tally:
+    """A share: of every request the cases, and whether each is a hit."""
+    return np.array([[[sum(row) for row in rows], [len(row) for row in rows]]], np.float64)
 
 
 def value_of(tally: Tally) -> float | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from interleave_rt.pack.images import encode_png
+from interleave_rt.reports.pages import page_template
 from interleave_rt.wire import Attempt, Step
 from interleave_rt.worlds.shapes.oracle import read
 from interleave_rt.worlds.shapes.scene import Pixels
@@ -25,6 +24,7 @@ from .wording import described, told
 
 __all__ = ["render_page"]
 
+_TEMPLATE = Path(__file__).parent / "page.html.j2"
 _HONESTY = 40  # requests in the page; the JSON file has more
 
 
@@ -33,7 +33,9 @@ def render_page(document: Mapping[str, Any], rows: Sequence[Row], gallery: Galle
     details = {row.name: row.details for row in rows}
     bins = details.get("critic", {}).get("bins", [])
     honesty = details.get("honesty", {})
-    return _template().render(
+    return page_template(
+        _TEMPLATE
+    ).render(
         document=document,
         titles=ROWS,
         rows=rows,
@@ -63,18 +65,6 @@ def render_page(document: Mapping[str, Any], rows: Sequence[Row], gallery: Galle
         described=described,
         told=told,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
 
 
 def _looked(story: Story) -> list[tuple[Step, list[tuple[Attempt, Try]]]]:
