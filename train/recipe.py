@@ -98,6 +98,9 @@ class GrpoRecipe(TuneRecipe):
         width: Of a picture; 0: the generator's own.
         height: Likewise.
         at_once: Pictures that are made and scored side by side.
+        overlap: A picture is begun as soon as the answer that it is made from has ended, while other answers are still
+            written and the base's probabilities computed; without, after all that. No bit of the result differs.
+        memo: A picture that was made in this run is not made again; without, it is. No bit of the result differs.
         budget: Of all processes, each of which has its share; after --resume the money for pictures is counted anew.
     """
 
@@ -113,6 +116,8 @@ class GrpoRecipe(TuneRecipe):
     width: Any0 = 0
     height: Any0 = 0
     at_once: Some = 4
+    overlap: bool = True
+    memo: bool = True
     learning_rate: Annotated[float, Field(gt=0)] = 2e-6
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     max_share: Share = 0.95

@@ -12,7 +12,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 
 from interleave_rt.files import saving, write_file
 
-__all__ = ["FOLDER", "Record", "source_revision", "write_config"]
+__all__ = ["FOLDER", "Record", "Table", "source_revision", "write_config"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,38 @@ def write_config(out: Path, config: Mapping[str, Any], start: int = 0) -> None:
     _write(path, json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+class Table:
+    """A CSV file with a line for each iteration; what an earlier run logged up to iteration `start` stays.
+
+    Args:
+        path: Of the file; written whole after every line.
+        head: Columns that come first, `iteration` among them.
+        start: The iteration that the run goes on from.
+    """
+
+    def __init__(self, path: Path, head: Sequence[str], start: int) -> None:
+        self._path, self._head = path, head
+        self.rows = {at: row for at, row in _read(path).items() if at <= start}
+        self._save()
+
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Add a line, or to the line that this iteration has."""
+        self.rows.setdefault(iteration, {"iteration": iteration}).update(values)
+        self._save()
+
+    @property
+    def columns(self) -> list[str]:
+        """In the order of the file."""
+        return list(dict.fromkeys((*self._head, *(name for row in self.rows.values() for name in row))))
+
+    def _save(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows.values())
+        _write(self._path, text.getvalue())
+
+
 class Record:
     """The record of one run under `out`; what an earlier run logged up to iteration `start` stays.
 
@@ -81,16 +113,15 @@ class Record:
     def __init__(self, out: Path, config: Mapping[str, Any], start: int) -> None:
         self._name, self._folder = out.name, out / FOLDER
         write_config(out, config, start)
-        self._rows = {at: row for at, row in self._read().items() if at <= start}
-        self._began = time.monotonic() - max((row["seconds"] for row in self._rows.values()), default=0.0)
-        self._save()
+        self._curve = Table(self._folder / "curve.csv", ("iteration", "seconds", "loss"), start)
+        logged = (row["seconds"] for row in self._curve.rows.values())
+        self._began = time.monotonic() - max(logged, default=0.0)
 
     def log(self, iteration: int, /, **values: float) -> None:
         """Add a line to `curve.csv`, or to the line that this iteration has."""
-        row = self._rows.setdefault(iteration, {"iteration": iteration})
-        row["seconds"] = round(time.monotonic() - self._began, 1)
-        row.update({name: float(f"{value:.6g}") for name, value in values.items()})
-        self._save()
+        seconds = round(time.monotonic() - self._began, 1)
+        shown = {name: float(f"{value:.6g}") for name, value in values.items()}
+        self._curve.log(iteration, {"seconds": seconds, **shown})
 
     def close(self) -> None:
         """Draw `curve.png`, where matplotlib is installed; raises `BadRequestError` where it cannot be written."""
@@ -101,8 +132,8 @@ class Record:
             return
         figure = Figure(figsize=(10, 7), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True)
-        for name in self._columns()[2:]:
-            points = [(at, row[name]) for at, row in self._rows.items() if name in row]
+        for name in self._curve.columns[2:]:
+            points = [(at, row[name]) for at, row in self._curve.rows.items() if name in row]
             axes[0 if name == "loss" else 1].plot(*zip(*points, strict=True), marker=".", label=name)
         axes[0].set(title=self._name, ylabel="loss")
         axes[1].set(xlabel="iteration", ylabel="measures")
@@ -111,26 +142,13 @@ class Record:
         with saving(self._folder / "curve.png"):
             figure.savefig(self._folder / "curve.png", dpi=120)
 
-    def _columns(self) -> list[str]:
-        names = ("iteration", "seconds", "loss", *(name for row in self._rows.values() for name in row))
-        return list(dict.fromkeys(names))
 
-    def _read(self) -> dict[int, dict[str, float]]:
-        path = self._folder / "curve.csv"
-        if not path.exists():
-            return {}
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = [
-                {name: float(text) for name, text in line.items() if text} for line in csv.DictReader(file)
-            ]
-        return {int(line["iteration"]): line | {"iteration": int(line["iteration"])} for line in lines}
-
-    def _save(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows.values())
-        _write(self._folder / "curve.csv", text.getvalue())
+def _read(path: Path) -> dict[int, dict[str, float]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = [{name: float(text) for name, text in line.items() if text} for line in csv.DictReader(file)]
+    return {int(line["iteration"]): line | {"iteration": int(line["iteration"])} for line in lines}
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from .data.generators import opened
 from .data.journal import Journal
 from .data.teacher import Chat, Teacher, UnreadableError, open_chat
 from .rewards import Seen
+from .times import Clock
 
 if TYPE_CHECKING:
     from interleave_rt.request import Pixels
@@ -54,7 +56,9 @@ def seed_of_call(rule: str, seed: int, step: int, attempt: int) -> int:
 
 
 class Regenerator:
-    """Makes and scores what is wanted; what has been made is not made again.
+    """Makes and scores what is wanted; what has been made is not made again, where the recipe has a `memo`.
+
+    What is made may be begun before it is asked for (`begin`): that changes when, and no score.
 
     Args:
         recipe: Whose generator and scorer.
@@ -91,7 +95,12 @@ class Regenerator:
             width=recipe.width, height=recipe.height, denoising_steps=recipe.generator.denoising_steps
         )
         self._pool = ThreadPoolExecutor(recipe.at_once)
-        self._known: dict[Wanted, Seen] = {}
+        self._memo = recipe.memo
+        self._known: dict[Hashable, Seen] = {}
+        self._begun: dict[Wanted, deque[Future[Seen | str]]] = {}  # and not asked for yet
+        self._budget_checked = False
+        self.clock = Clock()
+        """How long pictures were made (`regenerate`) and scored (`score`)."""
         self._failed, self._most_failures = 0, recipe.scorer.give_up_after
 
     def close(self) -> None:
@@ -99,6 +108,16 @@ class Regenerator:
         self._pool.shutdown(cancel_futures=True)  # what has not begun is not waited for
         self._chat.close()
         self._journal.close()
+
+    def begin(self, wanted: Wanted) -> None:
+        """Begins to make and score a picture that `scores` will be asked for next; from the thread that asks.
+
+        Raises:
+            BudgetSpentError: As of `scores`.
+        """
+        self._check_budget()
+        if not self._memo or (wanted not in self._known and wanted not in self._begun):
+            self._begun.setdefault(wanted, deque()).append(self._pool.submit(self._made, wanted))
 
     def scores(self, wanted: Sequence[Wanted]) -> tuple[list[Seen | None], int]:
         """Scores of each, None where generator or scorer has failed; and how many pictures were made for it.
@@ -109,11 +128,18 @@ class Regenerator:
             BackendFailedError: As many in a row have failed as the recipe's scorer allows (`give_up_after`).
             BudgetSpentError: What the recipe allows is spent.
         """
-        self._teacher.check_budget()
-        fresh = [one for one in dict.fromkeys(wanted) if one not in self._known]
-        for one, made in zip(fresh, self._pool.map(self._made, fresh), strict=True):
+        self._check_budget()
+        # without a memo a picture is known by its place alone
+        keys: list[Hashable] = list(wanted) if self._memo else list(range(len(wanted)))
+        known: dict[Hashable, Seen] = self._known if self._memo else {}
+        jobs: dict[Hashable, Future[Seen | str]] = {}
+        for key, one in zip(keys, wanted, strict=True):
+            if key not in known and key not in jobs:
+                jobs[key] = self._job(one)
+        for key, job in jobs.items():
+            made = job.result()
             if isinstance(made, Seen):
-                self._known[one] = made
+                known[key] = made
                 self._failed = 0
                 self._teacher.pictures_money += self._price
                 continue
@@ -124,17 +150,39 @@ class Regenerator:
                     f"[train] {self._failed} pictures in a row could not be made or scored: {made}",
                     hint="look after generator and scorer, then run again with --resume",
                 )
-        return [self._known.get(one) for one in wanted], len(fresh)
+        self._forget_begun()
+        self._budget_checked = False
+        return [known.get(key) for key in keys], len(jobs)
+
+    def _check_budget(self) -> None:
+        """Once for all that is begun and asked for together, whichever comes first: both then stop at the same place."""
+        if not self._budget_checked:
+            self._teacher.check_budget()
+            self._budget_checked = True
+
+    def _job(self, wanted: Wanted) -> Future[Seen | str]:
+        begun = self._begun.get(wanted)
+        return begun.popleft() if begun else self._pool.submit(self._made, wanted)
+
+    def _forget_begun(self) -> None:
+        """What was begun and never asked for is not begun any more, or was paid for."""
+        for jobs in self._begun.values():
+            for job in jobs:
+                if not job.cancel() and isinstance(job.result(), Seen):
+                    self._teacher.pictures_money += self._price
+        self._begun.clear()
 
     def _made(self, wanted: Wanted) -> Seen | str:
         """The scores, or what has failed."""
         try:
-            source: Pixels | None = None if wanted.source is None else load_image(wanted.source)
-            picture = self._generator.generate(wanted.prompt, source, wanted.seed, self._options)
+            with self.clock.part("regenerate"):
+                source: Pixels | None = None if wanted.source is None else load_image(wanted.source)
+                picture = self._generator.generate(wanted.prompt, source, wanted.seed, self._options)
         except (InterleaveError, _core.CoreError) as error:
             return str(error)
         try:
-            score = self._teacher.score(source, picture, wanted.wish)
+            with self.clock.part("score"):
+                score = self._teacher.score(source, picture, wanted.wish)
         except UnreadableError:
             return "the scorer's reply cannot be read"
         except BadRequestError:

@@ -35,6 +35,19 @@ class Scorer:
         self._recipe, self._regenerator, self._folder = recipe, regenerator, folder
         self._reward = REWARDS[recipe.reward]
 
+    def begin(self, row: Mapping[str, Any], text: str) -> None:
+        """Has the picture of an answer made that has just ended, if it needs one; `__call__` will find it.
+
+        Args:
+            row: Of the set.
+            text: The answer.
+
+        Raises:
+            BudgetSpentError: What the recipe allows is spent.
+        """
+        if not row["evaluation"]["success"]:
+            self._regenerator.begin(self._wanted(row, read_judgement(text).refined))
+
     def __call__(
         self,
         completions: Sequence[Any],

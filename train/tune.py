@@ -33,7 +33,19 @@ log = logging.getLogger(__name__)
 
 _CHECKPOINTS = "checkpoints"
 _DONE = "trainer_state.json"
-_MAY_CHANGE = ("name", "base", "data", "steps", "epochs", "save_every", "at_once", "budget", "price")
+_MAY_CHANGE = (
+    "name",
+    "base",
+    "data",
+    "steps",
+    "epochs",
+    "save_every",
+    "at_once",
+    "overlap",
+    "memo",
+    "budget",
+    "price",
+)
 """Of a recipe, where a run goes on; base and data may lie elsewhere: what is in them is compared."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -64,6 +76,7 @@ class Tuning:
         if self.base.resolve() == out.resolve():
             raise BadRequestError(f"[train] {out} is the base itself", hint="choose another folder for --out")
         self.checkpoint = _last_checkpoint(out / _CHECKPOINTS)
+        self.start = 0 if self.checkpoint is None else _updates(self.checkpoint)
         if self.checkpoint is not None and not resume:
             raise BadRequestError(
                 f"[train] {out} holds a run already",
@@ -248,7 +261,6 @@ class _Keep(TrainerCallback):  # type: ignore[misc]
         self, tuning: Tuning, told: Mapping[str, Any], names: Mapping[str, str], *, zero_is_wrong: bool
     ) -> None:
         self._names, self._zero_is_wrong, self.last = names, zero_is_wrong, dict[str, float]()
-        start = 0 if tuning.checkpoint is None else _updates(tuning.checkpoint)
         config = {
             "recipe": tuning.recipe.model_dump(mode="json"),
             "processes": tuning.world,
@@ -256,7 +268,7 @@ class _Keep(TrainerCallback):  # type: ignore[misc]
             **tuning.hashes,
             **told,
         }
-        self._record = None if tuning.rank else Record(tuning.out, config, start)
+        self._record = None if tuning.rank else Record(tuning.out, config, tuning.start)
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
         """As transformers calls it."""

@@ -157,6 +157,42 @@ def test_failures_are_dropped_and_counted_and_equal_pictures_made_once(scorer):
     assert painter.calls[3:] == [("fail", True, seed)]  # a failure is not remembered
 
 
+def test_what_was_begun_is_found_and_made_once(scorer):
+    judge, painter = scorer
+    row = {
+        "origin_prompt": WISH,
+        "rewritten_prompt": WISH,
+        "origin_image_path": BLANK,
+        "evaluation": {"semantics": 0.0, "quality": 10.0, "success": False},
+        "call": {"seed": 3, "step": 0, "attempt": 1},
+    }
+    plain, _ = ask(judge, [said(False, WISH)])
+    other = "draw a small green star at the top on a blue background"
+    for text in (said(False, WISH), said(False, other), said(False, ""), said(False, other)):
+        judge.begin(row, text)
+    judge.begin({**row, "evaluation": {**row["evaluation"], "success": True}}, said(False, "not made"))
+    rewards, told = ask(judge, [said(False, other), said(False, WISH)])
+    assert rewards[1] == plain[0]
+    assert [prompt for prompt, *_ in painter.calls] == [WISH, other]
+    assert told["memo"] == [0.5]
+
+
+def test_without_a_memo_each_picture_is_made(recipe, tmp_path):
+    painter, plain = Painter(), Painter()
+    wanted = [Wanted(None, WISH, seed, WISH) for seed in (1, 2, 1)]
+    with_memo = Regenerator(recipe, tmp_path / "a.log", generator=plain, chat=Oracle())
+    made = Regenerator(
+        recipe.model_copy(update={"memo": False}), tmp_path / "b.log", generator=painter, chat=Oracle()
+    )
+    made.begin(wanted[0])
+    assert made.scores(wanted) == (with_memo.scores(wanted)[0], 3)
+    made.scores(wanted)
+    assert [seed for *_, seed in painter.calls] == [1, 2, 1, 1, 2, 1]
+    assert [seed for *_, seed in plain.calls] == [1, 2]
+    made.close()
+    with_memo.close()
+
+
 def test_where_the_label_accepts_nothing_is_made(scorer):
     judge, painter = scorer
     rewards, told = ask(judge, [said(True), said(False, "x")], label=True)
@@ -182,6 +218,20 @@ def test_each_process_has_its_share_of_the_budget_and_pictures_cost_money(recipe
     assert None not in made.scores(wanted[:2])[0]
     with pytest.raises(BudgetSpentError, match=spent):
         made.scores(wanted[2:])
+    with pytest.raises(BudgetSpentError, match=spent):
+        made.begin(wanted[2])
+    made.close()
+
+
+def test_a_budget_is_spent_at_the_same_picture_whether_it_was_begun_sooner_or_not(recipe, tmp_path):
+    recipe = GrpoRecipe(**{**recipe.model_dump(), "budget": {"money": 1}, "price": {"picture": 0.5}})
+    made = Regenerator(recipe, tmp_path / "replies.log", generator=Painter(), chat=Oracle())
+    first, second, third, never = (Wanted(None, WISH, seed, WISH) for seed in range(4))
+    made.begin(first)
+    made.begin(never)  # is paid for all the same, unless it was not begun yet
+    assert None not in made.scores([first, second, third])[0]
+    with pytest.raises(BudgetSpentError):
+        made.begin(third)
     made.close()
 
 

@@ -1,6 +1,5 @@
 """SFT and GRPO of the embedded critic, an ordinary Qwen3-VL directory: a few updates, through TRL."""
 
-import csv
 import json
 import os
 import shutil
@@ -17,14 +16,15 @@ pytest.importorskip("peft")
 pytest.importorskip("datasets")
 
 from interleave_rt.train.grpo import train_grpo  # noqa: E402
-from interleave_rt.train.models import base_folder  # noqa: E402
-from interleave_rt.train.recipe import GrpoRecipe, SftRecipe  # noqa: E402
+from interleave_rt.train.recipe import SftRecipe  # noqa: E402
 from interleave_rt.train.sets import read_rows  # noqa: E402
 from interleave_rt.train.sft import train_sft  # noqa: E402
 from interleave_rt.train.tune import _no_room  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from small_recipes import grpo_recipe, sft_recipe  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
+from tuned import curve, equal, weights  # noqa: E402
 
 from interleave_rt.cli import main, train_tune  # noqa: E402
 from interleave_rt.errors import BackendFailedError, BadRequestError  # noqa: E402
@@ -33,70 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, all_sets):
-    """A folder with sets, and the embedded pack's checkpoints in base/."""
-    out = tmp_path_factory.mktemp("tune")
-    shutil.copytree(all_sets, out / "data" / "sets")
-    base_folder(sft_recipe(out, base="shapes:critic"), out)
-    return out
-
-
-def sft_recipe(place, **more):
-    told = {
-        "name": "t",
-        "base": "base/critic",
-        "data": "data/sets/trl_critic_sft.jsonl",
-        "batch": 4,
-        "per_device": 2,
-        "steps": 3,
-        "learning_rate": 5e-4,
-        "schedule": "constant",
-        "save_every": 2,
-        "max_tokens": 512,
-    }
-    return SftRecipe(**{**told, **more}, folder=place)
-
-
-def grpo_recipe(place, **more):
-    told = {
-        "name": "t",
-        "base": "base/critic",
-        "data": "data/sets/trl_critic_rl.jsonl",
-        "batch": 2,
-        "per_device": 8,
-        "group": 4,
-        "temperature": 1.8,
-        "steps": 2,
-        "learning_rate": 5e-4,
-        "answer_tokens": 100,
-        "save_every": 1,
-        "at_once": 1,
-        "max_share": 1.0,
-        "generator": {"name": "drawn", "spec": "drawn,success=0.7"},
-        "scorer": {"model": "shapes-oracle"},
-    }
-    return GrpoRecipe(**{**told, **more}, folder=place)
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def tower(found):
     return {name: value for name, value in found.items() if "visual" in name}
-
-
-def curve(folder):
-    with (folder / "record" / "curve.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in line.items() if name != "seconds"}
-            for line in csv.DictReader(file)
-        ]
 
 
 def resumed(place, out, again, train, recipe, last):

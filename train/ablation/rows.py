@@ -261,7 +261,7 @@ class Arms:
     ) -> Cell:
         told = {
             "recipe": recipe.model_dump(
-                mode="json", exclude={"name", "base", "data", "save_every", "at_once"}
+                mode="json", exclude={"name", "base", "data", "save_every", "at_once", "overlap", "memo"}
             ),
             "model": model[1],
             "set": items[1],
