@@ -96,23 +96,6 @@ using ReferencePtr = std::shared_ptr<const FlowReference>;
   return sides_of(a) == sides_of(b) && equal(a.text, b.text) && equal(a.negative, b.negative);
 }
 
-// away + guidance * (towards - away), every token as long as in `towards`.
-void guide_rescaled(std::span<const float> towards, std::span<const float> away, float guidance,
-                    std::size_t channels, std::span<float> out) noexcept {
-  const auto squared = [](float value) { return static_cast<double>(value) * value; };
-  for (std::size_t token = 0; token < out.size(); token += channels) {
-    double wanted = 0.0;
-    double found = 0.0;
-    for (std::size_t i = token; i < token + channels; ++i) {
-      out[i] = away[i] + guidance * (towards[i] - away[i]);
-      wanted += squared(towards[i]);
-      found += squared(out[i]);
-    }
-    const auto scale = static_cast<float>(std::sqrt(wanted / found));
-    for (float& value : out.subspan(token, channels)) value *= scale;
-  }
-}
-
 }  // namespace
 
 // Buffers and bindings, made once and reused: a step in the steady state allocates nothing and
@@ -190,15 +173,9 @@ class FlowPlan {
     Tensor towards = velocity_of(row, shape);
     if (negative != nullptr) {  // away + guidance * (towards - away)
       const Tensor away = negative->velocity_of(row, shape);
-      if (rescale_) {
-        const Tensor made(towards.type(), shape);
-        guide_rescaled(towards.on(host()).as<float>(), away.on(host()).as<float>(), job.guidance,
-                       static_cast<std::size_t>(shape.back()), made.as<float>());
-        out.copy_from(made);
-      } else {
-        out.add_scaled(towards, -1.0F, away);
-        out.add_scaled(away, job.guidance, out);
-      }
+      out.add_scaled(towards, -1.0F, away);
+      out.add_scaled(away, job.guidance, out);
+      if (rescale_) out.rescale(towards);
       towards = out;
     }
     out.add_scaled(job.latents, delta, towards);
@@ -220,7 +197,7 @@ class FlowPlan {
   std::int64_t text_tokens_;
   int batch_;
   bool negative_;
-  bool rescale_;             // the length of guided tokens
+  bool rescale_;             // guided tokens, to the length that they have without guidance
   std::int64_t tokens_ = 0;  // of a row: noise, then references
   std::int64_t noise_ = 0;   // of these, noise
   // Where the session works: the parts of a row that change are copied into it.

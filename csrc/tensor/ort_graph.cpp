@@ -124,34 +124,48 @@ struct GraphNode {
   const char* kind;
   std::vector<const char*> inputs;
   const char* output;
+  const char* attribute = nullptr;  // "to" or "axes"
+  int value = 0;
 };
 
-// A graph as the library reads it, from vectors x, ... of any length to a vector y.
-[[nodiscard]] std::string vector_graph(ElementType type, const std::vector<const char*>& inputs,
-                                       const std::vector<GraphNode>& nodes) {
+// A graph as the library reads it, from x, ... of any size to y, which is as large as x: vectors,
+// or arrays of more axes.
+[[nodiscard]] std::string small_graph(ElementType type, const std::vector<const char*>& inputs,
+                                      const std::vector<GraphNode>& nodes, int axes = 1) {
   // Protocol buffers: a field is its number and kind, then its value.
-  const auto text = [](int field, const std::string& value) {
-    std::string made{static_cast<char>(field << 3 | 2)};
-    std::size_t size = value.size();
-    for (; size > 0x7f; size >>= 7U) made += static_cast<char>((size & 0x7fU) | 0x80U);
-    return made + static_cast<char>(size) + value;
+  const auto packed = [](std::size_t value) {
+    std::string made;
+    for (; value > 0x7f; value >>= 7U) made += static_cast<char>((value & 0x7fU) | 0x80U);
+    return made + static_cast<char>(value);
   };
-  const auto number = [](int field, int value) {
-    return std::string{static_cast<char>(field << 3), static_cast<char>(value)};
+  const auto text = [&packed](int field, const std::string& value) {
+    return packed(static_cast<std::size_t>(field) << 3U | 2U) + packed(value.size()) + value;
   };
-  const auto vector = [&](const std::string& name) {  // of a length of its own
-    const std::string shape = text(1, text(2, name == "y" ? "x" : name));
+  const auto number = [&packed](int field, int value) {
+    return packed(static_cast<std::size_t>(field) << 3U) + packed(static_cast<std::size_t>(value));
+  };
+  const auto array = [&](const std::string& name) {  // of sizes of its own
+    std::string shape;
+    for (int axis = 0; axis < axes; ++axis) {
+      shape += text(1, text(2, (name == "y" ? "x" : name) + std::to_string(axis)));
+    }
     return text(1, name) + text(2, text(1, number(1, to_onnx(type)) + text(2, shape)));
   };
   std::string graph;
   for (const GraphNode& node : nodes) {
     std::string said;
     for (const char* input : node.inputs) said += text(1, input);
-    graph += text(1, said + text(2, node.output) + text(4, node.kind));
+    said += text(2, node.output) + text(4, node.kind);
+    if (node.attribute != nullptr) {  // an integer (type 2), or a list of one (type 7)
+      const bool list = std::string(node.attribute) == "axes";
+      said += text(
+          5, text(1, node.attribute) + number(list ? 8 : 3, node.value) + number(20, list ? 7 : 2));
+    }
+    graph += text(1, said);
   }
-  graph += text(2, "vectors");
-  for (const char* input : inputs) graph += text(11, vector(input));
-  graph += text(12, vector("y"));
+  graph += text(2, "small");
+  for (const char* input : inputs) graph += text(11, array(input));
+  graph += text(12, array("y"));
   return number(1, 8) + text(7, graph) + text(8, text(1, "") + number(2, 13));
 }
 
@@ -169,9 +183,20 @@ class OrtDevice final : public Device {
       operation.binding =
           make<abi::CreateIoBinding, BindingPtr>(rt_, kFailed, where_, operation.session.get());
     };
-    open(copy_, vector_graph(ElementType::kUint8, {"x"}, {{"Identity", {"x"}, "y"}}));
-    open(add_, vector_graph(ElementType::kFloat32, {"x", "scale", "d"},
-                            {{"Mul", {"d", "scale"}, "move"}, {"Add", {"x", "move"}, "y"}}));
+    open(copy_, small_graph(ElementType::kUint8, {"x"}, {{"Identity", {"x"}, "y"}}));
+    open(add_, small_graph(ElementType::kFloat32, {"x", "scale", "d"},
+                           {{"Mul", {"d", "scale"}, "move"}, {"Add", {"x", "move"}, "y"}}));
+    constexpr int kDouble = 11;  // as ONNX numbers it
+    open(rescale_, small_graph(ElementType::kFloat32, {"x", "like"},
+                               {{"Cast", {"x"}, "exact", "to", kDouble},
+                                {"Cast", {"like"}, "wanted", "to", kDouble},
+                                {"ReduceSumSquare", {"exact"}, "found.squares", "axes", 1},
+                                {"ReduceSumSquare", {"wanted"}, "wanted.squares", "axes", 1},
+                                {"Div", {"wanted.squares", "found.squares"}, "quotient"},
+                                {"Sqrt", {"quotient"}, "root"},
+                                {"Cast", {"root"}, "scale", "to", to_onnx(ElementType::kFloat32)},
+                                {"Mul", {"x", "scale"}, "y"}},
+                               2));
     info_ = make<abi::CreateMemoryInfo, MemoryInfoPtr>(
         rt_, kFailed, where_, memory, abi::kDeviceAllocator, 0, abi::kDefaultMemory);
     allocator_ = make<abi::CreateAllocator, AllocatorPtr>(rt_, kFailed, where_, copy_.session.get(),
@@ -222,6 +247,18 @@ class OrtDevice final : public Device {
     const Operand inputs[] = {
         {"x", there(from)}, {"scale", floats(rt_.cpu_memory, &scale, 1)}, {"d", there(direction)}};
     run(add_, inputs, there(to));
+  }
+
+  void rescale(std::byte* rows, const std::byte* like, std::size_t count,
+               std::size_t columns) override {
+    if (count == 0 || columns == 0) return;
+    const auto there = [&](const std::byte* memory) {
+      return wrap(rt_, info_.get(), const_cast<std::byte*>(memory), count * columns * sizeof(float),
+                  {static_cast<std::int64_t>(count), static_cast<std::int64_t>(columns)},
+                  to_onnx(ElementType::kFloat32), where_);
+    };
+    const Operand inputs[] = {{"x", there(rows)}, {"like", there(like)}};
+    run(rescale_, inputs, there(rows));
   }
 
  private:
@@ -291,6 +328,16 @@ class OrtDevice final : public Device {
     if (sum != expected) {
       throw Error(kFailed, where_ + ": it adds otherwise than the host");
     }
+    const std::array<float, 2> row{3.0F, 4.0F};
+    const std::array<float, 2> twice{-8.0F, 6.0F};
+    std::array<float, 2> scaled{};
+    copy_in(first.get(), row.data(), sizeof row);
+    copy_in(second.get(), twice.data(), sizeof twice);
+    rescale(first.get(), second.get(), 1, row.size());
+    copy_out(scaled.data(), first.get(), sizeof scaled);
+    if (scaled != std::array{6.0F, 8.0F}) {
+      throw Error(kFailed, where_ + ": it scales otherwise than the host");
+    }
   }
 
   const Runtime& rt_;
@@ -298,10 +345,19 @@ class OrtDevice final : public Device {
   std::string where_;
   Operation copy_;
   Operation add_;
+  Operation rescale_;
   MemoryInfoPtr info_;
   AllocatorPtr allocator_;
   std::mutex mutex_;  // of the bindings
 };
+
+}  // namespace
+
+DeviceRef open_device(const std::string& name, const char* memory, const SessionOptions& options) {
+  return std::make_shared<OrtDevice>(name, memory, options);
+}
+
+namespace {
 
 // Where the tensors of such a session should live: one object for each device, so that tensors of
 // one session are known to lie where another one works.
@@ -312,7 +368,7 @@ class OrtDevice final : public Device {
   const std::lock_guard lock(mutex);
   DeviceRef device = known.lock();
   if (device == nullptr) {
-    device = std::make_shared<OrtDevice>("cuda:0", "Cuda", SessionOptions{.providers = {kCuda}});
+    device = open_device("cuda:0", "Cuda", SessionOptions{.providers = {kCuda}});
     known = device;
   }
   return device;

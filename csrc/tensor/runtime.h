@@ -73,4 +73,10 @@ void call(const Runtime& rt, ErrorCode code, const std::string& where, Args... a
   throw Error(code, where + ": " + Slot::kName + ": " + take_message(rt.api, status));
 }
 
+// Memory of a provider, e.g. "Cuda", in which its graphs work. A device of its own every time: see
+// Session::device for the one that sessions share. Throws Error(kBackendFailed) where a copy or a
+// sum does not come out as on the host.
+[[nodiscard]] DeviceRef open_device(const std::string& name, const char* memory,
+                                    const SessionOptions& options);
+
 }  // namespace irt

@@ -1,6 +1,7 @@
 #include "tensor/tensor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -42,6 +43,20 @@ class Host final : public Device {
     for (std::size_t i = 0; i < count; ++i) {
       const float move = scale * along[i];
       moved[i] = start[i] + move;
+    }
+  }
+  void rescale(std::byte* rows, const std::byte* like, std::size_t count,
+               std::size_t columns) override {
+    const auto squares = [columns](const float* row) {
+      double sum = 0.0;
+      for (std::size_t i = 0; i < columns; ++i) sum += static_cast<double>(row[i]) * row[i];
+      return sum;
+    };
+    auto* row = reinterpret_cast<float*>(rows);
+    const auto* wanted = reinterpret_cast<const float*>(like);
+    for (std::size_t i = 0; i < count; ++i, row += columns, wanted += columns) {
+      const auto scale = static_cast<float>(std::sqrt(squares(wanted) / squares(row)));
+      for (std::size_t j = 0; j < columns; ++j) row[j] *= scale;
     }
   }
 
@@ -153,6 +168,16 @@ void Tensor::add_scaled(const Tensor& from, float scale, const Tensor& direction
     }
   }
   device_->add_scaled(data(), from.data(), scale, direction.data(), count_);
+}
+
+void Tensor::rescale(const Tensor& like) const {
+  if (type_ != ElementType::kFloat32 || like.type_ != type_ || shape_.empty() ||
+      like.shape_ != shape_ || device_ == nullptr || like.device_ != device_) {
+    throw misused("rows are rescaled to rows of another shape, type or device");
+  }
+  if (count_ == 0) return;
+  const auto columns = static_cast<std::size_t>(shape_.back());
+  device_->rescale(data(), like.data(), count_ / columns, columns);
 }
 
 void Tensor::read_from(const void* memory, std::size_t bytes) const {

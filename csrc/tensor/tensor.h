@@ -58,6 +58,10 @@ class Device {
   // to[i] = from[i] + scale * direction[i] for floats, rounded twice; `to` may be either.
   virtual void add_scaled(std::byte* to, const std::byte* from, float scale,
                           const std::byte* direction, std::size_t count) = 0;
+  // Every row of `columns` floats in `rows` as long as that row of `like`: times the root of the
+  // quotient of their sums of squares, which are made in double and rounded once.
+  virtual void rescale(std::byte* rows, const std::byte* like, std::size_t count,
+                       std::size_t columns) = 0;
 };
 using DeviceRef = std::shared_ptr<Device>;
 
@@ -111,6 +115,9 @@ class Tensor {
   void copy_from(const Tensor& other) const;
   // This one = from + scale * direction, of floats of one size on one device.
   void add_scaled(const Tensor& from, float scale, const Tensor& direction) const;
+  // Rows of the last axis, each scaled to the length of that row of `like`: floats of one shape on
+  // one device. A row of zeros has no length to scale: it becomes NaN.
+  void rescale(const Tensor& like) const;
   // From host memory. Throws Error(kInternal) unless `bytes` is the size of this tensor.
   void read_from(const void* memory, std::size_t bytes) const;
   // This tensor, or a copy of it where it lives elsewhere.

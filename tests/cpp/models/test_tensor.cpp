@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/ort_fixture.h"
@@ -60,6 +63,47 @@ TEST_CASE("tensor: views share memory, copies cross devices, and misuse is an er
   misused([&] { (void)Tensor::over(std::span(memory), {4}); }, "smaller");
   misused([&] { (void)Tensor::of<float>({1, 2}, {3}); }, "disagree");
   misused([&] { there.copy_from(Tensor::of<float>({1}, {1})); }, "different size");
+}
+
+TEST_CASE(
+    "tensor: rows are scaled to the lengths of others, and sums made, alike on every device") {
+  IRT_NEEDS_ORT();
+  std::vector<float> rows(7 * 48);
+  std::vector<float> like(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = std::sin(static_cast<float>(i)) * static_cast<float>(1 + i / 48);
+    like[i] = std::cos(static_cast<float>(3 * i)) / static_cast<float>(1 + i % 5);
+  }
+  const auto made = [&](const DeviceRef& device) {
+    const Tensor there = Tensor::of(rows, {7, 48}).on(device);
+    const Tensor wanted = Tensor::of(like, {7, 48}).on(device);
+    const Tensor sum(ElementType::kFloat32, {7, 48}, device);
+    sum.add_scaled(there, 0.3F, wanted);
+    // Of a tensor of its own: on the host `on` copies nothing.
+    const Tensor scaled(ElementType::kFloat32, {7, 48}, device);
+    scaled.copy_from(there);
+    scaled.rescale(wanted);
+    return std::pair(values_of(sum), values_of(scaled));
+  };
+  const auto expected = made(host());
+  for (std::size_t row = 0; row < 7; ++row) {
+    double wanted = 0;
+    double found = 0;
+    for (std::size_t i = 48 * row; i < 48 * (row + 1); ++i) {
+      wanted += std::pow(like[i], 2);
+      found += std::pow(expected.second[i], 2);
+    }
+    CHECK(std::sqrt(found) == doctest::Approx(std::sqrt(wanted)).epsilon(1e-6));
+  }
+  CHECK(made(FakeDevice::get()) == expected);
+  // The graphs with which a provider's memory is worked on, by the provider that is always there.
+  CHECK(made(open_device("cpu:graphs", "Cpu", {})) == expected);
+
+  const Tensor one = Tensor::of<float>({3, 4}, {1, 2});
+  for (const Tensor& other : {Tensor::of<float>({3, 4}, {2, 1}), one.on(FakeDevice::get()),
+                              Tensor::of<std::int64_t>({3, 4}, {1, 2}), Tensor()}) {
+    check_throws(ErrorCode::kInternal, [&] { one.rescale(other); }, "rescaled");
+  }
 }
 
 TEST_CASE("the library is loaded once, and says what it is") {

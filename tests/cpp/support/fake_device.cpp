@@ -146,6 +146,11 @@ void FakeDevice::add_scaled(std::byte* to, const std::byte* from, float scale,
   host()->add_scaled(host_address(to), real(from), scale, real(direction), count);
 }
 
+void FakeDevice::rescale(std::byte* rows, const std::byte* like, std::size_t count,
+                         std::size_t columns) {
+  host()->rescale(host_address(rows), real(like), count, columns);
+}
+
 namespace {
 
 void add_as(const char* name) {

@@ -38,6 +38,8 @@ class FakeDevice final : public Device {
   void zero(std::byte* to, std::size_t bytes) override;
   void add_scaled(std::byte* to, const std::byte* from, float scale, const std::byte* direction,
                   std::size_t count) override;
+  void rescale(std::byte* rows, const std::byte* like, std::size_t count,
+               std::size_t columns) override;
 
   std::atomic<int> in = 0;
   std::atomic<int> out = 0;
