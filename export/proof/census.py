@@ -10,7 +10,7 @@ behave as those that are.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -320,10 +320,38 @@ def _cut_out(model: ModelProto, kinds: Iterable[NodeProto]) -> ModelProto:
     used = {name for node in nodes for name in node.input}
     types = {item.name: item for item in (*graph.value_info, *graph.output)}
     outputs = [types.get(name) or helper.make_empty_tensor_value_info(name) for name in told]
-    made = GraphProto(name="probe", node=nodes, output=outputs)
+    made = GraphProto(name="probe", output=outputs)
     made.input.extend(item for item in graph.input if item.name in used)
+    weights = {item.name: item for item in graph.initializer}
+    for node in nodes:
+        made.node.extend(_stand_in(node, weights, made.initializer))
+    used = {name for node in made.node for name in node.input}
     made.initializer.extend(item for item in graph.initializer if item.name in used)
     return ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=made)
+
+
+def _stand_in(
+    node: NodeProto, weights: Mapping[str, TensorProto], more: MutableSequence[TensorProto]
+) -> list[NodeProto]:
+    """What gives the shapes and, as weights and caches are zeros, the values of a node at little cost."""
+    if node.op_type == "GroupQueryAttention" and node.input[1]:
+        pairs = zip((node.input[0], *node.input[3:5]), node.output, strict=False)
+        return [helper.make_node("Identity", [one], [other]) for one, other in pairs]
+    attributes = {item.name: item.i for item in node.attribute}
+    if node.op_type == "MatMulNBits":
+        rows, columns, kind = attributes["K"], attributes["N"], weights[node.input[2]].data_type
+    elif node.op_type == "MatMul" and len(weights.get(node.input[1], TensorProto()).dims) == 2:
+        weight = weights[node.input[1]]
+        (rows, columns), kind = weight.dims, weight.data_type
+    else:
+        return [node]
+    name, dtype = node.output[0], helper.tensor_dtype_to_np_dtype(kind)
+    for suffix, shape in (("column", (rows, 1)), ("row", (columns,))):
+        more.append(numpy_helper.from_array(np.zeros(shape, dtype), f"{name}.{suffix}"))
+    return [
+        helper.make_node("MatMul", [node.input[0], f"{name}.column"], [f"{name}.one"]),
+        helper.make_node("Mul", [f"{name}.one", f"{name}.row"], [name]),
+    ]
 
 
 def _run(session: Any, feed: Feed, call: Call) -> dict[str, Array]:
