@@ -4,17 +4,21 @@
 
 makes a Qwen3-VL checkpoint of random bfloat16 weights in shards under FOLDER (once), exports it in every precision
 without its proof, and loads each pack, every one of these in a process of its own. `ideal`: bytes of the matrices as
-they are stored, scales included, without names, graphs and tokenizer.
+they are stored, scales included, without names, graphs and tokenizer. `--step exports --precision bf16,int8` exports
+in one process, one after another: `before_mb` is then what it held before each. `steps`: the planner's decoder alone in
+ONNX Runtime, a chunk of 64 tokens and a token; `folded` false: weights stay as they are stored and are cast in every run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,20 @@ MB = 1e6
 
 
 def configuration(gigabytes: float) -> Any:
-    """As wide as the 2B model; its layers are as many as it takes."""
+    """As wide as the 2B model, below 1.2 GB a quarter of that; its layers are as many as it takes."""
     from transformers import Qwen3VLConfig
 
-    layers = max(2, round((gigabytes * 1e9 / 2 - 311e6 - 181e6) / 50.3e6))
+    narrow, depth = (4, 3) if gigabytes < 1.2 else (1, 6)
+    hidden = 2048 // narrow
+    rest = gigabytes * 1e9 / 2 - 151_936 * hidden - 181e6 / narrow**2
     return Qwen3VLConfig(
         text_config={
             "vocab_size": 151_936,
-            "hidden_size": 2048,
-            "intermediate_size": 6144,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
+            "hidden_size": hidden,
+            "intermediate_size": 3 * hidden,
+            "num_hidden_layers": max(2, round(rest / (50.3e6 / narrow**2))),
+            "num_attention_heads": 16 // narrow,
+            "num_key_value_heads": 8 // narrow,
             "head_dim": 128,
             "max_position_embeddings": 4096,
             "rope_parameters": {
@@ -45,13 +51,13 @@ def configuration(gigabytes: float) -> Any:
             },
         },
         vision_config={
-            "depth": 6,
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_heads": 16,
-            "out_hidden_size": 2048,
+            "depth": depth,
+            "hidden_size": 1024 // narrow,
+            "intermediate_size": 4096 // narrow,
+            "num_heads": 16 // narrow,
+            "out_hidden_size": hidden,
             "num_position_embeddings": 2304,
-            "deepstack_visual_indexes": [1, 3, 5],
+            "deepstack_visual_indexes": list(range(depth // 3 - 1, depth, depth // 3)),
         },
         tie_word_embeddings=True,
         image_token_id=1194,
@@ -69,7 +75,7 @@ def make(folder: Path, gigabytes: float) -> None:
 
     torch.set_default_dtype(torch.bfloat16)
     model = Qwen3VLForConditionalGeneration(configuration(gigabytes))
-    model.save_pretrained(folder, max_shard_size="500MB")
+    model.save_pretrained(folder, max_shard_size="500MB" if gigabytes > 1 else "100MB")
     for name in ("tokenizer.json", "chat_template.jinja"):
         (folder / name).write_bytes((EMBEDDED / "tokenizer" / name).read_bytes())
     size = {"shortest_edge": 65_536, "longest_edge": 16_777_216}
@@ -85,13 +91,14 @@ def memory(name: str) -> float:
 
 
 def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
-    """One export, in this process."""
+    """One export, in this process, whose mark of the most memory is set back first."""
     from interleave_rt.export.checkpoint import Checkpoint
     from interleave_rt.export.families import qwen3_vl_written
     from interleave_rt.export.place import data_bytes
     from interleave_rt.export.role import RoleSettings, export_role
 
-    before, start = memory("VmHWM"), time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = memory("VmRSS"), time.perf_counter()
     settings = RoleSettings(precision=precision, cache_length=512, cache_bytes=1, prove=False)
     export_role("planner", source, out, settings)
     took = time.perf_counter() - start
@@ -100,10 +107,12 @@ def export(source: Path, out: Path, precision: Any) -> dict[str, Any]:
     stored_as = partial(qwen3_vl_written.stored_as, precision=precision)
     ideal = sum(data_bytes(part, stored_as) for part in parts.values())
     size = sum(file.stat().st_size for file in out.rglob("*.data"))
+    largest = max(prod(shape) for part in parts.values() for shape in part.values())
     return {
         "seconds": round(took, 1),
-        "libraries_mb": round(before),
+        "before_mb": round(before),
         "peak_mb": round(memory("VmHWM")),
+        "largest_mb": round(2 * largest / MB),  # tensor of the checkpoint
         "files_mb": round(size / MB),
         "over_ideal": round(size / ideal, 4),
         "checkpoint_mb": round(sum(file.stat().st_size for file in source.glob("*.safetensors")) / MB),
@@ -125,11 +134,49 @@ def load(out: Path) -> dict[str, Any]:
     ready = time.perf_counter()
     size = sum(entry.size for entry in pack.manifest.files.values())
     del model
+    again = time.perf_counter()
+    load_pack(out)
     return {
         "hashing_s": round(checked - start, 1),
+        "hashing_again_s": round(time.perf_counter() - again, 2),
         "sessions_s": round(ready - checked, 1),
         "peak_mb": round(memory("VmHWM")),
         "over_files": round(memory("VmHWM") / (size / MB), 2),
+    }
+
+
+def steps(out: Path, *, folded: bool) -> dict[str, Any]:
+    """Memory and time of the decoder alone, on one thread: casts of weights folded at load, or made in every run."""
+    import numpy as np
+    import onnxruntime
+    from interleave_rt.export.proof.sessions import DecoderRunner, session_options
+
+    options = session_options()
+    if not folded:
+        options.add_session_config_entry("optimization.disable_specified_optimizers", "ConstantFolding")
+    start = time.perf_counter()
+    session = onnxruntime.InferenceSession(
+        str(out / "planner" / "decoder.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    opened, held = time.perf_counter() - start, memory("VmRSS")
+    runner = DecoderRunner(session, 1, int(session.get_inputs()[-1].shape[2]))
+    ids = np.arange(2, 66)
+
+    def milliseconds(at: int, count: int) -> float:
+        row = runner.text(ids[:count], np.tile(np.arange(at, at + count), (3, 1)))
+        start = time.perf_counter()
+        runner.step({0: row}, count)
+        return 1e3 * (time.perf_counter() - start)
+
+    prompts = [milliseconds(64 * at, 64) for at in range(3)]
+    tokens = [milliseconds(192 + at, 1) for at in range(7)]
+    return {
+        "folded": folded,
+        "open_s": round(opened, 1),
+        "open_mb": round(held),
+        "peak_mb": round(memory("VmHWM")),
+        "64_tokens_ms": round(statistics.median(prompts)),
+        "token_ms": round(statistics.median(tokens)),
     }
 
 
@@ -140,21 +187,29 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gb", type=float, default=3.0)
-    parser.add_argument("--step", choices=("make", "export", "load"), help=argparse.SUPPRESS)
-    parser.add_argument("--precision", default="", choices=("", *PRECISIONS), help="default: all of them")
+    parser.add_argument(
+        "--step", choices=("make", "exports", "load", "steps", "unfolded"), help=argparse.SUPPRESS
+    )
+    parser.add_argument("--precision", default=",".join(PRECISIONS), help="default: %(default)s")
     given = parser.parse_args()
-    source, out = given.folder / "checkpoint", given.folder / f"pack-{given.precision}"
+    precisions = given.precision.split(",")
+    source, out = given.folder / "checkpoint", given.folder / f"pack-{precisions[0]}"
     if given.step == "make":
         make(source, given.gb)
-    elif given.step == "export":
-        print(json.dumps({"export": given.precision, **export(source, out, given.precision)}))
+    elif given.step == "exports":
+        for one in precisions:
+            print(json.dumps({"export": one, **export(source, given.folder / f"pack-{one}", one)}))
     elif given.step == "load":
         print(json.dumps({"load": given.precision, **load(out)}))
+    elif given.step in ("steps", "unfolded"):
+        found = steps(out, folded=given.step == "steps")
+        print(json.dumps({"steps": given.precision, **found}))
     else:
-        steps = [] if source.is_dir() else [("make", PRECISIONS[0])]
-        for precision in [given.precision] if given.precision else PRECISIONS:
-            steps += [("export", precision), ("load", precision)]
-        for step, precision in steps:
+        todo = [] if source.is_dir() else [("make", precisions[0])]
+        for precision in precisions:
+            todo += [(step, precision) for step in ("exports", "load", "steps")]
+            todo += [("unfolded", precision)] if precision in ("bf16", "fp8") else []
+        for step, precision in todo:
             again = ["--gb", str(given.gb), "--step", step, "--precision", precision]
             subprocess.run([sys.executable, "-P", __file__, str(given.folder), *again], check=True)
 

@@ -1,6 +1,6 @@
 // Decoding steps through BatchedDecoder on command, so that another process can take turns with it
 // (benchmarks/genai_decoder.py). One line in, one line out:
-//   decoder_steps LIBONNXRUNTIME DECODER_GRAPH DECODE_GRAPH|- CACHE_LENGTH
+//   decoder_steps LIBONNXRUNTIME DECODER_GRAPH DECODE_GRAPH|- CACHE_LENGTH [CHUNK [THREADS]]
 //   begin ROWS TOKENS id id ...   releases all, admits ROWS prompts, runs them -> the first tokens
 //   step                          -> microseconds on the wall, of processor time, then the tokens
 #include <dlfcn.h>
@@ -31,18 +31,24 @@ double now(clockid_t clock) {
 
 class Steps {
  public:
-  Steps(std::string decoder, std::string decode, int length)
-      : decoder_path_(std::move(decoder)), decode_path_(std::move(decode)), length_(length) {}
+  Steps(std::string decoder, std::string decode, int length, int chunk, int threads)
+      : decoder_path_(std::move(decoder)),
+        decode_path_(std::move(decode)),
+        length_(length),
+        chunk_(chunk) {
+    options_.intra_op_threads = threads;
+  }
 
   void begin(std::istringstream& in) {
     int rows = 0;
     int tokens = 0;
     in >> rows >> tokens;
     if (rows != rows_) {
-      const Session session(decoder_path_, SessionOptions{});
+      const Session session(decoder_path_, options_);
       DecoderConfig config = config_of(session, rows, length_);
       if (decode_path_ != "-") config.decode_graph = decode_path_;
-      decoder_ = std::make_unique<BatchedDecoder>(decoder_path_, config, SessionOptions{});
+      config.prefill_chunk = chunk_;
+      decoder_ = std::make_unique<BatchedDecoder>(decoder_path_, config, options_);
       live_.clear();
       rows_ = rows;
     }
@@ -80,6 +86,8 @@ class Steps {
 
   std::string decoder_path_, decode_path_;
   int length_;
+  int chunk_;
+  SessionOptions options_;
   int rows_ = 0;
   std::unique_ptr<BatchedDecoder> decoder_;
   std::vector<SequenceId> live_;
@@ -89,8 +97,9 @@ class Steps {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::cerr << "usage: decoder_steps LIBONNXRUNTIME DECODER_GRAPH DECODE_GRAPH|- CACHE_LENGTH\n";
+  if (argc < 5 || argc > 7) {
+    std::cerr << "usage: decoder_steps LIBONNXRUNTIME DECODER_GRAPH DECODE_GRAPH|- CACHE_LENGTH "
+                 "[CHUNK [THREADS]]\n";
     return 2;
   }
   setenv("ORT_DISABLE_TELEMETRY", "1", 1);
@@ -101,7 +110,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   load_runtime(reinterpret_cast<std::uintptr_t>(base));
-  Steps steps(argv[2], argv[3], std::atoi(argv[4]));
+  Steps steps(argv[2], argv[3], std::atoi(argv[4]), argc > 5 ? std::atoi(argv[5]) : 64,
+              argc > 6 ? std::atoi(argv[6]) : 1);
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream in(line);
     std::string verb;

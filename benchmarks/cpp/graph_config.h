@@ -34,5 +34,7 @@ inline irt::DecoderConfig config_of(const irt::Session& session, int slots, int 
   config.head_dim = dim(keys, 3);
   config.vocab = static_cast<int>(find_tensor(session.outputs(), "logits").shape.back());
   config.slots = slots;
+  // Written graphs take prompts row by row; they tell the logits of one token of a row.
+  if (find_tensor(session.inputs(), "last_index").shape.size() == 1) config.prefill_rows = 1;
   return config;
 }
