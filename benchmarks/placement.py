@@ -235,7 +235,7 @@ def work_in_child(told: dict[str, Any]) -> dict[str, Any]:
     case = Case(**{**told["case"], "models": {}})
     options = told["options"]
     with tempfile.TemporaryDirectory() as folder:
-        warm_up(Path(folder), told["case"]["models"])
+        warm_up(Path(folder), told["case"]["models"], case.residency)
     tidy()
     base = now("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -273,8 +273,11 @@ def calls(opened: dict[str, Any], side: int, rounds: int = 2) -> Any:
             yield np.frombuffer(repr(verdict).encode(), np.uint8)
 
 
-def warm_up(folder: Path, models: dict[str, Any]) -> None:
-    """Sends something tiny of each kind through the libraries: what they keep is not of the models."""
+def warm_up(folder: Path, models: dict[str, Any], residency: Residency) -> None:
+    """Sends something tiny of each kind through the libraries: what they keep is not of the models.
+
+    In the residency of the case, as some of them are loaded for parts that take turns alone.
+    """
     import checkpoints
 
     from interleave_rt.backends.torch import TorchGenerator, TorchVlm
@@ -283,15 +286,13 @@ def warm_up(folder: Path, models: dict[str, Any]) -> None:
         place = folder / f"{kind}-{dtype}"
         tiny = {"width": 128, "layers": 4} if kind == "vlm" else {"width": 128, "text": (128, 4)}
         checkpoints.SAVERS[kind](place, dtype, **tiny)
+        role = "critic" if kind == "vlm" else "generator"
+        model: dict[str, Any] = {"device": "cpu", "dtype": dtype}
+        model["stay"] = share({role: Opened(place, model)}, residency=residency, max_memory="1TB").stays[role]
         if kind == "vlm":
-            opened = {
-                "critic": TorchVlm(
-                    place, "critic", device="cpu", dtype=dtype, constrained="off", max_new_tokens=4
-                )
-            }
+            opened = {role: TorchVlm(place, role, constrained="off", max_new_tokens=4, **model)}
         else:
-            settings = {"width": 64, "height": 64}
-            opened = {"generator": TorchGenerator(place, device="cpu", dtype=dtype, settings=settings)}
+            opened = {role: TorchGenerator(place, settings={"width": 64, "height": 64}, **model)}
         for _ in calls(opened, 64, rounds=1):
             pass
 

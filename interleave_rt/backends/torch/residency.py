@@ -293,6 +293,8 @@ class Stay:
                 module.to(device)
             return
         where = torch.device(device)
+        for module in (module for part in parts for module in part):
+            _free_buffers(torch, module)
         self._piecewise = self.mode != "whole" and len(parts) > 1
         if not self._piecewise:
             parts = [[module for part in parts for module in part]]
@@ -310,6 +312,25 @@ class Stay:
 def _tensors(module: Any) -> Iterator[Any]:
     yield from module.parameters()
     yield from module.buffers()
+
+
+def _free_buffers(torch: Any, module: Any) -> None:
+    """Gives a module buffers of its own in place of views: a view keeps what it was cut from, even when its own data is gone.
+
+    Libraries cut them from the file of the weights, which would stay mapped as a whole. Their memory stays where it is.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        for owner in module.modules():
+            for name, buffer in owner.named_buffers(recurse=False):
+                if buffer._base is not None:  # noqa: SLF001 - PyTorch's public word for what a view was cut from
+                    alone = torch.empty(0, dtype=buffer.dtype, device=buffer.device)
+                    owner.register_buffer(
+                        name,
+                        alone.set_(
+                            buffer.untyped_storage(), buffer.storage_offset(), buffer.shape, buffer.stride()
+                        ),
+                        persistent=name not in owner._non_persistent_buffers_set,  # noqa: SLF001
+                    )
 
 
 def _streamed(module: Any) -> list[Any]:

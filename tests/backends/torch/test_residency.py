@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -76,6 +78,18 @@ def test_what_moves_gives_the_bits_of_what_stays(
             one.untyped_storage().nbytes() < 64
             for one in critic._loaded.model.model.language_model.parameters()
         )
+
+
+def test_files_of_weights_do_not_stay_mapped(klein: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(klein, tmp_path / "klein")
+    found = {"generator": Opened(mine, {"device": "cpu"})}
+    generator = TorchGenerator(mine, device="cpu", stay=share(found, residency="swap").stays["generator"])
+    gc.collect()
+    assert str(mine) not in Path("/proc/self/maps").read_text()
+    made = generator.generate("a red circle", None, 1, Options())
+    assert np.array_equal(
+        made, TorchGenerator(klein, device="cpu").generate("a red circle", None, 1, Options())
+    )
 
 
 def test_a_text_encoder_that_sees_pictures_moves_too(vlm: Path, qwen_edit: Path, small_sources: None) -> None:
