@@ -79,7 +79,7 @@ def test_the_thing_at_a_place_is_named_in_full(asked: dict[str, list[Request]]) 
 def test_questions_about_the_program_have_fixed_answers() -> None:
     rng = random.Random(2)
     said = {(request.text, _answer(request)) for request in (questions.about(rng) for _ in range(200))}
-    assert len(said) == len({text for text, _ in said}) == 5
+    assert len(said) == len({text for text, _ in said}) > 20
     answers = dict(said)
     assert all(shape in answers["What can you draw?"] for shape in SHAPES)
     assert all(colour in answers["Which colours do you know?"] for colour in COLOURS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES,
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .grammar import article, natural
-from .phrases import ASK_FOR, EDIT_WORDS, HOW, NUMBERS, PLACES, STORY, dressed, numbered
+from .happenings import happening
+from .phrases import ASK_FOR, DRAWING_NAMES, EDIT_WORDS, HOW, NUMBERS, PLACES, STORY, dressed, numbered
 from .plans import Request
 from .wishes import (
     GROUNDS,
@@ -19,6 +21,7 @@ from .wishes import (
     Item,
     Talk,
     clauses_in_full,
+    on_ground,
     random_item,
     spoken_request,
     steps_of,
@@ -35,6 +38,12 @@ _COLUMN_WORDS = (
     (),
     ("on the right", "right", "on the right side"),
 )
+
+
+_JOINED = (
+    " and ", " and ", " and ", " & ", " next to ", ", and next to it ", " and beside it ", " beside ", " with ",
+    ", to the right of it ", ", then to its right ", " together with ", " plus ",
+)  # fmt: skip
 
 
 _Part = tuple[str, Thing, int]
@@ -85,7 +94,13 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
     body = next((key for key in values if values[key] in COLOURS), None)
     if body is not None and drawing.name not in _NO_BODY and rng.random() < 0.3:
         values[body] = rng.choice(COLOURS)
-        return values, said, article(f"{values[body]} {drawing.name}")
+        if rng.random() < 0.15:
+            return (
+                values,
+                said,
+                f"{_named(rng, drawing)}{rng.choice((' in ', ', ', ' that is '))}{values[body]}",
+            )
+        return values, said, _named(rng, drawing, f"{values[body]} ")
     told = []
     chosen = coloured + parts[:1]
     for key in rng.sample(chosen, min(len(chosen), rng.choices((0, 1, 2), (4, 4, 1))[0])):
@@ -94,11 +109,22 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
             values[key] = colour
         else:
             said[key] = colour
-        told.append(f"{colour} {key}" if key.endswith("s") else article(f"{colour} {key}"))
-    words = article(drawing.name)
+        bare = key.endswith("s") or rng.random() < 0.15
+        told.append(f"{colour} {key}" if bare else f"{rng.choice(('a', 'a', 'the'))} {colour} {key}")
+        if told[-1].startswith("a o"):
+            told[-1] = "an" + told[-1][1:]
+    words = _named(rng, drawing)
     if told:
         words += rng.choice((" with ", " with ", " that has ", " w/ ")) + " and ".join(told)
     return values, said, words
+
+
+def _named(rng: random.Random, drawing: Composite, adjective: str = "") -> str:
+    """The drawing by its name or by another one, mostly with its article."""
+    name = drawing.name
+    if name in DRAWING_NAMES and rng.random() < 0.25:
+        name = rng.choice(DRAWING_NAMES[name])
+    return adjective + name if rng.random() < 0.12 else article(adjective + name)
 
 
 def drawing(rng: random.Random) -> Request:
@@ -126,13 +152,8 @@ def _drawing(rng: random.Random) -> Request | None:
     ground = _ground_for([chosen], parts)
     if rng.random() < 0.15:
         ground = rng.randrange(len(COLOURS))
-        words += rng.choice(
-            (
-                f" on {article(COLOURS[ground])} background",
-                f" on {COLOURS[ground]}",
-                f", {COLOURS[ground]} background",
-            )
-        )
+        night = ground == COLOURS.index("black") and rng.random() < 0.5
+        words += rng.choice((" at night", " by night", " in the dark")) if night else on_ground(rng, ground)
     if ground is None:
         return None
     counted = 0
@@ -160,8 +181,11 @@ def _drawing(rng: random.Random) -> Request | None:
             return None
         text = (
             text.rstrip(".!?")
-            + rng.choice((", then ", ". Then ", " and then ", ". After that ", ", and finally ", " and "))
+            + rng.choice(
+                (", then ", ". Then ", " and then ", ". After that ", ", and finally ", " and ", ". Now ")
+            )
             + more[0]
+            + rng.choice(("", "", "", ".", " afterwards", " please"))
         )
         clauses.append(more[1])
     steps = [clause.transition for clause in clauses]
@@ -177,7 +201,10 @@ def _part_change(rng: random.Random, parts: Sequence[_Part], now: Scene) -> tupl
     name, thing, cell = rng.choice(parts)
     if names.count(name) > 1:
         return None
-    kind, colour = rng.choice(("colour", "colour", "remove", "ground", "add")), rng.randrange(len(COLOURS))
+    kind, colour = (
+        rng.choice(("colour", "colour", "remove", "ground", "add", "move")),
+        rng.randrange(len(COLOURS)),
+    )
     called = f"the {name}"
     if kind == "colour":
         if colour == thing.colour:
@@ -186,12 +213,16 @@ def _part_change(rng: random.Random, parts: Sequence[_Part], now: Scene) -> tupl
         text = rng.choice(EDIT_WORDS["colour"][:6]).format(r=called, v=COLOURS[colour])
     elif kind == "remove":
         step, text = Transition.remove(now, cell), rng.choice(EDIT_WORDS["remove"]).format(r=called)
+    elif kind == "move":
+        where = rng.choice(now.empty)
+        step = Transition.move(now, cell, where)
+        text = rng.choice(EDIT_WORDS["move"]).format(r=called, p=rng.choice(PLACES[where][:3]))
     elif kind == "ground":
         if colour == now.background:
             return None
         step, text = (
             Transition.ground(now, colour),
-            rng.choice(EDIT_WORDS["ground"]).format(v=COLOURS[colour]),
+            rng.choice(EDIT_WORDS["ground"]).format(v=COLOURS[colour], a=article(COLOURS[colour])),
         )
     else:
         item = replace(random_item(rng), colour=colour)
@@ -203,6 +234,12 @@ def _part_change(rng: random.Random, parts: Sequence[_Part], now: Scene) -> tupl
             f"{rng.choice(('add ', 'put ', '', 'draw '))}{thing_words(rng, item)} {rng.choice(PLACES[where])}"
         )
     return text, clauses_in_full([step])[0]
+
+
+def _plural(name: str) -> str:
+    if name.endswith("man"):
+        return name[:-3] + "men"
+    return f"{name}es" if name.endswith("sh") else f"{name[:-1]}ies" if name.endswith("ly") else f"{name}s"
 
 
 def two_drawings(rng: random.Random) -> Request:
@@ -223,7 +260,7 @@ def two_drawings(rng: random.Random) -> Request:
         kind = rng.random()
         if first is second and words == other_words and kind < 0.7:
             phrase = (
-                f"two {first.name.replace('man', 'men') if first.name.endswith('man') else first.name + 's'}"
+                f"two {_plural(first.name)}{rng.choice(('', '', ' side by side', ' next to each other'))}"
             )
         elif kind < 0.25:
             phrase = (
@@ -232,15 +269,10 @@ def two_drawings(rng: random.Random) -> Request:
         elif kind < 0.35:  # the right one is named first
             phrase = f"{other_words} to the right of {words}"
         else:
-            phrase = (
-                words
-                + rng.choice(
-                    (" and ", " and ", " and ", " next to ", ", and next to it ", " beside ", " with ")
-                )
-                + other_words
-            )
+            phrase = words + rng.choice(_JOINED) + other_words + rng.choice(("", "", "", " side by side"))
+            phrase = re.sub(r"(next to it|beside it|with|beside)(.*) side by side$", r"\1\2", phrase)
         if ground != _ground_for([first, second], [*left, *right]):
-            phrase += f" on {article(COLOURS[ground])} background"
+            phrase += on_ground(rng, ground)
         try:
             clauses = _assembled([*left, *right], ground)
         except ValueError:
@@ -251,7 +283,7 @@ def two_drawings(rng: random.Random) -> Request:
 
 def spoken(rng: random.Random) -> Request:
     """A request without pictures in the words of people."""
-    return rng.choices((wishes, drawing, two_drawings), (6, 5, 1))[0](rng)
+    return rng.choices((wishes, drawing, two_drawings, happening), (60, 42, 14, 14))[0](rng)
 
 
 def offer_request(words: str) -> Request:

@@ -23,15 +23,42 @@ def _of(kind: str, keys: Iterable[object]) -> dict[Any, list[str]]:
     return {key: _SAID[f"{kind} {key}"] for key in keys}
 
 
-ASK_FOR, HOW, FIRST, COUNTED, STORY, ON_A_PICTURE = (
-    _SAID[kind] for kind in ("ask", "how", "first", "counted", "story", "picture")
+ASK_FOR, HOW, FIRST, COUNTED, STORY, ON_A_PICTURE, ON_GROUND, EVERY, WAIT, TOLD = (
+    _SAID[kind]
+    for kind in ("ask", "how", "first", "counted", "story", "picture", "ground", "every", "wait", "told")
 )
+
+
+LISTED = [words.split(";") for words in _SAID["listed"]]
+"""What stands before the first, second, ... fifth wish of a list."""
+
+
+PATHS = [
+    (tuple(int(cell) for cell in kind.split()[1:]), words)
+    for kind, every in _SAID.items()
+    if kind.startswith("path ")
+    for words in every
+]
+"""The cells that a thing goes through, and how that is told."""
+
+
+EVENTS = {kind: _SAID[kind] for kind in ("grows", "shrinks", "colours", "sky", "goes", "joins")}
+"""What else may become of a thing."""
 
 
 EDIT_WORDS = _of("edit", ("colour", "move", "remove", "shape", "size", "pattern", "ground"))
 
 
-RELATION_WORDS, PLACES = _of("relation", RELATIONS), _of("place", range(CELLS))
+RELATION_WORDS, ITS, PLACES = _of("relation", RELATIONS), _of("its", RELATIONS), _of("place", range(CELLS))
+"""`ITS`: relations to the thing that was named last, in words that hold it ("to its right")."""
+
+
+def _other_names(kind: str) -> dict[str, list[str]]:
+    return {key.split(" ", 1)[1]: words for key, words in _SAID.items() if key.startswith(f"{kind} ")}
+
+
+SHAPE_NAMES, DRAWING_NAMES = _other_names("shape"), _other_names("alias")
+"""Other names of shapes and of named drawings."""
 
 
 SIZE_WORDS = _of("size", range(len(SIZES)))

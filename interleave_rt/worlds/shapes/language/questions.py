@@ -65,11 +65,20 @@ def question(rng: random.Random) -> Request:
 
 
 _SHAPES_TEXT = f"I draw {', '.join(s + 's' for s in SHAPES[:-1])} and {SHAPES[-1]}s in eight colours."
+_COLOURS_TEXT = f"I know {', '.join(COLOURS[:-1])} and {COLOURS[-1]}."
 _ABOUT = {
     "What can you draw?": _SHAPES_TEXT,
     "What shapes do you know?": _SHAPES_TEXT,
-    "Which colours do you know?": f"I know {', '.join(COLOURS[:-1])} and {COLOURS[-1]}.",
+    "Which colours do you know?": _COLOURS_TEXT,
+    "What can you do?": _SHAPES_TEXT,
+    "What do you draw?": _SHAPES_TEXT,
+    "Which shapes are there?": _SHAPES_TEXT,
+    "Which shapes can I ask for?": _SHAPES_TEXT,
+    "What colours are there?": _COLOURS_TEXT,
+    "Which colors can I use?": _COLOURS_TEXT,
+    "Tell me the colours that you have": _COLOURS_TEXT,
     "What are you?": "I am a small planner of pictures made of shapes.",
+    "Who are you?": "I am a small planner of pictures made of shapes.",
     "Help": _SHAPES_TEXT,
 }
 
@@ -77,4 +86,5 @@ _ABOUT = {
 def about(rng: random.Random) -> Request:
     """A question about the program itself."""
     text = rng.choice(list(_ABOUT))
-    return replace(answer(text, "about", (), _ABOUT[text]), split="train")
+    words = text if rng.random() < 0.5 else text.lower().rstrip("?")
+    return replace(answer(words, "about", (), _ABOUT[text]), split="train")

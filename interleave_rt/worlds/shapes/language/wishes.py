@@ -18,14 +18,20 @@ from .grammar import RELATIONS, article, explicit, neighbour
 from .phrases import (
     ASK_FOR,
     EDIT_WORDS,
+    EVERY,
     FIRST,
+    ITS,
     JOINTS,
+    LISTED,
     NUMBERS,
+    ON_GROUND,
     ORDINALS,
     PLACES,
     RELATION_WORDS,
     ROWS,
+    SHAPE_NAMES,
     SIZE_WORDS,
+    WAIT,
     dressed,
     numbered,
 )
@@ -58,7 +64,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is done to the thing `item`: `kind` is colour, size, shape, move, remove or ground, `value` what to."""
+    """What is done to the thing `item`: `kind` is colour, size, shape, pattern, move, remove, ground or thing.
+
+    `value` is what it becomes; of "thing" another shape in another colour: shape * 8 + colour.
+    """
 
     kind: str
     item: int = 0
@@ -77,7 +86,7 @@ class Talk:
 def _settle(talk: Talk) -> tuple[int, list[tuple[Thing, int]]] | None:
     """The background, and every thing with its cell; None where they do not fit."""
     said = {item.colour for item in talk.items} | {
-        e.value for e in talk.edits if e.kind in ("colour", "ground")
+        e.value % len(COLOURS) for e in talk.edits if e.kind in ("colour", "ground", "thing")
     }
     grounds = [COLOURS.index(name) for name in GROUNDS]
     ground = talk.ground if talk.ground is not None else next((g for g in grounds if g not in said), None)
@@ -162,6 +171,9 @@ def changed(now: Scene, edit: Edit, cells: Sequence[int]) -> Transition:
         if not thing.size:
             raise ValueError("[spoken] small things have no pattern")
         return Transition.replace(now, cell, thing._replace(pattern=edit.value))
+    if edit.kind == "thing":
+        shape, colour = divmod(edit.value, len(COLOURS))
+        return Transition.replace(now, cell, thing._replace(shape=shape, colour=colour))
     return Transition.replace(now, cell, thing._replace(shape=edit.value))
 
 
@@ -170,7 +182,14 @@ def thing_words(rng: random.Random, item: Item, count: int = 1) -> str:
     rest = [PATTERNS[item.pattern]] if item.pattern else []
     rest += [] if item.colour is None else [COLOURS[item.colour]]
     words = [*size, *rest] if rng.random() < 0.9 else [*rest, *size]
-    name = " ".join([*words, SHAPES[item.shape]])
+    shape = SHAPES[item.shape]
+    if shape in SHAPE_NAMES and rng.random() < 0.04:
+        shape = rng.choice(SHAPE_NAMES[shape])
+    name = " ".join([*words, shape])
+    if item.colour is not None and rng.random() < 0.03:  # said afterwards
+        early = " ".join([*size, *([PATTERNS[item.pattern]] if item.pattern else []), shape])
+        late = f" in {COLOURS[item.colour]}"
+        return article(early) + late if count == 1 else f"{NUMBERS[count]} {early}s{late}"
     if count == 1:
         return rng.choice((article(name), article(name), article(name), name, f"one {name}"))
     return f"{rng.choice((NUMBERS[count], str(count)))} {name}s"
@@ -191,34 +210,116 @@ def _new(rng: random.Random, talk: Talk) -> str:
     item = random_item(rng, talk.items[-1] if talk.items else None)
     free = [c for c in range(CELLS) if all(c != one.cell for one in talk.items)]
     kind = rng.random()
-    if kind < 0.2 and len(free) == CELLS:  # several of them
-        count = rng.choice((2, 2, 2, 3, 3, 4, 5, 6))
-        where = ""
-        cells: list[int | None] = [None] * count
-        if count == 3 and rng.random() < 0.5:
-            where = rng.choice(list(ROWS))
-            cells = [*ROWS[where]]
-        elif count == 4 and rng.random() < 0.5:
-            where, cells = (
-                rng.choice(("in the corners", "in the four corners", "one in each corner")),
-                [0, 2, 6, 8],
-            )
-        talk.items += [replace(item, cell=cell, alike=i > 0) for i, cell in enumerate(cells)]
-        return f"{thing_words(rng, item, count)} {where}".strip()
+    if kind < 0.16 and (first == 0 or rng.random() < 0.3):
+        return _several(rng, talk, item)
+    if kind < 0.24 and first == 0:
+        return rng.choice((_contrasted, _related))(rng, talk, item)
     talk.items.append(item)
-    words = thing_words(rng, item)
-    if kind < 0.45:
+    if kind < 0.3 and first and not talk.items[first - 1].alike:  # one more of the same
+        before = talk.items[first - 1]
+        talk.items[first] = item = replace(before, cell=None, beside=None)
+        words = rng.choice(
+            ("another one", "a second one", "one more", "the same again", "the same", "a copy of it")
+        )
+        if rng.random() < 0.4:
+            words = f"{rng.choice(('another', 'a second', 'one more'))} {SHAPES[item.shape]}"
+        if before.colour is None:
+            item.alike = True
+    else:
+        words = thing_words(rng, item)
+        if rng.random() < 0.02 and item.pattern == 0 and item.size is None and item.colour is not None:
+            item.shape = 0
+            colour = COLOURS[item.colour]
+            words = rng.choice(
+                (
+                    f"something {colour}",
+                    article(f"{colour} thing"),
+                    f"anything {colour}",
+                    article(f"{colour} shape"),
+                )
+            )
+    if kind < 0.5:
         item.cell = rng.choice(free)
         return f"{words} {rng.choice(PLACES[item.cell])}"
-    if kind < 0.65 and first:
+    if kind < 0.75 and first:
         anchor = talk.items[first - 1]
-        same = sum(_name(one) == _name(anchor) for one in talk.items) > 1
-        if not same:
-            relation = rng.choice(list(RELATIONS))
-            item.beside = relation, first - 1
-            name = "it" if rng.random() < 0.4 else f"the {_name(anchor)}"
-            return f"{words} {rng.choice(RELATION_WORDS[relation])} {name}"
+        relation = rng.choice(list(RELATIONS))
+        item.beside = relation, first - 1
+        if rng.random() < 0.5:
+            return f"{words} {rng.choice(ITS[relation])}"
+        if sum(_name(one) == _name(anchor) for one in talk.items) == 1:
+            return f"{words} {rng.choice(RELATION_WORDS[relation])} the {_name(anchor)}"
+        item.beside = None
     return words
+
+
+def _several(rng: random.Random, talk: Talk, item: Item) -> str:
+    """Things that look alike, perhaps in a row or in the corners."""
+    count = rng.choice((2, 2, 2, 3, 3, 4, 5, 6))
+    where = ""
+    cells: list[int | None] = [None] * count
+    if count == 2 and rng.random() < 0.3:
+        where, cells = rng.choice(("side by side", "next to each other")), [4, 5]
+    elif count == 3 and rng.random() < 0.6:
+        where = rng.choice(list(ROWS))
+        cells = [*ROWS[where]]
+    elif count == 4 and rng.random() < 0.6:
+        where, cells = (
+            rng.choice(("in the corners", "in the four corners", "one in each corner")),
+            [0, 2, 6, 8],
+        )
+    talk.items += [replace(item, cell=cell, alike=i > 0) for i, cell in enumerate(cells)]
+    if len(cells) == 4 and where and rng.random() < 0.4:
+        return f"{thing_words(rng, item)} {rng.choice(('in each corner', 'in every corner'))}"
+    return f"{thing_words(rng, item, count)} {where}".strip()
+
+
+def _contrasted(rng: random.Random, talk: Talk, item: Item) -> str:
+    """Things of one shape that differ in colour or size."""
+    shape = SHAPES[item.shape]
+    if rng.random() < 0.2:
+        sizes = rng.sample((0, 1), 2)
+        talk.items += [replace(item, size=size, pattern=0, alike=i > 0) for i, size in enumerate(sizes)]
+        big, other = (rng.choice(SIZE_WORDS[size]) for size in sizes)
+        colour = "" if item.colour is None else f"{COLOURS[item.colour]} "
+        return rng.choice(
+            (f"two {colour}{shape}s, a {big} one and a {other} one", f"a {big} and a {other} {colour}{shape}")
+        )
+    count = rng.choice((2, 2, 2, 3))
+    colours = rng.sample(range(len(COLOURS)), count)
+    names = [COLOURS[colour] for colour in colours]
+    plain = Item(item.shape, size=item.size)
+    size = "" if item.size is None else f"{rng.choice(SIZE_WORDS[item.size])} "
+    if rng.random() < 0.2:
+        talk.items += [replace(plain) for _ in range(count)]
+        return (
+            f"{NUMBERS[count]} {size}{shape}s {rng.choice(('of different colours', 'in different colours'))}"
+        )
+    talk.items += [replace(plain, colour=colour) for colour in colours]
+    if count == 2 and rng.random() < 0.3:
+        for new, cell in zip(talk.items[-2:], (4, 5), strict=True):
+            new.cell = cell
+        return f"two {size}{shape}s side by side, " + rng.choice(
+            (f"the left one {names[0]} and the right one {names[1]}", f"left {names[0]}, right {names[1]}")
+        )
+    ones = " and ".join((", ".join(f"one {name}" for name in names[:-1]), f"one {names[-1]}"))
+    plural = " and ".join((", ".join(names[:-1]), names[-1]))
+    ways = [f"{NUMBERS[count]} {size}{shape}s, {ones}", f"{NUMBERS[count]} {size}{shape}s in {plural}"]
+    if count == 2:
+        ways.append(f"{article(f'{size}{names[0]}')} and {article(names[1])} {shape}")
+    return rng.choice(ways)
+
+
+_OTHER_SIDE = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
+
+
+def _related(rng: random.Random, talk: Talk, item: Item) -> str:
+    """Two things in one breath: where the first one stands, seen from the second."""
+    other = random_item(rng, item)
+    relation = rng.choice(list(RELATIONS))
+    talk.items += [item, other]
+    other.beside = _OTHER_SIDE[relation], len(talk.items) - 2
+    return f"{thing_words(rng, item)} {rng.choice(RELATION_WORDS[relation])} {thing_words(rng, other)}"
 
 
 def _name(item: Item) -> str:
@@ -233,6 +334,9 @@ def _called(rng: random.Random, talk: Talk, number: int, last: int) -> str | Non
             items[edit.item] = replace(items[edit.item], colour=edit.value)
         elif edit.kind == "shape":
             items[edit.item] = replace(items[edit.item], shape=edit.value)
+        elif edit.kind == "thing":
+            shape, colour = divmod(edit.value, len(COLOURS))
+            items[edit.item] = replace(items[edit.item], shape=shape, colour=colour)
     item = items[number]
     shapes = [one.shape for one in items]
     ways = []
@@ -258,11 +362,14 @@ def _change(rng: random.Random, talk: Talk, gone: set[int], last: int) -> tuple[
     if not left:
         return None
     number = rng.choice(left)
-    kind = rng.choices([*EDIT_WORDS], (6, 4, 3, 3, 2, 1, 3))[0]
+    if len(left) > 1 and rng.random() < 0.08:
+        return _all_of_them(rng, talk, left), last
+    kind = rng.choices([*EDIT_WORDS], (6, 4, 3, 4, 3, 1, 3))[0]
     item, value, words = talk.items[number], 0, ""
     called = _called(rng, talk, number, last)
     if kind != "ground" and called is None:
         return None
+    spoken_of = EDIT_WORDS[kind]
     if kind in ("colour", "ground"):
         value = rng.randrange(len(COLOURS))
         words = COLOURS[value]
@@ -274,6 +381,14 @@ def _change(rng: random.Random, talk: Talk, gone: set[int], last: int) -> tuple[
     elif kind == "shape":
         value = rng.choice([s for s in range(len(SHAPES)) if s != item.shape])
         words = article(SHAPES[value])
+        if rng.random() < 0.4:
+            kind, colour = "thing", rng.randrange(len(COLOURS))
+            if rng.random() < 0.4:  # a green one: of the same shape
+                kind, value, words = "colour", colour, f"{article(COLOURS[colour])} one"
+            else:
+                words = f"{article(COLOURS[colour])} {SHAPES[value]}"
+                value = value * len(COLOURS) + colour
+        spoken_of = EDIT_WORDS["shape"]
     elif kind == "size":
         value = rng.randrange(2)
         words = rng.choice(
@@ -293,8 +408,18 @@ def _change(rng: random.Random, talk: Talk, gone: set[int], last: int) -> tuple[
     talk.edits.append(Edit(kind, number, value))
     if kind == "remove":
         gone.add(number)
-    text = rng.choice(EDIT_WORDS[kind]).format(r=called, v=words, p=words)
+    text = rng.choice(spoken_of).format(r=called, v=words, p=words, a=article(words or "it"))
     return text, number if kind != "ground" else last
+
+
+def _all_of_them(rng: random.Random, talk: Talk, left: Sequence[int]) -> str:
+    """All things that are left get one colour."""
+    colour = rng.randrange(len(COLOURS))
+    talk.edits += [Edit("colour", number, colour) for number in left]
+    them = ["all of them", "them all", "everything", "all"]
+    if len(left) == 2:
+        them = ["both", "both of them", "both", "the two"]
+    return rng.choice(EVERY).format(b=rng.choice(them), v=COLOURS[colour])
 
 
 def _series(rng: random.Random, talk: Talk) -> str | None:
@@ -302,11 +427,7 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
     parts = [_new(rng, talk) for _ in range(rng.choices((1, 2, 3, 4), (4, 3, 2, 1))[0])]
     if rng.random() < 0.25 or (rng.random() < 0.3 and len(parts) == 1):
         talk.ground = rng.randrange(len(COLOURS))
-        ground = COLOURS[talk.ground]
-        on = rng.choice(
-            (f"on {article(ground)} background", f"on {ground}", f"on {article(ground)} background")
-        )
-        parts[0] += f" {on}"
+        parts[0] += on_ground(rng, talk.ground)
     fresh = len(parts)
     gone: set[int] = set()
     last = len(talk.items) - 1
@@ -317,10 +438,19 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
         parts.append(changed[0])
         last = changed[1]
     joints = rng.choice(JOINTS)
+    if len(talk.items) == fresh in (2, 3) and all(
+        one.cell is None and one.beside is None for one in talk.items
+    ):
+        along = _along(rng, talk) if rng.random() < 0.15 else None
+        if along is not None:
+            parts[:fresh] = [_enumerated(rng, parts[:fresh]) + along]
+            fresh = 1
+    if 1 < len(parts) <= 5 and rng.random() < 0.12:
+        return _as_a_list(rng, parts)
     if fresh == len(parts) and rng.random() < 0.6:  # nothing but things: a list, asked for in any way
-        listed = parts[0]
-        if len(parts) > 1:
-            listed = ", ".join(parts[:-1]) + rng.choice((" and ", ", and ", " & ", ", ")) + parts[-1]
+        listed = _enumerated(rng, parts)
+        if 1 < len(parts) == len(talk.items) and rng.random() < 0.03:
+            listed = f"one of each: {listed}"
         return rng.choice(ASK_FOR).format(x=listed)
     lead = rng.choice(FIRST)
     verb = rng.choice(("", "", "", "add ", "put "))
@@ -328,6 +458,8 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
     for i, part in enumerate(parts[1:], start=1):
         joint = joints[3] if i == len(parts) - 1 and i > 1 else joints[rng.randrange(3)]
         word = verb + part if i < fresh else part
+        if i == len(parts) - 1 >= fresh and rng.random() < 0.04:
+            joint, word = rng.choice((". ", ", ", "... ", " ")), rng.choice(WAIT) + part
         text += joint + (word[0].upper() + word[1:] if joint == ". " else word)
     if rng.random() < 0.3:
         text = (
@@ -337,6 +469,48 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
             else text
         )
     return text + rng.choice(("", "", ".", ".", " please", "!"))
+
+
+def on_ground(rng: random.Random, ground: int) -> str:
+    """How a background is asked for, to stand behind what is asked for."""
+    words = rng.choice(ON_GROUND).format(v=COLOURS[ground], a=article(COLOURS[ground]))
+    return words if words.startswith(",") else f" {words}"
+
+
+def _enumerated(rng: random.Random, parts: Sequence[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    return ", ".join(parts[:-1]) + rng.choice((" and ", ", and ", " & ", ", ", " plus ")) + parts[-1]
+
+
+def _along(rng: random.Random, talk: Talk) -> str | None:
+    """Two or three things side by side or one below the other, in the order in which they are named."""
+    cells, words = rng.choice(
+        (
+            (
+                (3, 4, 5),
+                (" from left to right", ", left to right", " in a row", ", from the left to the right"),
+            ),
+            ((1, 4, 7), (" from top to bottom", ", top to bottom", ", one below the other")),
+        )
+        if len(talk.items) == 3
+        else (((4, 5), (" side by side", " next to each other")), ((1, 4), (", one below the other",)))
+    )
+    for item, cell in zip(talk.items, cells, strict=True):
+        item.cell = cell
+    return rng.choice(words)
+
+
+def _as_a_list(rng: random.Random, parts: Sequence[str]) -> str:
+    """Wishes with their numbers."""
+    marks = rng.choice(LISTED)
+    verb = rng.choice(("", "", "draw ", "add "))
+    end = rng.choice((" ", ", ", ". ", "; ", "\n"))
+    marked = [
+        mark.lstrip() + (verb if i == 0 else "") + part
+        for i, (mark, part) in enumerate(zip(marks, parts, strict=False))
+    ]
+    return end.join(marked) + rng.choice(("", "", "."))
 
 
 def clauses_in_full(steps: Sequence[Transition]) -> list[Clause]:
