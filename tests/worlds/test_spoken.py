@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -22,8 +23,18 @@ from interleave_rt.worlds.shapes.language import (
     spoken,
     step_between,
 )
+from interleave_rt.worlds.shapes.language.happenings import happening
 from interleave_rt.worlds.shapes.language.phrases import slip
-from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, _called, steps_of
+from interleave_rt.worlds.shapes.language.wishes import (
+    Edit,
+    Item,
+    Talk,
+    _all_of_them,
+    _called,
+    _related,
+    random_item,
+    steps_of,
+)
 from interleave_rt.worlds.shapes.people import is_kept_out
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
@@ -62,12 +73,56 @@ def test_words_and_pictures_have_one_right_plan(said: list[Request]) -> None:
 def test_every_way_of_speaking_comes_up(said: list[Request]) -> None:
     texts = " | ".join(request.text.lower() for request in said)
     for words in ("please", "could you", "in three steps", "2 ", "and finally", "the second one", " it ", "without",
-                  "step by step", "background", "replace", "bigger", "story", "in a row", "?", "!"):  # fmt: skip
+                  "step by step", "background", "replace", "bigger", "story", "in a row", "?", "!", "1)", "step 2",
+                  "side by side", "from left to right", "to its right", "another one", "no wait",
+                  "both", "in each corner", "something ", "and one ", "instead", "at night", "ball", "xmas tree", "falls",
+                  "turns from", "the other one", "everything but", "swap the colours", "has changed",
+                  "more circles"):  # fmt: skip
         assert words in texts, words
     prompts = Counter((step.prompt or "").split(" ", 1)[0] for request in said for step in request.steps)
     assert min(prompts[verb] for verb in ("draw", "add", "remove", "make", "move", "replace")) > 100
     assert sum(len(r.images) == 0 and len(r.steps) == 1 for r in said) > 200
     assert {request.split for request in said} == {"train", "validation", "test"}
+
+
+def test_what_becomes_of_a_thing_is_told_in_its_order() -> None:
+    rng = random.Random(11)
+    for _ in range(400):
+        request = happening(rng)
+        text = request.text.lower()
+        if "from the top to the bottom" in text and "over" not in text:
+            first, second = request.scenes[:2]
+            assert first.cells[1] is not None and first.cells[1] == second.cells[7] and second.cells[1] is None
+        if re.search(r" (grows|gets bigger)", text):
+            first, second = (scene.at(scene.occupied[0]) for scene in request.scenes[:2])
+            assert (first.size, second.size) == (0, 1) and first[:2] == second[:2]
+
+
+def test_two_things_in_one_breath_stand_as_they_are_told() -> None:
+    rng = random.Random(12)
+    for _ in range(200):
+        talk = Talk()
+        words = _related(rng, talk, random_item(rng))
+        steps = steps_of(talk)
+        if steps is None:
+            continue
+        first, second = steps[0].cell, steps[1].cell
+        if re.search(r" (above|over|on top of) ", words):
+            assert first + 3 == second, words
+        if " left of " in words:
+            assert first + 1 == second, words
+
+
+def test_all_are_changed_that_are_left() -> None:
+    rng = random.Random(13)
+    red = COLOURS.index("red")
+    talk = Talk([Item(_CIRCLE), Item(_STAR), Item(_STAR, cell=8)], [Edit("remove", 1)])
+    words = _all_of_them(rng, talk, [0, 2])
+    assert {edit.item for edit in talk.edits[1:]} == {0, 2}
+    assert any(colour in words for colour in COLOURS)
+    assert _scenes(Talk([Item(_CIRCLE, red)], [Edit("thing", 0, _STAR * len(COLOURS) + COLOURS.index("blue"))]))[
+        -1
+    ] == "white: large blue star at the center"
 
 
 def _scenes(talk: Talk) -> list[str]:
