@@ -227,7 +227,7 @@ def _new(rng: random.Random, talk: Talk) -> str:
             item.alike = True
     else:
         words = thing_words(rng, item)
-        if rng.random() < 0.02 and item.pattern == 0 and item.size is None and item.colour is not None:
+        if rng.random() < 0.06 and item.pattern == 0 and item.size is None and item.colour is not None:
             item.shape = 0
             colour = COLOURS[item.colour]
             words = rng.choice(
