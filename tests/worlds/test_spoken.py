@@ -92,7 +92,9 @@ def test_what_becomes_of_a_thing_is_told_in_its_order() -> None:
         text = request.text.lower()
         if "from the top to the bottom" in text and "over" not in text:
             first, second = request.scenes[:2]
-            assert first.cells[1] is not None and first.cells[1] == second.cells[7] and second.cells[1] is None
+            assert (
+                first.cells[1] is not None and first.cells[1] == second.cells[7] and second.cells[1] is None
+            )
         if re.search(r" (grows|gets bigger)", text):
             first, second = (scene.at(scene.occupied[0]) for scene in request.scenes[:2])
             assert (first.size, second.size) == (0, 1) and first[:2] == second[:2]
@@ -120,9 +122,12 @@ def test_all_are_changed_that_are_left() -> None:
     words = _all_of_them(rng, talk, [0, 2])
     assert {edit.item for edit in talk.edits[1:]} == {0, 2}
     assert any(colour in words for colour in COLOURS)
-    assert _scenes(Talk([Item(_CIRCLE, red)], [Edit("thing", 0, _STAR * len(COLOURS) + COLOURS.index("blue"))]))[
-        -1
-    ] == "white: large blue star at the center"
+    assert (
+        _scenes(Talk([Item(_CIRCLE, red)], [Edit("thing", 0, _STAR * len(COLOURS) + COLOURS.index("blue"))]))[
+            -1
+        ]
+        == "white: large blue star at the center"
+    )
 
 
 def _scenes(talk: Talk) -> list[str]:
