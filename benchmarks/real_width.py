@@ -31,6 +31,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -451,13 +452,13 @@ def main() -> None:
         build_decoder(given.work, genai=given.genai, llama=given.llama is not None)
         if not given.build_only and given.steps_program is None:
             parser.error("decoder needs --steps-program")
-        measure: Callable[[int], dict[str, Any]] = lambda threads: measure_decoder(given, threads)  # noqa: E731
+        measure = partial(measure_decoder, given)
     else:
         model = denoiser()
         print(json.dumps({"parameters": sum(weight.numel() for weight in model.parameters())}), flush=True)
         if not (given.work / "denoiser" / "transformer.onnx").is_file():
             build_denoiser(model, given.work / "denoiser" / "transformer.onnx")
-        measure = lambda threads: measure_denoiser(given, model, threads)  # noqa: E731
+        measure = partial(measure_denoiser, given, model)
     for threads in [] if given.build_only else given.threads:
         print(json.dumps(measure(threads)), flush=True)
 

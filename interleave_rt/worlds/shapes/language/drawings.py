@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -109,10 +108,10 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
             values[key] = colour
         else:
             said[key] = colour
-        bare = key.endswith("s") or rng.random() < 0.15
-        told.append(f"{colour} {key}" if bare else f"{rng.choice(('a', 'a', 'the'))} {colour} {key}")
-        if told[-1].startswith("a o"):
-            told[-1] = "an" + told[-1][1:]
+        part = f"{colour} {key}"
+        if not key.endswith("s") and rng.random() >= 0.15:
+            part = f"the {part}" if rng.random() < 1 / 3 else article(part)
+        told.append(part)
     words = _named(rng, drawing)
     if told:
         words += rng.choice((" with ", " with ", " that has ", " w/ ")) + " and ".join(told)
@@ -269,8 +268,9 @@ def two_drawings(rng: random.Random) -> Request:
         elif kind < 0.35:  # the right one is named first
             phrase = f"{other_words} to the right of {words}"
         else:
-            phrase = words + rng.choice(_JOINED) + other_words + rng.choice(("", "", "", " side by side"))
-            phrase = re.sub(r"(next to it|beside it|with|beside)(.*) side by side$", r"\1\2", phrase)
+            joint = rng.choice(_JOINED)
+            side = joint in (" and ", " & ", " plus ") and rng.random() < 0.25
+            phrase = words + joint + other_words + (" side by side" if side else "")
         if ground != _ground_for([first, second], [*left, *right]):
             phrase += on_ground(rng, ground)
         try:

@@ -206,7 +206,7 @@ def asked(rng: random.Random) -> Request:
     scene = clauses[-1].transition.after
     said = None
     while said is None:
-        said = rng.choice(_QUESTIONS)(rng, scene, rng.choice(NAMES))
+        said = rng.choice(_QUESTIONS)(rng, scene)
     text, reply = said
     text = f"{text} <image>" if rng.random() < 0.1 else f"<image> {text}"
     return answer(dressed(rng, text).replace("<IMAGE>", "<image>"), "question", (scene,), reply)
@@ -223,34 +223,34 @@ def _shape_to_ask_for(rng: random.Random, scene: Scene) -> tuple[int, list[int]]
     return shape, [i for i in scene.occupied if scene.at(i).shape == shape]
 
 
-def _is_there(rng: random.Random, scene: Scene, name: str) -> _Asked:
+def _is_there(rng: random.Random, scene: Scene) -> _Asked:
     shape, cells = _shape_to_ask_for(rng, scene)
     form = rng.choice(("Is there {a}?", "is there {a} in {n}", "do you see {a}?", "Does {n} have {a}?",
                        "Can you see {a} in {n}?", "{a}?", "is {a} in it?"))  # fmt: skip
-    return form.format(a=article(SHAPES[shape]), n=name), "Yes." if cells else "No."
+    return form.format(a=article(SHAPES[shape]), n=rng.choice(NAMES)), "Yes." if cells else "No."
 
 
-def _how_many(rng: random.Random, scene: Scene, name: str) -> _Asked:
+def _how_many(rng: random.Random, scene: Scene) -> _Asked:
     if rng.random() < 0.25:
         form = rng.choice(("how many things are there", "How many shapes do you see?", "how many objects are in {n}?",
                            "count the things"))  # fmt: skip
-        return form.format(n=name), f"{len(scene.occupied)}."
+        return form.format(n=rng.choice(NAMES)), f"{len(scene.occupied)}."
     shape, cells = _shape_to_ask_for(rng, scene)
     form = rng.choice(("How many {s}s are there?", "how many {s}s", "count the {s}s", "How many {s}s do you see in {n}?",
                        "number of {s}s?", "how many {s}s can you see"))  # fmt: skip
-    return form.format(s=SHAPES[shape], n=name), f"{len(cells)}."
+    return form.format(s=SHAPES[shape], n=rng.choice(NAMES)), f"{len(cells)}."
 
 
-def _where_is(rng: random.Random, scene: Scene, name: str) -> _Asked:
+def _where_is(rng: random.Random, scene: Scene) -> _Asked:
     shape, cells = _shape_to_ask_for(rng, scene)
     if len(cells) != 1:
         return None
     form = rng.choice(("Where is the {s}?", "where's the {s}", "where is the {s} in {n}?", "where do you see the {s}",
                        "in which place is the {s}?"))  # fmt: skip
-    return form.format(s=SHAPES[shape], n=name), f"At the {POSITIONS[cells[0]]}."
+    return form.format(s=SHAPES[shape], n=rng.choice(NAMES)), f"At the {POSITIONS[cells[0]]}."
 
 
-def _which_colour(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa: ARG001
+def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
     if rng.random() < 0.25:
         form = rng.choice(("which colour is the background", "What color is the background?", "the background colour?",
                            "which colour does the background have?", "what's the colour behind it?"))  # fmt: skip
@@ -269,7 +269,7 @@ def _which_colour(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noq
     return form.format(t=called), f"{COLOURS[scene.at(cell).colour].capitalize()}."
 
 
-def _has_the_colour(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa: ARG001
+def _has_the_colour(rng: random.Random, scene: Scene) -> _Asked:
     shape, cells = _shape_to_ask_for(rng, scene)
     if len(cells) != 1:
         return None
@@ -280,7 +280,7 @@ def _has_the_colour(rng: random.Random, scene: Scene, name: str) -> _Asked:  # n
     return rng.choice((f"Is {called} {COLOURS[asked_for]}?", f"is {called} {COLOURS[asked_for]}")), reply
 
 
-def _what_stands(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa: ARG001
+def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
     cell = (
         rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.9 else rng.randrange(len(POSITIONS))
     )
@@ -291,7 +291,7 @@ def _what_stands(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa
     return form.format(p=rng.choice(PLACES[cell])), "Nothing." if thing is None else f"A {thing.name}."
 
 
-def _compared(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa: ARG001
+def _compared(rng: random.Random, scene: Scene) -> _Asked:
     if len(scene.occupied) < 2:
         return None
     first, second = (scene.at(i) for i in rng.sample(scene.occupied, 2))
@@ -310,11 +310,11 @@ def _compared(rng: random.Random, scene: Scene, name: str) -> _Asked:  # noqa: A
     return form.format(a=one, b=other), reply
 
 
-def _what_is_in(rng: random.Random, scene: Scene, name: str) -> _Asked:
+def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
     form = rng.choice(("What is in {n}?", "what do you see in {n}", "what is there?", "Describe {n}.",
                        "What is to be seen in {n}?", "what does {n} show?", "tell me what is in {n}"))  # fmt: skip
     things = [article(scene.at(i).name) for i in scene.occupied]
-    return form.format(n=name), (", ".join(things) or "nothing").capitalize() + "."
+    return form.format(n=rng.choice(NAMES)), (", ".join(things) or "nothing").capitalize() + "."
 
 
 _QUESTIONS = (
