@@ -123,7 +123,7 @@ def _named(rng: random.Random, drawing: Composite, adjective: str = "") -> str:
     name = drawing.name
     if name in DRAWING_NAMES and rng.random() < 0.25:
         name = rng.choice(DRAWING_NAMES[name])
-    return adjective + name if rng.random() < 0.12 else article(adjective + name)
+    return adjective + name if rng.random() < 0.2 else article(adjective + name)
 
 
 def drawing(rng: random.Random) -> Request:

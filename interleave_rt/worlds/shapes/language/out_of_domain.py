@@ -106,6 +106,8 @@ def _other_thing(rng: random.Random) -> tuple[str, str]:
 def _drawing_with_more(rng: random.Random) -> tuple[str, str]:
     """A drawing that exists, with a part, colour or neighbour that does not."""
     name = rng.choice(list(COMPOSITES))
+    if rng.random() < 0.4:
+        return COMPOSITES[name].group, _asked(rng, _with_a_twist(rng, name))
     _, values = rng.choice(variants(name))
     phrase = article(name) + (part_words(values, None) if rng.random() < 0.3 else "")
     kind = rng.random()
@@ -124,6 +126,39 @@ def _drawing_with_more(rng: random.Random) -> tuple[str, str]:
     else:
         phrase = f"{article(rng.choice(vocabulary()['size'] + vocabulary()['pattern']))} {name}"
     return COMPOSITES[name].group, rng.choice(ASK).format(x=phrase)
+
+
+def _with_a_twist(rng: random.Random, name: str) -> str:
+    """What can be drawn (a drawing, or a shape in words) with a look, a part or a manner that it cannot have."""
+    kind = rng.random()
+    if kind < 0.3:
+        phrase = article(f"{rng.choice(vocabulary()['look'])} {name}")
+    elif kind < 0.6:
+        phrase = f"{article(name)} {rng.choice(vocabulary()['manner'])}"
+    elif kind < 0.75:
+        part = rng.choice((*vocabulary()["part"], _stranger(rng)[1]))
+        if rng.random() < 0.4:
+            part = f"{rng.choice((*COLOURS, *SIZES))} {part}"
+        number = rng.choice(("two ", "three ", "4 ", "five ", "six ", "ten ", "lots of ", "many ", "some "))
+        part = f"{number}{part.rstrip('s')}s" if rng.random() < 0.4 else article(part)
+        phrase = f"{article(name)} with {part}"
+    elif kind < 0.87:  # no other thing than its last noun says
+        phrase = article(f"{_stranger(rng)[1]} {name}")
+    else:
+        phrase = rng.choice(
+            (
+                f"the {name} of {_stranger(rng)[1]}",
+                f"{article(name)} full of {_stranger(rng)[1]}s",
+                f"{article(name)} shop",
+            )
+        )
+    return phrase
+
+
+def _asked(rng: random.Random, phrase: str) -> str:
+    return rng.choice(
+        (*ASK, "{x}", "{x}", "{x}", "{x} please", "I want {x}", "give me {x}", "Can you make {x}?")
+    ).format(x=phrase)
 
 
 _JOINTS = [
@@ -201,16 +236,21 @@ def _nearly_shapes(rng: random.Random) -> tuple[str, str]:
     colour, other = rng.sample(COLOURS, 2)
     shape = rng.choice(SHAPES)
     kind = rng.random()
-    if kind < 0.3:
-        why, words = "colour", f"{rng.choice(vocabulary()['colour'])} {shape}"
+    if kind < 0.25:
+        strange = rng.choice(vocabulary()["colour"])
+        if rng.random() < 0.3:
+            strange = f"{rng.choice(('dark', 'light', 'pale', 'bright', 'deep', 'pastel'))} {colour}"
+        why, words = "colour", f"{strange} {shape}"
         words = article(words) if rng.random() < 0.8 else words
-    elif kind < 0.55:
+    elif kind < 0.45:
         strange = rng.choice(vocabulary()["shape"])
         why, words = (
             "shape",
             rng.choice((article(f"{colour} {strange}"), article(strange), f"{colour} {strange}")),
         )
-    elif kind < 0.8:
+    elif kind < 0.65:
+        why, words = "words", _with_a_twist(rng, rng.choice((f"{colour} {shape}", shape)))
+    elif kind < 0.82:
         number = rng.choice(
             (
                 "ten",
@@ -234,9 +274,7 @@ def _nearly_shapes(rng: random.Random) -> tuple[str, str]:
             "place",
             f"{article(f'{colour} {shape}')} {how} {article(f'{other} {rng.choice(SHAPES)}')}",
         )
-    return why, rng.choice(
-        (*ASK, "{x}", "{x}", "{x} please", "I want {x}", "give me {x}", "Can you make {x}?")
-    ).format(x=words)
+    return why, _asked(rng, words)
 
 
 def _plain(rng: random.Random) -> tuple[str, str]:
@@ -257,12 +295,12 @@ def outside_request(rng: random.Random) -> Request:
     """A request from outside with its honest answer."""
     while True:
         kind, why = rng.random(), "thing"
-        if kind < 0.3:
+        if kind < 0.24:
             group, text = _other_thing(rng)
-        elif kind < 0.46:
+        elif kind < 0.44:
             group, text = _drawing_with_more(rng)
             why = "words"
-        elif kind < 0.64:
+        elif kind < 0.58:
             make = narrative if rng.random() < 0.5 else spoken
             group, found = "any", _one_strange_word(rng, make(rng))
             if found is None:
