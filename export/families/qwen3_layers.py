@@ -139,7 +139,14 @@ class LayerWriter:
         return self._graph.norm(residual, self._norm_before(0), out="first", epsilon=self._shape.epsilon)
 
     def layer(
-        self, index: int, x: str, residual: str, *, extra: str = "", last: bool = False
+        self,
+        index: int,
+        x: str,
+        residual: str,
+        *,
+        extra: str = "",
+        last: bool = False,
+        wanted: Callable[[str], str] = str,
     ) -> tuple[str, str]:
         """One layer.
 
@@ -149,6 +156,8 @@ class LayerWriter:
             residual: The sum behind that.
             extra: Added to the sum before the layer's own last part; "": nothing.
             last: Nothing follows but the end of the decoder or a reader of the sum.
+            wanted: Writes the choice of those tokens of [b, s, ...] whose result is read; the layer's key and value
+                are those of all tokens, what comes behind its attention is done for the chosen ones alone.
 
         Returns:
             The normed input of what follows, "" where there is nothing; the sum, "" after the decoder's last layer.
@@ -166,7 +175,7 @@ class LayerWriter:
         graph.many("Split", joined, graph.sizes(inner, shared, shared), out=parts, axis=-1)
         query = self._turned(parts[0], f"{attention}.q_norm.weight", shape.heads)
         key = self._turned(parts[1], f"{attention}.k_norm.weight", shape.kv_heads)
-        seen = self._attend(index, query, key, parts[2])
+        seen, residual = wanted(self._attend(index, query, key, parts[2])), wanted(residual)
         out = graph.linear(seen, f"{attention}.o_proj.weight", out=f"{name}.out", precision=precision)
         norm = f"{source}.post_attention_layernorm.weight"
         normed, total = graph.add_norm(out, residual, norm, out=f"{name}.middle", epsilon=shape.epsilon)
@@ -178,7 +187,7 @@ class LayerWriter:
         product = graph.op("Mul", gate, halves[1], out=f"{name}.wide")
         down = graph.linear(product, f"{mlp}.down_proj.weight", out=f"{name}.down", precision=precision)
         if extra:
-            total = graph.op("Add", total, extra, out=f"{name}.with_seen")
+            total = graph.op("Add", total, wanted(extra), out=f"{name}.with_seen")
         end = index + 1 == shape.layers
         if last and not end:
             return "", graph.op("Add", total, down, out=f"{name}.end.sum")

@@ -175,11 +175,13 @@ class _Decoder:
         table = graph.table(f"{_PREFIX}.embed_tokens.weight", precision=head_precision(self._precision))
         residual = self._with_pictures(graph.rows(table, "input_ids", out="embedded"))
         x = layers.first(residual)
+        graph.op("Unsqueeze", "last_index", graph.sizes(1, 2), out="last_index.column")
         for index in range(shape.layers):
             seen = self._level(index) if index < shape.levels else ""
-            x, residual = layers.layer(index, x, residual, extra=seen)
-        where = graph.op("Unsqueeze", "last_index", graph.sizes(1), out="last_index.column")
-        last = graph.op("GatherND", x, where, out="last_hidden", batch_dims=1)
+            # The other tokens of the last layer are read by nobody: a prompt is done with them a layer earlier.
+            wanted = self._last if index == shape.layers - 1 else str
+            x, residual = layers.layer(index, x, residual, extra=seen, wanted=wanted)
+        last = graph.op("Squeeze", x, graph.sizes(1), out="last_hidden")
         if shape.tied:
             graph.times_table(last, table, out="logits")
         else:
@@ -229,6 +231,10 @@ class _Decoder:
         places = graph.op("Equal", "input_ids", mark, out="is_image")
         column = graph.op("Unsqueeze", places, graph.sizes(2), out="is_image.column")
         return graph.op("Where", column, "visual_embeds", embedded, out="hidden")
+
+    def _last(self, x: str) -> str:
+        """Of [b, s, ...] the last token of every row, [b, 1, ...]."""
+        return self._graph.op("GatherND", x, "last_index.column", out=f"{x}.last", batch_dims=1)
 
     def _level(self, index: int) -> str:
         """What a level of the vision encoder adds to a layer."""
