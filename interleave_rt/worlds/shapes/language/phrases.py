@@ -118,6 +118,8 @@ def dressed(rng: random.Random, text: str) -> str:
         text = text.upper()
     elif kind < 0.2:
         text = text.replace(",", "").rstrip(".!?")
+    if rng.random() < 0.06:
+        text = re.sub(r"\b[Aa]n? ", "", text)
     return slip(rng, text) if rng.random() < 0.12 else text
 
 

@@ -208,6 +208,10 @@ def _new(rng: random.Random, talk: Talk) -> str:
     """One more wish for things, in words."""
     first = len(talk.items)
     item = random_item(rng, talk.items[-1] if talk.items else None)
+    if (
+        talk.items and talk.items[-1].colour is None and rng.random() < 0.6
+    ):  # who names no colour mostly names none
+        item.colour = None
     free = [c for c in range(CELLS) if all(c != one.cell for one in talk.items)]
     kind = rng.random()
     if kind < 0.16 and (first == 0 or rng.random() < 0.3):
