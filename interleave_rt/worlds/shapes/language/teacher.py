@@ -50,31 +50,11 @@ def critic_prompt(original: str, rewritten: str) -> str:
     return chat(text.replace("{rewritten_prompt}", rewritten))
 
 
-def _changes(request: Request) -> list[str]:
-    """What every step makes of its cells; the background of a new picture comes last."""
-    found = []
-    before = request.images[-1] if request.images else None
-    for after in request.scenes:
-        old = (None,) * len(after.cells) if before is None else before.cells
-        changed = [i for i, (was, now) in enumerate(zip(old, after.cells, strict=True)) if was != now]
-        told = [
-            f"{POSITIONS[i]}: {'nothing' if after.cells[i] is None else after.at(i).name}" for i in changed
-        ]
-        if before is not None and after.background != before.background:
-            told.append(f"on {COLOURS[after.background]}")
-        found.append(" and ".join(told))
-        before = after
-    if found and not request.images:
-        found.append(f"on {COLOURS[request.scenes[0].background]}")
-    return found
-
-
 def plan_answer(request: Request) -> str:
     """The planner's right answer: what it thinks of, and the plan.
 
-    That is all that the last of the given pictures shows, cell by cell, and then what every step makes of a cell: what
-    is meant by "it" or "the second one" is settled there, and to put it into a prompt is easy for a small model once it
-    has written everything down. An answer in words is thought of by the name of its step.
+    That is the names of the steps, or all that the last of the given pictures shows, cell by cell: to name whatever
+    stands at a place is easy for a small model once it has written everything down.
     """
     plan = [
         {
@@ -86,9 +66,10 @@ def plan_answer(request: Request) -> str:
         }
         for i, step in enumerate(request.steps)
     ]
-    thoughts = [_survey(request.images[-1])] if request.images else []
-    thoughts += _changes(request) or ([] if thoughts else ["answer"])
-    thought = ", ".join(thoughts)
+    if request.images:
+        thought = _survey(request.images[-1])
+    else:
+        thought = ", ".join(step.step_name for step in request.steps)
     return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
 
 
