@@ -142,7 +142,7 @@ def _with_a_twist(rng: random.Random, name: str) -> str:
         number = rng.choice(("two ", "three ", "4 ", "five ", "six ", "ten ", "lots of ", "many ", "some "))
         part = f"{number}{part.rstrip('s')}s" if rng.random() < 0.4 else article(part)
         phrase = f"{article(name)} with {part}"
-    elif kind < 0.87:  # no other thing than its last noun says
+    elif kind < 0.87:  # a kind of it that is not known: "a pirate boat"
         phrase = article(f"{_stranger(rng)[1]} {name}")
     else:
         phrase = rng.choice(
