@@ -105,8 +105,9 @@ bool GrammarState::take(std::int64_t token) {
 }
 
 // Whether a token that may not follow goes on with a string that a quote has just ended: nothing
-// that stands behind a string, misspelled or not, begins like it. A name is no such string: its
-// colon may have been forgotten.
+// that stands behind a string, misspelled or not, begins like it. A name is no such string (its
+// colon may have been forgotten), and a quote that begins one has ended none: what may follow
+// tells.
 bool GrammarState::meant_as_text(std::int64_t token, std::span<const std::uint32_t> allowed) const {
   const Vocabulary& vocabulary = *grammar_.vocabulary_;
   if (thinking_ || read_.empty() || static_cast<std::size_t>(token) >= vocabulary.size()) {
@@ -120,9 +121,11 @@ bool GrammarState::meant_as_text(std::int64_t token, std::span<const std::uint32
   }
   const std::size_t known = std::min(allowed.size() * 32, vocabulary.size());
   for (std::size_t id = 0; id < known; ++id) {
-    const bool may_follow = (allowed[id / 32] >> (id % 32) & 1U) != 0;
-    if (may_follow && vocabulary.bytes(static_cast<std::int64_t>(id)).starts_with(':'))
+    if ((allowed[id / 32] >> (id % 32) & 1U) == 0) continue;
+    const std::string_view next = vocabulary.bytes(static_cast<std::int64_t>(id));
+    if (!next.empty() && std::string_view(" \t\r\n,}]").find(next[0]) == std::string_view::npos) {
       return false;
+    }
   }
   return true;
 }

@@ -101,6 +101,12 @@ TEST_CASE("a quote that was meant as text lets the answer go, one before punctua
   const auto of_a_name = name.begin(10);  // a colon may follow
   CHECK(of_a_name->pick(wants(1), {}, 0) == 1);
   CHECK(of_a_name->pick(wants(3), {}, 1) == 2);
+  const Grammar opened("test", vocabulary,
+                       std::make_unique<ListMatcher>(ListMatcher::Path{{1}, {3}}), nullptr, 0);
+  const auto inside = opened.begin(10);  // text may follow: this quote begins a string
+  CHECK(inside->pick(wants(1), {}, 0) == 1);
+  CHECK(inside->pick(wants(0), {}, 1) == 3);
+  CHECK_FALSE(inside->let_go());
   for (const float temperature : {1.0F, 1.5F}) {
     const auto state = grammar.begin(10);
     const SamplingParams params{temperature, 1, 1.0F, 7};
@@ -235,6 +241,7 @@ TEST_CASE("decoder: an answer that is let go goes on as without a grammar, forbi
   REQUIRE(quote != text);
   std::vector<std::string> texts(96, "t");
   texts[static_cast<std::size_t>(quote)] = std::string(1, '"');
+  texts[text == 7 ? 8 : 7] = "}";  // what may stand behind a string
   const auto vocabulary =
       std::make_shared<const Vocabulary>(texts, std::vector<std::int32_t>{}, config.eos_token_ids);
   const ListMatcher::Path path{{quote}, {text == 7 ? 8 : 7}};
