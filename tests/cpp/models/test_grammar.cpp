@@ -241,7 +241,7 @@ TEST_CASE("decoder: an answer that is let go goes on as without a grammar, forbi
   REQUIRE(quote != text);
   std::vector<std::string> texts(96, "t");
   texts[static_cast<std::size_t>(quote)] = std::string(1, '"');
-  texts[text == 7 ? 8 : 7] = "}";  // what may stand behind a string
+  texts[text == 7 ? 8 : 7] = std::string(1, '}');  // what may stand behind a string
   const auto vocabulary =
       std::make_shared<const Vocabulary>(texts, std::vector<std::int32_t>{}, config.eos_token_ids);
   const ListMatcher::Path path{{quote}, {text == 7 ? 8 : 7}};
