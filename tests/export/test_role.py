@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import qwen3_vl_checkpoints as made
 import torch
@@ -78,6 +79,16 @@ def test_logits_are_those_of_the_library(tmp_path: Path, tied: bool, precision: 
         wanted = model(input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()[29:]
     assert np.abs(wanted - logits).max() < ERROR
     assert np.array_equal(wanted.argmax(-1), logits.argmax(-1))
+
+
+def test_the_last_layer_works_for_the_token_that_is_read(exported: Any) -> None:
+    graph = onnx.load(exported.path / "critic/decoder.onnx", load_external_data=False).graph
+    outs = {node.output[0]: node for node in graph.node}
+    chosen = [name for name in outs if name.endswith(".attention.last")]
+    assert [outs[name].op_type for name in chosen] == ["GatherND"]
+    number = chosen[0].split(".")[1]
+    assert f"layer.{int(number) + 1}.out" not in outs
+    assert outs[f"layer.{number}.out"].input[0] == chosen[0]
 
 
 def prompt_of(model: Any, pixels: list[np.ndarray], grids: list[np.ndarray]) -> VlmPrompt:
