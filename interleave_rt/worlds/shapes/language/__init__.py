@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .asking import asked
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
 from .drawings import offer_request, spoken
@@ -11,7 +12,7 @@ from .grammar import apply, explicit, grounded, natural, parse
 from .misreadings import another_step, misread, step_between
 from .narratives import long_series, narrative, pair
 from .out_of_domain import OUTSIDE, outside_request, outside_test, vocabulary
-from .pictured import about_a_picture, asked
+from .pictured import about_a_picture
 from .places import CELL_OF, STYLES, at, bare
 from .plans import Mode, PlanStep, Request, Split, answer, operations, split_of
 from .questions import about, question

@@ -1,342 +1,530 @@
-"""What people say about a given picture: what is to be done with it, and questions."""
+"""What people say about a given picture: what is to be done with it."""
 
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, POSITIONS, SHAPES, Scene, Thing, Transition
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing, Transition
 
 from .clauses import random_clauses
-from .grammar import RELATIONS, article, descriptions, neighbour
-from .phrases import EDIT_WORDS, ITS, NAMES, ON_A_PICTURE, PLACES, RELATION_WORDS, dressed
-from .plans import Request, answer, operations, plan_steps, split_of
-from .wishes import Edit, changed, clauses_in_full, random_item, thing_words
+from .grammar import RELATIONS, article, neighbour
+from .groups import Wish, of_several
+from .parts import about_a_drawing
+from .phrases import EDIT_WORDS, ITS, ON_A_PICTURE, PLACES, RELATION_WORDS
+from .plans import Request, operations, plan_steps, split_of
+from .seeing import GONE, GROUND, called, hurried, look_words, looks, named, sizes
+from .series import what_comes_next
+from .wishes import INKS, Edit, changed, clauses_in_full, random_item, thing_words
+
+_MOST_STEPS = 6
+_TRIES = 8
+_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)  # as of new things in `wishes`
+_FRAMES = (*ON_A_PICTURE, *ON_A_PICTURE, "would you {x}?", "{x}!", "just {x}", "ok, {x}", "can we {x}?", "let's {x}", "{x}, pls",
+           "Great! Now {x}", "it would be nice if you could {x}", "in this picture, {x}", "{x} in this picture", "you should {x}",
+           "could you {x}", "please could you {x}?", "I'd love you to {x}", "and now {x}", "well done. {x}", "{x} thank you",
+           "try to {x}", "first of all {x}", "will you {x}?", "and {x}", "ok now {x}", "I think you should {x}")  # fmt: skip
+"""Around what begins with a verb that commands."""
+_SAID_FRAMES = ("{x}", "{x}", "{x}", "{x}.", "{x} please", "now {x}", "ok, {x}", "Please: {x}", "{x}!", "{x}, please", "next {x}",
+                "and now {x}", "I think {x}", "Next: {x}")  # fmt: skip
+"""Around whatever else is said."""
+_COMMANDS = frozenset(
+    [
+        "make",
+        "paint",
+        "colour",
+        "turn",
+        "change",
+        "recolour",
+        "give",
+        "let",
+        "switch",
+        "dye",
+        "move",
+        "put",
+        "shift",
+        "bring",
+        "place",
+        "drag",
+        "remove",
+        "delete",
+        "take",
+        "erase",
+        "get",
+        "wipe",
+        "throw",
+        "drop",
+        "clear",
+        "replace",
+        "swap",
+        "exchange",
+        "substitute",
+        "draw",
+        "set",
+        "add",
+        "keep",
+        "enlarge",
+        "shrink",
+        "blow",
+        "scale",
+        "increase",
+        "reduce",
+        "copy",
+        "duplicate",
+        "repeat",
+        "fill",
+        "send",
+        "slide",
+        "push",
+        "pull",
+        "rub",
+        "scrap",
+        "cut",
+        "cover",
+        "transform",
+        "convert",
+        "leave",
+        "have",
+        "hide",
+    ]
+)
+_GOES_ON = re.compile(r"^(?:(?:and|also|plus|now|next|then|continue|go on)[:,]? )+(?!with )", re.IGNORECASE)
+"""What begins a wish that follows another one; it is said once."""
+_OPENINGS = (
+    "Here is my picture: <image> ",
+    "This is my picture: <image> ",
+    "look at this: <image> ",
+    "My picture <image>. ",
+)
 
 
 def about_a_picture(rng: random.Random) -> Request:
     """What is to be done with a given picture, in the words of people."""
+    kind = rng.random()
+    if kind < 0.06:
+        return what_comes_next(rng)
     while True:
-        given = random_clauses(rng, rng.randint(1, 4), edits=True)[-1].transition.after
-        made = _on_a_picture(rng, given) if given.occupied else None
-        if made is None:
-            continue
-        words, steps = made
-        if rng.random() < 0.25:
-            spoken_of = steps[0].cell if len(steps) == 1 and steps[0].touched else None
-            if spoken_of is not None and steps[0].to is not None:
-                spoken_of = steps[0].to
-            now = steps[-1].after
-            more = _on_a_picture(rng, now, spoken_of) if now.occupied else None
-            if more is None:
+        if kind < 0.2:
+            given, wish = about_a_drawing(rng)
+        else:
+            given = random_clauses(rng, rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5)), edits=True)[
+                -1
+            ].transition.after
+            made = _on_a_picture(rng, given, None) if given.occupied else None
+            if made is None:
                 continue
-            words += rng.choice((" and ", ", then ", " and then ", ". Then ", ", and ")) + more[0]
-            steps += more[1]
-        asks = words.split()[0] not in _SAYS
-        words = rng.choice(ON_A_PICTURE if asks else ("{x}", "{x}", "{x} please", "now {x}")).format(x=words)
-        text = f"{words} <image>" if rng.random() < 0.15 else f"<image> {words}"
-        clauses = clauses_in_full(steps)
-        scenes = tuple(step.after for step in steps)
-        split = split_of(operations(steps, (given,)))
-        return Request(
-            dressed(rng, text).replace("<IMAGE>", "<image>"),
-            "guidance",
-            "spoken",
-            (given,),
-            plan_steps(clauses, False),
-            scenes,
-            split,
-        )
-
-
-_SAYS = ("the", "it", "everything", "what", "I'm", "there", "only", "with", "a", "an", "one")
-"""First words of what is no command: "can you" cannot stand before them."""
-
-
-def _seen(rng: random.Random, scene: Scene, cell: int, before: int | None) -> str | None:
-    """How a thing on a picture may be called; `before` is the cell that was spoken of last."""
-    names = descriptions(scene, cell)
-    ways = [f"the {name}" for name in names]
-    if len(scene.occupied) == 1 or cell == before:
-        ways += ["it", "it"]
-    elif before is not None and {before, cell} >= set(scene.occupied):
-        ways += ["the other one", "the other one"]
-    same = [i for i in scene.occupied if scene.at(i).colour == scene.at(cell).colour]
-    if len(same) == 1:
-        ways.append(f"the {COLOURS[scene.at(cell).colour]} one")
-    ways.append(f"the {rng.choice(('one', 'one', 'thing', 'shape'))} {rng.choice(PLACES[cell][:2])}")
-    return rng.choice(ways)
-
-
-def _on_a_picture(
-    rng: random.Random, scene: Scene, before: int | None = None
-) -> tuple[str, list[Transition]] | None:
-    cell = rng.choice(scene.occupied)
-    thing = scene.at(cell)
-    kind = rng.choice((*EDIT_WORDS, "add", "add", "add", "all", "few"))
-    called, colour = _seen(rng, scene, cell, before), rng.randrange(len(COLOURS))
-    try:
-        if kind == "all":
-            return _all_of_them(rng, scene, thing.shape, colour)
-        if kind == "few":
-            return _all_but_one(rng, scene, cell) if rng.random() < 0.6 else _swapped_colours(rng, scene)
-        if kind == "add":
-            return _added(rng, scene, cell, called)
-        edit = {
-            "colour": colour,
-            "ground": colour,
-            "move": rng.choice(scene.empty),
-            "shape": (thing.shape + 1 + rng.randrange(len(SHAPES) - 1)) % len(SHAPES),
-            "size": 1 - thing.size,
-            "pattern": rng.randrange(1, 3),
-        }.get(kind, 0)
-        if kind == "pattern" and edit == thing.pattern:
-            return None
-        value = {
-            "colour": COLOURS[colour],
-            "ground": COLOURS[colour],
-            "shape": article(SHAPES[edit % len(SHAPES)]),
-            "size": rng.choice(("bigger", "larger", "big") if edit else ("smaller", "small", "tiny")),
-            "pattern": PATTERNS[edit % 3],
-        }.get(kind, "")
-        said = EDIT_WORDS[kind]
-        if kind == "shape" and rng.random() < 0.4:
-            value = article(f"{COLOURS[colour]} {SHAPES[edit]}")
-            kind, edit = "thing", edit * len(COLOURS) + colour
-        place = rng.choice(PLACES[edit][:3]) if kind == "move" else ""
-        words = rng.choice(said).format(r=called, v=value, p=place, a=article(value or "it"))
-        if kind == "ground" and rng.random() < 0.1:
-            words = f"what if the background is {value}?"
-        step = changed(scene, Edit(kind, 0, edit), [cell])
-    except ValueError:
-        return None
-    return None if step.before == step.after else (words, [step])
-
-
-def _added(
-    rng: random.Random, scene: Scene, cell: int, called: str | None
-) -> tuple[str, list[Transition]] | None:
-    """One more thing, at a place or beside another one; perhaps one like that.
-
-    Raises:
-        ValueError: It has the colour of the background.
-    """
-    item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
-    words = thing_words(rng, item)
-    relation = rng.choice(list(RELATIONS))
-    where = neighbour(cell, relation)
-    if where is not None and scene.cells[where] is None and rng.random() < 0.4:
-        place = f"{rng.choice(RELATION_WORDS[relation])} {called}"
-        if rng.random() < 0.3:
-            new = scene.at(cell)
-            words = (
-                rng.choice(("another", "a second", "one more"))
-                + f" {COLOURS[new.colour]} {SHAPES[new.shape]}"
+            wish = made
+        words, steps = wish.words, list(wish.steps)
+        wishes = rng.choices((1, 2, 3), (66, 27, 7))[0] if not wish.whole else 1
+        for number in range(1, wishes):
+            now = steps[-1].after
+            more = _on_a_picture(rng, now, _spoken_of(wish)) if now.occupied else None
+            if more is None or more.whole:
+                break
+            last = number == wishes - 1
+            joints = (" and ", ", then ", " and then ", ". Then ", ", and ", ". ", " and also ", ", and after that ") if last else (
+                ", ", ", then ", "; ", ". ")  # fmt: skip
+            words, steps, wish = (
+                words + rng.choice(joints) + _GOES_ON.sub("", more.words),
+                steps + list(more.steps),
+                more,
             )
-            if sum(one is not None and one[:2] == new[:2] for one in scene.cells) > 1:
-                return None
-            place = rng.choice(ITS[relation])
+        else:
+            if len(steps) <= _MOST_STEPS and steps[-1].after != given:
+                return _request(rng, given, words, steps, wish.whole)
+
+
+def _request(rng: random.Random, given: Scene, words: str, steps: list[Transition], whole: bool) -> Request:
+    if not whole:
+        first = words.split(maxsplit=1)[0].strip(",:")
+        frame = rng.choice(_FRAMES if first in _COMMANDS else _SAID_FRAMES)
+        words = frame.format(x=words if frame.startswith("{x}") else _GOES_ON.sub("", words))
+    if rng.random() < 0.4:
+        words = words[0].upper() + words[1:]
+    kind = rng.random()
+    text = (
+        f"{words} <image>"
+        if kind < 0.13
+        else f"{rng.choice(_OPENINGS)}{words}"
+        if kind < 0.2
+        else f"<image> {words}"
+    )
+    scenes = tuple(step.after for step in steps)
+    split = split_of(operations(steps, (given,)))
+    plan = plan_steps(clauses_in_full(steps), False)
+    return Request(hurried(rng, text), "guidance", "spoken", (given,), plan, scenes, split)
+
+
+def _spoken_of(wish: Wish) -> int | None:
+    """The cell that a wish was about last, or what else it was about."""
+    if wish.about is not None:
+        return wish.about
+    last = wish.steps[-1]
+    if last.operation == "ground":
+        return GROUND
+    if last.operation == "remove":
+        return GONE
+    return last.cell if last.to is None else last.to
+
+
+def _on_a_picture(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    """A wish about a picture; None where a few tries have found none."""
+    for _ in range(_TRIES):
+        make = rng.choices(list(_WAYS), list(_WAYS.values()))[0]
+        try:
+            wish = make(rng, scene, before)
+        except ValueError:  # a thing of the colour of the background, a move to where something stands
+            continue
+        if wish and wish.steps and all(step.before != step.after for step in wish.steps):
+            return wish
+    return None
+
+
+def _bare(name: str) -> str | None:
+    """A thing that is called by its looks, without its article."""
+    return (
+        name.removeprefix("the ")
+        if name.startswith("the ") and name.rsplit(maxsplit=1)[-1] in SHAPES
+        else None
+    )
+
+
+def _recoloured(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    cell = rng.choice(scene.occupied)
+    r, colour = called(rng, scene, cell, before), rng.randrange(len(COLOURS))
+    if r is None:
+        return None
+    v, was = COLOURS[colour], COLOURS[scene.at(cell).colour]
+    more = ["{r} {v}", "I want {r} {v}", "I'd like {r} in {v}", "{r} in {v} please", "I'd prefer {r} in {v}", "{r} has to be {v}",
+            "have {r} in {v}", "{r} must be {v}", "let's have {r} in {v}", "{r} should turn {v}", "make the colour of {r} {v}",
+            "{r} is {w}, it should be {v}", "{r} is {w}, make it {v}", "I don't like {r} in {w}, make it {v}", "get {r} {v}",
+            "{v} for {r}", "{r} isn't {v} yet, change that", "set the colour of {r} to {v}", "{r} in {v} instead",
+            "use {v} for {r}", "make {r} {v} instead of {w}", "turn {r} from {w} to {v}", "{r} is to be {v}"]  # fmt: skip
+    form = rng.choice((*EDIT_WORDS["colour"], *more))
+    if r == "it" and form in ("{r} {v}", "{r} in {v} please", "{r} in {v} instead", "{r} in {v}"):
+        form = "make {r} {v}"
+    if was in r and "{w}" in form:
+        return None
+    return Wish(form.format(r=r, v=v, w=was), [Transition.recolour(scene, cell, colour)])
+
+
+def _resized(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    cell = rng.choice(scene.occupied)
+    thing, r = scene.at(cell), called(rng, scene, cell, before, without=("size",))
+    if r is None or thing.pattern:
+        return None
+    grows = 1 - thing.size
+    v, bare = rng.choice(sizes(grows)), _bare(r)
+    more = ["{r} {c}", "make {r} {c}", "make {r} a bit {c}", "I want {r} {c}", "{r} must be {c}", "can {r} be {c}?", "{r} is too {o}",
+            "{r} is too {o}, change that", "make {r} much {c}", "I need {r} {c}", "{r} has to be {c}", "let {r} get {c}"]  # fmt: skip
+    more += (["enlarge {r}", "blow {r} up", "increase the size of {r}", "scale {r} up", "let {r} grow", "{r} should grow"] if grows else
+             ["shrink {r}", "reduce the size of {r}", "scale {r} down", "let {r} shrink", "{r} should shrink"])  # fmt: skip
+    if bare is not None:
+        more += ["{c} {b}", "{c} {b} please", "{c} {b}", "a {c} {b}", "a {c} {b} please"]
+    form = rng.choice((*EDIT_WORDS["size"], *more))
+    if "grows" in form and not grows:
+        return None
+    if (r == "it" and form == "{r} {c}") or form.startswith("can "):
+        form = "make {r} {c}"
+    words = form.format(r=r, v=v, c="bigger" if grows else "smaller", o="small" if grows else "big", b=bare)
+    return Wish(words, [Transition.replace(scene, cell, thing._replace(size=grows, pattern=0))])
+
+
+def _patterned(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    cell = rng.choice(scene.occupied)
+    thing, r = scene.at(cell), called(rng, scene, cell, before, without=("pattern",))
+    if r is None or not thing.size:
+        return None
+    pattern = rng.randrange(len(PATTERNS))
+    v = PATTERNS[pattern]
+    if not pattern:
+        s = "stripes" if thing.pattern == PATTERNS.index("striped") else "dots"
+        more = ["remove the {s} from {r}", "no {s} on {r}", "make {r} plain", "{r} without {s}", "take the {s} off {r}",
+                "{r} should be plain", "{r} doesn't need {s}"]  # fmt: skip
+        return Wish(
+            rng.choice(more).format(r=r, s=s), [Transition.replace(scene, cell, thing._replace(pattern=0))]
+        )
+    s = "stripes" if v == "striped" else "dots"
+    more = ["put {s} on {r}", "give {r} {s}", "{r} with {s}", "{s} on {r}", "cover {r} with {s}", "I want {s} on {r}", "{r} gets {s}",
+            "{r} needs {s}", "draw {s} on {r}", "add {s} to {r}", "let {r} be {v}", "{r} {v}"]  # fmt: skip
+    form = rng.choice((*EDIT_WORDS["pattern"], *more))
+    form = "make {r} {v}" if r == "it" and form in ("{r} {v}", "{r} with {s}") else form
+    return Wish(
+        form.format(r=r, v=v, s=s), [Transition.replace(scene, cell, thing._replace(pattern=pattern))]
+    )
+
+
+def towards(place: str) -> str:
+    """A place as where something goes."""
+    return re.sub(r"^(?:at|in|on) the ", "to the ", place)
+
+
+_STEPS = {
+    (0, 1): ("to the right", "right"),
+    (0, -1): ("to the left", "left"),
+    (-1, 0): ("up", "upwards"),
+    (1, 0): ("down", "downwards"),
+}
+
+
+def _moved(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    cell = rng.choice(scene.occupied)
+    r, kind = called(rng, scene, cell, before), rng.random()
+    if r is None:
+        return None
+    if kind < 0.2:  # one place on
+        way = rng.choice(list(_STEPS))
+        row, column = cell // GRID + way[0], cell % GRID + way[1]
+        if not (0 <= row < GRID and 0 <= column < GRID):
+            return None
+        form = rng.choice(("move {r} one place {w}", "move {r} one step {w}", "move {r} a bit {w}", "shift {r} one place {w}",
+                           "push {r} one place {w}", "{r} goes one place {w}", "{r} one place {w}", "a bit further {w} with {r}",
+                           "bring {r} one place further {w}", "slide {r} a little {w}"))  # fmt: skip
+        to = row * GRID + column
+        words = form.format(r=r, w=rng.choice(_STEPS[way][: 1 + (way[1] == 0)]))
+        return None if scene.cells[to] is not None else Wish(words, [Transition.move(scene, cell, to)])
+    if kind < 0.4 and len(scene.occupied) > 1:  # beside another one
+        other, how = rng.choice([i for i in scene.occupied if i != cell]), rng.choice(list(RELATIONS))
+        goal, name = neighbour(other, how), named(rng, scene, other)
+        if goal is None or name is None or scene.cells[goal] is not None:
+            return None
+        form = rng.choice(("move {r} {w} the {n}", "put {r} {w} the {n}", "{r} should be {w} the {n}", "bring {r} {w} the {n}",
+                           "{r} goes {w} the {n}", "place {r} {w} the {n}", "I want {r} {w} the {n}", "{r} {w} the {n}"))  # fmt: skip
+        form = "put {r} {w} the {n}" if r == "it" and form.startswith("{r} {w}") else form
+        words = form.format(r=r, w=rng.choice(RELATION_WORDS[how]), n=name)
+        return Wish(words, [Transition.move(scene, cell, goal)])
+    to = rng.choice(scene.empty)
+    p = rng.choice(PLACES[to][:3])
+    more = ["move {r} {t}", "shift {r} {t}", "bring {r} {t}", "send {r} {t}", "slide {r} {t}", "push {r} {t}", "pull {r} {t}", "{r} {t}",
+            "I want {r} {p}", "I'd like {r} to be {p}", "{r} belongs {p}", "have {r} {p}", "{r} has to go {t}", "can {r} go {t}?",
+            "{r} must move {t}", "let {r} stand {p}", "let {r} move {t}", "drag {r} {t}", "change the place of {r}: {p}",
+            "{r} wants to go {t}", "get {r} {t}", "move {r} over {t}", "{r} stands wrong, put it {p}"]  # fmt: skip
+    form = rng.choice((*EDIT_WORDS["move"], *more))
+    form = (
+        "move {r} {t}"
+        if (r == "it" and form == "{r} {t}") or form.startswith("can ") or p == "on top"
+        else form
+    )
+    p = "at the top" if p == "on top" else p
+    return Wish(form.format(r=r, p=p, t=towards(p)), [Transition.move(scene, cell, to)])
+
+
+def _removed(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    cell = rng.choice(scene.occupied)
+    r = called(rng, scene, cell, before)
+    if r is None:
+        return None
+    more = ["I don't want {r}", "I don't need {r} any more", "lose {r}", "rub {r} out", "{r} away", "{r} must go", "scrap {r}",
+            "let {r} disappear", "make {r} disappear", "take out {r}", "cut {r} out", "without {r} please", "hide {r}", "away with {r}",
+            "I don't like {r}, take it away", "{r} is not needed, remove it", "{r} has to go", "take {r} out", "let {r} vanish",
+            "get {r} out of there", "{r} isn't wanted any more", "leave out {r}", "drop {r}", "everything without {r}"]  # fmt: skip
+    bare = _bare(r)
+    if bare is not None:
+        more += ["no {b}", "no {b} please", "I want no {b}", "no more {b}"]
+    form = rng.choice((*EDIT_WORDS["remove"], *more))
+    form = (
+        "remove {r}"
+        if r == "it" and form in ("{r} away", "without {r} please", "away with {r}", "lose {r}")
+        else form
+    )
+    return Wish(form.format(r=r, b=bare), [Transition.remove(scene, cell)])
+
+
+def _replaced(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    """Another shape in the place of a thing, of its own looks where nothing else is said."""
+    cell = rng.choice(scene.occupied)
+    thing, r = scene.at(cell), called(rng, scene, cell, before)
+    if r is None:
+        return None
+    new = thing._replace(shape=(thing.shape + 1 + rng.randrange(len(SHAPES) - 1)) % len(SHAPES))
+    v = article(SHAPES[new.shape])
+    if rng.random() < 0.4:
+        new = new._replace(colour=rng.randrange(len(COLOURS)))
+        v = article(f"{COLOURS[new.colour]} {SHAPES[new.shape]}")
+    more = ["{v} instead of {r}", "I'd rather have {v} than {r}", "{r} should be {v}", "let {r} become {v}", "transform {r} into {v}",
+            "make {v} out of {r}", "convert {r} to {v}", "{r} should become {v}", "I want {v} instead of {r}", "{v} in place of {r}",
+            "use {v} instead of {r}", "{r} out, {v} in", "there should be {v} instead of {r}", "make {v} of {r}", "not {r} but {v}",
+            "{v} where {r} is", "{r} turns into {v}", "{r} gets replaced by {v}", "have {v} in place of {r}"]  # fmt: skip
+    form = rng.choice((*EDIT_WORDS["shape"], *more))
+    form = "turn {r} into {v}" if r == "it" and form not in EDIT_WORDS["shape"] else form
+    return Wish(form.format(r=r, v=v, a=v), [Transition.replace(scene, cell, new)])
+
+
+def _grounded(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    colour = rng.randrange(len(COLOURS))
+    v, a = COLOURS[colour], article(COLOURS[colour])
+    step = Transition.ground(scene, colour)
+    if rng.random() < 0.25 and before is None:
+        whole = ("what if the background was {v}?", "how would it look on {a} background?", "what would it look like on {v}?",
+                 "what about {a} background?", "how about {a} background", "can I have it on {a} background?",
+                 "what if it had {a} background", "can I see it on {v}?", "could I have {a} background please",
+                 "how does it look with {a} background?", "why not {a} background?", "can the background be {v}, please?",
+                 "imagine {a} background", "What if it was on {v}?")  # fmt: skip
+        return Wish(rng.choice(whole).format(v=v, a=a), [step], whole=True)
+    more = ["new background: {v}", "put everything on {a} background", "the background has to be {v}", "I want {a} background",
+            "{a} background instead", "the background in {v}", "the same on {v}", "the same on {a} background", "{v} background",
+            "use {a} background", "I'd like the background in {v}", "replace the background with {a} one", "have {a} background",
+            "let's have {a} background", "it should be on {a} background", "the background must be {v}", "fill the background with {v}",
+            "swap the background for {a} one", "make the colour of the background {v}", "put {v} behind it",
+            "the background isn't nice, make it {v}"]  # fmt: skip
+    return Wish(rng.choice((*EDIT_WORDS["ground"], *more)).format(v=v, a=a), [step])
+
+
+_ADD_FORMS = ("add {x}", "add {x}", "put {x}", "draw {x}", "place {x}", "{x}", "I'm missing {x}", "it needs {x}", "I want {x}", "paint {x}",
+              "there should be {x}", "it lacks {x}", "give it {x}", "have {x}", "I'd like {x}", "I need {x}", "and {x}", "plus {x}",
+              "it's missing {x}", "there's still {x} missing", "how about {x}?", "it could do with {x}", "{x} is missing", "let there be {x}",
+              "add {x} to it", "now {x} as well", "also {x}", "get me {x}", "there is no {b} yet, add one {p}", "I would like to see {x}",
+              "it's missing {x}. could you add it?", "what is missing is {x}", "set {x}", "there has to be {x}")  # fmt: skip
+
+
+def _said_to_add(rng: random.Random, words: str, place: str, new: Thing, scene: Scene) -> Wish | None:
+    """Words for one more thing; `place` may be empty."""
+    form = rng.choice(_ADD_FORMS)
+    if "{b}" in form:
+        b = f"{COLOURS[new.colour]} {SHAPES[new.shape]}"
+        if not place or any(scene.at(i)[:2] == new[:2] for i in scene.occupied) or words != article(b):
+            return None
+        return Wish(form.format(b=b, p=place), [], whole=True)
+    if form == "add {x} to it" and place:
+        form = "add {x}"
+    x = f"{words} {place}".strip()
+    if form == "how about {x}?":
+        return Wish(form.format(x=x), [], whole=True)
+    return Wish(form.format(x=x), [], whole="could you" in form)
+
+
+def _added(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    """One more thing: at a place, beside another one, or where there is room."""
+    item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
+    if rng.random() < 0.12:  # nobody says of which colour
+        used = {scene.background, *(scene.at(i).colour for i in scene.occupied)}
+        free = [ink for ink in INKS if COLOURS.index(ink) not in used]
+        words = thing_words(rng, replace(item, colour=None))
+        item.colour = COLOURS.index(free[0])
+    else:
+        words = thing_words(rng, item)
+    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    kind, cell = rng.random(), rng.choice(scene.occupied)
+    if kind < 0.4:
+        r, how = called(rng, scene, cell, before), rng.choice(list(RELATIONS))
+        where = neighbour(cell, how)
+        if where is None or r is None or r.startswith("what") or scene.cells[where] is not None:
+            return None
+        place = f"{rng.choice(RELATION_WORDS[how])} {r}"
+        if r == "it":
+            place = rng.choice(ITS[how])
+    elif kind < 0.5:
+        where, place = next(i for i in _ORDER if scene.cells[i] is None), ""
     else:
         where = rng.choice(scene.empty)
         place = rng.choice(PLACES[where])
-    form = rng.choice(("add {x}", "add {x}", "put {x}", "draw {x}", "place {x}", "{x}", "I'm missing {x}", "it needs {x}",
-                       "there should be {x}", "it lacks {x}", "give it {x}"))  # fmt: skip
-    return form.format(x=f"{words} {place}"), [Transition.add(scene, new, where)]
+    said = _said_to_add(rng, words, place, new, scene)
+    return said and replace(said, steps=[Transition.add(scene, new, where)])
 
 
-def _all_but_one(rng: random.Random, scene: Scene, cell: int) -> tuple[str, list[Transition]] | None:
-    """Everything goes but one thing, in reading order."""
-    names = descriptions(scene, cell)
-    if not names or not 1 < len(scene.occupied) < 5:
-        return None
-    steps: list[Transition] = []
-    for other in scene.occupied:
-        if other != cell:
-            steps.append(Transition.remove(steps[-1].after if steps else scene, other))
-    form = rng.choice(("remove everything but {x}", "delete all but {x}", "only {x} should stay", "keep only {x}",
-                       "take everything away except {x}", "remove all other things than {x}"))  # fmt: skip
-    return form.format(x=f"the {names[0]}"), steps
-
-
-def _swapped_colours(rng: random.Random, scene: Scene) -> tuple[str, list[Transition]] | None:
-    """Two things change their colours."""
-    if len(scene.occupied) != 2:
-        return None
-    first, second = scene.occupied
-    colours = scene.at(first).colour, scene.at(second).colour
-    if colours[0] == colours[1]:
-        return None
-    step = Transition.recolour(scene, first, colours[1])
-    form = rng.choice(
-        ("swap the colours", "exchange their colours", "swap the two colours", "switch the colours")
-    )
-    return form, [step, Transition.recolour(step.after, second, colours[0])]
-
-
-def _all_of_them(
-    rng: random.Random, scene: Scene, shape: int, colour: int
-) -> tuple[str, list[Transition]] | None:
-    """Every thing of a shape gets a colour or goes, in reading order.
-
-    Raises:
-        ValueError: The colour is that of the background.
-    """
-    cells = [i for i in scene.occupied if scene.at(i).shape == shape and scene.at(i).colour != colour]
-    if len(cells) < 2 or any(scene.at(i).shape == shape and i not in cells for i in scene.occupied):
-        return None
-    goes = rng.random() < 0.4 and len(cells) < len(scene.occupied)
-    steps: list[Transition] = []
-    for cell in cells:
-        now = steps[-1].after if steps else scene
-        steps.append(Transition.remove(now, cell) if goes else Transition.recolour(now, cell, colour))
-    every = rng.choice((f"all {SHAPES[shape]}s", f"all the {SHAPES[shape]}s", f"every {SHAPES[shape]}"))
-    if len(cells) == 2 and rng.random() < 0.3:
-        every = f"both {SHAPES[shape]}s"
-    if goes:
-        return f"{rng.choice(('remove', 'delete', 'take away'))} {every}", steps
-    return f"{rng.choice(('make', 'paint', 'turn', 'colour'))} {every} {COLOURS[colour]}", steps
-
-
-def asked(rng: random.Random) -> Request:
-    """A question about a picture in the words of people, answered in few."""
-    clauses = random_clauses(rng, rng.randint(1, 4), edits=True)
-    if len(clauses) > 1 and rng.random() < 0.05:
-        return _what_has_changed(rng, clauses[-1].transition)
-    scene = clauses[-1].transition.after
-    said = None
-    while said is None:
-        said = rng.choice(_QUESTIONS)(rng, scene)
-    text, reply = said
-    text = f"{text} <image>" if rng.random() < 0.1 else f"<image> {text}"
-    return answer(dressed(rng, text).replace("<IMAGE>", "<image>"), "question", (scene,), reply)
-
-
-_Asked = tuple[str, str] | None
-
-
-def _shape_to_ask_for(rng: random.Random, scene: Scene) -> tuple[int, list[int]]:
-    """A shape, more often one that is there, and the cells that hold it."""
-    shape = rng.randrange(len(SHAPES))
-    if scene.occupied and rng.random() < 0.6:
-        shape = scene.at(rng.choice(scene.occupied)).shape
-    return shape, [i for i in scene.occupied if scene.at(i).shape == shape]
-
-
-def _is_there(rng: random.Random, scene: Scene) -> _Asked:
-    shape, cells = _shape_to_ask_for(rng, scene)
-    form = rng.choice(("Is there {a}?", "is there {a} in {n}", "do you see {a}?", "Does {n} have {a}?",
-                       "Can you see {a} in {n}?", "{a}?", "is {a} in it?"))  # fmt: skip
-    return form.format(a=article(SHAPES[shape]), n=rng.choice(NAMES)), "Yes." if cells else "No."
-
-
-def _how_many(rng: random.Random, scene: Scene) -> _Asked:
-    if rng.random() < 0.25:
-        form = rng.choice(("how many things are there", "How many shapes do you see?", "how many objects are in {n}?",
-                           "count the things"))  # fmt: skip
-        return form.format(n=rng.choice(NAMES)), f"{len(scene.occupied)}."
-    shape, cells = _shape_to_ask_for(rng, scene)
-    form = rng.choice(("How many {s}s are there?", "how many {s}s", "count the {s}s", "How many {s}s do you see in {n}?",
-                       "number of {s}s?", "how many {s}s can you see"))  # fmt: skip
-    return form.format(s=SHAPES[shape], n=rng.choice(NAMES)), f"{len(cells)}."
-
-
-def _where_is(rng: random.Random, scene: Scene) -> _Asked:
-    shape, cells = _shape_to_ask_for(rng, scene)
-    if len(cells) != 1:
-        return None
-    form = rng.choice(("Where is the {s}?", "where's the {s}", "where is the {s} in {n}?", "where do you see the {s}",
-                       "in which place is the {s}?"))  # fmt: skip
-    return form.format(s=SHAPES[shape], n=rng.choice(NAMES)), f"At the {POSITIONS[cells[0]]}."
-
-
-def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
-    if rng.random() < 0.25:
-        form = rng.choice(("which colour is the background", "What color is the background?", "the background colour?",
-                           "which colour does the background have?", "what's the colour behind it?"))  # fmt: skip
-        return form, f"{COLOURS[scene.background].capitalize()}."
-    if not scene.occupied:
-        return None
+def _copied(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    """One more like one that is there."""
     cell = rng.choice(scene.occupied)
-    alone = sum(scene.at(i).shape == scene.at(cell).shape for i in scene.occupied) == 1
-    called = f"the {SHAPES[scene.at(cell).shape]}"
-    if not alone or rng.random() < 0.3:
-        called = f"the {rng.choice(('thing', 'shape', 'one'))} {rng.choice(PLACES[cell][:2])}"
-    elif len(scene.occupied) == 1 and rng.random() < 0.4:
-        called = "it"
-    form = rng.choice(("what color is {t}", "What is the colour of {t}?", "which colour has {t}", "which color is {t}?",
-                       "Tell me the colour of {t}.", "what colour does {t} have?"))  # fmt: skip
-    return form.format(t=called), f"{COLOURS[scene.at(cell).colour].capitalize()}."
-
-
-def _has_the_colour(rng: random.Random, scene: Scene) -> _Asked:
-    shape, cells = _shape_to_ask_for(rng, scene)
-    if len(cells) != 1:
+    new = scene.at(cell)
+    alone = len(scene.occupied) == 1
+    r = called(rng, scene, cell, before)
+    ways = [look for look in looks(new) if look[0] is not None and all(
+        scene.at(i) == new for i in scene.occupied if all(x in (None, y) for x, y in zip(look, scene.at(i), strict=True)))]  # fmt: skip
+    if r is None or not ways:
         return None
-    colour = scene.at(cells[0]).colour
-    asked_for = colour if rng.random() < 0.5 else rng.randrange(len(COLOURS))
-    called = "it" if len(scene.occupied) == 1 and rng.random() < 0.4 else f"the {SHAPES[shape]}"
-    reply = "Yes." if colour == asked_for else f"No, it is {COLOURS[colour]}."
-    return rng.choice((f"Is {called} {COLOURS[asked_for]}?", f"is {called} {COLOURS[asked_for]}")), reply
-
-
-def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
-    cell = (
-        rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.9 else rng.randrange(len(POSITIONS))
-    )
-    form = rng.choice(
-        ("what is {p}?", "which shape is {p}", "What stands {p}?", "what do you see {p}", "whats {p}")
-    )
-    thing = scene.cells[cell]
-    return form.format(p=rng.choice(PLACES[cell])), "Nothing." if thing is None else f"A {thing.name}."
-
-
-def _compared(rng: random.Random, scene: Scene) -> _Asked:
-    if len(scene.occupied) < 2:
+    bare = look_words(rng, rng.choice(ways[:2]))
+    one = rng.choice(("another {b}", "one more {b}", "a second {b}", "another {b} like this", "a copy of {r}", "another {b}",
+                      "one more {b} like that"))  # fmt: skip
+    if "second" in one and sum(scene.at(i)[:2] == new[:2] for i in scene.occupied) > 1:
         return None
-    first, second = (scene.at(i) for i in rng.sample(scene.occupied, 2))
-    count = [sum(scene.at(i).shape == one.shape for i in scene.occupied) for one in (first, second)]
-    one, other = SHAPES[first.shape], SHAPES[second.shape]
-    if one == other:
-        return None
-    if rng.random() < 0.4 and count == [1, 1]:
-        word = rng.choice(("bigger", "larger", "smaller"))
-        bigger = first.size > second.size if word != "smaller" else first.size < second.size
-        return f"Is the {one} {word} than the {other}?", "Yes." if bigger else "No."
-    reply = "As many." if count[0] == count[1] else f"More {one if count[0] > count[1] else other}s."
-    form = rng.choice(
-        ("Are there more {a}s or {b}s?", "more {a}s or more {b}s?", "which are more, {a}s or {b}s")
-    )
-    return form.format(a=one, b=other), reply
-
-
-def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
-    form = rng.choice(("What is in {n}?", "what do you see in {n}", "what is there?", "Describe {n}.",
-                       "What is to be seen in {n}?", "what does {n} show?", "tell me what is in {n}"))  # fmt: skip
-    things = [article(scene.at(i).name) for i in scene.occupied]
-    return form.format(n=rng.choice(NAMES)), (", ".join(things) or "nothing").capitalize() + "."
-
-
-_QUESTIONS = (
-    _is_there, _how_many, _how_many, _where_is, _which_colour, _which_colour, _has_the_colour, _what_stands, _compared,
-    _what_is_in,
-)  # fmt: skip
-
-
-def _what_has_changed(rng: random.Random, step: Transition) -> Request:
-    """Two pictures, and what is another on the second."""
-    assert step.before is not None
-    was = step.before.cells[step.cell]
-    now = step.after.cells[step.cell]
-    if was is None:
-        assert now is not None
-        reply = f"There is {article(now.name)} more."
-    elif step.to is not None:
-        reply = f"The {was.name} has moved to the {POSITIONS[step.to]}."
-    elif now is None:
-        reply = f"The {was.name} is gone."
+    if alone and before is None and rng.random() < 0.5:
+        one = rng.choice(("one more like this", "another one like it", "the same thing again", "another one of these", "another one",
+                          "one more", "the same again", "a second one", "a copy of it", "one more of the same", "a second one like that",
+                          "a twin of it"))  # fmt: skip
+    one = one.format(b=bare, r=r)
+    kind = rng.random()
+    if kind < 0.3:
+        how = rng.choice(list(RELATIONS))
+        goal = neighbour(cell, how)
+        if goal is None or scene.cells[goal] is not None:
+            return None
+        where = goal
+        place = rng.choice(ITS[how])
+    elif kind < 0.4:
+        where, place = next(i for i in _ORDER if scene.cells[i] is None), ""
     else:
-        reply = f"The {was.name} is {COLOURS[now.colour]} now."
-    form = rng.choice(("What has changed?", "what is different?", "what's new in the second picture", "find the difference",
-                       "What is not the same in the two pictures?"))  # fmt: skip
-    return answer(f"<image> <image> {form}", "question", (step.before, step.after), reply)
+        where = rng.choice(scene.empty)
+        place = rng.choice(PLACES[where][:3])
+    steps = [Transition.add(scene, new, where)]
+    if kind >= 0.4 and rng.random() < 0.25:
+        form = rng.choice(
+            (
+                "copy {r} {t}",
+                "duplicate {r} {p}",
+                "repeat {r} {p}",
+                "copy {r} and put the copy {p}",
+                "draw {r} again {p}",
+            )
+        )
+        return Wish(form.format(r=r, t=towards(place), p=place), steps)
+    form = rng.choice(("add {x}", "put {x}", "draw {x}", "{x}", "{x}", "I want {x}", "place {x}", "I'd like {x}", "give me {x}", "there should be {x}",
+                       "I need {x}", "let's have {x}", "and {x}"))  # fmt: skip
+    return Wish(form.format(x=f"{one} {place}".strip()), steps)
+
+
+def _tale(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
+    """A new thing comes, and something becomes of it."""
+    item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
+    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    where = rng.choice(scene.empty)
+    x = thing_words(rng, item)
+    if not x.startswith(("a ", "an ", "one ")):
+        return None
+    form = rng.choice(("{x} comes {p}", "{x} appears {p}", "{x} shows up {p}", "{x} goes {t}", "{x} arrives {p}", "{x} joins {p}",
+                       "along comes {x} {p}", "{x} pops up {p}"))  # fmt: skip
+    p = rng.choice(PLACES[where][:2]).replace("on top", "at the top")
+    steps = [Transition.add(scene, new, where)]
+    words = form.format(x=x, p=p, t=towards(p))
+    if rng.random() < 0.5:
+        words = (
+            rng.choice(
+                (
+                    "continue: ",
+                    "next ",
+                    "and then ",
+                    "then ",
+                    "next: ",
+                    "go on: ",
+                    "continue: next ",
+                    "Continue, ",
+                )
+            )
+            + words
+        )
+    kind, value = rng.choice(("colour", "colour", "move", "remove", "size")), 0
+    then = rng.choice(
+        (", then it ", " and then it ", " and ", ". Then it ", ", after that it ", " and it ", "; then it ")
+    )
+    if kind == "colour":
+        value = rng.randrange(len(COLOURS))
+        what = f"{rng.choice(('turns', 'becomes', 'gets', 'changes to'))} {COLOURS[value]}"
+    elif kind == "move":
+        value = rng.choice([i for i in range(CELLS) if scene.cells[i] is None and i != where])
+        what = f"{rng.choice(('moves', 'goes', 'moves on'))} {towards(rng.choice(PLACES[value][:1]))}"
+    elif kind == "remove":
+        what = rng.choice(("disappears", "goes away again", "leaves again", "is gone"))
+    else:
+        if new.pattern:
+            return None
+        value = 1 - new.size
+        what = rng.choice(("grows", "gets bigger") if value else ("shrinks", "gets smaller"))
+    steps.append(changed(steps[-1].after, Edit(kind, 0, value), [where]))
+    return Wish(words + then + what, steps)
+
+
+_WAYS: dict[Callable[[random.Random, Scene, int | None], Wish | None], int] = {
+    _recoloured: 16, _resized: 9, _patterned: 5, _moved: 16, _removed: 14, _replaced: 10, _grounded: 7, _added: 26, _copied: 12,
+    _tale: 5, of_several: 34,
+}  # fmt: skip

@@ -1,0 +1,644 @@
+"""Questions about pictures in the words of people, answered in few."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from interleave_rt.worlds.shapes.scene import (
+    COLOURS,
+    GRID,
+    PATTERNS,
+    POSITIONS,
+    SHAPES,
+    SIZES,
+    Scene,
+    Transition,
+    random_thing,
+)
+
+from .clauses import random_clauses
+from .grammar import RELATIONS, article, neighbour
+from .phrases import NAMES, NUMBERS, PLACES
+from .plans import Request, answer
+from .seeing import Look, called, fitting, hurried, look_words, named
+
+_Asked = tuple[str, str] | None
+"""What is asked, and the answer."""
+_HERE = ("", "", "", "", " here", " in the picture", " in this picture", " in it", " on it", " in the image")
+_BEFORE = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "so ",
+    "hey, ",
+    "hi, ",
+    "sorry, ",
+    "one question: ",
+    "well, ",
+    "please, ",
+    "ok, ",
+)
+_AFTER = ("?", "?", "?", "?", "", "", "", " please?", ", please", "??")
+_TELL = ("tell me {x}", "can you tell me {x}?", "Could you tell me {x}, please?", "please tell me {x}", "do you know {x}?",
+         "I want to know {x}", "I'd like to know {x}", "say {x}", "I wonder {x}", "can you say {x}", "Can you see {x}?",
+         "tell me {x} please", "do you see {x}?", "let me know {x}", "any idea {x}?")  # fmt: skip
+
+
+def _wh(rng: random.Random, direct: Sequence[str], told: Sequence[str] = ()) -> str:
+    """A question as it is (`direct`), or as what somebody wants to be told (`told`)."""
+    if told and rng.random() < 0.22:
+        return rng.choice(_TELL).format(x=rng.choice(told))
+    before, after = rng.choice(_BEFORE), rng.choice(_AFTER)
+    text = before + rng.choice(direct)
+    if text.startswith(("what is ", "where is ")) and rng.random() < 0.4:
+        word, rest = text.split(" is ", 1)
+        text = rng.choice((f"{word}'s {rest}", f"{word}s {rest}"))
+    return _begun(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
+
+
+def _begun(rng: random.Random, text: str) -> str:
+    return text[0].upper() + text[1:] if rng.random() < 0.5 else text
+
+
+def _yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
+    """Whether something is so: turned around, as a tag, or embedded."""
+    kind, so = rng.random(), f"{subject} {verb} {rest}"
+    if kind < 0.1:
+        tag = rng.choice(
+            (", right?", ", or not?", ", isn't it?", ", is that so?", ", correct?", ", yes or no?")
+        )
+        return _begun(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
+    if kind < 0.24:
+        whether = rng.choice(("if", "whether"))
+        form = rng.choice(("tell me {w} {x}", "can you tell me {w} {x}?", "I wonder {w} {x}", "do you know {w} {x}?",
+                           "please say {w} {x}", "I'd like to know {w} {x}", "can you see {w} {x}?"))  # fmt: skip
+        return _begun(rng, form.format(w=whether, x=so))
+    return _begun(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
+
+
+def _sure(so: bool, otherwise: str = "") -> str:
+    return "Yes." if so else f"No, it is {otherwise}." if otherwise else "No."
+
+
+def _some_look(rng: random.Random, scene: Scene) -> tuple[Look, list[int]]:
+    """A look that somebody asks for, more often one that is there, and the cells of the things that look so."""
+    thing = random_thing(rng, scene.background)
+    if scene.occupied and rng.random() < 0.65:
+        thing = scene.at(rng.choice(scene.occupied))
+        if rng.random() < 0.25:
+            thing = thing._replace(colour=random_thing(rng, scene.background).colour)
+    kind = rng.random()
+    look: Look = (
+        thing.shape if kind < 0.7 else None,
+        thing.colour if 0.4 < kind < 0.9 else None,
+        thing.size if kind > 0.95 or 0.3 < kind < 0.4 else None,
+        thing.pattern or None if 0.9 < kind < 0.95 else None,
+    )
+    if not any(said is not None for said in look):
+        look = (thing.shape, None, None, None)
+    return look, fitting(scene, look)
+
+
+def _is_there(rng: random.Random, scene: Scene) -> _Asked:
+    look, cells = _some_look(rng, scene)
+    name = look_words(rng, look, rng.choice(("thing", "thing", "shape", "object")))
+    one, here, reply = article(name), rng.choice(_HERE), _sure(bool(cells))
+    if look[0] is None and rng.random() < 0.3:
+        one = f"{rng.choice(('anything', 'something'))} {look_words(rng, look, '').strip()}"
+    if rng.random() < 0.4:
+        return _yes_no(rng, "is", "there", f"{one}{here}"), reply
+    some = one if one.startswith(("any", "some")) else rng.choice((f"any {name}s", one))
+    direct = ("do you see {a}{h}", "does {n} have {a}", "can you see {a}{h}", "{a}", "is {a} in it", "does {n} show {a}",
+              "is {a} to be seen{h}", "can {a} be seen{h}", "are there {m}{h}", "do you find {a}{h}", "does it contain {a}",
+              "have we got {a}{h}", "do you notice {a}", "is there {a} anywhere", "{m}", "are there {m} at all",
+              "can you find {a}{h}", "is {a} among them", "is one of them {a}")  # fmt: skip
+    form = rng.choice(direct)
+    if "{m}" in form and some == one:
+        form = "is there {a}{h}"
+    text = form.format(a=one, m=some, h=here, n=rng.choice(NAMES))
+    return _begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply
+
+
+def _how_many(rng: random.Random, scene: Scene) -> _Asked:
+    here, noun = rng.choice(_HERE), rng.choice(("things", "things", "shapes", "objects", "figures"))
+    many = ("how many {s} are there{h}", "how many {s}", "how many {s} do you see{h}", "how many {s} can you see{h}",
+            "how many {s} does {n} have", "how many {s} does {n} show", "the number of {s}", "number of {s}",
+            "how many {s} are in {n}", "how many {s} are to be seen{h}", "how many {s} can you count{h}",
+            "how many {s} have we got{h}", "what is the number of {s}{h}", "there are how many {s}",
+            "how many {s} in total", "how many {s} do you count")  # fmt: skip
+    told = (
+        "how many {s} there are{h}",
+        "how many {s} you see{h}",
+        "the number of {s}{h}",
+        "how many {s} {n} has",
+    )
+    count = ("count the {s}{h}", "count all {s}{h}", "please count the {s}", "can you count the {s}{h}?", "Count the {s}.",
+             "count the {s} for me", "could you count the {s}?")  # fmt: skip
+    look, cells = _some_look(rng, scene)
+    words = look_words(rng, look, noun[:-1]) + "s"
+    kind = rng.random()
+    if kind < 0.15:
+        words, cells = noun, list(scene.occupied)
+    elif kind < 0.3:
+        return _kinds(rng, scene)
+    elif look[0] is None and rng.random() < 0.4:  # how many are red?
+        adjective = look_words(rng, look, "").strip()
+        of = rng.choice(("", " of them", " of the things", " of these"))
+        return _wh(
+            rng, [f"how many{of} are {adjective}"], [f"how many{of} are {adjective}"]
+        ), f"{len(cells)}."
+    filled = [[form.format(s=words, h=here, n=rng.choice(NAMES)) for form in forms] for forms in (many, told)]
+    if rng.random() < 0.2:
+        return _begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}."
+    return _wh(rng, *filled), f"{len(cells)}."
+
+
+def _kinds(rng: random.Random, scene: Scene) -> _Asked:
+    """How many colours or shapes the things have, or how many places are free."""
+    things = [scene.at(cell) for cell in scene.occupied]
+    if not things:
+        return None
+    kind = rng.choice(("colours", "shapes", "free"))
+    if kind == "free":
+        direct = [
+            "how many places are empty",
+            "how many places are free",
+            "how many of the nine places are empty",
+        ]
+        return _wh(rng, direct, [direct[0], direct[1]]), f"{len(scene.empty)}."
+    if kind == "shapes":
+        direct = [
+            "how many different shapes are there",
+            "how many kinds of shapes do you see",
+            "how many sorts of shapes",
+        ]
+        return _wh(rng, direct, ["how many different shapes there are"]), f"{len({t.shape for t in things})}."
+    direct = ["how many colours do the things have", "in how many colours are the things", ("how many different colours do "
+              "the things have")]  # fmt: skip
+    return _wh(rng, direct, ["how many colours the things have"]), f"{len({t.colour for t in things})}."
+
+
+def _where_is(rng: random.Random, scene: Scene) -> _Asked:
+    if not scene.occupied:
+        return None
+    cell = rng.choice(scene.occupied)
+    name = named(rng, scene, cell)
+    if name is None:
+        return None
+    t = "it" if len(scene.occupied) == 1 and rng.random() < 0.2 else f"the {name}"
+    here = rng.choice(("", "", *_HERE[5:]))
+    direct = [f"where is {t}{here}", f"where is {t}", f"where do you see {t}", f"in which place is {t}", f"where can I find {t}",
+              f"at which place is {t}", f"where does {t} stand", f"{t} is where",               f"where is {t} located", f"what is the place of {t}", f"what is the position of {t}", f"where do I find {t}{here}",
+              f"where can {t} be seen", f"whereabouts is {t}"]  # fmt: skip
+    told = [f"where {t} is", f"where {t} stands", f"in which place {t} is", f"where to find {t}"]
+    return _wh(rng, direct, told), f"At the {POSITIONS[cell]}."
+
+
+def _is_at(rng: random.Random, scene: Scene) -> _Asked:
+    """Whether a thing is at a place; nothing is asked of which the places are near each other."""
+    if not scene.occupied:
+        return None
+    cell = rng.choice(scene.occupied)
+    place = cell if rng.random() < 0.5 else rng.randrange(len(POSITIONS))
+    (row, column), (row2, column2) = divmod(cell, GRID), divmod(place, GRID)
+    if place != cell and ((place == 4) == (cell == 4)) and (row == row2 or column == column2):
+        return None  # is what is at the top left at the top?
+    t = called(rng, scene, cell)
+    if (
+        t is None
+        or not t.startswith(("it", "the "))
+        or " at " in t
+        or " in " in t
+        or " on " in t
+        or t.split()[-2:][0] in _SIDE
+    ):
+        return None
+    return _yes_no(rng, "is", t, rng.choice(PLACES[place][:3])), _sure(
+        place == cell, f"at the {POSITIONS[cell]}"
+    )
+
+
+_SIDE = ("left", "right", "upper", "lower", "top", "bottom")
+
+
+def _background(rng: random.Random, scene: Scene) -> _Asked:
+    colour = COLOURS[scene.background]
+    if rng.random() < 0.25:
+        other = colour if rng.random() < 0.5 else rng.choice(COLOURS)
+        return _yes_no(rng, "is", "the background", other), _sure(other == colour, colour)
+    direct = ("which colour is the background", "what colour is the background", "the background colour",
+              "which colour does the background have", "what is the colour behind it", "what is the background colour",
+              "what colour does the background have", "what colour is it behind the things", "on which colour is it",
+              "which background does it have", "what background colour do you see", "what is the colour of the background",
+              "the background is what colour", "in which colour is the background", "colour of the background",
+              "what background has {n}", "what is the background", "which colour has the background")  # fmt: skip
+    told = ("which colour the background is", "what colour the background has", "the colour of the background",
+            "the background colour", "what the background colour is", "what colour is behind the things")  # fmt: skip
+    return _wh(
+        rng, [form.format(n=rng.choice(NAMES[:2])) for form in direct], told
+    ), f"{colour.capitalize()}."
+
+
+def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
+    if not scene.occupied:
+        return None
+    if len(scene.occupied) > 1 and rng.random() < 0.12:
+        return _two_colours(rng, scene)
+    cell = rng.choice(scene.occupied)
+    t = called(rng, scene, cell, without=("colour",))
+    if t is None or t.startswith("what"):
+        return None
+    direct = (f"what colour is {t}", f"what is the colour of {t}", f"which colour has {t}", f"which colour is {t}",
+              f"what colour does {t} have", f"in which colour is {t}", f"the colour of {t}", f"{t}: which colour",
+              f"{t} is what colour", f"which colour does {t} have", f"what colour has {t}", f"{t} has which colour",
+              f"of what colour is {t}", f"which colour do you see on {t}", f"what colour was used for {t}",
+              f"{t} is of which colour")  # fmt: skip
+    told = (f"what colour {t} is", f"the colour of {t}", f"which colour {t} has", f"what the colour of {t} is",
+            f"in which colour {t} is", f"the colour of {t}")  # fmt: skip
+    if rng.random() < 0.08:
+        return _begun(rng, f"name the colour of {t}"), f"{COLOURS[scene.at(cell).colour].capitalize()}."
+    return _wh(rng, direct, told), f"{COLOURS[scene.at(cell).colour].capitalize()}."
+
+
+def _two_colours(rng: random.Random, scene: Scene) -> _Asked:
+    """The colours of two things, or of one after the other one has been named."""
+    first, second = rng.sample(scene.occupied, 2)
+    names = [named(rng, scene, cell, without=("colour",)) for cell in (first, second)]
+    if None in names:
+        return None
+    a, b = (f"the {name}" for name in names)
+    one, other = (COLOURS[scene.at(cell).colour] for cell in (first, second))
+    if rng.random() < 0.5:
+        form = rng.choice(("{a} is {v}. And {b}?", "{a} is {v}, and {b}?", "{a} is {v}, what colour is {b}?",
+                           "{a} is {v}. What about {b}?"))  # fmt: skip
+        return _begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}."
+    direct = [f"what colour are {a} and {b}", f"which colours do {a} and {b} have", f"what colour is {a} and what colour is {b}",
+              f"what colour is {a}, and {b}"]  # fmt: skip
+    both = f"Both are {one}." if one == other else f"{one.capitalize()} and {other}."
+    return _wh(rng, direct, [f"which colours {a} and {b} have"]), both
+
+
+def _is_so(rng: random.Random, scene: Scene) -> _Asked:
+    """Whether a thing has a colour, size, shape or pattern."""
+    if not scene.occupied:
+        return None
+    cell = rng.choice(scene.occupied)
+    thing, yes = scene.at(cell), rng.random() < 0.5
+    kind = rng.choice(("colour", "colour", "colour", "size", "shape", "pattern"))
+    if kind == "pattern" and not thing.size:
+        return None
+    t = called(rng, scene, cell, without=(kind,))
+    if t is None or t.startswith("what"):
+        return None
+    if kind == "colour":
+        is_so, asked_for = COLOURS[thing.colour], rng.choice(COLOURS)
+    elif kind == "shape":
+        is_so, asked_for = article(SHAPES[thing.shape]), article(rng.choice(SHAPES))
+    elif kind == "size":
+        is_so, asked_for = SIZES[thing.size], rng.choice(SIZES)
+    else:
+        is_so, asked_for = PATTERNS[thing.pattern], rng.choice(PATTERNS)
+    if yes:
+        asked_for = is_so
+    if kind in ("colour", "pattern", "shape") and asked_for != is_so and rng.random() < 0.3:
+        pair = rng.sample((is_so, asked_for), 2)  # one or the other
+        return _begun(rng, f"is {t} {pair[0]} or {pair[1]}{rng.choice(('?', ''))}"), f"{is_so.capitalize()}."
+    if kind == "size" and rng.random() < 0.3:
+        either = rng.choice(("big or small", "small or large", "large or small"))
+        return _wh(rng, [f"is {t} {either}", f"how big is {t}", f"what size is {t}", f"what size does {t} have"],
+                   [f"how big {t} is", f"the size of {t}", f"what size {t} has"]), f"{is_so.capitalize()}."  # fmt: skip
+    if kind == "size" and asked_for == "large" and rng.random() < 0.5:
+        return _yes_no(rng, "is", t, "big"), _sure(asked_for == is_so, is_so)
+    return _yes_no(rng, "is", t, asked_for), _sure(asked_for == is_so, is_so)
+
+
+def _what_pattern(rng: random.Random, scene: Scene) -> _Asked:
+    cell = rng.choice(scene.occupied) if scene.occupied else None
+    t = None if cell is None else called(rng, scene, cell, without=("pattern",))
+    if cell is None or t is None or t.startswith("what") or not scene.at(cell).size:
+        return None
+    direct = [f"which pattern has {t}", f"what pattern does {t} have", f"is {t} plain, striped or dotted",
+              f"what is the pattern of {t}", f"how is {t} filled"]  # fmt: skip
+    told = [f"which pattern {t} has", f"the pattern of {t}"]
+    return _wh(rng, direct, told), f"{PATTERNS[scene.at(cell).pattern].capitalize()}."
+
+
+def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
+    cell = (
+        rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.9 else rng.randrange(len(POSITIONS))
+    )
+    thing, p = scene.cells[cell], rng.choice(PLACES[cell])
+    kind = rng.random()
+    if kind < 0.12:
+        if rng.random() < 0.4:
+            return _yes_no(rng, "is", "there", f"{rng.choice(('something', 'anything'))} {p}"), _sure(
+                thing is not None
+            )
+        return _yes_no(rng, "is", f"the place {p}", rng.choice(("empty", "free"))), _sure(thing is None)
+    if kind < 0.2 and thing is not None:
+        direct = [f"which colour is {p}", f"what colour do you see {p}", f"what colour is there {p}"]
+        return _wh(rng, direct, [f"which colour is {p}"]), f"{COLOURS[thing.colour].capitalize()}."
+    direct = [f"what is {p}", f"which shape is {p}", f"what stands {p}", f"what do you see {p}", f"what shape is {p}",
+              f"what can be seen {p}", f"{p}: what is it", f"{p} is what", f"which thing is {p}", f"what is there {p}",
+              f"which object is {p}", f"what thing do you see {p}", f"what kind of shape is {p}", f"what have we got {p}",
+              f"what sits {p}", f"which figure is {p}", f"and what is {p}"]  # fmt: skip
+    told = [f"what is {p}", f"what you see {p}", f"which shape is {p}", f"what stands {p}"]
+    return _wh(rng, direct, told), "Nothing." if thing is None else f"A{article(thing.name)[1:]}."
+
+
+def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
+    """What has a colour, a size or a pattern; which shape a thing has that is called by its looks."""
+    look, cells = _some_look(rng, scene)
+    if not scene.occupied or len(cells) > 2:
+        return None
+    things = [article(scene.at(cell).name) for cell in cells]
+    reply = f"{(', '.join(things) or 'nothing').capitalize()}."
+    if len(cells) == 1 and rng.random() < 0.5:
+        t = called(rng, scene, cells[0], without=("shape",))
+        if t is not None and not t.startswith("what"):
+            direct = [f"what shape is {t}", f"which shape has {t}", f"what is {t}", f"what shape does {t} have", (f"what kind of "
+                      f"shape is {t}"), f"which shape is {t}"]  # fmt: skip
+            return _wh(rng, direct, [f"what shape {t} is", f"what {t} is", f"which shape {t} has"]), reply
+    if look[0] is not None:
+        return None
+    adjective = look_words(rng, look, "").strip()
+    direct = [f"what is {adjective}", f"which thing is {adjective}", f"which shape is {adjective}", f"what is {adjective} here",
+              f"what do you see that is {adjective}", f"which ones are {adjective}", f"what things are {adjective}",
+              f"what {adjective} things are there", f"which of them is {adjective}"]  # fmt: skip
+    return _wh(rng, direct, [f"what is {adjective}", f"which thing is {adjective}"]), reply
+
+
+def _beside(rng: random.Random, scene: Scene) -> _Asked:
+    """What stands beside a thing, or whether one stands so to another; only where nobody can see it otherwise."""
+    if len(scene.occupied) < 2:
+        return None
+    first, second = rng.sample(scene.occupied, 2)
+    a, b = named(rng, scene, first), named(rng, scene, second)
+    how = rng.choice(list(RELATIONS))
+    where = rng.choice({"above": ("above", "over"), "below": ("below", "under"), "left of": ("left of", "to the left of"),
+                        "right of": ("right of", "to the right of")}[how])  # fmt: skip
+    if a is None or b is None:
+        return None
+    if rng.random() < 0.5:
+        (row, column), (row2, column2) = divmod(first, GRID), divmod(second, GRID)
+        if (row == row2) == (how in ("above", "below")) or (row != row2 and column != column2):
+            return None
+        so = {
+            "above": row < row2,
+            "below": row > row2,
+            "left of": column < column2,
+            "right of": column > column2,
+        }[how]
+        return _yes_no(rng, "is", f"the {a}", f"{where} the {b}"), _sure(so)
+    cell = neighbour(second, how)
+    row, column = divmod(second, GRID)
+    beyond = [
+        i
+        for i in scene.occupied
+        if {"above": i // GRID < row, "below": i // GRID > row, "left of": i % GRID < column, "right of": i % GRID > column}[how]
+    ]  # fmt: skip
+    if cell is None or (beyond != [cell] and beyond):
+        return None
+    x = f"{where} the {b}"
+    direct = [
+        f"what is {x}",
+        f"which shape is {x}",
+        f"what stands {x}",
+        f"what do you see {x}",
+        f"what can be seen {x}",
+    ]
+    reply = f"A{article(scene.at(cell).name)[1:]}." if beyond else "Nothing."
+    return _wh(rng, direct, [f"what is {x}", f"what stands {x}"]), reply
+
+
+def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
+    if len(scene.occupied) < 2:
+        return None
+    first, second = rng.sample(scene.occupied, 2)
+    names = [named(rng, scene, cell, without=("size",)) for cell in (first, second)]
+    if None in names:
+        return None
+    a, b = (f"the {name}" for name in names)
+    one, other = scene.at(first).size, scene.at(second).size
+    word = rng.choice(("bigger", "bigger", "larger", "smaller"))
+    so = one < other if word == "smaller" else one > other
+    kind = rng.random()
+    if kind < 0.45:
+        return _yes_no(rng, "is", a, f"{word} than {b}"), _sure(so)
+    if kind < 0.6:
+        if rng.random() < 0.5:
+            return _yes_no(rng, "is", a, f"as {rng.choice(('big', 'large'))} as {b}"), _sure(one == other)
+        return _yes_no(rng, "are", f"{a} and {b}", rng.choice(("the same size", "of the same size", "equally big"))), _sure(
+            one == other
+        )  # fmt: skip
+    if one == other:
+        return None
+    asked_for = first if so else second
+    reply = f"The {scene.at(asked_for).name}."
+    direct = [f"which is {word}, {a} or {b}", f"what is {word}, {a} or {b}", f"which one is {word}, {a} or {b}",
+              f"{a} or {b}, which is {word}", f"who is {word}, {a} or {b}", f"is {a} or {b} {word}"]  # fmt: skip
+    if len(scene.occupied) == 2:
+        direct += [
+            f"which one is {word}",
+            f"which of the two is {word}",
+            f"which is {word}",
+            f"which thing is {word}",
+        ]
+    return _wh(rng, direct, [f"which is {word}, {a} or {b}", f"whether {a} or {b} is {word}"]), reply
+
+
+def _superlative(rng: random.Random, scene: Scene) -> _Asked:
+    """The only large thing, or the only small one."""
+    if len(scene.occupied) < 2:
+        return None
+    size = rng.randrange(2)
+    cells = [cell for cell in scene.occupied if scene.at(cell).size == size]
+    if len(cells) != 1:
+        return None
+    most = rng.choice(("biggest", "largest") if size else ("smallest", "smallest"))
+    direct = [
+        f"which thing is the {most}",
+        f"what is the {most} thing",
+        f"which is the {most} shape",
+        f"which one is the {most}",
+    ]
+    return _wh(
+        rng, direct, [f"which thing is the {most}", f"what the {most} thing is"]
+    ), f"The {scene.at(cells[0]).name}."
+
+
+def _same(rng: random.Random, scene: Scene) -> _Asked:
+    """Whether two things have one colour or one shape, or whether all have."""
+    if len(scene.occupied) < 2:
+        return None
+    things = [scene.at(cell) for cell in scene.occupied]
+    if rng.random() < 0.4:
+        look, cells = _some_look(rng, scene)
+        if look[0] is not None and look[1] is None:
+            if len(cells) < 2:
+                return None
+            colour = scene.at(rng.choice(cells)).colour
+            so = all(scene.at(cell).colour == colour for cell in cells)
+            return _yes_no(rng, "are", f"all {SHAPES[look[0]]}s", COLOURS[colour]), _sure(so)
+        if look[1] is None or look[0] is not None:
+            return None
+        so = len(cells) == len(things)
+        subject, verb = rng.choice((("everything", "is"), ("all things", "are"), ("all of them", "are")))
+        return _yes_no(rng, verb, subject, COLOURS[look[1]]), _sure(so)
+    first, second = rng.sample(scene.occupied, 2)
+    kind = rng.choice(("colour", "shape"))
+    names = [named(rng, scene, cell, without=(kind,), noun="thing") for cell in (first, second)]
+    if None in names:
+        return None
+    one, other = scene.at(first), scene.at(second)
+    so = one.colour == other.colour if kind == "colour" else one.shape == other.shape
+    a, b = (f"the {name}" for name in names)
+    forms = [f"do {a} and {b} have the same {kind}", f"have {a} and {b} the same {kind}", f"are {a} and {b} of the same {kind}",
+             f"is {a} of the same {kind} as {b}", f"does {a} have the same {kind} as {b}"]  # fmt: skip
+    if kind == "colour":
+        forms += [f"are {a} and {b} the same colour", f"is {a} the same colour as {b}"]
+    return _begun(rng, rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)), _sure(so)
+
+
+def _numbers_compared(rng: random.Random, scene: Scene) -> _Asked:
+    looks: list[Look] = [_some_look(rng, scene)[0] for _ in range(2)]
+    if rng.random() < 0.7:  # two shapes
+        looks = [(look[0], None, None, None) for look in looks]
+    else:
+        looks = [(None, look[1], None, None) for look in looks]
+    if looks[0] == looks[1] or any(not any(said is not None for said in look) for look in looks):
+        return None
+    (a, b), (one, other) = (
+        (look_words(rng, look, "thing") + "s" for look in looks),
+        (len(fitting(scene, x)) for x in looks),
+    )
+    kind = rng.random()
+    if kind < 0.3:
+        more = rng.choice(("more", "more", "fewer"))
+        so = one > other if more == "more" else one < other
+        return _yes_no(rng, "are", "there", f"{more} {a} than {b}"), _sure(so)
+    if kind < 0.4:
+        return _yes_no(rng, "are", "there", f"as many {a} as {b}"), _sure(one == other)
+    reply = "As many." if one == other else f"More {a if one > other else b}."
+    form = rng.choice(("are there more {a} or {b}", "more {a} or more {b}", "which are more, {a} or {b}",
+                       "are there more {a} or more {b}", "what is there more of, {a} or {b}", "do you see more {a} or more {b}",
+                       "{a} or {b}, which are there more of", "which do you see more of: {a} or {b}"))  # fmt: skip
+    return _begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply
+
+
+def _exactly(rng: random.Random, scene: Scene) -> _Asked:
+    """Whether there are so many."""
+    look, cells = _some_look(rng, scene)
+    count = len(cells) if rng.random() < 0.5 else rng.randint(2, 4)
+    if count < 2:
+        return None
+    word = rng.choice((NUMBERS[count], str(count)))
+    exact = "exactly " if len(cells) > count or rng.random() < 0.3 else ""
+    return _yes_no(rng, "are", "there", f"{exact}{word} {look_words(rng, look, 'thing')}s"), _sure(
+        len(cells) == count
+    )
+
+
+def _most(rng: random.Random, scene: Scene) -> _Asked:
+    """The shape or the colour that comes up most often."""
+    kind = rng.choice(("shape", "colour"))
+    values = [scene.at(cell).shape if kind == "shape" else scene.at(cell).colour for cell in scene.occupied]
+    if len(values) < 3:
+        return None
+    ranked = sorted(set(values), key=values.count, reverse=True)
+    if len(ranked) < 2 or values.count(ranked[0]) == values.count(ranked[1]):
+        return None
+    name = SHAPES[ranked[0]] if kind == "shape" else COLOURS[ranked[0]]
+    whose = "" if kind == "shape" else rng.choice((" of the things", " among the things"))
+    direct = [f"which {kind}{whose} comes up most often", f"what is the most common {kind}{whose}", (f"which {kind}{whose} is there "
+              "most often"), f"which {kind}{whose} do you see most"]  # fmt: skip
+    reply = f"The {name}." if kind == "shape" else f"{name.capitalize()}."
+    return _wh(rng, direct, [f"which {kind}{whose} is there most often"]), reply
+
+
+def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
+    direct = ["what is in {n}", "what do you see in {n}", "what is there", "what is to be seen in {n}", "what does {n} show",
+              "what can you see", "what do you see", "what is shown", "which things are in {n}", "which shapes are in {n}",
+              "what things are there", "what is on it", "what have I drawn", "what did I draw", "what is this",
+              "what can be seen in {n}", "what does {n} contain"]  # fmt: skip
+    said = ["describe {n}", "Describe {n}.", "list the things in {n}", "please describe {n}", "can you describe {n}?",
+            "describe what you see", "list what you see", "name everything in {n}", "name all things"]  # fmt: skip
+    told = ["what is in {n}", "what you see", "what {n} shows", "what is there", "which things are in {n}"]
+    things = [article(scene.at(i).name) for i in scene.occupied]
+    reply = (", ".join(things) or "nothing").capitalize() + "."
+    if rng.random() < 0.25:
+        return rng.choice(said).format(n=rng.choice(NAMES)), reply
+    return _wh(rng, direct, told).format(n=rng.choice(NAMES)), reply
+
+
+_QUESTIONS: dict[Callable[[random.Random, Scene], _Asked], int] = {
+    _is_there: 8, _how_many: 10, _where_is: 8, _is_at: 3, _background: 6, _which_colour: 13, _is_so: 9, _what_pattern: 2,
+    _what_stands: 9, _what_is_so: 5, _beside: 4, _sizes_compared: 8, _superlative: 3, _same: 4, _numbers_compared: 5,
+    _exactly: 2, _most: 2, _what_is_in: 5,
+}  # fmt: skip
+
+
+def asked(rng: random.Random) -> Request:
+    """A question about a picture in the words of people, answered in few."""
+    clauses = random_clauses(rng, rng.randint(1, 5), edits=True)
+    if len(clauses) > 1 and rng.random() < 0.07:
+        return _about_two(rng, clauses[-1].transition)
+    scene = clauses[-1].transition.after
+    ask = rng.choices(list(_QUESTIONS), list(_QUESTIONS.values()))[0]
+    said = None
+    for tries in range(1000):
+        said = ask(rng, scene)
+        if said is not None:
+            break
+        if tries % 4 == 3:  # another picture, so that rare things are asked as often as they should
+            scene = random_clauses(rng, rng.randint(2, 5), edits=True)[-1].transition.after
+    if said is None:
+        raise RuntimeError(f"[asked] no picture was found for {ask.__name__}")
+    text, reply = said
+    kind = rng.random()
+    if kind < 0.12:
+        text = f"{text} <image>"
+    elif kind < 0.17:
+        text = f"{rng.choice(('Here is my picture:', 'look at this:', 'Look:', 'this is my picture:'))} <image> {text}"
+    else:
+        text = f"<image> {text}"
+    return answer(hurried(rng, text), "question", (scene,), reply)
+
+
+def _about_two(rng: random.Random, step: Transition) -> Request:
+    """Two pictures, and what is another on the second."""
+    assert step.before is not None
+    was = step.before.cells[step.cell]
+    now = step.after.cells[step.cell]
+    forms = ["What has changed?", "what is different?", "what's new in the second picture", "find the difference",
+             "What is not the same in the two pictures?", "what's different between the two", "whats the difference",
+             "How do the pictures differ?", "spot the difference", "compare the two pictures", "what differs?",
+             "what changed from the first to the second picture?", "tell me what has changed", "where is the difference?",
+             "can you see what is different?", "what did I change?", "Which difference do you see?",
+             "how is the second picture different from the first?", "what is different in the second one"]  # fmt: skip
+    if was is None:
+        assert now is not None
+        reply = f"There is {article(now.name)} more."
+        forms += ["what has been added?", "what was added", "which thing is new?", "What came in addition?"]
+    elif step.to is not None:
+        reply = f"The {was.name} has moved to the {POSITIONS[step.to]}."
+        forms += ["what has moved?", "which thing moved and where to?", "what has another place now?"]
+    elif now is None:
+        reply = f"The {was.name} is gone."
+        forms += [
+            "what is missing in the second picture?",
+            "what has disappeared?",
+            "which thing is gone",
+            "what did I remove?",
+        ]
+    else:
+        reply = f"The {was.name} is {COLOURS[now.colour]} now."
+        forms += ["which thing has another colour now?", "what has another colour in the second picture?"]
+    before = rng.choice(
+        ("<image> <image> ", "<image> and <image> ", "First: <image> Second: <image> ", "<image><image> ")
+    )
+    return answer(hurried(rng, before + rng.choice(forms)), "question", (step.before, step.after), reply)
