@@ -15,7 +15,7 @@ pytest.importorskip("tokenizers")
 from interleave_rt.train.shapes import tokenizer  # noqa: E402
 
 from interleave_rt.worlds.shapes import requests  # noqa: E402
-from interleave_rt.worlds.shapes.language import STYLES, grammar, teacher  # noqa: E402
+from interleave_rt.worlds.shapes.language import STYLES, about_a_picture, asked, grammar, teacher  # noqa: E402
 from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES, random_transition  # noqa: E402
 
 
@@ -86,3 +86,13 @@ def test_chat_template_equals_the_teacher(trained: Any) -> None:
     for i, piece in enumerate(rendered.split("<image>")):
         parts += [{"type": "image"}] * (i > 0) + [{"type": "text", "text": piece}] * bool(piece)
     assert render(parts) == teacher.planner_prompt(request.text, request.mode)
+
+
+def test_what_people_say_about_pictures_fits(trained: Any) -> None:
+    rng = random.Random(4)
+    for make in (about_a_picture, asked):
+        for _ in range(300):
+            request = make(rng)
+            text = teacher.planner_prompt(request.text, request.mode) + teacher.plan_answer(request)
+            assert len(trained(text).input_ids) <= 520
+            assert trained.decode(trained(request.text).input_ids) == request.text

@@ -36,7 +36,7 @@ def test_plans_lead_to_their_scenes_and_pictures_to_each_other(drawn: list[Reque
 _KINDS = {
     **dict.fromkeys(("composite", "pair", "story", "wish", "about"), {0}),
     **dict.fromkeys(("continue-wish", "continue-place", "continue-drawing"), {1, 2, 3, 4}),
-    "spoken": {0, 1},
+    "spoken": {0, 1, 2, 3},
     "question": {1, 2},
     "outside": {0, 1, 2, 3, 4},
 }
@@ -45,7 +45,7 @@ _KINDS = {
 
 def test_training_meets_every_kind_with_every_number_of_pictures_and_steps(drawn: list[Request]) -> None:
     kinds = Counter(request.kind for request in drawn)
-    assert min(count for kind, count in kinds.items() if kind != "about") > 50
+    assert min(count for kind, count in kinds.items() if kind != "about") > 40
     assert kinds["about"] > 5  # there are five of them, and people ask some of these, too
     counts = {kind: {len(request.images) for request in drawn if request.kind == kind} for kind in kinds}
     assert counts == _KINDS

@@ -55,7 +55,7 @@ def guidance(rng: random.Random) -> Request:
 
 def _as_people_speak(rng: random.Random) -> Request:
     """Requests of all kinds in the words of people."""
-    make = rng.choices((spoken, about_a_picture, asked, _offer), (56, 22, 16, 6))[0]
+    make = rng.choices((spoken, about_a_picture, asked, _offer), (49, 26, 19, 6))[0]
     return make(rng)
 
 
