@@ -235,6 +235,7 @@ def test_script_for_a_card_goes_on_and_says_what_failed(wrong, code, monkeypatch
     stream = {"lossless": {"requests": 2, "equal": 1 if wrong == "bench" else 2}}
     for name, found in (
         ("draw_cases", []),
+        ("fitting", []),
         ("prove", ([row], None)),
         ("denoising_step", []),
         ("single_stream", stream),
@@ -259,7 +260,7 @@ def test_script_for_a_card_goes_on_and_says_what_failed(wrong, code, monkeypatch
         assert found["law_1"] == found["denoising"] == "not run: no time left"
         return
     assert found["denoising"]["found"] == []
-    assert found["copies"]["found"]["planner/decoder"]["copies"] == 0
+    assert [(line["part"], line["copies"]) for line in found["copies"]["found"]] == [("planner/decoder", 0)]
     table = found["invariance"]["found"]
     assert [line["batch"] for line in table] == list(range(2, 9))
     assert all(line["holds"] for line in table) == (wrong != "bits")
@@ -277,11 +278,56 @@ def test_script_for_a_card_does_what_is_asked(monkeypatch, capsys):
     found = json.loads(said.out)
     assert found["stream"]["found"] == stream
     assert not set(cuda_check.PARTS) & set(found) - {"stream"}
-    for wrong, text in (("--only", "no part bench; there are law_1"), ("--requests", "at least 1")):
+    for wrong, text in (("--only", "no part bench; there are copies"), ("--requests", "at least 1")):
         with pytest.raises(SystemExit) as refused:
             run(monkeypatch, capsys, cuda_check, wrong, "bench" if wrong == "--only" else 0)
         assert refused.value.code == 2
         assert text in capsys.readouterr().err
+
+
+def test_rows_of_a_part_that_breaks_off_are_kept(capsys, tmp_path):
+    def rows():
+        yield {"what": "first"}
+        raise RuntimeError("no kernel for the second")
+
+    output = tmp_path / "cuda.json"
+    cuda_check.Checks(60, output).part("token", rows)
+    found = json.loads(output.read_text())["token"]
+    assert found["found"] == [{"what": "first"}]
+    assert found["error"] == "RuntimeError: no kernel for the second"
+    assert "in rows" in capsys.readouterr().err  # the whole traceback
+
+
+def test_requests_that_fit_the_time(monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    cases, pack = cuda_check.draw_cases(5, 1), cuda_check.load_pack()
+    cpu = ("CPUExecutionProvider",)
+    assert cuda_check.fitting(pack, cpu, cases, 1.0, 1e6) == cases
+    assert cuda_check.fitting(pack, cpu, cases, 1.0, 0.0) == cases[:1]
+    assert "1 of 5 are run" in capsys.readouterr().err
+
+
+def test_attention_of_a_decoder_in_half(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper.make_tensor_value_info
+    names = ("q", "k", "v", "past_k.0", "past_v.0")
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    node = onnx.helper.make_node(
+        "GroupQueryAttention", [*names, "lasts", "longest"], ["seen", "present_k.0", "present_v.0"]
+    )
+    outputs = [make(name, single, None) for name in node.output]
+    graph = onnx.helper.make_graph([node], "decoder", [make(name, single, None) for name in names], outputs)
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "bf16.onnx")
+    made = onnx.load(cuda_check.half_attention(tmp_path / "bf16.onnx")).graph
+    assert [one.op_type for one in made.node] == ["Cast", "Cast", "Cast", "GroupQueryAttention", "Cast"]
+    attention = made.node[3]
+    assert list(attention.input[:3]) == [one.output[0] for one in made.node[:3]]
+    assert list(attention.input[3:]) == ["past_k.0", "past_v.0", "lasts", "longest"]
+    assert (made.node[4].input[0], made.node[4].output[0]) == (attention.output[0], "seen")
+    kinds = {one.name: one.type.tensor_type.elem_type for one in (*made.input, *made.output)}
+    assert {name for name, kind in kinds.items() if kind == half} == {
+        *("past_k.0", "past_v.0", "present_k.0", "present_v.0")
+    }
 
 
 @pytest.mark.slow
@@ -294,8 +340,11 @@ def test_script_for_a_card_measures_without_one(monkeypatch, capsys):
     assert code == 0, found
     assert found["stream"]["found"]["lossless"]["equal"] == 1
     times = [*found["token"]["found"], *found["denoising"]["found"]]
-    assert [line["precision"] for line in times] == ["bf16", "int8", "bf16 stored"]
-    assert all(line["native_ms"] > 0 < line["pytorch_bf16_ms"] for line in times)
+    assert [line["precision"] for line in times] == [
+        *("PyTorch, bf16", "bf16", "int8"),
+        *("PyTorch, bf16", "bf16 stored"),
+    ]
+    assert all(line["native_ms"] > 0 < line["pytorch_bf16_ms"] for line in times if "native_ms" in line)
 
 
 def test_lossless_refuses_arms_that_are_none(monkeypatch, capsys):
