@@ -170,13 +170,21 @@ def test_a_thing_is_called_by_the_looks_that_it_has_by_then() -> None:
     assert {"the red one", "the red star"} <= {_called(rng, talk, 0, last=1) for _ in range(200)}
 
 
-def test_a_slip_is_one_letter_in_a_long_word() -> None:
+def test_a_slip_is_one_letter_in_a_word_and_makes_no_other_word() -> None:
     rng = random.Random(2)
-    for _ in range(200):
-        slipped = slip(rng, "a big yellow star")
-        assert slipped.startswith("a big ") and slipped.endswith(" star")
-        assert abs(len(slipped) - len("a big yellow star")) <= 1
-    assert slip(rng, "a red star") == "a red star"
+    text = "draw a cat, a red car and a boat <image>"
+    words = re.findall(r"\w+", text)
+    slipped = Counter()
+    for _ in range(2000):
+        found = re.findall(r"\w+", slip(rng, text))
+        changed = [i for i, (a, b) in enumerate(zip(words, found, strict=True)) if a != b]
+        assert len(changed) <= 1
+        for i in changed:
+            assert abs(len(found[i]) - len(words[i])) <= 1
+            assert found[i] not in ("car", "cat", "bat", "boa", "coat", "image")
+            slipped[words[i]] += 1
+    assert set(slipped) == {"draw", "cat", "red", "car", "and", "boat"}
+    assert slip(rng, "a 3 of it") == "a 3 of it"
 
 
 def test_training_sees_people_speak_but_none_of_their_sentences() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .asking import asked
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
-from .drawings import offer_request, spoken
+from .drawings import offer_request
 from .examples import EXAMPLES, GROUPS, HONEST, REASONS, is_honest, offers, refusal
 from .files import TEMPLATES, template
 from .grammar import apply, explicit, grounded, natural, parse
@@ -16,6 +16,7 @@ from .pictured import about_a_picture
 from .places import CELL_OF, STYLES, at, bare
 from .plans import Mode, PlanStep, Request, Split, answer, operations, split_of
 from .questions import about, question
+from .speech import spoken
 from .teacher import (
     IMAGE_TOKENS,
     Verdict,

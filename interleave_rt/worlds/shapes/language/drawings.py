@@ -11,7 +11,6 @@ from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES,
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .grammar import article, natural
-from .happenings import happening
 from .phrases import ASK_FOR, DRAWING_NAMES, EDIT_WORDS, HOW, NUMBERS, PLACES, STORY, dressed, numbered
 from .plans import Request
 from .wishes import (
@@ -25,7 +24,6 @@ from .wishes import (
     spoken_request,
     steps_of,
     thing_words,
-    wishes,
 )
 
 _NO_BODY = ("face", "landscape", "night sky", "traffic light", "christmas tree", "snowman")
@@ -279,11 +277,6 @@ def two_drawings(rng: random.Random) -> Request:
             continue
         text = dressed(rng, rng.choice(ASK_FOR).format(x=phrase))
         return spoken_request(text, [clause.transition for clause in clauses], clauses)
-
-
-def spoken(rng: random.Random) -> Request:
-    """A request without pictures in the words of people."""
-    return rng.choices((wishes, drawing, two_drawings, happening), (60, 42, 14, 14))[0](rng)
 
 
 def offer_request(words: str) -> Request:

@@ -9,14 +9,15 @@ import re
 from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
 
 from .composites import COMPOSITES, variants
+from .compositions import takes_back
 from .continuations import continuing
-from .drawings import spoken
 from .examples import refusal
 from .files import rows
 from .grammar import article
 from .narratives import ASK, narrative, part_words
 from .phrases import COMMON_WORDS
 from .plans import Request, answer
+from .speech import spoken
 
 _THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
 OUTSIDE = "outside"
@@ -208,6 +209,8 @@ _SWAPS = (("colour", COLOURS), ("shape", SHAPES), ("size", SIZES))
 def _one_strange_word(rng: random.Random, request: Request) -> tuple[str, str] | None:
     """Why it cannot be drawn, and the request with one of its words replaced by one that is not of this world."""
     text = request.text
+    if takes_back(text):  # a strange word in what is taken back leaves the rest what it was
+        return None
     if rng.random() < 0.25:
         verb = rng.choice(vocabulary()["verb"]).format(x=rng.choice(SHAPES))
         return "words", text.rstrip(".?") + rng.choice((", then ", ". Then ", " and ", ", finally ")) + verb
@@ -277,6 +280,25 @@ def _nearly_shapes(rng: random.Random) -> tuple[str, str]:
     return why, _asked(rng, words)
 
 
+def _in_company(rng: random.Random) -> tuple[str, str]:
+    """Something that cannot be drawn in a list, a count, a pair or a story of things that can."""
+    group, noun = _stranger(rng)
+    known = rng.choice(
+        (rng.choice(list(COMPOSITES)), f"{rng.choice(COLOURS)} {rng.choice(SHAPES)}", rng.choice(SHAPES))
+    )
+    other = f"{rng.choice(COLOURS)} {rng.choice(SHAPES)}"
+    strange, good, third = article(noun), article(known), article(other)
+    text = rng.choice((
+        f"{known}, {noun}, {other}", f"{noun} and {known}", f"first {good}, then {strange} to the right of it", f"1) {known} 2) {noun}",
+        f"two {noun}s and one {other}", f"two {other}s and {strange}", f"draw {good}, then {strange} next to it", f"{strange} on the left and {good} on the right",
+        f"{good}... no sorry, {strange}", f"{strange} melts", f"once there was a lonely {noun}", f"{strange} grows and turns {rng.choice(COLOURS)}",
+        f"{strange} meets {good}", f"{good} meets {strange}", f"{known} -> {noun}", f"story in 3 pictures: {strange} falls down", f"draw {good} and turn it into {strange}",
+        f"{good} that eats {strange}", f"{third} with {strange} on top", f"two {noun}s side by side please", f"a story about {strange} and {good}",
+        f"a red and white {noun}", f"how does {strange} grow?", f"draw {good}, then swap it for {strange}",
+    ))  # fmt: skip
+    return group, text
+
+
 def _plain(rng: random.Random) -> tuple[str, str]:
     kind = rng.choices(("task", "injection", "script", "noise"), (4, 3, 4, 2))[0]
     if kind == "noise" and rng.random() < 0.5:
@@ -300,13 +322,15 @@ def outside_request(rng: random.Random) -> Request:
         elif kind < 0.44:
             group, text = _drawing_with_more(rng)
             why = "words"
-        elif kind < 0.58:
+        elif kind < 0.5:
+            group, text = _in_company(rng)
+        elif kind < 0.62:
             make = narrative if rng.random() < 0.5 else spoken
             group, found = "any", _one_strange_word(rng, make(rng))
             if found is None:
                 continue
             why, text = found
-        elif kind < 0.76:
+        elif kind < 0.78:
             group = "any"
             why, text = _nearly_shapes(rng)
         elif kind < 0.92:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Iterable
@@ -68,6 +69,10 @@ JOINTS = _of("joint", range(sum(kind.startswith("joint ") for kind in _SAID)))
 """Joints of wishes: three for any of them, and one for the last."""
 
 
+_LONG = 120
+"""Letters of a text that is long."""
+
+
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -87,26 +92,53 @@ def numbered(rng: random.Random, text: str, steps: int) -> str:
     return rng.choice((f"{said}: {bare}", f"{bare}, {said}", f"{bare} {said}", f"{said}, {bare}"))
 
 
-def slip(rng: random.Random, text: str) -> str:
-    """The text with one slip of the finger: a letter too many, missing, doubled or swapped with the next one.
+_NEAR = {
+    letter: near
+    for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    for i, letter in enumerate(row)
+    for near in [row[max(i - 1, 0) : i] + row[i + 1 : i + 2]]
+}
+"""The letters beside each one on a keyboard."""
 
-    Only in a word of five letters or more: of shorter ones too little is left.
-    """
-    words = text.split(" ")
-    long = [i for i, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-    if not long:
-        return text
-    i = rng.choice(long)
-    word = words[i]
-    at = rng.randrange(1, len(word) - 1)
-    words[i] = rng.choice(
-        (
-            word[:at] + word[at + 1 :],
-            word[:at] + word[at] + word[at:],
-            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        )
+
+_WANTED = ["red", "blue", "yellow", "green", "orange", "black", "brown", "white", "circle", "square", "triangle", "star", "heart", "diamond", "ring", "bowl", "small", "large", "striped", "dotted", "tree", "house", "boat", "cake", "lamp", "fish", "robot", "rocket", "flower", "candle", "snowman", "balloon"]  # fmt: skip
+
+
+@functools.cache
+def _real_words() -> frozenset[str]:
+    """Words that mean something: who slips into one of them asks for something else."""
+    texts = [words for name in ("phrases.tsv", "composites.tsv", "out_of_domain.tsv") for words in rows(name)]
+    found = set(re.findall("[a-z]+", " ".join(" ".join(words) for words in texts).lower()))
+    return frozenset(
+        {*found, *_WANTED, "bat", "boa", "coat", "tip", "ten", "tow", "on", "or", "not", "ball", "all"}
     )
-    return " ".join(words)
+
+
+def slip(rng: random.Random, text: str) -> str:
+    """The text with one slip of the finger in a word of three letters or more.
+
+    A letter is missing, doubled, swapped with the next one, or the one beside it on the keyboard; words of three
+    letters lose none. What comes out is no other word that means something.
+    """
+    words = list(re.finditer(r"(?<![\w'<|])[A-Za-z]{3,}(?![\w'>|])", text))
+    meant = [word for word in words if word[0].lower().rstrip("s") in _WANTED]
+    if not words:
+        return text
+    found = rng.choice(meant if meant and rng.random() < 0.5 else words)
+    word = found[0]
+    for _ in range(4):
+        at = rng.randrange(1, len(word)) if rng.random() < 0.93 else 0
+        ways = [word[:at] + word[at] + word[at:]]
+        if len(word) > 3:
+            ways.append(word[:at] + word[at + 1 :])
+        if at + 1 < len(word):
+            ways += [word[:at] + word[at + 1] + word[at] + word[at + 2 :]] * 2
+        near = _NEAR[word[at].lower()]
+        ways.append(word[:at] + rng.choice(near) + word[at + 1 :])
+        slipped = rng.choice(ways)
+        if slipped.lower() not in _real_words() and slipped != word:
+            return text[: found.start()] + slipped + text[found.end() :]
+    return text
 
 
 def dressed(rng: random.Random, text: str) -> str:
@@ -114,13 +146,17 @@ def dressed(rng: random.Random, text: str) -> str:
     kind = rng.random()
     if kind < 0.12:
         text = text.lower()
-    elif kind < 0.15:
+    elif kind < 0.15 and len(text) < _LONG:  # capitals are many tokens
         text = text.upper()
     elif kind < 0.2:
-        text = text.replace(",", "").rstrip(".!?")
+        text = re.sub(r",(?= )", "", text).rstrip(".!?")
     if rng.random() < 0.06:
         text = re.sub(r"\b[Aa]n? ", "", text)
-    return slip(rng, text) if rng.random() < 0.12 else text
+    if rng.random() < 0.16:
+        text = slip(rng, text)
+        if rng.random() < 0.15:
+            text = slip(rng, text)
+    return text
 
 
 NAMES = ("the picture", "this picture", "it", "the image")

@@ -60,11 +60,12 @@ class Item:
     cell: int | None = None
     beside: tuple[str, int] | None = None  # a relation to an earlier thing
     alike: bool = False  # of the same colour as the one before, whatever that is
+    late: bool = False  # comes with an edit "add" of its own, not with the first ones
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is done to the thing `item`: `kind` is colour, size, shape, pattern, move, remove, ground or thing.
+    """What is done to the thing `item`: `kind` is colour, size, shape, pattern, move, remove, ground, thing or add.
 
     `value` is what it becomes; of "thing" another shape in another colour: shape * 8 + colour.
     """
@@ -130,7 +131,9 @@ def steps_of(talk: Talk) -> list[Transition] | None:
     ground, things = settled
     steps: list[Transition] = []
     try:
-        for thing, cell in things:
+        for (thing, cell), item in zip(things, talk.items, strict=True):
+            if item.late:
+                continue
             step = (
                 Transition.add(steps[-1].after, thing, cell)
                 if steps
@@ -139,6 +142,9 @@ def steps_of(talk: Talk) -> list[Transition] | None:
             steps.append(step)
         cells = [cell for _, cell in things]
         for edit in talk.edits:
+            if edit.kind == "add":
+                steps.append(Transition.add(steps[-1].after, *things[edit.item]))
+                continue
             steps.append(changed(steps[-1].after, edit, cells))
             if edit.kind == "move":
                 cells[edit.item] = edit.value
