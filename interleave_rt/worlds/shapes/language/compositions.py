@@ -152,9 +152,9 @@ def _arranged(rng: random.Random, talk: Talk) -> str:
     if kind < 0.35 and item.colour is not None:  # the colour comes after
         early = replace(item, colour=None)
         colour = COLOURS[item.colour]
-        every = ("both", "both of them") if count == 2 else ("all", "all of them", "every one", "each one")
+        them = ("both", "both of them") if count == 2 else ("all", "all of them", "every one", "each one")
         after = rng.choice(
-            (f"{rng.choice(every)} {colour}", f"{rng.choice(every)} in {colour}", f"in {colour}", colour)
+            (f"{rng.choice(them)} {colour}", f"{rng.choice(them)} in {colour}", f"in {colour}", colour)
         )
     elif kind < 0.45 and item.size is not None:
         early = replace(item, size=None)
@@ -486,13 +486,13 @@ def _references(rng: random.Random, talk: Talk) -> str | None:
         if count < 3:
             return None
         first = rng.random() < 0.5
-        two = (0, 1) if first else (count - 2, count - 1)
+        pair = (0, 1) if first else (count - 2, count - 1)
         which = "first" if first else "last"
         if rng.random() < 0.5:
-            talk.edits = [Edit("remove", i) for i in two]
+            talk.edits = [Edit("remove", i) for i in pair]
             change = rng.choice(EDIT_WORDS["remove"][:6]).format(r=f"the {which} two")
         else:
-            talk.edits = [Edit("colour", i, colours[0]) for i in two]
+            talk.edits = [Edit("colour", i, colours[0]) for i in pair]
             change = rng.choice(_CHANGE[:4]).format(r=f"the {which} two", v=values[0])
     return text + _glued(joint, change) + rng.choice(("", "", "", ".", " please", " afterwards"))
 

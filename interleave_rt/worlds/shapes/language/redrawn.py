@@ -246,15 +246,12 @@ def _fate(rng: random.Random, drawing: Composite) -> Request | None:
         text = rng.choice((f"{what} appears and then disappears again from top to bottom", f"draw {what} and then take it away part by part, from the top",
                            f"{what} vanishes bit by bit from the top", f"{what} goes away piece by piece, the top first"))  # fmt: skip
     else:
-        colours = rng.sample(range(len(COLOURS)), rng.choice((2, 3)))
-        if (
-            any(thing.colour == colour for _, thing, _ in parts for colour in colours)
-            or now.background == colours[0]
-        ):
+        skies = rng.sample(range(len(COLOURS)), rng.choice((2, 3)))
+        if any(thing.colour == sky for _, thing, _ in parts for sky in skies) or now.background == skies[0]:
             return None
-        for colour in colours:
-            done.append(Transition.ground(done[-1].after if done else now, colour))
-        words = [COLOURS[colour] for colour in colours]
+        for sky in skies:
+            done.append(Transition.ground(done[-1].after if done else now, sky))
+        words = [COLOURS[sky] for sky in skies]
         text = rng.choice((f"{what}, then the sky turns {' and then '.join(words)}", f"{what} and the background changes: first {', then '.join(words)}",
                            f"{what} while the sky becomes {' and then '.join(words)}"))  # fmt: skip
     lead = rng.choice(("", "", "", "Story: ", "a story: ", "tell the story: ", "Show how ", "draw how "))
