@@ -330,8 +330,6 @@ def token(
         family.write_decoder(checkpoint, config, path, precision=precision, cache_length=2 * PAST)
         written = time.monotonic() - begun
         for attention in ("float32", "float16"):
-            if attention == "float16" and device == "cpu":
-                continue  # the CPU has float32 alone
             graph = path if attention == "float32" else half_attention(path)
             try:
                 found = one_token(graph, device, providers, attention)
