@@ -55,7 +55,7 @@ def load_state(
     """
     if not (out / _STATE).exists():
         return 0, {}
-    state = torch.load(out / _STATE, weights_only=False)
+    state = torch.load(out / _STATE, map_location="cpu", weights_only=False)
     if "more" not in state:
         raise ValueError(f"[train] {out / _STATE} is of an earlier version: train this part from the start")
     model.load_state_dict(state["model"])

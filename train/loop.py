@@ -124,7 +124,9 @@ def train(
     budget = {"iterations": iterations, "every": every, "minutes": minutes, "resume": resume}
     part.begin()
     done, state = load_state(out, part.module, part.optimizers, part.rng) if resume else (0, {})
-    average = 0.0
+    average: Tensor | float = (
+        0.0  # a tensor: to look at it would be to wait for the device after every update
+    )
     if done:
         average = state["average"]
         part.restore(state["part"])
@@ -136,7 +138,7 @@ def train(
 
     def keep() -> None:
         ema = None if part.ema is None else part.ema.state_dict()
-        more = {"average": average, "part": part.state(), "ema": ema}
+        more = {"average": float(average), "part": part.state(), "ema": ema}
         save_state(out, part.module, part.optimizers, part.rng, done, more)
 
     ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -147,11 +149,11 @@ def train(
             part.optimizers.step(loss, factor, schedule.clip)
             if part.ema is not None:
                 part.ema.update()
-            average += _SMOOTHING * (float(shown.detach()) - average)
+            average = average + _SMOOTHING * (shown.detach().double() - average)
             done += 1
             if done % (schedule.log_every or every) == 0:
-                log.info("%s %d/%d loss %.4f", part.name, done, iterations, average)
-                record.log(done, loss=average)
+                log.info("%s %d/%d loss %.4f", part.name, done, iterations, float(average))
+                record.log(done, loss=float(average))
             if done % every == 0:
                 measured = part.measure()
                 log.info("%s %d/%d %s", part.name, done, iterations, measured)

@@ -49,20 +49,23 @@ class Muon(torch.optim.Optimizer):
                 self._update(weights, group["lr"], group["momentum"], group["weight_decay"])
 
     def _update(self, weights: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
-        updates = []
+        gradients, momenta = [], []
+        values: list[Tensor] = list(weights)
         for weight in weights:
             assert weight.grad is not None
             state = self.state[weight]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(weight)
-            state["momentum"].lerp_(weight.grad, 1 - momentum)
-            updates.append(weight.grad.lerp(state["momentum"], momentum).flatten(1))
-        directions = _orthogonal(torch.stack(updates))
+            gradients.append(weight.grad)
+            momenta.append(state["momentum"])
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        updates = torch._foreach_lerp(gradients, momenta, momentum)  # noqa: SLF001 - no public name
+        directions = _orthogonal(torch.stack([update.flatten(1) for update in updates]))
         scale = max(1.0, directions.shape[1] / directions.shape[2]) ** 0.5
-        for weight, direction in zip(weights, directions, strict=True):
-            if weight_decay:
-                weight.mul_(1 - lr * weight_decay)
-            weight.add_(direction.reshape(weight.shape), alpha=-lr * scale)
+        if weight_decay:
+            torch._foreach_mul_(values, 1 - lr * weight_decay)
+        steps = [direction.reshape(weights[0].shape) for direction in directions]
+        torch._foreach_add_(values, steps, alpha=-lr * scale)
 
 
 def decay(iteration: int, total: int, warmup: int, hold: float, floor: float = 0.03) -> float:

@@ -57,6 +57,18 @@ def shapes(
         Path | None,
         typer.Option(help="Saved weights that generator, critic or planner go on from instead of new ones."),
     ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="cpu|cuda[:N]", help="Where critic and planner are trained.")
+    ] = "cpu",
+    workers: Annotated[
+        int, typer.Option(help="Processes that draw their examples; no bit of the result depends on it.")
+    ] = 0,
+    batch: Annotated[
+        int | None, typer.Option(help="Examples an update of critic or planner. Default: 32 or 20.")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="Iterations between two checkpoints. Default: the part's own.")
+    ] = None,
 ) -> int:
     """Train the trio of the closed shapes world, or one part of it; takes hours on a CPU.
 
@@ -69,16 +81,24 @@ def shapes(
         raise BadRequestError(f"[train] --part is {part!r}", hint="it is " + " or ".join(_PARTS))
     if seed < 0:
         raise BadRequestError(f"[train] --seed is {seed}", hint="a whole number from 0 on")
-    for name, value in (("--iterations", iterations), ("--threads", threads)):
+    for name, value in (
+        ("--iterations", iterations),
+        ("--threads", threads),
+        ("--batch", batch),
+        ("--every", every),
+    ):
         if value is not None and value < 1:
             raise BadRequestError(f"[train] {name} is {value}: at least 1 is wanted")
+    if workers < 0:
+        raise BadRequestError(f"[train] --workers is {workers}: 0 or more are wanted")
     if minutes is not None and not minutes > 0:
         raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
     check_packages("train", ("torch", "transformers", "diffusers", "safetensors"), extras="train")
     from interleave_rt.files import check_folder
-    from interleave_rt.train.shapes.cli import check_inputs, train_parts
+    from interleave_rt.train.shapes.cli import check_device, check_inputs, train_parts
 
     check_inputs(part, out, start_from)
+    check_device(part, device, workers=workers, batch=batch)
     check_folder(out)
     try:
         train_parts(
@@ -90,6 +110,10 @@ def shapes(
             minutes=minutes,
             threads=threads,
             start_from=start_from,
+            device=device,
+            workers=workers,
+            batch=batch,
+            every=every,
         )
     except Interrupted:
         signals.caught()

@@ -14,7 +14,16 @@ from interleave_rt.errors import BadRequestError
 if TYPE_CHECKING:
     from ..loop import Part
 
-__all__ = ["CONTINUED", "OLD_NAMES", "PARTS", "check_inputs", "main", "train_parts"]
+__all__ = [
+    "CONTINUED",
+    "OLD_NAMES",
+    "ON_A_CARD",
+    "PARTS",
+    "check_device",
+    "check_inputs",
+    "main",
+    "train_parts",
+]
 
 PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
 """In the order in which they need each other."""
@@ -28,6 +37,8 @@ NEEDS = {
 """What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
 CONTINUED = ("generator", "critic", "planner")
 """Parts that can begin with the weights of an earlier run."""
+ON_A_CARD = ("critic", "planner")
+"""Parts that can be trained on another device, with examples drawn by other processes."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
 
@@ -94,7 +105,34 @@ def check_inputs(part: str, out: Path, start_from: Path | None = None) -> None:
             )
 
 
-def _train(part: str, out: Path, seed: int, start_from: Path | None, run: dict[str, Any]) -> dict[str, float]:
+def check_device(part: str, device: str, *, workers: int = 0, batch: int | None = None) -> None:
+    """The device is there, and what goes with critic and planner alone is not asked of another part.
+
+    Raises:
+        BadRequestError: It is not, or it is.
+    """
+    import torch
+
+    told = {"--device": device != "cpu", "--workers": workers > 0, "--batch": batch is not None}
+    if part not in (*ON_A_CARD, "all") and (asked := [name for name, given in told.items() if given]):
+        raise BadRequestError(f"[train] {asked[0]} goes with --part {', '.join(ON_A_CARD)}; --part is {part}")
+    try:
+        asked_for = torch.device(device)
+    except RuntimeError:
+        asked_for = None
+    kind = None if asked_for is None else asked_for.type
+    # Counted, not opened: the processes that draw examples are forked before a card is in use.
+    cards = torch.cuda.device_count()
+    if kind != "cpu" and (kind != "cuda" or ((asked_for and asked_for.index) or 0) >= cards):
+        raise BadRequestError(
+            f"[train] --device is {device}: this torch ({torch.__version__}) sees the CPU and {cards} CUDA cards",
+            hint="cpu or cuda[:N]; a card also needs a build of torch for CUDA",
+        )
+
+
+def _train(
+    part: str, out: Path, seed: int, start_from: Path | None, run: dict[str, Any], vlm: dict[str, Any]
+) -> dict[str, float]:
     check_inputs(part, out, start_from)
     from ..loop import train
     from .attempts import ROUNDS, make_attempts
@@ -124,9 +162,10 @@ def _train(part: str, out: Path, seed: int, start_from: Path | None, run: dict[s
             tokenizer_dir=words,
             start_from=start_from,
             seed=seed,
+            **vlm,
         ),
         "planner": lambda: Planner(
-            folder, start_from=start_from or out / "critic", tokenizer_dir=words, seed=seed
+            folder, start_from=start_from or out / "critic", tokenizer_dir=words, seed=seed, **vlm
         ),
     }
     return train(made[part](), **run)
@@ -139,6 +178,7 @@ def _use(threads: int) -> None:
     from interleave_rt.backends.torch.residency import roomy_heap
 
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32 on cards; nothing changes on a CPU
     torch.set_flush_denormal(True)
     roomy_heap()
 
@@ -153,15 +193,22 @@ def train_parts(
     minutes: float | None = None,
     threads: int = 1,
     start_from: Path | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+    batch: int | None = None,
+    every: int | None = None,
 ) -> None:
     """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON.
 
-    With `start_from`, one of `CONTINUED` begins with these saved weights of its own kind instead of new ones.
+    With `start_from`, one of `CONTINUED` begins with these saved weights of its own kind instead of new ones. Those of
+    `ON_A_CARD` run on a torch `device` with examples drawn by so many `workers`, `batch` of them an update; `every` so
+    many iterations there is a checkpoint.
     """
     _use(threads)
-    run = {"resume": resume, "minutes": minutes, "iterations": iterations}
+    run = {"resume": resume, "minutes": minutes, "iterations": iterations, "every": every}
+    vlm = {"device": device, "workers": workers} | ({} if batch is None else {"batch": batch})
     for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
-        print(json.dumps({name: _train(name, out, seed, start_from, run)}))
+        print(json.dumps({name: _train(name, out, seed, start_from, run, vlm)}))
 
 
 def _check(story: Path) -> int:

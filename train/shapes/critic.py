@@ -105,8 +105,20 @@ class Cases:
 
     def learn_from(self, attempts: list[Attempt]) -> None:
         """Use these attempts of a generator from now on."""
-        self._good = [attempt for attempt in attempts if attempt.right]
-        self._bad = [attempt for attempt in attempts if not attempt.right]
+        self.learn_from_sorted(
+            [attempt for attempt in attempts if attempt.right],
+            [attempt for attempt in attempts if not attempt.right],
+        )
+
+    def learn_from_sorted(self, good: list[Attempt], bad: list[Attempt]) -> None:
+        """Likewise, of attempts that are sorted by whether they are right."""
+        self._good, self._bad = good, bad
+
+    def drawing_from(self, rng: random.Random) -> Cases:
+        """The same source with other random numbers."""
+        other = Cases(rng, share=self._share)
+        other.learn_from_sorted(self._good, self._bad)
+        return other
 
     def _original(self, step: Transition) -> str:
         kind, full = self._rng.random(), explicit(step)
@@ -231,13 +243,17 @@ class Heads(nn.Module):
         self.content = CellHead(width)
         self.wanted = CellHead(width, extra=2)
 
-    def loss(self, pictures: Tensor, examples: list[Example]) -> Tensor:
-        """Loss from hidden states [18 n, width]."""
+    @staticmethod
+    def told(examples: list[Example]) -> tuple[Tensor, ...]:
+        """What is before, what is seen and what is wanted in every cell, each int64 [n, 9, 5]."""
         cases = [example.extra for example in examples]
-        hidden = pictures.view(len(cases), 2 * CELLS, -1)
-        before = torch.tensor([cell_labels(case.before) for case in cases])
-        seen = torch.tensor([cell_labels(case.seen) for case in cases])
-        wanted = torch.tensor([cell_labels(case.wanted) for case in cases])
+        scenes = ([getattr(case, name) for case in cases] for name in ("before", "seen", "wanted"))
+        return tuple(torch.tensor([cell_labels(scene) for scene in kind]) for kind in scenes)
+
+    def loss(self, pictures: Tensor, told: tuple[Tensor, ...]) -> Tensor:
+        """Loss from hidden states [18 n, width]."""
+        before, seen, wanted = told
+        hidden = pictures.view(len(before), 2 * CELLS, -1)
         content = CellHead.loss(self.content(hidden), torch.cat([before, seen], 1))
         logits = self.wanted(hidden[:, CELLS:])
         touched = (wanted[..., :4] != before[..., :4]).any(-1)
@@ -293,8 +309,10 @@ class Critic(VlmPart):
         batch: int = 32,
         tests: int = 256,
         seed: int = 0,
+        device: str = "cpu",
+        workers: int = 0,
     ) -> None:
-        arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts}
+        arguments = {"tokenizer_dir": tokenizer_dir, "vision": vision, "attempts": attempts, "device": device}
         super().__init__(out, seed, 3, **arguments, start_from=start_from, batch=batch, tests=tests)
         self.encoder = CaseEncoder(load_tokenizer(tokenizer_dir))
         if start_from is not None:
@@ -303,7 +321,6 @@ class Critic(VlmPart):
             model = build_vlm(self.encoder.ids)
             if vision is not None:
                 open_tower(model, vision)
-        self.learn(Trainee(model, Heads(model.config.text_config.hidden_size)), batch)
         self._cases = Cases(self.rng)
         drawn = Cases(random.Random(77))
         self._sets = {"drawn": [drawn.drawn() for _ in range(tests)]}
@@ -313,11 +330,13 @@ class Critic(VlmPart):
             self._cases.learn_from(made[cut:])
             held = Cases(random.Random(78), made[:cut])
             self._sets["painted"] = [held.painted() for _ in range(tests)]
+        heads = Heads(model.config.text_config.hidden_size)
+        self.learn(Trainee(model, heads), batch, seed, device, workers)
 
-    def example(self) -> Example:
+    def example(self, rng: random.Random) -> Example:
         """A case with its right answer."""
-        case = self._cases()
-        return self.encoder.full(case, tail=not case.verdict.accepted or self.rng.random() < 0.25)
+        case = self._cases.drawing_from(rng)()
+        return self.encoder.full(case, tail=not case.verdict.accepted or rng.random() < 0.25)
 
     def measure(self) -> dict[str, float]:
         """As `measure_critic`, on drawn cases and on attempts."""

@@ -48,18 +48,14 @@ _LIMIT = 520
 class PlanEncoder(Encoder):
     """Requests as token sequences."""
 
-    def __init__(self, tokenizer: Any, seed: int = 0) -> None:
-        super().__init__(tokenizer)
-        self.rng = random.Random(seed)
-
-    def prompt(self, request: Request) -> Example:
+    def prompt(self, request: Request, rng: random.Random) -> Example:
         """The question of a request, with pictures drawn for it."""
-        pictures = [augmented(image, self.rng) for image in drawn_story(request.images, self.rng)]
+        pictures = [augmented(image, rng) for image in drawn_story(request.images, rng)]
         return self.prompt_of(planner_prompt(request.text, request.mode), pictures, request)
 
-    def full(self, request: Request) -> Example:
+    def full(self, request: Request, rng: random.Random) -> Example:
         """Prompt and right plan."""
-        prompt = self.prompt(request)
+        prompt = self.prompt(request, rng)
         answer = [*self.encode(plan_answer(request)), self.ids.end]
         # An answer to a question hangs on a word or two. A refusal must not weigh more than a plan: a model that is
         # taught so refuses what it could draw.
@@ -74,14 +70,17 @@ class _Heads(nn.Module):
         super().__init__()
         self.cells = CellHead(width, extra=CELLS)
 
-    def loss(self, pictures: Tensor, examples: list[Example]) -> Tensor:
-        """Loss of reading the cells of the given pictures: what they hold, and which they are."""
+    @staticmethod
+    def told(examples: list[Example]) -> tuple[Tensor, ...] | None:
+        """What the cells of the given pictures hold, int64 [pictures, 9, 5]."""
         scenes = [scene for example in examples for scene in example.extra.images]
-        if not scenes:
-            return torch.zeros(())
-        labels = torch.tensor([cell_labels(scene) for scene in scenes])
-        read = self.cells(pictures.view(len(scenes), CELLS, -1))
-        cells = torch.arange(CELLS).repeat(len(scenes))
+        return (torch.tensor([cell_labels(scene) for scene in scenes]),) if scenes else None
+
+    def loss(self, pictures: Tensor, told: tuple[Tensor, ...]) -> Tensor:
+        """Loss of reading the cells of the given pictures: what they hold, and which they are."""
+        (labels,) = told
+        read = self.cells(pictures.view(len(labels), CELLS, -1))
+        cells = torch.arange(CELLS, device=labels.device).repeat(len(labels))
         where = functional.cross_entropy(read[..., -CELLS:].flatten(0, 1), cells)
         return 0.3 * (CellHead.loss(read, labels) + where)
 
@@ -95,7 +94,8 @@ def plan_is_right(request: Request, answer: str) -> bool:
 
 def measure_planner(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
     """Share of plans that are right, decoded greedily."""
-    answers = encoder.answers(model, [encoder.prompt(request) for request in requests], _LIMIT)
+    rng = random.Random(0)
+    answers = encoder.answers(model, [encoder.prompt(request, rng) for request in requests], _LIMIT)
     right = [plan_is_right(request, answer) for request, answer in zip(requests, answers, strict=True)]
     model.train()
     return float(np.mean(right))
@@ -116,14 +116,16 @@ def held_out(split: Split, count: int, seed: int) -> dict[str, list[Request]]:
 def _forced(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
     """Share of answers of which every token is the model's first choice: cheap, and a lower bound of being right."""
     model.eval()
-    right = []
+    rng = random.Random(0)
+    right = 0
     for start in range(0, len(requests), 50):
-        batch = collate([encoder.full(request) for request in requests[start : start + 50]], encoder.ids)
-        best = model(**batch.inputs).logits[:, :-1].argmax(-1)
-        wrong = (best != batch.labels[:, 1:]) & (batch.weights[:, 1:] > 0)
-        right += (~wrong.any(-1)).tolist()
+        examples = [encoder.full(request, rng) for request in requests[start : start + 50]]
+        batch = collate(examples, encoder.ids).on(model.device)
+        best = model(**batch.inputs).logits.argmax(-1).flatten()[batch.answers]
+        rows = batch.answers // batch.mask.shape[1]
+        right += len(examples) - len(torch.unique(rows[best != batch.labels]))
     model.train()
-    return float(np.mean(right))
+    return right / len(requests)
 
 
 class Planner(VlmPart):
@@ -142,29 +144,23 @@ class Planner(VlmPart):
         batch: int = 20,
         tests: int = 100,
         seed: int = 0,
+        device: str = "cpu",
+        workers: int = 0,
     ) -> None:
-        arguments = {"tokenizer_dir": tokenizer_dir, "start_from": start_from}
+        arguments = {"tokenizer_dir": tokenizer_dir, "start_from": start_from, "device": device}
         super().__init__(out, seed, 5, **arguments, batch=batch, tests=tests)
         self.encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
         model = build_vlm(self.encoder.ids) if start_from is None else open_vlm(start_from)
-        self.learn(Trainee(model, _Heads(model.config.text_config.hidden_size)), batch)
+        heads = _Heads(model.config.text_config.hidden_size)
+        self.learn(Trainee(model, heads), batch, seed, device, workers)
         self._held = held_out("validation", tests, seed=1)
 
-    def example(self) -> Example:
+    def example(self, rng: random.Random) -> Example:
         """A request to train on, with its right plan."""
         while True:
-            request = any_request(self.rng)
+            request = any_request(rng)
             if request.split == "train":
-                return self.encoder.full(request)
-
-    def state(self) -> dict[str, Any]:
-        """Also where the pictures of requests are drawn from."""
-        return super().state() | {"pictures": self.encoder.rng.getstate()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on drawing there."""
-        super().restore(state)
-        self.encoder.rng.setstate(state["pictures"])
+                return self.encoder.full(request, rng)
 
     def measure(self) -> dict[str, float]:
         """Shares of held-out plans that are first choices."""

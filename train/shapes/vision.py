@@ -57,7 +57,7 @@ class _Reader(nn.Module):
 def _batch(rng: random.Random, count: int) -> tuple[Tensor, Tensor]:
     scenes = [_scene(rng) for _ in range(count)]
     images = np.stack([augmented(image, rng) for image in drawn(scenes, rng)])
-    return pixel_patches(images), torch.tensor([cell_labels(scene) for scene in scenes])
+    return pixel_patches(torch.from_numpy(images)), torch.tensor([cell_labels(scene) for scene in scenes])
 
 
 @torch.no_grad()

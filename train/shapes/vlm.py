@@ -5,10 +5,11 @@ All pictures are 96x96, so that the vision tower can attend over a batch at once
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..checkpoint import save_model
 from ..loop import Part
 from ..optim import Optimizers, round_to_half
 from .models import TokenIds
+from .stream import Stream
 
 __all__ = [
     "Batch",
@@ -38,6 +40,7 @@ __all__ = [
     "batched_vision",
     "cell_labels",
     "collate",
+    "deepen",
     "open_vlm",
 ]
 
@@ -57,20 +60,40 @@ class Example:
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded examples as the model takes them."""
+    """Padded examples: what the model takes, what is learned, and where.
+
+    `inputs` are ids int64 [n, tokens] and rotary positions int64 [3, n, tokens]; on a device also the `pictures` uint8
+    [p, 96, 96, 3] as the vision tower takes them. `answers` int64 [m] are the flat places of the tokens before those that
+    are learned, `labels` int64 [m] and `weights` float32 [m] what these are and how much they count; `seen` int64 [9 p]
+    are the flat places of picture tokens, and `told` is what the heads are to read there.
+    """
 
     inputs: dict[str, Tensor]
+    pictures: Tensor | None
+    mask: Tensor
+    answers: Tensor
     labels: Tensor
     weights: Tensor
-    mask: Tensor
-    examples: list[Example]
+    seen: Tensor
+    told: tuple[Tensor, ...] | None
+    count: int
+
+    def on(self, device: torch.device | str) -> Batch:
+        """The same on a device, ready for the model."""
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        if self.pictures is not None:
+            inputs["pixel_values"] = pixel_patches(self.pictures.to(device))
+            inputs["image_grid_thw"] = torch.tensor([[1, 6, 6]], device=device).expand(len(self.pictures), 3)
+        names = ("mask", "answers", "labels", "weights", "seen")
+        moved = {name: getattr(self, name).to(device) for name in names}
+        told = None if self.told is None else tuple(value.to(device) for value in self.told)
+        return replace(self, inputs=inputs, told=told, **moved)
 
     def loss(self, hidden: Tensor, head: nn.Module) -> Tensor:
         """Weighted cross entropy per example, from the last hidden states [n, tokens, width]."""
-        chosen = self.weights[:, 1:] > 0
-        logits = head(hidden[:, :-1][chosen])
-        losses = functional.cross_entropy(logits, self.labels[:, 1:][chosen], reduction="none")
-        return (losses * self.weights[:, 1:][chosen]).sum() / len(self.examples)
+        logits = head(hidden.flatten(0, 1)[self.answers])
+        losses = functional.cross_entropy(logits, self.labels, reduction="none")
+        return (losses * self.weights).sum() / self.count
 
 
 def positions(ids: list[int], image: int) -> list[tuple[int, int, int]]:
@@ -87,9 +110,9 @@ def positions(ids: list[int], image: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def pixel_patches(images: npt.NDArray[np.uint8]) -> Tensor:
+def pixel_patches(images: Tensor) -> Tensor:
     """Pictures uint8 [n, 96, 96, 3] as the vision tower takes them, float32 [36 n, 3 * 2 * 16 * 16]."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     x = x.reshape(len(x), 3, 3, 2, 16, 3, 2, 16).permute(0, 2, 5, 3, 6, 1, 4, 7)
     return (
         x.unsqueeze(6)
@@ -99,42 +122,43 @@ def pixel_patches(images: npt.NDArray[np.uint8]) -> Tensor:
     )
 
 
-def collate(examples: list[Example], names: TokenIds, *, left: bool = False) -> Batch:
-    """Pad to the longest (on the right, for training; on the left with ends, for decoding) and stack."""
+def collate(
+    examples: list[Example],
+    names: TokenIds,
+    *,
+    left: bool = False,
+    told: Callable[[list[Example]], tuple[Tensor, ...] | None] = lambda _: None,
+) -> Batch:
+    """Pad to the longest (on the right, for training; on the left with ends, for decoding) and stack.
+
+    `told` gives what the heads are to read in the pictures.
+    """
     length = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), length), names.end if left else names.pad)
-    weights = torch.zeros(len(examples), length)
-    mask = torch.zeros(len(examples), length, dtype=torch.long)
-    places = torch.zeros(3, len(examples), length, dtype=torch.long)
+    shape = len(examples), length
+    ids = np.full(shape, names.end if left else names.pad, np.int64)
+    weights = np.zeros(shape, np.float32)
+    mask = np.zeros(shape, np.int64)
+    places = np.zeros((3, *shape), np.int64)
     for row, example in enumerate(examples):
         size = len(example.ids)
         span = slice(length - size, length) if left else slice(0, size)
-        ids[row, span] = torch.tensor(example.ids)
-        weights[row, span] = torch.tensor(example.weights)
-        places[:, row, span] = torch.tensor(positions(example.ids, names.image)).T
+        ids[row, span] = example.ids
+        weights[row, span] = example.weights
+        places[:, row, span] = np.array(positions(example.ids, names.image)).T
         mask[row, span] = 1
-    inputs = {"input_ids": ids, "position_ids": places}
+    rows, columns = np.nonzero(weights[:, 1:] > 0)
     pictures = [picture for example in examples for picture in example.images]
-    if pictures:
-        inputs["pixel_values"] = pixel_patches(np.stack(pictures))
-        inputs["image_grid_thw"] = torch.tensor([[1, 6, 6]]).expand(len(pictures), 3)
-    return Batch(inputs, ids, weights, mask, examples)
-
-
-class _Buckets:
-    """Endless batches of examples of similar length, drawn several at a time; `waiting` are those not given yet."""
-
-    def __init__(self, make: Callable[[], Example], rng: random.Random, batch: int, names: TokenIds) -> None:
-        self._make, self._rng, self._batch, self._names = make, rng, batch, names
-        self.waiting: list[list[Example]] = []
-
-    def next(self) -> Batch:
-        if not self.waiting:
-            size = self._batch
-            examples = sorted((self._make() for _ in range(6 * size)), key=lambda example: len(example.ids))
-            self.waiting = [examples[i : i + size] for i in range(0, len(examples), size)]
-            self._rng.shuffle(self.waiting)
-        return collate(self.waiting.pop(0), self._names)
+    return Batch(
+        {"input_ids": torch.from_numpy(ids), "position_ids": torch.from_numpy(places)},
+        torch.from_numpy(np.stack(pictures)) if pictures else None,
+        torch.from_numpy(mask),
+        torch.from_numpy(rows * length + columns),
+        torch.from_numpy(ids[rows, columns + 1]),
+        torch.from_numpy(weights[rows, columns + 1]),
+        torch.from_numpy(np.flatnonzero(ids == names.image)),
+        told(examples),
+        len(examples),
+    )
 
 
 def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: Any) -> Tensor:
@@ -151,15 +175,27 @@ def _attend(self: Any, hidden_states: Tensor, *, position_embeddings: Any, **_: 
     return projected
 
 
+def _add_features(_: Any, hidden_states: Tensor, visual_pos_masks: Tensor, visual_embeds: Tensor) -> Tensor:
+    """Deepstack features on their places: the same sum, without asking the device how many places there are."""
+    mask = visual_pos_masks[..., None].expand_as(hidden_states)
+    return hidden_states + torch.zeros_like(hidden_states).masked_scatter(mask, visual_embeds)
+
+
 @contextmanager
 def batched_vision() -> Iterator[None]:
     """Within this block the vision towers of Qwen3-VL attend picture-parallel (pictures of 96x96 only)."""
-    original = qwen3_vl.Qwen3VLVisionAttention.forward
-    qwen3_vl.Qwen3VLVisionAttention.forward = _attend
+    changed = (
+        (qwen3_vl.Qwen3VLVisionAttention, "forward", _attend),
+        (qwen3_vl.Qwen3VLTextModel, "_deepstack_process", _add_features),
+    )
+    originals = [getattr(kind, name) for kind, name, _ in changed]
+    for kind, name, ours in changed:
+        setattr(kind, name, ours)
     try:
         yield
     finally:
-        qwen3_vl.Qwen3VLVisionAttention.forward = original
+        for (kind, name, _), original in zip(changed, originals, strict=True):
+            setattr(kind, name, original)
 
 
 _FIELDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(PATTERNS) + 1, len(COLOURS))
@@ -185,7 +221,7 @@ class CellHead(nn.Module):
     @staticmethod
     def loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum over the five fields of the mean cross entropy; labels int64 [..., 5]."""
-        total = torch.zeros(())
+        total = logits.new_zeros(())
         for part, label in zip(_fields(logits), labels.unbind(-1), strict=True):
             losses = functional.cross_entropy(
                 part.flatten(0, -2), label.flatten(), ignore_index=IGNORE, reduction="none"
@@ -239,7 +275,7 @@ def _greedy(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        packed = collate([prompts[i] for i in rows], names, left=True)
+        packed = collate([prompts[i] for i in rows], names, left=True).on(model.device)
         mask = packed.mask
         out = model(**packed.inputs, attention_mask=mask, use_cache=True, logits_to_keep=1)
         place = packed.inputs["position_ids"][:, :, -1:].max(0).values + 1
@@ -272,22 +308,39 @@ def open_vlm(folder: Path) -> Any:
     return model
 
 
+def deepen(model: Any, layers: int) -> None:
+    """Give a Qwen3-VL so many text layers; the new ones come last and, until they are trained, change nothing."""
+    text, config = model.model.language_model, model.config.text_config
+    for index in range(len(text.layers), layers):
+        layer = copy.deepcopy(text.layers[-1])
+        layer.self_attn.layer_idx = index
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)
+        text.layers.append(layer)
+    config.num_hidden_layers = len(text.layers)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[0]] * len(text.layers)
+
+
 class Trainee(nn.Module):
     """A model and heads that read its picture tokens: in one, for checkpoints and optimisers. The heads are not kept.
 
-    `heads.loss(pictures, examples)` gets the hidden states of all picture tokens of a batch, [tokens, width].
+    `heads.loss(pictures, told)` gets the hidden states of all picture tokens of a batch, [tokens, width], and what
+    `heads.told(examples)` says of these examples: None where there are no pictures.
     """
 
     def __init__(self, model: Any, heads: Any) -> None:
         super().__init__()
         self.model, self.heads = model, heads
 
-    def loss(self, batch: Batch, image: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """The whole loss of a batch: that of the answers, and that of reading the pictures."""
         hidden = self.model.model(**batch.inputs).last_hidden_state
-        pictures = hidden[batch.inputs["input_ids"] == image]
-        read: Tensor = self.heads.loss(pictures, batch.examples)
-        return batch.loss(hidden, self.model.lm_head) + read
+        loss = batch.loss(hidden, self.model.lm_head)
+        if batch.told is None:
+            return loss
+        read: Tensor = self.heads.loss(hidden.flatten(0, 1)[batch.seen], batch.told)
+        return loss + read
 
 
 class VlmPart(Part):
@@ -296,32 +349,36 @@ class VlmPart(Part):
     module: Trainee
     encoder: Encoder
 
-    def learn(self, module: Trainee, batch: int) -> None:
-        """What the constructor ends with: the optimisers and the stream of batches."""
-        self.module = module
+    def learn(self, module: Trainee, batch: int, seed: int, device: str, workers: int) -> None:
+        """What the constructor ends with: the stream of batches, drawn by so many `workers`, and the optimisers."""
+        told, names = module.heads.told, self.encoder.ids
+        self._stream: Stream[Example, Batch] = Stream(
+            self.example,
+            lambda example: len(example.ids),
+            lambda examples: collate(examples, names, told=told),
+            seed=f"{self.name}/{seed}",
+            batch=batch,
+            workers=workers,
+        )
+        self._stream.start()
+        self._device = device
+        self.module = module.to(device)
         self.optimizers = Optimizers([module], _is_matrix, weight_decay=0.01)
-        self._stream = _Buckets(self.example, self.rng, batch, self.encoder.ids)
 
-    def example(self) -> Example:
+    def example(self, rng: random.Random) -> Example:
         """One more example to learn from."""
         raise NotImplementedError
 
-    def running(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def running(self) -> Iterator[None]:
         """Pictures go through the tower side by side."""
-        return batched_vision()
+        with batched_vision(), closing(self._stream):
+            yield
 
     def loss(self, iteration: int, iterations: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Loss of the answers and of the heads."""
-        loss = self.module.loss(self._stream.next(), self.encoder.ids.image)
+        loss = self.module.loss(self._stream.at(iteration).on(self._device))
         return loss, loss
-
-    def state(self) -> dict[str, Any]:
-        """The examples that are drawn and not learned yet."""
-        return {"waiting": self._stream.waiting}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on with these."""
-        self._stream.waiting = state["waiting"]
 
     def save(self) -> None:
         """Save the model without its heads."""
