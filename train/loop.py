@@ -107,6 +107,7 @@ def train(
     iterations: int | None = None,
     every: int | None = None,
     minutes: float | None = None,
+    anneal: bool = False,
     resume: bool = False,
 ) -> dict[str, float]:
     """Train a part to the end of its budget; returns the figures of the finished model.
@@ -116,12 +117,19 @@ def train(
         iterations: Instead of the schedule's.
         every: Instead of the schedule's.
         minutes: It ends early after this time; `resume` goes on.
+        anneal: The learning rate falls with these minutes, too: what they leave is finished, though not reproducible.
         resume: Go on from the last checkpoint, where there is one: with the same weights, to the bit, as a run that
             was never interrupted.
     """
     schedule, out = part.schedule, part.out
     iterations, every = iterations or schedule.iterations, every or schedule.every
-    budget = {"iterations": iterations, "every": every, "minutes": minutes, "resume": resume}
+    budget = {
+        "iterations": iterations,
+        "every": every,
+        "minutes": minutes,
+        "anneal": anneal,
+        "resume": resume,
+    }
     part.begin()
     done, state = load_state(out, part.module, part.optimizers, part.rng) if resume else (0, {})
     average: Tensor | float = (
@@ -141,12 +149,21 @@ def train(
         more = {"average": float(average), "part": part.state(), "ema": ema}
         save_state(out, part.module, part.optimizers, part.rng, done, more)
 
-    ends = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    begins = time.monotonic()
+    ends = math.inf if minutes is None else begins + 60 * minutes
+
+    def rate(done: int) -> float:
+        told = schedule.warmup, schedule.hold, schedule.floor
+        factor = decay(done, iterations, *told)
+        if not anneal or minutes is None:
+            return factor
+        passed = int(iterations * (time.monotonic() - begins) / (60 * minutes))
+        return min(factor, decay(max(passed, schedule.warmup), iterations, *told))
+
     with part.running():
         while done < iterations and time.monotonic() < ends:
             loss, shown = part.loss(done, iterations)
-            factor = decay(done, iterations, schedule.warmup, schedule.hold, schedule.floor)
-            part.optimizers.step(loss, factor, schedule.clip)
+            part.optimizers.step(loss, rate(done), schedule.clip)
             if part.ema is not None:
                 part.ema.update()
             average = average + _SMOOTHING * (shown.detach().double() - average)

@@ -52,6 +52,13 @@ def shapes(
     minutes: Annotated[
         float | None, typer.Option(help="End each part after this time; --resume goes on. Default: no limit.")
     ] = None,
+    anneal: Annotated[
+        bool,
+        typer.Option(
+            "--anneal",
+            help="The learning rate falls with --minutes, too, so that the end is a finished model.",
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
     start_from: Annotated[
         Path | None,
@@ -93,6 +100,8 @@ def shapes(
         raise BadRequestError(f"[train] --workers is {workers}: 0 or more are wanted")
     if minutes is not None and not minutes > 0:
         raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
+    if anneal and minutes is None:
+        raise BadRequestError("[train] --anneal needs --minutes: the time in which the learning rate falls")
     check_packages("train", ("torch", "transformers", "diffusers", "safetensors"), extras="train")
     from interleave_rt.files import check_folder
     from interleave_rt.train.shapes.cli import check_device, check_inputs, train_parts
@@ -114,6 +123,7 @@ def shapes(
             workers=workers,
             batch=batch,
             every=every,
+            anneal=anneal,
         )
     except Interrupted:
         signals.caught()

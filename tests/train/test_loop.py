@@ -77,6 +77,24 @@ def test_a_run_that_is_out_of_time_goes_on_as_if_it_had_not_stopped(tmp_path: Pa
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_rate_that_falls_with_the_time_is_at_its_floor_when_the_time_is_over(
+    tmp_path: Path, monkeypatch
+) -> None:
+    clock, rates = [0.0], []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    part = _Line(tmp_path, clock)
+    step = part.optimizers.step
+    monkeypatch.setattr(
+        part.optimizers, "step", lambda loss, rate, clip: (rates.append(rate), step(loss, rate, clip))
+    )
+    loop.train(part, iterations=10**6, every=10**6, minutes=20 / 60, anneal=True)
+    assert len(rates) == 20
+    assert rates[:10] == [1.0] * 10  # held for half of it
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(part.schedule.floor)
+    assert "finish" in part.calls
+
+
 def test_the_file_that_completes_a_model_is_replaced_last(tmp_path: Path, monkeypatch) -> None:
     class Pipeline:
         def save_pretrained(self, folder: Path) -> None:

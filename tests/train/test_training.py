@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from interleave_rt.train.shapes import (  # noqa: E402
     tokenizer,
     vae,
     vision,
+    vlm,
 )
 from interleave_rt.train.shapes.cli import PARTS, train_parts  # noqa: E402
 from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
@@ -132,7 +134,7 @@ def test_parts_go_on_from_saved_weights(trio: Path, tmp_path: Path) -> None:
 def test_a_refusal_weighs_no_more_than_a_plan_and_an_answer_in_words_more(trio: Path) -> None:
     encoder = planner.PlanEncoder(tokenizer.load_tokenizer(trio / "tokenizer"))
     heaviest = [
-        max(encoder.full(collect(make, "train", 1, "weights")[0]).weights)
+        max(encoder.full(collect(make, "train", 1, "weights")[0], random.Random(1)).weights)
         for make in (narrative, outside_request, question)
     ]
     assert heaviest[0] == heaviest[1] < heaviest[2]
@@ -195,6 +197,22 @@ def test_a_part_that_was_killed_and_resumed_equals_one_that_was_not(
     files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors")) or [Path("vision.pt")]
     for file in files:
         assert (whole / file).read_bytes() == (broken / file).read_bytes(), file
+
+
+def test_deepening_changes_nothing_until_it_is_trained(trio: Path, tmp_path: Path) -> None:
+    model = Qwen3VLForConditionalGeneration.from_pretrained(trio / "planner").eval()
+    ids = torch.tensor([[5, 9, 2, 31]])
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        vlm.deepen(model, 6)
+        after = model(input_ids=ids).logits
+    assert torch.equal(before, after)
+    model.save_pretrained(tmp_path)
+    again = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path)
+    assert len(again.model.language_model.layers) == 6
+    loss = again(input_ids=ids).logits.square().mean()
+    loss.backward()
+    assert again.model.language_model.layers[5].mlp.down_proj.weight.grad.abs().sum() > 0
 
 
 def test_a_part_without_its_inputs_does_not_begin(tmp_path: Path) -> None:

@@ -197,15 +197,16 @@ def train_parts(
     workers: int = 0,
     batch: int | None = None,
     every: int | None = None,
+    anneal: bool = False,
 ) -> None:
     """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON.
 
     With `start_from`, one of `CONTINUED` begins with these saved weights of its own kind instead of new ones. Those of
     `ON_A_CARD` run on a torch `device` with examples drawn by so many `workers`, `batch` of them an update; `every` so
-    many iterations there is a checkpoint.
+    many iterations there is a checkpoint. `anneal`: as `loop.train`.
     """
     _use(threads)
-    run = {"resume": resume, "minutes": minutes, "iterations": iterations, "every": every}
+    run = {"resume": resume, "minutes": minutes, "iterations": iterations, "every": every, "anneal": anneal}
     vlm = {"device": device, "workers": workers} | ({} if batch is None else {"batch": batch})
     for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
         print(json.dumps({name: _train(name, out, seed, start_from, run, vlm)}))

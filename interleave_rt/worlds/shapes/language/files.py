@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -15,6 +16,7 @@ def rows(name: str) -> list[list[str]]:
     return [line.split("\t") for line in lines if line and not line.startswith("#")]
 
 
+@cache
 def template(name: str) -> str:
     """The text of a template file (`narrative.txt`, `guidance.txt`, `critic.txt`, `chat.jinja`)."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
