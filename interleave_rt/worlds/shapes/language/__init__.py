@@ -5,13 +5,14 @@ from __future__ import annotations
 from .asking import asked
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
+from .declined import vocabulary
 from .drawings import offer_request
 from .examples import EXAMPLES, GROUPS, HONEST, REASONS, is_honest, offers, refusal
 from .files import TEMPLATES, template
 from .grammar import apply, explicit, grounded, natural, parse
 from .misreadings import another_step, misread, step_between
 from .narratives import long_series, narrative, pair
-from .out_of_domain import OUTSIDE, outside_request, outside_test, vocabulary
+from .out_of_domain import OUTSIDE, outside_request, outside_test
 from .pictured import about_a_picture
 from .places import CELL_OF, STYLES, at, bare
 from .plans import Mode, PlanStep, Request, Split, answer, operations, split_of

@@ -11,6 +11,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, SHAPES, SIZES
 from .composites import COMPOSITES, variants
 from .compositions import takes_back
 from .continuations import continuing
+from .declined import declined, vocabulary
 from .examples import refusal
 from .files import rows
 from .grammar import article
@@ -22,15 +23,6 @@ from .speech import spoken
 _THINGS = ("animal", "vehicle", "building", "food", "plant", "person", "sky", "object", "place")
 OUTSIDE = "outside"
 """The `kind` of these requests."""
-
-
-@functools.cache
-def vocabulary() -> dict[str, list[str]]:
-    """What training knows of the rest of the world, by kind."""
-    found: dict[str, list[str]] = {}
-    for kind, text in rows("out_of_domain.tsv"):
-        found.setdefault(kind, []).append(text)
-    return found
 
 
 @functools.cache
@@ -317,7 +309,9 @@ def outside_request(rng: random.Random) -> Request:
     """A request from outside with its honest answer."""
     while True:
         kind, why = rng.random(), "thing"
-        if kind < 0.24:
+        if kind < 0.92 and rng.random() < 0.48:
+            group, why, text = declined(rng)
+        elif kind < 0.24:
             group, text = _other_thing(rng)
         elif kind < 0.44:
             group, text = _drawing_with_more(rng)

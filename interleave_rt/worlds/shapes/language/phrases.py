@@ -107,7 +107,11 @@ _WANTED = ["red", "blue", "yellow", "green", "orange", "black", "brown", "white"
 @functools.cache
 def _real_words() -> frozenset[str]:
     """Words that mean something: who slips into one of them asks for something else."""
-    texts = [words for name in ("phrases.tsv", "composites.tsv", "out_of_domain.tsv") for words in rows(name)]
+    texts = [
+        words
+        for name in ("phrases.tsv", "composites.tsv", "out_of_domain.tsv", "declined.tsv")
+        for words in rows(name)
+    ]
     found = set(re.findall("[a-z]+", " ".join(" ".join(words) for words in texts).lower()))
     return frozenset(
         {*found, *_WANTED, "bat", "boa", "coat", "tip", "ten", "tow", "on", "or", "not", "ball", "all"}
