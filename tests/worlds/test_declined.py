@@ -24,7 +24,7 @@ from interleave_rt.worlds.shapes.language import (
 from interleave_rt.worlds.shapes.language import declined as kinds
 from interleave_rt.worlds.shapes.language.declined import KINDS, own_words, words_of
 from interleave_rt.worlds.shapes.language.speech import mistyped
-from interleave_rt.worlds.shapes.people import offered
+from interleave_rt.worlds.shapes.people import is_kept_out, offered
 from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, SIZES
 
 _LIMIT = 520  # tokens of a request with its answer, as the planner is trained
@@ -72,6 +72,7 @@ def test_the_vocabulary_has_nothing_of_the_world() -> None:
     for kind in set(words_of()) - {"ground"}:  # a background can be neither striped nor dotted
         assert not inside & {word.casefold() for word in words_of()[kind]}, kind
         assert len(words_of()[kind]) == len(set(words_of()[kind])) >= 15, kind
+        assert not any(map(is_kept_out, words_of()[kind])), kind
 
 
 def test_a_part_that_a_drawing_has_is_not_declined() -> None:
