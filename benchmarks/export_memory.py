@@ -7,6 +7,8 @@ without its proof, and loads each pack, every one of these in a process of its o
 they are stored, scales included, without names, graphs and tokenizer. `--step exports --precision bf16,int8` exports
 in one process, one after another: `before_mb` is then what it held before each. `steps`: the planner's decoder alone in
 ONNX Runtime, a chunk of 64 tokens and a token; `folded` false: weights stay as they are stored and are cast in every run.
+`--check` exports and loads alone and exits with 1 where a bound does not hold: 2 GiB and two of the largest tensor for an
+export, 2 % over the ideal for its files, 15 % and 1 GiB over the files for a load of int8 or int4, 2 s for a second look.
 """
 
 from __future__ import annotations
@@ -180,7 +182,29 @@ def steps(out: Path, *, folded: bool) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def broken(found: dict[str, Any]) -> list[str]:
+    """What does not hold of an export or a load."""
+    gib = 2**30 / MB
+    if "export" in found:
+        bounds = {"peak_mb": 2 * gib + 2 * found["largest_mb"], "over_ideal": 1.02}
+    else:
+        files = found["peak_mb"] / found["over_files"]
+        bounds = {"hashing_again_s": 2.0}
+        if found["load"] in ("int8", "int4"):
+            bounds["peak_mb"] = 1.15 * files + gib
+    return [
+        f"{name} is {found[name]}, over {bound:.4g}" for name, bound in bounds.items() if found[name] > bound
+    ]
+
+
+def told(found: dict[str, Any], *, check: bool) -> int:
+    """Prints what was found; 1 where a bound does not hold that is to be checked."""
+    wrong = broken(found) if check else []
+    print(json.dumps(found | ({"broken": wrong} if wrong else {})), flush=True)
+    return int(bool(wrong))
+
+
+def main() -> int:
     """Every step in a process of its own; one JSON object a line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -190,6 +214,7 @@ def main() -> None:
     parser.add_argument(
         "--step", choices=("make", "exports", "load", "steps", "unfolded"), help=argparse.SUPPRESS
     )
+    parser.add_argument("--check", action="store_true", help="exports and loads alone, against their bounds")
     parser.add_argument("--precision", default=",".join(PRECISIONS), help="default: %(default)s")
     given = parser.parse_args()
     precisions = given.precision.split(",")
@@ -197,22 +222,30 @@ def main() -> None:
     if given.step == "make":
         make(source, given.gb)
     elif given.step == "exports":
-        for one in precisions:
-            print(json.dumps({"export": one, **export(source, given.folder / f"pack-{one}", one)}))
+        rows = [{"export": one, **export(source, given.folder / f"pack-{one}", one)} for one in precisions]
+        return max(told(row, check=given.check) for row in rows)
     elif given.step == "load":
-        print(json.dumps({"load": given.precision, **load(out)}))
+        return told({"load": given.precision, **load(out)}, check=given.check)
     elif given.step in ("steps", "unfolded"):
         found = steps(out, folded=given.step == "steps")
         print(json.dumps({"steps": given.precision, **found}))
     else:
         todo = [] if source.is_dir() else [("make", precisions[0])]
         for precision in precisions:
-            todo += [(step, precision) for step in ("exports", "load", "steps")]
-            todo += [("unfolded", precision)] if precision in ("bf16", "fp8") else []
+            todo += [(step, precision) for step in ("exports", "load")]
+            if not given.check:
+                todo += [("steps", precision)]
+                todo += [("unfolded", precision)] if precision in ("bf16", "fp8") else []
+        code = 0
         for step, precision in todo:
             again = ["--gb", str(given.gb), "--step", step, "--precision", precision]
-            subprocess.run([sys.executable, "-P", __file__, str(given.folder), *again], check=True)
+            again += ["--check"] if given.check else []
+            code |= subprocess.run(
+                [sys.executable, "-P", __file__, str(given.folder), *again], check=False
+            ).returncode
+        return code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
