@@ -37,6 +37,7 @@ def save_state(
         "optimizers": optimizers.state_dict(),
         "rng": rng.getstate(),
         "torch": torch.get_rng_state(),
+        "cards": torch.cuda.get_rng_state_all(),
         "iteration": iteration,
         "more": more,
     }
@@ -62,6 +63,7 @@ def load_state(
     optimizers.load_state_dict(state["optimizers"])
     rng.setstate(state["rng"])
     torch.set_rng_state(state["torch"])
+    torch.cuda.set_rng_state_all(state.get("cards", [])[: torch.cuda.device_count()])
     return int(state["iteration"]), state["more"]
 
 

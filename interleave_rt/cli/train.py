@@ -65,7 +65,7 @@ def shapes(
         typer.Option(help="Saved weights that generator, critic or planner go on from instead of new ones."),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="cpu|cuda[:N]", help="Where critic and planner are trained.")
+        str, typer.Option(metavar="cpu|cuda[:N]", help="Where generator, critic and planner are trained.")
     ] = "cpu",
     workers: Annotated[
         int, typer.Option(help="Processes that draw their examples; no bit of the result depends on it.")
@@ -106,8 +106,8 @@ def shapes(
     from interleave_rt.files import check_folder
     from interleave_rt.train.shapes.cli import check_device, check_inputs, train_parts
 
-    check_inputs(part, out, start_from)
     check_device(part, device, workers=workers, batch=batch)
+    check_inputs(part, out, start_from)
     check_folder(out)
     try:
         train_parts(

@@ -378,7 +378,9 @@ def test_a_missing_package_names_the_extra(package, monkeypatch, command, tmp_pa
 
 
 def test_options_reach_the_training(trained, command):
-    given = "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --threads 2"
+    given = (
+        "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --anneal --every 2 --threads 2"
+    )
     assert command("train", "shapes").code == command("train", "shapes", *given.split()).code == 0
     defaults = {
         "seed": 0,
@@ -387,18 +389,25 @@ def test_options_reach_the_training(trained, command):
         "minutes": None,
         "threads": 1,
         "start_from": None,
+        "device": "cpu",
+        "workers": 0,
+        "batch": None,
+        "every": None,
+        "anneal": False,
     }
     assert trained == [
         (("all", Path("runs/shapes")), defaults),
         (
             ("vae", Path("here")),
-            {
+            defaults
+            | {
                 "seed": 3,
                 "resume": True,
                 "iterations": 5,
                 "minutes": 0.5,
                 "threads": 2,
-                "start_from": None,
+                "every": 2,
+                "anneal": True,
             },
         ),
     ]
@@ -421,6 +430,27 @@ def test_saved_weights_to_go_on_from(trained, command, tmp_path):
         assert code == 2
         assert said in heard
     assert len(trained) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--part vae --device cuda", "--device goes with --part generator, critic, planner; --part is vae"),
+        ("--part generator --workers 2", "--workers goes with --part critic, planner; --part is generator"),
+        ("--part vae --batch 8", "--batch goes with --part critic, planner; --part is vae"),
+        ("--device tpu", "--device is tpu: this torch"),
+        ("--device cuda:99", "--device is cuda:99: this torch"),
+        ("--workers -1", "--workers is -1: 0 or more are wanted"),
+        ("--batch 0", "--batch is 0: at least 1 is wanted"),
+        ("--every 0", "--every is 0: at least 1 is wanted"),
+        ("--anneal", "--anneal needs --minutes"),
+    ],
+)
+def test_what_a_device_and_its_workers_go_with(trained, command, given, said):
+    code, _, heard = command("train", "shapes", *given.split())
+    assert code == 2
+    assert said in heard
+    assert trained == []
 
 
 def test_old_names_of_parts_and_their_folders_are_known(trained, command, tmp_path):

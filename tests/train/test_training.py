@@ -150,7 +150,7 @@ def test_a_part_leaves_its_record_and_goes_on_from_its_state(tmp_path: Path) -> 
     assert [line["iteration"] for line in lines] == ["2", "4", "6"]
     assert list(lines[0]) == ["iteration", "seconds", "loss", "rmse", "exact"]
     arguments = json.loads((out / "record" / "config.json").read_text())["arguments"]
-    budget = {"iterations": 6, "every": 2, "minutes": None, "resume": True}
+    budget = {"iterations": 6, "every": 2, "minutes": None, "anneal": False, "resume": True}
     assert arguments == {"out": str(out), "batch": 2, "tests": 4, "seed": 3, **budget}
     assert json.loads((out / "config.json").read_text())["_class_name"] == "AutoencoderKLFlux2"
 

@@ -37,8 +37,10 @@ NEEDS = {
 """What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
 CONTINUED = ("generator", "critic", "planner")
 """Parts that can begin with the weights of an earlier run."""
-ON_A_CARD = ("critic", "planner")
-"""Parts that can be trained on another device, with examples drawn by other processes."""
+ON_A_CARD = ("generator", "critic", "planner")
+"""Parts that can be trained on another device."""
+DRAWN_AHEAD = ("critic", "planner")
+"""Parts whose examples other processes can draw, in batches of any size."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
 
@@ -113,9 +115,14 @@ def check_device(part: str, device: str, *, workers: int = 0, batch: int | None 
     """
     import torch
 
-    told = {"--device": device != "cpu", "--workers": workers > 0, "--batch": batch is not None}
-    if part not in (*ON_A_CARD, "all") and (asked := [name for name, given in told.items() if given]):
-        raise BadRequestError(f"[train] {asked[0]} goes with --part {', '.join(ON_A_CARD)}; --part is {part}")
+    told = (
+        ("--device", device != "cpu", ON_A_CARD),
+        ("--workers", workers > 0, DRAWN_AHEAD),
+        ("--batch", batch is not None, DRAWN_AHEAD),
+    )
+    for name, given, parts in told:
+        if given and part not in (*parts, "all"):
+            raise BadRequestError(f"[train] {name} goes with --part {', '.join(parts)}; --part is {part}")
     try:
         asked_for = torch.device(device)
     except RuntimeError:
@@ -153,7 +160,12 @@ def _train(
         "vision": lambda: Vision(folder, tokenizer_dir=words, seed=seed),
         "vae": lambda: Vae(folder, seed=seed),
         "generator": lambda: Painting(
-            folder, vae_dir=out / "vae", tokenizer_dir=words, start_from=start_from, seed=seed
+            folder,
+            vae_dir=out / "vae",
+            tokenizer_dir=words,
+            start_from=start_from,
+            seed=seed,
+            device=vlm["device"],
         ),
         "critic": lambda: Critic(
             folder,

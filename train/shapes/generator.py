@@ -75,14 +75,14 @@ class Generator(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, text: Tensor, source: Tensor | None) -> Tensor:
         """Velocity of noisy tokens [n, 36, c] at noise levels [n], with the source picture's tokens."""
         count = x.shape[1]
-        places = _places(count, 0)
+        places = _places(count, 0, x.device)
         hidden = x
         if source is not None:
             hidden = torch.cat([x, source], 1)
-            places = torch.cat([places, _places(count, _REFERENCE_TIME)])
+            places = torch.cat([places, _places(count, _REFERENCE_TIME, x.device)])
         words = torch.cartesian_prod(
             torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(text.shape[1])
-        )
+        ).to(x.device)
         velocity: Tensor = self.transformer(
             hidden_states=hidden,
             encoder_hidden_states=text,
@@ -97,16 +97,17 @@ class Generator(nn.Module):
     def sample(self, tokens: Tensor, source: Tensor | None, seed: int, steps: int = STEPS) -> Tensor:
         """Tokens [n, 36, c] of pictures for prompts int64 [n, 32]."""
         noise = torch.Generator().manual_seed(seed)
-        x = torch.randn(len(tokens), TOKENS, self.channels, generator=noise)
-        text, levels = self.text(tokens), sigmas(steps)
+        x = torch.randn(len(tokens), TOKENS, self.channels, generator=noise).to(tokens.device)
+        text, levels = self.text(tokens), sigmas(steps).to(tokens.device)
         for now, then in itertools.pairwise(levels):
             x = x + (then - now) * self(x, now.expand(len(x)), text, source)
         return x
 
 
-def _places(count: int, time: int) -> Tensor:
+def _places(count: int, time: int, device: torch.device) -> Tensor:
     side = int(count**0.5)
-    return torch.cartesian_prod(torch.tensor([time]), torch.arange(side), torch.arange(side), torch.arange(1))
+    axes = torch.tensor([time]), torch.arange(side), torch.arange(side), torch.arange(1)
+    return torch.cartesian_prod(*axes).to(device)
 
 
 class Studio:
@@ -124,7 +125,7 @@ class Studio:
             max_length=PROMPT_TOKENS,
             return_tensors="pt",
         )
-        return torch.as_tensor(batch.input_ids)
+        return torch.as_tensor(batch.input_ids).to(self.vae.device)
 
     def paint(
         self, prompts: list[str], sources: npt.NDArray[np.uint8] | None, seed: int, steps: int = STEPS
@@ -167,13 +168,13 @@ def _loss(
     target, source = lesson.target, lesson.source
     sigma = torch.sigmoid(torch.randn(batch) + _MU)
     at_inference = sigmas()[:-1][torch.randint(0, STEPS, (batch,))]
-    sigma = torch.where(torch.rand(batch) < 0.4, at_inference, sigma)
+    sigma = torch.where(torch.rand(batch) < 0.4, at_inference, sigma).to(target.device)
     noise = lesson.noise()
     level = sigma.view(-1, 1, 1)
     x, velocity = (1 - level) * target + level * noise, noise - target
     text = model.text(studio.tokens(lesson.prompts))
-    source = source + 0.06 * torch.rand(batch, 1, 1) * torch.randn_like(source)
-    total = torch.zeros(())
+    source = source + 0.06 * torch.rand(batch, 1, 1).to(source.device) * torch.randn_like(source)
+    total = target.new_zeros(())
     for chosen in (lesson.edits, ~lesson.edits):
         if chosen.any():
             given = source[chosen] if chosen is lesson.edits else None
@@ -277,18 +278,24 @@ class Painting(Part):
         lessons: int = 24000,
         tests: int = 100,
         seed: int = 0,
+        device: str = "cpu",
     ) -> None:
-        arguments = {"vae_dir": vae_dir, "tokenizer_dir": tokenizer_dir, "start_from": start_from}
+        arguments = {
+            "vae_dir": vae_dir,
+            "tokenizer_dir": tokenizer_dir,
+            "start_from": start_from,
+            "device": device,
+        }
         super().__init__(out, seed, 7, **arguments, batch=batch, lessons=lessons, tests=tests)
         tokenizer = load_tokenizer(tokenizer_dir)
-        vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False)
+        vae = AutoencoderKLFlux2.from_pretrained(vae_dir).eval().requires_grad_(False).to(device)
         self._vae, self._tokenizer = vae, tokenizer
-        self._batch, self._size, self._tests = batch, lessons, tests
+        self._batch, self._size, self._tests, self._device = batch, lessons, tests, device
         if start_from is None:
             model = Generator(TokenIds.of(tokenizer), vae.config.latent_channels)
         else:
             model = load_generator(start_from).model.train()
-        self.module = _Trainee(model)
+        self.module = _Trainee(model).to(device)
         self.optimizers = Optimizers(
             [self.module],
             lambda name, w: w.ndim == 2 and ("blocks" in name or "layers." in name),
@@ -300,7 +307,7 @@ class Painting(Part):
         self.ema = Ema(self.module.generator)
         self.module.watch()
         self._studio = Studio(self.ema.model, self._vae, self._tokenizer)
-        self._lessons = Lessons(self._studio, self.rng, self._size)
+        self._lessons = Lessons(self._studio, self.rng, self._size, device=self._device)
 
     def start(self) -> None:
         """Draw the first lessons."""

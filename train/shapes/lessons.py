@@ -91,7 +91,7 @@ class Lesson:
         count, side = len(noise), _PER_CELL * GRID
         low = torch.where(self.wrong, 0.0, self.share)
         high = torch.where(self.wrong, self.share, 1.0)
-        level = (low + (high - low) * torch.rand(count)).clamp(1e-4, 1 - 1e-4)
+        level = (low + (high - low) * torch.rand(count).to(noise.device)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.special.ndtri(level)
         noise[..., 1] += ((wanted - noise[..., 1].sum(1) / side) / side)[:, None]
         return noise
@@ -120,12 +120,14 @@ _RING = ("steps", "_tokens", "_weights", "_labels", "_next")
 class Lessons:
     """A ring of edits, each with its right outcome and a wrong one."""
 
-    def __init__(self, painter: Painter, rng: random.Random, size: int, channels: int = 32) -> None:
+    def __init__(
+        self, painter: Painter, rng: random.Random, size: int, channels: int = 32, device: str = "cpu"
+    ) -> None:
         self._painter, self._rng, self._size = painter, rng, size
         self.steps: list[Transition] = []
-        self._tokens = torch.zeros(3, size, TOKENS, channels)  # source, right, wrong
-        self._weights = torch.zeros(2, size, TOKENS)
-        self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long)
+        self._tokens = torch.zeros(3, size, TOKENS, channels, device=device)  # source, right, wrong
+        self._weights = torch.zeros(2, size, TOKENS, device=device)
+        self._labels = torch.zeros(2, size, TOKENS, 5, dtype=torch.long, device=device)
         self._next = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,7 +137,8 @@ class Lessons:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         for name in _RING:
-            setattr(self, name, state[name])
+            value = state[name]
+            setattr(self, name, value.to(self._tokens.device) if isinstance(value, Tensor) else value)
 
     def _own(self, count: int) -> tuple[list[Transition], list[Layout], npt.NDArray[np.uint8]]:
         """Steps whose source picture the generator made itself (only those that it got right)."""
@@ -193,8 +196,10 @@ class Lessons:
             ]
             self._tokens[1 + kind, rows] = encode_tokens(vae, render_batch(scenes, after))
             for row, step, scene in zip(rows, steps, scenes, strict=True):
-                self._weights[kind, row] = _token_weight(step.before, scene, step.touched)
-                self._labels[kind, row] = _per_token(torch.tensor(cell_labels(scene)))
+                self._weights[kind, row] = _token_weight(step.before, scene, step.touched).to(
+                    self._weights.device
+                )
+                self._labels[kind, row] = _per_token(torch.tensor(cell_labels(scene))).to(self._labels.device)
         self._tokens[0, rows] = source
         for row, step in zip(rows, steps, strict=True):
             if row < len(self.steps):
@@ -226,8 +231,8 @@ class Lessons:
             self._tokens[0, rows],
             self._tokens[chosen, rows],
             self._weights[kinds, rows],
-            torch.tensor([step.before is not None for step in steps]),
+            torch.tensor([step.before is not None for step in steps], device=self._tokens.device),
             self._labels[kinds, rows],
-            torch.tensor([0.0 if clean else share for _, share in words]),
-            torch.tensor(kinds, dtype=torch.bool),
+            torch.tensor([0.0 if clean else share for _, share in words], device=self._tokens.device),
+            torch.tensor(kinds, dtype=torch.bool, device=self._tokens.device),
         )

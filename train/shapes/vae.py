@@ -62,7 +62,7 @@ def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
 def to_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
     """The inverse of `to_tensor`, clipped and rounded as the diffusers pipeline does."""
     y = ((x / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(y.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(y.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _pack(z: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def _norm(vae: Any) -> tuple[Tensor, Tensor]:
 
 def _encode(vae: Any, images: npt.NDArray[np.uint8]) -> Tensor:
     """Pictures to latents [n, c, h, w], the modes of their posteriors."""
-    parts = torch.split(to_tensor(images), _AT_ONCE)
+    parts = torch.split(to_tensor(images).to(vae.device), _AT_ONCE)
     return torch.cat([vae.encode(part).latent_dist.mode() for part in parts])
 
 
