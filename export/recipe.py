@@ -79,7 +79,7 @@ def shapes_recipe(name: str = "shapes", *, decode_graph: bool = False) -> Recipe
     planner = VlmRecipe(cache_length=640, decode_graph=decode_graph)
     return Recipe(
         name=name,
-        version="0.4.0",
+        version="0.5.0",
         description="Tiny planner, generator and critic for a closed world of shapes on a 96x96 canvas: demo, test bed, benchmark.",
         license="Apache-2.0",
         source="trained from scratch by interleave_rt.train in the shapes world",

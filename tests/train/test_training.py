@@ -199,6 +199,26 @@ def test_a_part_that_was_killed_and_resumed_equals_one_that_was_not(
         assert (whole / file).read_bytes() == (broken / file).read_bytes(), file
 
 
+def test_an_average_lies_between_two_models_of_one_shape(trio: Path, tmp_path: Path) -> None:
+    ends = [Qwen3VLForConditionalGeneration.from_pretrained(trio / name) for name in ("critic", "planner")]
+    vlm.average(trio / "critic", trio / "planner", 0.25, tmp_path / "mean")
+    mean = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path / "mean").state_dict()
+    one, other = (model.state_dict() for model in ends)
+    moved = 0
+    for name, value in mean.items():
+        wanted = one[name] + 0.25 * (other[name] - one[name])
+        assert torch.equal(value, wanted.half().float()), name
+        moved += not torch.equal(one[name], other[name])
+    assert moved > 0
+    vlm.deepen(ends[0], 6)
+    ends[0].save_pretrained(tmp_path / "deep")
+    with pytest.raises(BadRequestError, match="different shapes"):
+        vlm.average(trio / "critic", tmp_path / "deep", 0.5, tmp_path / "none")
+    with pytest.raises(BadRequestError, match="--share is 2"):
+        vlm.average(trio / "critic", trio / "planner", 2.0, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_deepening_changes_nothing_until_it_is_trained(trio: Path, tmp_path: Path) -> None:
     model = Qwen3VLForConditionalGeneration.from_pretrained(trio / "planner").eval()
     ids = torch.tensor([[5, 9, 2, 31]])

@@ -68,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     torch_eval.add_argument("--count", type=int, default=100, help="held-out requests")
     torch_eval.add_argument("--seed", type=int, default=1)
     torch_eval.add_argument("--threads", type=int, default=1)
+    average = worlds.add_parser(
+        "shapes-average",
+        help="the mean of two planners or critics that began with the same weights, rounded to float16 values",
+    )
+    average.add_argument("one", type=Path)
+    average.add_argument("other", type=Path)
+    average.add_argument("--share", type=float, default=0.5, help="of the other")
+    average.add_argument("--out", type=Path, required=True)
     return parser
 
 
@@ -247,6 +255,11 @@ def main(argv: Sequence[str]) -> int:
         from .from_pack import write_checkpoints
 
         write_checkpoints(load_pack(), arguments.out)
+        return 0
+    if arguments.command == "shapes-average":
+        from .vlm import average
+
+        average(arguments.one, arguments.other, arguments.share, arguments.out)
         return 0
     _use(arguments.threads)
     from .evaluate import evaluate
