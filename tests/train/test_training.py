@@ -206,7 +206,7 @@ def test_an_average_lies_between_two_models_of_one_shape(trio: Path, tmp_path: P
     one, other = (model.state_dict() for model in ends)
     moved = 0
     for name, value in mean.items():
-        wanted = one[name] + 0.25 * (other[name] - one[name])
+        wanted = torch.lerp(one[name], other[name], 0.25)
         assert torch.equal(value, wanted.half().float()), name
         moved += not torch.equal(one[name], other[name])
     assert moved > 0

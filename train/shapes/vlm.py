@@ -329,9 +329,8 @@ def average(one: Path, other: Path, share: float, out: Path) -> None:
     }:
         raise BadRequestError(f"[train] {one} and {other} are models of different shapes")
     with torch.no_grad():
-        for name, value in weights.items():
-            if value.is_floating_point():
-                value.lerp_(another[name], share)
+        for name, value in model.named_parameters():  # tied weights once
+            value.lerp_(another[name], share)
     save_model(round_to_half(model.eval()), out)
 
 
