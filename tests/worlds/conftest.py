@@ -13,4 +13,4 @@ from interleave_rt.worlds.shapes import requests
 def drawn() -> list[requests.Request]:
     """What the planner's training draws."""
     rng = random.Random(1)
-    return [requests.any_request(rng) for _ in range(9000)]
+    return [requests.any_request(rng) for _ in range(6000)]

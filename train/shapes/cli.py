@@ -121,8 +121,6 @@ def check_device(part: str, device: str, *, workers: int = 0, batch: int | None 
     Raises:
         BadRequestError: It is not, or it is.
     """
-    import torch
-
     told = (
         ("--device", device != "cpu", ON_A_CARD),
         ("--workers", workers > 0, DRAWN_AHEAD),
@@ -131,6 +129,10 @@ def check_device(part: str, device: str, *, workers: int = 0, batch: int | None 
     for name, given, parts in told:
         if given and part not in (*parts, "all"):
             raise BadRequestError(f"[train] {name} goes with --part {', '.join(parts)}; --part is {part}")
+    if device == "cpu":
+        return
+    import torch
+
     try:
         asked_for = torch.device(device)
     except RuntimeError:
@@ -138,7 +140,7 @@ def check_device(part: str, device: str, *, workers: int = 0, batch: int | None 
     kind = None if asked_for is None else asked_for.type
     # Counted, not opened: the processes that draw examples are forked before a card is in use.
     cards = torch.cuda.device_count()
-    if kind != "cpu" and (kind != "cuda" or ((asked_for and asked_for.index) or 0) >= cards):
+    if kind != "cuda" or ((asked_for and asked_for.index) or 0) >= cards:
         raise BadRequestError(
             f"[train] --device is {device}: this torch ({torch.__version__}) sees the CPU and {cards} CUDA cards",
             hint="cpu or cuda[:N]; a card also needs a build of torch for CUDA",
