@@ -331,7 +331,8 @@ def average(one: Path, other: Path, share: float, out: Path) -> None:
     with torch.no_grad():
         for name, value in model.named_parameters():  # tied weights once
             value.lerp_(another[name], share)
-    save_model(round_to_half(model.eval()), out)
+    round_to_half(model.eval())
+    save_model(model, out)
 
 
 def deepen(model: Any, layers: int) -> None:
