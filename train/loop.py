@@ -132,9 +132,8 @@ def train(
     }
     part.begin()
     done, state = load_state(out, part.module, part.optimizers, part.rng) if resume else (0, {})
-    average: Tensor | float = (
-        0.0  # a tensor: to look at it would be to wait for the device after every update
-    )
+    # Becomes a tensor that is seldom looked at: every look waits for the device.
+    average: Tensor | float = 0.0
     if done:
         average = state["average"]
         part.restore(state["part"])

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import ablation
 import cuda_check
+import export_memory
 import load
 import lossless
 import numpy as np
@@ -494,3 +495,15 @@ def test_a_pack_of_another_architecture_is_refused(tmp_path):
     deep = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2, bias=False))
     with pytest.raises(BadPackError, match="1 unnamed matrices for 2 layers"):
         _fill(deep, [(tmp_path / "g.onnx", {})], lambda: deep(torch.zeros(1, 3)))
+
+
+def test_bounds_of_an_export_and_of_a_load_that_do_not_hold():
+    good = {"export": "int8", "peak_mb": 600, "largest_mb": 150, "over_ideal": 1.01}
+    assert export_memory.broken(good) == []
+    assert export_memory.broken(good | {"peak_mb": 2500})[0].startswith("peak_mb is 2500")
+    assert export_memory.broken(good | {"over_ideal": 1.03}) == ["over_ideal is 1.03, over 1.02"]
+    load = {"load": "int8", "peak_mb": 400, "over_files": 2.0, "hashing_again_s": 0.01}
+    assert export_memory.broken(load) == []
+    assert export_memory.broken(load | {"peak_mb": 4000, "over_files": 2.0})[0].startswith("peak_mb is 4000")
+    assert export_memory.broken(load | {"load": "bf16", "peak_mb": 4000}) == []  # cast when it is opened
+    assert export_memory.broken(load | {"hashing_again_s": 3.0}) == ["hashing_again_s is 3.0, over 2"]

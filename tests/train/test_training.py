@@ -210,29 +210,13 @@ def test_an_average_lies_between_two_models_of_one_shape(trio: Path, tmp_path: P
         assert torch.equal(value, wanted.half().float()), name
         moved += not torch.equal(one[name], other[name])
     assert moved > 0
-    vlm.deepen(ends[0], 6)
-    ends[0].save_pretrained(tmp_path / "deep")
+    narrow = build_vlm(TokenIds.of(tokenizer.load_tokenizer(trio / "tokenizer")), width=64)
+    narrow.save_pretrained(tmp_path / "narrow")
     with pytest.raises(BadRequestError, match="different shapes"):
-        vlm.average(trio / "critic", tmp_path / "deep", 0.5, tmp_path / "none")
+        vlm.average(trio / "critic", tmp_path / "narrow", 0.5, tmp_path / "none")
     with pytest.raises(BadRequestError, match="--share is 2"):
         vlm.average(trio / "critic", trio / "planner", 2.0, tmp_path / "none")
     assert not (tmp_path / "none").exists()
-
-
-def test_deepening_changes_nothing_until_it_is_trained(trio: Path, tmp_path: Path) -> None:
-    model = Qwen3VLForConditionalGeneration.from_pretrained(trio / "planner").eval()
-    ids = torch.tensor([[5, 9, 2, 31]])
-    with torch.no_grad():
-        before = model(input_ids=ids).logits
-        vlm.deepen(model, 6)
-        after = model(input_ids=ids).logits
-    assert torch.equal(before, after)
-    model.save_pretrained(tmp_path)
-    again = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path)
-    assert len(again.model.language_model.layers) == 6
-    loss = again(input_ids=ids).logits.square().mean()
-    loss.backward()
-    assert again.model.language_model.layers[5].mlp.down_proj.weight.grad.abs().sum() > 0
 
 
 def test_a_part_without_its_inputs_does_not_begin(tmp_path: Path) -> None:

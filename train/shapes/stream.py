@@ -46,8 +46,8 @@ class Stream(Generic[Item, Made]):
         pack: Makes a batch of examples.
         seed: Of everything that is drawn.
         batch: Examples in a batch.
-        workers: Processes that draw ahead; 0: this one draws, when asked. They are forked at the first `at`, which has
-            to come before a device is in use.
+        workers: Processes that draw ahead; 0: this one draws, when asked. They are forked by `start`, at the latest
+            with the first `at`; that has to come before a card is in use.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ All pictures are 96x96, so that the vision tower can attend over a batch at once
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -42,7 +41,6 @@ __all__ = [
     "batched_vision",
     "cell_labels",
     "collate",
-    "deepen",
     "open_vlm",
 ]
 
@@ -64,7 +62,7 @@ class Example:
 class Batch:
     """Padded examples: what the model takes, what is learned, and where.
 
-    `inputs` are ids int64 [n, tokens] and rotary positions int64 [3, n, tokens]; on a device also the `pictures` uint8
+    `inputs` are ids int64 [n, tokens] and rotary positions int64 [3, n, tokens], and after `on` also the `pictures` uint8
     [p, 96, 96, 3] as the vision tower takes them. `answers` int64 [m] are the flat places of the tokens before those that
     are learned, `labels` int64 [m] and `weights` float32 [m] what these are and how much they count; `seen` int64 [9 p]
     are the flat places of picture tokens, and `told` is what the heads are to read there.
@@ -333,20 +331,6 @@ def average(one: Path, other: Path, share: float, out: Path) -> None:
             value.lerp_(another[name], share)
     round_to_half(model.eval())
     save_model(model, out)
-
-
-def deepen(model: Any, layers: int) -> None:
-    """Give a Qwen3-VL so many text layers; the new ones come last and, until they are trained, change nothing."""
-    text, config = model.model.language_model, model.config.text_config
-    for index in range(len(text.layers), layers):
-        layer = copy.deepcopy(text.layers[-1])
-        layer.self_attn.layer_idx = index
-        nn.init.zeros_(layer.self_attn.o_proj.weight)
-        nn.init.zeros_(layer.mlp.down_proj.weight)
-        text.layers.append(layer)
-    config.num_hidden_layers = len(text.layers)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[0]] * len(text.layers)
 
 
 class Trainee(nn.Module):
