@@ -91,15 +91,16 @@ TEST_CASE("a lane that breaks its contract fails the request and nothing else") 
 }
 
 TEST_CASE("what a lane says of a run that was lost is not taken for the run on another lane") {
+  // These outlive the driver: the critic may ask for one more picture while the test ends.
+  std::counting_semaphore<> started{0};
+  std::vector<LaneCallRef> runs;  // read when one more has been started
+  std::vector<LaneId> lanes;
   Driver driver({});
   LaneEvents& events = driver;
   for (const Role role : {Role::kPlanner, Role::kCritic}) {
     driver.add_lane(
         make_scripted_lane({driver.next_lane_id(), role, 0, "", "lane"}, quick_config(), driver));
   }
-  std::counting_semaphore<> started{0};
-  std::vector<LaneCallRef> runs;  // read when one more has been started
-  std::vector<LaneId> lanes;
   for (int i = 0; i < 2; ++i) {
     lanes.push_back(driver.next_lane_id());
     auto lane = std::make_unique<TestLane>(LaneInfo{lanes.back(), Role::kGenerator, 1, "", "lane"});
