@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # draws.py
 
 from interleave_rt.worlds.shapes import requests
 

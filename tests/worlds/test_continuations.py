@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from draws import draws
 
 from interleave_rt.worlds.shapes.language import (
     CELL_OF,
@@ -49,7 +50,7 @@ def test_a_place_says_nothing_about_what_stands_there() -> None:
 
 def test_a_drawing_is_finished_with_what_can_be_seen_and_its_defaults() -> None:
     rng = random.Random(4)
-    for _ in range(500):
+    for _ in range(draws(170)):
         request = continuations.continue_drawing(rng)
         assert request.composite is not None
         composite = COMPOSITES[request.composite]

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from draws import draws
 from tokenizers import Tokenizer
 
 import interleave_rt
@@ -58,7 +59,7 @@ def test_every_kind_is_drawn_and_varies(made: dict[str, list[kinds.Declined]]) -
 
 def test_nothing_that_can_be_drawn_is_declined(made: dict[str, list[kinds.Declined]]) -> None:
     rng = random.Random(3)
-    inside = {_words(make(rng).text) for make in (spoken, spoken, mistyped, about) for _ in range(2500)}
+    inside = {_words(make(rng).text) for make in (spoken, spoken, mistyped, about) for _ in range(draws(830))}
     texts = [text for every in made.values() for _, _, text in every]
     assert sorted(inside & {_words(text) for text in texts}) == []
     possible = [text for name, every in made.items() if name != "_impossible" for _, _, text in every]

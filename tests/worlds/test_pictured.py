@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+from draws import draws
+
 from interleave_rt.worlds.shapes.language import (
     about_a_picture,
     apply,
@@ -191,7 +193,7 @@ def test_where_two_things_stand_to_each_other() -> None:
 
 def test_every_step_of_a_wish_changes_the_picture_and_none_of_them_is_for_nothing() -> None:
     rng = random.Random(9)
-    for _ in range(3000):
+    for _ in range(draws(1000)):
         request = about_a_picture(rng)
         scene = request.images[-1]
         assert 1 <= len(request.steps) == len(request.scenes) <= 6
@@ -205,8 +207,8 @@ def test_every_step_of_a_wish_changes_the_picture_and_none_of_them_is_for_nothin
 
 def test_a_wish_is_no_question() -> None:
     rng = random.Random(10)
-    wanted = {normalised(about_a_picture(rng).text) for _ in range(4000)}
-    asked_for = {normalised(asked(rng).text) for _ in range(4000)}
+    wanted = {normalised(about_a_picture(rng).text) for _ in range(draws(1300))}
+    asked_for = {normalised(asked(rng).text) for _ in range(draws(1300))}
     assert not wanted & asked_for
     begin = r"^(is|are|which|where|count|how many|do you|does|tell me|describe) "
     assert not [words for words in wanted if re.match(begin, words) and not words.startswith("where is ")]
@@ -214,7 +216,7 @@ def test_a_wish_is_no_question() -> None:
 
 def test_all_of_a_group_are_meant_and_no_other_one() -> None:
     rng, checked = random.Random(11), 0
-    while checked < 300:
+    while checked < draws(100):
         scene = random_scene(rng, rng.randint(2, 5))
         try:
             wish = groups._all_alike(rng, scene, None)

@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from draws import draws
 
 from interleave_rt.worlds.shapes import oracle
 from interleave_rt.worlds.shapes.scene import (
@@ -165,7 +166,7 @@ def test_a_drawn_story_repaints_only_what_changes() -> None:
 
 
 def test_the_oracle_reads_every_drawing_back_exactly() -> None:
-    scenes = _scenes(600)
+    scenes = _scenes(draws(200))
     layouts = _layouts(scenes)
     images = pictures.render_batch(scenes, layouts)
     assert images.dtype == np.uint8

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from draws import draws
 from tokenizers import Tokenizer
 
 import interleave_rt
@@ -77,7 +78,7 @@ def test_words_have_one_plan_across_all_ways_of_speaking(
     rng = random.Random(3)
     every = [request for requests in made.values() for request in requests]
     plans: dict[str, str] = {}
-    for request in (*every, *(make(rng) for make in _KINDS for _ in range(800))):
+    for request in (*every, *(make(rng) for make in _KINDS for _ in range(draws(270)))):
         assert plans.setdefault(request.text, request.plan_key) == request.plan_key, request.text
 
 
@@ -280,5 +281,5 @@ def test_two_drawings_are_both_there(made: dict[Callable[[random.Random], Reques
 
 def test_nothing_that_is_declined_could_have_been_drawn() -> None:
     rng = random.Random(7)
-    inside = {spoken(rng).text.casefold() for _ in range(6000)}
-    assert not inside & {outside_request(rng).text.casefold() for _ in range(6000)}
+    inside = {spoken(rng).text.casefold() for _ in range(draws(2000))}
+    assert not inside & {outside_request(rng).text.casefold() for _ in range(draws(2000))}

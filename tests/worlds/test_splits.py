@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 import pytest
+from draws import draws
 
 from interleave_rt.worlds.shapes import requests
 from interleave_rt.worlds.shapes.language import Request, operations, split_of
@@ -19,7 +20,7 @@ from interleave_rt.worlds.shapes.scene import random_transition
 
 pytestmark = pytest.mark.slow
 _EXEMPT = ("outside", "about")
-_TRAINED, _HELD = 20000, 1500
+_TRAINED, _HELD = draws(7000), draws(500)
 _MODES: tuple[requests.Mode, ...] = ("narrative", "guidance")
 
 
@@ -87,8 +88,8 @@ def test_a_plan_is_in_one_split_however_it_is_asked_for(
         texts[request.plan_key].add(request.text)
         splits[request.plan_key].add(request.split)
     repeated = [key for key, found in texts.items() if len(found) > 1]
-    assert len(repeated) > 1000
-    assert sum(splits[key] != {"train"} for key in repeated) > 20
+    assert len(repeated) > 200
+    assert sum(splits[key] != {"train"} for key in repeated) > 50
     assert all(len(found) == 1 for found in splits.values())
 
 
