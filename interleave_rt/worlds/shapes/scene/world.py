@@ -83,7 +83,9 @@ class Scene:
             raise ValueError(f"[Scene] {len(self.cells)} cells given, a scene has {CELLS}")
         for thing in self.cells:
             if thing is not None and thing.colour == self.background:
-                raise ValueError(f"[Scene] a {COLOURS[self.background]} thing cannot be seen on its own colour")
+                raise ValueError(
+                    f"[Scene] a {COLOURS[self.background]} thing cannot be seen on its own colour"
+                )
 
     @property
     def occupied(self) -> tuple[int, ...]:
