@@ -1,5 +1,6 @@
 // Runs a fuzz target without libFuzzer, so that any compiler and CI can:
-//   fuzz_x                      a seeded random corpus for IRT_FUZZ_SECONDS (2)
+//   fuzz_x                      a seeded random corpus for IRT_FUZZ_SECONDS (2) or IRT_FUZZ_RUNS;
+//                               with both, until the first of them is reached
 //   fuzz_x FILE...              these inputs, for instance one that libFuzzer found
 //   fuzz_x --write-corpus DIR   the seed inputs, to start libFuzzer from
 // Input i depends on IRT_SEED and i alone: IRT_FUZZ_FROM=i IRT_FUZZ_RUNS=1 replays it.
@@ -155,13 +156,14 @@ int main(int argc, char** argv) {
   if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(say_replay);
 
   using Clock = std::chrono::steady_clock;
+  Mutator mutator;  // before the clock starts: its seeds take a while
   first_seed = env("IRT_SEED", 20260613);
   current = env("IRT_FUZZ_FROM", 0);
   const std::uint64_t runs = env("IRT_FUZZ_RUNS", 0);
-  const auto until = Clock::now() + std::chrono::seconds(env("IRT_FUZZ_SECONDS", 2));
-  Mutator mutator;
+  const std::uint64_t seconds = env("IRT_FUZZ_SECONDS", runs != 0 ? 0 : 2);  // 0: no limit
+  const auto until = Clock::now() + std::chrono::seconds(seconds);
   std::uint64_t done = 0;
-  for (; runs != 0 ? done < runs : Clock::now() < until; ++done, ++current) {
+  for (; (runs == 0 || done < runs) && (seconds == 0 || Clock::now() < until); ++done, ++current) {
     run_one(mutator.make(first_seed, current));
   }
   std::printf("%s: IRT_SEED=%llu, %llu inputs, no failure\n", program,
