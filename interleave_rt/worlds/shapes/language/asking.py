@@ -20,11 +20,11 @@ from interleave_rt.worlds.shapes.scene import (
 from .clauses import random_clauses
 from .grammar import RELATIONS, article, neighbour
 from .phrases import NAMES, NUMBERS, PLACES
-from .plans import Request, answer
+from .plans import Groups, Request, answer, looked_at
 from .seeing import Look, called, fitting, hurried, look_words, named
 
-_Asked = tuple[str, str] | None
-"""What is asked, and the answer."""
+_Asked = tuple[str, str, Groups] | None
+"""What is asked, the answer, and the cells that it is found by."""
 _HERE = ("", "", "", "", " here", " in the picture", " in this picture", " in it", " on it", " in the image")
 _BEFORE = (
     "",
@@ -110,7 +110,7 @@ def _is_there(rng: random.Random, scene: Scene) -> _Asked:
     if look[0] is None and rng.random() < 0.3:
         one = f"{rng.choice(('anything', 'something'))} {look_words(rng, look, '').strip()}"
     if rng.random() < 0.4:
-        return _yes_no(rng, "is", "there", f"{one}{here}"), reply
+        return _yes_no(rng, "is", "there", f"{one}{here}"), reply, (cells,)
     some = one if one.startswith(("any", "some")) else rng.choice((f"any {name}s", one))
     direct = ("do you see {a}{h}", "does {n} have {a}", "can you see {a}{h}", "{a}", "is {a} in it", "does {n} show {a}",
               "is {a} to be seen{h}", "can {a} be seen{h}", "are there {m}{h}", "do you find {a}{h}", "does it contain {a}",
@@ -120,7 +120,7 @@ def _is_there(rng: random.Random, scene: Scene) -> _Asked:
     if "{m}" in form and some == one:
         form = "is there {a}{h}"
     text = form.format(a=one, m=some, h=here, n=rng.choice(NAMES))
-    return _begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply
+    return _begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply, (cells,)
 
 
 def _how_many(rng: random.Random, scene: Scene) -> _Asked:
@@ -148,13 +148,12 @@ def _how_many(rng: random.Random, scene: Scene) -> _Asked:
     elif look[0] is None and rng.random() < 0.4:  # how many are red?
         adjective = look_words(rng, look, "").strip()
         of = rng.choice(("", " of them", " of the things", " of these"))
-        return _wh(
-            rng, [f"how many{of} are {adjective}"], [f"how many{of} are {adjective}"]
-        ), f"{len(cells)}."
+        ask = f"how many{of} are {adjective}"
+        return _wh(rng, [ask], [ask]), f"{len(cells)}.", (cells,)
     filled = [[form.format(s=words, h=here, n=rng.choice(NAMES)) for form in forms] for forms in (many, told)]
     if rng.random() < 0.2:
-        return _begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}."
-    return _wh(rng, *filled), f"{len(cells)}."
+        return _begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}.", (cells,)
+    return _wh(rng, *filled), f"{len(cells)}.", (cells,)
 
 
 def _kinds(rng: random.Random, scene: Scene) -> _Asked:
@@ -169,17 +168,23 @@ def _kinds(rng: random.Random, scene: Scene) -> _Asked:
             "how many places are free",
             "how many of the nine places are empty",
         ]
-        return _wh(rng, direct, [direct[0], direct[1]]), f"{len(scene.empty)}."
+        return _wh(rng, direct, [direct[0], direct[1]]), f"{len(scene.empty)}.", (scene.empty,)
     if kind == "shapes":
         direct = [
             "how many different shapes are there",
             "how many kinds of shapes do you see",
             "how many sorts of shapes",
         ]
-        return _wh(rng, direct, ["how many different shapes there are"]), f"{len({t.shape for t in things})}."
+        one_each = [
+            i for n, i in enumerate(scene.occupied) if things[n].shape not in {t.shape for t in things[:n]}
+        ]
+        return _wh(rng, direct, ["how many different shapes there are"]), f"{len(one_each)}.", (one_each,)
     direct = ["how many colours do the things have", "in how many colours are the things", ("how many different colours do "
               "the things have")]  # fmt: skip
-    return _wh(rng, direct, ["how many colours the things have"]), f"{len({t.colour for t in things})}."
+    one_each = [
+        i for n, i in enumerate(scene.occupied) if things[n].colour not in {t.colour for t in things[:n]}
+    ]
+    return _wh(rng, direct, ["how many colours the things have"]), f"{len(one_each)}.", (one_each,)
 
 
 def _where_is(rng: random.Random, scene: Scene) -> _Asked:
@@ -195,7 +200,7 @@ def _where_is(rng: random.Random, scene: Scene) -> _Asked:
               f"at which place is {t}", f"where does {t} stand", f"{t} is where",               f"where is {t} located", f"what is the place of {t}", f"what is the position of {t}", f"where do I find {t}{here}",
               f"where can {t} be seen", f"whereabouts is {t}"]  # fmt: skip
     told = [f"where {t} is", f"where {t} stands", f"in which place {t} is", f"where to find {t}"]
-    return _wh(rng, direct, told), f"At the {POSITIONS[cell]}."
+    return _wh(rng, direct, told), f"At the {POSITIONS[cell]}.", ((cell,),)
 
 
 def _is_at(rng: random.Random, scene: Scene) -> _Asked:
@@ -217,9 +222,8 @@ def _is_at(rng: random.Random, scene: Scene) -> _Asked:
         or t.split()[-2:][0] in _SIDE
     ):
         return None
-    return _yes_no(rng, "is", t, rng.choice(PLACES[place][:3])), _sure(
-        place == cell, f"at the {POSITIONS[cell]}"
-    )
+    reply = _sure(place == cell, f"at the {POSITIONS[cell]}")
+    return _yes_no(rng, "is", t, rng.choice(PLACES[place][:3])), reply, ((cell,),)
 
 
 _SIDE = ("left", "right", "upper", "lower", "top", "bottom")
@@ -229,7 +233,7 @@ def _background(rng: random.Random, scene: Scene) -> _Asked:
     colour = COLOURS[scene.background]
     if rng.random() < 0.25:
         other = colour if rng.random() < 0.5 else rng.choice(COLOURS)
-        return _yes_no(rng, "is", "the background", other), _sure(other == colour, colour)
+        return _yes_no(rng, "is", "the background", other), _sure(other == colour, colour), ()
     direct = ("which colour is the background", "what colour is the background", "the background colour",
               "which colour does the background have", "what is the colour behind it", "what is the background colour",
               "what colour does the background have", "what colour is it behind the things", "on which colour is it",
@@ -238,9 +242,8 @@ def _background(rng: random.Random, scene: Scene) -> _Asked:
               "what background has {n}", "what is the background", "which colour has the background")  # fmt: skip
     told = ("which colour the background is", "what colour the background has", "the colour of the background",
             "the background colour", "what the background colour is", "what colour is behind the things")  # fmt: skip
-    return _wh(
-        rng, [form.format(n=rng.choice(NAMES[:2])) for form in direct], told
-    ), f"{colour.capitalize()}."
+    asks = [form.format(n=rng.choice(NAMES[:2])) for form in direct]
+    return _wh(rng, asks, told), f"{colour.capitalize()}.", ()
 
 
 def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
@@ -259,9 +262,10 @@ def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
               f"{t} is of which colour")  # fmt: skip
     told = (f"what colour {t} is", f"the colour of {t}", f"which colour {t} has", f"what the colour of {t} is",
             f"in which colour {t} is", f"the colour of {t}")  # fmt: skip
+    reply = f"{COLOURS[scene.at(cell).colour].capitalize()}."
     if rng.random() < 0.08:
-        return _begun(rng, f"name the colour of {t}"), f"{COLOURS[scene.at(cell).colour].capitalize()}."
-    return _wh(rng, direct, told), f"{COLOURS[scene.at(cell).colour].capitalize()}."
+        return _begun(rng, f"name the colour of {t}"), reply, ((cell,),)
+    return _wh(rng, direct, told), reply, ((cell,),)
 
 
 def _two_colours(rng: random.Random, scene: Scene) -> _Asked:
@@ -275,11 +279,11 @@ def _two_colours(rng: random.Random, scene: Scene) -> _Asked:
     if rng.random() < 0.5:
         form = rng.choice(("{a} is {v}. And {b}?", "{a} is {v}, and {b}?", "{a} is {v}, what colour is {b}?",
                            "{a} is {v}. What about {b}?"))  # fmt: skip
-        return _begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}."
+        return _begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}.", ((first,), (second,))
     direct = [f"what colour are {a} and {b}", f"which colours do {a} and {b} have", f"what colour is {a} and what colour is {b}",
               f"what colour is {a}, and {b}"]  # fmt: skip
     both = f"Both are {one}." if one == other else f"{one.capitalize()} and {other}."
-    return _wh(rng, direct, [f"which colours {a} and {b} have"]), both
+    return _wh(rng, direct, [f"which colours {a} and {b} have"]), both, ((first,), (second,))
 
 
 def _is_so(rng: random.Random, scene: Scene) -> _Asked:
@@ -306,14 +310,15 @@ def _is_so(rng: random.Random, scene: Scene) -> _Asked:
         asked_for = is_so
     if kind in ("colour", "pattern", "shape") and asked_for != is_so and rng.random() < 0.3:
         pair = rng.sample((is_so, asked_for), 2)  # one or the other
-        return _begun(rng, f"is {t} {pair[0]} or {pair[1]}{rng.choice(('?', ''))}"), f"{is_so.capitalize()}."
+        either = f"is {t} {pair[0]} or {pair[1]}{rng.choice(('?', ''))}"
+        return _begun(rng, either), f"{is_so.capitalize()}.", ((cell,),)
     if kind == "size" and rng.random() < 0.3:
         either = rng.choice(("big or small", "small or large", "large or small"))
         return _wh(rng, [f"is {t} {either}", f"how big is {t}", f"what size is {t}", f"what size does {t} have"],
-                   [f"how big {t} is", f"the size of {t}", f"what size {t} has"]), f"{is_so.capitalize()}."  # fmt: skip
+                   [f"how big {t} is", f"the size of {t}", f"what size {t} has"]), f"{is_so.capitalize()}.", ((cell,),)  # fmt: skip
     if kind == "size" and asked_for == "large" and rng.random() < 0.5:
-        return _yes_no(rng, "is", t, "big"), _sure(asked_for == is_so, is_so)
-    return _yes_no(rng, "is", t, asked_for), _sure(asked_for == is_so, is_so)
+        return _yes_no(rng, "is", t, "big"), _sure(asked_for == is_so, is_so), ((cell,),)
+    return _yes_no(rng, "is", t, asked_for), _sure(asked_for == is_so, is_so), ((cell,),)
 
 
 def _what_pattern(rng: random.Random, scene: Scene) -> _Asked:
@@ -324,7 +329,7 @@ def _what_pattern(rng: random.Random, scene: Scene) -> _Asked:
     direct = [f"which pattern has {t}", f"what pattern does {t} have", f"is {t} plain, striped or dotted",
               f"what is the pattern of {t}", f"how is {t} filled"]  # fmt: skip
     told = [f"which pattern {t} has", f"the pattern of {t}"]
-    return _wh(rng, direct, told), f"{PATTERNS[scene.at(cell).pattern].capitalize()}."
+    return _wh(rng, direct, told), f"{PATTERNS[scene.at(cell).pattern].capitalize()}.", ((cell,),)
 
 
 def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
@@ -335,19 +340,21 @@ def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
     kind = rng.random()
     if kind < 0.12:
         if rng.random() < 0.4:
-            return _yes_no(rng, "is", "there", f"{rng.choice(('something', 'anything'))} {p}"), _sure(
-                thing is not None
-            )
-        return _yes_no(rng, "is", f"the place {p}", rng.choice(("empty", "free"))), _sure(thing is None)
+            some = rng.choice(("something", "anything"))
+            return _yes_no(rng, "is", "there", f"{some} {p}"), _sure(thing is not None), ((cell,),)
+        free = rng.choice(("empty", "free"))
+        return _yes_no(rng, "is", f"the place {p}", free), _sure(thing is None), ((cell,),)
     if kind < 0.2 and thing is not None:
         direct = [f"which colour is {p}", f"what colour do you see {p}", f"what colour is there {p}"]
-        return _wh(rng, direct, [f"which colour is {p}"]), f"{COLOURS[thing.colour].capitalize()}."
+        reply = f"{COLOURS[thing.colour].capitalize()}."
+        return _wh(rng, direct, [f"which colour is {p}"]), reply, ((cell,),)
     direct = [f"what is {p}", f"which shape is {p}", f"what stands {p}", f"what do you see {p}", f"what shape is {p}",
               f"what can be seen {p}", f"{p}: what is it", f"{p} is what", f"which thing is {p}", f"what is there {p}",
               f"which object is {p}", f"what thing do you see {p}", f"what kind of shape is {p}", f"what have we got {p}",
               f"what sits {p}", f"which figure is {p}", f"and what is {p}"]  # fmt: skip
     told = [f"what is {p}", f"what you see {p}", f"which shape is {p}", f"what stands {p}"]
-    return _wh(rng, direct, told), "Nothing." if thing is None else f"A{article(thing.name)[1:]}."
+    reply = "Nothing." if thing is None else f"A{article(thing.name)[1:]}."
+    return _wh(rng, direct, told), reply, ((cell,),)
 
 
 def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
@@ -362,14 +369,18 @@ def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
         if t is not None and not t.startswith("what"):
             direct = [f"what shape is {t}", f"which shape has {t}", f"what is {t}", f"what shape does {t} have", (f"what kind of "
                       f"shape is {t}"), f"which shape is {t}"]  # fmt: skip
-            return _wh(rng, direct, [f"what shape {t} is", f"what {t} is", f"which shape {t} has"]), reply
+            return (
+                _wh(rng, direct, [f"what shape {t} is", f"what {t} is", f"which shape {t} has"]),
+                reply,
+                (cells,),
+            )
     if look[0] is not None:
         return None
     adjective = look_words(rng, look, "").strip()
     direct = [f"what is {adjective}", f"which thing is {adjective}", f"which shape is {adjective}", f"what is {adjective} here",
               f"what do you see that is {adjective}", f"which ones are {adjective}", f"what things are {adjective}",
               f"what {adjective} things are there", f"which of them is {adjective}"]  # fmt: skip
-    return _wh(rng, direct, [f"what is {adjective}", f"which thing is {adjective}"]), reply
+    return _wh(rng, direct, [f"what is {adjective}", f"which thing is {adjective}"]), reply, (cells,)
 
 
 def _beside(rng: random.Random, scene: Scene) -> _Asked:
@@ -393,7 +404,7 @@ def _beside(rng: random.Random, scene: Scene) -> _Asked:
             "left of": column < column2,
             "right of": column > column2,
         }[how]
-        return _yes_no(rng, "is", f"the {a}", f"{where} the {b}"), _sure(so)
+        return _yes_no(rng, "is", f"the {a}", f"{where} the {b}"), _sure(so), ((first,), (second,))
     cell = neighbour(second, how)
     row, column = divmod(second, GRID)
     beyond = [
@@ -412,7 +423,7 @@ def _beside(rng: random.Random, scene: Scene) -> _Asked:
         f"what can be seen {x}",
     ]
     reply = f"A{article(scene.at(cell).name)[1:]}." if beyond else "Nothing."
-    return _wh(rng, direct, [f"what is {x}", f"what stands {x}"]), reply
+    return _wh(rng, direct, [f"what is {x}", f"what stands {x}"]), reply, ((second,), (cell,))
 
 
 def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
@@ -426,15 +437,16 @@ def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
     one, other = scene.at(first).size, scene.at(second).size
     word = rng.choice(("bigger", "bigger", "larger", "smaller"))
     so = one < other if word == "smaller" else one > other
+    both = ((first,), (second,))
     kind = rng.random()
     if kind < 0.45:
-        return _yes_no(rng, "is", a, f"{word} than {b}"), _sure(so)
+        return _yes_no(rng, "is", a, f"{word} than {b}"), _sure(so), both
     if kind < 0.6:
         if rng.random() < 0.5:
-            return _yes_no(rng, "is", a, f"as {rng.choice(('big', 'large'))} as {b}"), _sure(one == other)
-        return _yes_no(rng, "are", f"{a} and {b}", rng.choice(("the same size", "of the same size", "equally big"))), _sure(
-            one == other
-        )  # fmt: skip
+            as_big = f"as {rng.choice(('big', 'large'))} as {b}"
+            return _yes_no(rng, "is", a, as_big), _sure(one == other), both
+        same = rng.choice(("the same size", "of the same size", "equally big"))
+        return _yes_no(rng, "are", f"{a} and {b}", same), _sure(one == other), both
     if one == other:
         return None
     asked_for = first if so else second
@@ -448,7 +460,7 @@ def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
             f"which is {word}",
             f"which thing is {word}",
         ]
-    return _wh(rng, direct, [f"which is {word}, {a} or {b}", f"whether {a} or {b} is {word}"]), reply
+    return _wh(rng, direct, [f"which is {word}, {a} or {b}", f"whether {a} or {b} is {word}"]), reply, both
 
 
 def _superlative(rng: random.Random, scene: Scene) -> _Asked:
@@ -466,9 +478,8 @@ def _superlative(rng: random.Random, scene: Scene) -> _Asked:
         f"which is the {most} shape",
         f"which one is the {most}",
     ]
-    return _wh(
-        rng, direct, [f"which thing is the {most}", f"what the {most} thing is"]
-    ), f"The {scene.at(cells[0]).name}."
+    told = [f"which thing is the {most}", f"what the {most} thing is"]
+    return _wh(rng, direct, told), f"The {scene.at(cells[0]).name}.", (cells,)
 
 
 def _same(rng: random.Random, scene: Scene) -> _Asked:
@@ -483,12 +494,12 @@ def _same(rng: random.Random, scene: Scene) -> _Asked:
                 return None
             colour = scene.at(rng.choice(cells)).colour
             so = all(scene.at(cell).colour == colour for cell in cells)
-            return _yes_no(rng, "are", f"all {SHAPES[look[0]]}s", COLOURS[colour]), _sure(so)
+            return _yes_no(rng, "are", f"all {SHAPES[look[0]]}s", COLOURS[colour]), _sure(so), (cells,)
         if look[1] is None or look[0] is not None:
             return None
         so = len(cells) == len(things)
         subject, verb = rng.choice((("everything", "is"), ("all things", "are"), ("all of them", "are")))
-        return _yes_no(rng, verb, subject, COLOURS[look[1]]), _sure(so)
+        return _yes_no(rng, verb, subject, COLOURS[look[1]]), _sure(so), (scene.occupied,)
     first, second = rng.sample(scene.occupied, 2)
     kind = rng.choice(("colour", "shape"))
     names = [named(rng, scene, cell, without=(kind,), noun="thing") for cell in (first, second)]
@@ -501,7 +512,8 @@ def _same(rng: random.Random, scene: Scene) -> _Asked:
              f"is {a} of the same {kind} as {b}", f"does {a} have the same {kind} as {b}"]  # fmt: skip
     if kind == "colour":
         forms += [f"are {a} and {b} the same colour", f"is {a} the same colour as {b}"]
-    return _begun(rng, rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)), _sure(so)
+    ask = rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)
+    return _begun(rng, ask), _sure(so), ((first,), (second,))
 
 
 def _numbers_compared(rng: random.Random, scene: Scene) -> _Asked:
@@ -512,22 +524,21 @@ def _numbers_compared(rng: random.Random, scene: Scene) -> _Asked:
         looks = [(None, look[1], None, None) for look in looks]
     if looks[0] == looks[1] or any(not any(said is not None for said in look) for look in looks):
         return None
-    (a, b), (one, other) = (
-        (look_words(rng, look, "thing") + "s" for look in looks),
-        (len(fitting(scene, x)) for x in looks),
-    )
+    a, b = (look_words(rng, look, "thing") + "s" for look in looks)
+    found = tuple(fitting(scene, look) for look in looks)
+    one, other = (len(cells) for cells in found)
     kind = rng.random()
     if kind < 0.3:
         more = rng.choice(("more", "more", "fewer"))
         so = one > other if more == "more" else one < other
-        return _yes_no(rng, "are", "there", f"{more} {a} than {b}"), _sure(so)
+        return _yes_no(rng, "are", "there", f"{more} {a} than {b}"), _sure(so), found
     if kind < 0.4:
-        return _yes_no(rng, "are", "there", f"as many {a} as {b}"), _sure(one == other)
+        return _yes_no(rng, "are", "there", f"as many {a} as {b}"), _sure(one == other), found
     reply = "As many." if one == other else f"More {a if one > other else b}."
     form = rng.choice(("are there more {a} or {b}", "more {a} or more {b}", "which are more, {a} or {b}",
                        "are there more {a} or more {b}", "what is there more of, {a} or {b}", "do you see more {a} or more {b}",
                        "{a} or {b}, which are there more of", "which do you see more of: {a} or {b}"))  # fmt: skip
-    return _begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply
+    return _begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply, found
 
 
 def _exactly(rng: random.Random, scene: Scene) -> _Asked:
@@ -538,9 +549,8 @@ def _exactly(rng: random.Random, scene: Scene) -> _Asked:
         return None
     word = rng.choice((NUMBERS[count], str(count)))
     exact = "exactly " if len(cells) > count or rng.random() < 0.3 else ""
-    return _yes_no(rng, "are", "there", f"{exact}{word} {look_words(rng, look, 'thing')}s"), _sure(
-        len(cells) == count
-    )
+    so_many = f"{exact}{word} {look_words(rng, look, 'thing')}s"
+    return _yes_no(rng, "are", "there", so_many), _sure(len(cells) == count), (cells,)
 
 
 def _most(rng: random.Random, scene: Scene) -> _Asked:
@@ -557,7 +567,10 @@ def _most(rng: random.Random, scene: Scene) -> _Asked:
     direct = [f"which {kind}{whose} comes up most often", f"what is the most common {kind}{whose}", (f"which {kind}{whose} is there "
               "most often"), f"which {kind}{whose} do you see most"]  # fmt: skip
     reply = f"The {name}." if kind == "shape" else f"{name.capitalize()}."
-    return _wh(rng, direct, [f"which {kind}{whose} is there most often"]), reply
+    groups = tuple(
+        [cell for cell, value in zip(scene.occupied, values, strict=True) if value == one] for one in ranked
+    )
+    return _wh(rng, direct, [f"which {kind}{whose} is there most often"]), reply, groups
 
 
 def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
@@ -571,8 +584,8 @@ def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
     things = [article(scene.at(i).name) for i in scene.occupied]
     reply = (", ".join(things) or "nothing").capitalize() + "."
     if rng.random() < 0.25:
-        return rng.choice(said).format(n=rng.choice(NAMES)), reply
-    return _wh(rng, direct, told).format(n=rng.choice(NAMES)), reply
+        return rng.choice(said).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
+    return _wh(rng, direct, told).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
 
 
 _QUESTIONS: dict[Callable[[random.Random, Scene], _Asked], int] = {
@@ -598,7 +611,7 @@ def asked(rng: random.Random) -> Request:
             scene = random_clauses(rng, rng.randint(2, 5), edits=True)[-1].transition.after
     if said is None:
         raise RuntimeError(f"[asked] no picture was found for {ask.__name__}")
-    text, reply = said
+    text, reply, groups = said
     kind = rng.random()
     if kind < 0.12:
         text = f"{text} <image>"
@@ -606,7 +619,7 @@ def asked(rng: random.Random) -> Request:
         text = f"{rng.choice(('Here is my picture:', 'look at this:', 'Look:', 'this is my picture:'))} <image> {text}"
     else:
         text = f"<image> {text}"
-    return answer(hurried(rng, text), "question", (scene,), reply)
+    return answer(hurried(rng, text), "question", (scene,), reply, looked_at(scene, groups))
 
 
 def _about_two(rng: random.Random, step: Transition) -> Request:
@@ -641,4 +654,8 @@ def _about_two(rng: random.Random, step: Transition) -> Request:
     before = rng.choice(
         ("<image> <image> ", "<image> and <image> ", "First: <image> Second: <image> ", "<image><image> ")
     )
-    return answer(hurried(rng, before + rng.choice(forms)), "question", (step.before, step.after), reply)
+    cells = ((step.cell,),) if step.to is None else ((step.cell,), (step.to,))
+    looked = f"{looked_at(step.before, cells)} before, {looked_at(step.after, cells)}"
+    return answer(
+        hurried(rng, before + rng.choice(forms)), "question", (step.before, step.after), reply, looked
+    )

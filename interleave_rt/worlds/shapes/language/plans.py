@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from interleave_rt.worlds.shapes.scene import Scene, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, Scene, Transition
 
 from .clauses import Clause
 
 Mode = Literal["narrative", "guidance"]
 Split = Literal["train", "validation", "test"]
+Groups = tuple[Sequence[int], ...]
+"""Cells that an answer is found by: those of one thing or kind after the other's; none where it is the background."""
 
 _HELD_SHARE = 0.1
 
@@ -34,7 +36,8 @@ class Request:
 
     `images` are the scenes of the pictures given with it (at the `<image>` markers of `text`), `scenes` what is to
     be seen after each step (empty for a question that is answered in words). `swapped`, where there is one, makes
-    the same text with other pictures, whose right plan is another one (or None where it finds none).
+    the same text with other pictures, whose right plan is another one (or None where it finds none). `looked` is what
+    an answer about pictures is found by (`looked_at`): the planner thinks of it before it answers.
     """
 
     text: str
@@ -45,6 +48,7 @@ class Request:
     scenes: tuple[Scene, ...]
     split: Split
     composite: str | None = None
+    looked: str = ""
     swapped: Callable[[random.Random], Request | None] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -86,10 +90,21 @@ def plan_steps(clauses: list[Clause], explain: bool) -> tuple[PlanStep, ...]:
     )
 
 
-def answer(text: str, kind: str, images: tuple[Scene, ...], reply: str) -> Request:
+def looked_at(scene: Scene, groups: Groups) -> str:
+    """The cells of a picture that an answer is found by, counted: "1 top: small yellow star, 2 left: small yellow star"."""
+
+    def holds(cell: int) -> str:
+        thing = scene.cells[cell]
+        return f"{POSITIONS[cell]}: {'nothing' if thing is None else thing.name}"
+
+    found = [", ".join(f"{n} {holds(cell)}" for n, cell in enumerate(cells, 1)) for cells in groups]
+    return " and ".join(some or "nothing" for some in found) or f"on {COLOURS[scene.background]}"
+
+
+def answer(text: str, kind: str, images: tuple[Scene, ...], reply: str, looked: str = "") -> Request:
     """A request that is answered in words."""
     step = PlanStep(None, None, reply, "answer")
     # what is asked of a picture has one answer in many wordings; without one, the wording is all there is
     content = [*(image.describe() for image in images), reply if images else text]
     mode: Mode = "guidance" if images else "narrative"
-    return Request(text, mode, kind, images, (step,), (), split_of(content))
+    return Request(text, mode, kind, images, (step,), (), split_of(content), looked=looked)

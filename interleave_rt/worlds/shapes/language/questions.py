@@ -10,18 +10,17 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene
 
 from .clauses import random_clauses
 from .places import at
-from .plans import Request, answer
+from .plans import Groups, Request, answer, looked_at
 
-_Said = tuple[str, str]
+_Said = tuple[str, str, Groups]
 
 
 def _place(rng: random.Random, scene: Scene) -> _Said:
     cell = rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.8 else rng.randrange(9)
     ask = rng.choice(("What is {p}?", "Which shape is {p}?", "What do you see {p}?", "what is {p}"))
     thing = scene.cells[cell]
-    return ask.format(
-        p=at(cell, rng.choice((0, 0, 0, 1)))
-    ), "Nothing." if thing is None else f"A {thing.name}."
+    reply = "Nothing." if thing is None else f"A {thing.name}."
+    return ask.format(p=at(cell, rng.choice((0, 0, 0, 1)))), reply, ((cell,),)
 
 
 def _ground(rng: random.Random, scene: Scene) -> _Said:
@@ -32,14 +31,14 @@ def _ground(rng: random.Random, scene: Scene) -> _Said:
             "What is the background colour?",
         )
     )
-    return ask, f"{COLOURS[scene.background].capitalize()}."
+    return ask, f"{COLOURS[scene.background].capitalize()}.", ()
 
 
 def _count(rng: random.Random, scene: Scene) -> _Said:
     ask = rng.choice(
         ("How many shapes are there?", "How many things do you see?", "How many shapes are in the picture?")
     )
-    return ask, f"{len(scene.occupied)}."
+    return ask, f"{len(scene.occupied)}.", (scene.occupied,)
 
 
 def _colour(rng: random.Random, scene: Scene) -> _Said:
@@ -48,9 +47,10 @@ def _colour(rng: random.Random, scene: Scene) -> _Said:
     ]
     if not single:
         return _ground(rng, scene)
-    thing = scene.at(rng.choice(single))
+    cell = rng.choice(single)
+    thing = scene.at(cell)
     ask = rng.choice(("What colour is the {s}?", "Which colour does the {s} have?"))
-    return ask.format(s=SHAPES[thing.shape]), f"{COLOURS[thing.colour].capitalize()}."
+    return ask.format(s=SHAPES[thing.shape]), f"{COLOURS[thing.colour].capitalize()}.", ((cell,),)
 
 
 _ONE: tuple[Callable[[random.Random, Scene], _Said], ...] = (_place, _place, _ground, _count, _colour)
@@ -60,8 +60,9 @@ def question(rng: random.Random) -> Request:
     """A question about the last of one or two pictures."""
     before = random_clauses(rng, rng.randint(1, 4), edits=True)
     images = tuple(clause.transition.after for clause in before[-rng.choice((1, 1, 2)) :])
-    ask, reply = rng.choice(_ONE)(rng, images[-1])
-    return answer(f"{'<image> ' * len(images)}{ask}", "question", images, reply)
+    ask, reply, groups = rng.choice(_ONE)(rng, images[-1])
+    text = f"{'<image> ' * len(images)}{ask}"
+    return answer(text, "question", images, reply, looked_at(images[-1], groups))
 
 
 _SHAPES_TEXT = f"I draw {', '.join(s + 's' for s in SHAPES[:-1])} and {SHAPES[-1]}s in eight colours."

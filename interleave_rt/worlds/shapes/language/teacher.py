@@ -53,8 +53,8 @@ def critic_prompt(original: str, rewritten: str) -> str:
 def plan_answer(request: Request) -> str:
     """The planner's right answer: what it thinks of, and the plan.
 
-    That is the names of the steps, or all that the last of the given pictures shows, cell by cell: to name whatever
-    stands at a place is easy for a small model once it has written everything down.
+    That is the names of the steps, or all that the last of the given pictures shows, cell by cell, and which of it is
+    asked about: to name what stands at a place, or to count, is easy for a small model once it has written that down.
     """
     plan = [
         {
@@ -67,7 +67,7 @@ def plan_answer(request: Request) -> str:
         for i, step in enumerate(request.steps)
     ]
     if request.images:
-        thought = _survey(request.images[-1])
+        thought = _survey(request.images[-1]) + (f"; asked: {request.looked}" if request.looked else "")
     else:
         thought = ", ".join(step.step_name for step in request.steps)
     return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
