@@ -19,6 +19,7 @@ from interleave_rt.worlds.shapes.language import (
     series,
 )
 from interleave_rt.worlds.shapes.language import asking as questions
+from interleave_rt.worlds.shapes.language.plans import Groups
 from interleave_rt.worlds.shapes.people import normalised
 from interleave_rt.worlds.shapes.scene import (
     COLOURS,
@@ -63,9 +64,9 @@ def _looks(words: str) -> list[str]:
 
 
 def _some(
-    ask: Callable[[random.Random, Scene], tuple[str, str] | None], seed: int
-) -> list[tuple[Scene, str, str]]:
-    """Scenes with a question and its answer."""
+    ask: Callable[[random.Random, Scene], tuple[str, str, Groups] | None], seed: int
+) -> list[tuple[Scene, str, str, Groups]]:
+    """Scenes with a question, its answer and the cells that it is found by."""
     rng, found = random.Random(seed), []
     while len(found) < 400:
         scene = random_scene(rng, rng.randint(1, 5))
@@ -76,7 +77,7 @@ def _some(
 
 
 def test_numbers_are_those_of_the_picture() -> None:
-    for scene, text, reply in _some(questions._how_many, 1):
+    for scene, text, reply, (cells,) in _some(questions._how_many, 1):
         words = text.lower()
         if re.search(r"different shapes|(kinds|sorts) of shapes", words):
             right = len({thing.shape for thing in _things(scene)})
@@ -87,25 +88,28 @@ def test_numbers_are_those_of_the_picture() -> None:
         else:
             right = len(_fitting(scene, words))
         assert reply == f"{right}.", text
+        assert len(set(cells)) == len(cells) == right, text
 
 
 def test_what_is_said_to_be_there_is_there() -> None:
     replies = Counter()
-    for scene, text, reply in _some(questions._is_there, 2):
+    for scene, text, reply, (cells,) in _some(questions._is_there, 2):
         assert reply == ("Yes." if _fitting(scene, text) else "No."), text
+        assert list(cells) == _fitting(scene, text), text
         replies[reply] += 1
     assert min(replies.values()) > 80
 
 
 def test_places_are_those_of_the_one_that_is_asked_for() -> None:
-    for scene, text, reply in _some(questions._where_is, 3):
+    for scene, text, reply, found in _some(questions._where_is, 3):
         (cell,) = _fitting(scene, text)
+        assert found == ((cell,),)
         assert reply == f"At the {POSITIONS[cell]}.", text
 
 
 def test_colours_and_names_are_those_of_the_one_that_is_asked_for() -> None:
     checked = 0
-    for scene, text, reply in _some(questions._which_colour, 4):
+    for scene, text, reply, _ in _some(questions._which_colour, 4):
         looks = _looks(text)
         if (
             "And" in text
@@ -121,7 +125,7 @@ def test_colours_and_names_are_those_of_the_one_that_is_asked_for() -> None:
             assert not set(looks) & set(COLOURS)
             checked += 1
     assert checked > 100
-    for scene, text, reply in _some(questions._what_is_so, 5):
+    for scene, text, reply, _ in _some(questions._what_is_so, 5):
         if not re.search(
             r"above|below|over|under|left|right|top|bottom|middle|upper|lower|center|centre| it\b", text
         ):
@@ -132,7 +136,7 @@ def test_colours_and_names_are_those_of_the_one_that_is_asked_for() -> None:
 
 
 def test_sizes_and_numbers_are_compared_as_they_are() -> None:
-    for scene, text, reply in _some(questions._sizes_compared, 6):
+    for scene, text, reply, _ in _some(questions._sizes_compared, 6):
         found = re.search(
             r"the ([a-z ]+?)(?:,? or|,? and|, is| is| (?:smaller|bigger|larger) than| as (?:big|large) as) the ([a-z ]+)",
             text.lower(),
@@ -145,7 +149,7 @@ def test_sizes_and_numbers_are_compared_as_they_are() -> None:
             named = Thing.named(reply.removeprefix("The ").rstrip("."))
             assert named.size == (0 if "smaller" in text else 1), text
             assert {named} <= {scene.at(cell) for cell in (*first, *second)}, text
-    for scene, text, reply in _some(questions._numbers_compared, 7):
+    for scene, text, reply, _ in _some(questions._numbers_compared, 7):
         pair = [one for one in _looks(text) if one in _KNOWN]
         counts = [len(_fitting(scene, one)) for one in pair]
         if reply in ("Yes.", "No."):
@@ -165,7 +169,7 @@ def test_sizes_and_numbers_are_compared_as_they_are() -> None:
 
 def test_where_two_things_stand_to_each_other() -> None:
     checked = 0
-    for scene, text, reply in _some(questions._beside, 8):
+    for scene, text, reply, _ in _some(questions._beside, 8):
         found = re.search(
             r"(?:the ([a-z ]+) |is )?(?:is )?(above|over|below|under|to the left of|left of|to the right of|right of) the ([a-z ]+)",
             text,

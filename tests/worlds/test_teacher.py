@@ -99,7 +99,9 @@ def test_plans_have_the_official_fields_and_a_thought(drawn: list[requests.Reque
         text = teacher.plan_answer(request)
         thought, first = _thought(text), len(request.images) + 1
         if request.images:
-            assert _described(thought) == request.images[-1]
+            seen, _, asked = thought.partition("; asked: ")
+            assert _described(seen) == request.images[-1]
+            assert asked == request.looked
         else:
             assert thought == ", ".join(step.step_name for step in request.steps)
         plan = _answer(text)["execution_plan"]
