@@ -140,6 +140,22 @@ def test_a_refusal_weighs_no_more_than_a_plan_and_an_answer_in_words_more(trio: 
     assert heaviest[0] == heaviest[1] < heaviest[2]
 
 
+def test_words_are_cut_to_learn_from_and_stay_the_same_text(trio: Path) -> None:
+    words = tokenizer.load_tokenizer(trio / "tokenizer")
+    encoder = planner.PlanEncoder(words)
+    requests = collect(narrative, "train", 60, "cut") + collect(continuing, "train", 20, "cut")
+    in_pieces = 0
+    for i, request in enumerate(requests):
+        whole, again = (encoder.full(request, random.Random(i)) for _ in range(2))
+        cut = encoder.full(request, random.Random(i), cut=True)
+        assert whole.ids == again.ids
+        assert words.decode(cut.ids) == words.decode(whole.ids)
+        learned = [token for token, weight in zip(cut.ids, cut.weights, strict=True) if weight]
+        assert learned == [token for token, weight in zip(whole.ids, whole.weights, strict=True) if weight]
+        in_pieces += cut.ids != whole.ids
+    assert 5 < in_pieces < 40  # three in ten, where there are words to cut
+
+
 def test_a_part_leaves_its_record_and_goes_on_from_its_state(tmp_path: Path) -> None:
     out = tmp_path / "vae"
     for iterations, resume in ((4, False), (6, True)):

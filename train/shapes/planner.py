@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,9 @@ __all__ = ["Planner", "measure_planner"]
 log = logging.getLogger(__name__)
 
 _LIMIT = 520
+_CUT_REQUESTS, _CUT_WORDS = 0.3, 0.2
+"""Share of the requests to learn from in which words are cut, and of their words: see `PlanEncoder.full`."""
+_WORD = re.compile(r"(?<![\w'<|])[A-Za-z]{4,}(?![\w'>|])")
 
 
 class PlanEncoder(Encoder):
@@ -53,14 +58,31 @@ class PlanEncoder(Encoder):
         pictures = [augmented(image, rng) for image in drawn_story(request.images, rng)]
         return self.prompt_of(planner_prompt(request.text, request.mode), pictures, request)
 
-    def full(self, request: Request, rng: random.Random) -> Example:
-        """Prompt and right plan."""
+    def full(self, request: Request, rng: random.Random, *, cut: bool = False) -> Example:
+        """Prompt and right plan.
+
+        With `cut`, in some requests words are cut in two before they become tokens. A word with a slip of the finger
+        falls into other tokens than the right one; a model that has met the right one in pieces still reads it
+        (after BPE-dropout, arXiv 1910.13267).
+        """
         prompt = self.prompt(request, rng)
+        if cut and rng.random() < _CUT_REQUESTS:
+            prompt.ids = self._cut(planner_prompt(request.text, request.mode), rng)
+            prompt.weights = [0.0] * len(prompt.ids)
         answer = [*self.encode(plan_answer(request)), self.ids.end]
         # An answer to a question hangs on a word or two. A refusal must not weigh more than a plan: a model that is
         # taught so refuses what it could draw.
         weight = (1 if request.scenes or request.kind == OUTSIDE else 4) / 80
         return Example(prompt.ids + answer, prompt.weights + [weight] * len(answer), prompt.images, request)
+
+    def _cut(self, text: str, rng: random.Random) -> list[int]:
+        """Ids of a text, some of whose words are cut at a random letter."""
+        at = [rng.randrange(*word.span()) for word in _WORD.finditer(text) if rng.random() < _CUT_WORDS]
+        return [
+            token
+            for start, end in itertools.pairwise([0, *at, len(text)])
+            for token in self.encode(text[start:end])
+        ]
 
 
 class _Heads(nn.Module):
@@ -160,7 +182,7 @@ class Planner(VlmPart):
         while True:
             request = any_request(rng)
             if request.split == "train":
-                return self.encoder.full(request, rng)
+                return self.encoder.full(request, rng, cut=True)
 
     def measure(self) -> dict[str, float]:
         """Shares of held-out plans that are first choices."""
