@@ -16,7 +16,7 @@ from .train_data import data
 from .train_tune import grpo, sft
 
 # As in the training, which is not loaded to show a help text.
-_PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner", "all")
+_PARTS = ("tokenizer", "vae", "vision", "generator", "base", "attempts", "planner", "critic", "all")
 _OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 
 train = typer.Typer(
@@ -45,10 +45,10 @@ def shapes(
     seed: Annotated[int, typer.Option(help="Of weights and data.")] = 0,
     iterations: Annotated[
         int | None,
-        typer.Option(
-            help="Length of the run (of attempts: rounds of 96 plans). Default: that of the models that ship."
-        ),
+        typer.Option(help="Length of the run (of attempts: rounds of 96 plans). Default: the part's own."),
     ] = None,
+    scale: Annotated[float, typer.Option(help="Factor of every part's own length.")] = 1.0,
+    jobs: Annotated[int, typer.Option(help="Of all parts, how many are trained at a time.")] = 1,
     minutes: Annotated[
         float | None, typer.Option(help="End each part after this time; --resume goes on. Default: no limit.")
     ] = None,
@@ -93,6 +93,7 @@ def shapes(
         ("--threads", threads),
         ("--batch", batch),
         ("--every", every),
+        ("--jobs", jobs),
     ):
         if value is not None and value < 1:
             raise BadRequestError(f"[train] {name} is {value}: at least 1 is wanted")
@@ -100,6 +101,10 @@ def shapes(
         raise BadRequestError(f"[train] --workers is {workers}: 0 or more are wanted")
     if minutes is not None and not minutes > 0:
         raise BadRequestError(f"[train] --minutes is {minutes:g}", hint="a number above 0")
+    if not 0 < scale <= 100:
+        raise BadRequestError(f"[train] --scale is {scale:g}", hint="a number above 0, at most 100")
+    if jobs > 1 and part != "all":
+        raise BadRequestError(f"[train] --jobs goes with all parts; --part is {part}")
     if anneal and minutes is None:
         raise BadRequestError("[train] --anneal needs --minutes: the time in which the learning rate falls")
     check_packages("train", ("torch", "transformers", "diffusers", "safetensors"), extras="train")
@@ -124,6 +129,8 @@ def shapes(
             batch=batch,
             every=every,
             anneal=anneal,
+            scale=scale,
+            jobs=jobs,
         )
     except Interrupted:
         signals.caught()

@@ -74,7 +74,7 @@ WRONG = [
     ("export|generator|x|--out|y|--steps|0", 2, "--steps is 0", ""),
     ("export|generator|x|--out|y|--cache-gib|8", 2, "--cache-gib does nothing for a generator", ""),
     ("pack|engines|x|--out|y|--target|sm1", 2, "--target is 'sm1'", "sm86 or sm89"),
-    ("train|shapes|--part|painter", 2, "--part is 'painter'", "tokenizer or vision or vae or"),
+    ("train|shapes|--part|painter", 2, "--part is 'painter'", "tokenizer or vae or vision or"),
     ("train|shapes|--seed|-1", 2, "--seed is -1", "from 0 on"),
     ("train|shapes|--seed|x", 2, "--seed", "train shapes --help"),
     ("train|shapes|--iterations|0", 2, "--iterations is 0", ""),
@@ -381,7 +381,9 @@ def test_options_reach_the_training(trained, command):
     given = (
         "--part vae --out here --resume --seed 3 --iterations 5 --minutes 0.5 --anneal --every 2 --threads 2"
     )
-    assert command("train", "shapes").code == command("train", "shapes", *given.split()).code == 0
+    whole = "--jobs 2 --scale 0.05"
+    for options in ("", given, whole):
+        assert command("train", "shapes", *options.split()).code == 0
     defaults = {
         "seed": 0,
         "resume": False,
@@ -394,6 +396,8 @@ def test_options_reach_the_training(trained, command):
         "batch": None,
         "every": None,
         "anneal": False,
+        "scale": 1.0,
+        "jobs": 1,
     }
     assert trained == [
         (("all", Path("runs/shapes")), defaults),
@@ -410,12 +414,13 @@ def test_options_reach_the_training(trained, command):
                 "anneal": True,
             },
         ),
+        (("all", Path("runs/shapes")), defaults | {"jobs": 2, "scale": 0.05}),
     ]
     assert (*training.PARTS, "all") == verb._PARTS
 
 
 def test_saved_weights_to_go_on_from(trained, command, tmp_path):
-    """A critic that starts from another needs no tower; what cannot start from weights says so."""
+    """A critic that starts from another needs no base; what cannot start from weights says so."""
     (tmp_path / "here" / "tokenizer").mkdir(parents=True)
     (tmp_path / "here" / "attempts.pkl").touch()
     (tmp_path / "old").mkdir()
@@ -435,15 +440,24 @@ def test_saved_weights_to_go_on_from(trained, command, tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("--part vae --device cuda", "--device goes with --part generator, critic, planner; --part is vae"),
-        ("--part generator --workers 2", "--workers goes with --part critic, planner; --part is generator"),
-        ("--part vae --batch 8", "--batch goes with --part critic, planner; --part is vae"),
+        (
+            "--part vae --device cuda",
+            "--device goes with --part generator, base, critic, planner; --part is vae",
+        ),
+        (
+            "--part generator --workers 2",
+            "--workers goes with --part base, critic, planner; --part is generator",
+        ),
+        ("--part vae --batch 8", "--batch goes with --part base, critic, planner; --part is vae"),
         ("--device tpu", "--device is tpu: this torch"),
         ("--device cuda:99", "--device is cuda:99: this torch"),
         ("--workers -1", "--workers is -1: 0 or more are wanted"),
         ("--batch 0", "--batch is 0: at least 1 is wanted"),
         ("--every 0", "--every is 0: at least 1 is wanted"),
         ("--anneal", "--anneal needs --minutes"),
+        ("--jobs 0", "--jobs is 0: at least 1 is wanted"),
+        ("--part vae --jobs 2", "--jobs goes with all parts; --part is vae"),
+        ("--scale 0", "--scale is 0"),
     ],
 )
 def test_what_a_device_and_its_workers_go_with(trained, command, given, said):
@@ -458,10 +472,9 @@ def test_what_a_device_and_its_workers_go_with(trained, command, given, said):
 def test_old_names_of_parts_and_their_folders_are_known(trained, command, tmp_path):
     for folder in ("tokenizer", "eyes", "generator"):
         (tmp_path / "here" / folder).mkdir(parents=True)
-    (tmp_path / "here" / "pool.pkl").touch()
-    for part in ("eyes", "pool", "critic"):
+    for part in ("eyes", "pool", "base"):
         assert command("train", "shapes", "--part", part, "--out", "here").code == 0
-    assert [arguments[0] for arguments, _ in trained] == ["vision", "attempts", "critic"]
+    assert [arguments[0] for arguments, _ in trained] == ["vision", "attempts", "base"]
     assert training._folder(tmp_path / "here", "vision") == tmp_path / "here" / "eyes"
     assert training._folder(tmp_path / "here", "critic") == tmp_path / "here" / "critic"
     assert training.OLD_NAMES == verb._OLD_NAMES

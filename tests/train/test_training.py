@@ -54,11 +54,13 @@ def _train(out: Path) -> Path:
         loop.train(painting, iterations=5)
         cache = out / "attempts.pkl"
         attempts.make_attempts(cache, generator_dir=out / "generator", rounds=1, width=4)
+        reader = critic.Reader(out / "base", vision=out / "vision", batch=4, tests=2, **words)
+        loop.train(reader, iterations=2, every=2)
         judge = critic.Critic(
-            out / "critic", vision=out / "vision", attempts=cache, batch=4, tests=2, **words
+            out / "critic", start_from=out / "base", attempts=cache, batch=4, tests=2, **words
         )
         loop.train(judge, iterations=2, every=2)
-        plans = planner.Planner(out / "planner", start_from=out / "critic", batch=2, tests=2, **words)
+        plans = planner.Planner(out / "planner", start_from=out / "base", batch=2, tests=2, **words)
         loop.train(plans, iterations=2, every=2)
     return out
 
@@ -71,7 +73,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_run_gives_the_same_weights(trio: Path, tmp_path: Path) -> None:
     again = _train(tmp_path)
     names = sorted(path.relative_to(trio) for path in trio.rglob("*.safetensors"))
-    assert {str(name.parts[0]) for name in names} == {"vae", "generator", "critic", "planner"}
+    assert {str(name.parts[0]) for name in names} == {"vae", "generator", "base", "critic", "planner"}
     for name in (*names, Path("attempts.pkl"), Path("tokenizer/tokenizer.json")):
         assert (trio / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -237,9 +239,9 @@ def test_an_average_lies_between_two_models_of_one_shape(trio: Path, tmp_path: P
 
 def test_a_part_without_its_inputs_does_not_begin(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
-    with pytest.raises(BadRequestError, match="critic needs .*vision") as caught:
+    with pytest.raises(BadRequestError, match="critic needs .*base") as caught:
         train_parts("critic", tmp_path)
-    assert "--part vision" in str(caught.value.hint)
+    assert "--part base" in str(caught.value.hint)
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
 
 

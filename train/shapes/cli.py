@@ -6,10 +6,13 @@ import argparse
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interleave_rt.errors import BadRequestError
+
+from .graph import NEEDS, PARTS, all_parts
 
 if TYPE_CHECKING:
     from ..loop import Part
@@ -25,21 +28,11 @@ __all__ = [
     "train_parts",
 ]
 
-PARTS = ("tokenizer", "vision", "vae", "generator", "attempts", "critic", "planner")
-"""In the order in which they need each other."""
-NEEDS = {
-    "vision": ("tokenizer",),
-    "generator": ("tokenizer", "vae"),
-    "attempts": ("generator",),
-    "critic": ("tokenizer", "vision", "attempts"),
-    "planner": ("tokenizer", "critic"),
-}
-"""What must be there before a part begins: these inputs alone, and its seed, decide what it becomes."""
 CONTINUED = ("generator", "critic", "planner")
 """Parts that can begin with the weights of an earlier run."""
-ON_A_CARD = ("generator", "critic", "planner")
+ON_A_CARD = ("generator", "base", "critic", "planner")
 """Parts that can be trained on another device."""
-DRAWN_AHEAD = ("critic", "planner")
+DRAWN_AHEAD = ("base", "critic", "planner")
 """Parts whose examples other processes can draw, in batches of any size."""
 OLD_NAMES = {"eyes": "vision", "pool": "attempts"}
 """Of parts and their folders, in earlier versions."""
@@ -106,7 +99,7 @@ def check_inputs(part: str, out: Path, start_from: Path | None = None) -> None:
         if not start_from.is_dir():
             raise BadRequestError(f"[train] --start-from: {start_from} is no folder of saved weights")
     for needed in NEEDS.get(part, ()):
-        if start_from is not None and needed in ("vision", "critic"):
+        if start_from is not None and needed == "base":
             continue
         place = _attempts(out) if needed == "attempts" else _folder(out, needed)
         if not place.exists():
@@ -148,12 +141,18 @@ def check_device(part: str, device: str, *, workers: int = 0, batch: int | None 
 
 
 def _train(
-    part: str, out: Path, seed: int, start_from: Path | None, run: dict[str, Any], vlm: dict[str, Any]
+    part: str,
+    out: Path,
+    seed: int,
+    start_from: Path | None,
+    scale: float,
+    run: dict[str, Any],
+    vlm: dict[str, Any],
 ) -> dict[str, float]:
     check_inputs(part, out, start_from)
     from ..loop import train
     from .attempts import ROUNDS, make_attempts
-    from .critic import Critic
+    from .critic import Critic, Reader
     from .generator import Painting
     from .planner import Planner
     from .tokenizer import train_tokenizer
@@ -164,7 +163,7 @@ def _train(
     if part == "tokenizer":
         return {"tokens": float(train_tokenizer(folder, seed=seed))}
     if part == "attempts":
-        rounds = run["iterations"] or ROUNDS
+        rounds = run["iterations"] or max(1, round(ROUNDS * scale))
         return make_attempts(out / "attempts.pkl", generator_dir=out / "generator", rounds=rounds, seed=seed)
     made: dict[str, Callable[[], Part]] = {
         "vision": lambda: Vision(folder, tokenizer_dir=words, seed=seed),
@@ -177,20 +176,22 @@ def _train(
             seed=seed,
             device=vlm["device"],
         ),
+        "base": lambda: Reader(folder, vision=_folder(out, "vision"), tokenizer_dir=words, seed=seed, **vlm),
         "critic": lambda: Critic(
             folder,
-            vision=None if start_from else _folder(out, "vision"),
             attempts=_attempts(out),
             tokenizer_dir=words,
-            start_from=start_from,
+            start_from=start_from or out / "base",
             seed=seed,
             **vlm,
         ),
         "planner": lambda: Planner(
-            folder, start_from=start_from or out / "critic", tokenizer_dir=words, seed=seed, **vlm
+            folder, start_from=start_from or out / "base", tokenizer_dir=words, seed=seed, **vlm
         ),
     }
-    return train(made[part](), **run)
+    trained = made[part]()
+    iterations = run["iterations"] or max(1, round(trained.schedule.iterations * scale))
+    return train(trained, **run | {"iterations": iterations})
 
 
 def _use(threads: int) -> None:
@@ -220,18 +221,40 @@ def train_parts(
     batch: int | None = None,
     every: int | None = None,
     anneal: bool = False,
+    scale: float = 1.0,
+    jobs: int = 1,
 ) -> None:
-    """Train one of `PARTS`, or "all" in order; prints the result of each as a line of JSON.
+    """Train one of `PARTS`, or "all" of them; prints the result of each as a line of JSON.
 
     With `start_from`, one of `CONTINUED` begins with these saved weights of its own kind instead of new ones. Those of
     `ON_A_CARD` run on a torch `device` with examples drawn by so many `workers`, `batch` of them an update; `every` so
-    many iterations there is a checkpoint. `anneal`: as `loop.train`.
+    many iterations there is a checkpoint. `anneal`: as `loop.train`. `scale` is a factor of every part's own length, and
+    does nothing where there are `iterations`. Of all parts, `jobs` at a time are trained by processes of their own;
+    `resume` does not train again what such a run has finished.
+
+    Raises:
+        BadRequestError: An input is missing.
+        InterleaveError: A part's process has failed.
     """
-    _use(threads)
-    run = {"resume": resume, "minutes": minutes, "iterations": iterations, "every": every, "anneal": anneal}
+    told: dict[str, Any] = {
+        "resume": resume,
+        "minutes": minutes,
+        "iterations": iterations,
+        "every": every,
+        "anneal": anneal,
+    }
     vlm = {"device": device, "workers": workers} | ({} if batch is None else {"batch": batch})
-    for name in PARTS if part == "all" else (OLD_NAMES.get(part, part),):
-        print(json.dumps({name: _train(name, out, seed, start_from, run, vlm)}))
+    arguments = (out, seed, start_from, scale, told, vlm)
+    if part != "all":
+        return _one_part(OLD_NAMES.get(part, part), threads, arguments)
+    length = {"seed": seed, "scale": scale, "iterations": iterations}
+    all_parts(partial(_one_part, threads=threads, arguments=arguments), out, length, jobs=jobs, resume=resume)
+    return None
+
+
+def _one_part(part: str, threads: int, arguments: tuple[Any, ...]) -> None:
+    _use(threads)
+    print(json.dumps({part: _train(part, *arguments)}), flush=True)
 
 
 def _check(story: Path) -> int:

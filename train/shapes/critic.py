@@ -58,7 +58,7 @@ from .tokenizer import load_tokenizer
 from .vision import open_tower
 from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels, open_vlm
 
-__all__ = ["Critic", "measure_critic"]
+__all__ = ["Critic", "Reader", "measure_critic"]
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +295,7 @@ class Critic(VlmPart):
     """
 
     name = "critic"
-    schedule = Schedule(iterations=5000, every=200, log_every=100, warmup=100, hold=0.4)
+    schedule = Schedule(iterations=3000, every=200, log_every=100, warmup=100, hold=0.4)
     encoder: CaseEncoder
 
     def __init__(
@@ -345,3 +345,10 @@ class Critic(VlmPart):
             measured = measure_critic(self.module.model, self.encoder, cases)
             found |= {f"{name} {key}": value for key, value in measured.items()}
         return found
+
+
+class Reader(Critic):
+    """What critic and planner begin with: it sees, reads, points at things and repeats words, of drawn cases alone."""
+
+    name = "base"
+    schedule = Schedule(iterations=3500, every=500, log_every=100, warmup=100, hold=0.4)
