@@ -1,7 +1,8 @@
-"""Ten thousand inputs of each kind of `fuzz.py`, and manifests that no mutation would find."""
+"""Thousands of inputs of each kind of `fuzz.py` (IRT_DRAWS times 3,500), and manifests that no mutation would find."""
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from interleave_rt.errors import BadPackError
 from interleave_rt.pack.manifest import Manifest, load_manifest
 
-COUNT = 10_000
+COUNT = 3500 * int(os.environ.get("IRT_DRAWS", "1"))
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)

@@ -1,10 +1,11 @@
 """Law 1 on the embedded pack: every latency device, alone and together, equals the sequential loop.
 
-The same harness as `benchmarks/lossless.py`, with fewer requests.
+The same harness as `benchmarks/lossless.py`, with fewer requests (IRT_LAW_1_REQUESTS).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import lossless
@@ -12,7 +13,8 @@ import pytest
 
 from interleave_rt import Engine
 
-REQUESTS, MORE, SEED = 32, 190, 20261121  # more where speculation has much to try
+REQUESTS = int(os.environ.get("IRT_LAW_1_REQUESTS", "20"))
+MORE, SEED = max(REQUESTS, 190), 20261121  # more where speculation has much to try
 
 
 @pytest.fixture(scope="module")
