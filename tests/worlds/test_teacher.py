@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -99,9 +100,19 @@ def test_plans_have_the_official_fields_and_a_thought(drawn: list[requests.Reque
         text = teacher.plan_answer(request)
         thought, first = _thought(text), len(request.images) + 1
         if request.images:
-            seen, _, asked = thought.partition("; asked: ")
+            seen = re.sub(r" ([a-i])(\d)(?=,|$)", "", thought)
             assert _described(seen) == request.images[-1]
-            assert asked == request.looked
+            *cells, _ = thought.split(", ")
+            counts = [re.search(r" ([a-i])(\d)$", cell) for cell in cells]
+            changed = [
+                i
+                for i, thing in enumerate(request.images[-1].cells)
+                if any(scene.cells[i] != thing for scene in request.scenes)
+            ]
+            for letter, group in zip("abcdefghi", request.looked or (changed,), strict=False):
+                counted = [i for i, found in enumerate(counts) if found and found[1] == letter]
+                assert counted == sorted(group)
+                assert [counts[i][2] for i in counted] == [str(n + 1) for n in range(len(group))]
         else:
             assert thought == ", ".join(step.step_name for step in request.steps)
         plan = _answer(text)["execution_plan"]

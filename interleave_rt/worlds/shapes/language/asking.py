@@ -20,7 +20,7 @@ from interleave_rt.worlds.shapes.scene import (
 from .clauses import random_clauses
 from .grammar import RELATIONS, article, neighbour
 from .phrases import NAMES, NUMBERS, PLACES
-from .plans import Groups, Request, answer, looked_at
+from .plans import Groups, Request, answer
 from .seeing import Look, called, fitting, hurried, look_words, named
 
 _Asked = tuple[str, str, Groups] | None
@@ -619,7 +619,7 @@ def asked(rng: random.Random) -> Request:
         text = f"{rng.choice(('Here is my picture:', 'look at this:', 'Look:', 'this is my picture:'))} <image> {text}"
     else:
         text = f"<image> {text}"
-    return answer(hurried(rng, text), "question", (scene,), reply, looked_at(scene, groups))
+    return answer(hurried(rng, text), "question", (scene,), reply, groups)
 
 
 def _about_two(rng: random.Random, step: Transition) -> Request:
@@ -654,8 +654,6 @@ def _about_two(rng: random.Random, step: Transition) -> Request:
     before = rng.choice(
         ("<image> <image> ", "<image> and <image> ", "First: <image> Second: <image> ", "<image><image> ")
     )
-    cells = ((step.cell,),) if step.to is None else ((step.cell,), (step.to,))
-    looked = f"{looked_at(step.before, cells)} before, {looked_at(step.after, cells)}"
-    return answer(
-        hurried(rng, before + rng.choice(forms)), "question", (step.before, step.after), reply, looked
-    )
+    text = hurried(rng, before + rng.choice(forms))
+    changed = step.cell if step.to is None else step.to
+    return answer(text, "question", (step.before, step.after), reply, ((changed,),))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from interleave_rt.worlds.shapes.scene import COLOURS, POSITIONS, Scene, Transition
+from interleave_rt.worlds.shapes.scene import Scene, Transition
 
 from .clauses import Clause
 
@@ -37,7 +37,7 @@ class Request:
     `images` are the scenes of the pictures given with it (at the `<image>` markers of `text`), `scenes` what is to
     be seen after each step (empty for a question that is answered in words). `swapped`, where there is one, makes
     the same text with other pictures, whose right plan is another one (or None where it finds none). `looked` is what
-    an answer about pictures is found by (`looked_at`): the planner thinks of it before it answers.
+    an answer about pictures is found by, on the last of them.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Request:
     scenes: tuple[Scene, ...]
     split: Split
     composite: str | None = None
-    looked: str = ""
+    looked: Groups = ()
     swapped: Callable[[random.Random], Request | None] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -90,18 +90,7 @@ def plan_steps(clauses: list[Clause], explain: bool) -> tuple[PlanStep, ...]:
     )
 
 
-def looked_at(scene: Scene, groups: Groups) -> str:
-    """The cells of a picture that an answer is found by, counted: "1 top: small yellow star, 2 left: small yellow star"."""
-
-    def holds(cell: int) -> str:
-        thing = scene.cells[cell]
-        return f"{POSITIONS[cell]}: {'nothing' if thing is None else thing.name}"
-
-    found = [", ".join(f"{n} {holds(cell)}" for n, cell in enumerate(cells, 1)) for cells in groups]
-    return " and ".join(some or "nothing" for some in found) or f"on {COLOURS[scene.background]}"
-
-
-def answer(text: str, kind: str, images: tuple[Scene, ...], reply: str, looked: str = "") -> Request:
+def answer(text: str, kind: str, images: tuple[Scene, ...], reply: str, looked: Groups = ()) -> Request:
     """A request that is answered in words."""
     step = PlanStep(None, None, reply, "answer")
     # what is asked of a picture has one answer in many wordings; without one, the wording is all there is

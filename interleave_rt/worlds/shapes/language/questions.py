@@ -10,7 +10,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene
 
 from .clauses import random_clauses
 from .places import at
-from .plans import Groups, Request, answer, looked_at
+from .plans import Groups, Request, answer
 
 _Said = tuple[str, str, Groups]
 
@@ -62,7 +62,7 @@ def question(rng: random.Random) -> Request:
     images = tuple(clause.transition.after for clause in before[-rng.choice((1, 1, 2)) :])
     ask, reply, groups = rng.choice(_ONE)(rng, images[-1])
     text = f"{'<image> ' * len(images)}{ask}"
-    return answer(text, "question", images, reply, looked_at(images[-1], groups))
+    return answer(text, "question", images, reply, groups)
 
 
 _SHAPES_TEXT = f"I draw {', '.join(s + 's' for s in SHAPES[:-1])} and {SHAPES[-1]}s in eight colours."

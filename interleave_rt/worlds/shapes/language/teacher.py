@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 
 from interleave_rt.worlds.shapes.scene import (
     CELLS,
@@ -21,7 +22,7 @@ from interleave_rt.worlds.shapes.scene import (
 from .files import template
 from .grammar import anchor, article, explicit, parse, style_of
 from .places import STYLES, at
-from .plans import Mode, Request
+from .plans import Groups, Mode, Request
 
 IMAGE_TOKENS = 9
 """Merged vision tokens of a 96x96 picture (patch 16, merge 2): one a cell."""
@@ -53,8 +54,9 @@ def critic_prompt(original: str, rewritten: str) -> str:
 def plan_answer(request: Request) -> str:
     """The planner's right answer: what it thinks of, and the plan.
 
-    That is the names of the steps, or all that the last of the given pictures shows, cell by cell, and which of it is
-    asked about: to name what stands at a place, or to count, is easy for a small model once it has written that down.
+    That is the names of the steps, or all that the last of the given pictures shows, cell by cell; what is asked about,
+    or will change, is counted on the way. To name what stands at a place, or how many there are, is easy for a small model once it has
+    written that down, and so is to tell of each thing whether it is meant.
     """
     plan = [
         {
@@ -67,7 +69,9 @@ def plan_answer(request: Request) -> str:
         for i, step in enumerate(request.steps)
     ]
     if request.images:
-        thought = _survey(request.images[-1]) + (f"; asked: {request.looked}" if request.looked else "")
+        thought = _survey(
+            request.images[-1], request.looked or _will_change(request.images[-1], request.scenes)
+        )
     else:
         thought = ", ".join(step.step_name for step in request.steps)
     return f"<think>{thought}</think><answer>{json.dumps({'execution_plan': plan})}</answer>"
@@ -94,10 +98,20 @@ def _sight(scene: Scene, cells: tuple[int, ...]) -> str:
     return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
 
 
-def _survey(scene: Scene) -> str:
-    """What is in every cell, in reading order, and the background."""
+def _will_change(scene: Scene, after: Sequence[Scene]) -> Groups:
+    """The cells of a scene in which something else is to be seen after one of the steps."""
+    return ([i for i in range(CELLS) if any(then.cells[i] != scene.cells[i] for then in after)],)
+
+
+def _survey(scene: Scene, asked: Groups) -> str:
+    """What is in every cell, in reading order, and the background; "a1", "a2", "b1" count those of `asked`."""
+    counted = {
+        cell: f" {letter}{number}"
+        for letter, cells in zip("abcdefghi", asked, strict=False)
+        for number, cell in enumerate(sorted(cells), 1)
+    }
     parts = [
-        f"{POSITIONS[cell]}: {'nothing' if thing is None else thing.name}"
+        f"{POSITIONS[cell]}: {'nothing' if thing is None else thing.name}{counted.get(cell, '')}"
         for cell, thing in enumerate(scene.cells)
     ]
     return ", ".join([*parts, f"on {COLOURS[scene.background]}"])
