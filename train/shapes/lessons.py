@@ -45,7 +45,7 @@ MISLABELLED = {"plain": 0.0, "corner": 0.4, "row": 0.3, "relation": 0.35, "attri
 
 _GROUNDED_SHARE = 0.55
 _CLEAN_GROUNDED_SHARE = 0.4
-_SHARES = (0.24, 0.28, 0.09, 0.13, 0.1, 0.09, 0.07)
+_SHARES = (0.2, 0.26, 0.09, 0.13, 0.1, 0.09, 0.13)
 """Of the operations: drawing from nothing has no picture to help, and every sequence begins with it."""
 _STYLE_SHARES = (0.6, 0.2, 0.2)
 _CHANGED_WEIGHT = 10.0
