@@ -41,8 +41,8 @@ _Floats = npt.NDArray[np.float32]
 
 
 @functools.cache
-def _tables() -> tuple[_Floats, _Floats, list[tuple[int, int, int, int, int, int]]]:
-    """Masks as rows [208, 1024], their squared lengths, and (shape, size, pattern, right, down, way) of each."""
+def _tables() -> tuple[_Floats, _Floats, list[tuple[int, int, int, int, int]]]:
+    """Masks as rows [144, 1024], their squared lengths, and (shape, size, pattern, right, down) of each."""
     flat: _Floats = masks()[1:].reshape(len(masks()) - 1, -1)
     kinds = list(mask_index())
     squares: _Floats = np.square(flat).sum(-1)
@@ -78,8 +78,8 @@ def _read_one(x: _Floats) -> Reading:
     for cell, code in enumerate(choice):
         if code:
             mask, colour = divmod(int(code) - 1, len(COLOURS))
-            shape, size, pattern, *spot = kinds[mask]
-            cells[cell], spots[cell] = Thing(shape, colour, size, pattern), Spot(*spot)
+            shape, size, pattern, right, down = kinds[mask]
+            cells[cell], spots[cell] = Thing(shape, colour, size, pattern), Spot(right, down)
     worst = float(np.sqrt(max(0.0, float(least.max())) / (CELL_PX * CELL_PX * 3)))
     return Reading(Scene(ground, tuple(cells)), tuple(spots), worst)
 

@@ -1,9 +1,8 @@
-"""What nobody says of things: chosen when they are put into their cells, kept until they go, never part of a prompt.
+"""Where things sit inside their cells: chosen when they are put there, kept until they go, never part of a prompt.
 
 Things that stand above, below or beside another one move towards it, so that the parts of a drawing touch. A large
-thing that stands alone has one place, a small one has two: left and right. Stripes and dots begin in the
-middle of a thing or beside it. A generator has to make these choices up: that is what gives its denoising steps
-something to do.
+thing that stands alone has one place, a small one has two: left and right. Nobody says which, so a generator has to
+make it up: that is what gives its denoising steps something to do.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from .world import CELLS, GRID, Scene
 
 
 class Spot(NamedTuple):
-    """Pixels right and down from the middle of the cell, and which of its two ways a pattern runs (0 or 1)."""
+    """Pixels right and down from the middle of the cell."""
 
     right: int
     down: int
-    way: int = 0
 
 
 Layout = tuple["Spot | None", ...]
@@ -44,9 +42,6 @@ average of choices that it cannot tell from its noise.
 LARGE = _spots(1)
 """Every (right, down) of a large thing: one for each side that it leans to; where it stands alone, it leans down."""
 
-WAYS = 2
-"""In which a pattern may run."""
-
 
 def _towards(scene: Scene, cell: int) -> tuple[int, int]:
     """The direction (right, down) of the neighbour that a thing leans on: below, above, then beside; (0, 0) if none."""
@@ -59,12 +54,11 @@ def _towards(scene: Scene, cell: int) -> tuple[int, int]:
 
 
 def _spot(scene: Scene, cell: int, rng: random.Random) -> Spot:
-    _, _, size, pattern = scene.at(cell)
-    way = rng.randrange(WAYS) if pattern else 0
+    size = scene.at(cell).size
     right, down = _towards(scene, cell)
     if right or down:
-        return Spot(right * _LEANING[size], down * _LEANING[size], way)
-    return Spot(*rng.choice(_RESTING[size]), way)
+        return Spot(right * _LEANING[size], down * _LEANING[size])
+    return Spot(*rng.choice(_RESTING[size]))
 
 
 def arranged(before: Scene | None, layout: Layout, after: Scene, rng: random.Random) -> Layout:

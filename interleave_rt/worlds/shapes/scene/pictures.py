@@ -9,15 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .layout import LARGE, SMALL, WAYS, Layout, arranged, random_layout
+from .layout import LARGE, SMALL, Layout, arranged, random_layout
 from .world import CELLS, COLOURS, GRID, PATTERNS, RGB, SHAPES, SIZES, Scene
 
 CELL_PX = 32
 SIDE = GRID * CELL_PX
 _SUPERSAMPLING = 4
 _RADIUS = {"small": 8.0, "large": 14.0}
-_STRIPES, _DOTS = 12.0, 9.0
-"""Periods of the patterns, in pixels."""
+_PERIOD = 9.0
 
 Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float64]
@@ -65,49 +64,45 @@ def _inside(shape: str, x: _Floats, y: _Floats, radius: float) -> _Inside:
     return inside
 
 
-def _holes(pattern: str, way: int, x: _Floats, y: _Floats) -> _Inside:
-    """Where a pattern lets the background through; x and y count from the middle of the thing.
-
-    Its two ways are half a period apart, so that their mean is neither.
-    """
+def _holes(pattern: str, x: _Floats, y: _Floats) -> _Inside:
+    """Where a pattern lets the background through; x and y count from the middle of the thing."""
     if pattern == "striped":
-        holes: _Inside = (x + y + way * _STRIPES / 2) % _STRIPES < _STRIPES / 2
+        holes: _Inside = (x + y) % 12.0 < 4.5
         return holes
-    u, v = ((axis + (1 - way) * _DOTS / 2) % _DOTS - _DOTS / 2 for axis in (x, y))
-    dots: _Inside = np.hypot(u, v) <= 2.9
+    u, v = ((axis + _PERIOD / 2) % _PERIOD - _PERIOD / 2 for axis in (x, y))
+    dots: _Inside = np.hypot(u, v) <= 2.6
     return dots
 
 
 @functools.cache
-def _variants() -> list[tuple[int, int, int, int, int, int]]:
-    """(shape, size, pattern, right, down, way) of every mask."""
+def _variants() -> list[tuple[int, int, int, int, int]]:
+    """(shape, size, pattern, right, down) of every mask."""
     return [
-        (shape, size, pattern, right, down, way)
+        (shape, size, pattern, right, down)
         for shape in range(len(SHAPES))
         for size in range(len(SIZES))
         for pattern in range(len(PATTERNS) if size else 1)
         for right, down in (LARGE if size else SMALL)
-        for way in range(WAYS if pattern else 1)
     ]
 
 
 @functools.cache
-def mask_index() -> dict[tuple[int, int, int, int, int, int], int]:
-    """Row of `masks` by (shape, size, pattern, right, down, way); row 0 is the empty cell."""
+def mask_index() -> dict[tuple[int, int, int, int, int], int]:
+    """Row of `masks` by (shape, size, pattern, right, down); row 0 is the empty cell."""
     return {variant: row + 1 for row, variant in enumerate(_variants())}
 
 
 @functools.cache
 def masks() -> npt.NDArray[np.float32]:
-    """Coverage of a cell by every possible thing, float32 [209, 32, 32] in 0..1; row 0 is empty."""
+    """Coverage of a cell by every possible thing, float32 [145, 32, 32] in 0..1; row 0 is empty."""
     points = CELL_PX * _SUPERSAMPLING
     axis = (np.arange(points) + 0.5) / _SUPERSAMPLING - CELL_PX / 2
     x, y = np.meshgrid(axis, axis)
     found = np.zeros((1 + len(_variants()), CELL_PX, CELL_PX), np.float32)
-    for row, (shape, size, pattern, right, down, way) in enumerate(_variants()):
+    for row, (shape, size, pattern, right, down) in enumerate(_variants()):
         inside = _inside(SHAPES[shape], x - right, y - down, _RADIUS[SIZES[size]])
         if pattern:
-            inside &= ~_holes(PATTERNS[pattern], way, x - right, y - down)
+            inside &= ~_holes(PATTERNS[pattern], x - right, y - down)
         blocks = inside.reshape(CELL_PX, _SUPERSAMPLING, CELL_PX, _SUPERSAMPLING)
         found[row + 1] = blocks.mean((1, 3))
     return found
