@@ -151,7 +151,7 @@ def _forced(model: Any, encoder: PlanEncoder, requests: list[Request]) -> float:
 
 
 class Planner(VlmPart):
-    """The planner in training; it starts from the critic (`start_from`), which can see, point and copy already."""
+    """The planner in training; it starts from the base (`start_from`), which can see, point and copy already."""
 
     name = "planner"
     schedule = Schedule(iterations=6000, every=300, log_every=50, warmup=60, hold=0.35)
