@@ -86,6 +86,7 @@ def all_parts(
 def _quietly(train_one: Callable[[str], None], part: str) -> None:
     """In a process of its own: an interrupt is for the one that started it, which then ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it tidies up
     try:
         train_one(part)
     except InterleaveError as error:
