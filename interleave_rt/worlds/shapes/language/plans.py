@@ -96,4 +96,5 @@ def answer(text: str, kind: str, images: tuple[Scene, ...], reply: str, looked: 
     # what is asked of a picture has one answer in many wordings; without one, the wording is all there is
     content = [*(image.describe() for image in images), reply if images else text]
     mode: Mode = "guidance" if images else "narrative"
-    return Request(text, mode, kind, images, (step,), (), split_of(content), looked=looked)
+    kept = tuple(tuple(cells) for cells in looked)
+    return Request(text, mode, kind, images, (step,), (), split_of(content), looked=kept)
