@@ -48,6 +48,13 @@ def test_every_part_is_trained_once_and_after_what_it_needs(tmp_path: Path) -> N
     assert len(said(tmp_path)) == 4 * len(PARTS)
 
 
+def test_parts_that_end_early_are_gone_on_with(tmp_path: Path) -> None:
+    for _ in range(2):
+        all_parts(partial(note, out=tmp_path), tmp_path, LENGTH, jobs=1, resume=True, whole=False)
+    assert len(said(tmp_path)) == 4 * len(PARTS)
+    assert not (tmp_path / "finished.json").exists()
+
+
 def test_parts_that_do_not_need_each_other_are_trained_side_by_side(tmp_path: Path) -> None:
     all_parts(partial(note, out=tmp_path, meet=("vae", "vision")), tmp_path, LENGTH, jobs=2, resume=False)
     running: set[str] = set()

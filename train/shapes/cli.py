@@ -248,7 +248,8 @@ def train_parts(
     if part != "all":
         return _one_part(OLD_NAMES.get(part, part), threads, arguments)
     length = {"seed": seed, "scale": scale, "iterations": iterations}
-    all_parts(partial(_one_part, threads=threads, arguments=arguments), out, length, jobs=jobs, resume=resume)
+    one = partial(_one_part, threads=threads, arguments=arguments)
+    all_parts(one, out, length, jobs=jobs, resume=resume, whole=minutes is None)
     return None
 
 

@@ -30,11 +30,18 @@ NEEDS = {
 
 
 def all_parts(
-    train_one: Callable[[str], None], out: Path, length: dict[str, Any], *, jobs: int, resume: bool
+    train_one: Callable[[str], None],
+    out: Path,
+    length: dict[str, Any],
+    *,
+    jobs: int,
+    resume: bool,
+    whole: bool = True,
 ) -> None:
     """Call `train_one` for every part as soon as what it needs is there; with `jobs` above 1 in so many processes.
 
     What is finished is kept in `finished.json`, with its `length`; `resume` leaves out what was finished with this one.
+    Parts that are not trained to their end (`whole`) are gone on with by the next run.
 
     Raises:
         InterleaveError: A process has failed; the others are ended, and go on from their checkpoints.
@@ -47,7 +54,8 @@ def all_parts(
 
     def finish(part: str) -> None:
         finished[part] = length
-        write_file(path, json.dumps(finished, indent=1).encode())
+        if whole:
+            write_file(path, json.dumps(finished, indent=1).encode())
 
     def ready() -> list[str]:
         return [

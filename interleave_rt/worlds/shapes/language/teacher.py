@@ -55,8 +55,8 @@ def plan_answer(request: Request) -> str:
     """The planner's right answer: what it thinks of, and the plan.
 
     That is the names of the steps, or all that the last of the given pictures shows, cell by cell; what is asked about,
-    or will change, is counted on the way. To name what stands at a place, or how many there are, is easy for a small model once it has
-    written that down, and so is to tell of each thing whether it is meant.
+    or will change, is counted on the way. To name what stands at a place, or how many there are, is easy for a small
+    model once it has written that down, and so is to tell of each thing whether it is meant.
     """
     plan = [
         {
