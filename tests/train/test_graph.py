@@ -65,9 +65,7 @@ def test_parts_that_do_not_need_each_other_are_trained_side_by_side(tmp_path: Pa
     assert set(json.loads((tmp_path / "finished.json").read_text())) == set(PARTS)
 
 
-def test_a_part_that_dies_ends_the_run_and_is_gone_on_with(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_that_dies_ends_the_run_and_is_gone_on_with(tmp_path: Path) -> None:
     broken = partial(note, out=tmp_path, broken="generator")
     with pytest.raises(InterleaveError, match="the process of generator ended with 9") as caught:
         all_parts(broken, tmp_path, LENGTH, jobs=2, resume=False)

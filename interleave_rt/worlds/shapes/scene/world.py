@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from itertools import compress
 from typing import NamedTuple
 
 GRID = 3
@@ -81,16 +80,13 @@ class Scene:
     def __post_init__(self) -> None:
         if len(self.cells) != CELLS:
             raise ValueError(f"[Scene] {len(self.cells)} cells given, a scene has {CELLS}")
-        for thing in self.cells:
-            if thing is not None and thing.colour == self.background:
-                raise ValueError(
-                    f"[Scene] a {COLOURS[self.background]} thing cannot be seen on its own colour"
-                )
+        if any(thing is not None and thing.colour == self.background for thing in self.cells):
+            raise ValueError(f"[Scene] a {COLOURS[self.background]} thing cannot be seen on its own colour")
 
     @property
     def occupied(self) -> tuple[int, ...]:
         """Indices of the cells that hold a thing."""
-        return tuple(compress(range(CELLS), self.cells))  # a thing is true, nothing is not
+        return tuple(i for i, thing in enumerate(self.cells) if thing is not None)
 
     @property
     def empty(self) -> tuple[int, ...]:
