@@ -28,12 +28,13 @@ from interleave_rt.worlds.shapes.language.out_of_domain import _one_strange_word
 from interleave_rt.worlds.shapes.language.phrases import SIZE_WORDS
 from interleave_rt.worlds.shapes.language.redrawn import redrawn, together
 from interleave_rt.worlds.shapes.language.speech import _KINDS
+from interleave_rt.worlds.shapes.language.successions import succession
 from interleave_rt.worlds.shapes.language.tales import _TALES, tale
 from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, steps_of
 from interleave_rt.worlds.shapes.people import wanted_of
 from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, Scene
 
-_MAKERS = (composition, tale, redrawn, together)
+_MAKERS = (composition, tale, redrawn, together, succession)
 _LIMIT = 520  # tokens of a request with its answer, as the planner is trained
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1, "an": 1}
 

@@ -15,6 +15,7 @@ from .happenings import happening
 from .phrases import slip
 from .plans import Request
 from .redrawn import redrawn, together
+from .successions import succession
 from .tales import tale
 from .wishes import wishes
 
@@ -57,6 +58,7 @@ def mistyped(rng: random.Random) -> Request:
 
 _KINDS = {
     wishes: 44,
+    succession: 28,
     composition: 40,
     drawing: 36,
     redrawn: 16,
