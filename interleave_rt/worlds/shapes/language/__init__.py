@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .asking import asked
 from .composites import COMPOSITES, fits_a_column, variants
 from .continuations import continuing
 from .declined import vocabulary
 from .drawings import offer_request
+from .enquiries import asked
 from .examples import EXAMPLES, GROUPS, HONEST, REASONS, is_honest, offers, refusal
 from .files import TEMPLATES, template
 from .grammar import apply, explicit, grounded, natural, parse

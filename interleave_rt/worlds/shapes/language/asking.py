@@ -23,9 +23,9 @@ from .phrases import NAMES, NUMBERS, PLACES
 from .plans import Groups, Request, answer
 from .seeing import Look, called, fitting, hurried, look_words, named
 
-_Asked = tuple[str, str, Groups] | None
+Asked = tuple[str, str, Groups] | None
 """What is asked, the answer, and the cells that it is found by."""
-_HERE = ("", "", "", "", " here", " in the picture", " in this picture", " in it", " on it", " in the image")
+HERE = ("", "", "", "", " here", " in the picture", " in this picture", " in it", " on it", " in the image")
 _BEFORE = (
     "",
     "",
@@ -48,7 +48,7 @@ _TELL = ("tell me {x}", "can you tell me {x}?", "Could you tell me {x}, please?"
          "tell me {x} please", "do you see {x}?", "let me know {x}", "any idea {x}?")  # fmt: skip
 
 
-def _wh(rng: random.Random, direct: Sequence[str], told: Sequence[str] = ()) -> str:
+def wh_question(rng: random.Random, direct: Sequence[str], told: Sequence[str] = ()) -> str:
     """A question as it is (`direct`), or as what somebody wants to be told (`told`)."""
     if told and rng.random() < 0.22:
         return rng.choice(_TELL).format(x=rng.choice(told))
@@ -57,34 +57,34 @@ def _wh(rng: random.Random, direct: Sequence[str], told: Sequence[str] = ()) -> 
     if text.startswith(("what is ", "where is ")) and rng.random() < 0.4:
         word, rest = text.split(" is ", 1)
         text = rng.choice((f"{word}'s {rest}", f"{word}s {rest}"))
-    return _begun(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
+    return begun(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
 
 
-def _begun(rng: random.Random, text: str) -> str:
+def begun(rng: random.Random, text: str) -> str:
     return text[0].upper() + text[1:] if rng.random() < 0.5 else text
 
 
-def _yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
+def yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
     """Whether something is so: turned around, as a tag, or embedded."""
     kind, so = rng.random(), f"{subject} {verb} {rest}"
     if kind < 0.1:
         tag = rng.choice(
             (", right?", ", or not?", ", isn't it?", ", is that so?", ", correct?", ", yes or no?")
         )
-        return _begun(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
+        return begun(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
     if kind < 0.24:
         whether = rng.choice(("if", "whether"))
         form = rng.choice(("tell me {w} {x}", "can you tell me {w} {x}?", "I wonder {w} {x}", "do you know {w} {x}?",
                            "please say {w} {x}", "I'd like to know {w} {x}", "can you see {w} {x}?"))  # fmt: skip
-        return _begun(rng, form.format(w=whether, x=so))
-    return _begun(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
+        return begun(rng, form.format(w=whether, x=so))
+    return begun(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
 
 
-def _sure(so: bool, otherwise: str = "") -> str:
+def sure(so: bool, otherwise: str = "") -> str:
     return "Yes." if so else f"No, it is {otherwise}." if otherwise else "No."
 
 
-def _some_look(rng: random.Random, scene: Scene) -> tuple[Look, list[int]]:
+def some_look(rng: random.Random, scene: Scene) -> tuple[Look, list[int]]:
     """A look that somebody asks for, more often one that is there, and the cells of the things that look so."""
     thing = random_thing(rng, scene.background)
     if scene.occupied and rng.random() < 0.65:
@@ -103,14 +103,14 @@ def _some_look(rng: random.Random, scene: Scene) -> tuple[Look, list[int]]:
     return look, fitting(scene, look)
 
 
-def _is_there(rng: random.Random, scene: Scene) -> _Asked:
-    look, cells = _some_look(rng, scene)
+def _is_there(rng: random.Random, scene: Scene) -> Asked:
+    look, cells = some_look(rng, scene)
     name = look_words(rng, look, rng.choice(("thing", "thing", "shape", "object")))
-    one, here, reply = article(name), rng.choice(_HERE), _sure(bool(cells))
+    one, here, reply = article(name), rng.choice(HERE), sure(bool(cells))
     if look[0] is None and rng.random() < 0.3:
         one = f"{rng.choice(('anything', 'something'))} {look_words(rng, look, '').strip()}"
     if rng.random() < 0.4:
-        return _yes_no(rng, "is", "there", f"{one}{here}"), reply, (cells,)
+        return yes_no(rng, "is", "there", f"{one}{here}"), reply, (cells,)
     some = one if one.startswith(("any", "some")) else rng.choice((f"any {name}s", one))
     direct = ("do you see {a}{h}", "does {n} have {a}", "can you see {a}{h}", "{a}", "is {a} in it", "does {n} show {a}",
               "is {a} to be seen{h}", "can {a} be seen{h}", "are there {m}{h}", "do you find {a}{h}", "does it contain {a}",
@@ -120,11 +120,11 @@ def _is_there(rng: random.Random, scene: Scene) -> _Asked:
     if "{m}" in form and some == one:
         form = "is there {a}{h}"
     text = form.format(a=one, m=some, h=here, n=rng.choice(NAMES))
-    return _begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply, (cells,)
+    return begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply, (cells,)
 
 
-def _how_many(rng: random.Random, scene: Scene) -> _Asked:
-    here, noun = rng.choice(_HERE), rng.choice(("things", "things", "shapes", "objects", "figures"))
+def _how_many(rng: random.Random, scene: Scene) -> Asked:
+    here, noun = rng.choice(HERE), rng.choice(("things", "things", "shapes", "objects", "figures"))
     many = ("how many {s} are there{h}", "how many {s}", "how many {s} do you see{h}", "how many {s} can you see{h}",
             "how many {s} does {n} have", "how many {s} does {n} show", "the number of {s}", "number of {s}",
             "how many {s} are in {n}", "how many {s} are to be seen{h}", "how many {s} can you count{h}",
@@ -138,7 +138,7 @@ def _how_many(rng: random.Random, scene: Scene) -> _Asked:
     )
     count = ("count the {s}{h}", "count all {s}{h}", "please count the {s}", "can you count the {s}{h}?", "Count the {s}.",
              "count the {s} for me", "could you count the {s}?")  # fmt: skip
-    look, cells = _some_look(rng, scene)
+    look, cells = some_look(rng, scene)
     words = look_words(rng, look, noun[:-1]) + "s"
     kind = rng.random()
     if kind < 0.15:
@@ -149,14 +149,14 @@ def _how_many(rng: random.Random, scene: Scene) -> _Asked:
         adjective = look_words(rng, look, "").strip()
         of = rng.choice(("", " of them", " of the things", " of these"))
         ask = f"how many{of} are {adjective}"
-        return _wh(rng, [ask], [ask]), f"{len(cells)}.", (cells,)
+        return wh_question(rng, [ask], [ask]), f"{len(cells)}.", (cells,)
     filled = [[form.format(s=words, h=here, n=rng.choice(NAMES)) for form in forms] for forms in (many, told)]
     if rng.random() < 0.2:
-        return _begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}.", (cells,)
-    return _wh(rng, *filled), f"{len(cells)}.", (cells,)
+        return begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}.", (cells,)
+    return wh_question(rng, *filled), f"{len(cells)}.", (cells,)
 
 
-def _kinds(rng: random.Random, scene: Scene) -> _Asked:
+def _kinds(rng: random.Random, scene: Scene) -> Asked:
     """How many colours or shapes the things have, or how many places are free."""
     things = [scene.at(cell) for cell in scene.occupied]
     if not things:
@@ -168,7 +168,7 @@ def _kinds(rng: random.Random, scene: Scene) -> _Asked:
             "how many places are free",
             "how many of the nine places are empty",
         ]
-        return _wh(rng, direct, [direct[0], direct[1]]), f"{len(scene.empty)}.", (scene.empty,)
+        return wh_question(rng, direct, [direct[0], direct[1]]), f"{len(scene.empty)}.", (scene.empty,)
     if kind == "shapes":
         direct = [
             "how many different shapes are there",
@@ -178,16 +178,20 @@ def _kinds(rng: random.Random, scene: Scene) -> _Asked:
         one_each = [
             i for n, i in enumerate(scene.occupied) if things[n].shape not in {t.shape for t in things[:n]}
         ]
-        return _wh(rng, direct, ["how many different shapes there are"]), f"{len(one_each)}.", (one_each,)
+        return (
+            wh_question(rng, direct, ["how many different shapes there are"]),
+            f"{len(one_each)}.",
+            (one_each,),
+        )
     direct = ["how many colours do the things have", "in how many colours are the things", ("how many different colours do "
               "the things have")]  # fmt: skip
     one_each = [
         i for n, i in enumerate(scene.occupied) if things[n].colour not in {t.colour for t in things[:n]}
     ]
-    return _wh(rng, direct, ["how many colours the things have"]), f"{len(one_each)}.", (one_each,)
+    return wh_question(rng, direct, ["how many colours the things have"]), f"{len(one_each)}.", (one_each,)
 
 
-def _where_is(rng: random.Random, scene: Scene) -> _Asked:
+def _where_is(rng: random.Random, scene: Scene) -> Asked:
     if not scene.occupied:
         return None
     cell = rng.choice(scene.occupied)
@@ -195,15 +199,15 @@ def _where_is(rng: random.Random, scene: Scene) -> _Asked:
     if name is None:
         return None
     t = "it" if len(scene.occupied) == 1 and rng.random() < 0.2 else f"the {name}"
-    here = rng.choice(("", "", *_HERE[5:]))
+    here = rng.choice(("", "", *HERE[5:]))
     direct = [f"where is {t}{here}", f"where is {t}", f"where do you see {t}", f"in which place is {t}", f"where can I find {t}",
               f"at which place is {t}", f"where does {t} stand", f"{t} is where",               f"where is {t} located", f"what is the place of {t}", f"what is the position of {t}", f"where do I find {t}{here}",
               f"where can {t} be seen", f"whereabouts is {t}"]  # fmt: skip
     told = [f"where {t} is", f"where {t} stands", f"in which place {t} is", f"where to find {t}"]
-    return _wh(rng, direct, told), f"At the {POSITIONS[cell]}.", ((cell,),)
+    return wh_question(rng, direct, told), f"At the {POSITIONS[cell]}.", ((cell,),)
 
 
-def _is_at(rng: random.Random, scene: Scene) -> _Asked:
+def _is_at(rng: random.Random, scene: Scene) -> Asked:
     """Whether a thing is at a place; nothing is asked of which the places are near each other."""
     if not scene.occupied:
         return None
@@ -222,18 +226,18 @@ def _is_at(rng: random.Random, scene: Scene) -> _Asked:
         or t.split()[-2:][0] in _SIDE
     ):
         return None
-    reply = _sure(place == cell, f"at the {POSITIONS[cell]}")
-    return _yes_no(rng, "is", t, rng.choice(PLACES[place][:3])), reply, ((cell,),)
+    reply = sure(place == cell, f"at the {POSITIONS[cell]}")
+    return yes_no(rng, "is", t, rng.choice(PLACES[place][:3])), reply, ((cell,),)
 
 
 _SIDE = ("left", "right", "upper", "lower", "top", "bottom")
 
 
-def _background(rng: random.Random, scene: Scene) -> _Asked:
+def _background(rng: random.Random, scene: Scene) -> Asked:
     colour = COLOURS[scene.background]
     if rng.random() < 0.25:
         other = colour if rng.random() < 0.5 else rng.choice(COLOURS)
-        return _yes_no(rng, "is", "the background", other), _sure(other == colour, colour), ()
+        return yes_no(rng, "is", "the background", other), sure(other == colour, colour), ()
     direct = ("which colour is the background", "what colour is the background", "the background colour",
               "which colour does the background have", "what is the colour behind it", "what is the background colour",
               "what colour does the background have", "what colour is it behind the things", "on which colour is it",
@@ -243,10 +247,10 @@ def _background(rng: random.Random, scene: Scene) -> _Asked:
     told = ("which colour the background is", "what colour the background has", "the colour of the background",
             "the background colour", "what the background colour is", "what colour is behind the things")  # fmt: skip
     asks = [form.format(n=rng.choice(NAMES[:2])) for form in direct]
-    return _wh(rng, asks, told), f"{colour.capitalize()}.", ()
+    return wh_question(rng, asks, told), f"{colour.capitalize()}.", ()
 
 
-def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
+def _which_colour(rng: random.Random, scene: Scene) -> Asked:
     if not scene.occupied:
         return None
     if len(scene.occupied) > 1 and rng.random() < 0.12:
@@ -264,11 +268,11 @@ def _which_colour(rng: random.Random, scene: Scene) -> _Asked:
             f"in which colour {t} is", f"the colour of {t}")  # fmt: skip
     reply = f"{COLOURS[scene.at(cell).colour].capitalize()}."
     if rng.random() < 0.08:
-        return _begun(rng, f"name the colour of {t}"), reply, ((cell,),)
-    return _wh(rng, direct, told), reply, ((cell,),)
+        return begun(rng, f"name the colour of {t}"), reply, ((cell,),)
+    return wh_question(rng, direct, told), reply, ((cell,),)
 
 
-def _two_colours(rng: random.Random, scene: Scene) -> _Asked:
+def _two_colours(rng: random.Random, scene: Scene) -> Asked:
     """The colours of two things, or of one after the other one has been named."""
     first, second = rng.sample(scene.occupied, 2)
     names = [named(rng, scene, cell, without=("colour",)) for cell in (first, second)]
@@ -279,14 +283,14 @@ def _two_colours(rng: random.Random, scene: Scene) -> _Asked:
     if rng.random() < 0.5:
         form = rng.choice(("{a} is {v}. And {b}?", "{a} is {v}, and {b}?", "{a} is {v}, what colour is {b}?",
                            "{a} is {v}. What about {b}?"))  # fmt: skip
-        return _begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}.", ((first,), (second,))
+        return begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}.", ((first,), (second,))
     direct = [f"what colour are {a} and {b}", f"which colours do {a} and {b} have", f"what colour is {a} and what colour is {b}",
               f"what colour is {a}, and {b}"]  # fmt: skip
     both = f"Both are {one}." if one == other else f"{one.capitalize()} and {other}."
-    return _wh(rng, direct, [f"which colours {a} and {b} have"]), both, ((first,), (second,))
+    return wh_question(rng, direct, [f"which colours {a} and {b} have"]), both, ((first,), (second,))
 
 
-def _is_so(rng: random.Random, scene: Scene) -> _Asked:
+def _is_so(rng: random.Random, scene: Scene) -> Asked:
     """Whether a thing has a colour, size, shape or pattern."""
     if not scene.occupied:
         return None
@@ -311,17 +315,17 @@ def _is_so(rng: random.Random, scene: Scene) -> _Asked:
     if kind in ("colour", "pattern", "shape") and asked_for != is_so and rng.random() < 0.3:
         pair = rng.sample((is_so, asked_for), 2)  # one or the other
         either = f"is {t} {pair[0]} or {pair[1]}{rng.choice(('?', ''))}"
-        return _begun(rng, either), f"{is_so.capitalize()}.", ((cell,),)
+        return begun(rng, either), f"{is_so.capitalize()}.", ((cell,),)
     if kind == "size" and rng.random() < 0.3:
         either = rng.choice(("big or small", "small or large", "large or small"))
-        return _wh(rng, [f"is {t} {either}", f"how big is {t}", f"what size is {t}", f"what size does {t} have"],
+        return wh_question(rng, [f"is {t} {either}", f"how big is {t}", f"what size is {t}", f"what size does {t} have"],
                    [f"how big {t} is", f"the size of {t}", f"what size {t} has"]), f"{is_so.capitalize()}.", ((cell,),)  # fmt: skip
     if kind == "size" and asked_for == "large" and rng.random() < 0.5:
-        return _yes_no(rng, "is", t, "big"), _sure(asked_for == is_so, is_so), ((cell,),)
-    return _yes_no(rng, "is", t, asked_for), _sure(asked_for == is_so, is_so), ((cell,),)
+        return yes_no(rng, "is", t, "big"), sure(asked_for == is_so, is_so), ((cell,),)
+    return yes_no(rng, "is", t, asked_for), sure(asked_for == is_so, is_so), ((cell,),)
 
 
-def _what_pattern(rng: random.Random, scene: Scene) -> _Asked:
+def _what_pattern(rng: random.Random, scene: Scene) -> Asked:
     cell = rng.choice(scene.occupied) if scene.occupied else None
     t = None if cell is None else called(rng, scene, cell, without=("pattern",))
     if cell is None or t is None or t.startswith("what") or not scene.at(cell).size:
@@ -329,10 +333,10 @@ def _what_pattern(rng: random.Random, scene: Scene) -> _Asked:
     direct = [f"which pattern has {t}", f"what pattern does {t} have", f"is {t} plain, striped or dotted",
               f"what is the pattern of {t}", f"how is {t} filled"]  # fmt: skip
     told = [f"which pattern {t} has", f"the pattern of {t}"]
-    return _wh(rng, direct, told), f"{PATTERNS[scene.at(cell).pattern].capitalize()}.", ((cell,),)
+    return wh_question(rng, direct, told), f"{PATTERNS[scene.at(cell).pattern].capitalize()}.", ((cell,),)
 
 
-def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
+def _what_stands(rng: random.Random, scene: Scene) -> Asked:
     cell = (
         rng.choice(scene.occupied) if scene.occupied and rng.random() < 0.9 else rng.randrange(len(POSITIONS))
     )
@@ -341,25 +345,25 @@ def _what_stands(rng: random.Random, scene: Scene) -> _Asked:
     if kind < 0.12:
         if rng.random() < 0.4:
             some = rng.choice(("something", "anything"))
-            return _yes_no(rng, "is", "there", f"{some} {p}"), _sure(thing is not None), ((cell,),)
+            return yes_no(rng, "is", "there", f"{some} {p}"), sure(thing is not None), ((cell,),)
         free = rng.choice(("empty", "free"))
-        return _yes_no(rng, "is", f"the place {p}", free), _sure(thing is None), ((cell,),)
+        return yes_no(rng, "is", f"the place {p}", free), sure(thing is None), ((cell,),)
     if kind < 0.2 and thing is not None:
         direct = [f"which colour is {p}", f"what colour do you see {p}", f"what colour is there {p}"]
         reply = f"{COLOURS[thing.colour].capitalize()}."
-        return _wh(rng, direct, [f"which colour is {p}"]), reply, ((cell,),)
+        return wh_question(rng, direct, [f"which colour is {p}"]), reply, ((cell,),)
     direct = [f"what is {p}", f"which shape is {p}", f"what stands {p}", f"what do you see {p}", f"what shape is {p}",
               f"what can be seen {p}", f"{p}: what is it", f"{p} is what", f"which thing is {p}", f"what is there {p}",
               f"which object is {p}", f"what thing do you see {p}", f"what kind of shape is {p}", f"what have we got {p}",
               f"what sits {p}", f"which figure is {p}", f"and what is {p}"]  # fmt: skip
     told = [f"what is {p}", f"what you see {p}", f"which shape is {p}", f"what stands {p}"]
     reply = "Nothing." if thing is None else f"A{article(thing.name)[1:]}."
-    return _wh(rng, direct, told), reply, ((cell,),)
+    return wh_question(rng, direct, told), reply, ((cell,),)
 
 
-def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
+def _what_is_so(rng: random.Random, scene: Scene) -> Asked:
     """What has a colour, a size or a pattern; which shape a thing has that is called by its looks."""
-    look, cells = _some_look(rng, scene)
+    look, cells = some_look(rng, scene)
     if not scene.occupied or len(cells) > 2:
         return None
     things = [article(scene.at(cell).name) for cell in cells]
@@ -370,7 +374,7 @@ def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
             direct = [f"what shape is {t}", f"which shape has {t}", f"what is {t}", f"what shape does {t} have", (f"what kind of "
                       f"shape is {t}"), f"which shape is {t}"]  # fmt: skip
             return (
-                _wh(rng, direct, [f"what shape {t} is", f"what {t} is", f"which shape {t} has"]),
+                wh_question(rng, direct, [f"what shape {t} is", f"what {t} is", f"which shape {t} has"]),
                 reply,
                 (cells,),
             )
@@ -380,10 +384,10 @@ def _what_is_so(rng: random.Random, scene: Scene) -> _Asked:
     direct = [f"what is {adjective}", f"which thing is {adjective}", f"which shape is {adjective}", f"what is {adjective} here",
               f"what do you see that is {adjective}", f"which ones are {adjective}", f"what things are {adjective}",
               f"what {adjective} things are there", f"which of them is {adjective}"]  # fmt: skip
-    return _wh(rng, direct, [f"what is {adjective}", f"which thing is {adjective}"]), reply, (cells,)
+    return wh_question(rng, direct, [f"what is {adjective}", f"which thing is {adjective}"]), reply, (cells,)
 
 
-def _beside(rng: random.Random, scene: Scene) -> _Asked:
+def _beside(rng: random.Random, scene: Scene) -> Asked:
     """What stands beside a thing, or whether one stands so to another; only where nobody can see it otherwise."""
     if len(scene.occupied) < 2:
         return None
@@ -404,7 +408,7 @@ def _beside(rng: random.Random, scene: Scene) -> _Asked:
             "left of": column < column2,
             "right of": column > column2,
         }[how]
-        return _yes_no(rng, "is", f"the {a}", f"{where} the {b}"), _sure(so), ((first,), (second,))
+        return yes_no(rng, "is", f"the {a}", f"{where} the {b}"), sure(so), ((first,), (second,))
     cell = neighbour(second, how)
     row, column = divmod(second, GRID)
     beyond = [
@@ -423,10 +427,10 @@ def _beside(rng: random.Random, scene: Scene) -> _Asked:
         f"what can be seen {x}",
     ]
     reply = f"A{article(scene.at(cell).name)[1:]}." if beyond else "Nothing."
-    return _wh(rng, direct, [f"what is {x}", f"what stands {x}"]), reply, ((second,), (cell,))
+    return wh_question(rng, direct, [f"what is {x}", f"what stands {x}"]), reply, ((second,), (cell,))
 
 
-def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
+def _sizes_compared(rng: random.Random, scene: Scene) -> Asked:
     if len(scene.occupied) < 2:
         return None
     first, second = rng.sample(scene.occupied, 2)
@@ -440,13 +444,13 @@ def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
     both = ((first,), (second,))
     kind = rng.random()
     if kind < 0.45:
-        return _yes_no(rng, "is", a, f"{word} than {b}"), _sure(so), both
+        return yes_no(rng, "is", a, f"{word} than {b}"), sure(so), both
     if kind < 0.6:
         if rng.random() < 0.5:
             as_big = f"as {rng.choice(('big', 'large'))} as {b}"
-            return _yes_no(rng, "is", a, as_big), _sure(one == other), both
+            return yes_no(rng, "is", a, as_big), sure(one == other), both
         same = rng.choice(("the same size", "of the same size", "equally big"))
-        return _yes_no(rng, "are", f"{a} and {b}", same), _sure(one == other), both
+        return yes_no(rng, "are", f"{a} and {b}", same), sure(one == other), both
     if one == other:
         return None
     asked_for = first if so else second
@@ -460,10 +464,14 @@ def _sizes_compared(rng: random.Random, scene: Scene) -> _Asked:
             f"which is {word}",
             f"which thing is {word}",
         ]
-    return _wh(rng, direct, [f"which is {word}, {a} or {b}", f"whether {a} or {b} is {word}"]), reply, both
+    return (
+        wh_question(rng, direct, [f"which is {word}, {a} or {b}", f"whether {a} or {b} is {word}"]),
+        reply,
+        both,
+    )
 
 
-def _superlative(rng: random.Random, scene: Scene) -> _Asked:
+def _superlative(rng: random.Random, scene: Scene) -> Asked:
     """The only large thing, or the only small one."""
     if len(scene.occupied) < 2:
         return None
@@ -479,27 +487,27 @@ def _superlative(rng: random.Random, scene: Scene) -> _Asked:
         f"which one is the {most}",
     ]
     told = [f"which thing is the {most}", f"what the {most} thing is"]
-    return _wh(rng, direct, told), f"The {scene.at(cells[0]).name}.", (cells,)
+    return wh_question(rng, direct, told), f"The {scene.at(cells[0]).name}.", (cells,)
 
 
-def _same(rng: random.Random, scene: Scene) -> _Asked:
+def _same(rng: random.Random, scene: Scene) -> Asked:
     """Whether two things have one colour or one shape, or whether all have."""
     if len(scene.occupied) < 2:
         return None
     things = [scene.at(cell) for cell in scene.occupied]
     if rng.random() < 0.4:
-        look, cells = _some_look(rng, scene)
+        look, cells = some_look(rng, scene)
         if look[0] is not None and look[1] is None:
             if len(cells) < 2:
                 return None
             colour = scene.at(rng.choice(cells)).colour
             so = all(scene.at(cell).colour == colour for cell in cells)
-            return _yes_no(rng, "are", f"all {SHAPES[look[0]]}s", COLOURS[colour]), _sure(so), (cells,)
+            return yes_no(rng, "are", f"all {SHAPES[look[0]]}s", COLOURS[colour]), sure(so), (cells,)
         if look[1] is None or look[0] is not None:
             return None
         so = len(cells) == len(things)
         subject, verb = rng.choice((("everything", "is"), ("all things", "are"), ("all of them", "are")))
-        return _yes_no(rng, verb, subject, COLOURS[look[1]]), _sure(so), (scene.occupied,)
+        return yes_no(rng, verb, subject, COLOURS[look[1]]), sure(so), (scene.occupied,)
     first, second = rng.sample(scene.occupied, 2)
     kind = rng.choice(("colour", "shape"))
     names = [named(rng, scene, cell, without=(kind,), noun="thing") for cell in (first, second)]
@@ -513,11 +521,11 @@ def _same(rng: random.Random, scene: Scene) -> _Asked:
     if kind == "colour":
         forms += [f"are {a} and {b} the same colour", f"is {a} the same colour as {b}"]
     ask = rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)
-    return _begun(rng, ask), _sure(so), ((first,), (second,))
+    return begun(rng, ask), sure(so), ((first,), (second,))
 
 
-def _numbers_compared(rng: random.Random, scene: Scene) -> _Asked:
-    looks: list[Look] = [_some_look(rng, scene)[0] for _ in range(2)]
+def _numbers_compared(rng: random.Random, scene: Scene) -> Asked:
+    looks: list[Look] = [some_look(rng, scene)[0] for _ in range(2)]
     if rng.random() < 0.7:  # two shapes
         looks = [(look[0], None, None, None) for look in looks]
     else:
@@ -531,29 +539,29 @@ def _numbers_compared(rng: random.Random, scene: Scene) -> _Asked:
     if kind < 0.3:
         more = rng.choice(("more", "more", "fewer"))
         so = one > other if more == "more" else one < other
-        return _yes_no(rng, "are", "there", f"{more} {a} than {b}"), _sure(so), found
+        return yes_no(rng, "are", "there", f"{more} {a} than {b}"), sure(so), found
     if kind < 0.4:
-        return _yes_no(rng, "are", "there", f"as many {a} as {b}"), _sure(one == other), found
+        return yes_no(rng, "are", "there", f"as many {a} as {b}"), sure(one == other), found
     reply = "As many." if one == other else f"More {a if one > other else b}."
     form = rng.choice(("are there more {a} or {b}", "more {a} or more {b}", "which are more, {a} or {b}",
                        "are there more {a} or more {b}", "what is there more of, {a} or {b}", "do you see more {a} or more {b}",
                        "{a} or {b}, which are there more of", "which do you see more of: {a} or {b}"))  # fmt: skip
-    return _begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply, found
+    return begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply, found
 
 
-def _exactly(rng: random.Random, scene: Scene) -> _Asked:
+def _exactly(rng: random.Random, scene: Scene) -> Asked:
     """Whether there are so many."""
-    look, cells = _some_look(rng, scene)
+    look, cells = some_look(rng, scene)
     count = len(cells) if rng.random() < 0.5 else rng.randint(2, 4)
     if count < 2:
         return None
     word = rng.choice((NUMBERS[count], str(count)))
     exact = "exactly " if len(cells) > count or rng.random() < 0.3 else ""
     so_many = f"{exact}{word} {look_words(rng, look, 'thing')}s"
-    return _yes_no(rng, "are", "there", so_many), _sure(len(cells) == count), (cells,)
+    return yes_no(rng, "are", "there", so_many), sure(len(cells) == count), (cells,)
 
 
-def _most(rng: random.Random, scene: Scene) -> _Asked:
+def _most(rng: random.Random, scene: Scene) -> Asked:
     """The shape or the colour that comes up most often."""
     kind = rng.choice(("shape", "colour"))
     values = [scene.at(cell).shape if kind == "shape" else scene.at(cell).colour for cell in scene.occupied]
@@ -570,10 +578,10 @@ def _most(rng: random.Random, scene: Scene) -> _Asked:
     groups = tuple(
         [cell for cell, value in zip(scene.occupied, values, strict=True) if value == one] for one in ranked
     )
-    return _wh(rng, direct, [f"which {kind}{whose} is there most often"]), reply, groups
+    return wh_question(rng, direct, [f"which {kind}{whose} is there most often"]), reply, groups
 
 
-def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
+def _what_is_in(rng: random.Random, scene: Scene) -> Asked:
     direct = ["what is in {n}", "what do you see in {n}", "what is there", "what is to be seen in {n}", "what does {n} show",
               "what can you see", "what do you see", "what is shown", "which things are in {n}", "which shapes are in {n}",
               "what things are there", "what is on it", "what have I drawn", "what did I draw", "what is this",
@@ -585,23 +593,32 @@ def _what_is_in(rng: random.Random, scene: Scene) -> _Asked:
     reply = (", ".join(things) or "nothing").capitalize() + "."
     if rng.random() < 0.25:
         return rng.choice(said).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
-    return _wh(rng, direct, told).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
+    return wh_question(rng, direct, told).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
 
 
-_QUESTIONS: dict[Callable[[random.Random, Scene], _Asked], int] = {
+_QUESTIONS: dict[Callable[[random.Random, Scene], Asked], int] = {
     _is_there: 8, _how_many: 10, _where_is: 8, _is_at: 3, _background: 6, _which_colour: 13, _is_so: 9, _what_pattern: 2,
     _what_stands: 9, _what_is_so: 5, _beside: 4, _sizes_compared: 8, _superlative: 3, _same: 4, _numbers_compared: 5,
     _exactly: 2, _most: 2, _what_is_in: 5,
 }  # fmt: skip
 
 
-def asked(rng: random.Random) -> Request:
-    """A question about a picture in the words of people, answered in few."""
+def asked(
+    rng: random.Random,
+    questions: dict[Callable[[random.Random, Scene], Asked], int] | None = None,
+    framed: Callable[[random.Random, str], str] | None = None,
+) -> Request:
+    """A question about a picture in the words of people, answered in few.
+
+    `questions`: what may be asked, with how often (the kinds of this module, and two pictures, where it is None).
+    `framed` puts words around it, where it is given.
+    """
     clauses = random_clauses(rng, rng.randint(1, 5), edits=True)
-    if len(clauses) > 1 and rng.random() < 0.07:
+    if questions is None and len(clauses) > 1 and rng.random() < 0.07:
         return _about_two(rng, clauses[-1].transition)
     scene = clauses[-1].transition.after
-    ask = rng.choices(list(_QUESTIONS), list(_QUESTIONS.values()))[0]
+    kinds = _QUESTIONS if questions is None else questions
+    ask = rng.choices(list(kinds), list(kinds.values()))[0]
     said = None
     for tries in range(1000):
         said = ask(rng, scene)
@@ -619,6 +636,7 @@ def asked(rng: random.Random) -> Request:
         text = f"{rng.choice(('Here is my picture:', 'look at this:', 'Look:', 'this is my picture:'))} <image> {text}"
     else:
         text = f"<image> {text}"
+    text = text if framed is None else framed(rng, text)
     return answer(hurried(rng, text), "question", (scene,), reply, groups)
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing, Transition
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing, Transition
 
 from .phrases import NUMBERS, PLACES
 from .seeing import GONE, GROUND, called, fitting, look_words, named
@@ -28,10 +28,20 @@ class Wish:
     about: int | None = None
 
 
+LINES = ("top row", "middle row", "bottom row", "left column", "middle column", "right column")
+"""The rows and columns, as people call them."""
+
+
+def line_cells(name: str) -> list[int]:
+    """The cells of a row or a column of `LINES`."""
+    number = LINES.index(name) % GRID
+    return [i for i in range(CELLS) if (i // GRID if name.endswith("row") else i % GRID) == number]
+
+
 _Step = Callable[[Scene, int], Transition]
 
 
-def _each(scene: Scene, cells: Sequence[int], do: _Step) -> list[Transition]:
+def each(scene: Scene, cells: Sequence[int], do: _Step) -> list[Transition]:
     """The same done to one cell after the other."""
     steps: list[Transition] = []
     for cell in cells:
@@ -102,14 +112,14 @@ def _all_alike(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
             return None
         forms = ("remove {e}", "delete {e}", "take away {e}", "take {e} away", "get rid of {e}", "erase {e}", "clear {e}", "I don't want {e}",
                  "{e} should go", "without {e} please", "drop {e}", "throw out {e}", "{e} must go", "let {e} disappear")  # fmt: skip
-        return Wish(rng.choice(forms).format(e=every), _each(scene, cells, Transition.remove), about=GONE)
+        return Wish(rng.choice(forms).format(e=every), each(scene, cells, Transition.remove), about=GONE)
     if kind == "colour":
         colour = rng.randrange(len(COLOURS))
         cells = [cell for cell in cells if scene.at(cell).colour != colour]
         forms = ("make {e} {v}", "paint {e} {v}", "turn {e} {v}", "colour {e} {v}", "{e} {v}", "{e} should be {v}", "{e} in {v}", "I want {e} {v}",
                  "change {e} to {v}", "{e} should become {v}", "let {e} be {v}", "{v} for {e}", "make {e} {v}", "{e} must be {v}",
                  "I'd like {e} in {v}", "change the colour of {e} to {v}")  # fmt: skip
-        steps = _each(scene, cells, lambda now, cell: Transition.recolour(now, cell, colour))
+        steps = each(scene, cells, lambda now, cell: Transition.recolour(now, cell, colour))
         return Wish(rng.choice(forms).format(e=every, v=COLOURS[colour]), steps, about=GROUND)
     if kind == "size":
         size = 1 - things[0].size
@@ -118,7 +128,7 @@ def _all_alike(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         v = rng.choice(("bigger", "larger") if size else ("smaller", "smaller"))
         forms = ("make {e} {v}", "{e} {v}", "{e} should be {v}", "I want {e} {v}", "let {e} be {v}",
                  "enlarge {e}" if size else "shrink {e}", "{e} must get {v}")  # fmt: skip
-        steps = _each(
+        steps = each(
             scene, cells, lambda now, cell: Transition.replace(now, cell, now.at(cell)._replace(size=size))
         )
         return Wish(rng.choice(forms).format(e=every, v=v), steps, about=GROUND)
@@ -135,7 +145,7 @@ def _all_alike(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
             "{s} on {e}",
             "turn {e} {v}",
         )
-        steps = _each(
+        steps = each(
             scene,
             cells,
             lambda now, cell: Transition.replace(now, cell, now.at(cell)._replace(pattern=pattern)),
@@ -155,7 +165,7 @@ def _all_alike(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     )
     if every.startswith(("each", "every", "the whole")):
         return None
-    steps = _each(
+    steps = each(
         scene, cells, lambda now, cell: Transition.replace(now, cell, now.at(cell)._replace(shape=shape))
     )
     return Wish(rng.choice(forms).format(e=every, v=v), steps, about=GROUND)
@@ -193,7 +203,7 @@ def _all_but(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     if "is not" in form and (len(kept) > 1 or not x.startswith("the ") or x.split()[-1] not in SHAPES):
         return None
     return Wish(
-        form.format(x=x), _each(scene, gone, Transition.remove), about=kept[0] if len(kept) == 1 else GROUND
+        form.format(x=x), each(scene, gone, Transition.remove), about=kept[0] if len(kept) == 1 else GROUND
     )
 
 
@@ -216,7 +226,7 @@ def _this_and_that(rng: random.Random, scene: Scene, _: int | None) -> Wish | No
                            "get rid of {a} and {b}", "{a} and {b} should go"))  # fmt: skip
         if form.startswith("no "):
             form = "I want neither {a} nor {b}"
-        return Wish(form.format(a=a, b=b), _each(scene, (first, second), Transition.remove), about=GONE)
+        return Wish(form.format(a=a, b=b), each(scene, (first, second), Transition.remove), about=GONE)
     if kind == "colour":
         one, other = rng.sample(range(len(COLOURS)), 2)
         form = rng.choice(("make {a} {v} and {b} {w}", "paint {a} {v} and {b} {w}", "{a} {v}, {b} {w}", "turn {a} {v} and {b} {w}",
@@ -357,7 +367,7 @@ def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
             )
             return Wish(
                 form.format(n=name, m=many),
-                _each(scene, cells, lambda now, cell: Transition.add(now, new, cell)),
+                each(scene, cells, lambda now, cell: Transition.add(now, new, cell)),
                 about=GROUND,
             )
     else:
@@ -375,7 +385,7 @@ def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
                        "have {x} {w}", "{w} {x}"))  # fmt: skip
     return Wish(
         form.format(x=x, w=rng.choice(where)),
-        _each(scene, cells, lambda now, cell: Transition.add(now, new, cell)),
+        each(scene, cells, lambda now, cell: Transition.add(now, new, cell)),
         about=GROUND,
     )
 

@@ -10,6 +10,15 @@ from dataclasses import replace
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing, Transition
 
 from .clauses import random_clauses
+from .companions import beside_a_drawing, sky_of_a_drawing
+from .further_wishes import (
+    COMMAND_FRAMES,
+    GERUND_FRAMES,
+    REASONS,
+    further_wish,
+    gerund,
+    towards,
+)
 from .grammar import RELATIONS, article, neighbour
 from .groups import Wish, of_several
 from .parts import about_a_drawing
@@ -92,6 +101,8 @@ _COMMANDS = frozenset(
 )
 _GOES_ON = re.compile(r"^(?:(?:and|also|plus|now|next|then|continue|go on)[:,]? )+(?!with )", re.IGNORECASE)
 """What begins a wish that follows another one; it is said once."""
+_SEVERAL = re.compile(r"[,.:?!]| and ")
+"""In wishes that have more than one verb."""
 _OPENINGS = (
     "Here is my picture: <image> ",
     "This is my picture: <image> ",
@@ -108,6 +119,11 @@ def about_a_picture(rng: random.Random) -> Request:
     while True:
         if kind < 0.2:
             given, wish = about_a_drawing(rng)
+        elif kind < 0.25:
+            found = beside_a_drawing(rng) if kind < 0.237 else sky_of_a_drawing(rng)
+            if found is None or all(step.before == step.after for step in found[1].steps):
+                continue
+            given, wish = found
         else:
             given = random_clauses(rng, rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5)), edits=True)[
                 -1
@@ -140,6 +156,12 @@ def _request(rng: random.Random, given: Scene, words: str, steps: list[Transitio
     if not whole:
         first = words.split(maxsplit=1)[0].strip(",:")
         frame = rng.choice(_FRAMES if first in _COMMANDS else _SAID_FRAMES)
+        if first in _COMMANDS and rng.random() < 0.2:
+            frame = rng.choice(COMMAND_FRAMES)
+        elif first in _COMMANDS and len(steps) == 1 and not _SEVERAL.search(words) and rng.random() < 0.08:
+            frame, words = rng.choice(GERUND_FRAMES), gerund(words)
+        if frame[-1] == "}" and rng.random() < 0.1:
+            frame += rng.choice(REASONS)
         words = frame.format(x=words if frame.startswith("{x}") else _GOES_ON.sub("", words))
     if rng.random() < 0.4:
         words = words[0].upper() + words[1:]
@@ -256,11 +278,6 @@ def _patterned(rng: random.Random, scene: Scene, before: int | None) -> Wish | N
     )
 
 
-def towards(place: str) -> str:
-    """A place as where something goes."""
-    return re.sub(r"^(?:at|in|on) the ", "to the ", place)
-
-
 _STEPS = {
     (0, 1): ("to the right", "right"),
     (0, -1): ("to the left", "left"),
@@ -272,8 +289,8 @@ _STEPS = {
 def _moved(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     cell = rng.choice(scene.occupied)
     r, kind = called(rng, scene, cell, before), rng.random()
-    if r is None:
-        return None
+    if r is None or (re.search(r"[a-z]+ (?:that is )?(?:at|in|on) the ", r) and r.split()[1] in SHAPES):
+        return None  # "put the star on the left at the top" is hard to read
     if kind < 0.2:  # one place on
         way = rng.choice(list(_STEPS))
         row, column = cell // GRID + way[0], cell % GRID + way[1]
@@ -526,5 +543,5 @@ def _tale(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
 
 _WAYS: dict[Callable[[random.Random, Scene, int | None], Wish | None], int] = {
     _recoloured: 16, _resized: 9, _patterned: 5, _moved: 16, _removed: 14, _replaced: 10, _grounded: 7, _added: 26, _copied: 12,
-    _tale: 5, of_several: 34,
+    _tale: 5, of_several: 34, further_wish: 48,
 }  # fmt: skip

@@ -95,10 +95,50 @@ def _side(scene: Scene, cell: int) -> list[str]:
     return [f"the {word} {noun}" for word in words for noun in (("one", shape) if alike else ("one",))]
 
 
+def _pointed_at(rng: random.Random, scene: Scene, cell: int, without: Collection[str]) -> list[str]:
+    """What else a thing may be called: by what it alone is, by where it is more than the others, or with a finger on it."""
+    thing, noun = scene.at(cell), rng.choice(("one", "one", "thing", "shape"))
+    others = [i for i in scene.occupied if i != cell]
+    ways: list[str] = []
+    if "shape" not in without:
+        shape = SHAPES[thing.shape]
+        place = rng.choice(PLACES[cell][:2]).replace("on top", "at the top")
+        ways += [f"the {shape} that is {place}", f"the {shape} {place}", f"the {shape} {place}"]
+        name = named(rng, scene, cell, without)
+        ways += [] if name is None else [f"that {name}", f"this {name}", f"my {name}", f"that {name} there"]
+        if others and all(scene.at(i).shape != thing.shape for i in others):
+            ways += [f"the only {shape}"]
+    if (
+        thing.pattern
+        and "pattern" not in without
+        and all(scene.at(i).pattern != thing.pattern for i in others)
+    ):
+        marks = "stripes" if PATTERNS[thing.pattern] == "striped" else "dots"
+        ways += [f"the one with {marks}", f"the {noun} with the {marks}"] * 2
+    if not others:
+        return ways
+    if "size" not in without and all(scene.at(i).size != thing.size for i in others):
+        most = rng.choice(("biggest", "largest", "biggest") if thing.size else ("smallest", "tiniest"))
+        ways += [f"the {most} {noun}", f"the {most} {noun}", f"the {most}"]
+    column, row = cell % GRID, cell // GRID
+    if all(i % GRID > column for i in others):
+        ways += [f"the leftmost {noun}", f"the {noun} furthest left", f"the left {noun}"]
+    if all(i % GRID < column for i in others):
+        ways += [f"the rightmost {noun}", f"the {noun} furthest right", f"the right {noun}"]
+    if all(i // GRID > row for i in others):
+        ways += [f"the topmost {noun}", f"the top {noun}", f"the highest {noun}", f"the upper {noun}"]
+    if all(i // GRID < row for i in others):
+        ways += [f"the lowest {noun}", f"the bottom {noun}", f"the lower {noun}"]
+    return ways
+
+
 def called(
     rng: random.Random, scene: Scene, cell: int, before: int | None = None, without: Collection[str] = ()
 ) -> str | None:
     """How a thing on a picture may be called; `before` is the cell (or what else) that was spoken of last."""
+    pointed = _pointed_at(rng, scene, cell, without) if cell != before and rng.random() < 0.2 else []
+    if pointed:
+        return rng.choice(pointed)
     ways = [placed(rng, cell), *_side(scene, cell)[:1]]
     if "shape" not in without:
         name = named(rng, scene, cell, without)

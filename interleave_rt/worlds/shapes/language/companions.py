@@ -1,0 +1,73 @@
+"""Wishes about a named drawing that is seen as a whole: another one beside it, its sky."""
+
+from __future__ import annotations
+
+import random
+
+from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, Scene, Thing, Transition
+
+from .composites import COMPOSITES, Composite, fits_a_column, variants
+from .grammar import article
+from .groups import Wish
+from .phrases import DRAWING_NAMES
+from .seeing import GROUND
+
+
+def _columns(drawing: Composite) -> list[int]:
+    """The columns beside a drawing that are free and of which one is meant by "next to it": right, else left."""
+    used = {POSITIONS.index(part.place) % GRID for part in drawing.parts}
+    return [column for column in (2, 0) if column not in used]
+
+
+def beside_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
+    """A picture of a drawing (or of one thing), and another drawing that is to come beside it, in its own colours."""
+    drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
+    ground, values = rng.choice(variants(drawing.name))
+    steps = drawing.steps(ground, values)
+    free = _columns(drawing)
+    if steps is None or not free:
+        return None
+    scene = steps[-1][2].after
+    second = rng.choice([one for one in COMPOSITES.values() if fits_a_column(one)])
+    column = rng.choice(free)
+    now, added = scene, []
+    colours = {key: next(v for v in kinds if v != ground) for key, kinds in second.choices.items()}
+    for part in second.parts:
+        cell = POSITIONS.index(part.place) + column - 1
+        thing = Thing.named(part.thing.format(**colours))
+        if thing.colour == now.background or now.cells[cell] is not None:
+            return None
+        added.append(Transition.add(now, thing, cell))
+        now = added[-1].after
+    n = rng.choice([drawing.name] * 4 + DRAWING_NAMES.get(drawing.name, []))
+    m = rng.choice([second.name] * 4 + DRAWING_NAMES.get(second.name, []))
+    d, a = rng.choice((f"the {n}", f"the {n}", f"this {n}", f"my {n}")), article(m)
+    if n == m:
+        a = f"another {m}"
+    side = "right" if column == 2 else "left"
+    forms = [f"put {a} to the {side} of {d}", f"add {a} on the {side}", f"{d} needs {a} on its {side}", f"draw {a} on the {side} of {d}", f"{a} to the {side} of {d}",
+             f"I want {a} on the {side}", f"there should be {a} on the {side} side", f"{a} on the {side}", f"give {d} {a} on the {side}"]  # fmt: skip
+    if column == free[0]:
+        forms += [f"{d} needs {a}", f"this {n} needs {a}", f"put {a} next to {d}", f"add {a} beside {d}", f"draw {a} next to it", f"add {a}", f"{a} next to {d}",
+                  f"now add {a} beside it", f"I'd like {a} next to {d}", f"it needs {a}", f"{d} should have {a} beside it", f"and {a} next to it",
+                  f"it would be nicer with {a} next to it", f"{a} is missing", f"I want {a} too", f"give {d} {a} as a neighbour", f"{d} is lonely, add {a}"]  # fmt: skip
+    return scene, Wish(rng.choice(forms), added)
+
+
+def sky_of_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
+    """The background of a drawing that stands outdoors, as its sky."""
+    name = rng.choice(
+        ("house", "tree", "landscape", "night sky", "balloon", "boat", "rocket", "snowman", "christmas tree")
+    )
+    ground, values = rng.choice(variants(name))
+    steps = COMPOSITES[name].steps(ground, values)
+    if steps is None:
+        return None
+    seen = {thing.colour for thing in steps[-1][2].after.cells if thing is not None}
+    colour = rng.choice([c for c in range(len(COLOURS)) if c not in seen])
+    v = COLOURS[colour]
+    forms = ("make the sky {v}", "the sky should be {v}", "paint the sky {v}", "{v} sky please", "a {v} sky", "I want the sky {v}", "turn the sky {v}",
+             "change the sky to {v}", "the sky in {v}", "I'd like a {v} sky", "{v} sky")  # fmt: skip
+    words = rng.choice(forms).replace("a {v}", article(v)).format(v=v)
+    scene = steps[-1][2].after
+    return scene, Wish(words, [Transition.ground(scene, colour)], about=GROUND)

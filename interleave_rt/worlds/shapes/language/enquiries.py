@@ -1,0 +1,613 @@
+"""More questions about pictures: rows and corners, plurals, what is not so, in a word or two, about a named drawing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
+
+from . import asking
+from .asking import Asked, begun, some_look, sure, wh_question, yes_no
+from .composites import COMPOSITES, variants
+from .grammar import article
+from .groups import LINES, line_cells
+from .phrases import NUMBERS, PLACES
+from .plans import Request, answer
+from .seeing import called, hurried, look_words, named
+
+_CORNERS = (0, 2, 6, 8)
+_BETWEEN = {(0, 2): 1, (3, 5): 4, (6, 8): 7, (0, 6): 3, (1, 7): 4, (2, 8): 5, (0, 8): 4, (2, 6): 4}
+"""Two cells, and the one that lies between them."""
+_MARKS = ("?", "?", "?", "", "", "??", " please?", " pls")
+_LIKE_EACH_OTHER = (
+    {"tree", "christmas tree"},
+    {"landscape", "night sky"},
+    {"face", "clown"},
+    {"boat", "sundae", "ice cream"},
+)
+"""Drawings that somebody may take for each other: nobody is asked which of them it is."""  # fmt: skip
+
+
+def _plain(rng: random.Random, forms: Sequence[str], told: Sequence[str] = ()) -> str:
+    return wh_question(rng, forms, told)
+
+
+def _ask(rng: random.Random, *forms: str) -> str:
+    return begun(rng, rng.choice(forms) + rng.choice(_MARKS))
+
+
+def _in_full(scene: Scene, cells: Sequence[int]) -> str:
+    """The things in these cells, as an answer."""
+    things = [article(scene.at(cell).name) for cell in cells if scene.cells[cell] is not None]
+    return f"{(', '.join(things) or 'nothing').capitalize()}."
+
+
+def _colours(scene: Scene, cells: Sequence[int]) -> str | None:
+    """The colours of these things, each once, as an answer; None where there are too many."""
+    words = list(dict.fromkeys(COLOURS[scene.at(cell).colour] for cell in cells))
+    if not words or len(words) > 3:
+        return None
+    *first, last = words
+    before = f"{', '.join(first)} and " if first else ""
+    return f"{before}{last}.".capitalize()
+
+
+def _any_of(rng: random.Random, scene: Scene) -> Asked:
+    look, cells = some_look(rng, scene)
+    if look[0] is not None and look[1:] == (None, None, None):
+        s = f"{SHAPES[look[0]]}s"
+        ask = _ask(rng, f"any {s}", f"got any {s}", f"are any of them {s}", f"are any of the things {s}", f"any {s} in there",
+                   f"is any of them a {SHAPES[look[0]]}", f"have you got any {s}", f"does it have any {s}", f"are {s} in it")  # fmt: skip
+    elif look[0] is None:
+        a = look_words(rng, look, "").strip()
+        ask = _ask(rng, f"is anything {a}", f"anything {a}", f"is any of them {a}", f"are any of them {a}", f"any {a} ones",
+                   f"are any of the shapes {a}", f"is one of them {a}", f"are there any {a} ones", f"is something {a}",
+                   f"do you see any {a} ones", f"are some of them {a}", f"anything {a} in it", f"is there a {a} one".replace("a o", "an o"))  # fmt: skip
+    else:
+        name = look_words(rng, look)
+        ask = _ask(
+            rng,
+            f"any {name}s",
+            f"any {name}s in there",
+            f"does it have any {name}s",
+            f"have we got any {name}s",
+        )
+    return ask, sure(bool(cells)), (cells,)
+
+
+def _alike(rng: random.Random, scene: Scene) -> Asked:
+    """Whether all things have one colour, shape or size."""
+    things = [scene.at(cell) for cell in scene.occupied]
+    if len(things) < 2:
+        return None
+    kind = rng.choice(("colour", "colour", "shape", "size"))
+    values = {
+        (thing.shape, thing.colour, thing.size)[("shape", "colour", "size").index(kind)] for thing in things
+    }
+    forms = [f"do all things have the same {kind}", f"do they all have the same {kind}", f"are they all the same {kind}",
+             f"is everything the same {kind}", f"are all of them the same {kind}", f"is the {kind} of all things the same",
+             f"do all of them have one {kind}", f"are all the shapes the same {kind}"]  # fmt: skip
+    if kind == "shape":
+        forms = [form.replace("all the shapes", "all the things") for form in forms]
+    if len(things) == 2:
+        forms += [f"are they the same {kind}", f"do they have the same {kind}", f"do the two have the same {kind}",
+                  f"are both the same {kind}", f"do both have the same {kind}", f"same {kind}"]  # fmt: skip
+        if kind == "size":
+            forms += ["are they equally big", "are both as big as each other", "are the two the same size"]
+    return _ask(rng, *forms), sure(len(values) == 1), (scene.occupied,)
+
+
+def _all_so(rng: random.Random, scene: Scene) -> Asked:
+    """Whether there is nothing else than things of a look."""
+    if len(scene.occupied) < 2:
+        return None
+    look, cells = some_look(rng, scene)
+    if len(cells) < 2 and rng.random() < 0.6:
+        return None
+    so = len(cells) == len(scene.occupied)
+    if look[0] is not None and look[1:] == (None, None, None):
+        s = f"{SHAPES[look[0]]}s"
+        forms = [
+            f"are they all {s}",
+            f"are all of them {s}",
+            f"are there only {s}",
+            f"is everything a {SHAPES[look[0]]}",
+            f"do you see only {s}",
+        ]
+        forms += [f"are both {s}", f"are they both {s}"] if len(scene.occupied) == 2 else []
+    elif look[0] is None:
+        a = look_words(rng, look, "").strip()
+        forms = [f"are they all {a}", f"are all things {a}", f"is everything {a}", f"are all the shapes {a}",
+                 f"are there only {a} things", f"all {a}"]  # fmt: skip
+        forms += (
+            [f"are both {a}", f"are they both {a}", f"are the two {a}"] if len(scene.occupied) == 2 else []
+        )
+    else:
+        return None
+    return _ask(rng, *forms), sure(so), (scene.occupied,)
+
+
+def _further(rng: random.Random, scene: Scene) -> Asked:
+    """Which of two things is higher, or more to one side."""
+    if len(scene.occupied) < 2:
+        return None
+    first, second = rng.sample(scene.occupied, 2)
+    names = [named(rng, scene, cell) for cell in (first, second)]
+    if None in names:
+        return None
+    upright = rng.random() < 0.5
+    places = [cell // GRID if upright else cell % GRID for cell in (first, second)]
+    if places[0] == places[1]:
+        return None
+    low = rng.random() < 0.5
+    how = rng.choice((("lower", "further down", "closer to the bottom") if low else ("higher", "further up", "closer to the top"))
+                     if upright else (("further right", "more to the right", "further to the right") if low else
+                                      ("further left", "more to the left", "further to the left")))  # fmt: skip
+    asked_for = (first, second)[(places[0] < places[1]) == low]
+    a, b = (f"the {name}" for name in names)
+    if rng.random() < 0.35:
+        rest = f"{how} than {b}"
+        return yes_no(rng, "is", a, rest), sure(asked_for == first), ((first,), (second,))
+    forms = [f"which is {how}, {a} or {b}", f"what is {how}, {a} or {b}", f"which one is {how}, {a} or {b}", f"{a} or {b}: which is {how}",
+             f"is {a} or {b} {how}"]  # fmt: skip
+    if len(scene.occupied) == 2:
+        forms += [f"which one is {how}", f"which of the two is {how}", f"which thing is {how}"]
+    return _plain(rng, forms), f"The {scene.at(asked_for).name}.", ((first,), (second,))
+
+
+def _outermost(rng: random.Random, scene: Scene) -> Asked:
+    """The only thing that is as far to one side as this."""
+    if len(scene.occupied) < 2:
+        return None
+    side, words = rng.choice(
+        (
+            ("left", ("leftmost", "furthest left", "furthest to the left")),
+            ("right", ("rightmost", "furthest right", "furthest to the right")),
+            ("top", ("topmost", "highest", "highest up")),
+            ("bottom", ("lowest", "furthest down", "lowest down")),
+        )
+    )
+    line = {i: i % GRID if side in ("left", "right") else i // GRID for i in scene.occupied}
+    most = (min if side in ("left", "top") else max)(line.values())
+    cells = [cell for cell, value in line.items() if value == most]
+    if len(cells) != 1:
+        return None
+    w = rng.choice(words)
+    forms = [f"which thing is {w}", f"what is {w}", f"which shape is {w}", f"which one is {w}"]
+    if " " not in w:
+        forms += [
+            f"what is the {w} thing",
+            f"what is the {w} shape",
+            f"which is the {w} one",
+            f"the {w} thing is what",
+        ]
+    return (
+        _plain(rng, forms, [f"which thing is {w}", f"what is {w}"]),
+        f"The {scene.at(cells[0]).name}.",
+        (cells,),
+    )
+
+
+def _in_a_line(rng: random.Random, scene: Scene) -> Asked:
+    """What stands in a row or a column, and how much."""
+    name = rng.choice(LINES)
+    cells = [cell for cell in line_cells(name) if scene.cells[cell] is not None]
+    x = f"in the {name}"
+    kind = rng.random()
+    if kind < 0.4:
+        noun = rng.choice(("things", "shapes", "objects"))
+        forms = [
+            f"how many {noun} are {x}",
+            f"how many {noun} {x}",
+            f"how many are {x}",
+            f"count the {noun} {x}",
+        ]
+        return (
+            _plain(rng, forms[:3], [f"how many {noun} are {x}"]) if rng.random() < 0.8 else forms[3],
+            f"{len(cells)}.",
+            (cells,),
+        )
+    if kind < 0.6:
+        if rng.random() < 0.5:
+            return yes_no(rng, "is", f"the {name}", "empty"), sure(not cells), (cells,)
+        return (
+            yes_no(rng, "is", "there", f"{rng.choice(('anything', 'something'))} {x}"),
+            sure(bool(cells)),
+            (cells,),
+        )
+    forms = [
+        f"what is {x}",
+        f"which things are {x}",
+        f"what do you see {x}",
+        f"what things are {x}",
+        f"which shapes are {x}",
+    ]
+    return _plain(rng, forms, [f"what is {x}", f"which things are {x}"]), _in_full(scene, cells), (cells,)
+
+
+def _corners(rng: random.Random, scene: Scene) -> Asked:
+    cells = [cell for cell in _CORNERS if scene.cells[cell] is not None]
+    kind = rng.random()
+    if kind < 0.35 and cells:
+        cell = rng.choice(cells)
+        name = named(rng, scene, cell)
+        if name is None:
+            return None
+        forms = [
+            f"in which corner is the {name}",
+            f"which corner is the {name} in",
+            f"what corner is the {name} in",
+        ]
+        return (
+            _plain(rng, forms, [f"in which corner the {name} is"]),
+            f"At the {POSITIONS[cell]}.",
+            ((cell,),),
+        )
+    if kind < 0.6 and scene.occupied:
+        cell = rng.choice(scene.occupied)
+        name = named(rng, scene, cell)
+        if name is None:
+            return None
+        return yes_no(rng, "is", f"the {name}", "in a corner"), sure(cell in _CORNERS), ((cell,),)
+    if kind < 0.8:
+        forms = [
+            "how many things are in the corners",
+            "how many corners have something in them",
+            "how many shapes stand in corners",
+        ]
+        return _plain(rng, forms, ["how many things are in the corners"]), f"{len(cells)}.", (cells,)
+    forms = ["what is in the corners", "which things are in the corners", "what do you see in the corners"]
+    return _plain(rng, forms, ["what is in the corners"]), _in_full(scene, cells), (cells,)
+
+
+def _in_between(rng: random.Random, scene: Scene) -> Asked:
+    pairs = [pair for pair in _BETWEEN if all(scene.cells[cell] is not None for cell in pair)]
+    if not pairs:
+        return None
+    pair = rng.choice(pairs)
+    cell = _BETWEEN[pair]
+    names = [named(rng, scene, one) for one in rng.sample(pair, 2)]
+    if None in names:
+        return None
+    x = f"between the {names[0]} and the {names[1]}"
+    if rng.random() < 0.3:
+        return yes_no(rng, "is", "there", f"anything {x}"), sure(scene.cells[cell] is not None), ((cell,),)
+    forms = [f"what is {x}", f"which shape is {x}", f"what stands {x}", f"what do you see {x}"]
+    return _plain(rng, forms, [f"what is {x}"]), _in_full(scene, (cell,)), ((cell,),)
+
+
+def _not_so(rng: random.Random, scene: Scene) -> Asked:
+    """What has not got a colour or is of another shape, and how many there are."""
+    look, cells = some_look(rng, scene)
+    others = [cell for cell in scene.occupied if cell not in cells]
+    if look[0] is not None and look[1:] == (None, None, None):
+        one, many = article(SHAPES[look[0]]), f"{SHAPES[look[0]]}s"
+    elif look[0] is None and look[2:] == (None, None):
+        one = many = look_words(rng, look, "").strip()
+    else:
+        return None
+    if not cells or len(scene.occupied) < 2:
+        return None
+    if rng.random() < 0.6 or len(others) > 2:
+        forms = [f"how many are not {many}", f"how many things are not {many}", f"how many of them are not {many}", f"how many aren't {many}",
+                 f"how many things aren't {many}"]  # fmt: skip
+        return _plain(rng, forms, [f"how many are not {many}"]), f"{len(others)}.", (others,)
+    forms = [
+        f"what is not {one}",
+        f"which thing is not {one}",
+        f"which one isn't {one}",
+        f"which shape is not {one}",
+    ]
+    return _plain(rng, forms, [f"what is not {one}"]), _in_full(scene, others), (others,)
+
+
+def _where_both(rng: random.Random, scene: Scene) -> Asked:
+    """Where the two of a kind are."""
+    look, cells = some_look(rng, scene)
+    if len(cells) != 2:
+        return None
+    s = f"{look_words(rng, look, 'thing')}s"
+    forms = [
+        f"where are the {s}",
+        f"where are the two {s}",
+        f"where do you see {s}",
+        f"where can I find the {s}",
+        f"where are both {s}",
+    ]
+    one, other = (POSITIONS[cell] for cell in cells)
+    return _plain(rng, forms, [f"where the {s} are"]), f"At the {one} and at the {other}.", (cells,)
+
+
+def _at_least(rng: random.Random, scene: Scene) -> Asked:
+    look, cells = some_look(rng, scene)
+    if not cells and rng.random() < 0.7:
+        return None
+    one = look_words(rng, look, "thing")
+    kind, count = rng.random(), rng.choice((2, 2, 3))
+    if kind < 0.4:
+        forms = [
+            f"is there more than one {one}",
+            f"do you see more than one {one}",
+            f"more than one {one}",
+            f"are there several {one}s",
+        ]
+        return _ask(rng, *forms), sure(len(cells) > 1), (cells,)
+    if kind < 0.7:
+        forms = [
+            f"is there only one {one}",
+            f"is there just one {one}",
+            f"do you see only one {one}",
+            f"only one {one}",
+        ]
+        return _ask(rng, *forms), sure(len(cells) == 1), (cells,)
+    n = rng.choice((NUMBERS[count], str(count)))
+    return (
+        _ask(rng, f"are there at least {n} {one}s", f"do you see at least {n} {one}s"),
+        sure(len(cells) >= count),
+        (cells,),
+    )
+
+
+def _both_there(rng: random.Random, scene: Scene) -> Asked:
+    (one, cells), (other, cells2) = some_look(rng, scene), some_look(rng, scene)
+    if one == other or one[0] is None or other[0] is None or one[0] == other[0]:
+        return None
+    a, b = (article(look_words(rng, look)) for look in (one, other))
+    forms = [f"is there {a} and {b}", f"do you see {a} and {b}", f"is there both {a} and {b}", f"does it have {a} and {b}",
+             f"are there {a} and {b}", f"can you see {a} and {b}"]  # fmt: skip
+    return _ask(rng, *forms), sure(bool(cells and cells2)), (cells, cells2)
+
+
+def _looks_like(rng: random.Random, scene: Scene) -> Asked:
+    if not scene.occupied:
+        return None
+    cell = rng.choice(scene.occupied)
+    t = called(rng, scene, cell)
+    if t is None or t.startswith("what") or t == "it":
+        return None
+    forms = [f"what does {t} look like", f"what is {t} like", f"how does {t} look"]
+    if rng.random() < 0.3:
+        return (
+            _ask(rng, f"describe {t}", f"please describe {t}", f"tell me about {t}", f"can you describe {t}"),
+            _in_full(scene, (cell,)),
+            ((cell,),),
+        )
+    return (
+        _plain(rng, forms, [f"what {t} looks like", f"how {t} looks"]),
+        _in_full(scene, (cell,)),
+        ((cell,),),
+    )
+
+
+def _has_pattern(rng: random.Random, scene: Scene) -> Asked:
+    large = [cell for cell in scene.occupied if scene.at(cell).size]
+    if not large:
+        return None
+    cell = rng.choice(large)
+    t = called(rng, scene, cell, without=("pattern",))
+    if t is None or t.startswith("what"):
+        return None
+    pattern = scene.at(cell).pattern
+    if not pattern and rng.random() < 0.4:
+        return None
+    asked_for = rng.choice((1, 2))
+    s = ("stripes", "dots")[asked_for - 1]
+    forms = [f"does {t} have {s}", f"has {t} got {s}", f"are there {s} on {t}", f"do you see {s} on {t}", f"is there any pattern on {t}",
+             f"does {t} have a pattern", f"{s} on {t}"]  # fmt: skip
+    form = rng.choice(forms)
+    so = bool(pattern) if "pattern" in form else pattern == asked_for
+    return begun(rng, form + rng.choice(_MARKS[:3])), sure(so), ((cell,),)
+
+
+def _plural_colours(rng: random.Random, scene: Scene) -> Asked:
+    """Which colours all things have, or those of a kind."""
+    if len(scene.occupied) < 2:
+        return None
+    cells, s = list(scene.occupied), rng.choice(("the things", "the shapes", "the objects", "they"))
+    if rng.random() < 0.5:
+        look, cells = some_look(rng, scene)
+        if look[0] is None or look[1] is not None or len(cells) < 2:
+            return None
+        s = f"the {look_words(rng, look)}s"
+    reply = _colours(scene, cells)
+    if reply is None:
+        return None
+    forms = [
+        f"what colour are {s}",
+        f"what colours are {s}",
+        f"which colours are {s}",
+        f"which colours do {s} have",
+        f"what colours do {s} have",
+    ]
+    if s != "they":
+        forms += [f"what are the colours of {s}", f"name the colours of {s}"]
+    return _plain(rng, forms, [f"what colours {s} have", f"which colours {s} are"]), reply, (cells,)
+
+
+def _besides(rng: random.Random, scene: Scene) -> Asked:
+    """What there is apart from one thing."""
+    if len(scene.occupied) < 2:
+        return None
+    cell = rng.choice(scene.occupied)
+    name = named(rng, scene, cell)
+    others = [i for i in scene.occupied if i != cell]
+    if name is None:
+        return None
+    w = rng.choice(("apart from", "besides", "other than", "except"))
+    if rng.random() < 0.35:
+        return _plain(rng, [f"how many things are there {w} the {name}"]), f"{len(others)}.", (others,)
+    if len(others) == 1 and rng.random() < 0.6:
+        forms = [f"one is the {name}, what is the other one", f"there is the {name}, and what else", f"what is the other one, not the {name}",
+                 f"I see the {name}. What is the other thing"]  # fmt: skip
+        return _ask(rng, *forms), _in_full(scene, others), (others,)
+    if len(others) > 3:
+        return None
+    forms = [
+        f"what is there {w} the {name}",
+        f"what else is there {w} the {name}",
+        f"what do you see {w} the {name}",
+    ]
+    return _plain(rng, forms), _in_full(scene, others), (others,)
+
+
+def _room(rng: random.Random, scene: Scene) -> Asked:
+    """Whether something stands at a place."""
+    cell = (
+        rng.randrange(len(POSITIONS))
+        if rng.random() < 0.5 or not scene.occupied
+        else rng.choice(scene.occupied)
+    )
+    p, there = rng.choice(PLACES[cell][:3]), scene.cells[cell] is not None
+    if rng.random() < 0.5:
+        forms = [
+            f"anything {p}",
+            f"is anything {p}",
+            f"do you see anything {p}",
+            f"does anything stand {p}",
+            f"have we got anything {p}",
+        ]
+        return _ask(rng, *forms), sure(there), ((cell,),)
+    forms = [
+        f"is there room {p}",
+        f"is there space {p}",
+        f"is it empty {p}",
+        f"is it free {p}",
+        f"could something stand {p}",
+        f"is there still room {p}",
+    ]
+    return _ask(rng, *forms[:4], forms[5]), sure(not there), ((cell,),)
+
+
+def _isnt_it(rng: random.Random, scene: Scene) -> Asked:
+    """Asked by somebody who thinks that it is so."""
+    if not scene.occupied:
+        return None
+    cell = rng.choice(scene.occupied)
+    thing, t = scene.at(cell), called(rng, scene, cell, without=("colour",))
+    if t is None or t.startswith("what"):
+        return None
+    colour = thing.colour if rng.random() < 0.5 else rng.randrange(len(COLOURS))
+    c = COLOURS[colour]
+    forms = [f"isn't {t} {c}", f"{t} is {c}, no", f"{t} is {c}, isn't it", f"{t} is {c}, right", f"I think {t} is {c}, is that right",
+             f"my friend says {t} is {c}, is that true", f"is it true that {t} is {c}", f"{t} is {c}, true or false"]  # fmt: skip
+    reply = sure(colour == thing.colour, COLOURS[thing.colour])
+    return begun(rng, f"{rng.choice(forms)}?"), reply, ((cell,),)
+
+
+def _which_is(rng: random.Random, scene: Scene) -> Asked:
+    """Which one has a look."""
+    look, cells = some_look(rng, scene)
+    if look[0] is not None or len(cells) != 1:
+        return None
+    a = look_words(rng, look, "").strip()
+    forms = [f"which one is {a}", f"which is the {a} one", f"what is the {a} one", f"who is {a}", f"which of these is {a}", f"which one's {a}",
+             f"which of the shapes is {a}", f"{a} is which one"]  # fmt: skip
+    return _plain(rng, forms, [f"which one is {a}"]), _in_full(scene, cells), (cells,)
+
+
+def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
+    """Hardly a question: a thing and what is to be said of it, a place, "count"."""
+    forms: Sequence[str]
+    kind = rng.random()
+    if kind < 0.15:
+        forms = ("count", "count please", "how many", "how many in total", "count them", "count everything", "number of things", "how many are there",
+                 "how many are they", "total number", "how much things are there", "how many items", "count all of them")  # fmt: skip
+        return _ask(rng, *forms), f"{len(scene.occupied)}.", (scene.occupied,)
+    if kind < 0.25:
+        forms = ("background", "bg colour", "colour background", "background colour", "and the background", "the background", "what background",
+                 "background is which colour", "which colour background", "colour at the back", "colour of bg")  # fmt: skip
+        return _ask(rng, *forms), f"{COLOURS[scene.background].capitalize()}.", ()
+    if not scene.occupied:
+        return None
+    if kind < 0.4:
+        cell = rng.choice(scene.occupied) if rng.random() < 0.8 else rng.randrange(len(POSITIONS))
+        p = rng.choice(PLACES[cell])
+        forms = (p, f"and {p}", f"shape {p}", f"thing {p}")
+        return begun(rng, f"{rng.choice(forms)}?"), _in_full(scene, (cell,)), ((cell,),)
+    cell = rng.choice(scene.occupied)
+    thing = scene.at(cell)
+    if kind < 0.65:
+        name = named(rng, scene, cell, without=("colour",))
+        forms = (f"{name} colour", f"colour {name}", f"colour of {name}", f"what colour {name}", f"which colour {name}", f"{name} is what colour",
+                 f"{name}: colour", f"{name} - which colour", f"what colour {name} is", f"which colour the {name} is")  # fmt: skip
+        return (_ask(rng, *forms), f"{COLOURS[thing.colour].capitalize()}.", ((cell,),)) if name else None
+    if kind < 0.85:
+        name = named(rng, scene, cell)
+        forms = (f"where {name}", f"{name} where", f"{name}: where", f"where is {name}", f"place of {name}", f"position of the {name}", f"where the {name} is",
+                 f"{name} position", f"{name} is where")  # fmt: skip
+        return (_ask(rng, *forms), f"At the {POSITIONS[cell]}.", ((cell,),)) if name else None
+    name = named(rng, scene, cell, without=("size",))
+    forms = (
+        f"{name} big or small",
+        f"size of {name}",
+        f"{name} size",
+        f"how big {name}",
+        f"big or small {name}",
+    )
+    return (_ask(rng, *forms), f"{('Small', 'Large')[thing.size]}.", ((cell,),)) if name else None
+
+
+QUESTIONS: dict[Callable[[random.Random, Scene], Asked], int] = {
+    _any_of: 7, _alike: 5, _all_so: 4, _further: 4, _outermost: 3, _in_a_line: 4, _corners: 3, _in_between: 2, _not_so: 4,
+    _where_both: 3, _at_least: 4, _both_there: 3, _looks_like: 4, _has_pattern: 3, _plural_colours: 5, _besides: 3, _room: 4,
+    _isnt_it: 4, _which_is: 4, _in_a_word: 10,
+}  # fmt: skip
+"""What is asked more, and how often."""
+
+
+def which_drawing(rng: random.Random) -> Request:
+    """Whether a picture is a named drawing, and which one."""
+    drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
+    ground, values = rng.choice(variants(drawing.name))
+    steps = drawing.steps(ground, values)
+    assert steps is not None
+    scene, name = steps[-1][2].after, drawing.name
+    alike = next((names for names in _LIKE_EACH_OTHER if name in names), {name})
+    other = rng.choice([one for one in COMPOSITES if one not in alike])
+    kind = rng.random()
+    if kind < 0.55:
+        shown = name if rng.random() < 0.5 else other
+        a = article(shown)
+        text = _ask(rng, f"is this {a}", f"is that {a}", f"is it {a}", f"does this look like {a}", f"is this supposed to be {a}", f"have I drawn {a}",
+                    f"did I draw {a}", f"is it meant to be {a}", f"this is {a}, right", f"{a}", f"is this a picture of {a}")  # fmt: skip
+        reply = sure(shown == name, article(name))
+    else:
+        reply = f"{article(name).capitalize()}."
+        if kind < 0.7:
+            a, b = (article(one) for one in rng.sample((name, other), 2))
+            text = _ask(
+                rng, f"is this {a} or {b}", f"is it {a} or {b}", f"{a} or {b}", f"what is this, {a} or {b}"
+            )
+        else:
+            text = _ask(rng, "what drawing is this", "which drawing is this", "what is this drawing", "what is it supposed to be", "what is this meant to be",
+                        "what is it a picture of", "what is drawn here, all in all", "what do the shapes make together", "guess what I drew",
+                        "what does it look like, all together", "what kind of drawing is this")  # fmt: skip
+    return answer(hurried(rng, f"<image> {text}"), "question", (scene,), reply, (scene.occupied,))
+
+
+_LEADS = ("I can't see it well: ", "quick question, ", "for my homework: ", "my little brother asks: ", "in this picture, ", "look at the picture. ",
+          "on this image, ", "help me please: ", "I'm not sure, ", "sorry to bother you, but ", "can you help? ", "question: ", "excuse me, ", "hello, ",
+          "good morning! ", "hmm, ", "I forgot: ", "just checking: ", "my daughter wants to know: ", "um, ", "let's see, ")  # fmt: skip
+_TAILS = (" thanks", " thank you", " thx", " I can't tell", " I'm curious", " just curious", " I don't see it", " I forgot", " I am colour blind",
+          " my eyes are bad", " it's for school", " my son asks", " I'm not sure")  # fmt: skip
+
+
+def _framed(rng: random.Random, text: str) -> str:
+    """The question with a few words before or after it."""
+    before, mark, rest = text.rpartition("<image> ")
+    kind = rng.random()
+    if kind < 0.07 and not rest.endswith("<image>") and rest:
+        lead = rng.choice(_LEADS)
+        return f"{before}{mark}{begun(rng, lead)}{rest[0].lower() if rest[:2] != 'I ' else 'I'}{rest[1:]}"
+    if kind < 0.12 and text.endswith("?"):
+        return text + rng.choice(_TAILS)
+    return text
+
+
+def asked(rng: random.Random) -> Request:
+    """A question about a picture in the words of people, answered in few."""
+    kind = rng.random()
+    if kind < 0.04:
+        return which_drawing(rng)
+    return asking.asked(rng, QUESTIONS if kind < 0.36 else None, _framed)
