@@ -44,7 +44,7 @@ def test_any_text_round_trips(trained: Any) -> None:
 
 def test_names_of_the_tokens(trained: Any) -> None:
     assert trained.eos_token == "<|im_end|>" and trained.pad_token == "<|endoftext|>"
-    for token in (*tokenizer.SPECIAL, *tokenizer.ADDED):
+    for token in (*tokenizer.SPECIAL, *tokenizer.ADDED, *tokenizer.JSON):
         assert trained(token).input_ids == [trained.convert_tokens_to_ids(token)]
     assert "<answer>" in trained.decode(trained("<answer>").input_ids, skip_special_tokens=True)
 

@@ -28,7 +28,13 @@ from interleave_rt.train.shapes import (  # noqa: E402
     vlm,
 )
 from interleave_rt.train.shapes.cli import PARTS, train_parts  # noqa: E402
-from interleave_rt.train.shapes.models import TokenIds, build_text_encoder, build_transformer, build_vlm  # noqa: E402
+from interleave_rt.train.shapes.models import (  # noqa: E402
+    TokenIds,
+    build_text_encoder,
+    build_transformer,
+    build_vlm,
+    deepened,
+)
 from transformers import Qwen3VLForConditionalGeneration  # noqa: E402
 
 from interleave_rt.errors import BadRequestError  # noqa: E402
@@ -289,8 +295,25 @@ def test_the_trio_fits_its_pack() -> None:
         vae.build_vae(),
         build_text_encoder(ids),
         build_transformer(vae.LATENT_CHANNELS),
-        build_vlm(ids),
+        deepened(build_vlm(ids), planner.LAYERS),
         build_vlm(ids),
     ]
     total = sum(sum(weight.numel() for weight in part.parameters()) for part in parts)
-    assert total <= 7_400_000
+    assert total <= 7_800_000  # two bytes each in a pack of 16 MB
+
+
+@pytest.mark.parametrize("layers", [4, 5, 6, 8, 9])
+def test_a_deepened_model_answers_as_before_and_learns_in_all_its_layers(layers: int) -> None:
+    torch.manual_seed(0)
+    model = build_vlm(TokenIds(1200, 1189, 1191, 1192, 1193, 1194, 1195))
+    ids = torch.randint(1000, (2, 20))
+    before = model(ids).logits
+    language = deepened(model, layers).model.language_model
+    assert len(language.layers) == model.config.text_config.num_hidden_layers == layers
+    after = model(ids)
+    assert torch.equal(after.logits, before)
+    assert len(after.past_key_values) == layers
+    after.logits.square().mean().backward()
+    assert all(layer.self_attn.o_proj.weight.grad.abs().max() > 0 for layer in language.layers)
+    with pytest.raises(ValueError, match="cannot become 3"):
+        deepened(model, 3)

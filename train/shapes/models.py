@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "build_text_encoder",
     "build_transformer",
     "build_vlm",
+    "deepened",
     "klein_scheduler",
 ]
 
@@ -169,3 +171,31 @@ def encode_prompts(encoder: Any, tokens: Tensor, pad: int) -> Tensor:
         input_ids=tokens, attention_mask=(tokens != pad).long(), output_hidden_states=True, use_cache=False
     ).hidden_states
     return torch.cat([states[layer] for layer in TEXT_LAYERS], -1)
+
+
+def deepened(model: Any, layers: int) -> Any:
+    """The same model with more text layers, which do nothing yet: it answers as before, and has more room to learn.
+
+    A new layer is a copy of the one before it whose two branches add nothing, because their last matrices are zero (after
+    arXiv 2401.02415); the new ones are spread evenly. A model that is as deep already stays as it is.
+
+    Raises:
+        ValueError: `layers` is less than the model has.
+    """
+    text, language = model.config.text_config, model.model.language_model
+    before = text.num_hidden_layers
+    if layers < before:
+        raise ValueError(f"{before} layers cannot become {layers}")
+    grown = []
+    for index, layer in enumerate(language.layers):
+        grown.append(layer)
+        for _ in range((index + 1) * layers // before - index * layers // before - 1):
+            new = copy.deepcopy(layer)
+            nn.init.zeros_(new.self_attn.o_proj.weight)
+            nn.init.zeros_(new.mlp.down_proj.weight)
+            grown.append(new)
+    for index, layer in enumerate(grown):
+        layer.self_attn.layer_idx = index  # its place in the cache of keys and values
+    language.layers = nn.ModuleList(grown)
+    text.num_hidden_layers = layers
+    return model

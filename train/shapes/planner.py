@@ -36,7 +36,7 @@ from interleave_rt.worlds.shapes.scene import CELLS, drawn_story
 
 from ..loop import Schedule
 from .augmentation import augmented
-from .models import build_vlm
+from .models import build_vlm, deepened
 from .tokenizer import load_tokenizer
 from .vlm import CellHead, Encoder, Example, Trainee, VlmPart, cell_labels, collate, open_vlm
 
@@ -44,6 +44,8 @@ __all__ = ["Planner", "measure_planner"]
 
 log = logging.getLogger(__name__)
 
+LAYERS = 6
+"""Of its text model; base and critic have 4. A whole plan, from words that nobody chose, takes more than a verdict."""
 _LIMIT = 520
 _CUT_REQUESTS, _CUT_WORDS = 0.3, 0.2
 """Share of the requests to learn from in which words are cut, and of their words: see `PlanEncoder.full`."""
@@ -154,7 +156,7 @@ class Planner(VlmPart):
     """The planner in training; it starts from the base (`start_from`), which can see, point and copy already."""
 
     name = "planner"
-    schedule = Schedule(iterations=6000, every=300, log_every=50, warmup=60, hold=0.35)
+    schedule = Schedule(iterations=10000, every=500, log_every=50, warmup=60, hold=0.2)
     encoder: PlanEncoder
 
     def __init__(
@@ -173,6 +175,7 @@ class Planner(VlmPart):
         super().__init__(out, seed, 5, **arguments, batch=batch, tests=tests)
         self.encoder = PlanEncoder(load_tokenizer(tokenizer_dir))
         model = build_vlm(self.encoder.ids) if start_from is None else open_vlm(start_from)
+        model = deepened(model, LAYERS)
         heads = _Heads(model.config.text_config.hidden_size)
         self.learn(Trainee(model, heads), batch, seed, device, workers)
         self._held = held_out("validation", tests, seed=1)

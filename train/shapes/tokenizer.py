@@ -25,7 +25,7 @@ from interleave_rt.worlds.shapes.language import (
 from interleave_rt.worlds.shapes.requests import any_request
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, SIZES, random_transition
 
-__all__ = ["ADDED", "SPECIAL", "load_tokenizer", "train_tokenizer"]
+__all__ = ["ADDED", "JSON", "SPECIAL", "load_tokenizer", "train_tokenizer"]
 
 SPECIAL = (
     "<|endoftext|>",
@@ -38,6 +38,21 @@ SPECIAL = (
 )
 ADDED = ("<think>", "</think>", "<answer>", "</answer>")
 """Tokens of their own that are ordinary text: they stay when an answer is decoded."""
+JSON = (
+    '{"execution_plan": [{"step_number": ',
+    ', {"step_number": ',
+    ', "step_name": "',
+    '", "instruction": "',
+    '", "instruction": null, "prompt": null, "auxiliary_text": "',
+    '", "prompt": "',
+    '", "auxiliary_text": null}',
+    '", "auxiliary_text": "',
+    '{"previous_step_success":',
+    ', "refine_prompt": "',
+    '"}',
+    "]}",
+)
+"""What stands between the values of an answer, as one token each: half of a plan in small pieces would be its keys."""
 
 _PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ENGLISH = (
@@ -89,7 +104,7 @@ def train_tokenizer(out: Path, *, size: int = 1200, texts: int = 8000, seed: int
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(SPECIAL) - len(ADDED),
+        vocab_size=size - len(SPECIAL) - len(ADDED) - len(JSON),
         min_frequency=3,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -98,7 +113,7 @@ def train_tokenizer(out: Path, *, size: int = 1200, texts: int = 8000, seed: int
 
     tokenizer.train_from_iterator((_without_added(text) for text in _corpus(seed, texts)), trainer)
     tokenizer.add_special_tokens(list(SPECIAL))
-    tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in ADDED])
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in (*ADDED, *JSON)])
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out / "tokenizer.json"))
     (out / "chat_template.jinja").write_text(template("chat.jinja"), encoding="utf-8")
@@ -120,7 +135,7 @@ def train_tokenizer(out: Path, *, size: int = 1200, texts: int = 8000, seed: int
 
 
 def _without_added(text: str) -> str:
-    for word in (*ADDED, "<image>"):
+    for word in (*ADDED, *sorted(JSON, key=len, reverse=True), "<image>"):
         text = text.replace(word, "\n")
     return text
 
