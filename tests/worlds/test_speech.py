@@ -21,20 +21,23 @@ from interleave_rt.worlds.shapes.language import (
     plan_answer,
     planner_prompt,
     spoken,
+    versions,
 )
 from interleave_rt.worlds.shapes.language import compositions as ways
 from interleave_rt.worlds.shapes.language.compositions import composition, repaired, takes_back
+from interleave_rt.worlds.shapes.language.episodes import _steps, episode
 from interleave_rt.worlds.shapes.language.out_of_domain import _one_strange_word
 from interleave_rt.worlds.shapes.language.phrases import SIZE_WORDS
 from interleave_rt.worlds.shapes.language.redrawn import redrawn, together
 from interleave_rt.worlds.shapes.language.speech import _KINDS
 from interleave_rt.worlds.shapes.language.successions import succession
 from interleave_rt.worlds.shapes.language.tales import _TALES, tale
+from interleave_rt.worlds.shapes.language.versions import version
 from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, steps_of
 from interleave_rt.worlds.shapes.people import wanted_of
 from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, Scene
 
-_MAKERS = (composition, tale, redrawn, together, succession)
+_MAKERS = (composition, tale, redrawn, together, succession, episode, version)
 _LIMIT = 520  # tokens of a request with its answer, as the planner is trained
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1, "an": 1}
 
@@ -227,7 +230,9 @@ def test_tales_are_right_by_the_notation_of_what_people_wrote(sentence: tuple[st
     rng, (words, notation) = random.Random(6), sentence
     if words.startswith("snowman"):
         found = [
-            r for r in (redrawn(rng) for _ in range(4000)) if re.fullmatch(r"a snowman melts\.?", r.text)
+            r
+            for r in (redrawn(rng) for _ in range(4000))
+            if re.fullmatch(r"(?:an? |the )?snowman melts\.?", r.text)
         ]
     else:
         way = next(way for way in _TALES if way.__name__ == ("_lights" if "light" in words else "_grows"))
@@ -278,6 +283,30 @@ def test_two_drawings_are_both_there(made: dict[Callable[[random.Random], Reques
             )
             checked += 1
     assert checked
+
+
+def test_what_comes_back_is_as_it_was_but_for_its_colour() -> None:
+    red, blue = COLOURS.index("red"), COLOURS.index("blue")
+    talk = Talk([Item(2, red, size=0, cell=4)], [Edit("size", 0, 1), Edit("move", 0, 0), Edit("remove"), Edit("back", 0, blue)])  # fmt: skip
+    steps = _steps(talk)
+    assert steps is not None
+    before, gone, back = steps[2].after, steps[3].after, steps[4].after
+    assert gone.occupied == () and back.at(0) == before.at(0)._replace(colour=blue)
+    assert back.at(0).size == 1
+
+
+def test_a_drawing_by_day_and_by_night_changes_its_background_alone() -> None:
+    rng, seen = random.Random(4), 0
+    while seen < 20:
+        made = versions._day(rng, COMPOSITES[rng.choice(list(COMPOSITES))])
+        if made is None:
+            continue
+        seen += 1
+        last, before = made.scenes[-1], made.scenes[-2]
+        assert last.cells == before.cells and {COLOURS[last.background], COLOURS[before.background]} == {
+            "blue",
+            "black",
+        }
 
 
 def test_nothing_that_is_declined_could_have_been_drawn() -> None:

@@ -29,8 +29,8 @@ def _speakable(name: str, thing: Thing, drawing: Composite) -> bool:
 
 
 def _said(rng: random.Random, drawing: Composite) -> str:
-    names = [drawing.name] * 4 + DRAWING_NAMES.get(drawing.name, [])
-    return rng.choice(names)
+    others = DRAWING_NAMES.get(drawing.name, [])
+    return rng.choice(others) if others and rng.random() < 0.25 else drawing.name
 
 
 def about_a_drawing(rng: random.Random) -> tuple[Scene, Wish]:

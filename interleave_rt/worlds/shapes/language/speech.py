@@ -10,6 +10,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES
 from .composites import COMPOSITES
 from .compositions import composition
 from .drawings import drawing, offer_request, two_drawings
+from .episodes import episode
 from .grammar import article
 from .happenings import happening
 from .phrases import slip
@@ -17,6 +18,7 @@ from .plans import Request
 from .redrawn import redrawn, together
 from .successions import succession
 from .tales import tale
+from .versions import version
 from .wishes import wishes
 
 _SHORT = ("{x}", "{x}", "{x} please", "draw {x}", "draw {x}", "Draw {x}.", "draw {x} please", "please draw {x}", "can you draw {x}?",
@@ -67,6 +69,8 @@ _KINDS = {
     happening: 10,
     tale: 20,
     mistyped: 10,
+    episode: 16,
+    version: 16,
 }
 
 
