@@ -69,8 +69,8 @@ _KINDS = {
     happening: 10,
     tale: 20,
     mistyped: 10,
-    episode: 16,
-    version: 16,
+    episode: 20,
+    version: 18,
 }
 
 

@@ -35,7 +35,9 @@ _THEN = (
     ", after that ",
 )
 _END = ("", "", "", "", ".", ".", " please", ". Thanks", ". The end.")
-_ASKS = (*("{x}",) * 14, *ASK_FOR[:24])
+_ASKS = (*("{x}",) * 14, *(form for form in ASK_FOR if form.endswith("{x}")))
+"""What stands before a drawing and what becomes of it."""
+_ALL_ASKS = (*_ASKS, *ASK_FOR, *HOW[:3])
 _WHY = ("",) * 12 + (
     ", for my son",
     ", it's for my little sister",
@@ -384,7 +386,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
             close = piece == where and where.startswith("on ") and not re.search("leave out|skip", text)
             text += (" and " if both else " " if close and rng.random() < 0.6 else ", ") + piece
     why = rng.choice(_WHY) if not sentences else ""
-    return _request(rng, text + why, _assembled(parts, ground), drawing, (*_ASKS, *HOW[:3]))
+    return _request(rng, text + why, _assembled(parts, ground), drawing, _ALL_ASKS)
 
 
 def _loved(rng: random.Random, drawing: Composite) -> Request | None:
