@@ -9,7 +9,14 @@ from collections.abc import Callable
 import pytest
 from draws import draws
 
-from interleave_rt.worlds.shapes.language import apply, companions, enquiries, explicit, further_wishes
+from interleave_rt.worlds.shapes.language import (
+    apply,
+    arranged,
+    companions,
+    enquiries,
+    explicit,
+    further_wishes,
+)
 from interleave_rt.worlds.shapes.language import groups as several
 from interleave_rt.worlds.shapes.language.groups import Wish
 from interleave_rt.worlds.shapes.language.plans import Groups
@@ -86,7 +93,7 @@ def test_a_row_or_a_column_is_counted() -> None:
 
 def test_a_drawing_is_told_from_the_others() -> None:
     rng = random.Random(3)
-    replies = {enquiries.which_drawing(rng).steps[0].auxiliary_text for _ in range(200)}
+    replies = {companions.which_drawing(rng).steps[0].auxiliary_text for _ in range(200)}
     assert {"Yes.", "A house.", "An ice cream."} <= replies
 
 
@@ -162,3 +169,18 @@ def test_a_drawing_comes_to_stand_beside_one() -> None:
 def test_gerunds_are_spelt() -> None:
     assert [further_wishes.gerund(f"{verb} it") for verb in ("make", "paint", "put", "get", "swap", "rub", "blow")] == [
         "making it", "painting it", "putting it", "getting it", "swapping it", "rubbing it", "blowing it"]  # fmt: skip
+
+
+def test_everything_moves_by_one_and_nothing_is_left() -> None:
+    for scene, wish in _wished(arranged.one_place_on, 60):
+        after, things = wish.steps[-1].after, [scene.at(cell) for cell in scene.occupied]
+        (by,) = {to - cell for cell, to in zip(scene.occupied, after.occupied, strict=True)}
+        assert (
+            by
+            == {"left": -1, "right": 1, "up": -GRID, "down": GRID}[
+                re.findall("left|right|up|down", wish.words)[0]
+            ]
+        )
+        assert [after.at(cell) for cell in after.occupied] == things
+    for _, wish in _wished(arranged.nothing_left, 20):
+        assert wish.steps[-1].after.occupied == ()

@@ -340,5 +340,5 @@ _WORDS = ("colour", "color", "what's", "whats", "tell me", "right?", "count", "b
 
 def test_these_words_come_up() -> None:
     rng = random.Random(17)
-    texts = " | ".join(make(rng).text.lower() for _ in range(2500) for make in (asked, about_a_picture))
+    texts = " | ".join(make(rng).text.lower() for _ in range(3500) for make in (asked, about_a_picture))
     assert [word for word in _WORDS if word not in texts] == []

@@ -64,6 +64,14 @@ def begun(rng: random.Random, text: str) -> str:
     return text[0].upper() + text[1:] if rng.random() < 0.5 else text
 
 
+SHORT_MARKS = ("?", "?", "?", "", "", "??", " please?", " pls")
+
+
+def short_question(rng: random.Random, *forms: str) -> str:
+    """One of these with a mark."""
+    return begun(rng, rng.choice(forms) + rng.choice(SHORT_MARKS))
+
+
 def yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
     """Whether something is so: turned around, as a tag, or embedded."""
     kind, so = rng.random(), f"{subject} {verb} {rest}"

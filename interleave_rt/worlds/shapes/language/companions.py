@@ -1,4 +1,4 @@
-"""Wishes about a named drawing that is seen as a whole: another one beside it, its sky."""
+"""Wishes about a named drawing that is seen as a whole: another one beside it, its sky, what it is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import random
 
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, Scene, Thing, Transition
 
+from .asking import short_question, sure
 from .composites import COMPOSITES, Composite, fits_a_column, variants
 from .grammar import article
 from .groups import Wish
 from .phrases import DRAWING_NAMES
-from .seeing import GROUND
+from .plans import Request, answer
+from .seeing import GROUND, hurried
+
+_LIKE_EACH_OTHER = (
+    {"tree", "christmas tree"},
+    {"landscape", "night sky"},
+    {"face", "clown"},
+    {"boat", "sundae", "ice cream"},
+)
+"""Drawings that somebody may take for each other: nobody is asked which of them it is."""  # fmt: skip
 
 
 def _columns(drawing: Composite) -> list[int]:
@@ -71,3 +81,33 @@ def sky_of_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
     words = rng.choice(forms).replace("a {v}", article(v)).format(v=v)
     scene = steps[-1][2].after
     return scene, Wish(words, [Transition.ground(scene, colour)], about=GROUND)
+
+
+def which_drawing(rng: random.Random) -> Request:
+    """Whether a picture is a named drawing, and which one."""
+    drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
+    ground, values = rng.choice(variants(drawing.name))
+    steps = drawing.steps(ground, values)
+    assert steps is not None
+    scene, name = steps[-1][2].after, drawing.name
+    alike = next((names for names in _LIKE_EACH_OTHER if name in names), {name})
+    other = rng.choice([one for one in COMPOSITES if one not in alike])
+    kind = rng.random()
+    if kind < 0.55:
+        shown = name if rng.random() < 0.5 else other
+        a = article(shown)
+        text = short_question(rng, f"is this {a}", f"is that {a}", f"is it {a}", f"does this look like {a}", f"is this supposed to be {a}", f"have I drawn {a}",
+                    f"did I draw {a}", f"is it meant to be {a}", f"this is {a}, right", f"{a}", f"is this a picture of {a}")  # fmt: skip
+        reply = sure(shown == name, article(name))
+    else:
+        reply = f"{article(name).capitalize()}."
+        if kind < 0.7:
+            a, b = (article(one) for one in rng.sample((name, other), 2))
+            text = short_question(
+                rng, f"is this {a} or {b}", f"is it {a} or {b}", f"{a} or {b}", f"what is this, {a} or {b}"
+            )
+        else:
+            text = short_question(rng, "what drawing is this", "which drawing is this", "what is this drawing", "what is it supposed to be", "what is this meant to be",
+                        "what is it a picture of", "what is drawn here, all in all", "what do the shapes make together", "guess what I drew",
+                        "what does it look like, all together", "what kind of drawing is this")  # fmt: skip
+    return answer(hurried(rng, f"<image> {text}"), "question", (scene,), reply, (scene.occupied,))

@@ -8,33 +8,14 @@ from collections.abc import Callable, Sequence
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
 
 from . import asking
-from .asking import Asked, begun, some_look, sure, wh_question, yes_no
-from .composites import COMPOSITES, variants
-from .grammar import article
+from .arranged import BETWEEN, CORNERS
+from .asking import SHORT_MARKS, Asked, begun, short_question, some_look, sure, wh_question, yes_no
+from .companions import which_drawing
+from .grammar import RELATIONS, article, neighbour
 from .groups import LINES, line_cells
 from .phrases import NUMBERS, PLACES
-from .plans import Request, answer
-from .seeing import called, hurried, look_words, named
-
-_CORNERS = (0, 2, 6, 8)
-_BETWEEN = {(0, 2): 1, (3, 5): 4, (6, 8): 7, (0, 6): 3, (1, 7): 4, (2, 8): 5, (0, 8): 4, (2, 6): 4}
-"""Two cells, and the one that lies between them."""
-_MARKS = ("?", "?", "?", "", "", "??", " please?", " pls")
-_LIKE_EACH_OTHER = (
-    {"tree", "christmas tree"},
-    {"landscape", "night sky"},
-    {"face", "clown"},
-    {"boat", "sundae", "ice cream"},
-)
-"""Drawings that somebody may take for each other: nobody is asked which of them it is."""  # fmt: skip
-
-
-def _plain(rng: random.Random, forms: Sequence[str], told: Sequence[str] = ()) -> str:
-    return wh_question(rng, forms, told)
-
-
-def _ask(rng: random.Random, *forms: str) -> str:
-    return begun(rng, rng.choice(forms) + rng.choice(_MARKS))
+from .plans import Request
+from .seeing import called, fitting, look_words, named
 
 
 def _in_full(scene: Scene, cells: Sequence[int]) -> str:
@@ -57,16 +38,16 @@ def _any_of(rng: random.Random, scene: Scene) -> Asked:
     look, cells = some_look(rng, scene)
     if look[0] is not None and look[1:] == (None, None, None):
         s = f"{SHAPES[look[0]]}s"
-        ask = _ask(rng, f"any {s}", f"got any {s}", f"are any of them {s}", f"are any of the things {s}", f"any {s} in there",
+        ask = short_question(rng, f"any {s}", f"got any {s}", f"are any of them {s}", f"are any of the things {s}", f"any {s} in there",
                    f"is any of them a {SHAPES[look[0]]}", f"have you got any {s}", f"does it have any {s}", f"are {s} in it")  # fmt: skip
     elif look[0] is None:
         a = look_words(rng, look, "").strip()
-        ask = _ask(rng, f"is anything {a}", f"anything {a}", f"is any of them {a}", f"are any of them {a}", f"any {a} ones",
+        ask = short_question(rng, f"is anything {a}", f"anything {a}", f"is any of them {a}", f"are any of them {a}", f"any {a} ones",
                    f"are any of the shapes {a}", f"is one of them {a}", f"are there any {a} ones", f"is something {a}",
                    f"do you see any {a} ones", f"are some of them {a}", f"anything {a} in it", f"is there a {a} one".replace("a o", "an o"))  # fmt: skip
     else:
         name = look_words(rng, look)
-        ask = _ask(
+        ask = short_question(
             rng,
             f"any {name}s",
             f"any {name}s in there",
@@ -95,7 +76,7 @@ def _alike(rng: random.Random, scene: Scene) -> Asked:
                   f"are both the same {kind}", f"do both have the same {kind}", f"same {kind}"]  # fmt: skip
         if kind == "size":
             forms += ["are they equally big", "are both as big as each other", "are the two the same size"]
-    return _ask(rng, *forms), sure(len(values) == 1), (scene.occupied,)
+    return short_question(rng, *forms), sure(len(values) == 1), (scene.occupied,)
 
 
 def _all_so(rng: random.Random, scene: Scene) -> Asked:
@@ -125,7 +106,7 @@ def _all_so(rng: random.Random, scene: Scene) -> Asked:
         )
     else:
         return None
-    return _ask(rng, *forms), sure(so), (scene.occupied,)
+    return short_question(rng, *forms), sure(so), (scene.occupied,)
 
 
 def _further(rng: random.Random, scene: Scene) -> Asked:
@@ -153,7 +134,7 @@ def _further(rng: random.Random, scene: Scene) -> Asked:
              f"is {a} or {b} {how}"]  # fmt: skip
     if len(scene.occupied) == 2:
         forms += [f"which one is {how}", f"which of the two is {how}", f"which thing is {how}"]
-    return _plain(rng, forms), f"The {scene.at(asked_for).name}.", ((first,), (second,))
+    return wh_question(rng, forms), f"The {scene.at(asked_for).name}.", ((first,), (second,))
 
 
 def _outermost(rng: random.Random, scene: Scene) -> Asked:
@@ -183,7 +164,7 @@ def _outermost(rng: random.Random, scene: Scene) -> Asked:
             f"the {w} thing is what",
         ]
     return (
-        _plain(rng, forms, [f"which thing is {w}", f"what is {w}"]),
+        wh_question(rng, forms, [f"which thing is {w}", f"what is {w}"]),
         f"The {scene.at(cells[0]).name}.",
         (cells,),
     )
@@ -204,7 +185,7 @@ def _in_a_line(rng: random.Random, scene: Scene) -> Asked:
             f"count the {noun} {x}",
         ]
         return (
-            _plain(rng, forms[:3], [f"how many {noun} are {x}"]) if rng.random() < 0.8 else forms[3],
+            wh_question(rng, forms[:3], [f"how many {noun} are {x}"]) if rng.random() < 0.8 else forms[3],
             f"{len(cells)}.",
             (cells,),
         )
@@ -223,11 +204,15 @@ def _in_a_line(rng: random.Random, scene: Scene) -> Asked:
         f"what things are {x}",
         f"which shapes are {x}",
     ]
-    return _plain(rng, forms, [f"what is {x}", f"which things are {x}"]), _in_full(scene, cells), (cells,)
+    return (
+        wh_question(rng, forms, [f"what is {x}", f"which things are {x}"]),
+        _in_full(scene, cells),
+        (cells,),
+    )
 
 
 def _corners(rng: random.Random, scene: Scene) -> Asked:
-    cells = [cell for cell in _CORNERS if scene.cells[cell] is not None]
+    cells = [cell for cell in CORNERS if scene.cells[cell] is not None]
     kind = rng.random()
     if kind < 0.35 and cells:
         cell = rng.choice(cells)
@@ -240,7 +225,7 @@ def _corners(rng: random.Random, scene: Scene) -> Asked:
             f"what corner is the {name} in",
         ]
         return (
-            _plain(rng, forms, [f"in which corner the {name} is"]),
+            wh_question(rng, forms, [f"in which corner the {name} is"]),
             f"At the {POSITIONS[cell]}.",
             ((cell,),),
         )
@@ -249,24 +234,24 @@ def _corners(rng: random.Random, scene: Scene) -> Asked:
         name = named(rng, scene, cell)
         if name is None:
             return None
-        return yes_no(rng, "is", f"the {name}", "in a corner"), sure(cell in _CORNERS), ((cell,),)
+        return yes_no(rng, "is", f"the {name}", "in a corner"), sure(cell in CORNERS), ((cell,),)
     if kind < 0.8:
         forms = [
             "how many things are in the corners",
             "how many corners have something in them",
             "how many shapes stand in corners",
         ]
-        return _plain(rng, forms, ["how many things are in the corners"]), f"{len(cells)}.", (cells,)
+        return wh_question(rng, forms, ["how many things are in the corners"]), f"{len(cells)}.", (cells,)
     forms = ["what is in the corners", "which things are in the corners", "what do you see in the corners"]
-    return _plain(rng, forms, ["what is in the corners"]), _in_full(scene, cells), (cells,)
+    return wh_question(rng, forms, ["what is in the corners"]), _in_full(scene, cells), (cells,)
 
 
 def _in_between(rng: random.Random, scene: Scene) -> Asked:
-    pairs = [pair for pair in _BETWEEN if all(scene.cells[cell] is not None for cell in pair)]
+    pairs = [pair for pair in BETWEEN if all(scene.cells[cell] is not None for cell in pair)]
     if not pairs:
         return None
     pair = rng.choice(pairs)
-    cell = _BETWEEN[pair]
+    cell = BETWEEN[pair]
     names = [named(rng, scene, one) for one in rng.sample(pair, 2)]
     if None in names:
         return None
@@ -274,7 +259,7 @@ def _in_between(rng: random.Random, scene: Scene) -> Asked:
     if rng.random() < 0.3:
         return yes_no(rng, "is", "there", f"anything {x}"), sure(scene.cells[cell] is not None), ((cell,),)
     forms = [f"what is {x}", f"which shape is {x}", f"what stands {x}", f"what do you see {x}"]
-    return _plain(rng, forms, [f"what is {x}"]), _in_full(scene, (cell,)), ((cell,),)
+    return wh_question(rng, forms, [f"what is {x}"]), _in_full(scene, (cell,)), ((cell,),)
 
 
 def _not_so(rng: random.Random, scene: Scene) -> Asked:
@@ -292,14 +277,14 @@ def _not_so(rng: random.Random, scene: Scene) -> Asked:
     if rng.random() < 0.6 or len(others) > 2:
         forms = [f"how many are not {many}", f"how many things are not {many}", f"how many of them are not {many}", f"how many aren't {many}",
                  f"how many things aren't {many}"]  # fmt: skip
-        return _plain(rng, forms, [f"how many are not {many}"]), f"{len(others)}.", (others,)
+        return wh_question(rng, forms, [f"how many are not {many}"]), f"{len(others)}.", (others,)
     forms = [
         f"what is not {one}",
         f"which thing is not {one}",
         f"which one isn't {one}",
         f"which shape is not {one}",
     ]
-    return _plain(rng, forms, [f"what is not {one}"]), _in_full(scene, others), (others,)
+    return wh_question(rng, forms, [f"what is not {one}"]), _in_full(scene, others), (others,)
 
 
 def _where_both(rng: random.Random, scene: Scene) -> Asked:
@@ -316,7 +301,7 @@ def _where_both(rng: random.Random, scene: Scene) -> Asked:
         f"where are both {s}",
     ]
     one, other = (POSITIONS[cell] for cell in cells)
-    return _plain(rng, forms, [f"where the {s} are"]), f"At the {one} and at the {other}.", (cells,)
+    return wh_question(rng, forms, [f"where the {s} are"]), f"At the {one} and at the {other}.", (cells,)
 
 
 def _at_least(rng: random.Random, scene: Scene) -> Asked:
@@ -332,7 +317,7 @@ def _at_least(rng: random.Random, scene: Scene) -> Asked:
             f"more than one {one}",
             f"are there several {one}s",
         ]
-        return _ask(rng, *forms), sure(len(cells) > 1), (cells,)
+        return short_question(rng, *forms), sure(len(cells) > 1), (cells,)
     if kind < 0.7:
         forms = [
             f"is there only one {one}",
@@ -340,10 +325,10 @@ def _at_least(rng: random.Random, scene: Scene) -> Asked:
             f"do you see only one {one}",
             f"only one {one}",
         ]
-        return _ask(rng, *forms), sure(len(cells) == 1), (cells,)
+        return short_question(rng, *forms), sure(len(cells) == 1), (cells,)
     n = rng.choice((NUMBERS[count], str(count)))
     return (
-        _ask(rng, f"are there at least {n} {one}s", f"do you see at least {n} {one}s"),
+        short_question(rng, f"are there at least {n} {one}s", f"do you see at least {n} {one}s"),
         sure(len(cells) >= count),
         (cells,),
     )
@@ -356,7 +341,7 @@ def _both_there(rng: random.Random, scene: Scene) -> Asked:
     a, b = (article(look_words(rng, look)) for look in (one, other))
     forms = [f"is there {a} and {b}", f"do you see {a} and {b}", f"is there both {a} and {b}", f"does it have {a} and {b}",
              f"are there {a} and {b}", f"can you see {a} and {b}"]  # fmt: skip
-    return _ask(rng, *forms), sure(bool(cells and cells2)), (cells, cells2)
+    return short_question(rng, *forms), sure(bool(cells and cells2)), (cells, cells2)
 
 
 def _looks_like(rng: random.Random, scene: Scene) -> Asked:
@@ -369,12 +354,14 @@ def _looks_like(rng: random.Random, scene: Scene) -> Asked:
     forms = [f"what does {t} look like", f"what is {t} like", f"how does {t} look"]
     if rng.random() < 0.3:
         return (
-            _ask(rng, f"describe {t}", f"please describe {t}", f"tell me about {t}", f"can you describe {t}"),
+            short_question(
+                rng, f"describe {t}", f"please describe {t}", f"tell me about {t}", f"can you describe {t}"
+            ),
             _in_full(scene, (cell,)),
             ((cell,),),
         )
     return (
-        _plain(rng, forms, [f"what {t} looks like", f"how {t} looks"]),
+        wh_question(rng, forms, [f"what {t} looks like", f"how {t} looks"]),
         _in_full(scene, (cell,)),
         ((cell,),),
     )
@@ -397,7 +384,7 @@ def _has_pattern(rng: random.Random, scene: Scene) -> Asked:
              f"does {t} have a pattern", f"{s} on {t}"]  # fmt: skip
     form = rng.choice(forms)
     so = bool(pattern) if "pattern" in form else pattern == asked_for
-    return begun(rng, form + rng.choice(_MARKS[:3])), sure(so), ((cell,),)
+    return begun(rng, form + rng.choice(SHORT_MARKS[:3])), sure(so), ((cell,),)
 
 
 def _plural_colours(rng: random.Random, scene: Scene) -> Asked:
@@ -422,7 +409,7 @@ def _plural_colours(rng: random.Random, scene: Scene) -> Asked:
     ]
     if s != "they":
         forms += [f"what are the colours of {s}", f"name the colours of {s}"]
-    return _plain(rng, forms, [f"what colours {s} have", f"which colours {s} are"]), reply, (cells,)
+    return wh_question(rng, forms, [f"what colours {s} have", f"which colours {s} are"]), reply, (cells,)
 
 
 def _besides(rng: random.Random, scene: Scene) -> Asked:
@@ -436,11 +423,11 @@ def _besides(rng: random.Random, scene: Scene) -> Asked:
         return None
     w = rng.choice(("apart from", "besides", "other than", "except"))
     if rng.random() < 0.35:
-        return _plain(rng, [f"how many things are there {w} the {name}"]), f"{len(others)}.", (others,)
+        return wh_question(rng, [f"how many things are there {w} the {name}"]), f"{len(others)}.", (others,)
     if len(others) == 1 and rng.random() < 0.6:
         forms = [f"one is the {name}, what is the other one", f"there is the {name}, and what else", f"what is the other one, not the {name}",
                  f"I see the {name}. What is the other thing"]  # fmt: skip
-        return _ask(rng, *forms), _in_full(scene, others), (others,)
+        return short_question(rng, *forms), _in_full(scene, others), (others,)
     if len(others) > 3:
         return None
     forms = [
@@ -448,7 +435,7 @@ def _besides(rng: random.Random, scene: Scene) -> Asked:
         f"what else is there {w} the {name}",
         f"what do you see {w} the {name}",
     ]
-    return _plain(rng, forms), _in_full(scene, others), (others,)
+    return wh_question(rng, forms), _in_full(scene, others), (others,)
 
 
 def _room(rng: random.Random, scene: Scene) -> Asked:
@@ -467,7 +454,7 @@ def _room(rng: random.Random, scene: Scene) -> Asked:
             f"does anything stand {p}",
             f"have we got anything {p}",
         ]
-        return _ask(rng, *forms), sure(there), ((cell,),)
+        return short_question(rng, *forms), sure(there), ((cell,),)
     forms = [
         f"is there room {p}",
         f"is there space {p}",
@@ -476,7 +463,7 @@ def _room(rng: random.Random, scene: Scene) -> Asked:
         f"could something stand {p}",
         f"is there still room {p}",
     ]
-    return _ask(rng, *forms[:4], forms[5]), sure(not there), ((cell,),)
+    return short_question(rng, *forms[:4], forms[5]), sure(not there), ((cell,),)
 
 
 def _isnt_it(rng: random.Random, scene: Scene) -> Asked:
@@ -503,7 +490,7 @@ def _which_is(rng: random.Random, scene: Scene) -> Asked:
     a = look_words(rng, look, "").strip()
     forms = [f"which one is {a}", f"which is the {a} one", f"what is the {a} one", f"who is {a}", f"which of these is {a}", f"which one's {a}",
              f"which of the shapes is {a}", f"{a} is which one"]  # fmt: skip
-    return _plain(rng, forms, [f"which one is {a}"]), _in_full(scene, cells), (cells,)
+    return wh_question(rng, forms, [f"which one is {a}"]), _in_full(scene, cells), (cells,)
 
 
 def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
@@ -513,11 +500,11 @@ def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
     if kind < 0.15:
         forms = ("count", "count please", "how many", "how many in total", "count them", "count everything", "number of things", "how many are there",
                  "how many are they", "total number", "how much things are there", "how many items", "count all of them")  # fmt: skip
-        return _ask(rng, *forms), f"{len(scene.occupied)}.", (scene.occupied,)
+        return short_question(rng, *forms), f"{len(scene.occupied)}.", (scene.occupied,)
     if kind < 0.25:
         forms = ("background", "bg colour", "colour background", "background colour", "and the background", "the background", "what background",
                  "background is which colour", "which colour background", "colour at the back", "colour of bg")  # fmt: skip
-        return _ask(rng, *forms), f"{COLOURS[scene.background].capitalize()}.", ()
+        return short_question(rng, *forms), f"{COLOURS[scene.background].capitalize()}.", ()
     if not scene.occupied:
         return None
     if kind < 0.4:
@@ -531,12 +518,16 @@ def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
         name = named(rng, scene, cell, without=("colour",))
         forms = (f"{name} colour", f"colour {name}", f"colour of {name}", f"what colour {name}", f"which colour {name}", f"{name} is what colour",
                  f"{name}: colour", f"{name} - which colour", f"what colour {name} is", f"which colour the {name} is")  # fmt: skip
-        return (_ask(rng, *forms), f"{COLOURS[thing.colour].capitalize()}.", ((cell,),)) if name else None
+        return (
+            (short_question(rng, *forms), f"{COLOURS[thing.colour].capitalize()}.", ((cell,),))
+            if name
+            else None
+        )
     if kind < 0.85:
         name = named(rng, scene, cell)
         forms = (f"where {name}", f"{name} where", f"{name}: where", f"where is {name}", f"place of {name}", f"position of the {name}", f"where the {name} is",
                  f"{name} position", f"{name} is where")  # fmt: skip
-        return (_ask(rng, *forms), f"At the {POSITIONS[cell]}.", ((cell,),)) if name else None
+        return (short_question(rng, *forms), f"At the {POSITIONS[cell]}.", ((cell,),)) if name else None
     name = named(rng, scene, cell, without=("size",))
     forms = (
         f"{name} big or small",
@@ -545,45 +536,120 @@ def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
         f"how big {name}",
         f"big or small {name}",
     )
-    return (_ask(rng, *forms), f"{('Small', 'Large')[thing.size]}.", ((cell,),)) if name else None
+    return (short_question(rng, *forms), f"{('Small', 'Large')[thing.size]}.", ((cell,),)) if name else None
+
+
+def _next_to(rng: random.Random, scene: Scene) -> Asked:
+    """What is next to a thing, or whether one is; only where nothing stands at an angle or above and below."""
+    if len(scene.occupied) < 2:
+        return None
+    cell, other = rng.sample(scene.occupied, 2)
+    a, b = named(rng, scene, cell), named(rng, scene, other)
+    if a is None or b is None:
+        return None
+    (row, column), (row2, column2) = divmod(cell, GRID), divmod(other, GRID)
+    far = max(abs(row - row2), abs(column - column2)) > 1
+    if rng.random() < 0.5:
+        if not far and row != row2:
+            return None
+        if rng.random() < 0.4:
+            rest = rng.choice(("next to each other", "side by side", "beside each other"))
+            return yes_no(rng, "are", f"the {a} and the {b}", rest), sure(not far), ((cell,), (other,))
+        return (
+            yes_no(rng, "is", f"the {a}", f"{rng.choice(('next to', 'beside'))} the {b}"),
+            sure(not far),
+            ((cell,), (other,)),
+        )
+    near = [i for i in scene.occupied if i != cell and max(abs(i // GRID - row), abs(i % GRID - column)) == 1]
+    if len(near) > 1 or any(i // GRID != row for i in near):
+        return None
+    forms = [
+        f"what is next to the {a}",
+        f"what is beside the {a}",
+        f"which shape is next to the {a}",
+        f"what stands next to the {a}",
+    ]
+    return wh_question(rng, forms, [f"what is next to the {a}"]), _in_full(scene, near), ((cell,), near)
+
+
+def _either_place(rng: random.Random, scene: Scene) -> Asked:
+    """Whether a thing is on one side or on the other."""
+    cells = [i for i in scene.occupied if i in (1, 3, 5, 7)]
+    if not cells:
+        return None
+    cell = rng.choice(cells)
+    name, ways = (
+        named(rng, scene, cell),
+        ["on the left", "on the right"] if cell in (3, 5) else ["at the top", "at the bottom"],
+    )
+    if name is None:
+        return None
+    rng.shuffle(ways)
+    either = " or ".join(ways)
+    forms = [
+        f"is the {name} {either}",
+        f"the {name}: {either}",
+        f"does the {name} stand {either}",
+        f"where is the {name}, {either}",
+    ]
+    return short_question(rng, *forms), f"At the {POSITIONS[cell]}.", ((cell,),)
+
+
+def _twice(rng: random.Random, scene: Scene) -> Asked:
+    """The only shape that is there twice."""
+    shapes = [scene.at(cell).shape for cell in scene.occupied]
+    double = [shape for shape in range(len(SHAPES)) if shapes.count(shape) > 1]
+    if len(double) != 1 or shapes.count(double[0]) != 2:
+        return None
+    cells = [cell for cell in scene.occupied if scene.at(cell).shape == double[0]]
+    forms = ["which shape is there twice", "what shape is there twice", "which shape comes up twice", "what is there two times", "which shape appears twice",
+             "of which shape are there two"]  # fmt: skip
+    return wh_question(rng, forms, ["which shape is there twice"]), f"The {SHAPES[double[0]]}.", (cells,)
+
+
+def _there_beside(rng: random.Random, scene: Scene) -> Asked:
+    """Whether a thing of some look is right above, below or beside one; nothing where it is only roughly so."""
+    if not scene.occupied:
+        return None
+    cell, how = rng.choice(scene.occupied), rng.choice(list(RELATIONS))
+    goal, name = neighbour(cell, how), named(rng, scene, cell)
+    if goal is None or name is None:
+        return None
+    row, column = divmod(cell, GRID)
+    beyond = [i for i in scene.occupied if {"above": i // GRID < row, "below": i // GRID > row, "left of": i % GRID < column,
+                                            "right of": i % GRID > column}[how]]  # fmt: skip
+    if beyond not in ([], [goal]) or (not beyond and rng.random() < 0.5):
+        return None
+    where = rng.choice({"above": ("above", "over"), "below": ("below", "under"), "left of": ("left of", "to the left of"),
+                        "right of": ("right of", "to the right of")}[how])  # fmt: skip
+    x = f"{where} the {name}"
+    if rng.random() < 0.5:
+        return (
+            short_question(
+                rng, f"is there anything {x}", f"is anything {x}", f"anything {x}", f"is something {x}"
+            ),
+            sure(bool(beyond)),
+            ((cell,), beyond),
+        )
+    look = (
+        some_look(rng, scene)[0]
+        if not beyond or rng.random() < 0.4
+        else (scene.at(goal).shape, None, None, None)
+    )
+    one = article(look_words(rng, look, "thing"))
+    return (
+        short_question(rng, f"is there {one} {x}", f"do you see {one} {x}", f"is {one} {x}"),
+        sure(goal in fitting(scene, look)),
+        ((cell,), beyond),
+    )
 
 
 QUESTIONS: dict[Callable[[random.Random, Scene], Asked], int] = {
     _any_of: 7, _alike: 5, _all_so: 4, _further: 4, _outermost: 3, _in_a_line: 4, _corners: 3, _in_between: 2, _not_so: 4,
     _where_both: 3, _at_least: 4, _both_there: 3, _looks_like: 4, _has_pattern: 3, _plural_colours: 5, _besides: 3, _room: 4,
-    _isnt_it: 4, _which_is: 4, _in_a_word: 10,
+    _isnt_it: 4, _which_is: 4, _in_a_word: 10, _next_to: 4, _either_place: 3, _twice: 2, _there_beside: 4,
 }  # fmt: skip
 """What is asked more, and how often."""
-
-
-def which_drawing(rng: random.Random) -> Request:
-    """Whether a picture is a named drawing, and which one."""
-    drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
-    ground, values = rng.choice(variants(drawing.name))
-    steps = drawing.steps(ground, values)
-    assert steps is not None
-    scene, name = steps[-1][2].after, drawing.name
-    alike = next((names for names in _LIKE_EACH_OTHER if name in names), {name})
-    other = rng.choice([one for one in COMPOSITES if one not in alike])
-    kind = rng.random()
-    if kind < 0.55:
-        shown = name if rng.random() < 0.5 else other
-        a = article(shown)
-        text = _ask(rng, f"is this {a}", f"is that {a}", f"is it {a}", f"does this look like {a}", f"is this supposed to be {a}", f"have I drawn {a}",
-                    f"did I draw {a}", f"is it meant to be {a}", f"this is {a}, right", f"{a}", f"is this a picture of {a}")  # fmt: skip
-        reply = sure(shown == name, article(name))
-    else:
-        reply = f"{article(name).capitalize()}."
-        if kind < 0.7:
-            a, b = (article(one) for one in rng.sample((name, other), 2))
-            text = _ask(
-                rng, f"is this {a} or {b}", f"is it {a} or {b}", f"{a} or {b}", f"what is this, {a} or {b}"
-            )
-        else:
-            text = _ask(rng, "what drawing is this", "which drawing is this", "what is this drawing", "what is it supposed to be", "what is this meant to be",
-                        "what is it a picture of", "what is drawn here, all in all", "what do the shapes make together", "guess what I drew",
-                        "what does it look like, all together", "what kind of drawing is this")  # fmt: skip
-    return answer(hurried(rng, f"<image> {text}"), "question", (scene,), reply, (scene.occupied,))
 
 
 _LEADS = ("I can't see it well: ", "quick question, ", "for my homework: ", "my little brother asks: ", "in this picture, ", "look at the picture. ",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from interleave_rt.worlds.shapes.scene import (
     COLOURS,
@@ -13,17 +12,15 @@ from interleave_rt.worlds.shapes.scene import (
     PATTERNS,
     SHAPES,
     Scene,
-    Thing,
     Transition,
 )
 
+from .arranged import ORDER, between, new_thing, nothing_left, one_place_on, somewhere
 from .grammar import article
 from .groups import LINES, Wish, each, line_cells
 from .phrases import NUMBERS, PLACES
 from .seeing import GONE, GROUND, called, fitting, look_words, looks, named
-from .wishes import random_item, thing_words
 
-_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)  # as of new things in `wishes`
 _PLACED = re.compile(r" (?:at|in|on) the ")
 """In what is called by its place; "put the star on the left at the top" is hard to read."""
 _ASKED = ("", "", "", " please", ", please")
@@ -45,14 +42,6 @@ def _another_colour(rng: random.Random, scene: Scene, *others: int) -> int:
 def _resized(scene: Scene, cell: int) -> Transition:
     thing = scene.at(cell)
     return Transition.replace(scene, cell, thing._replace(size=1 - thing.size, pattern=0))
-
-
-def _new(rng: random.Random) -> tuple[Thing, str]:
-    """Something new, and its words with an article."""
-    item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
-    words = thing_words(rng, item)
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
-    return new, words if words.startswith(("a ", "an ")) else article(re.sub(r"^one ", "", words))
 
 
 def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
@@ -282,7 +271,7 @@ def _like_another(rng: random.Random, scene: Scene, _: int | None) -> Wish | Non
 
 def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     """Two or three more of one look, or two that differ, with places or where there is room."""
-    new, words = _new(rng)
+    new, words = new_thing(rng)
     bare = words.split(" ", 1)[1]
     kind = rng.random()
     verb = rng.choice(("add {x}", "put {x}", "draw {x}", "{x}", "I want {x}", "there should be {x}", "it needs {x}", "I'd like {x}", "give me {x}", "place {x}",
@@ -302,7 +291,7 @@ def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
                 return None
             new, bare, more = scene.at(cell), look_words(rng, rng.choice(ways[:2])), "more "
         n = rng.choice((2, 2, 2, 3))
-        free = [i for i in _ORDER if scene.cells[i] is None]
+        free = [i for i in ORDER if scene.cells[i] is None]
         place = ""
         row = [
             name
@@ -325,7 +314,7 @@ def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
     if len(scene.empty) < 2:
         return None
     one, other = rng.sample(scene.empty, 2)
-    second, y = _new(rng)
+    second, y = new_thing(rng)
     p, q = _where(rng, one), _where(rng, other)
     if kind < 0.85:
         x = rng.choice(
@@ -335,7 +324,7 @@ def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
             verb = rng.choice(("{x}", "put {x}", "draw {x}"))
     else:
         x = rng.choice(("{x} and {y}", "{x} and also {y}", "{x} plus {y}"))
-        one, other = [i for i in _ORDER if scene.cells[i] is None][:2]
+        one, other = [i for i in ORDER if scene.cells[i] is None][:2]
     step = Transition.add(scene, new, one)
     return Wish(
         verb.format(x=x.format(x=words, y=y, p=p, q=q)),
@@ -346,7 +335,7 @@ def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
 
 def _place_first(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     """Where something new is to stand comes first; or only that it would be nice to have."""
-    new, x = _new(rng)
+    new, x = new_thing(rng)
     cell = rng.choice(scene.empty)
     forms = ("{p} put {x}", "{p} add {x}", "{p} I want {x}", "{p} there should be {x}", "{p}: {x}", "{p} goes {x}", "{p}, draw {x}", "{p} I'd like {x}",
              "{x} would be nice {p}", "{x} would look good {p}", "there is room {p}, put {x} there", "{p} is nothing yet, add {x} there",
@@ -535,7 +524,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
         said = [f"{r} was supposed to be {v}", f"{r} ought to be {v}", f"{r} would be better as {v}", f"I meant {v}, not {r}", f"{v} would be better than {r}",
                 f"I don't like {r}, make it {v}", f"{r} needs to be {v}"]  # fmt: skip
     else:
-        new, x = _new(rng)
+        new, x = new_thing(rng)
         to = rng.choice(scene.empty)
         w, step = _where(rng, to), Transition.add(scene, new, to)
         whole = [f"{may} there be {x} {w}?", f"{may} I have {x} {w}{p}?", f"{may} we have {x} {w} too?", f"what if there was {x} {w}?", f"{may} I get {x} {w}?",
@@ -564,7 +553,7 @@ def _the_same_but(rng: random.Random, scene: Scene, before: int | None) -> Wish 
     elif kind < 0.6:
         x, step = f"without {r}", Transition.remove(scene, cell)
     elif kind < 0.8:
-        new, words = _new(rng)
+        new, words = new_thing(rng)
         to = rng.choice(scene.empty)
         x, step = f"with {words} {_where(rng, to)}", Transition.add(scene, new, to)
     else:
@@ -590,6 +579,7 @@ def _from_one_ground(rng: random.Random, scene: Scene, _: int | None) -> Wish | 
 _KINDS: dict[Callable[[random.Random, Scene, int | None], Wish | None], int] = {
     _the_rest: 12, _in_line: 7, _and_the_ground: 7, _two_looks: 8, _like_another: 6, _several_new: 14, _place_first: 8, _taken_back: 8, _across: 5,
     _wondered: 22, _the_same_but: 6, _from_one_ground: 6,
+    between: 5, somewhere: 4, nothing_left: 3, one_place_on: 3,
 }  # fmt: skip
 
 
