@@ -192,7 +192,9 @@ def _spoken_of(wish: Wish) -> int | None:
 
 
 def _on_a_picture(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
-    """A wish about a picture; None where a few tries have found none."""
+    """A wish about a picture; None where a few tries have found none, or where there is no room left."""
+    if not scene.empty:
+        return None
     for _ in range(_TRIES):
         make = rng.choices(list(_WAYS), list(_WAYS.values()))[0]
         try:
