@@ -100,3 +100,20 @@ def test_one_step_up_or_down_is_one_place() -> None:
         by = {"up": -3, "down": 3, "left": -1, "right": 1}[words.split()[-1]]
         assert edit.value == (talk.items[0].cell or 0) + by
         seen += 1
+
+
+def test_a_copy_looks_as_the_thing_looks_by_then() -> None:
+    rng, seen = random.Random(8), 0
+    while seen < 50:
+        talk = Talk([Item(4, 0, cell=3), Item(6, 1, cell=5)])
+        course = changes.begun(talk, True, True)
+        if changes.one_change(rng, course) is None or changes._copied(rng, course) is None:
+            continue
+        steps = steps_of(talk)
+        if steps is None:
+            continue
+        added = steps[-1]
+        assert added.before is not None
+        before = [added.before.at(cell) for cell in added.before.occupied]
+        assert added.after.at(added.cell) in before, talk
+        seen += 1

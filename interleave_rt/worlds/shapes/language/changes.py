@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES
 
 from .grammar import RELATIONS, article, neighbour
-from .phrases import EDIT_WORDS, EVERY, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS
+from .phrases import EDIT_WORDS, EVERY, ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS
 from .wishes import Edit, Item, Talk
 
 _COLOUR = (*EDIT_WORDS["colour"], "make {r} {v}", "make {r} {v}", "{r} is painted {v}", "{r} gets painted {v}", "I want {r} to be {v}",
@@ -26,10 +26,10 @@ _MOVE = (
     "relocate {r} {p}",
 )
 _REMOVE = (*EDIT_WORDS["remove"], "{r} is removed", "{r} can go", "I don't want {r} any more", "scrap {r}", "{r} has to go",
-           "{r} is deleted", "make {r} disappear", "we don't need {r} anymore", "{r} gets erased")  # fmt: skip
+           "{r} is deleted", "make {r} disappear", "I want {r} gone", "we don't need {r} anymore", "{r} gets erased")  # fmt: skip
 _SIZE = (
     ("shrink {r}", "make {r} smaller", "make {r} a bit smaller", "scale {r} down", "{r} shrinks", "make {r} small",
-     "{r} should be smaller", "{r} gets smaller", "reduce {r}", "I want {r} smaller"),
+     "{r} should be smaller", "{r} gets smaller", "I want {r} smaller"),
     ("enlarge {r}", "make {r} bigger", "make {r} a bit bigger", "scale {r} up", "{r} grows", "make {r} big",
      "{r} should be bigger", "{r} gets bigger", "make {r} larger", "I want {r} bigger"),
 )  # fmt: skip
@@ -115,7 +115,7 @@ def called_so(rng: random.Random, course: Course, number: int, by_place: bool = 
     name = SHAPES[item.shape]
     ways: list[str] = []
     if course.last == number:
-        ways += ["it"] * 3
+        ways += ["it"] * (3 if course.changed or not others else 1)
     if all(one.shape != item.shape for one in others):
         ways += [f"the {name}"] * 4
     # colours that a thing has had count, too: "the red one" may still be meant by what it was
@@ -265,27 +265,59 @@ def _pair_of_them(rng: random.Random, course: Course) -> str | None:
 
 def _more(rng: random.Random, course: Course) -> str | None:
     """One more thing, after what was changed."""
+    copied = _copied(rng, course) if rng.random() < 0.3 else None
+    if copied is not None:
+        return copied
     (item,) = some_things(rng, 1)
     item.late = True
     free = [c for c in range(CELLS) if c not in course.cells]
     words = article(look(rng, item))
-    if rng.random() < 0.7:
-        item.cell = rng.choice(free)
+    last, cell = course.last, None
+    moved = any(edit.kind == "move" and edit.item == last for edit in course.talk.edits)
+    if last in course.left and last is not None and not moved and rng.random() < 0.4:
+        relation = rng.choice(list(RELATIONS))
+        item.beside = relation, last
+        at = course.cells[last]
+        cell = None if at is None else neighbour(at, relation)
+        words += f" {rng.choice(ITS[relation])}"
+    elif rng.random() < 0.7:
+        cell = item.cell = rng.choice(free)
         words += f" {rng.choice(PLACES[item.cell])}"
+    _comes(course, item, cell)
+    return rng.choice(("add ", "also ", "put ", "draw ", "also add ", "add ")) + words
+
+
+def _comes(course: Course, item: Item, cell: int | None) -> None:
+    """A thing joins the others; `cell` is where it is known to stand."""
     number = len(course.talk.items)
     course.talk.items.append(item)
     course.talk.edits.append(Edit("add", number))
     course.looks.append(replace(item))
-    course.cells.append(item.cell)
+    course.cells.append(cell)
     course.left.append(number)
     course.last, course.changed = number, False
-    return rng.choice(("add ", "also ", "put ", "draw ", "also add ", "add ")) + words
+
+
+def _copied(rng: random.Random, course: Course) -> str | None:
+    """One more thing that looks as another one looks by now."""
+    number = rng.choice(course.left)
+    called = called_so(rng, course, number, by_place=False)
+    now, first = course.looks[number], course.talk.items[number]
+    if called is None or now.colour is None:
+        return None
+    if now.size is None:  # both are large then, whatever becomes of either
+        now.size = first.size = 1
+    cell = rng.choice([c for c in range(CELLS) if c not in course.cells])
+    _comes(course, replace(now, cell=cell, beside=None, alike=False, late=True), cell)
+    place = place_words(rng, cell)
+    return rng.choice((f"copy {called} to {place.split(' ', 1)[1]}", f"add a copy of {called} {place}", f"duplicate {called} {place}",
+                       f"put a copy of {called} {place}", f"repeat {called} {place}"))  # fmt: skip
 
 
 def one_change(rng: random.Random, course: Course) -> str | None:
     """One more change, in words; None where it found none."""
     kinds = {"colour": 7, "move": 5, "remove": 4, "shape": 4, "size": 4, "pattern": 1, "ground": 3, "several": 4, "pair": 3,
-             "more": 2, "step": 1}  # fmt: skip
+             "more": 4, "step": 1, "two": 1}  # fmt: skip
     (kind,) = rng.choices(tuple(kinds), tuple(kinds.values()))
     if not course.left:
         return None
@@ -337,6 +369,24 @@ def _single(rng: random.Random, course: Course, kind: str, number: int, called: 
         edits.append(Edit("size", number, value))
         item.size = value
         return rng.choice(_SIZE[value]).format(r=called)
+    if kind == "two":
+        value, item.colour = rng.randrange(2), rng.randrange(len(COLOURS))
+        if (
+            item.size == value
+            or item.pattern
+            or any(e.kind in ("size", "pattern") and e.item == number for e in edits)
+        ):
+            return None
+        item.size = value
+        size, colour = ("smaller", "bigger")[value], COLOURS[item.colour]
+        both = [Edit("colour", number, item.colour), Edit("size", number, value)]
+        if rng.random() < 0.5:
+            edits += both
+            return rng.choice((f"make {called} {colour} and {size}", f"make {called} {colour} and {('small', 'big')[value]}",
+                               f"paint {called} {colour} and make it {size}"))  # fmt: skip
+        edits += both[::-1]
+        return rng.choice((f"make {called} {size} and {colour}", f"make {called} {('small', 'big')[value]} and {colour}",
+                           f"{('shrink', 'enlarge')[value]} {called} and paint it {colour}"))  # fmt: skip
     if kind == "pattern":
         value = 0 if item.pattern else rng.randrange(1, len(PATTERNS))
         if item.size == 0 or any(e.kind in ("size", "pattern") and e.item == number for e in edits):

@@ -243,7 +243,8 @@ def _around(rng: random.Random, talk: Talk) -> str:
         ((1, 3, 5, 7), ("{x} in the middle with {n} around it: above, left, right and below",
                         "{x} in the center, {y} above it, left of it, right of it and below it")),
         ((3, 5), ("{x} in the middle and {y} on each side", "{x} in the middle with {y} on both sides",
-                  "{x} in the middle, {y} to its left and {y} to its right")),
+                  "{x} in the middle, {y} to its left and {y} to its right", "{x} in the middle and {y} on either side",
+                  "{x} in the middle and {n}, one on either side of it", "{x} in the middle and {n} to the left and right of it")),
         ((1, 7), ("{x} in the middle, {y} above it and {y} below it",
                   "{x} in the middle and {y} both above and below it")),
     ))  # fmt: skip

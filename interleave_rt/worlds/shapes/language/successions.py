@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, SHAPES
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, POSITIONS, SHAPES
 
 from .changes import begun, look, one_change, place_words, some_things, terse_change, which_then
 from .grammar import RELATIONS, article
@@ -33,11 +33,13 @@ _LEADS = (
     "put ",
 )
 _JOINTS = (", then ", ". Then ", ". ", ". ", " and then ", ". After that ", ", and then ", ". Now ", "; then ", ". Finally ",
-           ". Then please ", " then ", ", afterwards ", ". Next, ", ". In the end ", ", finally ")  # fmt: skip
+           ". Then please ", " then ", ", afterwards ", ". Next, ", ". In the end ", ", finally ",
+           ". When that is done, ", ". Once that's done, ", ". When finished, ", ". And ")  # fmt: skip
 _ON = ("{a} background", "{v} background", "on {a} background", "{a} background please", "On {a} background", "background {v}",
        "background: {v}", "{v} bg", "the background should be {v}", "make the background {v}", "Make the background {v}",
        "start with {a} background", "the background is {v}", "first {a} background", "background {v} first", "set the background to {v}",
-       "before anything else make the background {v}", "fill the background with {v}", "I want {a} background")  # fmt: skip
+       "before anything else make the background {v}", "fill the background with {v}", "I want {a} background",
+       "{a} background with", "{a} page with", "on {a} page", "I want {a} page with")  # fmt: skip
 _THEN_DRAW = (", then ", ", then add ", ". Then ", ". Then draw ", ", and on it ", ", on it ", ". On it ", " and then ", ", after that ",
               " and put ", ". Put ", ". Add ")  # fmt: skip
 
@@ -69,7 +71,7 @@ def _plain(rng: random.Random, talk: Talk) -> str:
     bare = rng.random() < 0.35
     words = [_said(rng, item, bare) for item in talk.items]
     if count > 1 and rng.random() < 0.3:
-        verb = rng.choice(("draw ", "put ", "add ", "place ", ""))
+        verb = rng.choice(("draw ", "put ", "add ", "place ", "", "I want ", "I would like ", "there is "))
         return ". ".join((verb + one)[0].upper() + (verb + one)[1:] for one in words)
     if count > 1 and rng.random() < 0.4:
         return rng.choice(_LEADS) + rng.choice((" then ", ", then ", " and then ")).join(words)
@@ -83,6 +85,8 @@ def _ground_first(rng: random.Random, talk: Talk) -> str:
     ground = rng.choice(_ON).format(v=COLOURS[talk.ground], a=article(COLOURS[talk.ground]))
     bare = rng.random() < 0.3
     things = _joined(rng, [_said(rng, item, bare) for item in talk.items])
+    if ground.endswith(" with"):
+        return f"{ground} {things}"
     if ground.lower().startswith("on "):
         return ground + rng.choice((": ", ", ", " draw ", " put ", ", draw ")) + things
     if ground.startswith(("first", "before")) or ground.endswith("first"):
@@ -224,6 +228,31 @@ def _of_one_shape(rng: random.Random, talk: Talk) -> str:
             sides = rng.choice(("the one on the left {} and the one on the right {}", "the left one {}, the right one {}",
                                 "left one {}, right one {}", "the one on the left {}, the other one {}"))  # fmt: skip
             return rng.choice(_LEADS) + words + rng.choice((", ", ": ", " please, ")) + sides.format(*names)
+        if count == 2 and _apart(rng, talk):
+            up = talk.items[0].cell == 1
+            told = rng.choice(
+                (
+                    ", one at the top and one at the bottom",
+                    ". One on top, one at the bottom",
+                    ", one at the top, one at the bottom",
+                )
+                if up
+                else (
+                    ", one on the left and one on the right",
+                    ". One left, one right",
+                    ", one on the left, one on the right",
+                )
+            )
+            one, two = ("top", "bottom") if up else ("left", "right")
+            each = rng.choice((f"the {one} one {{}} and the {two} one {{}}", f"{one} one {{}}, {two} one {{}}",
+                               f"the {one} one is {{}}, the {two} one {{}}"))  # fmt: skip
+            return (
+                rng.choice(_LEADS)
+                + words.removesuffix(" side by side").replace("a pair of", "two")
+                + told
+                + rng.choice((". ", ", ", "; "))
+                + each.format(*names)
+            )
         listed = rng.choice((_joined(rng, names), _joined(rng, names), ", ".join(f"one {n}" for n in names),
                              ", ".join(f"{nth} one {n}" for nth, n in zip(("first", "second", "third", "fourth", "fifth"), names, strict=False))))  # fmt: skip
         return rng.choice(_LEADS) + words + rng.choice((": ", ": ", ", ", " - ")) + listed
@@ -232,13 +261,21 @@ def _of_one_shape(rng: random.Random, talk: Talk) -> str:
         talk.items = [Item(shape, colours[0], 1), Item(shape, colours[0], 0)]
         rng.shuffle(talk.items)
         said = [article(f"{rng.choice(SIZE_WORDS[one.size or 0])} {name}") for one in talk.items]
-        both = rng.choice((", both {v}", ". Both {v}", ", both of them {v}", ", both in {v}"))
         if rng.random() < 0.4:
+            said = [f"two {name}s, {said[0].replace(name, 'one')}", said[1].replace(name, "one")]
+        both = rng.choice((", both {v}", ". Both {v}", ", both of them {v}", ", both in {v}"))
+        if rng.random() < 0.4 and not said[0].startswith("two"):
             for item, colour in zip(talk.items, colours, strict=True):
                 item.colour = colour
             said = [article(look(rng, one)) for one in talk.items]
             both = ""
         return rng.choice(_LEADS) + " and ".join(said) + both.format(v=COLOURS[colours[0]])
+    if kind < 0.83:  # of which only the first is named
+        colours = rng.sample(range(len(COLOURS)), rng.choice((2, 3, 3)))
+        talk.items = [Item(shape, colour, size) for colour in colours]
+        ones = [article(f"{COLOURS[colour]} one") for colour in colours[1:]]
+        joint = rng.choice((", then ", " and ", ". And ", ", and ", ". Then ", ", "))
+        return rng.choice(_LEADS) + joint.join([article(f"{before}{COLOURS[colours[0]]} {name}"), *ones])
     talk.items = [Item(shape, colour, size) for colour in colours]
     first, v = article(f"{before}{COLOURS[colours[0]]} {name}"), COLOURS[colours[1]]
     second = rng.choice((f"another one that is {v}", f"another one in {v}", f"another {name} that is {v}", f"the same {name} but in {v}",
@@ -254,6 +291,37 @@ def _of_one_shape(rng: random.Random, talk: Talk) -> str:
     return (
         rng.choice(_LEADS) + first + rng.choice((", then ", " and ", " and then ", ", and ")) + second + where
     )
+
+
+def _apart(rng: random.Random, talk: Talk) -> bool:
+    """Whether two things without a place get places apart, left and right or top and bottom."""
+    if any(item.cell is not None for item in talk.items) or rng.random() < 0.5:
+        return False
+    talk.items[0].cell, talk.items[1].cell = rng.choice(((3, 5), (1, 7)))
+    return True
+
+
+def _by_form(rng: random.Random, talk: Talk) -> str:
+    """One or two things, each as a form that is filled in."""
+    talk.items = some_things(rng, rng.choice((1, 1, 2)))
+    _spread(rng, talk.items, 0.7)
+    mark, joint = rng.choice((" ", " ", ": ", ": ", "=")), rng.choice((", ", ", ", "; ", " "))
+    names = [rng.choice(("colour", "color")), "size", rng.choice(("position", "place", "location"))]
+    named = rng.random() < 0.5
+    said = []
+    for item in talk.items:
+        item.pattern = 0
+        fields = []
+        if item.colour is not None:
+            fields.append(f"{names[0]}{mark}{COLOURS[item.colour]}")
+        if item.size is not None:
+            fields.append(f"{names[1]}{mark}{rng.choice(SIZE_WORDS[item.size])}")
+        if item.cell is not None:
+            fields.append(f"{names[2]}{mark}{POSITIONS[item.cell]}")
+        name = SHAPES[item.shape]
+        first = f"shape{mark}{name}" if named else rng.choice((name, article(name)))
+        said.append((joint if fields or named else "").join([first, *fields]) or first)
+    return rng.choice((". ", "\n", " and ", ". Then ")).join(said)
 
 
 def _each_somewhere(rng: random.Random, talk: Talk) -> str:
@@ -326,7 +394,7 @@ _REASONS = ("it's for a birthday card: ", "I'm making a sign for class: ", "this
             "hello! ", "ok so ", "here is what I want: ", "for my kids: ", "I need this for a slide. ", "my son loves {x}s. ", "let's try something. ")  # fmt: skip
 _WAYS = {
     _plain: 26, _ground_first: 14, _places_first: 14, _looks_last: 10, _of_one_shape: 14, _each_somewhere: 6, _turned_round: 5,
-    _groups: 9,
+    _groups: 9, _by_form: 3,
 }  # fmt: skip
 
 
@@ -345,7 +413,7 @@ def _succession(rng: random.Random, talk: Talk) -> str | None:
         text, count = text + which, count - 1
     short = rng.random() < 0.08 and "." not in text
     mark = rng.choice(("; ", ", ", "; then ", "\n"))
-    for _ in range(count):
+    for number in range(count):
         change = terse_change(rng, course) if short and course.left else one_change(rng, course)
         if change is None:
             return None
@@ -362,11 +430,24 @@ def _succession(rng: random.Random, talk: Talk) -> str | None:
             "bg",
         ):
             joint = ". Then "
+        kind = talk.edits[-1].kind
+        if number == count - 1 and not short and kind not in ("move", "add") and rng.random() < 0.07:
+            joint = rng.choice((" and ", ", ", ". "))
+            change += rng.choice(
+                (" afterwards", " in the end", " at the very end", " after that", " as the last step")
+            )
         text += joint + (change[0].upper() + change[1:] if joint == ". " else change)
     if course.centred and (steps := steps_of(talk)) is not None and steps[0].cell != 4:
         return None
+    if not talk.edits and rng.random() < 0.15:
+        free = all(item.cell is None and item.beside is None for item in talk.items)
+        text += rng.choice((", nothing else", ", that's all", ", that is it", ". That's all", ". Nothing else")
+                           if not free else (", anywhere", ", any place is fine", ", wherever you like", ", it doesn't matter where", ", nothing else", ". That's all"))  # fmt: skip
     if rng.random() < 0.05:
-        text = rng.choice(_REASONS).format(x=SHAPES[talk.items[0].shape]) + text
+        reason = rng.choice(_REASONS).format(x=SHAPES[talk.items[0].shape])
+        text = reason + (
+            text if reason[-2] in ".!" or text.startswith(("I ", "I'd")) else text[0].lower() + text[1:]
+        )
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     return text + rng.choice(("", "", "", ".", ".", " please", ", thanks", "!"))
