@@ -129,7 +129,7 @@ def called_so(rng: random.Random, course: Course, number: int, by_place: bool = 
     if others and item.size is not None and all(one.size == 1 - item.size for one in others):
         word = rng.choice(SIZE_WORDS[item.size][:5])
         alike = all(one.shape == item.shape for one in others)
-        ways += [f"the {word} one", f"the {word} {name}" if alike else f"the {word} one"]
+        ways += [f"the {word} one", f"the {word} {name}" if alike else f"the {word} one"] * 2
     whole = course.in_order and len(left) == len(looks)
     if others and whole and number < len(ORDINALS):
         ways += [f"the {ORDINALS[number]} one"]
@@ -138,11 +138,10 @@ def called_so(rng: random.Random, course: Course, number: int, by_place: bool = 
         elif number == 0:
             ways.append("the first")
     if len(left) == 2 and course.changed and course.last != number and course.last in left:
-        ways += ["the other one"] * 2
+        ways += ["the other one", "the other one", "the other one", "the other"]
     if others and all(cells[i] is not None for i in left):
-        ways += [
-            words for words in by_place_names(rng, course, number) if by_place or len(words.split()) == 3
-        ]
+        names = by_place_names(rng, course, number)
+        ways += [words for words in names if by_place or len(words.split()) == 3] * (1 + (len(left) == 2))
     return rng.choice(ways) if ways else None
 
 

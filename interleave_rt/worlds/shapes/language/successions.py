@@ -78,6 +78,25 @@ def _plain(rng: random.Random, talk: Talk) -> str:
     return rng.choice(_LEADS) + _joined(rng, words)
 
 
+def _opposites(rng: random.Random, talk: Talk) -> str:
+    """Two things of one shape that differ in size, or stand apart, or both."""
+    one, other = some_things(rng, 2, rng.randrange(len(SHAPES)))
+    one.pattern = other.pattern = 0
+    one.size = other.size = None
+    kind = rng.choice(("size", "place", "both"))
+    if kind != "place":
+        one.size, other.size = rng.sample((0, 1), 2)
+    if kind != "size":
+        one.cell, other.cell = rng.choice(
+            ((3, 5), (3, 5), (5, 3), (1, 7), (7, 1), (0, 2), (6, 8), (0, 8), (2, 6))
+        )
+    if kind != "place" or rng.random() < 0.5:
+        other.colour = one.colour
+    talk.items = [one, other]
+    said = [_said(rng, item) for item in talk.items]
+    return rng.choice(_LEADS) + rng.choice((" and ", ", ", ", then ", " and then ", ". Then ")).join(said)
+
+
 def _ground_first(rng: random.Random, talk: Talk) -> str:
     talk.ground = rng.randrange(len(COLOURS))
     talk.items = some_things(rng, rng.choice((1, 1, 2, 2, 3)))
@@ -393,7 +412,7 @@ def _groups(rng: random.Random, talk: Talk) -> str:
 _REASONS = ("it's for a birthday card: ", "I'm making a sign for class: ", "this is for my homework: ", "my daughter likes {x}s. ", "we are learning shapes. ",
             "hello! ", "ok so ", "here is what I want: ", "for my kids: ", "I need this for a slide. ", "my son loves {x}s. ", "let's try something. ")  # fmt: skip
 _WAYS = {
-    _plain: 26, _ground_first: 14, _places_first: 14, _looks_last: 10, _of_one_shape: 14, _each_somewhere: 6, _turned_round: 5,
+    _plain: 26, _opposites: 8, _ground_first: 14, _places_first: 14, _looks_last: 10, _of_one_shape: 14, _each_somewhere: 6, _turned_round: 5,
     _groups: 9, _by_form: 3,
 }  # fmt: skip
 
@@ -405,7 +424,7 @@ def _succession(rng: random.Random, talk: Talk) -> str | None:
         return None
     together = make in (_of_one_shape, _groups, _each_somewhere, _turned_round)
     course = begun(talk, not together, make is not _turned_round)
-    count = rng.choice((1, 1, 1, 2, 2, 3) if make is _plain else (0, 0, 1, 1, 2))
+    count = rng.choice((1, 1, 1, 2, 2, 3) if make is _plain else (0, 0, 1, 1, 1, 2))
     if count and rng.random() < 0.06:
         which = which_then(rng, course)
         if which is None:
