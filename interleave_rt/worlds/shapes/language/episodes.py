@@ -401,8 +401,120 @@ def _sky(rng: random.Random, talk: Talk) -> str | None:
     return _joined(rng, parts)
 
 
+def _journey(rng: random.Random, talk: Talk) -> str | None:
+    """It goes from place to place, and something happens where it ends."""
+    item = _plain(rng, sized=rng.random() < 0.25)
+    path, way = rng.choice((((1, 7), "falls from the top to the bottom"), ((1, 4, 7), "falls from the top over the middle to the bottom"),
+                            ((7, 1), "rises from the bottom to the top"), ((3, 5), "moves from left to right"), ((5, 3), "moves from right to left"),
+                            ((3, 4, 5), "moves from the left to the middle and then to the right"), ((0, 8), "falls from the top left to the bottom right"),
+                            ((6, 2), "flies from the bottom left to the top right"), ((7, 4, 1), "climbs from the bottom over the middle to the top")))  # fmt: skip
+    item.cell = path[0]
+    talk.items = [item]
+    talk.edits = [Edit("move", 0, cell) for cell in path[1:]]
+    colour = _colour(rng, item.colour or 0)
+    kind = rng.choice(("colour", "colour", "remove", "remove", "size"))
+    if kind == "size":
+        item.size = rng.randrange(2) if item.size is None else item.size
+        end = rng.choice(("grows", "gets bigger") if not item.size else ("shrinks", "gets smaller"))
+        talk.edits.append(Edit("size", 0, 1 - item.size))
+    elif kind == "colour":
+        end = f"{rng.choice(('turns', 'becomes'))} {COLOURS[colour]}"
+        talk.edits.append(Edit("colour", 0, colour))
+    else:
+        end = rng.choice(("disappears", "vanishes", "is gone"))
+        talk.edits.append(Edit("remove", 0))
+    link = rng.choice((" and there it {e}", ". There it {e}", " and {e} there", " and then {e}", ", where it {e}", ". When it is there, it {e}",
+                       ", then it {e}", ". Then it {e}"))  # fmt: skip
+    that = rng.choice(("", "", "", "that "))
+    return f"{article(_is(item))} {that}{way}{link.format(e=end)}"
+
+
+def _eats(rng: random.Random, talk: Talk) -> str | None:
+    """One of two eats the other, and perhaps grows or changes its colour."""
+    one, other = _plain(rng), _plain(rng)
+    if one.colour == other.colour:
+        return None
+    one.size = rng.choice((None, 0, 1))
+    same = rng.random() < 0.5
+    other.shape = one.shape if same else (one.shape + rng.randrange(1, len(SHAPES))) % len(SHAPES)
+    talk.items, talk.edits = [one, other], [Edit("remove", 1)]
+    eater, eaten = (f"the {COLOURS[one.colour or 0]} one", f"the {COLOURS[other.colour or 0]} one") if same else (
+        f"the {SHAPES[one.shape]}", f"the {SHAPES[other.shape]}")  # fmt: skip
+    first = rng.choice(("{a} and {b}", "there are {a} and {b}", "{a} meets {b}", "{a}, next to it {b}"))
+    if first.startswith("{a}, next"):
+        other.beside = "right of", 0
+        one.cell = 4
+    parts = [
+        first.format(a=article(_is(one)), b=article(_is(other))),
+        f"{eater} {rng.choice(('eats', 'eats up', 'swallows'))} {eaten}",
+    ]
+    kind = rng.random()
+    if kind < 0.3 and one.size == 0:
+        talk.edits.append(Edit("size", 0, 1))
+        parts.append(rng.choice((f"{eater} grows", "it grows", "it gets big")))
+    elif kind < 0.5:
+        colour = _colour(rng, one.colour or 0)
+        talk.edits.append(Edit("colour", 0, colour))
+        parts.append(f"{rng.choice((eater, 'it'))} {rng.choice(('turns', 'becomes'))} {COLOURS[colour]}")
+    return _joined(rng, parts)
+
+
+def _beats(rng: random.Random, talk: Talk) -> str | None:
+    """It is small and large by turns, or there and gone by turns."""
+    item = _plain(rng)
+    talk.items = [item]
+    times = rng.choice((2, 2, 3))
+    if rng.random() < 0.2:
+        item.shape = SHAPES.index("heart")
+    ground = ""
+    if rng.random() < 0.2:
+        talk.ground = _colour(rng, item.colour or 0)
+        ground = f" on {COLOURS[talk.ground]}"
+    if rng.random() < 0.5:
+        item.size = rng.randrange(2)
+        talk.edits = [Edit("size", 0, item.size ^ (i % 2)) for i in range(1, times + 1)]
+        big = rng.choice(("big", "large"))
+        words = [("small", big)[item.size ^ (i % 2)] for i in range(times + 1)]
+        verb = rng.choice(("beats", "pulses", "throbs", "changes its size", "grows and shrinks"))
+        name = f"{COLOURS[item.colour or 0]} {SHAPES[item.shape]}"
+        return f"{article(name)}{ground} {verb}: {rng.choice((', ', ', then ')).join(words)}"
+    talk.edits = [Edit("remove" if i % 2 else "back", 0, item.colour or 0) for i in range(1, times + 1)]
+    light = item.shape == 0 and rng.random() < 0.7
+    name = f"{COLOURS[item.colour or 0]} {'light' if light else SHAPES[item.shape]}"
+    there, gone = (
+        ("on", "off") if light else rng.choice((("there", "gone"), ("there", "not there"), ("here", "gone")))
+    )
+    words = [gone if i % 2 else there for i in range(times + 1)]
+    again = rng.random() < 0.3
+    row = ", ".join(words[:2] + [f"{word} again" if again else word for word in words[2:]])
+    return f"{article(name)}{ground} {rng.choice(('blinks', 'flashes', 'comes and goes' if not light else 'goes on and off'))}: {row}"
+
+
+def _backdrop(rng: random.Random, talk: Talk) -> str | None:
+    """A thing or two before a background that goes through colours."""
+    item = _plain(rng, sized=rng.random() < 0.3)
+    grounds = rng.sample([i for i in range(len(COLOURS)) if i != item.colour], rng.choice((2, 2, 3)))
+    if rng.random() < 0.15:
+        grounds = [*grounds[:2], grounds[0]]
+    if rng.random() < 0.5:
+        item.cell = rng.randrange(9)
+    talk.items, talk.ground = [item], grounds[0]
+    talk.edits = [Edit("ground", 0, ground) for ground in grounds[1:]]
+    words = [COLOURS[ground] for ground in grounds]
+    thing = article(_is(item)) + ("" if item.cell is None else " " + rng.choice(PLACES[item.cell]))
+    what = rng.choice(("background", "background", "sky"))
+    row = rng.choice((" to ", " and then to ", ", then to ")).join(words[1:])
+    becomes = rng.choice((" and then ", ", then ")).join(words[1:])
+    back = " again" if len(words) == 3 and words[0] == words[2] else ""
+    return rng.choice((f"{thing}, the {what} goes from {words[0]} to {row}{back}", f"{thing} while the {what} changes from {words[0]} to {row}{back}",
+                       f"{thing} on a {what} that turns from {words[0]} to {row}{back}".replace("on a sky that", "in a sky that"),
+                       f"{thing}. The {what} is {words[0]}, then it becomes {becomes}{back}", f"{thing} with a {what} that is first {words[0]}, then {becomes}{back}",
+                       f"{thing} on {words[0]}, then on {', then on '.join(words[1:])}{back}", f"{thing} on {article(words[0])} background. Make it {becomes}{back}".replace("Make it", f"Then the {what} becomes"),
+                       f"{thing}. {what.capitalize()}: {', then '.join(words)}{back}"))  # fmt: skip
+
+
 _KINDS: dict[Callable[[random.Random, Talk], str | None], int] = {
-    _life: 8, _company: 4, _one_by_one: 4, _at_places: 3, _count: 2, _becomes: 2, _sky: 4,
+    _life: 8, _company: 4, _one_by_one: 4, _at_places: 3, _count: 2, _becomes: 2, _sky: 4, _journey: 3, _eats: 2, _beats: 2, _backdrop: 3,
 }  # fmt: skip
 
 

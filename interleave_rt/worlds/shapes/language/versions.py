@@ -9,13 +9,13 @@ import random
 import re
 from collections.abc import Sequence
 
-from interleave_rt.worlds.shapes.scene import COLOURS, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Thing, Transition
 
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .drawings import _assembled, _ground_for, _named, _Part, _parts, _plural
 from .grammar import article
-from .phrases import ASK_FOR, HOW, dressed
+from .phrases import ASK_FOR, HOW, PLACES, dressed
 from .plans import Request
 from .redrawn import _PAIRS_OF_PARTS, _defaults, _glued, _in_place
 from .wishes import clauses_in_full, on_ground, spoken_request
@@ -76,6 +76,12 @@ def _units(parts: Sequence[_Part]) -> dict[str, list[str]]:
         if len(several) > 1:
             found[f"{word}s"] = several
     return found
+
+
+def _name(rng: random.Random, drawing: Composite) -> str:
+    """What it is called, perhaps with a word that leaves it as it is."""
+    nice = rng.choice(("nice ", "cute ", "simple ", "beautiful ", "lovely ", "little ", "funny "))
+    return _named(rng, drawing, nice if rng.random() < 0.08 else "")
 
 
 def _many(name: str) -> bool:
@@ -147,7 +153,7 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
         return None
     done = [clauses[-1].transition]
     _removed(done, parts, units[unit])
-    what, many = _named(rng, drawing), _many(unit)
+    what, many = _name(rng, drawing), _many(unit)
     t = f"{rng.choice(('the', 'the', 'its'))} {unit}"
     them = "them" if many else "it"
     kind = rng.random()
@@ -223,7 +229,7 @@ def _gains(rng: random.Random, drawing: Composite) -> Request | None:
         if name in units[unit]:
             new_one = thing if colour is None else thing._replace(colour=colour)
             done.append(Transition.add(done[-1].after, new_one, cell))
-    what, many = _named(rng, drawing), _many(unit)
+    what, many = _name(rng, drawing), _many(unit)
     them, one = ("them", "them") if many else ("it", "one")
     if colour is None:
         comes = rng.choice(
@@ -246,7 +252,7 @@ def _day(rng: random.Random, drawing: Composite) -> Request | None:
     parts, _ = _in_place(drawing)
     if drawing.name == "night sky" or any(thing.colour in (_BLUE, _BLACK) for _, thing, _ in parts):
         return None
-    name, what = drawing.name, _named(rng, drawing)
+    name, what = drawing.name, _name(rng, drawing)
     dark = rng.random() < 0.25
     skies = [_BLACK, _BLUE] if dark else [_BLUE, _BLACK]
     day, night = (
@@ -294,7 +300,7 @@ def _shades(rng: random.Random, drawing: Composite) -> Request | None:
         for name, _, cell in parts:
             if name in _of_choice(drawing, key):
                 done.append(Transition.recolour(done[-1].after, cell, colour))
-    what, many = _named(rng, drawing), _many(key)
+    what, many = _name(rng, drawing), _many(key)
     be, s = ("are", "") if many else ("is", "s")
     row = rng.choice((" and then ", ", then ")).join(later)
     turn = rng.choice((f"turn{s}", f"become{s}" if s else "become", f"change{s} to", f"get{s}"))
@@ -338,7 +344,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
         missing is not None and rng.random() < 0.5
     ):
         return None
-    what = _named(rng, drawing)
+    what = _name(rng, drawing)
     sentences = rng.random() < 0.15
     pieces = []
     for key in told:
@@ -422,7 +428,7 @@ def _left_over(rng: random.Random, drawing: Composite) -> Request | None:
     clauses = _assembled(parts, ground)
     if len(parts) > 3 or drawing.name in [name for name, _, _ in parts]:
         return None
-    what, name = _named(rng, drawing), drawing.name
+    what, name = _name(rng, drawing), drawing.name
     kept = rng.choice([None, *(part for part, _, _ in parts if part not in COMPOSITES)])
     gone = [part for part in reversed(parts) if part[0] != kept]
     done = [clauses[-1].transition]
@@ -438,6 +444,93 @@ def _left_over(rng: random.Random, drawing: Composite) -> Request | None:
     return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
 
 
+def _in_order(rng: random.Random, drawing: Composite) -> Request | None:
+    """The order in which its parts come, those of one kind together: "first the stem, then the petals"."""
+    parts, ground = _in_place(drawing)
+    units, groups = _units(parts), []
+    for name, _, _ in parts:
+        several = [unit for unit, names in units.items() if name in names and len(names) > 1]
+        unit = several[0] if several else name
+        if unit not in units:
+            return None
+        groups += [unit] if unit not in groups else []
+    if not 2 <= len(groups) <= 5:
+        return None
+    rng.shuffle(groups)
+    rest = [unit for unit in units if len(units[unit]) == 1 or unit in groups]
+    what, first = _name(rng, drawing), groups[0]
+    if rng.random() < 0.3 and _many(first):
+        order = [*units[first], *(name for name, _, _ in parts if name not in units[first])]
+        text = rng.choice((f"{what}, {first} first", f"{what}, start with the {first}", f"{what}: the {first} first, then the rest",
+                           f"{what}, begin with the {first}", f"{what}, first the {first}, then the rest"))  # fmt: skip
+    elif len(groups) < len(rest) or len(groups) <= 4:
+        order = [name for unit in groups for name in units[unit]]
+        the = [f"the {unit}" for unit in groups] if rng.random() < 0.7 else groups
+        then = ", then ".join(the)
+        grows = " grows" if drawing.group == "plant" and not what.endswith("s") and rng.random() < 0.5 else ""
+        text = rng.choice((f"{what}{grows}: first {then}", f"{what}{grows}: {then}", f"{what}, first {then}", f"{what}. First {then}", f"{what}, {the[0]} first, then {', then '.join(the[1:])}",
+                           f"{what}, built like this: {then}", f"{what} part by part: {', '.join(the)}"))  # fmt: skip
+    else:
+        return None
+    parts.sort(key=lambda part: order.index(part[0]))
+    return _request(rng, text, _assembled(parts, ground), drawing)
+
+
+def _same_but(rng: random.Random, drawing: Composite) -> Request | None:
+    """It as it is, and then again with a part in another colour or on another background."""
+    parts, ground = _in_place(drawing)
+    clauses, keys = _assembled(parts, ground), _coloured(drawing)
+    done, colour = [clauses[-1].transition], rng.randrange(len(COLOURS))
+    v = COLOURS[colour]
+    if rng.random() < 0.3 or not keys:
+        done.append(Transition.ground(done[-1].after, colour))
+        new = rng.choice((f"on {v}", f"on {article(v)} background", f"with {article(v)} background"))
+    else:
+        key = rng.choice(keys)
+        for name, _, cell in parts:
+            if name in _of_choice(drawing, key):
+                done.append(Transition.recolour(done[-1].after, cell, colour))
+        new = f"with {_with(key, v)}"
+    what, name = _name(rng, drawing), drawing.name
+    text = what + rng.choice((f", then the same {name} {new}", f", then the same {new}", f" and then the same {new}", f", after that the same {new}", f". Then the same {new}",
+                              f". Now the same {name} {new}", f" and then again, but {new}", f", then again {new}", f"; then change it to one {new}", f", afterwards {new}"))  # fmt: skip
+    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+
+
+def _and_things(rng: random.Random, drawing: Composite) -> Request | None:
+    """It, and a thing or two of the world's shapes in places that it leaves free."""
+    parts, _ = _in_place(drawing)
+    free = [cell for cell in range(9) if cell not in [cell for _, _, cell in parts]]
+    count = rng.choice((1, 1, 2))
+    if len(free) < count:
+        return None
+    words = []
+    for cell in rng.sample(free, count):
+        size, colour, shape = (
+            rng.choice((None, 0, 1)),
+            rng.randrange(len(COLOURS)),
+            rng.randrange(len(SHAPES)),
+        )
+        look = f"{'' if size is None else SIZES[size] + ' '}{COLOURS[colour]} {SHAPES[shape]}"
+        words.append(f"{article(look)} {rng.choice(PLACES[cell])}")
+        parts.append((SHAPES[shape], Thing(shape, colour, 1 if size is None else size), cell))
+    ground = _ground_for([drawing], parts)
+    if ground is None:
+        return None
+    what = _name(rng, drawing)
+    text = (
+        what
+        + rng.choice((" and ", ", ", " with ", ", and ", " plus "))
+        + rng.choice((" and ", ", ")).join(words)
+    )
+    own = len(parts) - count
+    clauses = _assembled(parts[:own], ground)
+    done = [clauses[-1].transition]
+    for _, thing, cell in parts[own:]:
+        done.append(Transition.add(done[-1].after, thing, cell))
+    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+
+
 _PAIRS = (
     "{x} and beside it {y}", "beside {x} stands {y}", "{x}, and to the right of it {y}", "to the right of {x} there is {y}", "right of {x} put {y}", "{x} (left) and {y} (right)",
     "{y} right of {x}", "{x} on the left, {y} on the right", "{x} meets {y}", "{x} looks at {y}", "{x} and its friend, {y}", "{x} + {y} next to each other", "{x} left and {y} right",
@@ -447,7 +540,7 @@ _PAIRS = (
 
 def _look(rng: random.Random, drawing: Composite) -> tuple[list[str], dict[str, str], str, str | None]:
     """(names of parts, choices, words, the part left out) of one of a pair."""
-    values, words, out = _defaults(drawing), _named(rng, drawing), None
+    values, words, out = _defaults(drawing), _name(rng, drawing), None
     names = [part.name for part in drawing.parts]
     keys = _coloured(drawing)
     kind = rng.random()
@@ -520,7 +613,19 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
     return _request(rng, text, clauses + clauses_in_full(done[1:]), None, ("{x}",) if bare else _ASKS)
 
 
-_KINDS = {_loses: 5, _gains: 3, _day: 3, _shades: 5, _described: 8, _loved: 1, _left_over: 2, _duo: 5}
+_KINDS = {
+    _loses: 5,
+    _gains: 3,
+    _day: 3,
+    _shades: 5,
+    _described: 8,
+    _loved: 1,
+    _left_over: 2,
+    _in_order: 3,
+    _same_but: 3,
+    _and_things: 3,
+    _duo: 5,
+}
 
 
 def version(rng: random.Random) -> Request:
