@@ -120,7 +120,7 @@ def _request(
     whole = any(mark in text for mark in (". ", "; ", ": "))
     short = ("{x}", "{x}", "{x}", "draw {x}", "Draw {x}", "please draw {x}", "I want {x}")
     form = rng.choice(short if whole and len(asks) > 1 else asks)
-    if text.startswith(("the ", "day turns", "night turns")):
+    if text.startswith(("the ", "day turns", "night turns")) or " grows" in text:
         form = "{x}"
     for part, others in _PART_NAMES.get(drawing.name if drawing else "", {}).items():
         if rng.random() < 0.2:
@@ -351,7 +351,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
         v, be = values[key], "are" if _many(key) else "is"
         pieces.append(rng.choice((f"{v} {key}", f"{v} {key}", f"with {_with(key, v)}", f"with {_with(key, v)}", f"{key} in {v}",
                                   f"the {key} {be} {v}", f"whose {key} {be} {v}", f"its {key} {v}", f"having {_with(key, v)}")
-                                 if not sentences else (f"{v} {key}", f"The {key} {be} {v}", f"Make the {key} {v}")))  # fmt: skip
+                                 if not sentences else (f"{v} {key}", f"The {key} {be} {v}")))  # fmt: skip
     if missing:
         m = missing
         if one:
@@ -392,7 +392,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
             close = piece == where and where.startswith("on ") and not re.search("leave out|skip", text)
             text += (" and " if both else " " if close and rng.random() < 0.6 else ", ") + piece
     why = rng.choice(_WHY) if not sentences else ""
-    return _request(rng, text + why, _assembled(parts, ground), drawing, _ALL_ASKS)
+    return _request(rng, text + why, _assembled(parts, ground), drawing, _ASKS if why else _ALL_ASKS)
 
 
 def _loved(rng: random.Random, drawing: Composite) -> Request | None:
