@@ -309,7 +309,8 @@ def _copied(rng: random.Random, course: Course) -> str | None:
     cell = rng.choice([c for c in range(CELLS) if c not in course.cells])
     _comes(course, replace(now, cell=cell, beside=None, alike=False, late=True), cell)
     place = place_words(rng, cell)
-    return rng.choice((f"copy {called} to {place.split(' ', 1)[1]}", f"add a copy of {called} {place}", f"duplicate {called} {place}",
+    to = place.replace("on top", "on the top").split(" ", 1)[1]
+    return rng.choice((f"copy {called} to {to}", f"add a copy of {called} {place}", f"duplicate {called} {place}",
                        f"put a copy of {called} {place}", f"repeat {called} {place}"))  # fmt: skip
 
 
@@ -448,7 +449,7 @@ def which_then(rng: random.Random, course: Course) -> str | None:
         cell = rng.randrange(CELLS)
         course.talk.edits.append(Edit("move", number, cell))
         course.cells[number] = cell
-        words = place_words(rng, cell).split(" ", 1)[1]
+        words = place_words(rng, cell).replace("on top", "on the top").split(" ", 1)[1]
         return f"{lead}{rng.choice(('moves', 'is moved', 'goes'))} to {words}"
     if kind == "remove":
         course.talk.edits.append(Edit("remove", number))
