@@ -19,6 +19,10 @@ ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
 """Where something new goes that is to stand anywhere, as in `wishes`."""
 CORNERS = (0, 2, 6, 8)
 
+NOUNS = ("the top left corner", "the top", "the top right corner", "the left side", "the middle", "the right side", "the bottom left corner",
+         "the bottom", "the bottom right corner")  # fmt: skip
+"""The places as things."""
+
 
 def new_thing(rng: random.Random) -> tuple[Thing, str]:
     """Something new, and its words with an article."""

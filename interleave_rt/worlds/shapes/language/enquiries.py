@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
 
 from . import asking
-from .arranged import BETWEEN, CORNERS
+from .arranged import BETWEEN, CORNERS, NOUNS
 from .asking import SHORT_MARKS, Asked, begun, short_question, some_look, sure, wh_question, yes_no
 from .companions import which_drawing
 from .grammar import RELATIONS, article, neighbour
@@ -446,6 +446,14 @@ def _room(rng: random.Random, scene: Scene) -> Asked:
         else rng.choice(scene.occupied)
     )
     p, there = rng.choice(PLACES[cell][:3]), scene.cells[cell] is not None
+    if cell in (0, 2, 4, 6, 8) and rng.random() < 0.3:
+        word = rng.choice(("empty", "free", "taken"))
+        forms = [f"is {NOUNS[cell]} {word}", f"is {NOUNS[cell]} still {word}"]
+        return (
+            short_question(rng, *forms[: 2 if word != "taken" else 1]),
+            sure(there == (word == "taken")),
+            ((cell,),),
+        )
     if rng.random() < 0.5:
         forms = [
             f"anything {p}",

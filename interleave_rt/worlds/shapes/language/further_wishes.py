@@ -15,7 +15,7 @@ from interleave_rt.worlds.shapes.scene import (
     Transition,
 )
 
-from .arranged import ORDER, between, new_thing, nothing_left, one_place_on, somewhere
+from .arranged import NOUNS, ORDER, between, new_thing, nothing_left, one_place_on, somewhere
 from .grammar import article
 from .groups import LINES, Wish, each, line_cells
 from .phrases import NUMBERS, PLACES
@@ -23,6 +23,8 @@ from .seeing import GONE, GROUND, called, fitting, look_words, looks, named
 
 _PLACED = re.compile(r" (?:at|in|on) the ")
 """In what is called by its place; "put the star on the left at the top" is hard to read."""
+_POINTS = (0, 2, 4, 6, 8)
+"""The middle and the corners: places of one cell, where "the top" may be three."""
 _ASKED = ("", "", "", " please", ", please")
 
 
@@ -342,7 +344,10 @@ def _place_first(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
              "it could use {x} {p}", "{x} belongs {p}", "{p} it is empty, I want {x} there", "{p} comes {x}", "I could do with {x} {p}",
              "something is missing {p}: {x}", "we still need {x} {p}", "{x} should be added {p}", "we're missing {x} {p}", "don't forget {x} {p}",
              "{x} can go {p}", "please put {x} {p} too", "{x} {p} as well", "it'd be nicer with {x} {p}", "+ {x} {p}", "fill the free place {p} with {x}")  # fmt: skip
-    return Wish(rng.choice(forms).format(p=_where(rng, cell), x=x), [Transition.add(scene, new, cell)])
+    as_a_noun = ("{n} is empty, put {x} there", "fill {n} with {x}", "{n} needs {x}", "{n} is still free, add {x} there", "{n} could use {x}",
+                 "{n} looks empty, {x} please", "{n} gets {x}")  # fmt: skip
+    form = rng.choice(as_a_noun if cell in _POINTS and rng.random() < 0.4 else forms)
+    return Wish(form.format(p=_where(rng, cell), x=x, n=NOUNS[cell]), [Transition.add(scene, new, cell)])
 
 
 def _taken_back(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
@@ -471,7 +476,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
         whole = [f"{may} {r} be {v}{p}?", f"what if {r} was {v}?", f"how about {r} in {v}?", f"how would {r} look in {v}?", f"{may} I have {r} in {v}{p}?",
                  f"{may} we have {r} in {v}?", f"why isn't {r} {v}? change that", f"is it possible to have {r} in {v}?", f"wouldn't {r} be nicer in {v}?",
                  f"{may} {r} become {v}?", f"{may} {r} be painted {v}{p}?", f"what about {v} for {r}?", f"how about {v} for {r}"]  # fmt: skip
-        said = [f"{r} would look better in {v}", f"{r} needs to be {v}", f"{r} ought to be {v}", f"{r} would be nicer in {v}", f"{r} should be painted {v}",
+        said = [f"{r} would look better in {v}", f"I want that {r} is {v}", f"I want that {r} becomes {v}", f"do {r} in {v}", f"put {r} in {v}", f"{r} in the colour {v}", f"{r} needs to be {v}", f"{r} ought to be {v}", f"{r} would be nicer in {v}", f"{r} should be painted {v}",
                 f"my daughter wants {r} {v}", f"my boss wants {r} in {v}", f"{r} needs to become {v}", f"{r} better {v}", f"{r} could be {v}",
                 f"{r} is supposed to be {v}", f"{v} would suit {r}", f"{r} is the wrong colour, it should be {v}", f"I like {r} better in {v}",
                 f"I want to see {r} in {v}", f"make sure {r} is {v}", f"{r} has to be painted {v}", f"change only {r} to {v}", f"see that {r} is {v}"]  # fmt: skip
@@ -486,7 +491,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
             f"{may} {r} get {c}?",
             f"how about {r} a bit {c}?",
         ]
-        said = [f"{r} needs to be {c}", f"{r} would look better {c}", f"{r} ought to be {c}", f"{r} isn't {'small' if thing.size else 'big'} enough",
+        said = [f"{r} needs to be {c}", f"{r} would look better {c}", f"make {r} more {'small' if thing.size else 'big'}", f"{r} a little bit {c}", f"I want that {r} is {c}", f"{r} more {'small' if thing.size else 'big'} please", f"{r} ought to be {c}", f"{r} isn't {'small' if thing.size else 'big'} enough",
                 f"{r} could be {c}", f"{r} should get {c}", f"{r} looks too {'big' if thing.size else 'small'}, fix it", f"I'd prefer {r} {c}"]  # fmt: skip
     elif kind == "move":
         if _PLACED.search(r):
