@@ -119,7 +119,7 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
 def _named(rng: random.Random, drawing: Composite, adjective: str = "") -> str:
     """The drawing by its name or by another one, mostly with its article."""
     name = drawing.name
-    if name in DRAWING_NAMES and rng.random() < 0.25:
+    if name in DRAWING_NAMES and rng.random() < 0.35:
         name = rng.choice(DRAWING_NAMES[name])
     return adjective + name if rng.random() < 0.2 else article(adjective + name)
 
