@@ -25,7 +25,7 @@ from interleave_rt.worlds.shapes.language import (
 )
 from interleave_rt.worlds.shapes.language import compositions as ways
 from interleave_rt.worlds.shapes.language.compositions import composition, repaired, takes_back
-from interleave_rt.worlds.shapes.language.episodes import _steps, episode
+from interleave_rt.worlds.shapes.language.episodes import episode
 from interleave_rt.worlds.shapes.language.out_of_domain import _one_strange_word
 from interleave_rt.worlds.shapes.language.phrases import SIZE_WORDS
 from interleave_rt.worlds.shapes.language.redrawn import redrawn, together
@@ -288,7 +288,7 @@ def test_two_drawings_are_both_there(made: dict[Callable[[random.Random], Reques
 def test_what_comes_back_is_as_it_was_but_for_its_colour() -> None:
     red, blue = COLOURS.index("red"), COLOURS.index("blue")
     talk = Talk([Item(2, red, size=0, cell=4)], [Edit("size", 0, 1), Edit("move", 0, 0), Edit("remove"), Edit("back", 0, blue)])  # fmt: skip
-    steps = _steps(talk)
+    steps = steps_of(talk)
     assert steps is not None
     before, gone, back = steps[2].after, steps[3].after, steps[4].after
     assert gone.occupied == () and back.at(0) == before.at(0)._replace(colour=blue)

@@ -9,15 +9,13 @@ from dataclasses import replace
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, Scene, Thing, Transition
 
 from .grammar import article
-from .groups import Wish, each
+from .groups import Wish
+from .places import CORNERS
 from .seeing import GONE, GROUND, called, named
-from .wishes import random_item, thing_words
+from .wishes import ORDER, each, random_item, thing_words
 
 BETWEEN = {(0, 2): 1, (3, 5): 4, (6, 8): 7, (0, 6): 3, (1, 7): 4, (2, 8): 5, (0, 8): 4, (2, 6): 4}
 """Two cells, and the one that lies between them."""
-ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
-"""Where something new goes that is to stand anywhere, as in `wishes`."""
-CORNERS = (0, 2, 6, 8)
 
 NOUNS = ("the top left corner", "the top", "the top right corner", "the left side", "the middle", "the right side", "the bottom left corner",
          "the bottom", "the bottom right corner")  # fmt: skip
@@ -28,7 +26,7 @@ def new_thing(rng: random.Random) -> tuple[Thing, str]:
     """Something new, and its words with an article."""
     item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
     words = thing_words(rng, item)
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    new = item.seen()
     return new, words if words.startswith(("a ", "an ")) else article(re.sub(r"^one ", "", words))
 
 

@@ -13,7 +13,7 @@ from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES
 
 from .grammar import RELATIONS, article, neighbour
 from .phrases import EDIT_WORDS, EVERY, ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS
-from .wishes import Edit, Item, Talk
+from .wishes import Edit, Item, Talk, described
 
 _COLOUR = (*EDIT_WORDS["colour"], "make {r} {v}", "make {r} {v}", "{r} is painted {v}", "{r} gets painted {v}", "I want {r} to be {v}",
            "colour {r} in {v}", "recolor {r} {v}", "set {r} to {v}", "{r} goes {v}", "have {r} turn {v}", "{r} has to be {v}")  # fmt: skip
@@ -59,13 +59,6 @@ class Course:
     changed: bool = False  # whether that was by a change
     in_order: bool = True  # whether things were named in the order in which they are drawn
     centred: bool = False  # counts on the only thing standing in the middle, as nobody says where it is
-
-
-def look(rng: random.Random, item: Item, noun: str | None = None) -> str:
-    size = [] if item.size is None else [rng.choice(SIZE_WORDS[item.size])]
-    pattern = [PATTERNS[item.pattern]] if item.pattern else []
-    colour = [] if item.colour is None else [COLOURS[item.colour]]
-    return " ".join([*size, *pattern, *colour, noun or SHAPES[item.shape]])
 
 
 def some_things(rng: random.Random, count: int, shape: int | None = None) -> list[Item]:
@@ -270,7 +263,7 @@ def _more(rng: random.Random, course: Course) -> str | None:
     (item,) = some_things(rng, 1)
     item.late = True
     free = [c for c in range(CELLS) if c not in course.cells]
-    words = article(look(rng, item))
+    words = article(described(rng, item))
     last, cell = course.last, None
     moved = any(edit.kind == "move" and edit.item == last for edit in course.talk.edits)
     if last in course.left and last is not None and not moved and rng.random() < 0.4:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, Scene, Thing, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, Scene, Thing, Transition, other_colour
 
 from .asking import short_question, sure
 from .composites import COMPOSITES, Composite, fits_a_column, variants
@@ -73,8 +73,7 @@ def sky_of_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
     steps = COMPOSITES[name].steps(ground, values)
     if steps is None:
         return None
-    seen = {thing.colour for thing in steps[-1][2].after.cells if thing is not None}
-    colour = rng.choice([c for c in range(len(COLOURS)) if c not in seen])
+    colour = other_colour(rng, *(thing.colour for thing in steps[-1][2].after.cells if thing is not None))
     v = COLOURS[colour]
     forms = ("make the sky {v}", "the sky should be {v}", "paint the sky {v}", "{v} sky please", "a {v} sky", "I want the sky {v}", "turn the sky {v}",
              "change the sky to {v}", "the sky in {v}", "I'd like a {v} sky", "{v} sky")  # fmt: skip

@@ -10,24 +10,35 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES
+from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, other_colour
 
 from .files import rows
 from .grammar import article
-from .phrases import ASK_FOR, EDIT_WORDS, LISTED, NUMBERS, PLACES, SIZE_WORDS, dressed, numbered
-from .plans import Request
+from .phrases import (
+    ASK_FOR,
+    EDIT_WORDS,
+    LISTED,
+    NUMBERS,
+    PLACES,
+    SIZE_WORDS,
+    dressed,
+    enumerated,
+    glued,
+    numbered,
+)
+from .plans import MOST_STEPS, Request
 from .wishes import (
     Edit,
     Item,
     Talk,
     clauses_in_full,
+    described,
     on_ground,
     random_item,
     spoken_request,
     steps_of,
 )
 
-_MOST_STEPS = 6
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _CHANGE = (
     "make {r} {v}",
@@ -53,14 +64,7 @@ _AFTER = (
 def _names(rng: random.Random, items: Sequence[Item]) -> list[str]:
     """The things in words, all with an article or none with one."""
     bare = rng.random() < 0.5
-    return [_look(rng, one) if bare else article(_look(rng, one)) for one in items]
-
-
-def _look(rng: random.Random, item: Item, noun: str | None = None) -> str:
-    size = [] if item.size is None else [rng.choice(SIZE_WORDS[item.size])]
-    pattern = [PATTERNS[item.pattern]] if item.pattern else []
-    colour = [] if item.colour is None else [COLOURS[item.colour]]
-    return " ".join([*size, *pattern, *colour, noun or SHAPES[item.shape]])
+    return [described(rng, one) if bare else article(described(rng, one)) for one in items]
 
 
 def _apart(rng: random.Random, count: int, share: float = 0.6) -> list[Item]:
@@ -73,9 +77,7 @@ def _apart(rng: random.Random, count: int, share: float = 0.6) -> list[Item]:
 
 
 def _joined(rng: random.Random, words: Sequence[str]) -> str:
-    if len(words) == 1:
-        return words[0]
-    return ", ".join(words[:-1]) + rng.choice((" and ", " and ", ", and ", " & ", ", ")) + words[-1]
+    return enumerated(rng, words, (" and ", " and ", ", and ", " & ", ", "))
 
 
 def _list(rng: random.Random, talk: Talk) -> str:
@@ -118,7 +120,7 @@ def _counts(rng: random.Random, talk: Talk) -> str:
     for count, item in zip(sizes, _apart(rng, len(sizes), 0.8), strict=True):
         talk.items += [replace(item, alike=i > 0) for i in range(count)]
         number = str(count) if digits else rng.choice((NUMBERS[count], "a")) if count == 1 else NUMBERS[count]
-        words = f"{_look(rng, item)}{'s' if count > 1 else ''}"
+        words = f"{described(rng, item)}{'s' if count > 1 else ''}"
         said.append(article(words) if number == "a" else f"{number} {words}")
     return rng.choice(ASK_FOR).format(x=_joined(rng, said))
 
@@ -181,7 +183,7 @@ def _arranged(rng: random.Random, talk: Talk) -> str:
         items = [replace(one, cell=None) for one in items]
     talk.items = items
     number = rng.choice((NUMBERS[count], NUMBERS[count], str(count)))
-    words = f"{number} {_look(rng, early)}s"
+    words = f"{number} {described(rng, early)}s"
     extra = [where] if placed else []
     if not after:
         words = " ".join([words, *extra])
@@ -210,24 +212,20 @@ def _of_the_row(rng: random.Random, talk: Talk, cells: Sequence[int]) -> str:
     if names is None or rng.random() < 0.2:
         talk.edits = [Edit("colour", i, colour) for i in range(len(cells))]
         them = ("both", "both of them") if len(cells) == 2 else ("all of them", "them all")
-        return _glued(joint, rng.choice(_CHANGE[:4]).format(r=rng.choice(them), v=COLOURS[colour]))
+        return glued(joint, rng.choice(_CHANGE[:4]).format(r=rng.choice(them), v=COLOURS[colour]))
     number = rng.randrange(len(names))
     called = f"the {names[number]} one"
     if rng.random() < 0.35:
         talk.edits = [Edit("remove", number)]
-        return _glued(joint, rng.choice(EDIT_WORDS["remove"][:6]).format(r=called))
+        return glued(joint, rng.choice(EDIT_WORDS["remove"][:6]).format(r=called))
     talk.edits = [Edit("colour", number, colour)]
     text = rng.choice(_CHANGE).format(r=called, v=COLOURS[colour])
     if rng.random() < 0.25:
-        other = rng.choice([c for c in range(len(COLOURS)) if c != colour])
+        other = other_colour(rng, colour)
         others = [i for i in range(len(cells)) if i != number]
         talk.edits += [Edit("colour", i, other) for i in others]
         text += f" and the other {'one' if len(others) == 1 else 'ones'} {COLOURS[other]}"
-    return _glued(joint, text)
-
-
-def _glued(joint: str, text: str) -> str:
-    return joint + (text[0].upper() + text[1:] if joint == ". " else text)
+    return glued(joint, text)
 
 
 def _around(rng: random.Random, talk: Talk) -> str:
@@ -249,9 +247,9 @@ def _around(rng: random.Random, talk: Talk) -> str:
                   "{x} in the middle and {y} both above and below it")),
     ))  # fmt: skip
     talk.items = [middle, *(replace(other, cell=cell, alike=i > 0) for i, cell in enumerate(cells))]
-    what = _look(rng, other)
+    what = described(rng, other)
     text = rng.choice(ways).format(
-        x=article(_look(rng, middle)), y=article(what), n=f"{NUMBERS[len(cells)]} {what}s"
+        x=article(described(rng, middle)), y=article(what), n=f"{NUMBERS[len(cells)]} {what}s"
     )
     return rng.choice(ASK_FOR[:16]).format(x=text)
 
@@ -314,8 +312,8 @@ def _afterthought(rng: random.Random, talk: Talk) -> str:
             (f"in {joined}", f"the colour is {joined}", f"colour: {joined}", f"coloured {joined}")
         )
     bare = rng.choice((article(name), name, f"one {name}"))
-    early = _look(rng, replace(item, colour=None))
-    late = article(_look(rng, item).replace(f" {name}", " one")) if len(attributes) > 1 else ""
+    early = described(rng, replace(item, colour=None))
+    late = article(described(rng, item).replace(f" {name}", " one")) if len(attributes) > 1 else ""
     ways = [f"{bare}, {joined}", f"{bare}. {joined[0].upper()}{joined[1:]}.", f"{bare} ({joined})", f"{bare} - {joined}",
             f"{bare}, please. {joined[0].upper()}{joined[1:]}.", f"{article(early)} in {COLOURS[item.colour or 0]}",
             f"{article(early)}, {COLOURS[item.colour or 0]}"]  # fmt: skip
@@ -374,18 +372,18 @@ def _repair(rng: random.Random, talk: Talk) -> str:
     """A thing instead of another one that is taken back."""
     item = random_item(rng)
     talk.items = [item]
-    right = article(_look(rng, item))
+    right = article(described(rng, item))
     kind = rng.random()
     if kind < 0.3:
         wrong = article(strange_noun(rng))
     elif kind < 0.7 and item.colour is not None:
         other = rng.choice([c for c in range(len(COLOURS)) if c != item.colour])
-        wrong = article(_look(rng, replace(item, colour=other)))
+        wrong = article(described(rng, replace(item, colour=other)))
         if rng.random() < 0.5:
-            right = article(_look(rng, item, "one"))
+            right = article(described(rng, item, "one"))
     else:
         wrong = article(
-            _look(rng, replace(random_item(rng), shape=(item.shape + rng.randrange(1, 8)) % len(SHAPES)))
+            described(rng, replace(random_item(rng), shape=(item.shape + rng.randrange(1, 8)) % len(SHAPES)))
         )
     text = repaired(rng, wrong, right)
     if " one" in right and not text.endswith(right):
@@ -495,7 +493,7 @@ def _references(rng: random.Random, talk: Talk) -> str | None:
         else:
             talk.edits = [Edit("colour", i, colours[0]) for i in pair]
             change = rng.choice(_CHANGE[:4]).format(r=f"the {which} two", v=values[0])
-    return text + _glued(joint, change) + rng.choice(("", "", "", ".", " please", " afterwards"))
+    return text + glued(joint, change) + rng.choice(("", "", "", ".", " please", " afterwards"))
 
 
 def _telegram(rng: random.Random, talk: Talk) -> str:
@@ -504,7 +502,7 @@ def _telegram(rng: random.Random, talk: Talk) -> str:
     if rng.random() < 0.5:
         item.colour = None
     talk.items = [item]
-    parts = [_look(rng, item) if rng.random() < 0.6 else article(_look(rng, item))]
+    parts = [described(rng, item) if rng.random() < 0.6 else article(described(rng, item))]
     for _ in range(rng.choice((1, 2, 2, 3))):
         kind = rng.choice(("colour", "colour", "pattern", "move", "size", "thing"))
         colour = rng.randrange(len(COLOURS))
@@ -585,7 +583,7 @@ def composition(rng: random.Random) -> Request:
             else:
                 talk.ground = None
         steps = steps_of(talk)
-        if steps is None or len(steps) > _MOST_STEPS:
+        if steps is None or len(steps) > MOST_STEPS:
             continue
         if rng.random() < 0.05 and "\n" not in text:
             text = numbered(rng, text, len(steps))

@@ -12,6 +12,7 @@ from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .grammar import article, natural
 from .phrases import ASK_FOR, DRAWING_NAMES, EDIT_WORDS, HOW, NUMBERS, PLACES, STORY, dressed, numbered
+from .places import CORNERS
 from .plans import Request
 from .wishes import (
     GROUNDS,
@@ -156,7 +157,7 @@ def _drawing(rng: random.Random) -> Request | None:
     counted = 0
     if rng.random() < 0.12:
         counted = rng.randint(2, len(parts) + 1)
-        corners = [cell for cell in (0, 2, 6, 8) if cell not in {cell for _, _, cell in parts}]
+        corners = [cell for cell in CORNERS if cell not in {cell for _, _, cell in parts}]
         ink = next(
             i for name in INKS if (i := COLOURS.index(name)) not in {ground, *(p[1].colour for p in parts)}
         )

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
 
 from . import asking
-from .arranged import BETWEEN, CORNERS, NOUNS
+from .arranged import BETWEEN, NOUNS
 from .asking import SHORT_MARKS, Asked, begun, short_question, some_look, sure, wh_question, yes_no
 from .companions import which_drawing
 from .grammar import RELATIONS, article, neighbour
 from .groups import LINES, line_cells
 from .phrases import NUMBERS, PLACES
+from .places import CORNERS
 from .plans import Request
 from .seeing import called, fitting, look_words, named
 

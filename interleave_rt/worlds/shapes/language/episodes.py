@@ -6,15 +6,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Thing, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Transition, other_colour
 
 from .grammar import article
 from .phrases import NUMBERS, PLACES, dressed
-from .plans import Request
-from .tales import _colour, _is, _joined, _plain
-from .wishes import Edit, Item, Talk, _settle, changed, clauses_in_full, on_ground, spoken_request
+from .plans import MOST_STEPS, Request
+from .tales import _is, _joined, _plain
+from .wishes import Edit, Item, Talk, clauses_in_full, on_ground, spoken_request, steps_of
 
-_MOST_STEPS = 6
 _LEAD = ("",) * 18 + ( "Story: ", "a story: ", "Tell me a story. ", "draw this: ", "please draw: ", "Picture this: ",
          "a little story for kids: ", "Show me this: ", "can you draw this story? ", "in pictures please: ")  # fmt: skip
 _END = ("", "", "", "", "", ".", ".", ".", ". The end.", ". thats all", ", please", ". Thanks!")
@@ -43,41 +42,6 @@ _GOES = (
 _COMES = ("appears", "shows up", "pops up", "comes out", "turns up", "sits", "stands", "arrives", "lands")
 
 
-def _steps(talk: Talk) -> list[Transition] | None:
-    """As `wishes.steps_of`; and things may come back ("back", with their colour then) to where they went from."""
-    plain = [replace(e, kind="colour") if e.kind == "back" else e for e in talk.edits]
-    settled = _settle(replace(talk, edits=plain))
-    if settled is None:
-        return None
-    ground, things = settled
-    cells = [cell for _, cell in things]
-    last: dict[int, Thing] = {}
-    steps: list[Transition] = []
-    try:
-        for (thing, cell), item in zip(things, talk.items, strict=True):
-            if not item.late:
-                steps.append(
-                    Transition.add(steps[-1].after, thing, cell)
-                    if steps
-                    else Transition.draw(ground, thing, cell)
-                )
-        for edit in talk.edits:
-            now, cell = steps[-1].after, cells[edit.item]
-            if edit.kind == "add":
-                steps.append(Transition.add(now, things[edit.item][0], cell))
-            elif edit.kind == "back":
-                steps.append(Transition.add(now, last[edit.item]._replace(colour=edit.value), cell))
-            else:
-                if edit.kind == "remove":
-                    last[edit.item] = now.at(cell)
-                steps.append(changed(now, edit, cells))
-                if edit.kind == "move":
-                    cells[edit.item] = edit.value
-    except ValueError:
-        return None
-    return None if any(step.before == step.after for step in steps) else steps
-
-
 def _tense(past: bool, verb: str) -> str:
     """What a thing does, now or then: "turns red", "turned red"."""
     first, space, rest = verb.partition(" ")
@@ -89,7 +53,7 @@ def _change(rng: random.Random, talk: Talk, number: int, now: Item, used: set[st
     kind = rng.choice([one for one in ("colour", "colour", "size", "move", "shape") if one not in used])
     used.add(kind)
     if kind == "colour":
-        colour = _colour(rng, *[c for c in (now.colour, talk.ground) if c is not None])
+        colour = other_colour(rng, *[c for c in (now.colour, talk.ground) if c is not None])
         talk.edits.append(Edit("colour", number, colour))
         now.colour = colour
         return rng.choice(
@@ -129,7 +93,7 @@ def _life(rng: random.Random, talk: Talk) -> str | None:
         item.cell = rng.randrange(9)
     talk.items = [item]
     if rng.random() < 0.25:
-        talk.ground = _colour(rng, item.colour or 0)
+        talk.ground = other_colour(rng, item.colour or 0)
     now, used = replace(item), set[str]()
     says: list[str] = []
     for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
@@ -147,7 +111,7 @@ def _life(rng: random.Random, talk: Talk) -> str | None:
             colour = now.colour or 0
             words = rng.choice(("comes back", "returns", "is back again", "appears again"))
             if rng.random() < 0.4:
-                colour = _colour(rng, colour)
+                colour = other_colour(rng, colour)
                 words = rng.choice(("comes back in {v}", "returns and is {v} this time", "comes back, but {v}")).format(v=COLOURS[colour])  # fmt: skip
             talk.edits.append(Edit("back", 0, colour))
             says.append(words)
@@ -203,7 +167,7 @@ def _company(rng: random.Random, talk: Talk) -> str | None:
                 rng.choice(("both disappear", "both go away", "they both leave", "both of them vanish"))
             )
         else:
-            colour = _colour(rng, one.colour or 0, other.colour or 0)
+            colour = other_colour(rng, one.colour or 0, other.colour or 0)
             talk.edits += [Edit("colour", 0, colour), Edit("colour", 1, colour)]
             parts.append(
                 rng.choice(("both turn {v}", "they both become {v}", "both of them get {v}")).format(
@@ -218,7 +182,7 @@ def _company(rng: random.Random, talk: Talk) -> str | None:
             talk.edits.append(Edit("remove", number))
             said = rng.choice(_GOES)
         else:
-            colour = _colour(rng, one.colour or 0, other.colour or 0)
+            colour = other_colour(rng, one.colour or 0, other.colour or 0)
             talk.edits.append(Edit("colour", number, colour))
             said = f"{rng.choice(('turns', 'becomes', 'gets', 'goes'))} {COLOURS[colour]}"
         parts.append(f"the {names[number]} {_tense(past, said)}")
@@ -287,7 +251,7 @@ def _count(rng: random.Random, talk: Talk) -> str | None:
     talk.items = [Item(shape, colour, late=not down and i > 0) for i in range(most)]
     ground = ""
     if rng.random() < 0.3:
-        talk.ground = _colour(rng, colour)
+        talk.ground = other_colour(rng, colour)
         ground = on_ground(rng, talk.ground)
         if ground.startswith(","):
             ground = ""
@@ -341,7 +305,7 @@ def _becomes(rng: random.Random, talk: Talk) -> str | None:
     names, colour = [], item.colour or 0
     for other in others:
         if coloured:
-            colour = _colour(rng, colour)
+            colour = other_colour(rng, colour)
             talk.edits.append(Edit("thing", 0, other * len(COLOURS) + colour))
             names.append(article(f"{COLOURS[colour]} {SHAPES[other]}"))
         else:
@@ -411,7 +375,7 @@ def _journey(rng: random.Random, talk: Talk) -> str | None:
     item.cell = path[0]
     talk.items = [item]
     talk.edits = [Edit("move", 0, cell) for cell in path[1:]]
-    colour = _colour(rng, item.colour or 0)
+    colour = other_colour(rng, item.colour or 0)
     kind = rng.choice(("colour", "colour", "remove", "remove", "size"))
     if kind == "size":
         item.size = rng.randrange(2) if item.size is None else item.size
@@ -453,7 +417,7 @@ def _eats(rng: random.Random, talk: Talk) -> str | None:
         talk.edits.append(Edit("size", 0, 1))
         parts.append(rng.choice((f"{eater} grows", "it grows", "it gets big")))
     elif kind < 0.5:
-        colour = _colour(rng, one.colour or 0)
+        colour = other_colour(rng, one.colour or 0)
         talk.edits.append(Edit("colour", 0, colour))
         parts.append(f"{rng.choice((eater, 'it'))} {rng.choice(('turns', 'becomes'))} {COLOURS[colour]}")
     return _joined(rng, parts)
@@ -468,7 +432,7 @@ def _beats(rng: random.Random, talk: Talk) -> str | None:
         item.shape = SHAPES.index("heart")
     ground = ""
     if rng.random() < 0.2:
-        talk.ground = _colour(rng, item.colour or 0)
+        talk.ground = other_colour(rng, item.colour or 0)
         ground = f" on {COLOURS[talk.ground]}"
     if rng.random() < 0.5:
         item.size = rng.randrange(2)
@@ -524,8 +488,8 @@ def episode(rng: random.Random) -> Request:
     while True:
         talk = Talk()
         text = make(rng, talk)
-        steps = _steps(talk) if text else None
-        if text is None or steps is None or not 2 <= len(steps) <= _MOST_STEPS:
+        steps = steps_of(talk) if text else None
+        if text is None or steps is None or not 2 <= len(steps) <= MOST_STEPS:
             continue
         return _asked(rng, text, steps)
 

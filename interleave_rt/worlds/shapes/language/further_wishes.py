@@ -6,20 +6,15 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from interleave_rt.worlds.shapes.scene import (
-    COLOURS,
-    GRID,
-    PATTERNS,
-    SHAPES,
-    Scene,
-    Transition,
-)
+from interleave_rt.worlds.shapes.scene import COLOURS, GRID, PATTERNS, SHAPES, Scene, Transition, other_colour
 
-from .arranged import NOUNS, ORDER, between, new_thing, nothing_left, one_place_on, somewhere
+from .arranged import NOUNS, between, new_thing, nothing_left, one_place_on, somewhere
 from .grammar import article
-from .groups import LINES, Wish, each, line_cells
+from .groups import LINES, Wish, line_cells
 from .phrases import NUMBERS, PLACES
+from .places import CORNERS
 from .seeing import GONE, GROUND, called, fitting, look_words, looks, named
+from .wishes import ORDER, each
 
 _PLACED = re.compile(r" (?:at|in|on) the ")
 """In what is called by its place; "put the star on the left at the top" is hard to read."""
@@ -35,10 +30,6 @@ def towards(place: str) -> str:
 
 def _where(rng: random.Random, cell: int) -> str:
     return rng.choice(PLACES[cell][:2]).replace("on top", "at the top")
-
-
-def _another_colour(rng: random.Random, scene: Scene, *others: int) -> int:
-    return rng.choice([c for c in range(len(COLOURS)) if c != scene.background and c not in others])
 
 
 def _resized(scene: Scene, cell: int) -> Transition:
@@ -72,7 +63,7 @@ def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         if len(others) == 1:
             forms = ["leave {x} as it is and make {o} {v}", "not {x}, make {o} {v}"]
         return Wish(rng.choice(forms).format(x=x, v=v, o=o), each(scene, others, _resized), about=GROUND)
-    colour = _another_colour(rng, scene)
+    colour = other_colour(rng, scene.background)
     rest = [i for i in others if scene.at(i).colour != colour]
     v = COLOURS[colour]
     if kind < 0.6:
@@ -90,7 +81,7 @@ def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         first = Transition.remove(scene, cell)
         w = ""
     else:
-        other = _another_colour(rng, scene, scene.at(cell).colour, colour)
+        other = other_colour(rng, scene.background, scene.at(cell).colour, colour)
         w = COLOURS[other]
         forms = [
             "make {x} {w} and {o} {v}",
@@ -120,7 +111,7 @@ def _in_line(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
             )
         )
     elif kind < 0.5:
-        cells = [i for i in (0, 2, 6, 8) if scene.cells[i] is not None]
+        cells = [i for i in CORNERS if scene.cells[i] is not None]
         e = rng.choice(
             (
                 "the things in the corners",
@@ -148,7 +139,7 @@ def _in_line(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
             "erase {e}, please",
         )
         return Wish(rng.choice(forms).format(e=e), each(scene, cells, Transition.remove), about=GONE)
-    colour = _another_colour(rng, scene)
+    colour = other_colour(rng, scene.background)
     forms = (
         "make {e} {v}",
         "paint {e} {v}",
@@ -173,7 +164,7 @@ def _and_the_ground(rng: random.Random, scene: Scene, before: int | None) -> Wis
     if a is None or a == "it" or a.startswith("what"):
         return None
     g = rng.choice(("the background", "the background", "the background", "background"))
-    ground = rng.choice([c for c in range(len(COLOURS)) if c != scene.background])
+    ground = other_colour(rng, scene.background)
     kind, w = rng.random(), COLOURS[ground]
     if kind < 0.3:
         forms = (
@@ -190,7 +181,7 @@ def _and_the_ground(rng: random.Random, scene: Scene, before: int | None) -> Wis
             else Transition.ground(step.after, ground)
         )
         return Wish(form.format(a=a, g=g, w=w), [step, other], about=GROUND)
-    colour = _another_colour(rng, scene, scene.at(cell).colour, ground)
+    colour = other_colour(rng, scene.background, scene.at(cell).colour, ground)
     v = COLOURS[colour]
     if kind < 0.7:
         forms = ("make {a} {v} and {g} {w}", "{a} {v}, {g} {w}", "paint {a} {v} and {g} {w}", "{a} should be {v} and {g} {w}", "I want {a} {v} and {g} {w}",
@@ -221,7 +212,7 @@ def _two_looks(rng: random.Random, scene: Scene, before: int | None) -> Wish | N
     thing, r = scene.at(cell), called(rng, scene, cell, before, without=("size", "pattern"))
     if r is None or thing.pattern or r.startswith("what"):
         return None
-    colour = _another_colour(rng, scene, thing.colour)
+    colour = other_colour(rng, scene.background, thing.colour)
     v, first = COLOURS[colour], Transition.recolour(scene, cell, colour)
     if thing.size and rng.random() < 0.35:
         pattern = rng.randrange(1, len(PATTERNS))
@@ -374,8 +365,8 @@ def _taken_back(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
     )
     kind = rng.random()
     if kind < 0.45:
-        colour = _another_colour(rng, scene, scene.at(cell).colour)
-        w, v = COLOURS[_another_colour(rng, scene, colour)], COLOURS[colour]
+        colour = other_colour(rng, scene.background, scene.at(cell).colour)
+        w, v = COLOURS[other_colour(rng, scene.background, colour)], COLOURS[colour]
         words = rng.choice(
             (
                 "make {r} {w}{no}{v}",
@@ -407,7 +398,7 @@ def _taken_back(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
             ),
             [Transition.remove(scene, cell)],
         )
-    colour = _another_colour(rng, scene, scene.at(cell).colour)
+    colour = other_colour(rng, scene.background, scene.at(cell).colour)
     words = rng.choice(("make {a}{no}{b} {v}", "paint {a}{no}{b} {v}")).format(
         a=a, b=b, no=no, v=COLOURS[colour]
     )
@@ -425,7 +416,7 @@ def _across(rng: random.Random, scene: Scene, before: int | None) -> Wish | None
     row, column = divmod(cell, GRID)
     if rng.random() < 0.5 and cell != 4:
         to = 8 - cell
-        if cell in (0, 2, 6, 8):
+        if cell in CORNERS:
             forms = (
                 "move {r} to the opposite corner",
                 "put {r} in the opposite corner",
@@ -471,7 +462,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
     p = rng.choice(_ASKED)
     whole, said = [], []
     if kind == "colour":
-        colour = _another_colour(rng, scene, thing.colour)
+        colour = other_colour(rng, scene.background, thing.colour)
         v, step = COLOURS[colour], Transition.recolour(scene, cell, colour)
         whole = [f"{may} {r} be {v}{p}?", f"what if {r} was {v}?", f"how about {r} in {v}?", f"how would {r} look in {v}?", f"{may} I have {r} in {v}{p}?",
                  f"{may} we have {r} in {v}?", f"why isn't {r} {v}? change that", f"is it possible to have {r} in {v}?", f"wouldn't {r} be nicer in {v}?",
@@ -552,7 +543,7 @@ def _the_same_but(rng: random.Random, scene: Scene, before: int | None) -> Wish 
                        "this picture {x}", "exactly the same, just {x}", "I want this {x}", "the same picture {x}"))  # fmt: skip
     kind = rng.random()
     if kind < 0.4:
-        colour = _another_colour(rng, scene, scene.at(cell).colour)
+        colour = other_colour(rng, scene.background, scene.at(cell).colour)
         x = rng.choice(("with {r} in {v}", "with {r} {v}", "with {r} in {v}")).format(r=r, v=COLOURS[colour])
         step = Transition.recolour(scene, cell, colour)
     elif kind < 0.6:
@@ -562,14 +553,14 @@ def _the_same_but(rng: random.Random, scene: Scene, before: int | None) -> Wish 
         to = rng.choice(scene.empty)
         x, step = f"with {words} {_where(rng, to)}", Transition.add(scene, new, to)
     else:
-        ground = rng.choice([c for c in range(len(COLOURS)) if c != scene.background])
+        ground = other_colour(rng, scene.background)
         x, step = f"with {article(COLOURS[ground])} background", Transition.ground(scene, ground)
     return Wish(lead.format(x=x), [step], whole=rng.random() < 0.5)
 
 
 def _from_one_ground(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     """The background, with the colour that it has or in fewer words."""
-    ground = rng.choice([c for c in range(len(COLOURS)) if c != scene.background])
+    ground = other_colour(rng, scene.background)
     v, w = COLOURS[ground], COLOURS[scene.background]
     a = article(v)
     forms = (f"change the background from {w} to {v}", f"instead of {w} I want {a} background", f"the background is {w}, make it {v}", f"not {w} but {v} behind it",

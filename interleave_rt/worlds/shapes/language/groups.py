@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing, Transition
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES, Scene, Transition
 
 from .phrases import NUMBERS, PLACES
+from .places import CORNERS
 from .seeing import GONE, GROUND, called, fitting, look_words, named
-from .wishes import random_item, thing_words
+from .wishes import each, random_item, thing_words
 
 _MOST = 5
 
@@ -36,17 +37,6 @@ def line_cells(name: str) -> list[int]:
     """The cells of a row or a column of `LINES`."""
     number = LINES.index(name) % GRID
     return [i for i in range(CELLS) if (i // GRID if name.endswith("row") else i % GRID) == number]
-
-
-_Step = Callable[[Scene, int], Transition]
-
-
-def each(scene: Scene, cells: Sequence[int], do: _Step) -> list[Transition]:
-    """The same done to one cell after the other."""
-    steps: list[Transition] = []
-    for cell in cells:
-        steps.append(do(steps[-1].after if steps else scene, cell))
-    return steps
 
 
 def _group(rng: random.Random, scene: Scene) -> tuple[str, list[int]] | None:
@@ -309,13 +299,10 @@ def _swapped(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     )
 
 
-_CORNERS = (0, 2, 6, 8)
-
-
 def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     """One more thing in every corner, in a row that is empty, or on two sides of one that is there."""
     item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    new = item.seen()
     x = thing_words(rng, item)
     if not x.startswith(("a ", "an ")):
         return None
@@ -325,7 +312,7 @@ def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
                         f"another {SHAPES[new.shape]} like that", "a copy of it", "one like that", "the same thing", "one of these"))  # fmt: skip
     kind = rng.choice(("corners", "corners", "line", "sides"))
     if kind == "corners":
-        cells = [cell for cell in _CORNERS if scene.cells[cell] is None]
+        cells = [cell for cell in CORNERS if scene.cells[cell] is None]
         where = [
             "in every corner",
             "in each corner",
@@ -334,7 +321,7 @@ def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
             "into every corner",
             "in the four corners",
         ]
-        if len(cells) < len(_CORNERS):
+        if len(cells) < len(CORNERS):
             where = ["in every free corner", "in each empty corner", "in all corners that are free", "in the other corners",
                      "in the remaining corners"]  # fmt: skip
     elif kind == "line":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from interleave_rt.worlds.shapes.scene import CELLS, SIZES
@@ -81,6 +81,16 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 ROWS = {"in a row": (3, 4, 5), "in a row at the top": (0, 1, 2), "in a row at the bottom": (6, 7, 8),
          "in a column": (1, 4, 7), "on top of each other": (7, 4, 1)}  # fmt: skip
+
+
+def glued(joint: str, text: str) -> str:
+    """What comes next behind its joint; a new sentence begins with a capital."""
+    return joint + (text[0].upper() + text[1:] if joint == ". " else text)
+
+
+def enumerated(rng: random.Random, words: Sequence[str], joints: Sequence[str]) -> str:
+    """One or more in a row, the last one behind one of the joints."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + rng.choice(joints) + words[-1]
 
 
 def numbered(rng: random.Random, text: str, steps: int) -> str:

@@ -23,14 +23,12 @@ from .grammar import RELATIONS, article, neighbour
 from .groups import Wish, of_several
 from .parts import about_a_drawing
 from .phrases import EDIT_WORDS, ITS, ON_A_PICTURE, PLACES, RELATION_WORDS
-from .plans import Request, operations, plan_steps, split_of
+from .plans import MOST_STEPS, Request, operations, plan_steps, split_of
 from .seeing import GONE, GROUND, called, hurried, look_words, looks, named, sizes
 from .series import what_comes_next
-from .wishes import INKS, Edit, changed, clauses_in_full, random_item, thing_words
+from .wishes import INKS, ORDER, Edit, changed, clauses_in_full, random_item, thing_words
 
-_MOST_STEPS = 6
 _TRIES = 8
-_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)  # as of new things in `wishes`
 _FRAMES = (*ON_A_PICTURE, *ON_A_PICTURE, "would you {x}?", "{x}!", "just {x}", "ok, {x}", "can we {x}?", "let's {x}", "{x}, pls",
            "Great! Now {x}", "it would be nice if you could {x}", "in this picture, {x}", "{x} in this picture", "you should {x}",
            "could you {x}", "please could you {x}?", "I'd love you to {x}", "and now {x}", "well done. {x}", "{x} thank you",
@@ -148,7 +146,7 @@ def about_a_picture(rng: random.Random) -> Request:
                 more,
             )
         else:
-            if len(steps) <= _MOST_STEPS and steps[-1].after != given:
+            if len(steps) <= MOST_STEPS and steps[-1].after != given:
                 return _request(rng, given, words, steps, wish.whole)
 
 
@@ -424,7 +422,7 @@ def _added(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
         item.colour = COLOURS.index(free[0])
     else:
         words = thing_words(rng, item)
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    new = item.seen()
     kind, cell = rng.random(), rng.choice(scene.occupied)
     if kind < 0.4:
         r, how = called(rng, scene, cell, before), rng.choice(list(RELATIONS))
@@ -435,7 +433,7 @@ def _added(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
         if r == "it":
             place = rng.choice(ITS[how])
     elif kind < 0.5:
-        where, place = next(i for i in _ORDER if scene.cells[i] is None), ""
+        where, place = next(i for i in ORDER if scene.cells[i] is None), ""
     else:
         where = rng.choice(scene.empty)
         place = rng.choice(PLACES[where])
@@ -472,7 +470,7 @@ def _copied(rng: random.Random, scene: Scene, before: int | None) -> Wish | None
         where = goal
         place = rng.choice(ITS[how])
     elif kind < 0.4:
-        where, place = next(i for i in _ORDER if scene.cells[i] is None), ""
+        where, place = next(i for i in ORDER if scene.cells[i] is None), ""
     else:
         where = rng.choice(scene.empty)
         place = rng.choice(PLACES[where][:3])
@@ -496,7 +494,7 @@ def _copied(rng: random.Random, scene: Scene, before: int | None) -> Wish | None
 def _tale(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     """A new thing comes, and something becomes of it."""
     item = replace(random_item(rng), colour=rng.randrange(len(COLOURS)))
-    new = Thing(item.shape, item.colour or 0, 1 if item.size is None else item.size, item.pattern)
+    new = item.seen()
     where = rng.choice(scene.empty)
     x = thing_words(rng, item)
     if not x.startswith(("a ", "an ", "one ")):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from interleave_rt.worlds.shapes.scene import POSITIONS
 
+CORNERS = (0, 2, 6, 8)
+"""Their cells."""
 STYLES = ("plain", "corner", "row")
 """Ways to name a place: "at the top left", "in the upper left corner", "in row 1 column 1"."""
 

@@ -17,6 +17,8 @@ Split = Literal["train", "validation", "test"]
 Groups = tuple[Sequence[int], ...]
 """Cells that an answer is found by: those of one thing or kind after the other's; none where it is the background."""
 
+MOST_STEPS = 6
+"""The longest plan of a request in the words of people."""
 _HELD_SHARE = 0.1
 
 

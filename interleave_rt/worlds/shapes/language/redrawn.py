@@ -12,12 +12,10 @@ from .composites import COMPOSITES, Composite, fits_a_column
 from .compositions import repaired, strange_noun
 from .drawings import _assembled, _attributes, _ground_for, _named, _Part, _parts, _plural
 from .grammar import article
-from .phrases import ASK_FOR, HOW, SIZE_WORDS, dressed
-from .plans import Request
-from .wishes import clauses_in_full, on_ground, spoken_request
+from .phrases import ASK_FOR, HOW, SIZE_WORDS, dressed, glued
+from .plans import MOST_STEPS, Request
+from .wishes import ORDER, clauses_in_full, on_ground, spoken_request
 
-_MOST_STEPS = 6
-_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
 _AFTER = (
     ", then ",
     ". Then ",
@@ -58,13 +56,9 @@ def _in_place(drawing: Composite) -> tuple[list[_Part], int]:
 
 
 def _request(rng: random.Random, text: str, clauses: list[Clause], name: str | None = None) -> Request | None:
-    if len(clauses) > _MOST_STEPS:
+    if len(clauses) > MOST_STEPS:
         return None
     return spoken_request(dressed(rng, text), [clause.transition for clause in clauses], clauses, name)
-
-
-def _glued(joint: str, text: str) -> str:
-    return joint + (text[0].upper() + text[1:] if joint == ". " else text)
 
 
 def _less(rng: random.Random, drawing: Composite) -> Request | None:
@@ -180,7 +174,7 @@ def _edited(rng: random.Random, drawing: Composite) -> Request | None:
         called = f"{owner}{one}" + (f" and {owner}{other}" if len(cells) > len(by_name[one]) else "")
         text = rng.choice(_TAKE).format(r=called)
     else:
-        free = next((cell for cell in _ORDER if now.cells[cell] is None), None)
+        free = next((cell for cell in ORDER if now.cells[cell] is None), None)
         if free is None or colours[0] == now.background:
             return None
         shape, size = rng.randrange(len(SHAPES)), rng.choice((None, 0, 1))
@@ -192,7 +186,7 @@ def _edited(rng: random.Random, drawing: Composite) -> Request | None:
     lead = rng.choice((*ASK_FOR[:24], *HOW[:4])).format(x=what).rstrip(".!?")
     text = (
         lead
-        + _glued(rng.choice(_AFTER), text)
+        + glued(rng.choice(_AFTER), text)
         + rng.choice(("", "", "", ".", " afterwards", " please", " at the end"))
     )
     return _request(rng, text, clauses + clauses_in_full(done), drawing.name)
@@ -420,7 +414,7 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
         more = _one_of_two(rng, clauses, [(first, left), (second, right)])
         if more is None:
             return None
-        text = text.rstrip(".!?") + _glued(rng.choice(_AFTER), more[0])
+        text = text.rstrip(".!?") + glued(rng.choice(_AFTER), more[0])
         clauses.append(more[1])
     return _request(rng, text, clauses)
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Thing, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Thing, Transition, other_colour
 
 from .grammar import article, explicit, natural
 from .plans import PlanStep, Request, operations, split_of
@@ -25,12 +25,8 @@ _Told = list[
 ]  # a method of `Transition` with its arguments, sentence, step name
 
 
-def _other(rng: random.Random, *taken: int) -> int:
-    return rng.choice([colour for colour in range(len(COLOURS)) if colour not in taken])
-
-
 def _rolls(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    colour, size = _other(rng, ground), rng.randrange(2)
+    colour, size = other_colour(rng, ground), rng.randrange(2)
     kind = rng.choice((0, 5))  # a ball or a hoop
     word = "ball" if kind == 0 else "hoop"
     path, way = rng.choice((((6, 7, 8), "right"), ((8, 7, 6), "left")))
@@ -44,7 +40,7 @@ def _rolls(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 
 def _rises(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    hill, sun = _other(rng, ground), rng.choice([c for c in (3, 4, 0) if c != ground])
+    hill, sun = other_colour(rng, ground), rng.choice([c for c in (3, 4, 0) if c != ground])
     return f"{article(COLOURS[sun])} sun that rises over {article(COLOURS[hill])} hill", [
         ("draw", (ground, Thing(2, hill, 1), 7), "The hill is quiet.", "hill"),
         ("add", (Thing(0, sun, 0), 3), "The sun wakes up.", "sun"),
@@ -54,9 +50,9 @@ def _rises(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 def _changes(rng: random.Random, ground: int) -> tuple[str, _Told]:
     shape = rng.randrange(len(SHAPES))
-    colours = [_other(rng, ground)]
-    colours.append(_other(rng, ground, colours[0]))
-    colours.append(_other(rng, ground, colours[1]))
+    colours = [other_colour(rng, ground)]
+    colours.append(other_colour(rng, ground, colours[0]))
+    colours.append(other_colour(rng, ground, colours[1]))
     words = [COLOURS[c] for c in colours]
     name = SHAPES[shape]
     return f"a {name} that is first {words[0]}, then {words[1]} and then {words[2]}", [
@@ -67,7 +63,7 @@ def _changes(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 
 def _grows(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    stem, bloom = _other(rng, ground), _other(rng, ground)
+    stem, bloom = other_colour(rng, ground), other_colour(rng, ground)
     return f"{article(COLOURS[stem])} plant that grows and gets {article(COLOURS[bloom])} bloom", [
         ("draw", (ground, Thing(3, stem, 0), 7), "A seed lies in the ground.", "seed"),
         ("add", (Thing(3, stem, 1), 4), "A stem grows out of it.", "stem"),
@@ -76,8 +72,8 @@ def _grows(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 
 def _vanishes(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    colour, shape = _other(rng, ground), rng.choice((4, 6, 0))
-    other = _other(rng, ground, colour)
+    colour, shape = other_colour(rng, ground), rng.choice((4, 6, 0))
+    other = other_colour(rng, ground, colour)
     place = rng.choice((3, 5))
     name = SHAPES[shape]
     way = "left" if place == 3 else "right"
@@ -91,7 +87,7 @@ def _vanishes(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 
 def _flies(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    colour, column = _other(rng, ground), rng.randrange(3)
+    colour, column = other_colour(rng, ground), rng.randrange(3)
     place = ("on the left", "in the middle", "on the right")[column]
     return f"a striped {COLOURS[colour]} balloon that flies up {place}", [
         ("draw", (ground, Thing(0, colour, 1, 1), 6 + column), "The balloon is on the ground.", "balloon"),
@@ -101,7 +97,7 @@ def _flies(rng: random.Random, ground: int) -> tuple[str, _Told]:
 
 
 def _melts(rng: random.Random, ground: int) -> tuple[str, _Told]:
-    hat = _other(rng, ground, 7)
+    hat = other_colour(rng, ground, 7)
     return f"a snowman that loses {article(COLOURS[hat])} hat", [
         ("draw", (ground, Thing(0, 7, 1), 7), "Somebody rolls a ball of snow.", "body"),
         ("add", (Thing(0, 7, 1), 4), "A second one becomes the head.", "head"),

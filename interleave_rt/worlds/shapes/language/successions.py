@@ -12,13 +12,12 @@ from dataclasses import replace
 
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, POSITIONS, SHAPES
 
-from .changes import begun, look, one_change, place_words, some_things, terse_change, which_then
+from .changes import begun, one_change, place_words, some_things, terse_change, which_then
 from .grammar import RELATIONS, article
-from .phrases import ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS, dressed
-from .plans import Request
-from .wishes import Item, Talk, clauses_in_full, spoken_request, steps_of
+from .phrases import ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS, dressed, enumerated, glued
+from .plans import MOST_STEPS, Request
+from .wishes import Item, Talk, clauses_in_full, described, spoken_request, steps_of
 
-_MOST_STEPS = 6
 _LEADS = (
     "",
     "",
@@ -45,9 +44,7 @@ _THEN_DRAW = (", then ", ", then add ", ". Then ", ". Then draw ", ", and on it 
 
 
 def _joined(rng: random.Random, words: Sequence[str]) -> str:
-    if len(words) == 1:
-        return words[0]
-    return ", ".join(words[:-1]) + rng.choice((" and ", " and ", ", ", ", and ")) + words[-1]
+    return enumerated(rng, words, (" and ", " and ", ", ", ", and "))
 
 
 def _spread(rng: random.Random, items: Sequence[Item], share: float) -> None:
@@ -58,7 +55,7 @@ def _spread(rng: random.Random, items: Sequence[Item], share: float) -> None:
 
 
 def _said(rng: random.Random, item: Item, bare: bool = False) -> str:
-    words = look(rng, item) if bare else article(look(rng, item))
+    words = described(rng, item) if bare else article(described(rng, item))
     return words if item.cell is None else f"{words} {rng.choice(PLACES[item.cell])}"
 
 
@@ -128,7 +125,7 @@ def _places_first(rng: random.Random, talk: Talk) -> str:
         its, name = rng.choice(ITS[relation]), SHAPES[first.shape]
         of = f"{rng.choice(RELATION_WORDS[relation])} the {name}"
         where = "" if first.cell is None else f" {place_words(rng, first.cell)}"
-        a, b = article(look(rng, first)), article(look(rng, second))
+        a, b = article(described(rng, first)), article(described(rng, second))
         ways = [f"{a}{where}, {its} {b}", f"{a}{where} with {b} {its}", f"{a}{where} and {its} {b}", f"draw {a}{where}. {of.capitalize()} goes {b}",
                 f"put {a}{where}. {its.capitalize()} put {b}", f"{a}{where}, {of} there is {b}", f"there is {a}{where} and {its} is {b}",
                 f"draw {a}{where} and {of} {b}", f"put {a}{where} and {b} {of}", f"draw {a}{where}. {of.capitalize()}, put {b}"]  # fmt: skip
@@ -141,7 +138,7 @@ def _places_first(rng: random.Random, talk: Talk) -> str:
         return rng.choice(ways)
     _spread(rng, talk.items, 1)
     places = [place_words(rng, item.cell or 0) for item in talk.items]
-    words = [article(look(rng, item)) for item in talk.items]
+    words = [article(described(rng, item)) for item in talk.items]
     if kind < 0.6:
         short = [PLACES[item.cell or 0][3] for item in talk.items]
         short = [one.split(" the ")[-1].removeprefix("in ") for one in short]
@@ -286,7 +283,7 @@ def _of_one_shape(rng: random.Random, talk: Talk) -> str:
         if rng.random() < 0.4 and not said[0].startswith("two"):
             for item, colour in zip(talk.items, colours, strict=True):
                 item.colour = colour
-            said = [article(look(rng, one)) for one in talk.items]
+            said = [article(described(rng, one)) for one in talk.items]
             both = ""
         return rng.choice(_LEADS) + " and ".join(said) + both.format(v=COLOURS[colours[0]])
     if kind < 0.83:  # of which only the first is named
@@ -369,7 +366,7 @@ def _each_somewhere(rng: random.Random, talk: Talk) -> str:
     for item, cell in zip(talk.items, cells, strict=True):
         item.cell = cell
     bare = rng.random() < 0.5
-    words = [look(rng, item) if bare else article(look(rng, item)) for item in talk.items]
+    words = [described(rng, item) if bare else article(described(rng, item)) for item in talk.items]
     text = rng.choice(ways).format(x=_joined(rng, words))
     return rng.choice(_LEADS) + text if text.startswith(("four", "three", "a ", "one")) else text
 
@@ -399,10 +396,10 @@ def _groups(rng: random.Random, talk: Talk) -> str:
         where = rng.choice(
             [words for words in RELATION_WORDS[relation] if words not in ("next to", "beside")]
         )
-        return f"{rng.choice(_LEADS)}{rng.choice(('two', '2'))} {look(rng, one)}s {where} {article(look(rng, other))}"
+        return f"{rng.choice(_LEADS)}{rng.choice(('two', '2'))} {described(rng, one)}s {where} {article(described(rng, other))}"
     group = [replace(one, alike=i > 0) for i in range(count)]
     number = rng.choice((NUMBERS[count], str(count)))
-    said = [f"{number} {look(rng, one)}s", article(look(rng, other))]
+    said = [f"{number} {described(rng, one)}s", article(described(rng, other))]
     talk.items = [*group, other]
     if rng.random() < 0.4:
         talk.items, said = [other, *group], said[::-1]
@@ -455,7 +452,7 @@ def _succession(rng: random.Random, talk: Talk) -> str | None:
             change += rng.choice(
                 (" afterwards", " in the end", " at the very end", " after that", " as the last step")
             )
-        text += joint + (change[0].upper() + change[1:] if joint == ". " else change)
+        text += glued(joint, change)
     if course.centred and (steps := steps_of(talk)) is not None and steps[0].cell != 4:
         return None
     if not talk.edits and rng.random() < 0.15:
@@ -478,5 +475,5 @@ def succession(rng: random.Random) -> Request:
         talk = Talk()
         text = _succession(rng, talk)
         steps = steps_of(talk) if text is not None else None
-        if text is not None and steps is not None and len(steps) <= _MOST_STEPS:
+        if text is not None and steps is not None and len(steps) <= MOST_STEPS:
             return spoken_request(dressed(rng, text), steps, clauses_in_full(steps))

@@ -10,14 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, other_colour
 
 from .grammar import article
-from .phrases import NUMBERS, dressed
-from .plans import Request
+from .phrases import NUMBERS, dressed, glued
+from .plans import MOST_STEPS, Request
 from .wishes import Edit, Item, Talk, clauses_in_full, random_item, spoken_request, steps_of
 
-_MOST_STEPS = 6
 _LEAD = ("", "", "", "", "Story: ", "story: ", "A story: ", "Tell me a story: ", "a little story: ", "Tell this in pictures: ",
          "Picture story: ", "please draw this story: ", "Show this: ", "Here is a story. ")  # fmt: skip
 _END = ("", "", "", "", ".", ".", ". The end.", ". The end", ". That is all.", ". The end!")
@@ -25,10 +24,6 @@ _THEN = (". Then ", ", then ", ". After that ", " and then ", ", and then ", ". 
 _WAYS_ACROSS = ((3, 4, 5), (5, 4, 3), (1, 4, 7), (7, 4, 1), (6, 7, 8), (8, 7, 6), (0, 1, 2), (2, 1, 0))
 _WORDS = {3: "left", 5: "right", 4: "middle", 1: "top", 7: "bottom", 6: "bottom left", 8: "bottom right",
           0: "top left", 2: "top right"}  # fmt: skip
-
-
-def _colour(rng: random.Random, *taken: int) -> int:
-    return rng.choice([colour for colour in range(len(COLOURS)) if colour not in taken])
 
 
 def _plain(rng: random.Random, *, sized: bool = False) -> Item:
@@ -51,7 +46,7 @@ def _joined(rng: random.Random, parts: list[str]) -> str:
     text = parts[0]
     for part in parts[1:]:
         one = rng.choice((joint, ". ")) if joint == ". Then " else joint
-        text += one + (part[0].upper() + part[1:] if one == ". " else part)
+        text += glued(one, part)
     return text
 
 
@@ -96,7 +91,7 @@ def _grows(rng: random.Random, talk: Talk) -> str:
             them = "the friend" if "friend" in come else "the new one"
             parts.append(f"{them} {verb} too")
     elif rng.random() < 0.5:
-        colour = _colour(rng, item.colour or 0)
+        colour = other_colour(rng, item.colour or 0)
         talk.edits.append(Edit("colour", 0, colour))
         parts.append(f"it {'turned' if past else 'turns'} {COLOURS[colour]}")
     if len(parts) == 2 and not past and rng.random() < 0.5:
@@ -112,7 +107,7 @@ def _wants(rng: random.Random, talk: Talk) -> str:
     """It wants to be another one, and becomes so in this order."""
     item = _plain(rng)
     item.size = 0
-    colour = _colour(rng, item.colour or 0)
+    colour = other_colour(rng, item.colour or 0)
     talk.items = [item]
     both = [("size", 1, rng.choice(("big", "large"))), ("colour", colour, COLOURS[colour])]
     rng.shuffle(both)
@@ -174,7 +169,7 @@ def _friends(rng: random.Random, talk: Talk) -> str:
     taken = [first.colour or 0]
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
         other = replace(_plain(rng), shape=first.shape if same else rng.randrange(len(SHAPES)), late=True)
-        other.colour = _colour(rng, *taken)
+        other.colour = other_colour(rng, *taken)
         taken.append(other.colour)
         talk.items.append(other)
         talk.edits.append(Edit("add", len(talk.items) - 1))
@@ -190,7 +185,7 @@ def _friends(rng: random.Random, talk: Talk) -> str:
             f"{which} {rng.choice(('left', 'went home', 'went away') if past else ('leaves', 'goes home', 'goes away'))}"
         )
     elif ending < 0.45:
-        colour = _colour(rng, *taken)
+        colour = other_colour(rng, *taken)
         talk.edits += [Edit("colour", i, colour) for i in range(left)]
         them = "both" if left == 2 else "all of them"
         parts.append(f"{them} {'turned' if past else 'turn'} {COLOURS[colour]}")
@@ -326,7 +321,7 @@ def _built(rng: random.Random, talk: Talk) -> str:
         talk.edits.append(Edit("remove", number))
         parts.append(f"the {name} {'disappeared' if past else 'disappears'}")
     else:
-        colour = _colour(rng, talk.items[number].colour or 0)
+        colour = other_colour(rng, talk.items[number].colour or 0)
         talk.edits.append(Edit("colour", number, colour))
         parts.append(f"the {name} {'turned' if past else 'turns'} {COLOURS[colour]}")
     return _joined(rng, parts)
@@ -344,7 +339,7 @@ def tale(rng: random.Random) -> Request:
         talk = Talk()
         text = make(rng, talk)
         steps = steps_of(talk) if text else None
-        if steps is None or len(steps) > _MOST_STEPS:
+        if steps is None or len(steps) > MOST_STEPS:
             continue
         return spoken_request(dressed(rng, _told(rng, text, len(steps))), steps, clauses_in_full(steps))
 

@@ -16,6 +16,7 @@ from interleave_rt.worlds.shapes.scene import (
     Scene,
     Thing,
     Transition,
+    other_colour,
     random_thing,
 )
 
@@ -167,9 +168,7 @@ def _changed(rng: random.Random, thing: Thing, background: int) -> Thing:
     if kind == 0:
         return thing._replace(shape=rng.choice([s for s in range(len(SHAPES)) if s != thing.shape]))
     if kind == 1:
-        return thing._replace(
-            colour=rng.choice([c for c in range(len(COLOURS)) if c not in (thing.colour, background)])
-        )
+        return thing._replace(colour=other_colour(rng, thing.colour, background))
     if kind == 2:
         return thing._replace(size=len(SIZES) - 1 - thing.size, pattern=0)
     return thing._replace(pattern=rng.choice([p for p in range(len(PATTERNS)) if p != thing.pattern]))

@@ -9,18 +9,17 @@ import random
 import re
 from collections.abc import Sequence
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Thing, Transition
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Thing, Transition, other_colour
 
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .drawings import _assembled, _ground_for, _named, _Part, _parts, _plural
 from .grammar import article
-from .phrases import ASK_FOR, HOW, PLACES, dressed
-from .plans import Request
-from .redrawn import _PAIRS_OF_PARTS, _defaults, _glued, _in_place
+from .phrases import ASK_FOR, HOW, PLACES, dressed, glued
+from .plans import MOST_STEPS, Request
+from .redrawn import _PAIRS_OF_PARTS, _defaults, _in_place
 from .wishes import clauses_in_full, on_ground, spoken_request
 
-_MOST_STEPS = 6
 _THEN = (
     ", then ",
     ", then ",
@@ -115,7 +114,7 @@ def _request(
     asks: Sequence[str] = _ASKS,
 ) -> Request | None:
     """The text within one of `asks`; None where there are too many steps."""
-    if len(clauses) > _MOST_STEPS or any(step.transition.before == step.transition.after for step in clauses):
+    if len(clauses) > MOST_STEPS or any(step.transition.before == step.transition.after for step in clauses):
         return None
     whole = any(mark in text for mark in (". ", "; ", ": "))
     short = ("{x}", "{x}", "{x}", "draw {x}", "Draw {x}", "please draw {x}", "I want {x}")
@@ -170,7 +169,7 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
     joint = rng.choice(
         [one for one in _THEN if one != ". " or "without" not in words]
     )  # "a cat. Without the nose" is one picture
-    text = what + _glued(joint, words)
+    text = what + glued(joint, words)
     others = [one for one, names in units.items() if not set(names) & set(units[unit])]
     if others and kind > 0.8 and len(parts) > 2:
         other = rng.choice(others)
@@ -202,12 +201,12 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
             )
         )
         if rng.random() < 0.5:
-            colour = rng.choice([c for c in range(len(COLOURS)) if c not in (colour, ground)])
+            colour = other_colour(rng, colour, ground)
             a = COLOURS[colour]
             back = rng.choice((f"it gets {article(f'{a} {name}')}", f"{article(f'{a} {name}')} comes instead",
                                f"it gets a new {name} in {a}", f"there is {article(f'{a} {name}')} in its place"))  # fmt: skip
         done.append(Transition.add(done[-1].after, thing._replace(colour=colour), cell))
-        text += _glued(rng.choice(_THEN[:7]), back)
+        text += glued(rng.choice(_THEN[:7]), back)
     return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
 
 
@@ -275,7 +274,7 @@ def _day(rng: random.Random, drawing: Composite) -> Request | None:
     clauses = _assembled(parts, skies[0])
     done = [clauses[-1].transition, Transition.ground(clauses[-1].transition.after, skies[1])]
     if rng.random() < 0.2:
-        text += _glued(rng.choice((". Then ", ", then ", " and then ")), rng.choice(("it is day again", "the day comes again") if not dark else ("it is night again", "the night comes again")))  # fmt: skip
+        text += glued(rng.choice((". Then ", ", then ", " and then ")), rng.choice(("it is day again", "the day comes again") if not dark else ("it is night again", "the night comes again")))  # fmt: skip
         done.append(Transition.ground(done[-1].after, skies[0]))
     return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
 
@@ -435,11 +434,11 @@ def _left_over(rng: random.Random, drawing: Composite) -> Request | None:
     for _, _, cell in gone:
         done.append(Transition.remove(done[-1].after, cell))
     if kept is None:
-        text = what + _glued(rng.choice(_THEN), rng.choice((f"the {name} is gone", f"the whole {name} disappears", "nothing is left of it",
+        text = what + glued(rng.choice(_THEN), rng.choice((f"the {name} is gone", f"the whole {name} disappears", "nothing is left of it",
                                                             f"the {name} vanishes completely", "everything goes away", f"remove the whole {name}",
                                                             "clear everything", f"take the whole {name} away")))  # fmt: skip
     else:
-        text = what + _glued(rng.choice(_THEN), rng.choice((f"only the {kept} is left", f"only its {kept} remains", f"everything but the {kept} disappears",
+        text = what + glued(rng.choice(_THEN), rng.choice((f"only the {kept} is left", f"only its {kept} remains", f"everything but the {kept} disappears",
                                                             f"remove everything except the {kept}", f"nothing is left but the {kept}", f"just the {kept} stays")))  # fmt: skip
     return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
 
@@ -593,7 +592,7 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
         which, parts = rng.choice(((first, left), (second, right)))
         if any(which.name == name for name, _, _ in (*left, *right)):
             return None
-        if rng.random() < 0.6 and len(clauses) + len(parts) <= _MOST_STEPS:
+        if rng.random() < 0.6 and len(clauses) + len(parts) <= MOST_STEPS:
             _removed(done, parts, [name for name, _, _ in parts])
             more = rng.choice((f"the {which.name} goes away", f"the {which.name} leaves", f"remove the {which.name}", f"take the whole {which.name} away", f"the {which.name} disappears"))  # fmt: skip
         else:
@@ -608,7 +607,7 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
                     f"the sky becomes {COLOURS[sky]}",
                 )
             )
-        text += _glued(rng.choice(_THEN), more)
+        text += glued(rng.choice(_THEN), more)
     bare = way.startswith(("{x} meets", "{x} looks", "beside", "to the", "right of", "left", "on the"))
     return _request(rng, text, clauses + clauses_in_full(done[1:]), None, ("{x}",) if bare else _ASKS)
 

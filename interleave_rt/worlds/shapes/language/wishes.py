@@ -1,14 +1,14 @@
 """Requests as people speak: few words or many, things left open, several wishes in a row, slips of the finger.
 
 What nobody says is filled in the same way every time, so that a request has one right plan: a white background where
-nothing is white, large plain things, the first colour that nobody has named, and the first free place of `_ORDER` that
+nothing is white, large plain things, the first colour that nobody has named, and the first free place of `ORDER` that
 nobody has named. Prompts are explicit: who says little wants the picture, not a puzzle.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES, Scene, Thing, Transition
@@ -33,20 +33,24 @@ from .phrases import (
     SIZE_WORDS,
     WAIT,
     dressed,
+    enumerated,
+    glued,
     numbered,
 )
-from .plans import Request, operations, plan_steps, split_of
+from .plans import MOST_STEPS, Request, operations, plan_steps, split_of
 
-_ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
+ORDER = (4, 3, 5, 1, 7, 0, 2, 6, 8)
+"""The cells in the order in which they fill up where nobody says where something is to stand."""
 
 
 INKS = ("red", "blue", "yellow", "green", "orange", "black", "brown", "white")
 
 
+_LAST = (" and ", ", and ", " & ", ", ", " plus ")
+"""What stands before the last one of several."""
+
+
 GROUNDS = ("white", "blue", "black", "green", "yellow", "orange", "brown", "red")
-
-
-_MOST_STEPS = 6
 
 
 @dataclass(slots=True)
@@ -62,12 +66,17 @@ class Item:
     alike: bool = False  # of the same colour as the one before, whatever that is
     late: bool = False  # comes with an edit "add" of its own, not with the first ones
 
+    def seen(self) -> Thing:
+        """The thing whose colour is said; large, where nobody says of which size it is."""
+        return Thing(self.shape, self.colour or 0, 1 if self.size is None else self.size, self.pattern)
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is done to the thing `item`: `kind` is colour, size, shape, pattern, move, remove, ground, thing or add.
+    """What is done to the thing `item`: `kind` is colour, size, shape, pattern, move, remove, ground, thing, add or back.
 
-    `value` is what it becomes; of "thing" another shape in another colour: shape * 8 + colour.
+    `value` is what it becomes; of "thing" another shape in another colour: shape * 8 + colour; of "back", which brings
+    something back to where it was removed, its colour then.
     """
 
     kind: str
@@ -87,7 +96,7 @@ class Talk:
 def _settle(talk: Talk) -> tuple[int, list[tuple[Thing, int]]] | None:
     """The background, and every thing with its cell; None where they do not fit."""
     said = {item.colour for item in talk.items} | {
-        e.value % len(COLOURS) for e in talk.edits if e.kind in ("colour", "ground", "thing")
+        e.value % len(COLOURS) for e in talk.edits if e.kind in ("colour", "ground", "thing", "back")
     }
     grounds = [COLOURS.index(name) for name in GROUNDS]
     ground = talk.ground if talk.ground is not None else next((g for g in grounds if g not in said), None)
@@ -114,7 +123,7 @@ def _settle(talk: Talk) -> tuple[int, list[tuple[Thing, int]]] | None:
         if item.beside is not None:
             cell = neighbour(found[item.beside[1]][1], item.beside[0])
         elif cell is None:
-            cell = next((one for one in _ORDER if one not in taken), None)
+            cell = next((one for one in ORDER if one not in taken), None)
         if cell is None or cell in used or (item.pattern and not size):
             return None
         used.add(cell)
@@ -130,6 +139,7 @@ def steps_of(talk: Talk) -> list[Transition] | None:
         return None
     ground, things = settled
     steps: list[Transition] = []
+    gone: dict[int, Thing] = {}
     try:
         for (thing, cell), item in zip(things, talk.items, strict=True):
             if item.late:
@@ -142,15 +152,28 @@ def steps_of(talk: Talk) -> list[Transition] | None:
             steps.append(step)
         cells = [cell for _, cell in things]
         for edit in talk.edits:
+            now, cell = steps[-1].after, cells[edit.item]
             if edit.kind == "add":
-                steps.append(Transition.add(steps[-1].after, *things[edit.item]))
-                continue
-            steps.append(changed(steps[-1].after, edit, cells))
-            if edit.kind == "move":
-                cells[edit.item] = edit.value
+                steps.append(Transition.add(now, things[edit.item][0], cell))
+            elif edit.kind == "back":
+                steps.append(Transition.add(now, gone[edit.item]._replace(colour=edit.value), cell))
+            else:
+                if edit.kind == "remove":
+                    gone[edit.item] = now.at(cell)
+                steps.append(changed(now, edit, cells))
+                if edit.kind == "move":
+                    cells[edit.item] = edit.value
     except ValueError:
         return None
     return None if any(step.before == step.after for step in steps) else steps
+
+
+def each(scene: Scene, cells: Iterable[int], do: Callable[[Scene, int], Transition]) -> list[Transition]:
+    """The same done to one cell after the other."""
+    steps: list[Transition] = []
+    for cell in cells:
+        steps.append(do(steps[-1].after if steps else scene, cell))
+    return steps
 
 
 def changed(now: Scene, edit: Edit, cells: Sequence[int]) -> Transition:
@@ -183,7 +206,16 @@ def changed(now: Scene, edit: Edit, cells: Sequence[int]) -> Transition:
     return Transition.replace(now, cell, thing._replace(shape=edit.value))
 
 
+def described(rng: random.Random, item: Item, noun: str | None = None) -> str:
+    """What is said of it before its name, or before `noun`: "tiny striped red heart"."""
+    size = [] if item.size is None else [rng.choice(SIZE_WORDS[item.size])]
+    pattern = [PATTERNS[item.pattern]] if item.pattern else []
+    colour = [] if item.colour is None else [COLOURS[item.colour]]
+    return " ".join([*size, *pattern, *colour, noun or SHAPES[item.shape]])
+
+
 def thing_words(rng: random.Random, item: Item, count: int = 1) -> str:
+    """One thing or `count` alike as somebody asks for them, with an article or a number or without."""
     size = [] if item.size is None else [rng.choice(SIZE_WORDS[item.size])]
     rest = [PATTERNS[item.pattern]] if item.pattern else []
     rest += [] if item.colour is None else [COLOURS[item.colour]]
@@ -202,6 +234,7 @@ def thing_words(rng: random.Random, item: Item, count: int = 1) -> str:
 
 
 def random_item(rng: random.Random, like: Item | None = None) -> Item:
+    """A thing of which somebody says this and that, but no place; now and then one more that looks as `like` does."""
     if like is not None and rng.random() < 0.3:
         return replace(like, cell=None, beside=None, alike=False)
     size = rng.choice((None, None, 0, 1))
@@ -453,12 +486,12 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
     ):
         along = _along(rng, talk) if rng.random() < 0.15 else None
         if along is not None:
-            parts[:fresh] = [_enumerated(rng, parts[:fresh]) + along]
+            parts[:fresh] = [enumerated(rng, parts[:fresh], _LAST) + along]
             fresh = 1
     if 1 < len(parts) <= 5 and rng.random() < 0.12:
         return _as_a_list(rng, parts)
     if fresh == len(parts) and rng.random() < 0.6:  # nothing but things: a list, asked for in any way
-        listed = _enumerated(rng, parts)
+        listed = enumerated(rng, parts, _LAST)
         if 1 < len(parts) == len(talk.items) and rng.random() < 0.03:
             listed = f"one of each: {listed}"
         return rng.choice(ASK_FOR).format(x=listed)
@@ -470,7 +503,7 @@ def _series(rng: random.Random, talk: Talk) -> str | None:
         word = verb + part if i < fresh else part
         if i == len(parts) - 1 >= fresh and rng.random() < 0.04:
             joint, word = rng.choice((". ", ", ", "... ", " ")), rng.choice(WAIT) + part
-        text += joint + (word[0].upper() + word[1:] if joint == ". " else word)
+        text += glued(joint, word)
     if rng.random() < 0.3:
         text = (
             rng.choice(("Please draw ", "please draw ", "Could you draw ", "I want you to draw ", "hey, "))
@@ -485,12 +518,6 @@ def on_ground(rng: random.Random, ground: int) -> str:
     """How a background is asked for, to stand behind what is asked for."""
     words = rng.choice(ON_GROUND).format(v=COLOURS[ground], a=article(COLOURS[ground]))
     return words if words.startswith(",") else f" {words}"
-
-
-def _enumerated(rng: random.Random, parts: Sequence[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    return ", ".join(parts[:-1]) + rng.choice((" and ", ", and ", " & ", ", ", " plus ")) + parts[-1]
 
 
 def _along(rng: random.Random, talk: Talk) -> str | None:
@@ -524,6 +551,7 @@ def _as_a_list(rng: random.Random, parts: Sequence[str]) -> str:
 
 
 def clauses_in_full(steps: Sequence[Transition]) -> list[Clause]:
+    """Steps as clauses without words of their own, with explicit prompts."""
     found = []
     for step in steps:
         thing = (
@@ -545,7 +573,7 @@ def wishes(rng: random.Random) -> Request:
         talk = Talk()
         text = _series(rng, talk)
         steps = steps_of(talk) if text is not None else None
-        if text is None or steps is None or len(steps) > _MOST_STEPS:
+        if text is None or steps is None or len(steps) > MOST_STEPS:
             continue
         if rng.random() < 0.12:
             text = numbered(rng, text, len(steps))
@@ -555,6 +583,7 @@ def wishes(rng: random.Random) -> Request:
 def spoken_request(
     text: str, steps: Sequence[Transition], clauses: list[Clause], name: str | None = None
 ) -> Request:
+    """The text as a request without pictures; `name`: the drawing that it asks for."""
     scenes = tuple(step.after for step in steps)
     split = split_of(operations(steps))
     return Request(text, "narrative", "spoken", (), plan_steps(clauses, False), scenes, split, name)

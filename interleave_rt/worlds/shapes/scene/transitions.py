@@ -71,9 +71,9 @@ class Transition:
         return cls("ground", before, Scene(colour, before.cells), 0)
 
 
-def other_colour(rng: random.Random, background: int, colour: int) -> int:
-    """A visible colour that differs from `colour`."""
-    return rng.choice([c for c in range(len(COLOURS)) if c not in (background, colour)])
+def other_colour(rng: random.Random, *taken: int) -> int:
+    """A colour that is none of `taken`: mostly the background's, so that it is seen, and the one that a thing has."""
+    return rng.choice([c for c in range(len(COLOURS)) if c not in taken])
 
 
 def _alike_scene(rng: random.Random, things: int) -> Scene:
@@ -134,5 +134,5 @@ def random_transition(
         return Transition.replace(scene, cell, thing)
     if operation == "ground":
         seen = {scene.background, *(scene.at(i).colour for i in scene.occupied)}
-        return Transition.ground(scene, rng.choice([c for c in range(len(COLOURS)) if c not in seen]))
+        return Transition.ground(scene, other_colour(rng, *seen))
     return Transition.move(scene, cell, rng.choice(scene.empty))
