@@ -50,6 +50,9 @@ def ablation(
     updates: Annotated[
         float | None, typer.Option(help="Factor of the updates of SFT and RL. Default: --scale, at most 1.")
     ] = None,
+    rl_updates: Annotated[
+        float | None, typer.Option(help="Factor of RL's updates alone. Default: as --updates.")
+    ] = None,
     requests: Annotated[
         int, typer.Option(help="Validation requests of every measurement at most. Default: as --scale says.")
     ] = 0,
@@ -75,7 +78,13 @@ def ablation(
     from interleave_rt.train.ablation.run import ablate
 
     settings = Settings(
-        rows=Settings.rows_of(rows), seeds=seeds, scale=scale, updates=updates, requests=requests, base=base
+        rows=Settings.rows_of(rows),
+        seeds=seeds,
+        scale=scale,
+        updates=updates,
+        rl_updates=rl_updates,
+        requests=requests,
+        base=base,
     )
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about each other
     # Without a planner the request is the prompt, and longer than a generator reads: the row is meant so.

@@ -169,6 +169,7 @@ def test_settings_are_looked_at_first(capsys):
         ({"seeds": -1}, "--seeds is -1"),
         ({"scale": 0.0}, "--scale is 0"),
         ({"updates": float("nan")}, "--updates is nan"),
+        ({"rl_updates": 11.0}, "--rl-updates is 11"),
         ({"requests": -1}, "--requests is -1"),
         ({"base": "generator"}, "--base is 'generator'"),
     ):
@@ -182,6 +183,7 @@ def test_settings_are_looked_at_first(capsys):
     assert Settings(scale=2.0).length(10) == 10
     assert [Settings(requests=few, scale=0.5).sample(100) for few in (0, 20, 80)] == [50, 20, 50]
     assert Settings(scale=0.1, updates=0.5).length(10) == 5
+    assert [Settings(updates=6.0, rl_updates=few).length(10, rl=True) for few in (None, 0.6)] == [60, 6]
 
 
 class Critic:

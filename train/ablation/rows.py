@@ -75,6 +75,7 @@ class Settings:
         seeds: Of every row at most; 0: as many as it has.
         scale: Factor of sets and requests.
         updates: Factor of the updates of SFT and RL; None: `scale`, at most 1.
+        rl_updates: Of RL's alone; None: as `updates`.
         requests: Of validation, that each critic and each planner is measured with, at most; 0: as `scale` says.
         base: The embedded model that critics, and the one agent, are trained from: `critic`, which knows verdicts already,
             or `planner`, which sees and reads and has to learn them. Planners are trained from `planner`.
@@ -84,6 +85,7 @@ class Settings:
     seeds: int = 0
     scale: float = 1.0
     updates: float | None = None
+    rl_updates: float | None = None
     requests: int = 0
     base: str = "critic"
 
@@ -99,10 +101,13 @@ class Settings:
                 "from 1 to 100; 0: as many as a row has",
             ),
             (not _sized(self.scale), f"--scale is {self.scale}", f"a number above 0, at most {_MOST:g}"),
-            (
-                self.updates is not None and not _sized(self.updates),
-                f"--updates is {self.updates}",
-                f"a number above 0, at most {_MOST:g}",
+            *(
+                (
+                    factor is not None and not _sized(factor),
+                    f"{option} is {factor}",
+                    f"a number above 0, at most {_MOST:g}",
+                )
+                for option, factor in (("--updates", self.updates), ("--rl-updates", self.rl_updates))
             ),
             (self.requests < 0, f"--requests is {self.requests}", "a whole number; 0: as --scale says"),
             (self.base not in BASES, f"--base is {self.base!r}", "it is " + " or ".join(BASES)),
@@ -127,9 +132,11 @@ class Settings:
         """Requests that something is measured with."""
         return min(self.size(count), self.requests or self.size(count))
 
-    def length(self, updates: int) -> int:
+    def length(self, updates: int, *, rl: bool = False) -> int:
         """Updates of a run."""
         factor = min(1.0, self.scale) if self.updates is None else self.updates
+        if rl and self.rl_updates is not None:
+            factor = self.rl_updates
         return max(1, round(updates * factor))
 
     def seeds_of(self, row: str) -> range:
@@ -246,7 +253,12 @@ class Arms:
 
     def _rl(self, label: str, critic: Cell, seed: int, **changes: Any) -> Cell:
         recipe = load_grpo("shapes-rl")
-        update = {"seed": seed, "steps": self._settings.length(recipe.steps), "at_once": 1, **changes}
+        update = {
+            "seed": seed,
+            "steps": self._settings.length(recipe.steps, rl=True),
+            "at_once": 1,
+            **changes,
+        }
         changed = recipe.model_copy(update={**update, "max_share": 1.0})
         return self._tuned("rl", label, seed, changed, (critic, made.MODEL), (self._data, _RL_SET))
 

@@ -78,6 +78,7 @@ class Ablation:
             "world": "shapes",
             "scale": self.settings.scale,
             "updates": self.settings.length(1000) / 1000,
+            "rl updates": self.settings.length(1000, rl=True) / 1000,
             "requests": self.settings.sample(REQUESTS),
             "base": self.settings.base,
             "git_revision": source_revision(),
