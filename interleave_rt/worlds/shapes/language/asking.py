@@ -57,10 +57,11 @@ def wh_question(rng: random.Random, direct: Sequence[str], told: Sequence[str] =
     if text.startswith(("what is ", "where is ")) and rng.random() < 0.4:
         word, rest = text.split(" is ", 1)
         text = rng.choice((f"{word}'s {rest}", f"{word}s {rest}"))
-    return begun(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
+    return perhaps_capital(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
 
 
-def begun(rng: random.Random, text: str) -> str:
+def perhaps_capital(rng: random.Random, text: str) -> str:
+    """With a capital at the beginning, as often as not."""
     return text[0].upper() + text[1:] if rng.random() < 0.5 else text
 
 
@@ -69,7 +70,7 @@ SHORT_MARKS = ("?", "?", "?", "", "", "??", " please?", " pls")
 
 def short_question(rng: random.Random, *forms: str) -> str:
     """One of these with a mark."""
-    return begun(rng, rng.choice(forms) + rng.choice(SHORT_MARKS))
+    return perhaps_capital(rng, rng.choice(forms) + rng.choice(SHORT_MARKS))
 
 
 def yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
@@ -79,16 +80,17 @@ def yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
         tag = rng.choice(
             (", right?", ", or not?", ", isn't it?", ", is that so?", ", correct?", ", yes or no?")
         )
-        return begun(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
+        return perhaps_capital(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
     if kind < 0.24:
         whether = rng.choice(("if", "whether"))
         form = rng.choice(("tell me {w} {x}", "can you tell me {w} {x}?", "I wonder {w} {x}", "do you know {w} {x}?",
                            "please say {w} {x}", "I'd like to know {w} {x}", "can you see {w} {x}?"))  # fmt: skip
-        return begun(rng, form.format(w=whether, x=so))
-    return begun(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
+        return perhaps_capital(rng, form.format(w=whether, x=so))
+    return perhaps_capital(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
 
 
 def sure(so: bool, otherwise: str = "") -> str:
+    """Yes or no, where it is no with what it is `otherwise`."""
     return "Yes." if so else f"No, it is {otherwise}." if otherwise else "No."
 
 
@@ -128,7 +130,7 @@ def _is_there(rng: random.Random, scene: Scene) -> Asked:
     if "{m}" in form and some == one:
         form = "is there {a}{h}"
     text = form.format(a=one, m=some, h=here, n=rng.choice(NAMES))
-    return begun(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply, (cells,)
+    return perhaps_capital(rng, text + rng.choice(("?", "?", "?", "", " please?"))), reply, (cells,)
 
 
 def _how_many(rng: random.Random, scene: Scene) -> Asked:
@@ -160,7 +162,7 @@ def _how_many(rng: random.Random, scene: Scene) -> Asked:
         return wh_question(rng, [ask], [ask]), f"{len(cells)}.", (cells,)
     filled = [[form.format(s=words, h=here, n=rng.choice(NAMES)) for form in forms] for forms in (many, told)]
     if rng.random() < 0.2:
-        return begun(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}.", (cells,)
+        return perhaps_capital(rng, rng.choice(count).format(s=words, h=here)), f"{len(cells)}.", (cells,)
     return wh_question(rng, *filled), f"{len(cells)}.", (cells,)
 
 
@@ -276,7 +278,7 @@ def _which_colour(rng: random.Random, scene: Scene) -> Asked:
             f"in which colour {t} is", f"the colour of {t}")  # fmt: skip
     reply = f"{COLOURS[scene.at(cell).colour].capitalize()}."
     if rng.random() < 0.08:
-        return begun(rng, f"name the colour of {t}"), reply, ((cell,),)
+        return perhaps_capital(rng, f"name the colour of {t}"), reply, ((cell,),)
     return wh_question(rng, direct, told), reply, ((cell,),)
 
 
@@ -291,7 +293,11 @@ def _two_colours(rng: random.Random, scene: Scene) -> Asked:
     if rng.random() < 0.5:
         form = rng.choice(("{a} is {v}. And {b}?", "{a} is {v}, and {b}?", "{a} is {v}, what colour is {b}?",
                            "{a} is {v}. What about {b}?"))  # fmt: skip
-        return begun(rng, form.format(a=a, b=b, v=one)), f"{other.capitalize()}.", ((first,), (second,))
+        return (
+            perhaps_capital(rng, form.format(a=a, b=b, v=one)),
+            f"{other.capitalize()}.",
+            ((first,), (second,)),
+        )
     direct = [f"what colour are {a} and {b}", f"which colours do {a} and {b} have", f"what colour is {a} and what colour is {b}",
               f"what colour is {a}, and {b}"]  # fmt: skip
     both = f"Both are {one}." if one == other else f"{one.capitalize()} and {other}."
@@ -323,7 +329,7 @@ def _is_so(rng: random.Random, scene: Scene) -> Asked:
     if kind in ("colour", "pattern", "shape") and asked_for != is_so and rng.random() < 0.3:
         pair = rng.sample((is_so, asked_for), 2)  # one or the other
         either = f"is {t} {pair[0]} or {pair[1]}{rng.choice(('?', ''))}"
-        return begun(rng, either), f"{is_so.capitalize()}.", ((cell,),)
+        return perhaps_capital(rng, either), f"{is_so.capitalize()}.", ((cell,),)
     if kind == "size" and rng.random() < 0.3:
         either = rng.choice(("big or small", "small or large", "large or small"))
         return wh_question(rng, [f"is {t} {either}", f"how big is {t}", f"what size is {t}", f"what size does {t} have"],
@@ -529,7 +535,7 @@ def _same(rng: random.Random, scene: Scene) -> Asked:
     if kind == "colour":
         forms += [f"are {a} and {b} the same colour", f"is {a} the same colour as {b}"]
     ask = rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)
-    return begun(rng, ask), sure(so), ((first,), (second,))
+    return perhaps_capital(rng, ask), sure(so), ((first,), (second,))
 
 
 def _numbers_compared(rng: random.Random, scene: Scene) -> Asked:
@@ -554,7 +560,7 @@ def _numbers_compared(rng: random.Random, scene: Scene) -> Asked:
     form = rng.choice(("are there more {a} or {b}", "more {a} or more {b}", "which are more, {a} or {b}",
                        "are there more {a} or more {b}", "what is there more of, {a} or {b}", "do you see more {a} or more {b}",
                        "{a} or {b}, which are there more of", "which do you see more of: {a} or {b}"))  # fmt: skip
-    return begun(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply, found
+    return perhaps_capital(rng, form.format(a=a, b=b) + rng.choice(("?", "?", ""))), reply, found
 
 
 def _exactly(rng: random.Random, scene: Scene) -> Asked:

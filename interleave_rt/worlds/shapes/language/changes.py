@@ -82,7 +82,7 @@ def place_words(rng: random.Random, cell: int) -> str:
     return rng.choice([words for words in PLACES[cell] if words.startswith(("at ", "in ", "on "))])
 
 
-def begun(talk: Talk, one_by_one: bool, in_order: bool) -> Course:
+def course_of(talk: Talk, one_by_one: bool, in_order: bool) -> Course:
     """What can be said of the things; "it" is the last of them where they were named one by one."""
     cells: list[int | None] = []
     for item in talk.items:

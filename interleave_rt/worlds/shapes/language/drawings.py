@@ -44,10 +44,15 @@ _JOINED = (
 )  # fmt: skip
 
 
-_Part = tuple[str, Thing, int]
+PlacedPart = tuple[str, Thing, int]
+"""The name of a part of a drawing, what it looks like, and its cell."""
+SIDED_PARTS = ("arm", "wing", "eye", "wheel", "ball", "stick", "petal")
+"""Parts of which a drawing has more than one: "left arm", "right arm", and so "the arms"."""
 
 
-def _parts(drawing: Composite, values: dict[str, str], said: dict[str, str], column: int = 1) -> list[_Part]:
+def placed_parts(
+    drawing: Composite, values: dict[str, str], said: dict[str, str], column: int = 1
+) -> list[PlacedPart]:
     """(name, thing, cell) of every part; `said` are colours of parts, whatever they usually have."""
     found = []
     for part in drawing.parts:
@@ -58,14 +63,32 @@ def _parts(drawing: Composite, values: dict[str, str], said: dict[str, str], col
     return found
 
 
-def _ground_for(drawings: Sequence[Composite], parts: Sequence[_Part]) -> int | None:
+def ground_for(drawings: Sequence[Composite], parts: Sequence[PlacedPart]) -> int | None:
     """The first background of the first drawing that suits all parts; any other one where none does."""
     seen = {thing.colour for _, thing, _ in parts}
     usual = [name for name in drawings[0].grounds if all(name in one.grounds for one in drawings)]
     return next((g for name in (*usual, *GROUNDS) if (g := COLOURS.index(name)) not in seen), None)
 
 
-def _assembled(parts: Sequence[_Part], ground: int) -> list[Clause]:
+def defaults(drawing: Composite) -> dict[str, str]:
+    """The choices of a drawing where nobody says otherwise."""
+    return {key: options[0] for key, options in drawing.choices.items()}
+
+
+def in_place(drawing: Composite) -> tuple[list[PlacedPart], int]:
+    """The parts of a drawing as it usually is, and its background.
+
+    Raises:
+        ValueError: No background suits it.
+    """
+    parts = placed_parts(drawing, defaults(drawing), {})
+    ground = ground_for([drawing], parts)
+    if ground is None:
+        raise ValueError("[drawing] no background suits it")
+    return parts, ground
+
+
+def assembled(parts: Sequence[PlacedPart], ground: int) -> list[Clause]:
     """The parts one after the other, in the words of named drawings.
 
     Raises:
@@ -83,9 +106,9 @@ def _assembled(parts: Sequence[_Part], ground: int) -> list[Clause]:
     return clauses
 
 
-def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str], dict[str, str], str]:
+def attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str], dict[str, str], str]:
     """(choices, colours of parts, the drawing with these in words); most of what is asked for is a colour."""
-    values = {key: options[0] for key, options in drawing.choices.items()}
+    values = defaults(drawing)
     said: dict[str, str] = {}
     coloured = [key for key in values if values[key] in COLOURS and key != drawing.name]
     parts = [part.name for part in drawing.parts if part.name not in values]
@@ -96,9 +119,9 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
             return (
                 values,
                 said,
-                f"{_named(rng, drawing)}{rng.choice((' in ', ', ', ' that is '))}{values[body]}",
+                f"{drawing_words(rng, drawing)}{rng.choice((' in ', ', ', ' that is '))}{values[body]}",
             )
-        return values, said, _named(rng, drawing, f"{values[body]} ")
+        return values, said, drawing_words(rng, drawing, f"{values[body]} ")
     told = []
     chosen = coloured + parts[:1]
     for key in rng.sample(chosen, min(len(chosen), rng.choices((0, 1, 2), (4, 4, 1))[0])):
@@ -111,13 +134,13 @@ def _attributes(rng: random.Random, drawing: Composite) -> tuple[dict[str, str],
         if not key.endswith("s") and rng.random() >= 0.15:
             part = f"the {part}" if rng.random() < 1 / 3 else article(part)
         told.append(part)
-    words = _named(rng, drawing)
+    words = drawing_words(rng, drawing)
     if told:
         words += rng.choice((" with ", " with ", " that has ", " w/ ")) + " and ".join(told)
     return values, said, words
 
 
-def _named(rng: random.Random, drawing: Composite, adjective: str = "") -> str:
+def drawing_words(rng: random.Random, drawing: Composite, adjective: str = "") -> str:
     """The drawing by its name or by another one, mostly with its article."""
     name = drawing.name
     if name in DRAWING_NAMES and rng.random() < 0.35:
@@ -138,8 +161,8 @@ def drawing(rng: random.Random) -> Request:
 
 def _drawing(rng: random.Random) -> Request | None:
     chosen = COMPOSITES[rng.choice(list(COMPOSITES))]
-    values, said, words = _attributes(rng, chosen)
-    parts = _parts(chosen, values, said)
+    values, said, words = attributes(rng, chosen)
+    parts = placed_parts(chosen, values, said)
     without = None
     if rng.random() < 0.08 and len(parts) > 2:
         without = rng.choice(parts[1:])[0]
@@ -147,7 +170,7 @@ def _drawing(rng: random.Random) -> Request | None:
             return None
         parts = [part for part in parts if part[0] != without]
         words += rng.choice((" without the ", " without a ", " but no ", " without ")) + without
-    ground = _ground_for([chosen], parts)
+    ground = ground_for([chosen], parts)
     if rng.random() < 0.15:
         ground = rng.randrange(len(COLOURS))
         night = ground == COLOURS.index("black") and rng.random() < 0.5
@@ -168,7 +191,7 @@ def _drawing(rng: random.Random) -> Request | None:
         )
         if len(parts) < counted:
             return None
-    clauses = _assembled(parts, ground)
+    clauses = assembled(parts, ground)
     kind = rng.random()
     text = rng.choice(ASK_FOR if kind < 0.6 else HOW if kind < 0.92 else STORY).format(x=words)
     if counted:
@@ -190,10 +213,10 @@ def _drawing(rng: random.Random) -> Request | None:
     request = spoken_request(dressed(rng, text), steps, clauses, chosen.name)
     plain = not (said or without or counted) and len(steps) == len(chosen.parts)
     usual = plain and values == {key: options[0] for key, options in chosen.choices.items()}
-    return replace(request, split="train") if usual and ground == _ground_for([chosen], parts) else request
+    return replace(request, split="train") if usual and ground == ground_for([chosen], parts) else request
 
 
-def _part_change(rng: random.Random, parts: Sequence[_Part], now: Scene) -> tuple[str, Clause] | None:
+def _part_change(rng: random.Random, parts: Sequence[PlacedPart], now: Scene) -> tuple[str, Clause] | None:
     """A change of a part by its name, of the background, or one more thing, in words and as a wish."""
     names = [name for name, _, _ in parts]
     name, thing, cell = rng.choice(parts)
@@ -234,7 +257,8 @@ def _part_change(rng: random.Random, parts: Sequence[_Part], now: Scene) -> tupl
     return text, clauses_in_full([step])[0]
 
 
-def _plural(name: str) -> str:
+def plural(name: str) -> str:
+    """Several drawings of one name."""
     if name.endswith("man"):
         return name[:-3] + "men"
     return f"{name}es" if name.endswith("sh") else f"{name[:-1]}ies" if name.endswith("ly") else f"{name}s"
@@ -246,20 +270,18 @@ def two_drawings(rng: random.Random) -> Request:
     while True:
         first, second = rng.choice(narrow), rng.choice(narrow)
         (values, said, words), (others, other_said, other_words) = (
-            _attributes(rng, first),
-            _attributes(rng, second),
+            attributes(rng, first),
+            attributes(rng, second),
         )
-        left, right = _parts(first, values, said, 0), _parts(second, others, other_said, 2)
-        ground = _ground_for([first, second], [*left, *right])
+        left, right = placed_parts(first, values, said, 0), placed_parts(second, others, other_said, 2)
+        ground = ground_for([first, second], [*left, *right])
         if rng.random() < 0.2:
             ground = rng.randrange(len(COLOURS))
         if ground is None or len(left) + len(right) > 6:
             continue
         kind = rng.random()
         if first is second and words == other_words and kind < 0.7:
-            phrase = (
-                f"two {_plural(first.name)}{rng.choice(('', '', ' side by side', ' next to each other'))}"
-            )
+            phrase = f"two {plural(first.name)}{rng.choice(('', '', ' side by side', ' next to each other'))}"
         elif kind < 0.25:
             phrase = (
                 f"{words} {rng.choice(_COLUMN_WORDS[0])} and {other_words} {rng.choice(_COLUMN_WORDS[2])}"
@@ -270,10 +292,10 @@ def two_drawings(rng: random.Random) -> Request:
             joint = rng.choice(_JOINED)
             side = joint in (" and ", " & ", " plus ") and rng.random() < 0.25
             phrase = words + joint + other_words + (" side by side" if side else "")
-        if ground != _ground_for([first, second], [*left, *right]):
+        if ground != ground_for([first, second], [*left, *right]):
             phrase += on_ground(rng, ground)
         try:
-            clauses = _assembled([*left, *right], ground)
+            clauses = assembled([*left, *right], ground)
         except ValueError:
             continue
         text = dressed(rng, rng.choice(ASK_FOR).format(x=phrase))
@@ -290,10 +312,10 @@ def offer_request(words: str) -> Request:
     count = NUMBERS.index(first) if first in NUMBERS else 1
     if rest in COMPOSITES:
         chosen = COMPOSITES[rest]
-        parts = _parts(chosen, {key: options[0] for key, options in chosen.choices.items()}, {})
-        ground = _ground_for([chosen], parts)
+        parts = placed_parts(chosen, {key: options[0] for key, options in chosen.choices.items()}, {})
+        ground = ground_for([chosen], parts)
         assert ground is not None  # of what it usually looks like
-        clauses = _assembled(parts, ground)
+        clauses = assembled(parts, ground)
         steps = [clause.transition for clause in clauses]
         return replace(spoken_request(words, steps, clauses, rest), split="train")
     *said, shape = (rest.removesuffix("s") if count > 1 else rest).split()

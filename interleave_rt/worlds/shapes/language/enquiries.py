@@ -9,7 +9,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, 
 
 from . import asking
 from .arranged import BETWEEN, NOUNS
-from .asking import SHORT_MARKS, Asked, begun, short_question, some_look, sure, wh_question, yes_no
+from .asking import SHORT_MARKS, Asked, perhaps_capital, short_question, some_look, sure, wh_question, yes_no
 from .companions import which_drawing
 from .grammar import RELATIONS, article, neighbour
 from .groups import LINES, line_cells
@@ -385,7 +385,7 @@ def _has_pattern(rng: random.Random, scene: Scene) -> Asked:
              f"does {t} have a pattern", f"{s} on {t}"]  # fmt: skip
     form = rng.choice(forms)
     so = bool(pattern) if "pattern" in form else pattern == asked_for
-    return begun(rng, form + rng.choice(SHORT_MARKS[:3])), sure(so), ((cell,),)
+    return perhaps_capital(rng, form + rng.choice(SHORT_MARKS[:3])), sure(so), ((cell,),)
 
 
 def _plural_colours(rng: random.Random, scene: Scene) -> Asked:
@@ -488,7 +488,7 @@ def _isnt_it(rng: random.Random, scene: Scene) -> Asked:
     forms = [f"isn't {t} {c}", f"{t} is {c}, no", f"{t} is {c}, isn't it", f"{t} is {c}, right", f"I think {t} is {c}, is that right",
              f"my friend says {t} is {c}, is that true", f"is it true that {t} is {c}", f"{t} is {c}, true or false"]  # fmt: skip
     reply = sure(colour == thing.colour, COLOURS[thing.colour])
-    return begun(rng, f"{rng.choice(forms)}?"), reply, ((cell,),)
+    return perhaps_capital(rng, f"{rng.choice(forms)}?"), reply, ((cell,),)
 
 
 def _which_is(rng: random.Random, scene: Scene) -> Asked:
@@ -520,7 +520,7 @@ def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
         cell = rng.choice(scene.occupied) if rng.random() < 0.8 else rng.randrange(len(POSITIONS))
         p = rng.choice(PLACES[cell])
         forms = (p, f"and {p}", f"shape {p}", f"thing {p}")
-        return begun(rng, f"{rng.choice(forms)}?"), _in_full(scene, (cell,)), ((cell,),)
+        return perhaps_capital(rng, f"{rng.choice(forms)}?"), _in_full(scene, (cell,)), ((cell,),)
     cell = rng.choice(scene.occupied)
     thing = scene.at(cell)
     if kind < 0.65:
@@ -674,7 +674,7 @@ def _framed(rng: random.Random, text: str) -> str:
     kind = rng.random()
     if kind < 0.07 and not rest.endswith("<image>") and rest:
         lead = rng.choice(_LEADS)
-        return f"{before}{mark}{begun(rng, lead)}{rest[0].lower() if rest[:2] != 'I ' else 'I'}{rest[1:]}"
+        return f"{before}{mark}{perhaps_capital(rng, lead)}{rest[0].lower() if rest[:2] != 'I ' else 'I'}{rest[1:]}"
     if kind < 0.12 and text.endswith("?"):
         return text + rng.choice(_TAILS)
     return text

@@ -11,7 +11,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Transition, other
 from .grammar import article
 from .phrases import NUMBERS, PLACES, dressed
 from .plans import MOST_STEPS, Request
-from .tales import _is, _joined, _plain
+from .tales import in_sentences, looks_of, plain_item
 from .wishes import Edit, Item, Talk, clauses_in_full, on_ground, spoken_request, steps_of
 
 _LEAD = ("",) * 18 + ( "Story: ", "a story: ", "Tell me a story. ", "draw this: ", "please draw: ", "Picture this: ",
@@ -86,7 +86,7 @@ def _change(rng: random.Random, talk: Talk, number: int, now: Item, used: set[st
 
 def _life(rng: random.Random, talk: Talk) -> str | None:
     """It shows up somewhere, one to three things happen to it, perhaps it goes, perhaps it comes back."""
-    item = _plain(rng, sized=rng.random() < 0.25)
+    item = plain_item(rng, sized=rng.random() < 0.25)
     if rng.random() < 0.12:
         item.pattern, item.size = rng.choice((1, 2)), None
     if rng.random() < 0.75:
@@ -117,7 +117,7 @@ def _life(rng: random.Random, talk: Talk) -> str | None:
             says.append(words)
     past = rng.random() < 0.25
     says = [_tense(past, said) for said in says]
-    looks = (["striped", "dotted"][item.pattern - 1] + " " if item.pattern else "") + _is(item)
+    looks = (["striped", "dotted"][item.pattern - 1] + " " if item.pattern else "") + looks_of(item)
     thing, name = article(looks), SHAPES[item.shape]
     where = "" if item.cell is None else " " + rng.choice(PLACES[item.cell])
     ground = "" if talk.ground is None else on_ground(rng, talk.ground)
@@ -135,12 +135,12 @@ def _life(rng: random.Random, talk: Talk) -> str | None:
     for said in says:
         by_name = rng.random() < 0.3 and "shape" not in used
         parts.append(f"{f'the {name}' if by_name else 'it'} {said}")
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 def _company(rng: random.Random, talk: Talk) -> str | None:
     """Another one comes to its side, and one of them leaves or changes."""
-    one, other = _plain(rng), replace(_plain(rng), late=True)
+    one, other = plain_item(rng), replace(plain_item(rng), late=True)
     same = rng.random() < 0.5
     other.shape = one.shape if same else (one.shape + rng.randrange(1, len(SHAPES))) % len(SHAPES)
     if other.colour == one.colour:
@@ -154,12 +154,12 @@ def _company(rng: random.Random, talk: Talk) -> str | None:
     past = rng.random() < 0.25
     names = (f"{COLOURS[one.colour or 0]} one", f"{COLOURS[other.colour or 0]} one") if same else (
         SHAPES[one.shape], SHAPES[other.shape])  # fmt: skip
-    parts = [f"{article(_is(one))} {_tense(past, rng.choice(_COMES))} {rng.choice(PLACES[one.cell])}",
-             f"{article(_is(other))} {_tense(past, rng.choice(('appears', 'shows up', 'joins it', 'comes', 'lands', 'pops up')))} {words}"
+    parts = [f"{article(looks_of(one))} {_tense(past, rng.choice(_COMES))} {rng.choice(PLACES[one.cell])}",
+             f"{article(looks_of(other))} {_tense(past, rng.choice(('appears', 'shows up', 'joins it', 'comes', 'lands', 'pops up')))} {words}"
              .replace("joined it", "joined").replace("joins it", "appears")]  # fmt: skip
     if relation in ("left of", "right of") and rng.random() < 0.3:
         side = relation.split()[0]
-        parts[1] = f"{article(_is(other))} {_tense(past, 'joins it')} on the {side}"
+        parts[1] = f"{article(looks_of(other))} {_tense(past, 'joins it')} on the {side}"
     if not past and rng.random() < 0.2:
         if rng.random() < 0.5:
             talk.edits += [Edit("remove", 0), Edit("remove", 1)]
@@ -174,7 +174,7 @@ def _company(rng: random.Random, talk: Talk) -> str | None:
                     v=COLOURS[colour]
                 )
             )
-        return _joined(rng, parts)
+        return in_sentences(rng, parts)
     both = list(range(2))
     rng.shuffle(both)
     for number in both[: rng.choice((1, 1, 2))]:
@@ -186,7 +186,7 @@ def _company(rng: random.Random, talk: Talk) -> str | None:
             talk.edits.append(Edit("colour", number, colour))
             said = f"{rng.choice(('turns', 'becomes', 'gets', 'goes'))} {COLOURS[colour]}"
         parts.append(f"the {names[number]} {_tense(past, said)}")
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 _WAYS = (
@@ -295,7 +295,7 @@ def _at_places(rng: random.Random, talk: Talk) -> str | None:
 
 def _becomes(rng: random.Random, talk: Talk) -> str | None:
     """It turns into other things, one after the other."""
-    item = _plain(rng)
+    item = plain_item(rng)
     item.size = None
     others = rng.sample([i for i in range(len(SHAPES)) if i != item.shape], rng.choice((1, 2, 2)))
     if rng.random() < 0.4:
@@ -312,7 +312,7 @@ def _becomes(rng: random.Random, talk: Talk) -> str | None:
             talk.edits.append(Edit("shape", 0, other))
             names.append(article(SHAPES[other]))
     where = "" if item.cell is None else " " + rng.choice(PLACES[item.cell])
-    thing = f"{article(_is(item))}{where}"
+    thing = f"{article(looks_of(item))}{where}"
     verb = rng.choice(("turns into", "becomes", "changes into", "transforms into"))
     row = rng.choice((" and then ", ", then ", ", then into " if "into" in verb else ", then ")).join(names)
     return rng.choice((f"{thing} {verb} {row}", f"{thing} that {verb} {row}", f"magic: {thing} {verb} {row}",
@@ -328,14 +328,14 @@ def _sky(rng: random.Random, talk: Talk) -> str | None:
         (
             ("star", Item(SHAPES.index("star"), yellow)),
             ("sun", Item(0, yellow)),
-            ("", _plain(rng)),
-            ("", _plain(rng)),
+            ("", plain_item(rng)),
+            ("", plain_item(rng)),
         )
     )
     item = replace(item, size=None)
     if item.colour in (_BLACK, _BLUE):
         return None
-    looks = f"{COLOURS[yellow]} {name}" if name else _is(item)
+    looks = f"{COLOURS[yellow]} {name}" if name else looks_of(item)
     item.cell = rng.choice((None, *range(9)))
     where = "" if item.cell is None else " " + rng.choice(PLACES[item.cell])
     talk.items = [item]
@@ -344,12 +344,12 @@ def _sky(rng: random.Random, talk: Talk) -> str | None:
     parts = [f"{lead}{rng.choice((': ', ', '))}{article(looks)} {rng.choice(_COMES[:5])}{where}"]
     it = f"the {name or SHAPES[item.shape]}"
     if rng.random() < 0.3:
-        other = replace(_plain(rng), late=True, shape=(item.shape + rng.randrange(1, 8)) % 8)
+        other = replace(plain_item(rng), late=True, shape=(item.shape + rng.randrange(1, 8)) % 8)
         if other.colour in (_BLACK, _BLUE, item.colour):
             return None
         talk.items.append(other)
         talk.edits.append(Edit("add", 1))
-        parts.append(f"{article(_is(other))} {rng.choice(_COMES[:3])}")
+        parts.append(f"{article(looks_of(other))} {rng.choice(_COMES[:3])}")
     talk.edits.append(Edit("ground", 0, _BLUE if dark else _BLACK))
     turn = rng.choice(_LIGHT if dark else _DARK)
     kind = rng.random()
@@ -362,12 +362,12 @@ def _sky(rng: random.Random, talk: Talk) -> str | None:
         parts += [turn, rng.choice(_DARK if dark else _LIGHT)]
     else:
         parts.append(turn)
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 def _journey(rng: random.Random, talk: Talk) -> str | None:
     """It goes from place to place, and something happens where it ends."""
-    item = _plain(rng, sized=rng.random() < 0.25)
+    item = plain_item(rng, sized=rng.random() < 0.25)
     path, way = rng.choice((((1, 7), "falls from the top to the bottom"), ((1, 4, 7), "falls from the top over the middle to the bottom"),
                             ((7, 1), "rises from the bottom to the top"), ((3, 5), "moves from left to right"), ((5, 3), "moves from right to left"),
                             ((3, 4, 5), "moves from the left to the middle and then to the right"), ((0, 8), "falls from the top left to the bottom right"),
@@ -390,12 +390,12 @@ def _journey(rng: random.Random, talk: Talk) -> str | None:
     link = rng.choice((" and there it {e}", ". There it {e}", " and {e} there", " and then {e}", ", where it {e}", ". When it is there, it {e}",
                        ", then it {e}", ". Then it {e}"))  # fmt: skip
     that = rng.choice(("", "", "", "that "))
-    return f"{article(_is(item))} {that}{way}{link.format(e=end)}"
+    return f"{article(looks_of(item))} {that}{way}{link.format(e=end)}"
 
 
 def _eats(rng: random.Random, talk: Talk) -> str | None:
     """One of two eats the other, and perhaps grows or changes its colour."""
-    one, other = _plain(rng), _plain(rng)
+    one, other = plain_item(rng), plain_item(rng)
     if one.colour == other.colour:
         return None
     one.size = rng.choice((None, 0, 1))
@@ -409,7 +409,7 @@ def _eats(rng: random.Random, talk: Talk) -> str | None:
         other.beside = "right of", 0
         one.cell = 4
     parts = [
-        first.format(a=article(_is(one)), b=article(_is(other))),
+        first.format(a=article(looks_of(one)), b=article(looks_of(other))),
         f"{eater} {rng.choice(('eats', 'eats up', 'swallows'))} {eaten}",
     ]
     kind = rng.random()
@@ -420,12 +420,12 @@ def _eats(rng: random.Random, talk: Talk) -> str | None:
         colour = other_colour(rng, one.colour or 0)
         talk.edits.append(Edit("colour", 0, colour))
         parts.append(f"{rng.choice((eater, 'it'))} {rng.choice(('turns', 'becomes'))} {COLOURS[colour]}")
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 def _beats(rng: random.Random, talk: Talk) -> str | None:
     """It is small and large by turns, or there and gone by turns."""
-    item = _plain(rng)
+    item = plain_item(rng)
     talk.items = [item]
     times = rng.choice((2, 2, 3))
     if rng.random() < 0.2:
@@ -456,7 +456,7 @@ def _beats(rng: random.Random, talk: Talk) -> str | None:
 
 def _backdrop(rng: random.Random, talk: Talk) -> str | None:
     """A thing or two before a background that goes through colours."""
-    item = _plain(rng, sized=rng.random() < 0.3)
+    item = plain_item(rng, sized=rng.random() < 0.3)
     grounds = rng.sample([i for i in range(len(COLOURS)) if i != item.colour], rng.choice((2, 2, 3)))
     if rng.random() < 0.15:
         grounds = [*grounds[:2], grounds[0]]
@@ -465,7 +465,7 @@ def _backdrop(rng: random.Random, talk: Talk) -> str | None:
     talk.items, talk.ground = [item], grounds[0]
     talk.edits = [Edit("ground", 0, ground) for ground in grounds[1:]]
     words = [COLOURS[ground] for ground in grounds]
-    thing = article(_is(item)) + ("" if item.cell is None else " " + rng.choice(PLACES[item.cell]))
+    thing = article(looks_of(item)) + ("" if item.cell is None else " " + rng.choice(PLACES[item.cell]))
     what = rng.choice(("background", "background", "sky"))
     row = rng.choice((" to ", " and then to ", ", then to ")).join(words[1:])
     becomes = rng.choice((" and then ", ", then ")).join(words[1:])

@@ -14,7 +14,7 @@ from .groups import LINES, Wish, line_cells
 from .phrases import NUMBERS, PLACES
 from .places import CORNERS
 from .seeing import GONE, GROUND, called, fitting, look_words, looks, named
-from .wishes import ORDER, each
+from .wishes import ORDER, each, recoloured
 
 _PLACED = re.compile(r" (?:at|in|on) the ")
 """In what is called by its place; "put the star on the left at the top" is hard to read."""
@@ -73,7 +73,7 @@ def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
                  "make all things {v}, but not {x}", "keep {x} as it is, make {o} {v}"]  # fmt: skip
         if len(others) == 1:
             forms = [form for form in forms if "{o}" in form]
-        steps = each(scene, rest, lambda now, i: Transition.recolour(now, i, colour))
+        steps = recoloured(scene, rest, colour)
         return Wish(rng.choice(forms).format(x=x, v=v, o=o), steps, about=GROUND)
     if kind < 0.8:
         forms = ["remove {x} and make {o} {v}", "take {x} away and paint {o} {v}", "without {x}, and {o} in {v}", "delete {x}, {o} should be {v}",
@@ -91,7 +91,7 @@ def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
             "I want {x} {w} and {o} {v}",
         ]
         first = Transition.recolour(scene, cell, other)
-    steps = [first, *each(first.after, rest, lambda now, i: Transition.recolour(now, i, colour))]
+    steps = [first, *recoloured(first.after, rest, colour)]
     return Wish(rng.choice(forms).format(x=x, v=v, o=o, w=w), steps, about=GROUND) if rest else None
 
 

@@ -11,7 +11,7 @@ from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SH
 from .phrases import NUMBERS, PLACES
 from .places import CORNERS
 from .seeing import GONE, GROUND, called, fitting, look_words, named
-from .wishes import each, random_item, thing_words
+from .wishes import each, random_item, recoloured, thing_words
 
 _MOST = 5
 
@@ -109,7 +109,7 @@ def _all_alike(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         forms = ("make {e} {v}", "paint {e} {v}", "turn {e} {v}", "colour {e} {v}", "{e} {v}", "{e} should be {v}", "{e} in {v}", "I want {e} {v}",
                  "change {e} to {v}", "{e} should become {v}", "let {e} be {v}", "{v} for {e}", "make {e} {v}", "{e} must be {v}",
                  "I'd like {e} in {v}", "change the colour of {e} to {v}")  # fmt: skip
-        steps = each(scene, cells, lambda now, cell: Transition.recolour(now, cell, colour))
+        steps = recoloured(scene, cells, colour)
         return Wish(rng.choice(forms).format(e=every, v=COLOURS[colour]), steps, about=GROUND)
     if kind == "size":
         size = 1 - things[0].size

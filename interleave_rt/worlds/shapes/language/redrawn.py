@@ -10,7 +10,18 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Thing, Transition
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
 from .compositions import repaired, strange_noun
-from .drawings import _assembled, _attributes, _ground_for, _named, _Part, _parts, _plural
+from .drawings import (
+    SIDED_PARTS,
+    PlacedPart,
+    assembled,
+    attributes,
+    defaults,
+    drawing_words,
+    ground_for,
+    in_place,
+    placed_parts,
+    plural,
+)
 from .grammar import article
 from .phrases import ASK_FOR, HOW, SIZE_WORDS, dressed, glued
 from .plans import MOST_STEPS, Request
@@ -39,22 +50,6 @@ _TAKE = (
 )
 
 
-_PAIRS_OF_PARTS = ("arm", "wing", "eye", "wheel", "ball", "stick", "petal")
-
-
-def _defaults(drawing: Composite) -> dict[str, str]:
-    return {key: options[0] for key, options in drawing.choices.items()}
-
-
-def _in_place(drawing: Composite) -> tuple[list[_Part], int]:
-    """The parts of a drawing as it usually is, and its background."""
-    parts = _parts(drawing, _defaults(drawing), {})
-    ground = _ground_for([drawing], parts)
-    if ground is None:
-        raise ValueError("[redrawn] no background suits it")
-    return parts, ground
-
-
 def _request(rng: random.Random, text: str, clauses: list[Clause], name: str | None = None) -> Request | None:
     if len(clauses) > MOST_STEPS:
         return None
@@ -63,35 +58,35 @@ def _request(rng: random.Random, text: str, clauses: list[Clause], name: str | N
 
 def _less(rng: random.Random, drawing: Composite) -> Request | None:
     """A drawing without one of its parts or two of them."""
-    parts, _ = _in_place(drawing)
+    parts, _ = in_place(drawing)
     names = [name for name, _, _ in parts]
     gone = rng.sample(names[1:], rng.choice((1, 1, 1, 2))) if len(names) > 3 else names[-1:]
     if len(names) < 3 or len(set(names)) < len(names):
         return None
     gone.sort(key=names.index)
     left = [part for part in parts if part[0] not in gone]
-    ground = _ground_for([drawing], left)
+    ground = ground_for([drawing], left)
     if ground is None:
         return None
     no = rng.choice((" and ", " or ")).join(gone)
     both = " and ".join(f"the {name}" for name in gone)
-    what = _named(rng, drawing)
+    what = drawing_words(rng, drawing)
     text = rng.choice((
         f"{what} without {no}", f"{what} with no {no}", f"{what}, but without {both}", f"{what}, no {no}",
         f"{what} but leave out {both}", f"{what} minus {both}", f"{what}, leave {both} away", f"{what} that has no {no}",
         f"{what}, just without {both}", f"{what} (no {no})", f"{what}, {both} should be missing", f"{what} - no {no}, please",
     ))  # fmt: skip
     ask = rng.choice((*ASK_FOR[:24], *HOW[:3])) if rng.random() < 0.7 else "{x}"
-    return _request(rng, ask.format(x=text), _assembled(left, ground), drawing.name)
+    return _request(rng, ask.format(x=text), assembled(left, ground), drawing.name)
 
 
 def _ordered(rng: random.Random, drawing: Composite) -> Request | None:
     """A drawing whose parts come in an order that is told."""
-    parts, ground = _in_place(drawing)
+    parts, ground = in_place(drawing)
     names = [name for name, _, _ in parts]
     if len(set(names)) < len(names) or drawing.name in names:
         return None
-    what = _named(rng, drawing)
+    what = drawing_words(rng, drawing)
     kind = rng.random()
     if kind < 0.45:
         first = rng.randrange(len(parts))
@@ -123,17 +118,17 @@ def _ordered(rng: random.Random, drawing: Composite) -> Request | None:
         text = rng.choice((f"{what}: first {listed}", f"draw {what} in this order: {listed}", f"{what}: {steps}",
                            f"draw {what}, first {steps}", f"how does {what} grow? {steps[0].upper()}{steps[1:]}"
                            if drawing.group == "plant" else f"{what} built like this: {steps}"))  # fmt: skip
-    return _request(rng, text, _assembled(parts, ground), drawing.name)
+    return _request(rng, text, assembled(parts, ground), drawing.name)
 
 
 def _edited(rng: random.Random, drawing: Composite) -> Request | None:
     """A drawing, and then changes of its parts: one or two, said in one breath."""
-    parts, ground = _in_place(drawing)
-    clauses = _assembled(parts, ground)
+    parts, ground = in_place(drawing)
+    clauses = assembled(parts, ground)
     kind = rng.random()
     now = clauses[-1].transition.after
     by_name = {name: [cell] for name, _, cell in parts if name not in COMPOSITES}
-    for word in _PAIRS_OF_PARTS:  # "the arms" are both of them
+    for word in SIDED_PARTS:  # "the arms" are both of them
         cells = [cell for name, _, cell in parts if name.endswith(f" {word}")]
         if cells:
             by_name[f"{word}s"] = cells
@@ -142,7 +137,7 @@ def _edited(rng: random.Random, drawing: Composite) -> Request | None:
     if set(by_name[one]) & set(by_name[other]) and one != other:
         return None
     owner = rng.choice(("the ", "the ", "its "))
-    what = _named(rng, drawing)
+    what = drawing_words(rng, drawing)
     colours = rng.sample(range(len(COLOURS)), 2)
     a, b = (COLOURS[colour] for colour in colours)
     done: list[Transition] = []
@@ -195,8 +190,8 @@ def _edited(rng: random.Random, drawing: Composite) -> Request | None:
 def _fate(rng: random.Random, drawing: Composite) -> Request | None:
     """A drawing of which a part or everything goes away, or that goes through colours or lights: a story of it."""
     name = drawing.name
-    parts, ground = _in_place(drawing)
-    clauses = _assembled(parts, ground)
+    parts, ground = in_place(drawing)
+    clauses = assembled(parts, ground)
     cells = {part: cell for part, _, cell in parts}
     now = clauses[-1].transition.after
     what = rng.choice((article(name), article(name), name, f"the {name}"))
@@ -225,7 +220,7 @@ def _fate(rng: random.Random, drawing: Composite) -> Request | None:
                 (["orange"], ["yellow", "orange"], ["orange", "red"], ["yellow", "red"], ["yellow"], ["red"])
             ),
         ]
-        parts = _parts(drawing, _defaults(drawing) | {"crown": "green"}, {})
+        parts = placed_parts(drawing, defaults(drawing) | {"crown": "green"}, {})
         for colour in colours[1:]:
             done.append(
                 Transition.recolour(done[-1].after if done else now, cells["crown"], COLOURS.index(colour))
@@ -263,7 +258,7 @@ def _fate(rng: random.Random, drawing: Composite) -> Request | None:
 
 def _repaired(rng: random.Random, drawing: Composite) -> Request | None:
     """A drawing instead of something that is taken back."""
-    parts, ground = _in_place(drawing)
+    parts, ground = in_place(drawing)
     wrong = article(
         strange_noun(rng)
         if rng.random() < 0.5
@@ -271,23 +266,23 @@ def _repaired(rng: random.Random, drawing: Composite) -> Request | None:
     )
     text = repaired(rng, wrong, article(drawing.name))
     lead = rng.choice(("", "", "draw ", "Draw ", "I want ")) * (not text.startswith(("I ", "no ", "not ")))
-    return _request(rng, lead + text, _assembled(parts, ground), drawing.name)
+    return _request(rng, lead + text, assembled(parts, ground), drawing.name)
 
 
 def _looks(rng: random.Random, drawing: Composite) -> Request | None:
     """What colours the parts have, said in other ways than "with a red hat"."""
-    values = _defaults(drawing)
+    values = defaults(drawing)
     keys = [key for key in values if values[key] in COLOURS]
     if not keys:
         return None
     chosen = rng.sample(keys, min(len(keys), rng.choice((1, 1, 2))))
     for key in chosen:
         values[key] = rng.choice(COLOURS)
-    parts = _parts(drawing, values, {})
-    ground = _ground_for([drawing], parts)
+    parts = placed_parts(drawing, values, {})
+    ground = ground_for([drawing], parts)
     if ground is None:
         return None
-    what = _named(rng, drawing)
+    what = drawing_words(rng, drawing)
     be = [
         f"the {key} {'are' if key.endswith('s') else 'is'} {values[key]}"
         for key in chosen
@@ -308,7 +303,7 @@ def _looks(rng: random.Random, drawing: Composite) -> Request | None:
         if not text.endswith(".")
         else rng.choice(("{x}", "draw {x}", "Draw {x}", "I want {x}"))
     )
-    return _request(rng, ask.format(x=text), _assembled(parts, ground), drawing.name)
+    return _request(rng, ask.format(x=text), assembled(parts, ground), drawing.name)
 
 
 _WAYS = {_less: 4, _ordered: 5, _edited: 6, _fate: 4, _repaired: 2, _looks: 4}
@@ -357,14 +352,14 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
     if rng.random() < 0.2:
         second = first
     plain = rng.random() < 0.6
-    values, said, words = (_defaults(first), {}, "") if plain else _attributes(rng, first)
+    values, said, words = (defaults(first), {}, "") if plain else attributes(rng, first)
     others, other_said, other_words = (
-        (_defaults(second), {}, "") if plain or rng.random() < 0.4 else _attributes(rng, second)
+        (defaults(second), {}, "") if plain or rng.random() < 0.4 else attributes(rng, second)
     )
     bare = rng.random() < 0.35
     words = words or (first.name if bare else article(first.name))
     other_words = other_words or (second.name if bare else article(second.name))
-    count, plural = rng.choice(("two", "two", "2", "a pair of")), _plural(first.name)
+    count, many = rng.choice(("two", "two", "2", "a pair of")), plural(first.name)
     phrase = ""
     if first is second:
         keys = [key for key in values if values[key] in COLOURS]
@@ -372,11 +367,11 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
             ("", "", " side by side", " next to each other", ", one left and one right", " beside each other")
         )
         if plain and (not keys or rng.random() < 0.5):
-            phrase = f"{count} {plural}{where}"
+            phrase = f"{count} {many}{where}"
         elif keys:
             key = keys[0]
             said, other_said = {}, {}
-            values, others = _defaults(first), _defaults(first)
+            values, others = defaults(first), defaults(first)
             a, b = rng.sample(COLOURS, 2)
             part = (
                 rng.choice(("one with {v} {k} and one with {w} {k}",))
@@ -385,16 +380,16 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
             )
             if rng.random() < 0.4:
                 b = a
-                phrase = f"{count} {plural}{where}, both with {f'{a} {key}' if key.endswith('s') else article(f'{a} {key}')}"
+                phrase = f"{count} {many}{where}, both with {f'{a} {key}' if key.endswith('s') else article(f'{a} {key}')}"
             else:
-                phrase = f"{count} {plural}{where if ',' not in where else ''}, " + part.format(
+                phrase = f"{count} {many}{where if ',' not in where else ''}, " + part.format(
                     v=a, w=b, k=key
                 ).replace("a orange", "an orange")
             values[key], others[key] = a, b
         else:
             return None
-    left, right = _parts(first, values, said, 0), _parts(second, others, other_said, 2)
-    ground = _ground_for([first, second], [*left, *right])
+    left, right = placed_parts(first, values, said, 0), placed_parts(second, others, other_said, 2)
+    ground = ground_for([first, second], [*left, *right])
     if ground is None or len(left) + len(right) > 6:
         return None
     turned = not phrase and first is not second and rng.random() < 0.12
@@ -409,7 +404,7 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
         "{x}" if listed.endswith(".") else rng.choice((*ASK_FOR[:20], "{x}", "{x}") if numbered else ASK_FOR)
     )
     text = ask.format(x=listed)
-    clauses = _assembled([*right, *left] if turned else [*left, *right], ground)
+    clauses = assembled([*right, *left] if turned else [*left, *right], ground)
     if len(clauses) < 6 and first is not second and rng.random() < 0.2:
         more = _one_of_two(rng, clauses, [(first, left), (second, right)])
         if more is None:
@@ -420,7 +415,7 @@ def _together(rng: random.Random, first: Composite, second: Composite) -> Reques
 
 
 def _one_of_two(
-    rng: random.Random, clauses: Sequence[Clause], both: Sequence[tuple[Composite, Sequence[_Part]]]
+    rng: random.Random, clauses: Sequence[Clause], both: Sequence[tuple[Composite, Sequence[PlacedPart]]]
 ) -> tuple[str, Clause] | None:
     """A change of a part of one of two drawings, by names that only one of them has."""
     names = [name for _, parts in both for name, _, _ in parts]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, POSITIONS, SHAPES
 
-from .changes import begun, one_change, place_words, some_things, terse_change, which_then
+from .changes import course_of, one_change, place_words, some_things, terse_change, which_then
 from .grammar import RELATIONS, article
 from .phrases import ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS, dressed, enumerated, glued
 from .plans import MOST_STEPS, Request
@@ -420,7 +420,7 @@ def _succession(rng: random.Random, talk: Talk) -> str | None:
     if text is None:
         return None
     together = make in (_of_one_shape, _groups, _each_somewhere, _turned_round)
-    course = begun(talk, not together, make is not _turned_round)
+    course = course_of(talk, not together, make is not _turned_round)
     count = rng.choice((1, 1, 1, 2, 2, 3) if make is _plain else (0, 0, 1, 1, 1, 2))
     if count and rng.random() < 0.06:
         which = which_then(rng, course)

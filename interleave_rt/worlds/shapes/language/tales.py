@@ -26,7 +26,8 @@ _WORDS = {3: "left", 5: "right", 4: "middle", 1: "top", 7: "bottom", 6: "bottom 
           0: "top left", 2: "top right"}  # fmt: skip
 
 
-def _plain(rng: random.Random, *, sized: bool = False) -> Item:
+def plain_item(rng: random.Random, *, sized: bool = False) -> Item:
+    """A thing without a pattern whose colour is told, and its size, where that is asked for."""
     item = replace(random_item(rng), pattern=0, size=None)
     item.colour = rng.randrange(len(COLOURS))
     if sized:
@@ -34,13 +35,14 @@ def _plain(rng: random.Random, *, sized: bool = False) -> Item:
     return item
 
 
-def _is(item: Item) -> str:
+def looks_of(item: Item) -> str:
+    """What is told of a thing, and its name: "small red star"."""
     words = [SIZES[item.size]] if item.size is not None else []
     words += [COLOURS[item.colour]] if item.colour is not None else []
     return " ".join([*words, SHAPES[item.shape]])
 
 
-def _joined(rng: random.Random, parts: list[str]) -> str:
+def in_sentences(rng: random.Random, parts: list[str]) -> str:
     """Sentences one after the other, with one kind of joint, or full stops and a "Then" here and there."""
     joint = rng.choice(_THEN)
     text = parts[0]
@@ -52,7 +54,7 @@ def _joined(rng: random.Random, parts: list[str]) -> str:
 
 def _grows(rng: random.Random, talk: Talk) -> str:
     """It grows or shrinks, perhaps gets a friend, who grows or shrinks, too."""
-    item = _plain(rng)
+    item = plain_item(rng)
     up = rng.random() < 0.7
     item.size = 0 if up else 1
     talk.items = [item]
@@ -73,16 +75,16 @@ def _grows(rng: random.Random, talk: Talk) -> str:
     )[past]
     be = "was" if past else "is"
     parts = [
-        rng.choice((article(_is(item)), f"there {be} {article(_is(item))}")),
+        rng.choice((article(looks_of(item)), f"there {be} {article(looks_of(item))}")),
         rng.choice((f"it {verb}", f"the {name} {verb}")),
     ]
     if rng.random() < 0.5:
-        other = replace(_plain(rng), late=True, size=item.size)
+        other = replace(plain_item(rng), late=True, size=item.size)
         if rng.random() < 0.5:
             other.shape = item.shape
         talk.items.append(other)
         talk.edits.append(Edit("add", 1))
-        words = article(_is(other))
+        words = article(looks_of(other))
         come = rng.choice((f"it gets a friend, {words}", f"{words} comes", f"it meets {words}") if not past else
                           (f"it got a friend, {words}", f"{words} came", f"it met {words}"))  # fmt: skip
         parts.append(come)
@@ -95,17 +97,17 @@ def _grows(rng: random.Random, talk: Talk) -> str:
         talk.edits.append(Edit("colour", 0, colour))
         parts.append(f"it {'turned' if past else 'turns'} {COLOURS[colour]}")
     if len(parts) == 2 and not past and rng.random() < 0.5:
-        return f"{article(_is(item))} that {verb}"
+        return f"{article(looks_of(item))} that {verb}"
     if rng.random() < 0.35 and len(parts) > 2:
-        return f"{article(name)} {verb}. " + _joined(
-            rng, [_is(item), _is(replace(item, size=1 - item.size)), *parts[2:]]
+        return f"{article(name)} {verb}. " + in_sentences(
+            rng, [looks_of(item), looks_of(replace(item, size=1 - item.size)), *parts[2:]]
         )
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 def _wants(rng: random.Random, talk: Talk) -> str:
     """It wants to be another one, and becomes so in this order."""
-    item = _plain(rng)
+    item = plain_item(rng)
     item.size = 0
     colour = other_colour(rng, item.colour or 0)
     talk.items = [item]
@@ -123,7 +125,7 @@ def _wants(rng: random.Random, talk: Talk) -> str:
             "that becomes",
         )
     )
-    return f"{article(_is(item))} {wants} {be}"
+    return f"{article(looks_of(item))} {wants} {be}"
 
 
 _LEAVES = {"leaf": "diamond", "ball": "circle", "light": "circle", "balloon": "circle", "box": "square"}
@@ -153,27 +155,27 @@ def _colours(rng: random.Random, talk: Talk) -> str:
 
 def _friends(rng: random.Random, talk: Talk) -> str:
     """It is alone, others come, and perhaps one leaves or both change."""
-    first = _plain(rng, sized=rng.random() < 0.3)
+    first = plain_item(rng, sized=rng.random() < 0.3)
     same = rng.random() < 0.5
     talk.items = [first]
     past = rng.random() < 0.7
     came = rng.choice(("came", "joined in", "arrived") if past else ("comes", "joins in", "arrives"))
-    lonely = f"a lonely {_is(first)}" if first.size is None else article(_is(first))
+    lonely = f"a lonely {looks_of(first)}" if first.size is None else article(looks_of(first))
     once = (
         f"once there was {lonely}",
         f"once upon a time there was {lonely}",
-        f"once there was {article(_is(first))}",
+        f"once there was {article(looks_of(first))}",
     )
-    parts = [rng.choice((*(once if past else ()), f"there was {article(_is(first))}, all alone" if past else f"there is {article(_is(first))}",
-                         f"{article(_is(first))} {'was' if past else 'is'} alone"))]  # fmt: skip
+    parts = [rng.choice((*(once if past else ()), f"there was {article(looks_of(first))}, all alone" if past else f"there is {article(looks_of(first))}",
+                         f"{article(looks_of(first))} {'was' if past else 'is'} alone"))]  # fmt: skip
     taken = [first.colour or 0]
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
-        other = replace(_plain(rng), shape=first.shape if same else rng.randrange(len(SHAPES)), late=True)
+        other = replace(plain_item(rng), shape=first.shape if same else rng.randrange(len(SHAPES)), late=True)
         other.colour = other_colour(rng, *taken)
         taken.append(other.colour)
         talk.items.append(other)
         talk.edits.append(Edit("add", len(talk.items) - 1))
-        words = article(f"{COLOURS[other.colour]} one" if same else _is(other))
+        words = article(f"{COLOURS[other.colour]} one" if same else looks_of(other))
         parts.append(f"{words} {came}")
     ending = rng.random()
     left = len(talk.items)
@@ -189,7 +191,7 @@ def _friends(rng: random.Random, talk: Talk) -> str:
         talk.edits += [Edit("colour", i, colour) for i in range(left)]
         them = "both" if left == 2 else "all of them"
         parts.append(f"{them} {'turned' if past else 'turn'} {COLOURS[colour]}")
-    text = _joined(rng, parts)
+    text = in_sentences(rng, parts)
     return (
         re.sub(r"\b([Tt]hen) (an? [a-z ]+?) (came|comes)\b", r"\1 \3 \2", text)
         if rng.random() < 0.6
@@ -199,7 +201,7 @@ def _friends(rng: random.Random, talk: Talk) -> str:
 
 def _travels(rng: random.Random, talk: Talk) -> str:
     """It goes over three places, or to one of them and back."""
-    item = _plain(rng)
+    item = plain_item(rng)
     path = list(rng.choice(_WAYS_ACROSS))
     if rng.random() < 0.3:
         path = [path[0], path[2], path[0]] if rng.random() < 0.5 else [path[0], path[2]]
@@ -207,12 +209,12 @@ def _travels(rng: random.Random, talk: Talk) -> str:
     talk.items = [item]
     talk.edits = [Edit("move", 0, cell) for cell in path[1:]]
     words = [_WORDS[cell] for cell in path]
-    called, verb = article(_is(item)), rng.choice(("moves", "goes", "wanders", "travels"))
+    called, verb = article(looks_of(item)), rng.choice(("moves", "goes", "wanders", "travels"))
     if rng.random() < 0.5:
         noun, shape, verb = rng.choice((("ball", 0, "rolls"), ("hoop", SHAPES.index("ring"), "rolls"), ("balloon", 0, "flies"),
                                         ("snowflake", SHAPES.index("star"), "drifts"), ("kite", SHAPES.index("diamond"), "flies")))  # fmt: skip
         item.shape = shape
-        called = f"{article(noun)} ({rng.choice((_is(item), article(_is(item))))})"
+        called = f"{article(noun)} ({rng.choice((looks_of(item), article(looks_of(item))))})"
     way = " to the ".join(words[1:])
     if len(path) == 3 and path[0] != path[2]:
         way = rng.choice((f"to the {words[1]} and then to the {words[2]}", f"over the {words[1]} to the {words[2]}",
@@ -247,7 +249,9 @@ def _sun(rng: random.Random, talk: Talk) -> str:
     talk.edits = [Edit("ground", 0, sky) for sky in skies[1:]]
     words = [COLOURS[sky] for sky in skies]
     what = rng.choice(("the sky", "the sky", "the background"))
-    turns = _joined(rng, [f"{what} {rng.choice(('turns', 'becomes', 'gets'))} {word}" for word in words[1:]])
+    turns = in_sentences(
+        rng, [f"{what} {rng.choice(('turns', 'becomes', 'gets'))} {word}" for word in words[1:]]
+    )
     lead = rng.choice(
         (
             "",
@@ -293,12 +297,12 @@ def _lights(rng: random.Random, talk: Talk) -> str:
         parts.append(
             f"the {COLOURS[colours[number]]} {rng.choice(('one', 'light'))} {rng.choice(('goes off', 'goes out', 'is switched off'))}"
         )
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 def _built(rng: random.Random, talk: Talk) -> str:
     """A thing, what comes above, beside or around it, and what goes again: told as a scene."""
-    middle, other = _plain(rng), _plain(rng)
+    middle, other = plain_item(rng), plain_item(rng)
     other.shape = (middle.shape + rng.randrange(1, len(SHAPES))) % len(SHAPES)
     other.late = True
     talk.items = [middle, other]
@@ -314,8 +318,8 @@ def _built(rng: random.Random, talk: Talk) -> str:
     talk.edits = [Edit("add", 1)]
     past = rng.random() < 0.5
     a, b = SHAPES[middle.shape], SHAPES[other.shape]
-    parts = [f"{article(_is(middle))} {'stood' if past else 'stands'} there",
-             f"{article(_is(other))} {'appeared' if past else 'appears'} {words}"]  # fmt: skip
+    parts = [f"{article(looks_of(middle))} {'stood' if past else 'stands'} there",
+             f"{article(looks_of(other))} {'appeared' if past else 'appears'} {words}"]  # fmt: skip
     number, name = rng.choice(((0, a), (1, b)))
     if rng.random() < 0.6:
         talk.edits.append(Edit("remove", number))
@@ -324,7 +328,7 @@ def _built(rng: random.Random, talk: Talk) -> str:
         colour = other_colour(rng, talk.items[number].colour or 0)
         talk.edits.append(Edit("colour", number, colour))
         parts.append(f"the {name} {'turned' if past else 'turns'} {COLOURS[colour]}")
-    return _joined(rng, parts)
+    return in_sentences(rng, parts)
 
 
 _TALES: dict[Callable[[random.Random, Talk], str], int] = {

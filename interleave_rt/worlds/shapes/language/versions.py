@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Thing, Transition, other_colour
+from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Scene, Thing, Transition, other_colour
 
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
-from .drawings import _assembled, _ground_for, _named, _Part, _parts, _plural
+from .drawings import (
+    SIDED_PARTS,
+    PlacedPart,
+    assembled,
+    defaults,
+    drawing_words,
+    ground_for,
+    in_place,
+    placed_parts,
+    plural,
+)
 from .grammar import article
 from .phrases import ASK_FOR, HOW, PLACES, dressed, glued
 from .plans import MOST_STEPS, Request
-from .redrawn import _PAIRS_OF_PARTS, _defaults, _in_place
-from .wishes import clauses_in_full, on_ground, spoken_request
+from .wishes import clauses_in_full, each, on_ground, recoloured, spoken_request
 
 _THEN = (
     ", then ",
@@ -62,7 +71,7 @@ _PART_NAMES: dict[str, dict[str, tuple[str, ...]]] = {"christmas tree": {"balls"
 """Other names of parts."""
 
 
-def _units(parts: Sequence[_Part]) -> dict[str, list[str]]:
+def _units(parts: Sequence[PlacedPart]) -> dict[str, list[str]]:
     """What can be spoken of: every part by its name, and "arms" and the like for those that are two or more."""
     names = [name for name, _, _ in parts]
     found = {
@@ -70,7 +79,7 @@ def _units(parts: Sequence[_Part]) -> dict[str, list[str]]:
         for name in names
         if name not in COMPOSITES and not any(other.endswith(f" {name}") for other in names)
     }
-    for word in (*_PAIRS_OF_PARTS, "star", "light"):
+    for word in (*SIDED_PARTS, "star", "light"):
         several = [name for name in names if name.endswith(f" {word}")]
         if len(several) > 1:
             found[f"{word}s"] = several
@@ -80,7 +89,7 @@ def _units(parts: Sequence[_Part]) -> dict[str, list[str]]:
 def _name(rng: random.Random, drawing: Composite) -> str:
     """What it is called, perhaps with a word that leaves it as it is."""
     nice = rng.choice(("nice ", "cute ", "simple ", "beautiful ", "lovely ", "little ", "funny "))
-    return _named(rng, drawing, nice if rng.random() < 0.08 else "")
+    return drawing_words(rng, drawing, nice if rng.random() < 0.08 else "")
 
 
 def _many(name: str) -> bool:
@@ -92,13 +101,14 @@ def _coloured(drawing: Composite) -> list[str]:
     found = []
     for key, values in drawing.choices.items():
         if values[0] in COLOURS and key != drawing.name:
-            where = [part.name for part in drawing.parts if f"{{{key}}}" in part.thing]
+            where = _of_choice(drawing, key)
             if where == [key] or (_many(key) and all(name.split()[-1] == key[:-1] for name in where)):
                 found.append(key)
     return found
 
 
 def _of_choice(drawing: Composite, key: str) -> list[str]:
+    """The names of the parts that a choice is about."""
     return [part.name for part in drawing.parts if f"{{{key}}}" in part.thing]
 
 
@@ -111,9 +121,11 @@ def _request(
     text: str,
     clauses: list[Clause],
     drawing: Composite | None,
+    more: Sequence[Transition] = (),
     asks: Sequence[str] = _ASKS,
 ) -> Request | None:
-    """The text within one of `asks`; None where there are too many steps."""
+    """The text within one of `asks`; `more`: what becomes of the drawing. None where the steps are too many or change nothing."""
+    clauses = clauses + clauses_in_full(more)
     if len(clauses) > MOST_STEPS or any(step.transition.before == step.transition.after for step in clauses):
         return None
     whole = any(mark in text for mark in (". ", "; ", ": "))
@@ -136,22 +148,24 @@ def _request(
     )
 
 
-def _removed(now: list[Transition], parts: Sequence[_Part], names: Sequence[str]) -> None:
-    for name, _, cell in parts:
-        if name in names:
-            now.append(Transition.remove(now[-1].after, cell))
+def _cells(parts: Sequence[PlacedPart], names: Collection[str]) -> list[int]:
+    return [cell for name, _, cell in parts if name in names]
+
+
+def _added(scene: Scene, things: dict[int, Thing]) -> list[Transition]:
+    """The things come one after the other, each to its cell."""
+    return each(scene, things, lambda now, cell: Transition.add(now, things[cell], cell))
 
 
 def _loses(rng: random.Random, drawing: Composite) -> Request | None:
     """A part goes, or what its plural names; perhaps it comes back, perhaps in another colour."""
-    parts, ground = _in_place(drawing)
-    clauses = _assembled(parts, ground)
+    parts, ground = in_place(drawing)
+    clauses = assembled(parts, ground)
     units = _units(parts)
     unit = rng.choice(list(units))
     if len(units[unit]) == len(parts):
         return None
-    done = [clauses[-1].transition]
-    _removed(done, parts, units[unit])
+    done = each(clauses[-1].transition.after, _cells(parts, units[unit]), Transition.remove)
     what, many = _name(rng, drawing), _many(unit)
     t = f"{rng.choice(('the', 'the', 'its'))} {unit}"
     them = "them" if many else "it"
@@ -161,7 +175,7 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
                            f"{what}, once with the {unit} and then without", f"{what} with the {unit}, later without {them}",
                            f"{what} that loses its {unit}", f"{what} and then the same {drawing.name} without the {unit}",
                            f"{what}; later the {unit} {'are' if many else 'is'} missing"))  # fmt: skip
-        return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+        return _request(rng, text, clauses, drawing, done)
     gone = rng.choice(list(_GONE))
     words = (_GONE[gone] if many else gone).format(t=t)
     if unit in _OWN_WAY and rng.random() < 0.5:
@@ -175,7 +189,7 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
         other = rng.choice(others)
         if len(units[unit]) + len(units[other]) == len(parts):
             return None
-        _removed(done, parts, units[other])
+        done += each(done[-1].after, _cells(parts, units[other]), Transition.remove)
         o = rng.choice((f"the {other} too", f"the {other}", f"the {other} as well"))
         go, goes = rng.choice(
             (
@@ -188,7 +202,7 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
         text = what + rng.choice((f". First the {unit} {go if many else goes}, then {o}", f", then remove the {unit} and then {o}",
                                   f", then take the {unit} away, after that {o}", f". Remove the {unit}, then {o}",
                                   f"; first the {unit} {go if many else goes}, then the {other} {go if _many(other) else goes}"))  # fmt: skip
-        return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+        return _request(rng, text, clauses, drawing, done)
     if kind < 0.5 and len(units[unit]) == 1:
         name, thing, cell = next(part for part in parts if part[0] == unit)
         colour = thing.colour
@@ -207,27 +221,25 @@ def _loses(rng: random.Random, drawing: Composite) -> Request | None:
                                f"it gets a new {name} in {a}", f"there is {article(f'{a} {name}')} in its place"))  # fmt: skip
         done.append(Transition.add(done[-1].after, thing._replace(colour=colour), cell))
         text += glued(rng.choice(_THEN[:7]), back)
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _gains(rng: random.Random, drawing: Composite) -> Request | None:
     """At first a part is missing, and then it is there."""
-    parts, _ = _in_place(drawing)
+    parts, _ = in_place(drawing)
     units = _units(parts)
     unit = rng.choice(list(units))
     left = [part for part in parts if part[0] not in units[unit]]
-    ground = _ground_for([drawing], parts)
+    ground = ground_for([drawing], parts)
     if len(left) < 2 or ground is None:
         return None
-    clauses = _assembled(left, ground)
+    clauses = assembled(left, ground)
     colour = None
     if rng.random() < 0.3 and " " not in unit:
         colour = rng.randrange(len(COLOURS))
-    done = [clauses[-1].transition]
-    for name, thing, cell in parts:
-        if name in units[unit]:
-            new_one = thing if colour is None else thing._replace(colour=colour)
-            done.append(Transition.add(done[-1].after, new_one, cell))
+    missing = {cell: thing if colour is None else thing._replace(colour=colour)
+               for name, thing, cell in parts if name in units[unit]}  # fmt: skip
+    done = _added(clauses[-1].transition.after, missing)
     what, many = _name(rng, drawing), _many(unit)
     them, one = ("them", "them") if many else ("it", "one")
     if colour is None:
@@ -243,12 +255,12 @@ def _gains(rng: random.Random, drawing: Composite) -> Request | None:
         new = _with(unit, COLOURS[colour])
         text = rng.choice((f"{what} without the {unit}, then give it {new}", f"{what} without {unit}. It gets {new}",
                            f"{what} with no {unit}, then it gets {new}", f"{what} without the {unit} and then add {new}"))  # fmt: skip
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _day(rng: random.Random, drawing: Composite) -> Request | None:
     """By day and by night: the same drawing, and the background changes."""
-    parts, _ = _in_place(drawing)
+    parts, _ = in_place(drawing)
     if drawing.name == "night sky" or any(thing.colour in (_BLUE, _BLACK) for _, thing, _ in parts):
         return None
     name, what = drawing.name, _name(rng, drawing)
@@ -271,12 +283,12 @@ def _day(rng: random.Random, drawing: Composite) -> Request | None:
         f"{'night turns to day' if dark else 'day turns to night'}: {what} {on_ground(rng, skies[0]).strip(' ,')}, then {sky}",
         f"{what} {one}. Then {comes} and {sky}", f"first {what} {one}, then the same {other}",
     ))  # fmt: skip
-    clauses = _assembled(parts, skies[0])
-    done = [clauses[-1].transition, Transition.ground(clauses[-1].transition.after, skies[1])]
+    clauses = assembled(parts, skies[0])
+    done = [Transition.ground(clauses[-1].transition.after, skies[1])]
     if rng.random() < 0.2:
         text += glued(rng.choice((". Then ", ", then ", " and then ")), rng.choice(("it is day again", "the day comes again") if not dark else ("it is night again", "the night comes again")))  # fmt: skip
         done.append(Transition.ground(done[-1].after, skies[0]))
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _shades(rng: random.Random, drawing: Composite) -> Request | None:
@@ -287,18 +299,17 @@ def _shades(rng: random.Random, drawing: Composite) -> Request | None:
     key = rng.choice(keys)
     colours = rng.sample(range(len(COLOURS)), rng.choice((2, 2, 2, 3)))
     a, *later = (COLOURS[colour] for colour in colours)
-    parts = _parts(drawing, _defaults(drawing) | {key: a}, {})
+    parts = placed_parts(drawing, defaults(drawing) | {key: a}, {})
     seen = {thing.colour for _, thing, _ in parts} | set(colours)
     usual = [COLOURS.index(name) for name in drawing.grounds]
     ground = next((g for g in (*usual, *range(len(COLOURS))) if g not in seen), None)
-    if ground is None or ground != _ground_for([drawing], parts):
+    if ground is None or ground != ground_for([drawing], parts):
         return None
-    clauses = _assembled(parts, ground)
-    done = [clauses[-1].transition]
+    clauses = assembled(parts, ground)
+    now, done = clauses[-1].transition.after, list[Transition]()
     for colour in colours[1:]:
-        for name, _, cell in parts:
-            if name in _of_choice(drawing, key):
-                done.append(Transition.recolour(done[-1].after, cell, colour))
+        done += recoloured(now, _cells(parts, _of_choice(drawing, key)), colour)
+        now = done[-1].after
     what, many = _name(rng, drawing), _many(key)
     be, s = ("are", "") if many else ("is", "s")
     row = rng.choice((" and then ", ", then ")).join(later)
@@ -312,16 +323,16 @@ def _shades(rng: random.Random, drawing: Composite) -> Request | None:
         f"{what} with {_with(key, a)}, then paint the {key} {row}", f"the {key} of {what} {be} {a}, then {row}",
         f"{what}: the {key} {be} {a} first and later {row}", f"{what} where the {key} {be} {a} and then {turn} {row}",
     ))  # fmt: skip
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _described(rng: random.Random, drawing: Composite) -> Request | None:
     """What it has, what it lacks and what it stands on, in any order."""
-    values, keys = _defaults(drawing), _coloured(drawing)
+    values, keys = defaults(drawing), _coloured(drawing)
     told = rng.sample(keys, min(len(keys), rng.choice((0, 1, 1, 2))))
     for key in told:
         values[key] = rng.choice(COLOURS)
-    parts = _parts(drawing, values, {})
+    parts = placed_parts(drawing, values, {})
     units = _units(parts)
     missing = None
     if rng.random() < 0.75:
@@ -334,7 +345,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
     one = missing is not None and len(units[missing]) == 2 and rng.random() < 0.35
     dropped = [] if missing is None else units[missing][1:] if one else units[missing]
     parts = [part for part in parts if part[0] not in dropped]
-    ground = _ground_for([drawing], parts)
+    ground = ground_for([drawing], parts)
     where = ""
     if rng.random() < 0.25:
         ground = rng.randrange(len(COLOURS))
@@ -391,7 +402,7 @@ def _described(rng: random.Random, drawing: Composite) -> Request | None:
             close = piece == where and where.startswith("on ") and not re.search("leave out|skip", text)
             text += (" and " if both else " " if close and rng.random() < 0.6 else ", ") + piece
     why = rng.choice(_WHY) if not sentences else ""
-    return _request(rng, text + why, _assembled(parts, ground), drawing, _ASKS if why else _ALL_ASKS)
+    return _request(rng, text + why, assembled(parts, ground), drawing, asks=_ASKS if why else _ALL_ASKS)
 
 
 def _loved(rng: random.Random, drawing: Composite) -> Request | None:
@@ -401,38 +412,36 @@ def _loved(rng: random.Random, drawing: Composite) -> Request | None:
         return None
     key = rng.choice(keys)
     colour = rng.choice(COLOURS)
-    parts = _parts(drawing, _defaults(drawing) | {key: colour}, {})
-    ground = _ground_for([drawing], parts)
+    parts = placed_parts(drawing, defaults(drawing) | {key: colour}, {})
+    ground = ground_for([drawing], parts)
     if ground is None:
         return None
     if rng.random() < 0.4:
         ground = rng.randrange(len(COLOURS))
         one = f"one{on_ground(rng, ground)}"
-        parts = _parts(drawing, _defaults(drawing), {})
+        parts = placed_parts(drawing, defaults(drawing), {})
     else:
         one = f"one {rng.choice(('with', 'with', 'that has'))} {_with(key, colour)}"
     who = rng.choice(
         ("My daughter", "My son", "My mum", "My little brother", "Our class", "Grandma", "She", "My boss")
     )
     love = rng.choice(("loves", "likes", "is crazy about"))
-    text = rng.choice((f"{who} {love} {_plural(drawing.name)}. Please draw {one}.", f"{who} {love} {_plural(drawing.name)}, draw {one}",
-                       f"{who} {love} {_plural(drawing.name)}. Can you make {one}?", f"{who} wants {article(drawing.name)}, {one} please",
-                       f"I love {_plural(drawing.name)}. Draw {one}", f"I need {article(drawing.name)}, {one}"))  # fmt: skip
-    return _request(rng, text, _assembled(parts, ground), drawing, ("{x}",))
+    text = rng.choice((f"{who} {love} {plural(drawing.name)}. Please draw {one}.", f"{who} {love} {plural(drawing.name)}, draw {one}",
+                       f"{who} {love} {plural(drawing.name)}. Can you make {one}?", f"{who} wants {article(drawing.name)}, {one} please",
+                       f"I love {plural(drawing.name)}. Draw {one}", f"I need {article(drawing.name)}, {one}"))  # fmt: skip
+    return _request(rng, text, assembled(parts, ground), drawing, asks=("{x}",))
 
 
 def _left_over(rng: random.Random, drawing: Composite) -> Request | None:
     """All of it goes, or all but one part."""
-    parts, ground = _in_place(drawing)
-    clauses = _assembled(parts, ground)
+    parts, ground = in_place(drawing)
+    clauses = assembled(parts, ground)
     if len(parts) > 3 or drawing.name in [name for name, _, _ in parts]:
         return None
     what, name = _name(rng, drawing), drawing.name
     kept = rng.choice([None, *(part for part, _, _ in parts if part not in COMPOSITES)])
-    gone = [part for part in reversed(parts) if part[0] != kept]
-    done = [clauses[-1].transition]
-    for _, _, cell in gone:
-        done.append(Transition.remove(done[-1].after, cell))
+    gone = [cell for part, _, cell in reversed(parts) if part != kept]
+    done = each(clauses[-1].transition.after, gone, Transition.remove)
     if kept is None:
         text = what + glued(rng.choice(_THEN), rng.choice((f"the {name} is gone", f"the whole {name} disappears", "nothing is left of it",
                                                             f"the {name} vanishes completely", "everything goes away", f"remove the whole {name}",
@@ -440,12 +449,12 @@ def _left_over(rng: random.Random, drawing: Composite) -> Request | None:
     else:
         text = what + glued(rng.choice(_THEN), rng.choice((f"only the {kept} is left", f"only its {kept} remains", f"everything but the {kept} disappears",
                                                             f"remove everything except the {kept}", f"nothing is left but the {kept}", f"just the {kept} stays")))  # fmt: skip
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _in_order(rng: random.Random, drawing: Composite) -> Request | None:
     """The order in which its parts come, those of one kind together: "first the stem, then the petals"."""
-    parts, ground = _in_place(drawing)
+    parts, ground = in_place(drawing)
     units, groups = _units(parts), []
     for name, _, _ in parts:
         several = [unit for unit, names in units.items() if name in names and len(names) > 1]
@@ -472,33 +481,31 @@ def _in_order(rng: random.Random, drawing: Composite) -> Request | None:
     else:
         return None
     parts.sort(key=lambda part: order.index(part[0]))
-    return _request(rng, text, _assembled(parts, ground), drawing)
+    return _request(rng, text, assembled(parts, ground), drawing)
 
 
 def _same_but(rng: random.Random, drawing: Composite) -> Request | None:
     """It as it is, and then again with a part in another colour or on another background."""
-    parts, ground = _in_place(drawing)
-    clauses, keys = _assembled(parts, ground), _coloured(drawing)
-    done, colour = [clauses[-1].transition], rng.randrange(len(COLOURS))
+    parts, ground = in_place(drawing)
+    clauses, keys = assembled(parts, ground), _coloured(drawing)
+    now, colour = clauses[-1].transition.after, rng.randrange(len(COLOURS))
     v = COLOURS[colour]
     if rng.random() < 0.3 or not keys:
-        done.append(Transition.ground(done[-1].after, colour))
+        done = [Transition.ground(now, colour)]
         new = rng.choice((f"on {v}", f"on {article(v)} background", f"with {article(v)} background"))
     else:
         key = rng.choice(keys)
-        for name, _, cell in parts:
-            if name in _of_choice(drawing, key):
-                done.append(Transition.recolour(done[-1].after, cell, colour))
+        done = recoloured(now, _cells(parts, _of_choice(drawing, key)), colour)
         new = f"with {_with(key, v)}"
     what, name = _name(rng, drawing), drawing.name
     text = what + rng.choice((f", then the same {name} {new}", f", then the same {new}", f" and then the same {new}", f", after that the same {new}", f". Then the same {new}",
                               f". Now the same {name} {new}", f" and then again, but {new}", f", then again {new}", f"; then change it to one {new}", f", afterwards {new}"))  # fmt: skip
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    return _request(rng, text, clauses, drawing, done)
 
 
 def _and_things(rng: random.Random, drawing: Composite) -> Request | None:
     """It, and a thing or two of the world's shapes in places that it leaves free."""
-    parts, _ = _in_place(drawing)
+    parts, _ = in_place(drawing)
     free = [cell for cell in range(9) if cell not in [cell for _, _, cell in parts]]
     count = rng.choice((1, 1, 2))
     if len(free) < count:
@@ -513,7 +520,7 @@ def _and_things(rng: random.Random, drawing: Composite) -> Request | None:
         look = f"{'' if size is None else SIZES[size] + ' '}{COLOURS[colour]} {SHAPES[shape]}"
         words.append(f"{article(look)} {rng.choice(PLACES[cell])}")
         parts.append((SHAPES[shape], Thing(shape, colour, 1 if size is None else size), cell))
-    ground = _ground_for([drawing], parts)
+    ground = ground_for([drawing], parts)
     if ground is None:
         return None
     what = _name(rng, drawing)
@@ -523,11 +530,9 @@ def _and_things(rng: random.Random, drawing: Composite) -> Request | None:
         + rng.choice((" and ", ", ")).join(words)
     )
     own = len(parts) - count
-    clauses = _assembled(parts[:own], ground)
-    done = [clauses[-1].transition]
-    for _, thing, cell in parts[own:]:
-        done.append(Transition.add(done[-1].after, thing, cell))
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), drawing)
+    clauses = assembled(parts[:own], ground)
+    done = _added(clauses[-1].transition.after, {cell: thing for _, thing, cell in parts[own:]})
+    return _request(rng, text, clauses, drawing, done)
 
 
 _PAIRS = (
@@ -537,9 +542,9 @@ _PAIRS = (
 )  # fmt: skip
 
 
-def _look(rng: random.Random, drawing: Composite) -> tuple[list[str], dict[str, str], str, str | None]:
-    """(names of parts, choices, words, the part left out) of one of a pair."""
-    values, words, out = _defaults(drawing), _name(rng, drawing), None
+def _look(rng: random.Random, drawing: Composite) -> tuple[dict[str, str], str, str | None]:
+    """(choices, words, the part left out) of one of a pair."""
+    values, words, out = defaults(drawing), _name(rng, drawing), None
     names = [part.name for part in drawing.parts]
     keys = _coloured(drawing)
     kind = rng.random()
@@ -552,7 +557,7 @@ def _look(rng: random.Random, drawing: Composite) -> tuple[list[str], dict[str, 
         words += rng.choice(
             (f" without {article(out)}", f" without the {out}", f" without {out}", f" with no {out}")
         )
-    return names, values, words, out
+    return values, words, out
 
 
 def _duo(rng: random.Random, first: Composite) -> Request | None:
@@ -560,10 +565,10 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
     second = rng.choice([one for one in COMPOSITES.values() if fits_a_column(one) and one.name != first.name])
     if not fits_a_column(first):
         return None
-    (_, values, x, out), (_, others, y, other_out) = _look(rng, first), _look(rng, second)
-    left = [part for part in _parts(first, values, {}, 0) if part[0] != out]
-    right = [part for part in _parts(second, others, {}, 2) if part[0] != other_out]
-    ground = _ground_for([first, second], [*left, *right])
+    (values, x, out), (others, y, other_out) = _look(rng, first), _look(rng, second)
+    left = [part for part in placed_parts(first, values, {}, 0) if part[0] != out]
+    right = [part for part in placed_parts(second, others, {}, 2) if part[0] != other_out]
+    ground = ground_for([first, second], [*left, *right])
     turned = rng.random() < 0.1
     way = (
         rng.choice(("left of {y} is {x}", "{y} and to its left {x}", "{y}, and on the left of it {x}"))
@@ -584,22 +589,20 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
         )
     if ground is None:
         return None
-    clauses = _assembled(
-        [*right, *left] if turned or way.startswith("{y} right") else [*left, *right], ground
-    )
-    done = [clauses[-1].transition]
+    clauses = assembled([*right, *left] if turned or way.startswith("{y} right") else [*left, *right], ground)
+    now, done = clauses[-1].transition.after, list[Transition]()
     if rng.random() < 0.35:
         which, parts = rng.choice(((first, left), (second, right)))
         if any(which.name == name for name, _, _ in (*left, *right)):
             return None
         if rng.random() < 0.6 and len(clauses) + len(parts) <= MOST_STEPS:
-            _removed(done, parts, [name for name, _, _ in parts])
+            done = each(now, [cell for _, _, cell in parts], Transition.remove)
             more = rng.choice((f"the {which.name} goes away", f"the {which.name} leaves", f"remove the {which.name}", f"take the whole {which.name} away", f"the {which.name} disappears"))  # fmt: skip
         else:
             sky = rng.randrange(len(COLOURS))
             if sky == ground:
                 return None
-            done.append(Transition.ground(done[-1].after, sky))
+            done = [Transition.ground(now, sky)]
             more = rng.choice(
                 (
                     f"the background turns {COLOURS[sky]}",
@@ -609,7 +612,7 @@ def _duo(rng: random.Random, first: Composite) -> Request | None:
             )
         text += glued(rng.choice(_THEN), more)
     bare = way.startswith(("{x} meets", "{x} looks", "beside", "to the", "right of", "left", "on the"))
-    return _request(rng, text, clauses + clauses_in_full(done[1:]), None, ("{x}",) if bare else _ASKS)
+    return _request(rng, text, clauses, None, done, ("{x}",) if bare else _ASKS)
 
 
 _KINDS = {

@@ -176,6 +176,11 @@ def each(scene: Scene, cells: Iterable[int], do: Callable[[Scene, int], Transiti
     return steps
 
 
+def recoloured(scene: Scene, cells: Iterable[int], colour: int) -> list[Transition]:
+    """One cell after the other gets the colour."""
+    return each(scene, cells, lambda now, cell: Transition.recolour(now, cell, colour))
+
+
 def changed(now: Scene, edit: Edit, cells: Sequence[int]) -> Transition:
     """One change as a step.
 
