@@ -15,6 +15,7 @@ from interleave_rt.worlds.shapes.language import (
     companions,
     enquiries,
     explicit,
+    frames,
     further_wishes,
 )
 from interleave_rt.worlds.shapes.language import groups as several
@@ -167,7 +168,7 @@ def test_a_drawing_comes_to_stand_beside_one() -> None:
 
 
 def test_gerunds_are_spelt() -> None:
-    assert [further_wishes.gerund(f"{verb} it") for verb in ("make", "paint", "put", "get", "swap", "rub", "blow")] == [
+    assert [frames.gerund(f"{verb} it") for verb in ("make", "paint", "put", "get", "swap", "rub", "blow")] == [
         "making it", "painting it", "putting it", "getting it", "swapping it", "rubbing it", "blowing it"]  # fmt: skip
 
 

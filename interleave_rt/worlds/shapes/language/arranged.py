@@ -11,7 +11,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, GRID, Scene, Thing, Trans
 from .grammar import article
 from .groups import Wish
 from .places import CORNERS
-from .seeing import GONE, GROUND, called, named
+from .seeing import GONE, GROUND, both_named, called_in_line
 from .wishes import ORDER, each, random_item, thing_words
 
 BETWEEN = {(0, 2): 1, (3, 5): 4, (6, 8): 7, (0, 6): 3, (1, 7): 4, (2, 8): 5, (0, 8): 4, (2, 6): 4}
@@ -20,6 +20,8 @@ BETWEEN = {(0, 2): 1, (3, 5): 4, (6, 8): 7, (0, 6): 3, (1, 7): 4, (2, 8): 5, (0,
 NOUNS = ("the top left corner", "the top", "the top right corner", "the left side", "the middle", "the right side", "the bottom left corner",
          "the bottom", "the bottom right corner")  # fmt: skip
 """The places as things."""
+POINTS = (4, *CORNERS)
+"""Places of one cell, of which "the top" may be three."""
 
 
 def new_thing(rng: random.Random) -> tuple[Thing, str]:
@@ -41,17 +43,17 @@ def between(rng: random.Random, scene: Scene, before: int | None) -> Wish | None
         return None
     pair = rng.choice(pairs)
     cell = BETWEEN[pair]
-    names = [named(rng, scene, one) for one in rng.sample(pair, 2)]
-    if None in names:
+    names = both_named(rng, scene, rng.sample(pair, 2))
+    if names is None:
         return None
-    w = f"between the {names[0]} and the {names[1]}"
+    w = f"between {names[0]} and {names[1]}"
     if len(scene.occupied) == 2:
         w = rng.choice((w, w, "between them", "between the two", "in between", "between the two things"))
     others = [i for i in scene.occupied if i not in pair]
     if others and rng.random() < 0.5:
         moved = rng.choice(others)
-        r = called(rng, scene, moved, before)
-        if r is None or r.startswith("what") or " the " in r:
+        r = called_in_line(rng, scene, moved, before)
+        if r is None or " the " in r:
             return None
         form = rng.choice(
             (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from interleave_rt.worlds.shapes.scene import (
     COLOURS,
@@ -14,103 +14,27 @@ from interleave_rt.worlds.shapes.scene import (
     SIZES,
     Scene,
     Transition,
-    random_thing,
 )
 
 from .clauses import random_clauses
 from .grammar import RELATIONS, article, neighbour
 from .phrases import NAMES, NUMBERS, PLACES
-from .plans import Groups, Request, answer
-from .seeing import Look, called, fitting, hurried, look_words, named
-
-Asked = tuple[str, str, Groups] | None
-"""What is asked, the answer, and the cells that it is found by."""
-HERE = ("", "", "", "", " here", " in the picture", " in this picture", " in it", " on it", " in the image")
-_BEFORE = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "so ",
-    "hey, ",
-    "hi, ",
-    "sorry, ",
-    "one question: ",
-    "well, ",
-    "please, ",
-    "ok, ",
+from .plans import Request, answer
+from .question_words import (
+    AFTER,
+    BEFORE,
+    HERE,
+    SIDE_WORDS,
+    Asked,
+    beyond,
+    perhaps_capital,
+    some_look,
+    sure,
+    things_in,
+    wh_question,
+    yes_no,
 )
-_AFTER = ("?", "?", "?", "?", "", "", "", " please?", ", please", "??")
-_TELL = ("tell me {x}", "can you tell me {x}?", "Could you tell me {x}, please?", "please tell me {x}", "do you know {x}?",
-         "I want to know {x}", "I'd like to know {x}", "say {x}", "I wonder {x}", "can you say {x}", "Can you see {x}?",
-         "tell me {x} please", "do you see {x}?", "let me know {x}", "any idea {x}?")  # fmt: skip
-
-
-def wh_question(rng: random.Random, direct: Sequence[str], told: Sequence[str] = ()) -> str:
-    """A question as it is (`direct`), or as what somebody wants to be told (`told`)."""
-    if told and rng.random() < 0.22:
-        return rng.choice(_TELL).format(x=rng.choice(told))
-    before, after = rng.choice(_BEFORE), rng.choice(_AFTER)
-    text = before + rng.choice(direct)
-    if text.startswith(("what is ", "where is ")) and rng.random() < 0.4:
-        word, rest = text.split(" is ", 1)
-        text = rng.choice((f"{word}'s {rest}", f"{word}s {rest}"))
-    return perhaps_capital(rng, text + ("?" if "lease" in before + text and "lease" in after else after))
-
-
-def perhaps_capital(rng: random.Random, text: str) -> str:
-    """With a capital at the beginning, as often as not."""
-    return text[0].upper() + text[1:] if rng.random() < 0.5 else text
-
-
-SHORT_MARKS = ("?", "?", "?", "", "", "??", " please?", " pls")
-
-
-def short_question(rng: random.Random, *forms: str) -> str:
-    """One of these with a mark."""
-    return perhaps_capital(rng, rng.choice(forms) + rng.choice(SHORT_MARKS))
-
-
-def yes_no(rng: random.Random, verb: str, subject: str, rest: str) -> str:
-    """Whether something is so: turned around, as a tag, or embedded."""
-    kind, so = rng.random(), f"{subject} {verb} {rest}"
-    if kind < 0.1:
-        tag = rng.choice(
-            (", right?", ", or not?", ", isn't it?", ", is that so?", ", correct?", ", yes or no?")
-        )
-        return perhaps_capital(rng, so + (tag if verb == "is" or "isn't" not in tag else ", right?"))
-    if kind < 0.24:
-        whether = rng.choice(("if", "whether"))
-        form = rng.choice(("tell me {w} {x}", "can you tell me {w} {x}?", "I wonder {w} {x}", "do you know {w} {x}?",
-                           "please say {w} {x}", "I'd like to know {w} {x}", "can you see {w} {x}?"))  # fmt: skip
-        return perhaps_capital(rng, form.format(w=whether, x=so))
-    return perhaps_capital(rng, rng.choice(_BEFORE) + f"{verb} {subject} {rest}" + rng.choice(_AFTER))
-
-
-def sure(so: bool, otherwise: str = "") -> str:
-    """Yes or no, where it is no with what it is `otherwise`."""
-    return "Yes." if so else f"No, it is {otherwise}." if otherwise else "No."
-
-
-def some_look(rng: random.Random, scene: Scene) -> tuple[Look, list[int]]:
-    """A look that somebody asks for, more often one that is there, and the cells of the things that look so."""
-    thing = random_thing(rng, scene.background)
-    if scene.occupied and rng.random() < 0.65:
-        thing = scene.at(rng.choice(scene.occupied))
-        if rng.random() < 0.25:
-            thing = thing._replace(colour=random_thing(rng, scene.background).colour)
-    kind = rng.random()
-    look: Look = (
-        thing.shape if kind < 0.7 else None,
-        thing.colour if 0.4 < kind < 0.9 else None,
-        thing.size if kind > 0.95 or 0.3 < kind < 0.4 else None,
-        thing.pattern or None if 0.9 < kind < 0.95 else None,
-    )
-    if not any(said is not None for said in look):
-        look = (thing.shape, None, None, None)
-    return look, fitting(scene, look)
+from .seeing import Look, both_named, called, called_in_line, fitting, hurried, look_words, named
 
 
 def _is_there(rng: random.Random, scene: Scene) -> Asked:
@@ -266,8 +190,8 @@ def _which_colour(rng: random.Random, scene: Scene) -> Asked:
     if len(scene.occupied) > 1 and rng.random() < 0.12:
         return _two_colours(rng, scene)
     cell = rng.choice(scene.occupied)
-    t = called(rng, scene, cell, without=("colour",))
-    if t is None or t.startswith("what"):
+    t = called_in_line(rng, scene, cell, without=("colour",))
+    if t is None:
         return None
     direct = (f"what colour is {t}", f"what is the colour of {t}", f"which colour has {t}", f"which colour is {t}",
               f"what colour does {t} have", f"in which colour is {t}", f"the colour of {t}", f"{t}: which colour",
@@ -285,10 +209,10 @@ def _which_colour(rng: random.Random, scene: Scene) -> Asked:
 def _two_colours(rng: random.Random, scene: Scene) -> Asked:
     """The colours of two things, or of one after the other one has been named."""
     first, second = rng.sample(scene.occupied, 2)
-    names = [named(rng, scene, cell, without=("colour",)) for cell in (first, second)]
-    if None in names:
+    names = both_named(rng, scene, (first, second), ("colour",))
+    if names is None:
         return None
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     one, other = (COLOURS[scene.at(cell).colour] for cell in (first, second))
     if rng.random() < 0.5:
         form = rng.choice(("{a} is {v}. And {b}?", "{a} is {v}, and {b}?", "{a} is {v}, what colour is {b}?",
@@ -313,8 +237,8 @@ def _is_so(rng: random.Random, scene: Scene) -> Asked:
     kind = rng.choice(("colour", "colour", "colour", "size", "shape", "pattern"))
     if kind == "pattern" and not thing.size:
         return None
-    t = called(rng, scene, cell, without=(kind,))
-    if t is None or t.startswith("what"):
+    t = called_in_line(rng, scene, cell, without=(kind,))
+    if t is None:
         return None
     if kind == "colour":
         is_so, asked_for = COLOURS[thing.colour], rng.choice(COLOURS)
@@ -341,8 +265,8 @@ def _is_so(rng: random.Random, scene: Scene) -> Asked:
 
 def _what_pattern(rng: random.Random, scene: Scene) -> Asked:
     cell = rng.choice(scene.occupied) if scene.occupied else None
-    t = None if cell is None else called(rng, scene, cell, without=("pattern",))
-    if cell is None or t is None or t.startswith("what") or not scene.at(cell).size:
+    t = None if cell is None else called_in_line(rng, scene, cell, without=("pattern",))
+    if cell is None or t is None or not scene.at(cell).size:
         return None
     direct = [f"which pattern has {t}", f"what pattern does {t} have", f"is {t} plain, striped or dotted",
               f"what is the pattern of {t}", f"how is {t} filled"]  # fmt: skip
@@ -371,8 +295,7 @@ def _what_stands(rng: random.Random, scene: Scene) -> Asked:
               f"which object is {p}", f"what thing do you see {p}", f"what kind of shape is {p}", f"what have we got {p}",
               f"what sits {p}", f"which figure is {p}", f"and what is {p}"]  # fmt: skip
     told = [f"what is {p}", f"what you see {p}", f"which shape is {p}", f"what stands {p}"]
-    reply = "Nothing." if thing is None else f"A{article(thing.name)[1:]}."
-    return wh_question(rng, direct, told), reply, ((cell,),)
+    return wh_question(rng, direct, told), things_in(scene, (cell,)), ((cell,),)
 
 
 def _what_is_so(rng: random.Random, scene: Scene) -> Asked:
@@ -380,11 +303,10 @@ def _what_is_so(rng: random.Random, scene: Scene) -> Asked:
     look, cells = some_look(rng, scene)
     if not scene.occupied or len(cells) > 2:
         return None
-    things = [article(scene.at(cell).name) for cell in cells]
-    reply = f"{(', '.join(things) or 'nothing').capitalize()}."
+    reply = things_in(scene, cells)
     if len(cells) == 1 and rng.random() < 0.5:
-        t = called(rng, scene, cells[0], without=("shape",))
-        if t is not None and not t.startswith("what"):
+        t = called_in_line(rng, scene, cells[0], without=("shape",))
+        if t is not None:
             direct = [f"what shape is {t}", f"which shape has {t}", f"what is {t}", f"what shape does {t} have", (f"what kind of "
                       f"shape is {t}"), f"which shape is {t}"]  # fmt: skip
             return (
@@ -408,29 +330,18 @@ def _beside(rng: random.Random, scene: Scene) -> Asked:
     first, second = rng.sample(scene.occupied, 2)
     a, b = named(rng, scene, first), named(rng, scene, second)
     how = rng.choice(list(RELATIONS))
-    where = rng.choice({"above": ("above", "over"), "below": ("below", "under"), "left of": ("left of", "to the left of"),
-                        "right of": ("right of", "to the right of")}[how])  # fmt: skip
+    where = rng.choice(SIDE_WORDS[how])
     if a is None or b is None:
         return None
     if rng.random() < 0.5:
         (row, column), (row2, column2) = divmod(first, GRID), divmod(second, GRID)
         if (row == row2) == (how in ("above", "below")) or (row != row2 and column != column2):
             return None
-        so = {
-            "above": row < row2,
-            "below": row > row2,
-            "left of": column < column2,
-            "right of": column > column2,
-        }[how]
+        so = first in beyond(scene, second, how)
         return yes_no(rng, "is", f"the {a}", f"{where} the {b}"), sure(so), ((first,), (second,))
     cell = neighbour(second, how)
-    row, column = divmod(second, GRID)
-    beyond = [
-        i
-        for i in scene.occupied
-        if {"above": i // GRID < row, "below": i // GRID > row, "left of": i % GRID < column, "right of": i % GRID > column}[how]
-    ]  # fmt: skip
-    if cell is None or (beyond != [cell] and beyond):
+    there = beyond(scene, second, how)
+    if cell is None or there not in ([], [cell]):
         return None
     x = f"{where} the {b}"
     direct = [
@@ -440,18 +351,18 @@ def _beside(rng: random.Random, scene: Scene) -> Asked:
         f"what do you see {x}",
         f"what can be seen {x}",
     ]
-    reply = f"A{article(scene.at(cell).name)[1:]}." if beyond else "Nothing."
-    return wh_question(rng, direct, [f"what is {x}", f"what stands {x}"]), reply, ((second,), (cell,))
+    told = [f"what is {x}", f"what stands {x}"]
+    return wh_question(rng, direct, told), things_in(scene, there), ((second,), (cell,))
 
 
 def _sizes_compared(rng: random.Random, scene: Scene) -> Asked:
     if len(scene.occupied) < 2:
         return None
     first, second = rng.sample(scene.occupied, 2)
-    names = [named(rng, scene, cell, without=("size",)) for cell in (first, second)]
-    if None in names:
+    names = both_named(rng, scene, (first, second), ("size",))
+    if names is None:
         return None
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     one, other = scene.at(first).size, scene.at(second).size
     word = rng.choice(("bigger", "bigger", "larger", "smaller"))
     so = one < other if word == "smaller" else one > other
@@ -524,17 +435,17 @@ def _same(rng: random.Random, scene: Scene) -> Asked:
         return yes_no(rng, verb, subject, COLOURS[look[1]]), sure(so), (scene.occupied,)
     first, second = rng.sample(scene.occupied, 2)
     kind = rng.choice(("colour", "shape"))
-    names = [named(rng, scene, cell, without=(kind,), noun="thing") for cell in (first, second)]
-    if None in names:
+    names = both_named(rng, scene, (first, second), (kind,), noun="thing")
+    if names is None:
         return None
     one, other = scene.at(first), scene.at(second)
     so = one.colour == other.colour if kind == "colour" else one.shape == other.shape
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     forms = [f"do {a} and {b} have the same {kind}", f"have {a} and {b} the same {kind}", f"are {a} and {b} of the same {kind}",
              f"is {a} of the same {kind} as {b}", f"does {a} have the same {kind} as {b}"]  # fmt: skip
     if kind == "colour":
         forms += [f"are {a} and {b} the same colour", f"is {a} the same colour as {b}"]
-    ask = rng.choice(_BEFORE) + rng.choice(forms) + rng.choice(_AFTER)
+    ask = rng.choice(BEFORE) + rng.choice(forms) + rng.choice(AFTER)
     return perhaps_capital(rng, ask), sure(so), ((first,), (second,))
 
 
@@ -603,8 +514,7 @@ def _what_is_in(rng: random.Random, scene: Scene) -> Asked:
     said = ["describe {n}", "Describe {n}.", "list the things in {n}", "please describe {n}", "can you describe {n}?",
             "describe what you see", "list what you see", "name everything in {n}", "name all things"]  # fmt: skip
     told = ["what is in {n}", "what you see", "what {n} shows", "what is there", "which things are in {n}"]
-    things = [article(scene.at(i).name) for i in scene.occupied]
-    reply = (", ".join(things) or "nothing").capitalize() + "."
+    reply = things_in(scene, scene.occupied)
     if rng.random() < 0.25:
         return rng.choice(said).format(n=rng.choice(NAMES)), reply, (scene.occupied,)
     return wh_question(rng, direct, told).format(n=rng.choice(NAMES)), reply, (scene.occupied,)

@@ -82,6 +82,11 @@ def place_words(rng: random.Random, cell: int) -> str:
     return rng.choice([words for words in PLACES[cell] if words.startswith(("at ", "in ", "on "))])
 
 
+def _bare(place: str) -> str:
+    """A place without its preposition: "the top"."""
+    return place.replace("on top", "on the top").split(" ", 1)[1]
+
+
 def course_of(talk: Talk, one_by_one: bool, in_order: bool) -> Course:
     """What can be said of the things; "it" is the last of them where they were named one by one."""
     cells: list[int | None] = []
@@ -302,7 +307,7 @@ def _copied(rng: random.Random, course: Course) -> str | None:
     cell = rng.choice([c for c in range(CELLS) if c not in course.cells])
     _comes(course, replace(now, cell=cell, beside=None, alike=False, late=True), cell)
     place = place_words(rng, cell)
-    to = place.replace("on top", "on the top").split(" ", 1)[1]
+    to = _bare(place)
     return rng.choice((f"copy {called} to {to}", f"add a copy of {called} {place}", f"duplicate {called} {place}",
                        f"put a copy of {called} {place}", f"repeat {called} {place}"))  # fmt: skip
 
@@ -331,6 +336,8 @@ def one_change(rng: random.Random, course: Course) -> str | None:
 
 def _single(rng: random.Random, course: Course, kind: str, number: int, called: str) -> str | None:
     item, edits = course.looks[number], course.talk.edits
+    # a size that nobody tells is the opposite of what it becomes first: so it is changed once at most
+    resized = any(e.kind in ("size", "pattern") and e.item == number for e in edits)
     if kind == "colour":
         item.colour = rng.randrange(len(COLOURS))
         edits.append(Edit("colour", number, item.colour))
@@ -353,22 +360,14 @@ def _single(rng: random.Random, course: Course, kind: str, number: int, called: 
         return rng.choice(_SHAPE).format(r=called, v=article(words))
     if kind == "size":
         value = rng.randrange(2)
-        if (
-            item.size == value
-            or item.pattern
-            or any(e.kind in ("size", "pattern") and e.item == number for e in edits)
-        ):
+        if item.size == value or item.pattern or resized:
             return None
         edits.append(Edit("size", number, value))
         item.size = value
         return rng.choice(_SIZE[value]).format(r=called)
     if kind == "two":
         value, item.colour = rng.randrange(2), rng.randrange(len(COLOURS))
-        if (
-            item.size == value
-            or item.pattern
-            or any(e.kind in ("size", "pattern") and e.item == number for e in edits)
-        ):
+        if item.size == value or item.pattern or resized:
             return None
         item.size = value
         size, colour = ("smaller", "bigger")[value], COLOURS[item.colour]
@@ -382,7 +381,7 @@ def _single(rng: random.Random, course: Course, kind: str, number: int, called: 
                            f"{('shrink', 'enlarge')[value]} {called} and paint it {colour}"))  # fmt: skip
     if kind == "pattern":
         value = 0 if item.pattern else rng.randrange(1, len(PATTERNS))
-        if item.size == 0 or any(e.kind in ("size", "pattern") and e.item == number for e in edits):
+        if item.size == 0 or resized:
             return None
         noun = {"striped": "stripes", "dotted": "dots"}[PATTERNS[value or item.pattern]]
         edits.append(Edit("pattern", number, value))
@@ -442,7 +441,7 @@ def which_then(rng: random.Random, course: Course) -> str | None:
         cell = rng.randrange(CELLS)
         course.talk.edits.append(Edit("move", number, cell))
         course.cells[number] = cell
-        words = place_words(rng, cell).replace("on top", "on the top").split(" ", 1)[1]
+        words = _bare(place_words(rng, cell))
         return f"{lead}{rng.choice(('moves', 'is moved', 'goes'))} to {words}"
     if kind == "remove":
         course.talk.edits.append(Edit("remove", number))

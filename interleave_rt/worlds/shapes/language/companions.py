@@ -6,12 +6,12 @@ import random
 
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, Scene, Thing, Transition, other_colour
 
-from .asking import short_question, sure
 from .composites import COMPOSITES, Composite, fits_a_column, variants
 from .grammar import article
 from .groups import Wish
 from .phrases import DRAWING_NAMES
 from .plans import Request, answer
+from .question_words import short_question, sure
 from .seeing import GROUND, hurried
 
 _LIKE_EACH_OTHER = (
@@ -20,7 +20,15 @@ _LIKE_EACH_OTHER = (
     {"face", "clown"},
     {"boat", "sundae", "ice cream"},
 )
-"""Drawings that somebody may take for each other: nobody is asked which of them it is."""  # fmt: skip
+"""Drawings that somebody may take for each other: nobody is asked which of them it is."""
+
+
+def _drawn(rng: random.Random, drawing: Composite) -> tuple[str, Scene]:
+    """The name of the background, and the picture of a drawing in any of its colours."""
+    ground, values = rng.choice(variants(drawing.name))
+    steps = drawing.steps(ground, values)
+    assert steps is not None  # variants are what can be drawn
+    return ground, steps[-1][2].after
 
 
 def _columns(drawing: Composite) -> list[int]:
@@ -30,14 +38,12 @@ def _columns(drawing: Composite) -> list[int]:
 
 
 def beside_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
-    """A picture of a drawing (or of one thing), and another drawing that is to come beside it, in its own colours."""
+    """A picture of a drawing, and another drawing that is to come beside it, in its own colours; None where there is no room."""
     drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
-    ground, values = rng.choice(variants(drawing.name))
-    steps = drawing.steps(ground, values)
+    ground, scene = _drawn(rng, drawing)
     free = _columns(drawing)
-    if steps is None or not free:
+    if not free:
         return None
-    scene = steps[-1][2].after
     second = rng.choice([one for one in COMPOSITES.values() if fits_a_column(one)])
     column = rng.choice(free)
     now, added = scene, []
@@ -64,31 +70,24 @@ def beside_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
     return scene, Wish(rng.choice(forms), added)
 
 
-def sky_of_a_drawing(rng: random.Random) -> tuple[Scene, Wish] | None:
+def sky_of_a_drawing(rng: random.Random) -> tuple[Scene, Wish]:
     """The background of a drawing that stands outdoors, as its sky."""
     name = rng.choice(
         ("house", "tree", "landscape", "night sky", "balloon", "boat", "rocket", "snowman", "christmas tree")
     )
-    ground, values = rng.choice(variants(name))
-    steps = COMPOSITES[name].steps(ground, values)
-    if steps is None:
-        return None
-    colour = other_colour(rng, *(thing.colour for thing in steps[-1][2].after.cells if thing is not None))
+    _, scene = _drawn(rng, COMPOSITES[name])
+    colour = other_colour(rng, *(thing.colour for thing in scene.cells if thing is not None))
     v = COLOURS[colour]
     forms = ("make the sky {v}", "the sky should be {v}", "paint the sky {v}", "{v} sky please", "a {v} sky", "I want the sky {v}", "turn the sky {v}",
              "change the sky to {v}", "the sky in {v}", "I'd like a {v} sky", "{v} sky")  # fmt: skip
     words = rng.choice(forms).replace("a {v}", article(v)).format(v=v)
-    scene = steps[-1][2].after
     return scene, Wish(words, [Transition.ground(scene, colour)], about=GROUND)
 
 
 def which_drawing(rng: random.Random) -> Request:
     """Whether a picture is a named drawing, and which one."""
     drawing = COMPOSITES[rng.choice(list(COMPOSITES))]
-    ground, values = rng.choice(variants(drawing.name))
-    steps = drawing.steps(ground, values)
-    assert steps is not None
-    scene, name = steps[-1][2].after, drawing.name
+    (_, scene), name = _drawn(rng, drawing), drawing.name
     alike = next((names for names in _LIKE_EACH_OTHER if name in names), {name})
     other = rng.choice([one for one in COMPOSITES if one not in alike])
     kind = rng.random()

@@ -8,21 +8,27 @@ from collections.abc import Callable, Sequence
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
 
 from . import asking
-from .arranged import BETWEEN, NOUNS
-from .asking import SHORT_MARKS, Asked, perhaps_capital, short_question, some_look, sure, wh_question, yes_no
+from .arranged import BETWEEN, NOUNS, POINTS
 from .companions import which_drawing
 from .grammar import RELATIONS, article, neighbour
 from .groups import LINES, line_cells
 from .phrases import NUMBERS, PLACES
 from .places import CORNERS
 from .plans import Request
-from .seeing import called, fitting, look_words, named
-
-
-def _in_full(scene: Scene, cells: Sequence[int]) -> str:
-    """The things in these cells, as an answer."""
-    things = [article(scene.at(cell).name) for cell in cells if scene.cells[cell] is not None]
-    return f"{(', '.join(things) or 'nothing').capitalize()}."
+from .question_words import (
+    SHORT_MARKS,
+    SIDE_WORDS,
+    Asked,
+    beyond,
+    perhaps_capital,
+    short_question,
+    some_look,
+    sure,
+    things_in,
+    wh_question,
+    yes_no,
+)
+from .seeing import both_named, called_in_line, fitting, look_words, named
 
 
 def _colours(scene: Scene, cells: Sequence[int]) -> str | None:
@@ -115,8 +121,8 @@ def _further(rng: random.Random, scene: Scene) -> Asked:
     if len(scene.occupied) < 2:
         return None
     first, second = rng.sample(scene.occupied, 2)
-    names = [named(rng, scene, cell) for cell in (first, second)]
-    if None in names:
+    names = both_named(rng, scene, (first, second))
+    if names is None:
         return None
     upright = rng.random() < 0.5
     places = [cell // GRID if upright else cell % GRID for cell in (first, second)]
@@ -127,7 +133,7 @@ def _further(rng: random.Random, scene: Scene) -> Asked:
                      if upright else (("further right", "more to the right", "further to the right") if low else
                                       ("further left", "more to the left", "further to the left")))  # fmt: skip
     asked_for = (first, second)[(places[0] < places[1]) == low]
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     if rng.random() < 0.35:
         rest = f"{how} than {b}"
         return yes_no(rng, "is", a, rest), sure(asked_for == first), ((first,), (second,))
@@ -207,7 +213,7 @@ def _in_a_line(rng: random.Random, scene: Scene) -> Asked:
     ]
     return (
         wh_question(rng, forms, [f"what is {x}", f"which things are {x}"]),
-        _in_full(scene, cells),
+        things_in(scene, cells),
         (cells,),
     )
 
@@ -244,7 +250,7 @@ def _corners(rng: random.Random, scene: Scene) -> Asked:
         ]
         return wh_question(rng, forms, ["how many things are in the corners"]), f"{len(cells)}.", (cells,)
     forms = ["what is in the corners", "which things are in the corners", "what do you see in the corners"]
-    return wh_question(rng, forms, ["what is in the corners"]), _in_full(scene, cells), (cells,)
+    return wh_question(rng, forms, ["what is in the corners"]), things_in(scene, cells), (cells,)
 
 
 def _in_between(rng: random.Random, scene: Scene) -> Asked:
@@ -253,14 +259,14 @@ def _in_between(rng: random.Random, scene: Scene) -> Asked:
         return None
     pair = rng.choice(pairs)
     cell = BETWEEN[pair]
-    names = [named(rng, scene, one) for one in rng.sample(pair, 2)]
-    if None in names:
+    names = both_named(rng, scene, rng.sample(pair, 2))
+    if names is None:
         return None
-    x = f"between the {names[0]} and the {names[1]}"
+    x = f"between {names[0]} and {names[1]}"
     if rng.random() < 0.3:
         return yes_no(rng, "is", "there", f"anything {x}"), sure(scene.cells[cell] is not None), ((cell,),)
     forms = [f"what is {x}", f"which shape is {x}", f"what stands {x}", f"what do you see {x}"]
-    return wh_question(rng, forms, [f"what is {x}"]), _in_full(scene, (cell,)), ((cell,),)
+    return wh_question(rng, forms, [f"what is {x}"]), things_in(scene, (cell,)), ((cell,),)
 
 
 def _not_so(rng: random.Random, scene: Scene) -> Asked:
@@ -285,7 +291,7 @@ def _not_so(rng: random.Random, scene: Scene) -> Asked:
         f"which one isn't {one}",
         f"which shape is not {one}",
     ]
-    return wh_question(rng, forms, [f"what is not {one}"]), _in_full(scene, others), (others,)
+    return wh_question(rng, forms, [f"what is not {one}"]), things_in(scene, others), (others,)
 
 
 def _where_both(rng: random.Random, scene: Scene) -> Asked:
@@ -349,8 +355,8 @@ def _looks_like(rng: random.Random, scene: Scene) -> Asked:
     if not scene.occupied:
         return None
     cell = rng.choice(scene.occupied)
-    t = called(rng, scene, cell)
-    if t is None or t.startswith("what") or t == "it":
+    t = called_in_line(rng, scene, cell, it=False)
+    if t is None:
         return None
     forms = [f"what does {t} look like", f"what is {t} like", f"how does {t} look"]
     if rng.random() < 0.3:
@@ -358,12 +364,12 @@ def _looks_like(rng: random.Random, scene: Scene) -> Asked:
             short_question(
                 rng, f"describe {t}", f"please describe {t}", f"tell me about {t}", f"can you describe {t}"
             ),
-            _in_full(scene, (cell,)),
+            things_in(scene, (cell,)),
             ((cell,),),
         )
     return (
         wh_question(rng, forms, [f"what {t} looks like", f"how {t} looks"]),
-        _in_full(scene, (cell,)),
+        things_in(scene, (cell,)),
         ((cell,),),
     )
 
@@ -373,8 +379,8 @@ def _has_pattern(rng: random.Random, scene: Scene) -> Asked:
     if not large:
         return None
     cell = rng.choice(large)
-    t = called(rng, scene, cell, without=("pattern",))
-    if t is None or t.startswith("what"):
+    t = called_in_line(rng, scene, cell, without=("pattern",))
+    if t is None:
         return None
     pattern = scene.at(cell).pattern
     if not pattern and rng.random() < 0.4:
@@ -428,7 +434,7 @@ def _besides(rng: random.Random, scene: Scene) -> Asked:
     if len(others) == 1 and rng.random() < 0.6:
         forms = [f"one is the {name}, what is the other one", f"there is the {name}, and what else", f"what is the other one, not the {name}",
                  f"I see the {name}. What is the other thing"]  # fmt: skip
-        return short_question(rng, *forms), _in_full(scene, others), (others,)
+        return short_question(rng, *forms), things_in(scene, others), (others,)
     if len(others) > 3:
         return None
     forms = [
@@ -436,7 +442,7 @@ def _besides(rng: random.Random, scene: Scene) -> Asked:
         f"what else is there {w} the {name}",
         f"what do you see {w} the {name}",
     ]
-    return wh_question(rng, forms), _in_full(scene, others), (others,)
+    return wh_question(rng, forms), things_in(scene, others), (others,)
 
 
 def _room(rng: random.Random, scene: Scene) -> Asked:
@@ -447,7 +453,7 @@ def _room(rng: random.Random, scene: Scene) -> Asked:
         else rng.choice(scene.occupied)
     )
     p, there = rng.choice(PLACES[cell][:3]), scene.cells[cell] is not None
-    if cell in (0, 2, 4, 6, 8) and rng.random() < 0.3:
+    if cell in POINTS and rng.random() < 0.3:
         word = rng.choice(("empty", "free", "taken"))
         forms = [f"is {NOUNS[cell]} {word}", f"is {NOUNS[cell]} still {word}"]
         return (
@@ -469,10 +475,9 @@ def _room(rng: random.Random, scene: Scene) -> Asked:
         f"is there space {p}",
         f"is it empty {p}",
         f"is it free {p}",
-        f"could something stand {p}",
         f"is there still room {p}",
     ]
-    return short_question(rng, *forms[:4], forms[5]), sure(not there), ((cell,),)
+    return short_question(rng, *forms), sure(not there), ((cell,),)
 
 
 def _isnt_it(rng: random.Random, scene: Scene) -> Asked:
@@ -480,8 +485,8 @@ def _isnt_it(rng: random.Random, scene: Scene) -> Asked:
     if not scene.occupied:
         return None
     cell = rng.choice(scene.occupied)
-    thing, t = scene.at(cell), called(rng, scene, cell, without=("colour",))
-    if t is None or t.startswith("what"):
+    thing, t = scene.at(cell), called_in_line(rng, scene, cell, without=("colour",))
+    if t is None:
         return None
     colour = thing.colour if rng.random() < 0.5 else rng.randrange(len(COLOURS))
     c = COLOURS[colour]
@@ -499,7 +504,7 @@ def _which_is(rng: random.Random, scene: Scene) -> Asked:
     a = look_words(rng, look, "").strip()
     forms = [f"which one is {a}", f"which is the {a} one", f"what is the {a} one", f"who is {a}", f"which of these is {a}", f"which one's {a}",
              f"which of the shapes is {a}", f"{a} is which one"]  # fmt: skip
-    return wh_question(rng, forms, [f"which one is {a}"]), _in_full(scene, cells), (cells,)
+    return wh_question(rng, forms, [f"which one is {a}"]), things_in(scene, cells), (cells,)
 
 
 def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
@@ -520,7 +525,7 @@ def _in_a_word(rng: random.Random, scene: Scene) -> Asked:
         cell = rng.choice(scene.occupied) if rng.random() < 0.8 else rng.randrange(len(POSITIONS))
         p = rng.choice(PLACES[cell])
         forms = (p, f"and {p}", f"shape {p}", f"thing {p}")
-        return perhaps_capital(rng, f"{rng.choice(forms)}?"), _in_full(scene, (cell,)), ((cell,),)
+        return perhaps_capital(rng, f"{rng.choice(forms)}?"), things_in(scene, (cell,)), ((cell,),)
     cell = rng.choice(scene.occupied)
     thing = scene.at(cell)
     if kind < 0.65:
@@ -578,7 +583,7 @@ def _next_to(rng: random.Random, scene: Scene) -> Asked:
         f"which shape is next to the {a}",
         f"what stands next to the {a}",
     ]
-    return wh_question(rng, forms, [f"what is next to the {a}"]), _in_full(scene, near), ((cell,), near)
+    return wh_question(rng, forms, [f"what is next to the {a}"]), things_in(scene, near), ((cell,), near)
 
 
 def _either_place(rng: random.Random, scene: Scene) -> Asked:
@@ -624,32 +629,28 @@ def _there_beside(rng: random.Random, scene: Scene) -> Asked:
     goal, name = neighbour(cell, how), named(rng, scene, cell)
     if goal is None or name is None:
         return None
-    row, column = divmod(cell, GRID)
-    beyond = [i for i in scene.occupied if {"above": i // GRID < row, "below": i // GRID > row, "left of": i % GRID < column,
-                                            "right of": i % GRID > column}[how]]  # fmt: skip
-    if beyond not in ([], [goal]) or (not beyond and rng.random() < 0.5):
+    there = beyond(scene, cell, how)
+    if there not in ([], [goal]) or (not there and rng.random() < 0.5):
         return None
-    where = rng.choice({"above": ("above", "over"), "below": ("below", "under"), "left of": ("left of", "to the left of"),
-                        "right of": ("right of", "to the right of")}[how])  # fmt: skip
-    x = f"{where} the {name}"
+    x = f"{rng.choice(SIDE_WORDS[how])} the {name}"
     if rng.random() < 0.5:
         return (
             short_question(
                 rng, f"is there anything {x}", f"is anything {x}", f"anything {x}", f"is something {x}"
             ),
-            sure(bool(beyond)),
-            ((cell,), beyond),
+            sure(bool(there)),
+            ((cell,), there),
         )
     look = (
         some_look(rng, scene)[0]
-        if not beyond or rng.random() < 0.4
+        if not there or rng.random() < 0.4
         else (scene.at(goal).shape, None, None, None)
     )
     one = article(look_words(rng, look, "thing"))
     return (
         short_question(rng, f"is there {one} {x}", f"do you see {one} {x}", f"is {one} {x}"),
         sure(goal in fitting(scene, look)),
-        ((cell,), beyond),
+        ((cell,), there),
     )
 
 

@@ -8,28 +8,28 @@ from collections.abc import Callable, Sequence
 
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, PATTERNS, SHAPES, Scene, Transition, other_colour
 
-from .arranged import NOUNS, between, new_thing, nothing_left, one_place_on, somewhere
+from .arranged import NOUNS, POINTS, between, new_thing, nothing_left, one_place_on, somewhere
 from .grammar import article
 from .groups import LINES, Wish, line_cells
 from .phrases import NUMBERS, PLACES
 from .places import CORNERS
-from .seeing import GONE, GROUND, called, fitting, look_words, looks, named
+from .seeing import (
+    GONE,
+    GROUND,
+    both_named,
+    called_in_line,
+    fitting,
+    look_words,
+    looks,
+    named,
+    place_of,
+    towards,
+)
 from .wishes import ORDER, each, recoloured
 
 _PLACED = re.compile(r" (?:at|in|on) the ")
 """In what is called by its place; "put the star on the left at the top" is hard to read."""
-_POINTS = (0, 2, 4, 6, 8)
-"""The middle and the corners: places of one cell, where "the top" may be three."""
 _ASKED = ("", "", "", " please", ", please")
-
-
-def towards(place: str) -> str:
-    """A place as where something goes."""
-    return re.sub(r"^(?:at|in|on) the ", "to the ", place)
-
-
-def _where(rng: random.Random, cell: int) -> str:
-    return rng.choice(PLACES[cell][:2]).replace("on top", "at the top")
 
 
 def _resized(scene: Scene, cell: int) -> Transition:
@@ -42,8 +42,8 @@ def _the_rest(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
     if len(scene.occupied) < 2:
         return None
     cell = rng.choice(scene.occupied)
-    x, others = called(rng, scene, cell), [i for i in scene.occupied if i != cell]
-    if x is None or x.startswith("what") or x == "it":
+    x, others = called_in_line(rng, scene, cell, it=False), [i for i in scene.occupied if i != cell]
+    if x is None:
         return None
     o = rng.choice(("the rest", "the others", "everything else", "all the others", "all other things"))
     if len(others) == 1:
@@ -148,11 +148,7 @@ def _in_line(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         "I want {e} in {v}",
         "colour {e} {v}",
     )
-    steps = each(
-        scene,
-        [i for i in cells if scene.at(i).colour != colour],
-        lambda now, i: Transition.recolour(now, i, colour),
-    )
+    steps = recoloured(scene, [i for i in cells if scene.at(i).colour != colour], colour)
     return Wish(rng.choice(forms).format(e=e, v=COLOURS[colour]), steps, about=GROUND)
 
 
@@ -160,8 +156,8 @@ def _and_the_ground(rng: random.Random, scene: Scene, before: int | None) -> Wis
     """A thing and the background in one breath."""
     forms: Sequence[str]
     cell = rng.choice(scene.occupied)
-    a = called(rng, scene, cell, before)
-    if a is None or a == "it" or a.startswith("what"):
+    a = called_in_line(rng, scene, cell, before, it=False)
+    if a is None:
         return None
     g = rng.choice(("the background", "the background", "the background", "background"))
     ground = other_colour(rng, scene.background)
@@ -209,8 +205,8 @@ def _and_the_ground(rng: random.Random, scene: Scene, before: int | None) -> Wis
 def _two_looks(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     """A thing gets a colour and another size (or a pattern) in one breath."""
     cell = rng.choice(scene.occupied)
-    thing, r = scene.at(cell), called(rng, scene, cell, before, without=("size", "pattern"))
-    if r is None or thing.pattern or r.startswith("what"):
+    thing, r = scene.at(cell), called_in_line(rng, scene, cell, before, without=("size", "pattern"))
+    if r is None or thing.pattern:
         return None
     colour = other_colour(rng, scene.background, thing.colour)
     v, first = COLOURS[colour], Transition.recolour(scene, cell, colour)
@@ -308,7 +304,7 @@ def _several_new(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
         return None
     one, other = rng.sample(scene.empty, 2)
     second, y = new_thing(rng)
-    p, q = _where(rng, one), _where(rng, other)
+    p, q = place_of(rng, one), place_of(rng, other)
     if kind < 0.85:
         x = rng.choice(
             ("{x} {p} and {y} {q}", "{x} {p}, {y} {q}", "{x} {p} plus {y} {q}", "{p} {x} and {q} {y}")
@@ -337,15 +333,15 @@ def _place_first(rng: random.Random, scene: Scene, _: int | None) -> Wish | None
              "{x} can go {p}", "please put {x} {p} too", "{x} {p} as well", "it'd be nicer with {x} {p}", "+ {x} {p}", "fill the free place {p} with {x}")  # fmt: skip
     as_a_noun = ("{n} is empty, put {x} there", "fill {n} with {x}", "{n} needs {x}", "{n} is still free, add {x} there", "{n} could use {x}",
                  "{n} looks empty, {x} please", "{n} gets {x}")  # fmt: skip
-    form = rng.choice(as_a_noun if cell in _POINTS and rng.random() < 0.4 else forms)
-    return Wish(form.format(p=_where(rng, cell), x=x, n=NOUNS[cell]), [Transition.add(scene, new, cell)])
+    form = rng.choice(as_a_noun if cell in POINTS and rng.random() < 0.4 else forms)
+    return Wish(form.format(p=place_of(rng, cell), x=x, n=NOUNS[cell]), [Transition.add(scene, new, cell)])
 
 
 def _taken_back(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     """A wish of which something is corrected in the same breath."""
     cell = rng.choice(scene.occupied)
-    r = called(rng, scene, cell, before)
-    if r is None or r.startswith("what"):
+    r = called_in_line(rng, scene, cell, before)
+    if r is None:
         return None
     no = rng.choice(
         (
@@ -381,16 +377,16 @@ def _taken_back(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
             return None
         to, other = rng.sample(scene.empty, 2)
         words = rng.choice(("move {r} {w}{no}{v}", "put {r} {w}{no}{v}", "bring {r} {w}{no}{v}"))
-        ways = [_where(rng, other), _where(rng, to)]
+        ways = [place_of(rng, other), place_of(rng, to)]
         ways = [towards(way) for way in ways] if not words.startswith("put") else ways
         return Wish(words.format(r=r, no=no, w=ways[0], v=ways[1]), [Transition.move(scene, cell, to)])
     if len(scene.occupied) < 2:
         return None
     other = rng.choice([i for i in scene.occupied if i != cell])
-    names = [named(rng, scene, i) for i in (other, cell)]
-    if None in names:
+    names = both_named(rng, scene, (other, cell))
+    if names is None:
         return None
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     if rng.random() < 0.5:
         return Wish(
             rng.choice(("remove {a}{no}{b}", "delete {a}{no}{b}", "take away {a}{no}{b}")).format(
@@ -455,8 +451,8 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
     """A wish as a question, or as something that would be nice."""
     cell = rng.choice(scene.occupied)
     kind = rng.choice(("colour", "colour", "size", "move", "remove", "shape", "add"))
-    thing, r = scene.at(cell), called(rng, scene, cell, before, without=("size",) if kind == "size" else ())
-    if r is None or r.startswith("what"):
+    thing, r = scene.at(cell), called_in_line(rng, scene, cell, before, ("size",) if kind == "size" else ())
+    if r is None:
         return None
     may = rng.choice(("can", "could", "may", "can", "could"))
     p = rng.choice(_ASKED)
@@ -488,7 +484,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
         if _PLACED.search(r):
             return None
         to = rng.choice(scene.empty)
-        w, step = _where(rng, to), Transition.move(scene, cell, to)
+        w, step = place_of(rng, to), Transition.move(scene, cell, to)
         t = towards(w)
         whole = [
             f"{may} {r} go {t}{p}?",
@@ -522,7 +518,7 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
     else:
         new, x = new_thing(rng)
         to = rng.choice(scene.empty)
-        w, step = _where(rng, to), Transition.add(scene, new, to)
+        w, step = place_of(rng, to), Transition.add(scene, new, to)
         whole = [f"{may} there be {x} {w}?", f"{may} I have {x} {w}{p}?", f"{may} we have {x} {w} too?", f"what if there was {x} {w}?", f"{may} I get {x} {w}?",
                  f"would {x} {w} be possible?", f"how would it look with {x} {w}?", f"what about {x} {w}?", f"{may} {x} be added {w}?"]  # fmt: skip
         said = [f"it would look better with {x} {w}", f"{x} {w} would be great", f"I forgot {x} {w}", f"my son wants {x} {w}", f"I was thinking of {x} {w}",
@@ -536,8 +532,8 @@ def _wondered(rng: random.Random, scene: Scene, before: int | None) -> Wish | No
 def _the_same_but(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     """The same picture with one difference."""
     cell = rng.choice(scene.occupied)
-    r = called(rng, scene, cell, before)
-    if r is None or r == "it" or r.startswith("what"):
+    r = called_in_line(rng, scene, cell, before, it=False)
+    if r is None:
         return None
     lead = rng.choice(("the same but {x}", "the same picture but {x}", "same picture, but {x}", "the same again, only {x}", "same, but {x}", "the same thing {x}",
                        "this picture {x}", "exactly the same, just {x}", "I want this {x}", "the same picture {x}"))  # fmt: skip
@@ -551,7 +547,7 @@ def _the_same_but(rng: random.Random, scene: Scene, before: int | None) -> Wish 
     elif kind < 0.8:
         new, words = new_thing(rng)
         to = rng.choice(scene.empty)
-        x, step = f"with {words} {_where(rng, to)}", Transition.add(scene, new, to)
+        x, step = f"with {words} {place_of(rng, to)}", Transition.add(scene, new, to)
     else:
         ground = other_colour(rng, scene.background)
         x, step = f"with {article(COLOURS[ground])} background", Transition.ground(scene, ground)
@@ -593,39 +589,3 @@ def further_wish(rng: random.Random, scene: Scene, before: int | None) -> Wish |
         if wish is not None and wish.steps:
             return wish
     return None
-
-
-_GERUNDS = {
-    "put": "putting",
-    "get": "getting",
-    "set": "setting",
-    "let": "letting",
-    "cut": "cutting",
-    "swap": "swapping",
-    "rub": "rubbing",
-    "scrap": "scrapping",
-    "drop": "dropping",
-    "drag": "dragging",
-    "dye": "dyeing",
-}
-
-
-def gerund(words: str) -> str:
-    """The words of a wish with its verb as a noun: "making the star red"."""
-    verb, rest = words.split(" ", 1)
-    form = _GERUNDS.get(verb) or (f"{verb[:-1]}ing" if verb.endswith("e") else f"{verb}ing")
-    return f"{form} {rest}"
-
-
-GERUND_FRAMES: Sequence[str] = ("how about {x}?", "what about {x}?", "would you mind {x}?", "do you mind {x}?", "I suggest {x}", "try {x}", "maybe try {x}",
-                 "would you mind {x} for me", "I was thinking of {x}")  # fmt: skip
-REASONS: Sequence[str] = (" because it looks nicer", ", it's for my daughter", ", it's a birthday card", " so it looks better", ", thanks a lot!", ", my teacher said so",
-           ", I think that's better", ", if possible", ", if you can", " if that's ok", ", that would be great", ", it looks boring", " for my mum",
-           ", I like that more", " because I like it", ", if you don't mind", ", cheers", " thx", ", my boss asked for it", " for the logo", ", ok?")  # fmt: skip
-"""What may follow a wish and says nothing about the picture."""
-COMMAND_FRAMES: Sequence[str] = ("I was wondering if you could {x}", "do you think you could {x}?", "any chance you could {x}?", "would it be possible to {x}?", "maybe {x}",
-                  "perhaps {x}", "hello! please {x}", "hi there, can you {x}?", "could you maybe {x}", "is it possible to {x}?", "please help me {x}",
-                  "you could {x}", "why don't you {x}?", "I need you to {x}", "go ahead and {x}", "we should {x}", "hmm, {x}", "kindly {x}",
-                  "my daughter says you should {x}", "the client wants you to {x}", "be so kind and {x}", "it'd be great if you could {x}", "sorry, could you {x}?",
-                  "excuse me, could you {x}", "thanks! now {x}", "nice, now {x}", "actually, {x}", "for my homework, {x}", "quickly {x}", "next step: {x}")  # fmt: skip
-"""Around what begins with a verb that commands, besides those of `pictured`."""

@@ -10,7 +10,7 @@ from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SH
 
 from .phrases import NUMBERS, PLACES
 from .places import CORNERS
-from .seeing import GONE, GROUND, called, fitting, look_words, named
+from .seeing import GONE, GROUND, both_named, called, called_in_line, fitting, look_words
 from .wishes import each, random_item, recoloured, thing_words
 
 _MOST = 5
@@ -202,9 +202,9 @@ def _this_and_that(rng: random.Random, scene: Scene, _: int | None) -> Wish | No
     if len(scene.occupied) < 2:
         return None
     first, second = rng.sample(scene.occupied, 2)
-    a = called(rng, scene, first)
-    b = called(rng, scene, second)
-    if a is None or b is None or a.startswith("what") or b.startswith("what"):
+    a = called_in_line(rng, scene, first)
+    b = called_in_line(rng, scene, second)
+    if a is None or b is None:
         return None
     if len(scene.occupied) == 2 and rng.random() < 0.5:
         b = rng.choice(("the other one", "the other one", "the other"))
@@ -261,10 +261,10 @@ def _swapped(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         return None
     first, second = sorted(rng.sample(scene.occupied, 2))
     one, other = scene.at(first), scene.at(second)
-    names = [named(rng, scene, cell) for cell in (first, second)]
-    if None in names:
+    names = both_named(rng, scene, (first, second))
+    if names is None:
         return None
-    a, b = (f"the {name}" for name in names)
+    a, b = names
     two = len(scene.occupied) == 2
     if rng.random() < 0.6:
         if one.colour == other.colour:
@@ -359,9 +359,9 @@ def _everywhere(rng: random.Random, scene: Scene, before: int | None) -> Wish | 
             )
     else:
         cell = rng.choice(scene.occupied)
-        r = called(rng, scene, cell, before)
+        r = called_in_line(rng, scene, cell, before)
         across = rng.random() < 0.6
-        if r is None or r.startswith("what") or (cell % GRID if across else cell // GRID) != 1:
+        if r is None or (cell % GRID if across else cell // GRID) != 1:
             return None
         cells = [cell - 1, cell + 1] if across else [cell - GRID, cell + GRID]
         where = [f"on both sides of {r}", f"left and right of {r}", f"on either side of {r}", f"on each side of {r}",

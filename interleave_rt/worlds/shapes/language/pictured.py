@@ -11,96 +11,30 @@ from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SH
 
 from .clauses import random_clauses
 from .companions import beside_a_drawing, sky_of_a_drawing
-from .further_wishes import (
-    COMMAND_FRAMES,
-    GERUND_FRAMES,
-    REASONS,
-    further_wish,
-    gerund,
-    towards,
-)
+from .frames import framed, without_links
+from .further_wishes import further_wish
 from .grammar import RELATIONS, article, neighbour
 from .groups import Wish, of_several
 from .parts import about_a_drawing
-from .phrases import EDIT_WORDS, ITS, ON_A_PICTURE, PLACES, RELATION_WORDS
+from .phrases import EDIT_WORDS, ITS, PLACES, RELATION_WORDS
 from .plans import MOST_STEPS, Request, operations, plan_steps, split_of
-from .seeing import GONE, GROUND, called, hurried, look_words, looks, named, sizes
+from .seeing import (
+    GONE,
+    GROUND,
+    called,
+    called_in_line,
+    hurried,
+    look_words,
+    looks,
+    named,
+    place_of,
+    sizes,
+    towards,
+)
 from .series import what_comes_next
 from .wishes import INKS, ORDER, Edit, changed, clauses_in_full, random_item, thing_words
 
 _TRIES = 8
-_FRAMES = (*ON_A_PICTURE, *ON_A_PICTURE, "would you {x}?", "{x}!", "just {x}", "ok, {x}", "can we {x}?", "let's {x}", "{x}, pls",
-           "Great! Now {x}", "it would be nice if you could {x}", "in this picture, {x}", "{x} in this picture", "you should {x}",
-           "could you {x}", "please could you {x}?", "I'd love you to {x}", "and now {x}", "well done. {x}", "{x} thank you",
-           "try to {x}", "first of all {x}", "will you {x}?", "and {x}", "ok now {x}", "I think you should {x}")  # fmt: skip
-"""Around what begins with a verb that commands."""
-_SAID_FRAMES = ("{x}", "{x}", "{x}", "{x}.", "{x} please", "now {x}", "ok, {x}", "Please: {x}", "{x}!", "{x}, please", "next {x}",
-                "and now {x}", "I think {x}", "Next: {x}")  # fmt: skip
-"""Around whatever else is said."""
-_COMMANDS = frozenset(
-    [
-        "make",
-        "paint",
-        "colour",
-        "turn",
-        "change",
-        "recolour",
-        "give",
-        "let",
-        "switch",
-        "dye",
-        "move",
-        "put",
-        "shift",
-        "bring",
-        "place",
-        "drag",
-        "remove",
-        "delete",
-        "take",
-        "erase",
-        "get",
-        "wipe",
-        "throw",
-        "drop",
-        "clear",
-        "replace",
-        "swap",
-        "exchange",
-        "substitute",
-        "draw",
-        "set",
-        "add",
-        "keep",
-        "enlarge",
-        "shrink",
-        "blow",
-        "scale",
-        "increase",
-        "reduce",
-        "copy",
-        "duplicate",
-        "repeat",
-        "fill",
-        "send",
-        "slide",
-        "push",
-        "pull",
-        "rub",
-        "scrap",
-        "cut",
-        "cover",
-        "transform",
-        "convert",
-        "leave",
-        "have",
-        "hide",
-    ]
-)
-_GOES_ON = re.compile(r"^(?:(?:and|also|plus|now|next|then|continue|go on)[:,]? )+(?!with )", re.IGNORECASE)
-"""What begins a wish that follows another one; it is said once."""
-_SEVERAL = re.compile(r"[,.:?!]| and ")
-"""In wishes that have more than one verb."""
 _OPENINGS = (
     "Here is my picture: <image> ",
     "This is my picture: <image> ",
@@ -141,7 +75,7 @@ def about_a_picture(rng: random.Random) -> Request:
             joints = (" and ", ", then ", " and then ", ". Then ", ", and ", ". ", " and also ", ", and after that ") if last else (
                 ", ", ", then ", "; ", ". ")  # fmt: skip
             words, steps, wish = (
-                words + rng.choice(joints) + _GOES_ON.sub("", more.words),
+                words + rng.choice(joints) + without_links(more.words),
                 steps + list(more.steps),
                 more,
             )
@@ -152,15 +86,7 @@ def about_a_picture(rng: random.Random) -> Request:
 
 def _request(rng: random.Random, given: Scene, words: str, steps: list[Transition], whole: bool) -> Request:
     if not whole:
-        first = words.split(maxsplit=1)[0].strip(",:")
-        frame = rng.choice(_FRAMES if first in _COMMANDS else _SAID_FRAMES)
-        if first in _COMMANDS and rng.random() < 0.2:
-            frame = rng.choice(COMMAND_FRAMES)
-        elif first in _COMMANDS and len(steps) == 1 and not _SEVERAL.search(words) and rng.random() < 0.08:
-            frame, words = rng.choice(GERUND_FRAMES), gerund(words)
-        if frame[-1] == "}" and rng.random() < 0.1:
-            frame += rng.choice(REASONS)
-        words = frame.format(x=words if frame.startswith("{x}") else _GOES_ON.sub("", words))
+        words = framed(rng, words, len(steps))
     if rng.random() < 0.4:
         words = words[0].upper() + words[1:]
     kind = rng.random()
@@ -425,9 +351,9 @@ def _added(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
     new = item.seen()
     kind, cell = rng.random(), rng.choice(scene.occupied)
     if kind < 0.4:
-        r, how = called(rng, scene, cell, before), rng.choice(list(RELATIONS))
+        r, how = called_in_line(rng, scene, cell, before), rng.choice(list(RELATIONS))
         where = neighbour(cell, how)
-        if where is None or r is None or r.startswith("what") or scene.cells[where] is not None:
+        if where is None or r is None or scene.cells[where] is not None:
             return None
         place = f"{rng.choice(RELATION_WORDS[how])} {r}"
         if r == "it":
@@ -501,7 +427,7 @@ def _tale(rng: random.Random, scene: Scene, _: int | None) -> Wish | None:
         return None
     form = rng.choice(("{x} comes {p}", "{x} appears {p}", "{x} shows up {p}", "{x} goes {t}", "{x} arrives {p}", "{x} joins {p}",
                        "along comes {x} {p}", "{x} pops up {p}"))  # fmt: skip
-    p = rng.choice(PLACES[where][:2]).replace("on top", "at the top")
+    p = place_of(rng, where)
     steps = [Transition.add(scene, new, where)]
     words = form.format(x=x, p=p, t=towards(p))
     if rng.random() < 0.5:

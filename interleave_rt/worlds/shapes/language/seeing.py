@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, PATTERNS, SHAPES, Scene, Thing
 
@@ -102,7 +102,7 @@ def _pointed_at(rng: random.Random, scene: Scene, cell: int, without: Collection
     ways: list[str] = []
     if "shape" not in without:
         shape = SHAPES[thing.shape]
-        place = rng.choice(PLACES[cell][:2]).replace("on top", "at the top")
+        place = place_of(rng, cell)
         ways += [f"the {shape} that is {place}", f"the {shape} {place}", f"the {shape} {place}"]
         name = named(rng, scene, cell, without)
         ways += [] if name is None else [f"that {name}", f"this {name}", f"my {name}", f"that {name} there"]
@@ -157,6 +157,36 @@ def called(
     return rng.choice(ways)
 
 
+def called_in_line(
+    rng: random.Random,
+    scene: Scene,
+    cell: int,
+    before: int | None = None,
+    without: Collection[str] = (),
+    *,
+    it: bool = True,
+) -> str | None:
+    """As `called`, in words that can stand anywhere in a sentence, which "what is at the top" cannot; "it" only where `it` is true.
+
+    None where there are none, or where these came up.
+    """
+    name = called(rng, scene, cell, before, without)
+    return None if name is None or name.startswith("what") or (name == "it" and not it) else name
+
+
+def both_named(
+    rng: random.Random,
+    scene: Scene,
+    cells: Iterable[int],
+    without: Collection[str] = (),
+    *,
+    noun: str = "one",
+) -> tuple[str, str] | None:
+    """The names of two things, as of `named`, with their articles; None where one has none."""
+    first, second = (named(rng, scene, cell, without, noun=noun) for cell in cells)
+    return None if first is None or second is None else (f"the {first}", f"the {second}")
+
+
 def beside(rng: random.Random, scene: Scene, cell: int) -> str | None:
     """A thing by the one that it stands next to."""
     found = [(how, i) for how in RELATIONS for i in scene.occupied if neighbour(i, how) == cell]
@@ -174,6 +204,16 @@ def hurried(rng: random.Random, text: str) -> str:
     if rng.random() < 0.06:
         text = re.sub(r"\b[Tt]he ", "", text)
     return dressed(rng, text).replace("<IMAGE>", "<image>")
+
+
+def place_of(rng: random.Random, cell: int) -> str:
+    """Where something is or is to be, in the words that are clear anywhere."""
+    return rng.choice(PLACES[cell][:2]).replace("on top", "at the top")
+
+
+def towards(place: str) -> str:
+    """A place as where something goes."""
+    return re.sub(r"^(?:at|in|on) the ", "to the ", place)
 
 
 def sizes(size: int) -> tuple[str, ...]:
