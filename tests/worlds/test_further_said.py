@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from draws import draws
 
 from interleave_rt.worlds.shapes.language import (
+    COMPOSITES,
     apply,
     arranged,
     companions,
@@ -17,6 +19,7 @@ from interleave_rt.worlds.shapes.language import (
     explicit,
     frames,
     further_wishes,
+    variants,
 )
 from interleave_rt.worlds.shapes.language import groups as several
 from interleave_rt.worlds.shapes.language.groups import Wish
@@ -60,25 +63,30 @@ def test_what_is_not_so_is_the_rest() -> None:
         if "how many" in text:
             assert reply == f"{len(rest)}.", text
         else:
-            assert reply.lower().count(" a") + 1 == max(len(rest), 1) or not rest, text
-            assert word not in reply.lower()
+            named = [] if reply == "Nothing." else reply.split(", ")
+            assert len(named) == len(rest), text
+            assert word not in reply.lower(), text
 
 
-def test_higher_and_further_left_are_what_they_say() -> None:
-    for scene, text, reply in _asked(enquiries._outermost):
-        (cell,) = (
-            i for i in scene.occupied if f"The {scene.at(i).name}." == reply and _is_outermost(scene, i, text)
-        )
-        assert cell in scene.occupied
+@pytest.mark.parametrize("ask", [enquiries._outermost, enquiries._further], ids=lambda ask: ask.__name__)
+def test_higher_and_further_left_are_what_they_say(ask: _Ask) -> None:
+    checked = 0
+    for scene, text, reply in _asked(ask):
+        if ask is enquiries._further and (len(scene.occupied) > 2 or not reply.startswith("The ")):
+            continue
+        there = [i for i in scene.occupied if f"The {scene.at(i).name}." == reply]
+        assert [i for i in there if _is_outermost(scene, i, text)], (text, reply)
+        checked += 1
+    assert checked > 30
 
 
 def _is_outermost(scene: Scene, cell: int, text: str) -> bool:
     others = [i for i in scene.occupied if i != cell]
-    if "left" in text:
+    if re.search("left", text):
         return all(i % GRID > cell % GRID for i in others)
     if "right" in text:
         return all(i % GRID < cell % GRID for i in others)
-    if re.search("topmost|highest", text):
+    if re.search("topmost|highe|further up|closer to the top", text):
         return all(i // GRID > cell // GRID for i in others)
     return all(i // GRID < cell // GRID for i in others)
 
@@ -90,12 +98,30 @@ def test_a_row_or_a_column_is_counted() -> None:
         there = [i for i in scene.occupied if (i // GRID if "row" in name else i % GRID) == number]
         if "how many" in text or "count" in text:
             assert reply == f"{len(there)}.", text
+        elif re.search("empty|anything|something", text):
+            assert reply == ("Yes." if ("empty" in text) == (not there) else "No."), text
+        else:
+            assert len([] if reply == "Nothing." else reply.split(", ")) == len(there), text
+
+
+@functools.cache
+def _pictures(name: str) -> frozenset[Scene]:
+    """Every picture of a drawing."""
+    drawn = [COMPOSITES[name].steps(ground, values) for ground, values in variants(name)]
+    return frozenset(steps[-1][2].after for steps in drawn if steps is not None)
 
 
 def test_a_drawing_is_told_from_the_others() -> None:
-    rng = random.Random(3)
-    replies = {companions.which_drawing(rng).steps[0].auxiliary_text for _ in range(200)}
-    assert {"Yes.", "A house.", "An ice cream."} <= replies
+    rng, replies = random.Random(3), set[str]()
+    for _ in range(draws(100)):
+        request = companions.which_drawing(rng)
+        reply = request.steps[0].auxiliary_text or ""
+        named = [re.sub(r"^(?:No, it is )?an? ", "", reply.rstrip("."), flags=re.IGNORECASE)]
+        if reply == "Yes.":  # the longest name: "christmas tree", not "tree"; none where a slip is in it
+            named = [name for name in COMPOSITES if re.search(rf"\b{name}\b", request.text.lower())]
+        assert not named or request.images[0] in _pictures(max(named, key=len)), request.text
+        replies.add(reply.split(" ", 1)[0])
+    assert replies == {"Yes.", "No,", "A", "An"}
 
 
 @pytest.mark.parametrize("make", list(further_wishes._KINDS), ids=lambda make: make.__name__)
@@ -139,7 +165,7 @@ def test_what_is_taken_back_is_not_done() -> None:
 
 def test_a_thing_that_is_the_biggest_or_the_leftmost_is_the_only_one() -> None:
     rng, checked = random.Random(4), 0
-    for _ in range(draws(3000)):
+    for _ in range(draws(1000)):
         scene = random_scene(rng, rng.randint(2, 5))
         cell = rng.choice(scene.occupied)
         name = called(rng, scene, cell) or ""
@@ -149,7 +175,7 @@ def test_a_thing_that_is_the_biggest_or_the_leftmost_is_the_only_one() -> None:
         elif re.search(r"leftmost|rightmost|topmost|highest|lowest", name):
             assert _is_outermost(scene, cell, name), name
             checked += 1
-    assert checked > 50
+    assert checked > 15
 
 
 def test_a_drawing_comes_to_stand_beside_one() -> None:

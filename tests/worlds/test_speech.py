@@ -37,7 +37,16 @@ from interleave_rt.worlds.shapes.language.wishes import Edit, Item, Talk, steps_
 from interleave_rt.worlds.shapes.people import wanted_of
 from interleave_rt.worlds.shapes.scene import COLOURS, PATTERNS, SHAPES, Scene
 
-_MAKERS = (composition, tale, redrawn, together, succession, episode, version)
+_MAKERS = {
+    composition: 1200,
+    tale: 1200,
+    redrawn: 1200,
+    together: 1200,
+    succession: 300,
+    episode: 300,
+    version: 300,
+}
+"""How many requests of each are looked at: more where a rare word must come up."""
 _LIMIT = 520  # tokens of a request with its answer, as the planner is trained
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1, "an": 1}
 
@@ -45,7 +54,7 @@ _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a":
 @pytest.fixture(scope="module")
 def made() -> dict[Callable[[random.Random], Request], list[Request]]:
     rng = random.Random(1)
-    return {make: [make(rng) for _ in range(1200)] for make in _MAKERS}
+    return {make: [make(rng) for _ in range(count)] for make, count in _MAKERS.items()}
 
 
 def _talks(way: Callable[[random.Random, Talk], str | None], count: int) -> list[tuple[str, list[Scene]]]:

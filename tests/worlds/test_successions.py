@@ -34,7 +34,7 @@ def test_no_name_means_two_things(way: Callable[[random.Random, Talk], str | Non
         talk = Talk()
         if way(rng, talk) is None:
             continue
-        course = changes.begun(talk, True, True)
+        course = changes.course_of(talk, True, True)
         for _ in range(rng.randrange(3)):
             changes.one_change(rng, course)
         if steps_of(talk) is None:
@@ -47,7 +47,7 @@ def test_no_name_means_two_things(way: Callable[[random.Random, Talk], str | Non
 
 def test_sides_are_where_they_are_said_to_be() -> None:
     talk = Talk([Item(0, 0, cell=3), Item(0, 1, cell=2)])
-    course = changes.begun(talk, True, True)
+    course = changes.course_of(talk, True, True)
     rng = random.Random(6)
     names = [{name for _ in range(99) for name in changes.by_place_names(rng, course, i)} for i in (0, 1)]
     assert {"the left circle", "the lower circle", "the one on the left"} <= names[0]
@@ -92,7 +92,7 @@ def test_one_step_up_or_down_is_one_place() -> None:
     rng, seen = random.Random(7), 0
     while seen < 100:
         talk = Talk([Item(0, 0, cell=rng.randrange(9))])
-        course = changes.begun(talk, True, True)
+        course = changes.course_of(talk, True, True)
         words = changes._moved(rng, course, "step", 0, "it")
         if words is None:
             continue
@@ -106,7 +106,7 @@ def test_a_copy_looks_as_the_thing_looks_by_then() -> None:
     rng, seen = random.Random(8), 0
     while seen < 50:
         talk = Talk([Item(4, 0, cell=3), Item(6, 1, cell=5)])
-        course = changes.begun(talk, True, True)
+        course = changes.course_of(talk, True, True)
         if changes.one_change(rng, course) is None or changes._copied(rng, course) is None:
             continue
         steps = steps_of(talk)
