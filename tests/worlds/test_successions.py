@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from draws import draws
 
 from interleave_rt.worlds.shapes.language import changes
 from interleave_rt.worlds.shapes.language import successions as ways
@@ -18,7 +19,7 @@ from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Scene
 def _drawn(way: Callable[[random.Random, Talk], str | None], count: int) -> list[tuple[str, list[Scene]]]:
     """Texts of one way of speaking, and the scene after every step."""
     rng, found = random.Random(4), []
-    while len(found) < count:
+    while len(found) < draws(count):
         talk = Talk()
         text = way(rng, talk)
         steps = steps_of(talk) if text else None
@@ -30,7 +31,7 @@ def _drawn(way: Callable[[random.Random, Talk], str | None], count: int) -> list
 @pytest.mark.parametrize("way", list(ways._WAYS))
 def test_no_name_means_two_things(way: Callable[[random.Random, Talk], str | None]) -> None:
     rng, checked = random.Random(5), 0
-    while checked < 60:
+    while checked < draws(60):
         talk = Talk()
         if way(rng, talk) is None:
             continue
@@ -90,7 +91,7 @@ def test_two_things_beside_another_one_are_both_there_in_one_line() -> None:
 
 def test_one_step_up_or_down_is_one_place() -> None:
     rng, seen = random.Random(7), 0
-    while seen < 100:
+    while seen < draws(100):
         talk = Talk([Item(0, 0, cell=rng.randrange(9))])
         course = changes.course_of(talk, True, True)
         words = changes._moved(rng, course, "step", 0, "it")
@@ -104,7 +105,7 @@ def test_one_step_up_or_down_is_one_place() -> None:
 
 def test_a_copy_looks_as_the_thing_looks_by_then() -> None:
     rng, seen = random.Random(8), 0
-    while seen < 50:
+    while seen < draws(50):
         talk = Talk([Item(4, 0, cell=3), Item(6, 1, cell=5)])
         course = changes.course_of(talk, True, True)
         if changes.one_change(rng, course) is None or changes._copied(rng, course) is None:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, PATTERNS, SHAPES
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, GRID, PATTERNS, SHAPES
 
 from .grammar import RELATIONS, article, neighbour
 from .phrases import EDIT_WORDS, EVERY, ITS, NUMBERS, ORDINALS, PLACES, RELATION_WORDS, SIZE_WORDS
@@ -151,18 +151,18 @@ def by_place_names(rng: random.Random, course: Course, number: int) -> list[str]
     noun = SHAPES[course.looks[number].shape] if len(shapes) == 1 else "one"
     place = place_words(rng, cell)
     ways = [] if "middle of" in place else [f"the {rng.choice(('one', 'one', 'shape', 'thing'))} {place}"]
-    columns, rows = sorted(c % 3 for c in cells), sorted(c // 3 for c in cells)
+    columns, rows = sorted(c % GRID for c in cells), sorted(c // GRID for c in cells)
     if len(cells) == 2:
         if columns[0] != columns[1]:
-            side = "left" if cell % 3 == columns[0] else "right"
+            side = "left" if cell % GRID == columns[0] else "right"
             ways += [f"the {side} {noun}", f"the one on the {side}"]
         if rows[0] != rows[1]:
-            upper = cell // 3 == rows[0]
+            upper = cell // GRID == rows[0]
             ways += [f"the {rng.choice(('upper', 'top') if upper else ('lower', 'bottom'))} {noun}"]
     elif len(cells) == 3 and len({*rows}) == 1:
-        ways += [f"the {('left', 'middle', 'right')[cell % 3]} {noun}"] * 2
+        ways += [f"the {('left', 'middle', 'right')[cell % GRID]} {noun}"] * 2
     elif len(cells) == 3 and len({*columns}) == 1:
-        ways += [f"the {('top', 'middle', 'bottom')[cell // 3]} {noun}"] * 2
+        ways += [f"the {('top', 'middle', 'bottom')[cell // GRID]} {noun}"] * 2
     return ways
 
 

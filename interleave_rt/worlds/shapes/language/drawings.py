@@ -248,9 +248,7 @@ def _part_change(rng: random.Random, parts: Sequence[PlacedPart], now: Scene) ->
     else:
         item = replace(random_item(rng), colour=colour)
         where = rng.choice(now.empty)
-        step = Transition.add(
-            now, Thing(item.shape, colour, 1 if item.size is None else item.size, item.pattern), where
-        )
+        step = Transition.add(now, item.seen(), where)
         text = (
             f"{rng.choice(('add ', 'put ', '', 'draw '))}{thing_words(rng, item)} {rng.choice(PLACES[where])}"
         )

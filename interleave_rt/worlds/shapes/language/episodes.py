@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, Transition, other_colour
+from interleave_rt.worlds.shapes.scene import CELLS, COLOURS, SHAPES, Transition, other_colour
 
 from .grammar import article
 from .phrases import NUMBERS, PLACES, dressed
@@ -72,7 +72,7 @@ def _change(rng: random.Random, talk: Talk, number: int, now: Item, used: set[st
             else ("shrinks", "gets smaller", "gets small", "becomes small", "becomes tiny", "gets tiny")
         )
     if kind == "move":
-        cell = rng.randrange(9)
+        cell = rng.randrange(CELLS)
         if now.cell is None or cell == now.cell:
             return None
         now.cell = cell
@@ -90,7 +90,7 @@ def _life(rng: random.Random, talk: Talk) -> str | None:
     if rng.random() < 0.12:
         item.pattern, item.size = rng.choice((1, 2)), None
     if rng.random() < 0.75:
-        item.cell = rng.randrange(9)
+        item.cell = rng.randrange(CELLS)
     talk.items = [item]
     if rng.random() < 0.25:
         talk.ground = other_colour(rng, item.colour or 0)
@@ -274,7 +274,7 @@ def _count(rng: random.Random, talk: Talk) -> str | None:
 def _at_places(rng: random.Random, talk: Talk) -> str | None:
     """Alike things that come one after the other, each to its own place."""
     colour, shape = rng.randrange(len(COLOURS)), rng.randrange(len(SHAPES))
-    cells = rng.sample(range(9), rng.choice((2, 3, 3, 4)))
+    cells = rng.sample(range(CELLS), rng.choice((2, 3, 3, 4)))
     talk.items = [Item(shape, colour, cell=cell, late=i > 0) for i, cell in enumerate(cells)]
     talk.edits = [Edit("add", i) for i in range(1, len(cells))]
     things = f"{COLOURS[colour]} {SHAPES[shape]}s"
@@ -299,7 +299,7 @@ def _becomes(rng: random.Random, talk: Talk) -> str | None:
     item.size = None
     others = rng.sample([i for i in range(len(SHAPES)) if i != item.shape], rng.choice((1, 2, 2)))
     if rng.random() < 0.4:
-        item.cell = rng.randrange(9)
+        item.cell = rng.randrange(CELLS)
     talk.items = [item]
     coloured = rng.random() < 0.3
     names, colour = [], item.colour or 0
@@ -336,7 +336,7 @@ def _sky(rng: random.Random, talk: Talk) -> str | None:
     if item.colour in (_BLACK, _BLUE):
         return None
     looks = f"{COLOURS[yellow]} {name}" if name else looks_of(item)
-    item.cell = rng.choice((None, *range(9)))
+    item.cell = rng.choice((None, *range(CELLS)))
     where = "" if item.cell is None else " " + rng.choice(PLACES[item.cell])
     talk.items = [item]
     lead = rng.choice(("it is night", "it's night", "at night", "night", "in the night", "black sky") if dark else
@@ -461,7 +461,7 @@ def _backdrop(rng: random.Random, talk: Talk) -> str | None:
     if rng.random() < 0.15:
         grounds = [*grounds[:2], grounds[0]]
     if rng.random() < 0.5:
-        item.cell = rng.randrange(9)
+        item.cell = rng.randrange(CELLS)
     talk.items, talk.ground = [item], grounds[0]
     talk.edits = [Edit("ground", 0, ground) for ground in grounds[1:]]
     words = [COLOURS[ground] for ground in grounds]

@@ -9,7 +9,16 @@ import random
 import re
 from collections.abc import Collection, Sequence
 
-from interleave_rt.worlds.shapes.scene import COLOURS, SHAPES, SIZES, Scene, Thing, Transition, other_colour
+from interleave_rt.worlds.shapes.scene import (
+    CELLS,
+    COLOURS,
+    SHAPES,
+    SIZES,
+    Scene,
+    Thing,
+    Transition,
+    other_colour,
+)
 
 from .clauses import Clause
 from .composites import COMPOSITES, Composite, fits_a_column
@@ -506,7 +515,7 @@ def _same_but(rng: random.Random, drawing: Composite) -> Request | None:
 def _and_things(rng: random.Random, drawing: Composite) -> Request | None:
     """It, and a thing or two of the world's shapes in places that it leaves free."""
     parts, _ = in_place(drawing)
-    free = [cell for cell in range(9) if cell not in [cell for _, _, cell in parts]]
+    free = [cell for cell in range(CELLS) if cell not in [cell for _, _, cell in parts]]
     count = rng.choice((1, 1, 2))
     if len(free) < count:
         return None
