@@ -258,6 +258,7 @@ def test_rows_of_the_planner_count_right_plans() -> None:
     counts = [name for name in row.figures if name.startswith("continuing/pictures-")]
     assert counts and sum(row.figures[name].n for name in counts) == 30
     assert len(row.details["wrong/question"]) == 3
+    assert [row.figures[name].n for name in ("spoken", "pictured", "asked")] == [30, 20, 20]
     assert {len(one.pictures) for one in samples.gallery.mistakes["plan: requests without pictures"]} == {0}
 
 

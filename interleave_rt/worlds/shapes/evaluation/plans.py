@@ -17,6 +17,9 @@ _SIZES: tuple[tuple[Kind, str, int, Target | None], ...] = (
     ("narrative", "requests without pictures", 500, Target(low=0.95)),
     ("continuing", "requests with 1 to 4 pictures", 300, Target(low=0.90)),
     ("question", "questions, answered in the right words", 300, Target(low=0.90)),
+    ("spoken", "drawn in the words of people: requests without pictures", 300, None),
+    ("pictured", "drawn in the words of people: wishes about a picture", 200, None),
+    ("asked", "drawn in the words of people: questions", 200, None),
     ("unseen", "compositions of kinds that training has not", 200, None),  # about 100 of each kind
 )
 _KINDS = {
@@ -31,7 +34,10 @@ _KINDS = {
 
 
 def measure_plans(samples: Samples) -> Row:
-    """Plans that give the wanted scene after every step, or exactly the right words."""
+    """Plans that give the wanted scene after every step, or exactly the right words.
+
+    Words of people often leave something open; counted are the plans that training teaches, not others that would do.
+    """
     row = Row("plans")
     for kind, what, size, target in _SIZES:
         planned = samples.planned(kind, samples.settings.size(size))

@@ -16,6 +16,7 @@ from interleave_rt.result import Result
 from interleave_rt.roles import Roles
 from interleave_rt.wire import WrittenPlan
 from interleave_rt.worlds.shapes.language import Request as Task
+from interleave_rt.worlds.shapes.language import about_a_picture, asked, spoken
 from interleave_rt.worlds.shapes.requests import collect, continuing, narrative, question, unseen
 from interleave_rt.worlds.shapes.scene import Pixels, drawn_story
 
@@ -27,13 +28,16 @@ from .wording import Plan, Planned
 
 __all__ = ["AT_ONCE", "USUAL", "Keep", "Kind", "Runs", "Samples"]
 
-Kind = Literal["narrative", "continuing", "question", "unseen"]
+Kind = Literal["narrative", "continuing", "question", "spoken", "pictured", "asked", "unseen"]
 Keep = Literal["last", "best"]
 
 _MAKERS: dict[Kind, Callable[[random.Random], Task]] = {
     "narrative": narrative,
     "continuing": continuing,
     "question": question,
+    "spoken": spoken,
+    "pictured": about_a_picture,
+    "asked": asked,
     "unseen": unseen,
 }
 USUAL: tuple[int, Keep] = (5, "last")
