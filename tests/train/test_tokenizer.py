@@ -49,6 +49,18 @@ def test_names_of_the_tokens(trained: Any) -> None:
     assert "<answer>" in trained.decode(trained("<answer>").input_ids, skip_special_tokens=True)
 
 
+def test_keys_of_answers_are_tokens_of_their_own(trained: Any) -> None:
+    rng = random.Random(4)
+    joints = {trained.convert_tokens_to_ids(token) for token in (*tokenizer.ADDED, *tokenizer.JSON)}
+    for _ in range(100):
+        step = random_transition(rng)
+        verdict = teacher.judge(step.before, teacher.corrupt(step, rng), True, *[grammar.explicit(step)] * 2)
+        assert verdict is not None
+        for answer in (teacher.plan_answer(requests.any_request(rng)), verdict.text):
+            values = [token for token in trained(answer).input_ids if token not in joints]
+            assert not any(sign in trained.decode(values) for sign in ('{"', "_", '"}', ": null"))
+
+
 def test_generator_prompts_fit(trained: Any) -> None:
     rng = random.Random(2)
     for _ in range(500):

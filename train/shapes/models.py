@@ -177,15 +177,11 @@ def deepened(model: Any, layers: int) -> Any:
     """The same model with more text layers, which do nothing yet: it answers as before, and has more room to learn.
 
     A new layer is a copy of the one before it whose two branches add nothing, because their last matrices are zero (after
-    arXiv 2401.02415); the new ones are spread evenly. A model that is as deep already stays as it is.
-
-    Raises:
-        ValueError: `layers` is less than the model has.
+    arXiv 2401.02415); the new ones are spread evenly. A model that is as deep already, or deeper, stays as it is.
     """
     text, language = model.config.text_config, model.model.language_model
     before = text.num_hidden_layers
-    if layers < before:
-        raise ValueError(f"{before} layers cannot become {layers}")
+    layers = max(layers, before)
     grown = []
     for index, layer in enumerate(language.layers):
         grown.append(layer)

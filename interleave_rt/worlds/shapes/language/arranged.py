@@ -32,21 +32,31 @@ def new_thing(rng: random.Random) -> tuple[Thing, str]:
     return new, words if words.startswith(("a ", "an ")) else article(re.sub(r"^one ", "", words))
 
 
-def between(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
-    """Something new or another thing goes between two things."""
+def a_middle(
+    rng: random.Random, scene: Scene, *, empty: bool = False
+) -> tuple[tuple[int, int], int, str] | None:
+    """Two things, the cell between them (with `empty`, one that holds nothing), and "between the .. and the ..".
+
+    None where there is no such pair, or one of it has no name.
+    """
     pairs = [
         pair
         for pair, cell in BETWEEN.items()
-        if all(scene.cells[i] for i in pair) and scene.cells[cell] is None
+        if all(scene.cells[i] is not None for i in pair) and not (empty and scene.cells[cell] is not None)
     ]
     if not pairs:
         return None
     pair = rng.choice(pairs)
-    cell = BETWEEN[pair]
     names = both_named(rng, scene, rng.sample(pair, 2))
-    if names is None:
+    return names and (pair, BETWEEN[pair], f"between {names[0]} and {names[1]}")
+
+
+def between(rng: random.Random, scene: Scene, before: int | None) -> Wish | None:
+    """Something new or another thing goes between two things."""
+    middle = a_middle(rng, scene, empty=True)
+    if middle is None:
         return None
-    w = f"between {names[0]} and {names[1]}"
+    pair, cell, w = middle
     if len(scene.occupied) == 2:
         w = rng.choice((w, w, "between them", "between the two", "in between", "between the two things"))
     others = [i for i in scene.occupied if i not in pair]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from interleave_rt.worlds.shapes.scene import COLOURS, GRID, POSITIONS, SHAPES, Scene
 
 from . import asking
-from .arranged import BETWEEN, NOUNS, POINTS
+from .arranged import NOUNS, POINTS, a_middle
 from .companions import which_drawing
 from .grammar import RELATIONS, article, neighbour
 from .groups import LINES, line_cells
@@ -254,15 +254,10 @@ def _corners(rng: random.Random, scene: Scene) -> Asked:
 
 
 def _in_between(rng: random.Random, scene: Scene) -> Asked:
-    pairs = [pair for pair in BETWEEN if all(scene.cells[cell] is not None for cell in pair)]
-    if not pairs:
+    middle = a_middle(rng, scene)
+    if middle is None:
         return None
-    pair = rng.choice(pairs)
-    cell = BETWEEN[pair]
-    names = both_named(rng, scene, rng.sample(pair, 2))
-    if names is None:
-        return None
-    x = f"between {names[0]} and {names[1]}"
+    _, cell, x = middle
     if rng.random() < 0.3:
         return yes_no(rng, "is", "there", f"anything {x}"), sure(scene.cells[cell] is not None), ((cell,),)
     forms = [f"what is {x}", f"which shape is {x}", f"what stands {x}", f"what do you see {x}"]
